@@ -1,0 +1,130 @@
+"""Strict reading of settings: every unknown key and every value out of bounds is named in one error."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from jointnet.faults import SettingsFaultError
+from jointnet.settings.schema import Settings
+
+
+def settings_to_dict(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Give the settings as nested dictionaries of plain values, ready for JSON or TOML."""
+    return asdict(settings)
+
+
+def settings_from_dict(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
+    """Give `base` (the defaults where None) with the nested `values` in place of its own.
+
+    Raises:
+        SettingsFaultError: with one fault for each unknown key, wrong type and value out of bounds.
+    """
+    flat = {}
+    faults = []
+    for section, content in values.items():
+        if isinstance(content, Mapping):
+            flat.update({f"{section}.{key}": value for key, value in content.items()})
+        else:
+            faults.append(f"{section}: must be a table of settings, got {content!r}")
+    if faults:
+        raise SettingsFaultError(faults)
+    return with_values(Settings() if base is None else base, flat)
+
+
+def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Give `settings` with dotted keys replaced, e.g. `{"loss.alpha": 0.3, "training.epochs": 5}`.
+
+    Raises:
+        SettingsFaultError: with one fault for each unknown key, wrong type and value out of bounds.
+    """
+    faults: list[str] = []
+    sections: dict[str, dict[str, Any]] = {}
+    known = {part.name: getattr(settings, part.name) for part in fields(settings)}
+    for dotted, value in values.items():
+        section, _, key = dotted.partition(".")
+        if section not in known:
+            faults.append(f"{dotted}: unknown section {section!r}, must be one of {', '.join(known)}")
+            continue
+        checked, fault = _checked(known[section], key, value)
+        if fault:
+            faults.append(f"{dotted}: {fault}")
+        else:
+            sections.setdefault(section, {})[key] = checked
+    result = replace(settings, **{name: replace(known[name], **content) for name, content in sections.items()})
+    if not faults:
+        faults = _contradictions(result)
+    if faults:
+        raise SettingsFaultError(faults)
+    return result
+
+
+def load_settings(name_or_file: str | Path, base: Settings | None = None) -> Settings:
+    """Read settings by the name of a shipped file (`paper`) or from a TOML file of the user's.
+
+    Raises:
+        SettingsFaultError: where there is no such name or file, it is no TOML, or a value breaks a rule.
+    """
+    shipped = resources.files("jointnet.settings")
+    names = sorted(item.name.removesuffix(".toml") for item in shipped.iterdir() if item.name.endswith(".toml"))
+    if str(name_or_file) == "default":
+        return Settings() if base is None else base
+    if str(name_or_file) in names:
+        text = (shipped / f"{name_or_file}.toml").read_text()
+    elif Path(name_or_file).is_file():
+        text = Path(name_or_file).read_text(errors="replace")
+    else:
+        raise SettingsFaultError(
+            f"settings {str(name_or_file)!r}: must be a TOML file or one of {', '.join(['default', *names])}"
+        )
+    try:
+        return settings_from_dict(tomllib.loads(text), base)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsFaultError(f"settings {str(name_or_file)!r}: must be TOML: {error}") from None
+    except SettingsFaultError as error:
+        raise SettingsFaultError(f"settings {str(name_or_file)!r}: {fault}" for fault in error.faults) from None
+
+
+def _checked(section: Any, key: str, value: Any) -> tuple[Any, str | None]:
+    """Give the value as its field's type, or a fault that says why it cannot be."""
+    by_name = {part.name: part for part in fields(section)}
+    if key not in by_name:
+        return None, f"unknown key {key!r}, must be one of {', '.join(by_name)}"
+    wanted = get_type_hints(type(section))[key]
+    rules = by_name[key].metadata
+    if wanted is bool:
+        return (value, None) if isinstance(value, bool) else (None, f"must be true or false, got {value!r}")
+    if wanted is str:
+        choices = rules.get("choices", ())
+        return (value, None) if value in choices else (None, f"must be one of {', '.join(choices)}, got {value!r}")
+    if wanted in (int, float):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (whole or (wanted is float and isinstance(value, float))):
+            return None, f"must be a{' whole' if wanted is int else ''} number, got {value!r}"
+        if not rules["low"] <= value <= rules["high"]:
+            return None, f"must be between {rules['low']} and {rules['high']}, got {value!r}"
+        return wanted(value), None
+    valid = isinstance(value, list | tuple) and len(value) >= 2
+    if not (valid and all(isinstance(width, int) and not isinstance(width, bool) and width >= 1 for width in value)):
+        return None, f"must be at least two whole numbers from 1 up, got {value!r}"
+    return tuple(value), None
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """Name the values that are each in bounds but not together."""
+    loss, faults = settings.loss, []
+    if loss.lambda_1 + loss.lambda_2 + loss.lambda_3 <= 0:
+        faults.append("loss.lambda_1..3: at least one must be above 0, got 0 for all")
+    return faults
+
+
+def flat_settings(settings: Settings) -> dict[str, Any]:
+    """Give the settings under dotted keys, as `with_values` takes them."""
+    flat: dict[str, Any] = {}
+    for part in fields(settings):
+        section = getattr(settings, part.name)
+        if is_dataclass(section):
+            flat.update({f"{part.name}.{key}": value for key, value in asdict(section).items()})  # type: ignore[arg-type]
+    return flat
