@@ -1,0 +1,129 @@
+"""Patients on the common grid, kept on disk by content and read memory-mapped by every trial on a node.
+
+A cached patient is a folder named by the digest of its four files and of everything that shapes the result, so a
+changed file or rule makes a new one and an old one is never read by mistake. Folders appear whole or not at all.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from jointnet.faults import DataFaultError
+from jointnet.folder import PatientFiles, check_headers
+from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
+from jointnet.preparation import PREPARATION_VERSION, prepare_patient
+
+RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"
+
+
+@dataclass(frozen=True)
+class CachedPatient:
+    """One patient on the common grid.
+
+    Attributes:
+        patient: the number in the files' names.
+        path: the folder of the cached arrays.
+        digest: what the patient's content and the rules of preparation hash to.
+    """
+
+    patient: int
+    path: Path
+    digest: str
+
+    def images(self) -> NDArray[np.float16]:
+        """Give the images (slice, 2, row, column), cine first and LGE second, memory-mapped read-only."""
+        return np.load(self.path / "images.npy", mmap_mode="r")  # type: ignore[no-any-return]
+
+    def labels(self) -> NDArray[np.uint8]:
+        """Give the class codes (slice, 2, row, column) of `structures.CODE`, memory-mapped read-only."""
+        return np.load(self.path / "labels.npy", mmap_mode="r")  # type: ignore[no-any-return]
+
+    @property
+    def slices(self) -> int:
+        """Number of slices on the common grid."""
+        return int(self.labels().shape[0])
+
+
+def default_cache() -> Path:
+    """Give the cache folder: `JOINTNET_CACHE`, or `jointnet` in the user's own cache folder."""
+    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jointnet"
+    return Path(os.environ.get("JOINTNET_CACHE") or own).absolute()
+
+
+def prepare(
+    files: Sequence[PatientFiles], cache_dir: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> list[CachedPatient]:
+    """Give the patients on the common grid, preparing those that the cache does not hold.
+
+    Args:
+        files: the patients' files.
+        cache_dir: where to keep them; `default_cache()` where None.
+        progress: called with (patients done, patients in all).
+
+    Raises:
+        DataFaultError: with every fault of every patient.
+    """
+    cache_dir = default_cache() if cache_dir is None else Path(cache_dir).absolute()
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    cached, faults = [], check_headers(files)
+    broken = {
+        patient.patient for patient in files if any(str(path) in fault for fault in faults for path in _paths(patient))
+    }
+    for done, patient in enumerate(files, start=1):
+        if patient.patient not in broken:
+            try:
+                cached.append(_prepare_one(patient, cache_dir))
+            except DataFaultError as error:
+                faults += error.faults
+        if progress:
+            progress(done, len(files))
+    if faults:
+        raise DataFaultError(faults)
+    return cached
+
+
+def fingerprint(cached: Iterable[CachedPatient]) -> str:
+    """Give a digest of a set of patients: their numbers and contents, in any order."""
+    lines = sorted(f"{patient.patient} {patient.digest}" for patient in cached)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _prepare_one(files: PatientFiles, cache_dir: Path) -> CachedPatient:
+    digest = _digest(files)
+    patient = CachedPatient(files.patient, cache_dir / digest, digest)
+    if patient.path.is_dir():
+        return patient
+    with FileLock(cache_dir / f"{digest}.lock"):
+        if not patient.path.is_dir():
+            images, labels, description = prepare_patient(files)
+            part = Path(tempfile.mkdtemp(prefix=f"{digest}.part-", dir=cache_dir))
+            try:
+                np.save(part / "images.npy", images)
+                np.save(part / "labels.npy", labels)
+                (part / "description.json").write_text(json.dumps(description, indent=1))
+                part.rename(patient.path)
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+    return patient
+
+
+def _paths(files: PatientFiles) -> tuple[Path, ...]:
+    return files.cine, files.lge, files.cine_label, files.lge_label
+
+
+def _digest(files: PatientFiles) -> str:
+    digest = hashlib.sha256(RULES.encode())
+    for path in _paths(files):
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:24]

@@ -1,0 +1,94 @@
+"""Every conversion between pixels, normalised coordinates and millimetres, and the one definition of the warp.
+
+theta is an affine of shape (2, 3) that maps *cine* coordinates to *LGE* coordinates,
+
+    moved(x) = lge(theta x),        theta x = A x + t,
+
+with x = (column, row) in the normalised coordinates of `torch.nn.functional.affine_grid` and
+`align_corners=False`: -1 and +1 are the outer edges of the first and the last pixel. Pixel i of n sits at
+(2 i + 1) / n - 1. The common grid is square, so A is the same in pixels and in millimetres, t needs a factor only,
+and theta holds at any resolution of the same field of view.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+PIXEL_MM = 0.75
+"""Side of a pixel of the common grid in mm."""
+SLICE_MM = 5.0
+"""Distance between slices of the common grid in mm."""
+SIZE_PX = 224
+"""Pixels along either side of the common grid."""
+HALF_EXTENT_MM = PIXEL_MM * SIZE_PX / 2
+"""Half of the field of view in mm: what 1 in normalised coordinates measures."""
+
+MOTION_PARAMETERS = 6
+"""Rotation (radians), two log-scales, shear, and two translations (normalised): the columns of a motion."""
+
+
+def identity(batch: int, device: torch.device | str = "cpu") -> Tensor:
+    """Give theta of shape (batch, 2, 3) that moves nothing."""
+    return torch.eye(2, 3, device=device).expand(batch, 2, 3).contiguous()
+
+
+def pixel_centres(size_px: int, device: torch.device | str = "cpu") -> Tensor:
+    """Give the normalised coordinates, shape (size_px,), of the pixels along one side."""
+    return (2 * torch.arange(size_px, device=device, dtype=torch.float32) + 1) / size_px - 1
+
+
+def pixels_from_normalised(coordinate: Tensor, size_px: int) -> Tensor:
+    """Give the (fractional) pixel index of a normalised coordinate."""
+    return ((coordinate + 1) * size_px - 1) / 2
+
+
+def theta_from_motion(motion: Tensor) -> Tensor:
+    """Give theta (..., 2, 3) of motions (..., 6): A = rotation @ shear @ scale, and t.
+
+    The columns of a motion are the rotation in radians, the logarithms of the column and row scales, the shear
+    (columns per row), and the column and row translations in normalised units. Zero is the identity.
+    """
+    angle, log_x, log_y, shear, shift_x, shift_y = motion.unbind(-1)
+    cosine, sine, scale_x, scale_y = angle.cos(), angle.sin(), log_x.exp(), log_y.exp()
+    rows = (
+        torch.stack([cosine * scale_x, (cosine * shear - sine) * scale_y, shift_x], -1),
+        torch.stack([sine * scale_x, (sine * shear + cosine) * scale_y, shift_y], -1),
+    )
+    return torch.stack(rows, -2)
+
+
+def about(theta: Tensor, centre: Tensor) -> Tensor:
+    """Give the affine that acts about `centre` (..., 2) as `theta` (..., 2, 3) acts about the origin.
+
+    x -> A (x - c) + c + t.
+    """
+    shift = centre - (theta[..., :2] @ centre.unsqueeze(-1)).squeeze(-1)
+    return torch.cat([theta[..., :2], theta[..., 2:] + shift.unsqueeze(-1)], -1)
+
+
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """Give the affine x -> outer(inner(x)); both have shape (..., 2, 3)."""
+    linear = outer[..., :2] @ inner[..., :2]
+    shift = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
+    return torch.cat([linear, shift], -1)
+
+
+def invert(theta: Tensor) -> Tensor:
+    """Give the inverse affine, shape (..., 2, 3); `theta` must have a non-zero determinant."""
+    linear = torch.linalg.inv(theta[..., :2])
+    return torch.cat([linear, -linear @ theta[..., 2:]], -1)
+
+
+def warp(images: Tensor, theta: Tensor, mode: str = "bilinear") -> Tensor:
+    """Resample images (B, C, H, W) so that result(x) = image(theta x); what lies outside is 0."""
+    grid = F.affine_grid(theta.to(images.dtype), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def warp_labels(labels: NDArray[np.uint8], theta: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Resample label maps (S, H, W) by theta (S, 2, 3), nearest neighbour, so that moved(x) = labels(theta x)."""
+    images = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.float32))[:, None]
+    moved = warp(images, torch.from_numpy(np.ascontiguousarray(theta, dtype=np.float32)), mode="nearest")
+    return moved[:, 0].numpy().astype(np.uint8)

@@ -1,0 +1,148 @@
+"""The common grid of a patient, and sampling a scan on it in world coordinates.
+
+The grid has the cine's orientation: its slices are parallel to the cine's, its rows and columns along the cine's own
+in-plane axes. Which of them is called row and in which direction it counts is settled by the patient, not by the
+file: columns run towards left-posterior and rows towards inferior, as short-axis images are shown. So a stack that is
+stored mirrored, transposed or reversed gives the same grid. It is centred on the part that both scans reach; nothing
+is centred on a label.
+
+Through the plane the nearest acquired slice is taken, for images and labels alike: slices are 5 to 13 mm apart and
+each has a breath-hold of its own, so a blend of two would be an image of no heart.
+"""
+
+from dataclasses import dataclass
+from itertools import permutations, product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
+
+Array = NDArray[np.float64]
+
+COLUMN_DIRECTION: Array = np.array([-0.64, -0.74, -0.2])
+"""Where columns of a short-axis image run, RAS+: towards left and posterior."""
+ROW_DIRECTION: Array = np.array([0.37, -0.12, -0.92])
+"""Where rows of a short-axis image run, RAS+: towards inferior."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The geometry of a scan: its affine (4, 4), voxel (i, j, k) to world mm, and its shape; slices lie along k."""
+
+    affine: Array
+    shape: tuple[int, ...]
+
+    @property
+    def spacing_mm(self) -> Array:
+        """Distances in mm between neighbouring voxels along i, j and k."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    def world(self, voxels: Array) -> Array:
+        """Give world mm (..., 3) of voxels (..., 3)."""
+        return np.asarray(voxels @ self.affine[:3, :3].T + self.affine[:3, 3])
+
+    def voxels(self, world_mm: Array) -> Array:
+        """Give fractional voxels (..., 3) of world mm (..., 3)."""
+        inverse = np.linalg.inv(self.affine)
+        return np.asarray(world_mm @ inverse[:3, :3].T + inverse[:3, 3])
+
+    def corners(self) -> Array:
+        """Give world mm (8, 3) of the outer corners: half a voxel beyond the outermost voxels' centres."""
+        sides = [(-0.5, length - 0.5) for length in self.shape]
+        return self.world(np.array(list(product(*sides))))
+
+
+@dataclass(frozen=True)
+class CommonGrid:
+    """A grid of slices: the world position of its first pixel and the unit vectors along columns, rows and slices."""
+
+    origin_mm: Array
+    column: Array
+    row: Array
+    normal: Array
+    slices: int
+
+    def points(self, slice_index: int) -> Array:
+        """Give world mm (row, column, 3) of the pixels of one slice."""
+        steps = np.arange(SIZE_PX) * PIXEL_MM
+        start = self.origin_mm + slice_index * SLICE_MM * self.normal
+        return np.asarray(start + steps[:, None, None] * self.row + steps[None, :, None] * self.column)
+
+    @property
+    def affine(self) -> Array:
+        """Affine (4, 4) of the grid as an array indexed (row, column, slice)."""
+        affine = np.eye(4)
+        affine[:3] = np.stack([self.row * PIXEL_MM, self.column * PIXEL_MM, self.normal * SLICE_MM, self.origin_mm], 1)
+        return affine
+
+
+def common_grid(cine: Stack, lge: Stack) -> CommonGrid | None:
+    """Give the grid where both scans reach, or None where they do not overlap by at least one slice."""
+    column, row = _image_axes(cine)
+    normal = np.cross(column, row)
+    centre = []
+    for axis in (column, row, normal):
+        spans = [_span(stack, axis, normal) for stack in (cine, lge)]
+        low, high = max(span[0] for span in spans), min(span[1] for span in spans)
+        centre.append((low, high))
+    lengths = [high - low for low, high in centre]
+    slices = int(np.floor(lengths[2] / SLICE_MM + 1e-3))
+    if slices < 1 or min(lengths[:2]) <= 0:
+        return None
+    middle = sum((low + high) / 2 * axis for (low, high), axis in zip(centre, (column, row, normal), strict=True))
+    half_side = (SIZE_PX - 1) / 2 * PIXEL_MM
+    origin = middle - half_side * (column + row) - (slices - 1) / 2 * SLICE_MM * normal
+    return CommonGrid(np.asarray(origin), column, row, normal, slices)
+
+
+def sample(
+    volumes: list[tuple[NDArray, int]], stack: Stack, grid: CommonGrid
+) -> tuple[list[NDArray], NDArray[np.bool_]]:
+    """Sample volumes of one stack on the grid.
+
+    Args:
+        volumes: pairs of an array (i, j, k) and the in-plane order: 1 linear for images, 0 nearest for labels.
+        stack: their geometry.
+        grid: where to sample.
+
+    Returns:
+        The sampled arrays (slice, row, column), 0 outside, and the mask of what lies inside.
+    """
+    sampled = [np.zeros((grid.slices, SIZE_PX, SIZE_PX), volume.dtype) for volume, _ in volumes]
+    inside = np.zeros((grid.slices, SIZE_PX, SIZE_PX), bool)
+    limits = np.array(stack.shape) - 0.5
+    for index in range(grid.slices):
+        voxels = stack.voxels(grid.points(index))
+        inside[index] = ((voxels >= -0.5) & (voxels <= limits)).all(-1)
+        voxels[..., 2] = np.rint(voxels[..., 2])
+        coordinates = np.moveaxis(voxels, -1, 0)
+        for (volume, order), result in zip(volumes, sampled, strict=True):
+            plane = map_coordinates(volume, coordinates, order=order, mode="nearest", prefilter=False)
+            result[index] = np.where(inside[index], plane, 0)
+    return sampled, inside
+
+
+def _image_axes(cine: Stack) -> tuple[Array, Array]:
+    """Give the unit vectors of columns and rows: the cine's in-plane axes in the patient's usual order and sense."""
+    first, second = (cine.affine[:3, axis] / cine.spacing_mm[axis] for axis in (0, 1))
+    second = second - (second @ first) * first
+    second /= np.linalg.norm(second)
+    choices = [
+        (a_sign * a, b_sign * b)
+        for a, b in permutations((first, second))
+        for a_sign, b_sign in product((1, -1), repeat=2)
+    ]
+    return max(choices, key=lambda axes: float(axes[0] @ COLUMN_DIRECTION + axes[1] @ ROW_DIRECTION))
+
+
+def _span(stack: Stack, axis: Array, normal: Array) -> tuple[float, float]:
+    """Give the interval in mm that a stack covers along an axis; along the normal, through its in-plane centre."""
+    if axis is normal:
+        middle = [(stack.shape[0] - 1) / 2, (stack.shape[1] - 1) / 2]
+        points = stack.world(np.array([[*middle, -0.5], [*middle, stack.shape[2] - 0.5]]))
+    else:
+        points = stack.corners()
+    positions = points @ axis
+    return float(positions.min()), float(positions.max())

@@ -1,0 +1,108 @@
+"""One patient from files to the common grid: read, check, resample, normalise."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from jointnet.faults import DataFaultError
+from jointnet.folder import PatientFiles, volume_shape
+from jointnet.grid import Stack, common_grid, sample
+from jointnet.structures import CODE, FILE_VALUE
+
+PREPARATION_VERSION = 1
+"""Raise it whenever the same files would give other arrays, so that no old cache is read."""
+
+PERCENTILES = (1.0, 99.0)
+"""Robust ends of the intensities: these percentiles of what both scans show become 0 and 1."""
+CEILING = 1.5
+"""Intensities are cut at 0 and here after normalisation: bright fat and coils carry nothing."""
+
+
+def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[np.uint8], dict[str, Any]]:
+    """Read one patient and bring both scans onto the common grid.
+
+    Outside of what both scans show, both images are 0: where one field of view ends is no anatomy, and on crops that
+    were cut around a label it would give the answer away.
+
+    Returns:
+        Images (slice, 2, row, column), labels (slice, 2, row, column) of `structures.CODE`, and a description of the
+        grid, plain values only.
+
+    Raises:
+        DataFaultError: with every fault of the patient's files.
+    """
+    faults: list[str] = []
+    volumes = []
+    for image_path, label_path in ((files.cine, files.cine_label), (files.lge, files.lge_label)):
+        image, label = _image(image_path, faults), _label(label_path, faults)
+        if image is not None and label is not None:
+            volumes.append((*image, label))
+    if faults:
+        raise DataFaultError(faults)
+    (cine, cine_stack, cine_label), (lge, lge_stack, lge_label) = volumes
+    grid = common_grid(cine_stack, lge_stack)
+    if grid is None:
+        raise DataFaultError(
+            f"{files.lge}: must overlap {files.cine.name} by a slice at least; in world coordinates the two do not meet"
+        )
+    (cine, cine_label), cine_inside = sample([(cine, 1), (cine_label, 0)], cine_stack, grid)
+    (lge, lge_label), lge_inside = sample([(lge, 1), (lge_label, 0)], lge_stack, grid)
+    both = cine_inside & lge_inside
+    if not both.any():
+        raise DataFaultError(f"{files.lge}: must overlap {files.cine.name}; no pixel of the common grid lies in both")
+    images = []
+    for path, image in ((files.cine, cine), (files.lge, lge)):
+        low, high = np.percentile(image[both], PERCENTILES)
+        if not high > low:
+            faults.append(f"{path}: must show something where both scans reach; its intensities there are all {low:g}")
+            continue
+        images.append(np.where(both, np.clip((image - low) / (high - low), 0, CEILING), 0).astype(np.float16))
+    for path, label in ((files.cine_label, cine_label), (files.lge_label, lge_label)):
+        if not label.any():
+            faults.append(f"{path}: must label a structure where both scans reach; every label there is 0")
+    if faults:
+        raise DataFaultError(faults)
+    description = {"affine": grid.affine.tolist(), "slices": grid.slices, "both_fraction": float(both.mean())}
+    return np.stack(images, 1), np.stack([cine_label, lge_label], 1), description
+
+
+def _read(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
+    try:
+        image = nib.load(path)
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except Exception as error:  # a truncated or damaged stream raises whatever the reader met
+        faults.append(
+            f"{path}: must be a readable NIfTI file, it may be truncated: {' '.join(str(error).split())[:160]}"
+        )
+        return None
+    shape = volume_shape(data.shape)
+    return data.reshape(shape), Stack(np.asarray(image.affine, float), shape)
+
+
+def _image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
+    read = _read(path, faults)
+    if read is not None and (broken := int((~np.isfinite(read[0])).sum())):
+        faults.append(f"{path}: must have finite intensities, {broken} voxels are NaN or infinite; repair or remove it")
+        return None
+    return read
+
+
+def _label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
+    """Read a manual segmentation as class codes."""
+    read = _read(path, faults)
+    if read is None:
+        return None
+    values = np.unique(read[0])
+    unknown = [float(value) for value in values if value not in (0, *FILE_VALUE.values())]
+    if unknown:
+        shown = ", ".join(f"{value:g}" for value in unknown[:6]) + (", ..." if len(unknown) > 6 else "")
+        known = ", ".join(f"{value} {name}" for name, value in FILE_VALUE.items())
+        faults.append(f"{path}: must hold the labels 0 background, {known} only, got {shown}")
+        return None
+    codes = np.zeros(read[0].shape, np.uint8)
+    for name, value in FILE_VALUE.items():
+        codes[read[0] == value] = CODE[name]
+    return codes
