@@ -41,11 +41,11 @@ class CachedPatient:
 
     def images(self) -> NDArray[np.float16]:
         """Give the images (slice, 2, row, column), cine first and LGE second, memory-mapped read-only."""
-        return np.load(self.path / "images.npy", mmap_mode="r")  # type: ignore[no-any-return]
+        return np.load(self.path / "images.npy", mmap_mode="r")
 
     def labels(self) -> NDArray[np.uint8]:
         """Give the class codes (slice, 2, row, column) of `structures.CODE`, memory-mapped read-only."""
-        return np.load(self.path / "labels.npy", mmap_mode="r")  # type: ignore[no-any-return]
+        return np.load(self.path / "labels.npy", mmap_mode="r")
 
     @property
     def slices(self) -> int:

@@ -86,12 +86,11 @@ def check_headers(files: Iterable[PatientFiles]) -> list[str]:
     faults = []
     for patient in files:
         for scan, label in ((patient.cine, patient.cine_label), (patient.lge, patient.lge_label)):
-            headers = [_header(path) for path in (scan, label)]
-            broken = [fault for header in headers if isinstance(header, list) for fault in header]
-            faults += broken
-            if broken:
+            image, manual = _header(scan), _header(label)
+            if isinstance(image, str) or isinstance(manual, str):
+                faults += [fault for fault in (image, manual) if isinstance(fault, str)]
                 continue
-            (shape, affine), (label_shape, label_affine) = headers
+            (shape, affine), (label_shape, label_affine) = image, manual
             if shape != label_shape:
                 faults.append(f"{label}: must have its image's grid, {shape} voxels, got {label_shape}")
             elif (distance := corner_distance_mm(shape, affine, label_affine)) > AFFINE_TOLERANCE_MM:
@@ -112,22 +111,22 @@ def volume_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(length) for length in shape)
 
 
-def _header(path: Path) -> tuple[tuple[int, ...], np.ndarray] | list[str]:
-    """Give the shape and the affine of a file, or its faults."""
+def _header(path: Path) -> tuple[tuple[int, ...], np.ndarray] | str:
+    """Give the shape and the affine of a file, or its fault."""
     try:
         image = nib.load(path)
     except Exception as error:  # nibabel raises whatever its parsers meet: all of it means that the file is no scan
-        return [f"{path}: must be a readable NIfTI file: {' '.join(str(error).split())[:160]}"]
+        return f"{path}: must be a readable NIfTI file: {' '.join(str(error).split())[:160]}"
     if not isinstance(image, nib.Nifti1Pair):
-        return [f"{path}: must be a NIfTI file, got {type(image).__name__}"]
+        return f"{path}: must be a NIfTI file, got {type(image).__name__}"
     shape = volume_shape(image.shape)
     if len(shape) != 3 or min(shape) < 1:
-        return [f"{path}: must be a volume with three axes, got shape {image.shape}"]
+        return f"{path}: must be a volume with three axes, got shape {image.shape}"
     if np.prod(shape, dtype=np.int64) > LARGEST_VOXELS:
-        return [f"{path}: must have at most {LARGEST_VOXELS} voxels, its header claims shape {image.shape}"]
+        return f"{path}: must have at most {LARGEST_VOXELS} voxels, its header claims shape {image.shape}"
     if not (int(image.header["sform_code"]) or int(image.header["qform_code"])):
-        return [f"{path}: must place its voxels in the world by a qform or an sform, both codes are 0"]
+        return f"{path}: must place its voxels in the world by a qform or an sform, both codes are 0"
     affine = image.affine
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        return [f"{path}: must have an invertible affine, got {affine[:3].round(3).tolist()}"]
+        return f"{path}: must have an invertible affine, got {affine[:3].round(3).tolist()}"
     return shape, affine

@@ -35,31 +35,28 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
         DataFaultError: with every fault of the patient's files.
     """
     faults: list[str] = []
-    volumes = []
-    for image_path, label_path in ((files.cine, files.cine_label), (files.lge, files.lge_label)):
-        image, label = _image(image_path, faults), _label(label_path, faults)
-        if image is not None and label is not None:
-            volumes.append((*image, label))
-    if faults:
+    cine_image, cine_codes = _image(files.cine, faults), _label(files.cine_label, faults)
+    lge_image, lge_codes = _image(files.lge, faults), _label(files.lge_label, faults)
+    if cine_image is None or cine_codes is None or lge_image is None or lge_codes is None:
         raise DataFaultError(faults)
-    (cine, cine_stack, cine_label), (lge, lge_stack, lge_label) = volumes
+    cine_stack, lge_stack = cine_image[1], lge_image[1]
     grid = common_grid(cine_stack, lge_stack)
     if grid is None:
         raise DataFaultError(
             f"{files.lge}: must overlap {files.cine.name} by a slice at least; in world coordinates the two do not meet"
         )
-    (cine, cine_label), cine_inside = sample([(cine, 1), (cine_label, 0)], cine_stack, grid)
-    (lge, lge_label), lge_inside = sample([(lge, 1), (lge_label, 0)], lge_stack, grid)
+    (cine, cine_label), cine_inside = sample([(cine_image[0], 1), (cine_codes, 0)], cine_stack, grid)
+    (lge, lge_label), lge_inside = sample([(lge_image[0], 1), (lge_codes, 0)], lge_stack, grid)
     both = cine_inside & lge_inside
     if not both.any():
         raise DataFaultError(f"{files.lge}: must overlap {files.cine.name}; no pixel of the common grid lies in both")
     images = []
-    for path, image in ((files.cine, cine), (files.lge, lge)):
-        low, high = np.percentile(image[both], PERCENTILES)
+    for path, scan in ((files.cine, cine), (files.lge, lge)):
+        low, high = np.percentile(scan[both], PERCENTILES)
         if not high > low:
             faults.append(f"{path}: must show something where both scans reach; its intensities there are all {low:g}")
             continue
-        images.append(np.where(both, np.clip((image - low) / (high - low), 0, CEILING), 0).astype(np.float16))
+        images.append(np.where(both, np.clip((scan - low) / (high - low), 0, CEILING), 0).astype(np.float16))
     for path, label in ((files.cine_label, cine_label), (files.lge_label, lge_label)):
         if not label.any():
             faults.append(f"{path}: must label a structure where both scans reach; every label there is 0")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from jointnet.faults import SettingsFaultError
+from jointnet.geometry import SIZE_PX
 from jointnet.settings.schema import Settings
 
 
@@ -117,6 +118,12 @@ def _contradictions(settings: Settings) -> list[str]:
     loss, faults = settings.loss, []
     if loss.lambda_1 + loss.lambda_2 + loss.lambda_3 <= 0:
         faults.append("loss.lambda_1..3: at least one must be above 0, got 0 for all")
+    block = settings.training.downsampling * settings.model.stem * 2 ** (len(settings.model.widths) - 1)
+    if SIZE_PX % block:
+        rule = "training.downsampling * model.stem * 2 ** (levels of model.widths - 1)"
+        faults.append(f"{rule}: must divide {SIZE_PX}, got {block}")
+    if settings.model.name == "standalone" and loss.lambda_1 <= 0:
+        faults.append(f"loss.lambda_1: must be above 0 for the stand-alone model, got {loss.lambda_1!r}")
     return faults
 
 

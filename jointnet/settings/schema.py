@@ -24,6 +24,8 @@ class ModelSettings:
     Attributes:
         name: `standalone` or `joint`.
         widths: channels per resolution level of an encoder, finest first.
+        stem: side of the block of pixels that is folded into channels before the first convolution and unfolded from
+            the scores after the last: 2 makes the finest level four times as cheap, 1 is the classical U-Net.
         shared_encoder: joint only. One encoder for both modalities, with a normalisation of its own for each, instead
             of one encoder per modality. The registration branch reads the encoders' features either way, so that is
             what registration and segmentation always share.
@@ -36,7 +38,8 @@ class ModelSettings:
     """
 
     name: str = one_of("joint", *MODELS)
-    widths: tuple[int, ...] = (16, 32, 64, 96, 128)
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    stem: int = bounded(2, 1, 8)
     shared_encoder: bool = False
     head: str = one_of("guided", "guided", "fully_connected")
     hidden: int = bounded(64, 1, 4096)

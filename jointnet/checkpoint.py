@@ -1,0 +1,73 @@
+"""A trained model as a file: weights, settings and whose patients made it. Plain tensors and values, no code."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jointnet.faults import InputFaultError
+from jointnet.networks import build_model
+from jointnet.settings import Settings, settings_from_dict, settings_to_dict
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model read from a file.
+
+    Attributes:
+        model: ready for `jointnet.prediction.predict`.
+        settings: what it was trained with.
+        patients: the numbers of the `training` and `validation` patients.
+        epoch: the epoch of the weights, from 1.
+    """
+
+    model: nn.Module
+    settings: Settings
+    patients: dict[str, tuple[int, ...]]
+    epoch: int
+
+
+def save_model(
+    path: Path, weights: Mapping[str, Tensor], settings: Settings, patients: Mapping[str, Sequence[int]], epoch: int
+) -> None:
+    """Write a model file; it appears whole or not at all."""
+    content = {
+        "format": FORMAT,
+        "weights": {name: tensor.detach().cpu() for name, tensor in weights.items()},
+        "settings": settings_to_dict(settings),
+        "patients": {role: list(numbers) for role, numbers in patients.items()},
+        "epoch": epoch,
+    }
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    torch.save(content, part)
+    part.replace(path)
+
+
+def load_model(path: Path, device: str = "cpu") -> SavedModel:
+    """Read a model file. Nothing in it is executed: `weights_only` reads tensors and plain values.
+
+    Raises:
+        InputFaultError: where the file is missing, damaged or of another format.
+    """
+    if not Path(path).is_file():
+        raise InputFaultError(f"{path}: must be a model file that `jointnet.train` wrote; there is no such file")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        if content["format"] != FORMAT:
+            raise InputFaultError(f"{path}: must be a model file of format {FORMAT}, got {content['format']!r}")
+        settings = settings_from_dict(content["settings"])
+        model = build_model(settings).to(device)
+        model.load_state_dict(content["weights"])
+        patients = {role: tuple(numbers) for role, numbers in content["patients"].items()}
+        return SavedModel(model.eval(), settings, patients, int(content["epoch"]))
+    except InputFaultError:
+        raise
+    except Exception as error:  # a damaged archive raises whatever its readers met
+        message = " ".join(str(error).split())[:200]
+        raise InputFaultError(f"{path}: must be a model file that `jointnet.train` wrote: {message}") from None

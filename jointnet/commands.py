@@ -1,0 +1,38 @@
+"""What the commands of `jointnet` share: how they answer bad input."""
+
+import sys
+from collections.abc import Callable
+
+from jointnet.faults import EXIT_USAGE, InputFaultError, SettingsFaultError
+
+
+def run_command(command: Callable[[], None]) -> int:
+    """Run a command and give its exit status; faults go to standard error, one a line, without a traceback.
+
+    0 done, 2 arguments or settings break a rule, 3 scans or labels break a rule.
+    """
+    try:
+        command()
+    except InputFaultError as error:
+        for fault in error.faults:
+            print(f"error: {fault}", file=sys.stderr)
+        return error.exit_status
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return 0
+
+
+def parse_patients(text: str) -> tuple[int, ...]:
+    """Give the patient numbers of a list such as `1-5,8,12`, in order and each once.
+
+    Raises:
+        SettingsFaultError: where the text is no such list.
+    """
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise SettingsFaultError(f"--patients: must be numbers and ranges such as 1-5,8,12, got {text!r}")
+        numbers.update(range(int(first), int(last if dash else first) + 1))
+    return tuple(sorted(numbers))

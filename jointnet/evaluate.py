@@ -1,0 +1,76 @@
+"""Measure a model on a folder: `python -m jointnet.evaluate --data DIR --model identity|PATH --out rows.csv`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from jointnet.cache import prepare
+from jointnet.checkpoint import SavedModel, load_model
+from jointnet.commands import parse_patients, run_command
+from jointnet.evaluation import evaluate, registration_ratio, summarise
+from jointnet.folder import find_patients, select
+from jointnet.training import MODEL_FILE, resolve_device
+
+WRITTEN_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and give its exit status: 0 done, 2 bad usage, 3 bad data."""
+    parser = argparse.ArgumentParser(prog="python -m jointnet.evaluate", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder in the layout of MS-CMRSeg 2019")
+    parser.add_argument(
+        "--model", required=True, help=f"`identity` does nothing; or a {MODEL_FILE}, or the folder that holds it"
+    )
+    parser.add_argument("--patients", metavar="26-35", help="these only; all of the folder's by default")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="CSV that receives a row per slice, structure and metric"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    parser.add_argument("--cache", type=Path, help="where prepared patients are kept")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _evaluate(options))
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Give the mean (SD) over patients before and after as lines of text."""
+    lines = [f"{'metric':<12}{'structure':<11}{'before':>16}{'after':>16}{'patients':>10}"]
+    for (metric, structure), row in summarise(rows).iterrows():
+        cells = [
+            "" if pd.isna(row[f"{when}_mean"]) else f"{row[f'{when}_mean']:.3f} ({row[f'{when}_sd']:.3f})"
+            for when in ("before", "after")
+        ]
+        lines.append(f"{metric:<12}{structure:<11}{cells[0]:>16}{cells[1]:>16}{row['patients']:>10.0f}")
+    return "\n".join(lines)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    device = resolve_device(options.device)
+    saved = None if options.model == "identity" else _load(Path(options.model), device)
+    found = find_patients(options.data)
+    wanted = parse_patients(options.patients) if options.patients else tuple(found)
+    cached = prepare(select(found, wanted), options.cache)
+    rows = evaluate(saved.model if saved else None, cached, device)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    part = options.out.with_name(f".{options.out.name}.part")
+    rows[WRITTEN_COLUMNS].to_csv(part, index=False)
+    part.replace(options.out)
+    print(table(rows))
+    lost = int(rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates().shape[0])
+    print(
+        f"registration ratio {registration_ratio(rows):.3f} (1 is no better than doing nothing); lost structures {lost}"
+    )
+    if saved:
+        for role, numbers in saved.patients.items():
+            if seen := sorted(set(numbers) & set(wanted)):
+                print(f"warning: patients {seen} were used for {role}; figures on them are not a test", file=sys.stderr)
+
+
+def _load(path: Path, device: str) -> SavedModel:
+    return load_model(path / MODEL_FILE if path.is_dir() else path, device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Registration and segmentation errors of a model on patients, as rows, and their aggregation.
+
+One row is one patient, slice, structure and metric, with its value before and after registration. A slice counts for
+a structure where both labels hold it before registration. A structure that registration moves out of view is *lost*:
+its distance is `metrics.LOST_MM`, its overlap 0, and the row says so; it is never dropped.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import nn
+
+from jointnet.cache import CachedPatient
+from jointnet.geometry import warp_labels
+from jointnet.metrics import LOST_MM, dice, overlap_metrics
+from jointnet.prediction import Prediction, predict
+from jointnet.structures import CODE, STRUCTURES
+
+COLUMNS = ("patient", "slice", "structure", "metric", "before", "after", "lost")
+
+ENDPOINTS: tuple[tuple[str, str], ...] = (
+    ("cd_mm", "lv"),
+    ("asd_mm", "lv"),
+    ("asd_mm", "myo"),
+    ("cd_mm", "rv"),
+    ("asd_mm", "rv"),
+)
+"""The five registration metrics, in the order of the paper's Table 1."""
+
+
+def evaluate(model: nn.Module | None, patients: Sequence[CachedPatient], device: str = "cpu") -> pd.DataFrame:
+    """Give the rows of some patients.
+
+    Args:
+        model: what registers; None does nothing, so that `after` equals `before`.
+        patients: whom to evaluate on.
+        device: where the model computes.
+
+    Returns:
+        Columns `patient slice structure metric before after lost`. `metric` is `cd_mm` (lv, rv), `asd_mm`, `dice`
+        (overlap of LGE's label with cine's), and for models that segment `dice_cine` and `dice_lge` (`before` NaN).
+    """
+    rows: list[dict[str, Any]] = []
+    for patient in patients:
+        prediction = None if model is None else predict(model, patient.images(), device)
+        labels = np.asarray(patient.labels())
+        rows += patient_rows(patient.patient, labels[:, 0], labels[:, 1], prediction)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def patient_rows(
+    patient: int, cine: NDArray[np.uint8], lge: NDArray[np.uint8], prediction: Prediction | None
+) -> list[dict[str, Any]]:
+    """Give the rows of one patient from its manual labels (S, H, W) and a prediction; None moves nothing."""
+    moved = lge if prediction is None else warp_labels(lge, prediction.theta)
+    rows: list[tuple[Any, ...]] = []
+    for index in range(len(cine)):
+        shared = [name for name in STRUCTURES if (cine[index] == CODE[name]).any() and (lge[index] == CODE[name]).any()]
+        if not shared:
+            continue
+        before = overlap_metrics(cine[index], lge[index])
+        after = before if prediction is None else overlap_metrics(cine[index], moved[index])
+        for (metric, structure), value in before.items():
+            if structure in shared:
+                lost = not (moved[index] == CODE[structure]).any()
+                scored = (0.0 if metric == "dice" else LOST_MM) if lost else after[metric, structure]
+                rows.append((patient, index, structure, metric, value, scored, lost))
+        for name, predicted, truth in _segmentations(prediction, cine, lge):
+            for structure in shared:
+                overlap = dice(predicted[index] == CODE[structure], truth[index] == CODE[structure])
+                rows.append((patient, index, structure, name, math.nan, overlap, False))
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+
+
+def patient_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give `before` and `after` averaged over each patient's slices, indexed by patient, metric, structure."""
+    return rows.groupby(["patient", "metric", "structure"])[["before", "after"]].mean()
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give mean and sample SD over patients, each patient the mean of its slices, indexed by metric and structure.
+
+    Columns: `before_mean before_sd after_mean after_sd patients`.
+    """
+    grouped = patient_means(rows).groupby(["metric", "structure"])
+    columns = {}
+    for when in ("before", "after"):
+        columns[f"{when}_mean"] = grouped[when].mean()
+        columns[f"{when}_sd"] = grouped[when].std()
+    return pd.DataFrame({**columns, "patients": grouped.size()})
+
+
+def registration_ratio(rows: pd.DataFrame) -> float:
+    """Geometric mean over the five registration metrics of after / before, each a mean over patients.
+
+    1 is no better than doing nothing. NaN where no slice holds one of the five on both sides, or where the scans
+    already agree exactly.
+    """
+    means = patient_means(rows).groupby(["metric", "structure"]).mean()
+    if any(endpoint not in means.index for endpoint in ENDPOINTS):
+        return math.nan
+    chosen = means.loc[list(ENDPOINTS)]
+    before, after = chosen["before"].to_numpy(), chosen["after"].to_numpy()
+    if (before <= 0).any():
+        return math.nan
+    return float(np.exp(np.log(np.maximum(after, 1e-12) / before).mean()))
+
+
+def named_metrics(rows: pd.DataFrame, prefix: str) -> dict[str, float]:
+    """Give the values after registration, means over patients, as `prefix/metric/structure`, and `prefix/lost`."""
+    means = patient_means(rows)["after"].groupby(["metric", "structure"]).mean()
+    values = {f"{prefix}/{'/'.join(map(str, key))}": float(means[key]) for key in means.index}
+    lost = rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates()
+    return {f"{prefix}/registration_ratio": registration_ratio(rows), **values, f"{prefix}/lost": float(len(lost))}
+
+
+def _segmentations(
+    prediction: Prediction | None, cine: NDArray[np.uint8], lge: NDArray[np.uint8]
+) -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Give metric name, predicted and true labels of each image that the prediction segments."""
+    if prediction is None or prediction.cine_labels is None or prediction.lge_labels is None:
+        return []
+    return [("dice_cine", prediction.cine_labels, cine), ("dice_lge", prediction.lge_labels, lge)]

@@ -1,0 +1,75 @@
+"""The paper's dual loss of one branch, and the weighted sum over the branches.
+
+Equation 2: branch = alpha * cross-entropy + (1 - alpha) * Dice loss.
+Equation 3: total = lambda_1 * registration + lambda_2 * cine segmentation + lambda_3 * LGE segmentation.
+
+Targets are class probabilities: 0 or 1 inside a label, in between where a coarser pixel holds two classes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jointnet.geometry import warp
+from jointnet.networks.output import Output
+from jointnet.settings import LossSettings
+
+SMOOTHING = 0.1
+"""Share of the uniform distribution mixed into a warped label map before its logarithm: a warped map is exactly 0 where
+it misses, and log 0 would drown every other pixel."""
+DICE_PIXELS = 1.0
+"""Added to numerator and denominator of the soft Dice, in pixels: an empty pair scores 1."""
+
+
+def cross_entropy(log_probabilities: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy per sample (B,), mean over pixels, of log-probabilities and target probabilities (B, C, H, W)."""
+    return -(target * log_probabilities).sum(1).mean((1, 2))
+
+
+def dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
+    """One minus the soft Dice per sample, shape (B,), mean over the structures (the channels but the first)."""
+    predicted, wanted = probabilities[:, 1:], target[:, 1:]
+    overlap = 2 * (predicted * wanted).sum((2, 3)) + DICE_PIXELS
+    return (1 - overlap / (predicted.sum((2, 3)) + wanted.sum((2, 3)) + DICE_PIXELS)).mean(1)
+
+
+def segmentation_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
+    """Dual loss (a scalar) of logits and target probabilities, both (B, C, H, W)."""
+    logits = logits.float()
+    entropy = cross_entropy(F.log_softmax(logits, 1), target)
+    return (alpha * entropy + (1 - alpha) * dice_loss(logits.softmax(1), target)).mean()
+
+
+def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) -> Tensor:
+    """Dual loss (a scalar) of the LGE label map, moved by theta (B, 2, 3), against the cine's; maps are (B, C, H, W).
+
+    Structures that either slice lacks are left out: no motion can bring them together. Slices without any structure
+    in common count nothing.
+    """
+    moved = warp(lge[:, 1:], theta)
+    shared = ((cine[:, 1:].sum((2, 3)) > 0) & (lge[:, 1:].sum((2, 3)) > 0)).float()
+    wanted = cine[:, 1:]
+    overlap = 2 * (moved * wanted).sum((2, 3)) + DICE_PIXELS
+    missed = 1 - overlap / (moved.sum((2, 3)) + wanted.sum((2, 3)) + DICE_PIXELS)
+    structures = shared.sum(1)
+    dice = (missed * shared).sum(1) / structures.clamp(min=1)
+    probabilities = torch.cat([1 - moved.sum(1, keepdim=True), moved], 1).clamp(0, 1)
+    smooth = (1 - SMOOTHING) * probabilities + SMOOTHING / probabilities.shape[1]
+    counted = (structures > 0).float()
+    branch = counted * (alpha * cross_entropy(smooth.log(), cine) + (1 - alpha) * dice)
+    return branch.sum() / counted.sum().clamp(min=1)
+
+
+def branch_losses(output: Output, cine: Tensor, lge: Tensor, settings: LossSettings) -> dict[str, Tensor]:
+    """Give the loss of every branch that the model has: `registration`, and `cine` and `lge` where it segments."""
+    losses = {"registration": registration_loss(output.theta, cine, lge, settings.alpha)}
+    if output.cine_logits is not None and output.lge_logits is not None:
+        losses["cine"] = segmentation_loss(output.cine_logits, cine, settings.alpha)
+        losses["lge"] = segmentation_loss(output.lge_logits, lge, settings.alpha)
+    return losses
+
+
+def total_loss(losses: dict[str, Tensor], settings: LossSettings) -> Tensor:
+    """Give the weighted sum of the branches; the weights are used as they are, not normalised."""
+    weights = {"registration": settings.lambda_1, "cine": settings.lambda_2, "lge": settings.lambda_3}
+    return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()

@@ -1,0 +1,100 @@
+"""The affine that brings two soft segmentations together: Gauss-Newton on their difference.
+
+For probability maps P (cine) and Q (LGE) of the structures, the motion p minimises
+
+    E(p) = sum_x sum_k (P_k(x) - Q_k(theta_p x))^2 / n  +  sum_j (p_j / sigma_j)^2,
+
+theta_p acting about the cine heart's centre. n is the number of heart pixels, so the second term, a normal prior on
+the motion, weighs the same for a large slice and for a small one, and decides where nothing is seen: an empty
+segmentation gives the identity. Registration trains the segmentations too, through the last step only: at the minimum
+the derivative of one Gauss-Newton step is the implicit derivative of the minimum, so the steps before need none.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jointnet.geometry import HALF_EXTENT_MM, about, pixel_centres, theta_from_motion, warp
+
+PRIOR_SD = (math.radians(10), 0.15, 0.15, 0.08, 20 / HALF_EXTENT_MM, 20 / HALF_EXTENT_MM)
+"""Spread of a plausible motion: rotation (radians), log-scales, shear, translations (normalised)."""
+PRIOR_WEIGHT = 0.01
+"""Weight of the prior against the mean squared difference per heart pixel."""
+LEAST_PIXELS = 8.0
+"""A segmentation of fewer pixels counts as this many, so that a few stray pixels move nothing far."""
+DAMPING = 1e-4
+
+
+def align(cine: Tensor, lge: Tensor, limits: Tensor, steps: int) -> Tensor:
+    """Give theta (B, 2, 3) that moves `lge` onto `cine`.
+
+    Args:
+        cine: probabilities of the structures without background, (B, K, H, W), square.
+        lge: the same of LGE.
+        limits: the largest absolute value (6,) of each column of the motion.
+        steps: Gauss-Newton steps after the start from the centroids.
+    """
+    cine, lge = cine.float(), lge.float()
+    coordinates = pixel_centres(cine.shape[-1], cine.device)
+    cine_mass, cine_centre = _moments(cine, coordinates)
+    lge_mass, lge_centre = _moments(lge, coordinates)
+    seen = torch.minimum(cine_mass, lge_mass)
+    trust = (seen / (seen + LEAST_PIXELS)).unsqueeze(-1)
+    start = (trust * (lge_centre - cine_centre)).clamp(-limits[4:], limits[4:])
+    motion = torch.cat([torch.zeros_like(start).repeat(1, 2), start], 1)
+    limits = limits.to(cine.device)
+    with torch.no_grad():
+        for _ in range(steps - 1):
+            motion = _step(motion.detach(), cine, lge, cine_centre, cine_mass).clamp(-limits, limits)
+    if steps > 0:
+        motion = _step(motion, cine, lge, cine_centre, cine_mass).clamp(-limits, limits)
+    return about(theta_from_motion(motion), cine_centre)
+
+
+def _step(motion: Tensor, cine: Tensor, lge: Tensor, centre: Tensor, mass: Tensor) -> Tensor:
+    """Give the motion (B, 6) after one Gauss-Newton step."""
+    coordinates = pixel_centres(cine.shape[-1], cine.device)
+    x, y = torch.meshgrid(coordinates, coordinates, indexing="xy")
+    precision = PRIOR_WEIGHT / torch.tensor(PRIOR_SD, device=cine.device) ** 2
+    weight = 1 / (mass + LEAST_PIXELS)
+    stack = torch.cat([lge, *_gradients(lge)], 1)
+    moved, slope_x, slope_y = warp(stack, about(theta_from_motion(motion), centre)).split(cine.shape[1], 1)
+    jacobian = _jacobian(motion, centre, slope_x, slope_y, x, y).flatten(2)
+    residual = (cine - moved).flatten(1).unsqueeze(-1)
+    hessian = weight[:, None, None] * (jacobian @ jacobian.transpose(1, 2)) + torch.diag(precision + DAMPING)
+    slope = weight[:, None] * (jacobian @ residual).squeeze(-1) - precision * motion
+    return motion + torch.linalg.solve(hessian, slope)
+
+
+def _moments(maps: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+    """Give mass in pixels (B,) and centroid (B, 2), column then row, of all structures together."""
+    heart = maps.sum(1)
+    mass = heart.sum((1, 2))
+    column = (heart.sum(1) * coordinates).sum(1)
+    row = (heart.sum(2) * coordinates).sum(1)
+    return mass, torch.stack([column, row], 1) / (mass + 1e-3).unsqueeze(-1)
+
+
+def _gradients(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the derivatives of maps (B, K, H, W) along columns and rows per unit of normalised coordinates."""
+    padded = F.pad(maps, (1, 1, 1, 1)) * (maps.shape[-1] / 4)
+    columns = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+    rows = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
+    return columns, rows
+
+
+def _jacobian(motion: Tensor, centre: Tensor, slope_x: Tensor, slope_y: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Give the derivative (B, 6, K, H, W) of the moved maps by each column of the motion."""
+    angle, log_x, log_y, shear, _, _ = (column.reshape(-1, 1, 1) for column in motion.unbind(1))
+    cosine, sine, scale_x, scale_y = angle.cos(), angle.sin(), log_x.exp(), log_y.exp()
+    u = x - centre[:, 0, None, None]
+    v = y - centre[:, 1, None, None]
+    moved_x = cosine * scale_x * u + (cosine * shear - sine) * scale_y * v
+    moved_y = sine * scale_x * u + (sine * shear + cosine) * scale_y * v
+    zero, one = torch.zeros_like(u), torch.ones_like(u)
+    along_x = (-moved_y, cosine * scale_x * u, (cosine * shear - sine) * scale_y * v, cosine * scale_y * v, one, zero)
+    along_y = (moved_x, sine * scale_x * u, (sine * shear + cosine) * scale_y * v, sine * scale_y * v, zero, one)
+    pairs = zip(along_x, along_y, strict=True)
+    return torch.stack([slope_x * by_x.unsqueeze(1) + slope_y * by_y.unsqueeze(1) for by_x, by_y in pairs], 1)

@@ -1,0 +1,26 @@
+"""The stand-alone model: a spatial transformer that registers and does nothing else."""
+
+import torch
+from torch import Tensor, nn
+
+from jointnet.geometry import SIZE_PX, theta_from_motion
+from jointnet.networks.affine_head import AffineHead, coarsest_px
+from jointnet.networks.output import Output
+from jointnet.networks.unet import Encoder
+from jointnet.settings import ModelSettings
+
+
+class StandaloneModel(nn.Module):
+    """Localisation network on the concatenated pair of images, then a bounded affine (the paper's section 2.2)."""
+
+    def __init__(self, settings: ModelSettings, downsampling: int) -> None:
+        super().__init__()
+        self.downsampling = downsampling
+        self.encoder = Encoder(2, settings.widths, settings.stem)
+        channels = settings.widths[-1:]
+        self.head = AffineHead(channels, coarsest_px(settings, SIZE_PX // downsampling), settings)
+
+    def forward(self, cine: Tensor, lge: Tensor) -> Output:
+        """Give theta (B, 2, 3) of images (B, 1, H, W)."""
+        features = self.encoder(torch.cat([cine, lge], 1))
+        return Output(theta_from_motion(self.head(features[-1:])))

@@ -1,0 +1,90 @@
+"""The parts of a U-Net (Ronneberger et al. 2015): an encoder that gives its features at every scale, and a decoder."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+GROUPS = 4
+"""Groups of a GroupNorm, or fewer where the channels do not divide: batches are small, so no batch statistics."""
+
+
+def normalisation(channels: int) -> nn.GroupNorm:
+    """Give a GroupNorm for that many channels."""
+    return nn.GroupNorm(max(group for group in range(1, GROUPS + 1) if channels % group == 0), channels)
+
+
+class ConvBlock(nn.Module):
+    """Two 3 x 3 convolutions, each followed by a normalisation and a ReLU.
+
+    Args:
+        incoming: channels of the input.
+        outgoing: channels of the output.
+        modalities: how many normalisations to keep beside each other, one chosen at each call.
+    """
+
+    def __init__(self, incoming: int, outgoing: int, modalities: int = 1) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(incoming, outgoing, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(outgoing, outgoing, 3, padding=1, bias=False)
+        self.first_norms = nn.ModuleList(normalisation(outgoing) for _ in range(modalities))
+        self.second_norms = nn.ModuleList(normalisation(outgoing) for _ in range(modalities))
+
+    def forward(self, x: Tensor, modality: int = 0) -> Tensor:
+        """Map (B, incoming, H, W) to (B, outgoing, H, W)."""
+        x = F.relu(self.first_norms[modality](self.first(x)), inplace=True)
+        return F.relu(self.second_norms[modality](self.second(x)), inplace=True)
+
+
+class Encoder(nn.Module):
+    """Blocks with a 2 x 2 average pooling between them.
+
+    Args:
+        incoming: channels of the image.
+        widths: channels of the blocks, finest first.
+        stem: side of the block of pixels that is folded into channels before the first block.
+        modalities: how many normalisations each block keeps.
+    """
+
+    def __init__(self, incoming: int, widths: Sequence[int], stem: int = 1, modalities: int = 1) -> None:
+        super().__init__()
+        self.stem = stem
+        pairs = zip([incoming * stem**2, *widths[:-1]], widths, strict=True)
+        self.blocks = nn.ModuleList(ConvBlock(before, after, modalities) for before, after in pairs)
+
+    def forward(self, image: Tensor, modality: int = 0) -> list[Tensor]:
+        """Give the features of an image (B, incoming, H, W): one map per width, each half the size of the last."""
+        image = F.pixel_unshuffle(image, self.stem)
+        features: list[Tensor] = []
+        for block in self.blocks:
+            features.append(block(F.avg_pool2d(features[-1], 2) if features else image, modality))
+        return features
+
+
+class Decoder(nn.Module):
+    """From an encoder's features back to class scores at the image's size; every scale's features are added.
+
+    Args:
+        widths: the encoder's.
+        classes: how many scores a pixel gets.
+        stem: the encoder's.
+    """
+
+    def __init__(self, widths: Sequence[int], classes: int, stem: int = 1) -> None:
+        super().__init__()
+        self.stem = stem
+        pairs = list(pairwise(widths))[::-1]
+        self.narrow = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for shallow, deep in pairs)
+        self.blocks = nn.ModuleList(ConvBlock(shallow, shallow) for shallow, _ in pairs)
+        self.scores = nn.Conv2d(widths[0], classes * stem**2, 1)
+        nn.init.zeros_(self.scores.weight)
+        nn.init.zeros_(self.scores.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Give class scores (B, classes, H, W); they are all 0 before training, which says nothing for any class."""
+        x = features[-1]
+        for skip, narrow, block in zip(features[-2::-1], self.narrow, self.blocks, strict=True):
+            upsampled = F.interpolate(narrow(x), size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            x = block(skip + upsampled)
+        return F.pixel_shuffle(self.scores(x), self.stem)

@@ -1,0 +1,32 @@
+"""Command line: `python -m jointnet.phantom --out DIR [--patients 45] [--seed 0]`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jointnet.faults import InputFaultError
+from jointnet.phantom import write_phantom
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a phantom and return the exit status: 0, 2 for bad arguments, 3 for a folder that holds other files."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jointnet.phantom", description="Write synthetic cine and LGE scans in the MS-CMRSeg layout."
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, absent or empty")
+    parser.add_argument("--patients", type=int, default=45, help="how many patients (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="which patients (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        write_phantom(options.out, patients=options.patients, seed=options.seed)
+    except InputFaultError as fault:
+        for line in fault.faults:
+            print(f"{parser.prog}: {line}", file=sys.stderr)
+        return fault.exit_status
+    print(f"{options.out}: {options.patients} patients, seed {options.seed}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

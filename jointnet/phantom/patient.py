@@ -1,0 +1,179 @@
+"""One patient: sample the scene, scan it twice, and give the files as bytes."""
+
+import gzip
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from jointnet.phantom.anatomy import Heart, at_lge_time, heart_codes, sample_heart, scar_burden
+from jointnet.phantom.appearance import Look, render_slice, sample_cine_look, sample_lge_look
+from jointnet.phantom.motion import Matrix, sample_heart_motion, sample_slice_shifts
+from jointnet.phantom.scanner import HEADER_UNITS, Grid, Storage, sample_placement, stored
+from jointnet.phantom.texture import Array
+from jointnet.phantom.thorax import Thorax, fill_surroundings, sample_thorax
+from jointnet.phantom.tissue import labels_of
+
+ODD_STORAGE_EVERY = 6
+"""One patient in so many has scans that are stored in an unusual way, each such patient in another."""
+ODD_STORAGES = (Storage.REVERSED, Storage.QFORM_ONLY, Storage.MIRRORED, Storage.TRANSPOSED)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one sequence needs in order to image the scene.
+
+    Attributes:
+        grid: Where the voxels are.
+        heart: The heart's shape at this time.
+        heart_to_world: 4x4, from heart coordinates to world mm at this time.
+        still_to_world: 4x4, from the chest wall's coordinates to world mm.
+        shifts_mm: Breath-hold shift of each slice, world mm, shape (slices, 3).
+        look: Contrast and noise.
+    """
+
+    grid: Grid
+    heart: Heart
+    heart_to_world: Matrix
+    still_to_world: Matrix
+    shifts_mm: Matrix
+    look: Look
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything sampled for one patient."""
+
+    seed: int
+    number: int
+    thorax: Thorax
+    cine: Scan
+    lge: Scan
+    cine_to_lge: Matrix
+    storage: dict[str, Storage]
+
+
+def _stream(seed: int, number: int, stream: int) -> np.random.Generator:
+    """Give an independent source of randomness for one purpose within one patient."""
+    return np.random.default_rng([seed, number, stream])
+
+
+def storage_of(seed: int, number: int) -> dict[str, Storage]:
+    """Say how a patient's two scans are stored; where it is unusual, the LGE's way differs from the cine's."""
+    turn, rest = divmod(seed + number, ODD_STORAGE_EVERY)
+    if rest:
+        return {"C0": Storage.PLAIN, "LGE": Storage.PLAIN}
+    return {"C0": ODD_STORAGES[turn % 4], "LGE": ODD_STORAGES[(turn + 1) % 4]}
+
+
+def sample_scene(seed: int, number: int) -> Scene:
+    """Draw one patient; the answer depends on the seed and the patient's number only."""
+    shape_rng, motion_rng = _stream(seed, number, 0), _stream(seed, number, 1)
+    heart = sample_heart(shape_rng)
+    thorax = sample_thorax(shape_rng, heart)
+    placement = sample_placement(_stream(seed, number, 2), heart)
+    cine_to_lge = sample_heart_motion(motion_rng).in_world(placement.heart_to_world)
+    cine = Scan(
+        grid=placement.cine,
+        heart=heart,
+        heart_to_world=placement.heart_to_world,
+        still_to_world=placement.heart_to_world,
+        shifts_mm=sample_slice_shifts(motion_rng, placement.cine.in_plane_axes, placement.cine.shape[2]),
+        look=sample_cine_look(_stream(seed, number, 3)),
+    )
+    lge = Scan(
+        grid=placement.lge,
+        heart=at_lge_time(heart, motion_rng),
+        heart_to_world=cine_to_lge @ placement.heart_to_world,
+        still_to_world=placement.heart_to_world,
+        shifts_mm=sample_slice_shifts(motion_rng, placement.lge.in_plane_axes, placement.lge.shape[2]),
+        look=sample_lge_look(_stream(seed, number, 4)),
+    )
+    return Scene(seed, number, thorax, cine, lge, cine_to_lge, storage_of(seed, number))
+
+
+def _axis_level_mm(points_mm: Array) -> float:
+    """Find the level at which a slice, given as points of shape (3, nx, ny), comes closest to the long axis."""
+    return float(points_mm[2].flat[np.argmin(points_mm[0] ** 2 + points_mm[1] ** 2)])
+
+
+def scan_volumes(scan: Scan, thorax: Thorax, noise: np.random.Generator) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Image the scene slice by slice: the scan and its labels, both of the grid's shape."""
+    image, labels = np.empty(scan.grid.shape, np.int16), np.empty(scan.grid.shape, np.int16)
+    world_to_heart, world_to_still = np.linalg.inv(scan.heart_to_world), np.linalg.inv(scan.still_to_world)
+    for index, shift_mm in enumerate(scan.shifts_mm):
+        moving_mm = scan.grid.slice_points(index, world_to_heart, shift_mm)
+        still_mm = scan.grid.slice_points(index, world_to_still, np.zeros(3))
+        codes, distance_mm = heart_codes(scan.heart, moving_mm, _axis_level_mm(moving_mm))
+        codes = fill_surroundings(thorax, scan.heart, codes, distance_mm, moving_mm, still_mm)
+        labels[:, :, index] = labels_of(codes)
+        image[:, :, index] = render_slice(scan.look, codes, moving_mm, noise)
+    return image, labels
+
+
+def nifti_bytes(volume: NDArray[Any], grid: Grid, storage: Storage) -> bytes:
+    """Pack a volume as `.nii.gz`; the same volume always gives the same bytes."""
+    array, affine = stored(storage, grid, volume)
+    image = nib.Nifti1Image(array, affine)
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=0 if storage is Storage.QFORM_ONLY else 1)
+    image.header.set_xyzt_units(HEADER_UNITS)
+    packed = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=packed, mtime=0) as stream:
+        stream.write(image.to_bytes())
+    return packed.getvalue()
+
+
+def _stored_shifts(scan: Scan, storage: Storage) -> list[list[float]]:
+    """Give the slices' shifts in the order in which the file stores the slices."""
+    shifts = scan.shifts_mm[::-1] if storage is Storage.REVERSED else scan.shifts_mm
+    return [[float(value) for value in shift] for shift in shifts]
+
+
+def truth(scene: Scene) -> dict[str, Any]:
+    """Describe what the files cannot show.
+
+    `affine_cine_to_lge` takes a point of the heart from where it is at the cine's time to where it is at the
+    LGE's, in world mm; slice k then shows it displaced by `*_shifts_mm[k]`, in world mm and in the file's order.
+    """
+    volume_ml, share = scar_burden(scene.lge.heart)
+    return {
+        "patient": scene.number,
+        "seed": scene.seed,
+        "affine_cine_to_lge": scene.cine_to_lge.tolist(),
+        "cine_shifts_mm": _stored_shifts(scene.cine, scene.storage["C0"]),
+        "lge_shifts_mm": _stored_shifts(scene.lge, scene.storage["LGE"]),
+        "scar_volume_ml": volume_ml * abs(float(np.linalg.det(scene.cine_to_lge[:3, :3]))),
+        "scar_fraction_of_myocardium": share,
+        "storage": {name: str(storage) for name, storage in scene.storage.items()},
+    }
+
+
+def patient_paths(number: int) -> tuple[str, ...]:
+    """Name a patient's files within the phantom's folder: C0 and LGE scans, C0 and LGE labels, truth."""
+    return (
+        f"c0t2lge/patient{number}_C0.nii.gz",
+        f"c0t2lge/patient{number}_LGE.nii.gz",
+        f"c0gt/patient{number}_C0_manual.nii.gz",
+        f"lgegt/patient{number}_LGE_manual.nii.gz",
+        f"truth/patient{number}_truth.json",
+    )
+
+
+def patient_files(seed: int, number: int) -> dict[str, bytes]:
+    """Make all of a patient's files: path within the phantom's folder -> content."""
+    scene = sample_scene(seed, number)
+    cine, cine_labels = scan_volumes(scene.cine, scene.thorax, _stream(seed, number, 5))
+    lge, lge_labels = scan_volumes(scene.lge, scene.thorax, _stream(seed, number, 6))
+    contents = (
+        nifti_bytes(cine, scene.cine.grid, scene.storage["C0"]),
+        nifti_bytes(lge, scene.lge.grid, scene.storage["LGE"]),
+        nifti_bytes(cine_labels, scene.cine.grid, scene.storage["C0"]),
+        nifti_bytes(lge_labels, scene.lge.grid, scene.storage["LGE"]),
+        (json.dumps(truth(scene), indent=2, sort_keys=True) + "\n").encode(),
+    )
+    return dict(zip(patient_paths(number), contents, strict=True))

@@ -1,0 +1,98 @@
+"""Write the phantom's folder: whole or not at all."""
+
+import json
+import shutil
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.phantom.patient import patient_files, patient_paths
+
+PHANTOM_VERSION = 1
+"""Raised whenever the same seed would give other files."""
+MARKER = "phantom.json"
+WORKERS = 2
+"""Threads: numpy, zlib and scipy let go of the interpreter during nearly all of the work."""
+
+
+def write_phantom(folder: Path, patients: int = 45, seed: int = 0) -> None:
+    """Write synthetic patients in the layout of MS-CMRSeg 2019.
+
+    The files appear under a temporary name beside `folder`, which is renamed when all are there. A patient's files
+    depend on the seed and the patient's number only.
+
+    Args:
+        folder: Where to; must be absent, empty, or hold exactly this phantom already (then nothing is done).
+        patients: How many, numbered from 1.
+        seed: Which ones.
+
+    Raises:
+        SettingsFaultError: The count or the seed is out of range.
+        DataFaultError: The folder holds something else.
+    """
+    faults = []
+    if patients < 1:
+        faults.append(f"patients: must be at least 1, not {patients}")
+    if seed < 0:
+        faults.append(f"seed: must not be negative, not {seed}")
+    if faults:
+        raise SettingsFaultError(faults)
+    folder = Path(folder).absolute()
+    marker = {"phantom_version": PHANTOM_VERSION, "patients": patients, "seed": seed}
+    if _already_there(folder, marker):
+        return
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise DataFaultError(f"{folder}: cannot be made, because a part of the path is a file") from None
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.part")
+    try:
+        for path in patient_paths(1):
+            (draft / path).parent.mkdir(parents=True, exist_ok=True)
+        pool = ThreadPoolExecutor(WORKERS)
+        try:
+            list(pool.map(lambda number: _write_patient(draft, seed, number), range(1, patients + 1)))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        (draft / MARKER).write_text(json.dumps(marker, sort_keys=True) + "\n", encoding="utf-8")
+        _publish(draft, folder, marker)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_patient(draft: Path, seed: int, number: int) -> None:
+    for path, content in patient_files(seed, number).items():
+        (draft / path).write_bytes(content)
+
+
+def _publish(draft: Path, folder: Path, marker: dict[str, Any]) -> None:
+    """Rename the draft; another process may have published the same phantom meanwhile, which is as good."""
+    try:
+        draft.rename(folder)
+    except OSError:
+        if not _already_there(folder, marker):
+            raise
+
+
+def _already_there(folder: Path, marker: dict[str, Any]) -> bool:
+    """Say whether the folder holds exactly this phantom; False where it is absent or empty."""
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise DataFaultError(f"{folder}: must be a folder, but is a file")
+    if not any(folder.iterdir()):
+        return False
+    try:
+        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DataFaultError(f"{folder}: holds files that are not a phantom's (no readable {MARKER})") from None
+    if found != marker:
+        raise DataFaultError(f"{folder}: holds another phantom, {found}, where {marker} was asked for")
+    numbers = range(1, marker["patients"] + 1)
+    missing = [path for number in numbers for path in patient_paths(number) if not (folder / path).is_file()]
+    if missing:
+        raise DataFaultError(f"{folder}: {len(missing)} of the phantom's files are missing, the first is {missing[0]}")
+    return True

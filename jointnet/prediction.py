@@ -1,0 +1,50 @@
+"""Applying a model to the slices of a patient."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from jointnet.geometry import SIZE_PX
+from jointnet.slices import network_images
+
+
+class Prediction(NamedTuple):
+    """What a model says of S slices of the common grid.
+
+    Attributes:
+        theta: affines (S, 2, 3) from cine to LGE coordinates.
+        cine_labels, lge_labels: class codes (S, H, W) of either image, or None where the model does not segment.
+    """
+
+    theta: NDArray[np.float32]
+    cine_labels: NDArray[np.uint8] | None
+    lge_labels: NDArray[np.uint8] | None
+
+
+def predict(model: nn.Module, images: np.ndarray, device: torch.device | str = "cpu") -> Prediction:
+    """Apply a model to images (S, 2, H, W) of one patient on the common grid, cine first.
+
+    The model is used in evaluation mode and left in the mode it was in.
+    """
+    downsampling = int(model.downsampling)  # type: ignore[arg-type]
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            inputs = network_images(images, downsampling, device)
+            output = model(inputs[:, :1], inputs[:, 1:])
+            labels = [None if logits is None else _labels(logits) for logits in (output.cine_logits, output.lge_logits)]
+            return Prediction(output.theta.float().cpu().numpy(), labels[0], labels[1])
+    finally:
+        model.train(training)
+
+
+def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
+    """Give the likeliest class (S, H, W) on the common grid of class scores (S, C, h, w)."""
+    if logits.shape[-1] != SIZE_PX:
+        logits = F.interpolate(logits.float(), size=(SIZE_PX, SIZE_PX), mode="bilinear", align_corners=False)
+    return logits.argmax(1).to(torch.uint8).cpu().numpy()

@@ -1,0 +1,60 @@
+"""The slice pairs that a training reads, resident on its device at the networks' resolution."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jointnet.augmentation import Batch
+from jointnet.cache import CachedPatient
+from jointnet.structures import CLASSES
+
+
+def network_images(images: np.ndarray, downsampling: int, device: torch.device | str) -> Tensor:
+    """Give images (S, 2, h, w) float32 as the networks see them from the common grid's (S, 2, H, W)."""
+    tensor = torch.from_numpy(np.array(images, dtype=np.float32)).to(device)
+    return F.avg_pool2d(tensor, downsampling) if downsampling > 1 else tensor
+
+
+class SlicePairs:
+    """All slice pairs of some patients in which either image shows a labelled structure.
+
+    Labels are kept as counts of the common grid's pixels per block, one byte each: a quarter of the memory of floats.
+
+    Args:
+        patients: whose slices.
+        downsampling: side of a block of common-grid pixels that becomes one pixel.
+        device: where they live.
+    """
+
+    def __init__(self, patients: Sequence[CachedPatient], downsampling: int, device: torch.device | str) -> None:
+        images, counts = [], []
+        for patient in patients:
+            codes = torch.from_numpy(np.array(patient.labels()))
+            shown = (codes > 0).flatten(1).any(1)
+            images.append(network_images(patient.images(), downsampling, device)[shown.to(device)])
+            counts.append(_class_counts(codes[shown], downsampling).to(device))
+        self.images = torch.cat(images)
+        self.counts = torch.cat(counts)
+        self.block_pixels = downsampling**2
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """Give the slice pairs of these indices (B,) with class probabilities as labels."""
+        images = self.images[indices]
+        structures = self.counts[indices].float() / self.block_pixels
+        labels = torch.cat([1 - structures.sum(2, keepdim=True), structures], 2)
+        return Batch(images[:, :1], images[:, 1:], labels[:, 0], labels[:, 1])
+
+
+def _class_counts(codes: Tensor, downsampling: int) -> Tensor:
+    """Count each structure's pixels per block: codes (S, 2, H, W) to counts (S, 2, structures, h, w) uint8."""
+    maps = []
+    for code in range(1, CLASSES):
+        share = F.avg_pool2d((codes == code).float(), downsampling)
+        maps.append((share * downsampling**2).round().to(torch.uint8))
+    return torch.stack(maps, 2)

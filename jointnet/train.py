@@ -1,0 +1,140 @@
+"""Train one model on a folder: `python -m jointnet.train --data DIR --model joint --train 20 --val 5 --out DIR`."""
+
+import argparse
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jointnet.cache import fingerprint, prepare
+from jointnet.commands import parse_patients, run_command
+from jointnet.faults import SettingsFaultError
+from jointnet.folder import PatientFiles, find_patients, select
+from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
+from jointnet.training import MODEL_FILE, OBJECTIVE, EpochReport, TrainingDivergedError, train
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and give its exit status: 0 done, 1 training diverged, 2 bad usage, 3 bad data."""
+    parser = argparse.ArgumentParser(prog="python -m jointnet.train", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder in the layout of MS-CMRSeg 2019")
+    parser.add_argument("--model", choices=MODELS, required=True)
+    parser.add_argument("--train", type=int, required=True, metavar="N", help="patients to learn from")
+    parser.add_argument("--val", type=int, required=True, metavar="N", help="patients to choose the best epoch on")
+    parser.add_argument("--patients", metavar="1-25", help="draw from these only; all of the folder's by default")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order, augmentation and who validates")
+    parser.add_argument("--out", type=Path, required=True, help=f"folder that receives {MODEL_FILE}, config and log")
+    parser.add_argument("--settings", default="default", help="`default`, `paper` or a TOML file of what differs")
+    parser.add_argument("--epochs", type=int, help="instead of the settings' own")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    parser.add_argument("--cache", type=Path, help="where prepared patients are kept")
+    parser.add_argument("--threads", type=int, help="CPU threads; torch's own choice by default")
+    options = parser.parse_args(arguments)
+    try:
+        return run_command(lambda: _train(options))
+    except TrainingDivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def draw_patients(
+    patients: Sequence[int], training: int, validation: int, seed: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Choose who is trained and who is validated on.
+
+    The first `training + validation` patients in numerical order take part, so that those after them stay unseen
+    whatever the seed; the seed decides which of them validate.
+
+    Raises:
+        SettingsFaultError: where there are too few patients, or a count is not at least 1.
+    """
+    faults = [
+        f"{name}: must be at least 1, got {count}"
+        for name, count in (("--train", training), ("--val", validation))
+        if count < 1
+    ]
+    if training + validation > len(patients):
+        faults.append(
+            f"--train + --val: must be at most the {len(patients)} patients there are, got {training} + {validation}"
+        )
+    if faults:
+        raise SettingsFaultError(faults)
+    pool = np.array(sorted(patients)[: training + validation])
+    drawn = np.random.default_rng(seed).permutation(pool).tolist()
+    return tuple(sorted(drawn[:training])), tuple(sorted(drawn[training:]))
+
+
+def _train(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+    found = find_patients(options.data)
+    allowed = parse_patients(options.patients) if options.patients else tuple(found)
+    patients: dict[int, PatientFiles] = {files.patient: files for files in select(found, allowed)}
+    training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
+    print(f"{len(training)} patients to train on: {_listed(training)}")
+    print(f"{len(validation)} patients to validate on: {_listed(validation)}", flush=True)
+    cached = {item.patient: item for item in prepare(select(patients, (*training, *validation)), options.cache)}
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    config = {
+        "settings": settings_to_dict(settings),
+        "seed": options.seed,
+        "training": training,
+        "validation": validation,
+        "data_fingerprint": fingerprint(cached.values()),
+    }
+    (options.out / "config.json").write_text(json.dumps(config, indent=1))
+    with (options.out / "log.csv").open("w", newline="") as stream:
+        log = EpochLog(csv.writer(stream), settings.training.epochs)
+        best = train(
+            settings,
+            [cached[number] for number in training],
+            [cached[number] for number in validation],
+            seed=options.seed,
+            device=options.device,
+            out=options.out,
+            on_epoch=log,
+        )
+    print(f"best epoch {best.epoch}: {OBJECTIVE} {best.metrics[OBJECTIVE]:.3f}; model in {options.out / MODEL_FILE}")
+
+
+@dataclasses.dataclass
+class EpochLog:
+    """Writes every metric of every epoch to a CSV (epoch, seconds, metric, value) and a line to the terminal."""
+
+    writer: "csv._writer"
+    epochs: int
+    elapsed_s: float = 0.0
+
+    def __call__(self, report: EpochReport) -> None:
+        """Log one epoch."""
+        if report.epoch == 1:
+            self.writer.writerow(["epoch", "seconds", "metric", "value"])
+        for name, value in report.metrics.items():
+            self.writer.writerow([report.epoch, f"{report.seconds:.3f}", name, repr(value)])
+        self.elapsed_s += report.seconds
+        left_min = self.elapsed_s / report.epoch * (self.epochs - report.epoch) / 60
+        shown = "  ".join(
+            f"{name} {report.metrics[name]:.3f}"
+            for name in ("train/loss", OBJECTIVE, "val/cd_mm/lv")
+            if name in report.metrics
+        )
+        print(f"epoch {report.epoch}/{self.epochs}  {shown}  {left_min:.1f} min left", flush=True)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    values = {"model.name": options.model} | ({"training.epochs": options.epochs} if options.epochs is not None else {})
+    return with_values(load_settings(options.settings), values)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " ".join(map(str, numbers))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Training one model: plain floats per epoch go to a callback, the best weights so far to a file."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from jointnet.augmentation import apply, draw
+from jointnet.cache import CachedPatient
+from jointnet.checkpoint import save_model
+from jointnet.evaluation import evaluate, named_metrics
+from jointnet.losses import branch_losses, total_loss
+from jointnet.networks import build_model
+from jointnet.settings import OptimiserSettings, Settings
+from jointnet.slices import SlicePairs
+
+OBJECTIVE = "val/registration_ratio"
+MODEL_FILE = "model.pt"
+WARM_UP = 0.05
+"""Share of a cosine schedule's steps over which the learning rate rises from nothing."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch: its number from 1, the seconds it took, and its metrics by name.
+
+    Attributes:
+        epoch: from 1.
+        seconds: wall time of training and validation.
+        metrics: `train/loss`, `train/loss/<branch>`, and after a validation `val/registration_ratio`,
+            `val/<metric>/<structure>` and `val/lost`.
+    """
+
+    epoch: int
+    seconds: float
+    metrics: dict[str, float]
+
+
+def train(
+    settings: Settings,
+    training: Sequence[CachedPatient],
+    validation: Sequence[CachedPatient],
+    *,
+    seed: int,
+    device: str = "auto",
+    out: Path | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> EpochReport:
+    """Train a model and give the report of its best epoch by `val/registration_ratio`.
+
+    Args:
+        settings: everything but data and seed.
+        training: patients whose slices are learned from.
+        validation: patients on whom the best epoch is chosen.
+        seed: of the first weights, the order of slices and the augmentation.
+        device: `auto` takes a GPU where there is one.
+        out: folder that receives `model.pt`, the weights of the best epoch so far.
+        on_epoch: called after every epoch; what it raises ends the training and is passed on.
+
+    Raises:
+        TrainingDivergedError: where the loss becomes NaN or infinite, or the objective is finite after no epoch.
+    """
+    where = torch.device(resolve_device(device))
+    torch.manual_seed(seed)
+    generator = torch.Generator(where).manual_seed(seed)
+    model = build_model(settings).to(where)
+    averaged = copy.deepcopy(model)
+    pairs = SlicePairs(training, settings.training.downsampling, where)
+    steps = math.ceil(len(pairs) / settings.training.batch_size)
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=settings.optimiser.learning_rate, weight_decay=settings.optimiser.weight_decay
+    )
+    rate = learning_rate_factor(settings.optimiser, steps, settings.training.epochs)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    patients = {"training": [p.patient for p in training], "validation": [p.patient for p in validation]}
+    best: EpochReport | None = None
+    for epoch in range(1, settings.training.epochs + 1):
+        started = time.perf_counter()
+        metrics = _train_epoch(model, averaged, pairs, settings, optimiser, schedule, generator)
+        if epoch % settings.training.validate_every == 0 or epoch == settings.training.epochs:
+            metrics |= named_metrics(evaluate(averaged, validation, str(where)), "val")
+        report = EpochReport(epoch, time.perf_counter() - started, metrics)
+        objective = metrics.get(OBJECTIVE, math.nan)
+        if math.isfinite(objective) and (best is None or objective < best.metrics[OBJECTIVE]):
+            best = report
+            if out is not None:
+                save_model(out / MODEL_FILE, averaged.state_dict(), settings, patients, epoch)
+        if on_epoch is not None:
+            on_epoch(report)
+    if best is None:
+        raise TrainingDivergedError(f"{OBJECTIVE} must be finite after some epoch, it never was")
+    return best
+
+
+def resolve_device(device: str) -> str:
+    """Give the device that `auto` stands for, or the one that was named."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def learning_rate_factor(settings: OptimiserSettings, steps: int, epochs: int) -> Callable[[int], float]:
+    """Give the factor of the learning rate by optimiser step, for `steps` steps an epoch."""
+    total = steps * epochs
+
+    def step(done: int) -> float:
+        return settings.step_factor ** (done // steps // settings.step_epochs)
+
+    def cosine(done: int) -> float:
+        warm = min(1.0, (done + 1) / max(1.0, WARM_UP * total))
+        return warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done / total)))
+
+    return step if settings.schedule == "step" else cosine
+
+
+def _train_epoch(
+    model: nn.Module,
+    averaged: nn.Module,
+    pairs: SlicePairs,
+    settings: Settings,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Pass once over the slices and give the mean losses."""
+    model.train()
+    device = generator.device
+    half = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+    order = torch.randperm(len(pairs), generator=generator, device=device)
+    sums: dict[str, Tensor] = {}
+    for indices in order.split(settings.training.batch_size):
+        batch = pairs.batch(indices)
+        batch = apply(draw(settings.augmentation, len(indices), generator), batch)
+        with torch.autocast(device.type, dtype=half, enabled=device.type == "cuda"):
+            output = model(batch.cine, batch.lge)
+        losses = branch_losses(output, batch.cine_labels, batch.lge_labels, settings.loss)
+        total = total_loss(losses, settings.loss)
+        if not torch.isfinite(total):
+            shown = ", ".join(f"{name} {float(loss):g}" for name, loss in losses.items())
+            raise TrainingDivergedError(f"the loss must be finite, got {float(total):g} ({shown})")
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        _average(averaged, model, settings.training.average_decay)
+        for name, loss in {"train/loss": total, **{f"train/loss/{k}": v for k, v in losses.items()}}.items():
+            sums[name] = sums.get(name, torch.zeros((), device=device)) + loss.detach() * len(indices)
+    return {name: float(value) / len(pairs) for name, value in sums.items()}
+
+
+def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the averaged weights towards the model's."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
