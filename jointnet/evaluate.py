@@ -37,12 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def table(rows: pd.DataFrame) -> str:
     """Give the mean (SD) over patients before and after as lines of text."""
     lines = [f"{'metric':<12}{'structure':<11}{'before':>16}{'after':>16}{'patients':>10}"]
-    for (metric, structure), row in summarise(rows).iterrows():
+    for row in summarise(rows).reset_index().to_dict("records"):
         cells = [
             "" if pd.isna(row[f"{when}_mean"]) else f"{row[f'{when}_mean']:.3f} ({row[f'{when}_sd']:.3f})"
             for when in ("before", "after")
         ]
-        lines.append(f"{metric:<12}{structure:<11}{cells[0]:>16}{cells[1]:>16}{row['patients']:>10.0f}")
+        lines.append(f"{row['metric']:<12}{row['structure']:<11}{cells[0]:>16}{cells[1]:>16}{row['patients']:>10.0f}")
     return "\n".join(lines)
 
 

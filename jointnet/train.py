@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def _train(options: argparse.Namespace) -> None:
     }
     (options.out / "config.json").write_text(json.dumps(config, indent=1))
     with (options.out / "log.csv").open("w", newline="") as stream:
-        log = EpochLog(csv.writer(stream), settings.training.epochs)
+        log = EpochLog(stream, settings.training.epochs)
         best = train(
             settings,
             [cached[number] for number in training],
@@ -107,16 +108,18 @@ def _train(options: argparse.Namespace) -> None:
 class EpochLog:
     """Writes every metric of every epoch to a CSV (epoch, seconds, metric, value) and a line to the terminal."""
 
-    writer: "csv._writer"
+    stream: TextIO
     epochs: int
     elapsed_s: float = 0.0
 
     def __call__(self, report: EpochReport) -> None:
         """Log one epoch."""
+        writer = csv.writer(self.stream)
         if report.epoch == 1:
-            self.writer.writerow(["epoch", "seconds", "metric", "value"])
+            writer.writerow(["epoch", "seconds", "metric", "value"])
         for name, value in report.metrics.items():
-            self.writer.writerow([report.epoch, f"{report.seconds:.3f}", name, repr(value)])
+            writer.writerow([report.epoch, f"{report.seconds:.3f}", name, repr(value)])
+        self.stream.flush()
         self.elapsed_s += report.seconds
         left_min = self.elapsed_s / report.epoch * (self.epochs - report.epoch) / 60
         shown = "  ".join(

@@ -152,13 +152,16 @@ def _train_epoch(
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         schedule.step()
-        _average(averaged, model, settings.training.average_decay)
+        _average(averaged, model, min(settings.training.average_decay, 1 - 10 / (10 + schedule.last_epoch)))
         for name, loss in {"train/loss": total, **{f"train/loss/{k}": v for k, v in losses.items()}}.items():
             sums[name] = sums.get(name, torch.zeros((), device=device)) + loss.detach() * len(indices)
     return {name: float(value) / len(pairs) for name, value in sums.items()}
 
 
 def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights towards the model's."""
+    """Move the averaged weights towards the model's.
+
+    The decay is 0 at first and grows to its own value, so that the first weights, which know nothing, are forgotten.
+    """
     with torch.no_grad():
         torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)

@@ -8,7 +8,7 @@ from jointnet.geometry import SIZE_PX, compose, theta_from_motion
 from jointnet.networks.affine_head import AffineHead, coarsest_px
 from jointnet.networks.guide import align
 from jointnet.networks.output import Output
-from jointnet.networks.unet import Decoder, Encoder
+from jointnet.networks.unet import Decoder, Encoder, initialise
 from jointnet.settings import ModelSettings
 from jointnet.structures import CLASSES
 
@@ -39,6 +39,7 @@ class JointModel(nn.Module):
         self.lge_decoder = Decoder(settings.widths, CLASSES, settings.stem)
         channels = [2 * width for width in settings.widths[-REGISTRATION_SCALES:]]
         self.head = AffineHead(channels, coarsest_px(settings, SIZE_PX // downsampling), settings)
+        initialise(self)
 
     def forward(self, cine: Tensor, lge: Tensor) -> Output:
         """Give theta (B, 2, 3) and both images' class scores (B, C, H, W) of images (B, 1, H, W)."""
@@ -55,6 +56,10 @@ class JointModel(nn.Module):
 
 
 def guide_map(logits: Tensor) -> Tensor:
-    """Give the probabilities (B, structures, h, w) that guide registration, averaged to at most `GUIDE_PX` a side."""
-    probabilities = logits.float().softmax(1)[:, 1:]
-    return F.avg_pool2d(probabilities, max(1, logits.shape[-1] // GUIDE_PX))
+    """Give the maps (B, structures, h, w) that guide registration, averaged to at most `GUIDE_PX` a side.
+
+    A pixel counts as 2 p - 1 where its probability p is above a half, else as nothing: what the network is unsure of
+    does not pull, and before training nothing does.
+    """
+    trusted = (2 * logits.float().softmax(1)[:, 1:] - 1).clamp(min=0)
+    return F.avg_pool2d(trusted, max(1, logits.shape[-1] // GUIDE_PX))

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from jointnet.geometry import SIZE_PX, theta_from_motion
 from jointnet.networks.affine_head import AffineHead, coarsest_px
 from jointnet.networks.output import Output
-from jointnet.networks.unet import Encoder
+from jointnet.networks.unet import Encoder, initialise
 from jointnet.settings import ModelSettings
 
 
@@ -19,6 +19,7 @@ class StandaloneModel(nn.Module):
         self.encoder = Encoder(2, settings.widths, settings.stem)
         channels = settings.widths[-1:]
         self.head = AffineHead(channels, coarsest_px(settings, SIZE_PX // downsampling), settings)
+        initialise(self)
 
     def forward(self, cine: Tensor, lge: Tensor) -> Output:
         """Give theta (B, 2, 3) of images (B, 1, H, W)."""
