@@ -6,8 +6,11 @@ For probability maps P (cine) and Q (LGE) of the structures, the motion p minimi
 
 theta_p acting about the cine heart's centre. n is the number of heart pixels, so the second term, a normal prior on
 the motion, weighs the same for a large slice and for a small one, and decides where nothing is seen: an empty
-segmentation gives the identity. Registration trains the segmentations too, through the last step only: at the minimum
-the derivative of one Gauss-Newton step is the implicit derivative of the minimum, so the steps before need none.
+segmentation gives the identity. Each structure weighs by how well its two areas agree, smaller over larger, so that one
+that only one image shows does not pull.
+
+Registration trains the segmentations too, through the last step only: at the minimum the derivative of one Gauss-Newton
+step is the implicit derivative of the minimum, so the steps before need none.
 """
 
 import math
@@ -20,7 +23,7 @@ from jointnet.geometry import HALF_EXTENT_MM, about, pixel_centres, theta_from_m
 
 PRIOR_SD = (math.radians(10), 0.15, 0.15, 0.08, 20 / HALF_EXTENT_MM, 20 / HALF_EXTENT_MM)
 """Spread of a plausible motion: rotation (radians), log-scales, shear, translations (normalised)."""
-PRIOR_WEIGHT = 0.01
+PRIOR_WEIGHT = 0.003
 """Weight of the prior against the mean squared difference per heart pixel."""
 LEAST_PIXELS = 8.0
 """A segmentation of fewer pixels counts as this many, so that a few stray pixels move nothing far."""
@@ -34,33 +37,36 @@ def align(cine: Tensor, lge: Tensor, limits: Tensor, steps: int) -> Tensor:
         cine: probabilities of the structures without background, (B, K, H, W), square.
         lge: the same of LGE.
         limits: the largest absolute value (6,) of each column of the motion.
-        steps: Gauss-Newton steps after the start from the centroids.
+        steps: Gauss-Newton steps after the start from the structures' centroids.
     """
     cine, lge = cine.float(), lge.float()
-    coordinates = pixel_centres(cine.shape[-1], cine.device)
-    cine_mass, cine_centre = _moments(cine, coordinates)
-    lge_mass, lge_centre = _moments(lge, coordinates)
+    cine_mass, cine_centres = _moments(cine)
+    lge_mass, lge_centres = _moments(lge)
     seen = torch.minimum(cine_mass, lge_mass)
-    trust = (seen / (seen + LEAST_PIXELS)).unsqueeze(-1)
-    start = (trust * (lge_centre - cine_centre)).clamp(-limits[4:], limits[4:])
-    motion = torch.cat([torch.zeros_like(start).repeat(1, 2), start], 1)
+    agreement = (seen / (torch.maximum(cine_mass, lge_mass) + LEAST_PIXELS)).detach()
+    cine, lge = (maps * agreement[:, :, None, None] for maps in (cine, lge))
+    total = seen.sum(1, keepdim=True) + LEAST_PIXELS
+    start = ((lge_centres - cine_centres) * seen.unsqueeze(-1)).sum(1) / total
+    centre = (cine_centres * seen.unsqueeze(-1)).sum(1) / total
+    seen = seen.sum(1)
+    stack = torch.cat([lge, *_gradients(lge)], 1)
+    motion = torch.cat([torch.zeros_like(start).repeat(1, 2), start.clamp(-limits[4:], limits[4:])], 1)
     limits = limits.to(cine.device)
     with torch.no_grad():
         for _ in range(steps - 1):
-            motion = _step(motion.detach(), cine, lge, cine_centre, cine_mass).clamp(-limits, limits)
+            motion = _step(motion, cine, stack, centre, seen).clamp(-limits, limits)
     if steps > 0:
-        motion = _step(motion, cine, lge, cine_centre, cine_mass).clamp(-limits, limits)
-    return about(theta_from_motion(motion), cine_centre)
+        motion = _step(motion, cine, stack, centre, seen).clamp(-limits, limits)
+    return about(theta_from_motion(motion), centre)
 
 
-def _step(motion: Tensor, cine: Tensor, lge: Tensor, centre: Tensor, mass: Tensor) -> Tensor:
+def _step(motion: Tensor, cine: Tensor, lge_and_slopes: Tensor, centre: Tensor, mass: Tensor) -> Tensor:
     """Give the motion (B, 6) after one Gauss-Newton step."""
     coordinates = pixel_centres(cine.shape[-1], cine.device)
     x, y = torch.meshgrid(coordinates, coordinates, indexing="xy")
     precision = PRIOR_WEIGHT / torch.tensor(PRIOR_SD, device=cine.device) ** 2
     weight = 1 / (mass + LEAST_PIXELS)
-    stack = torch.cat([lge, *_gradients(lge)], 1)
-    moved, slope_x, slope_y = warp(stack, about(theta_from_motion(motion), centre)).split(cine.shape[1], 1)
+    moved, slope_x, slope_y = warp(lge_and_slopes, about(theta_from_motion(motion), centre)).split(cine.shape[1], 1)
     jacobian = _jacobian(motion, centre, slope_x, slope_y, x, y).flatten(2)
     residual = (cine - moved).flatten(1).unsqueeze(-1)
     hessian = weight[:, None, None] * (jacobian @ jacobian.transpose(1, 2)) + torch.diag(precision + DAMPING)
@@ -68,13 +74,13 @@ def _step(motion: Tensor, cine: Tensor, lge: Tensor, centre: Tensor, mass: Tenso
     return motion + torch.linalg.solve(hessian, slope)
 
 
-def _moments(maps: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-    """Give mass in pixels (B,) and centroid (B, 2), column then row, of all structures together."""
-    heart = maps.sum(1)
-    mass = heart.sum((1, 2))
-    column = (heart.sum(1) * coordinates).sum(1)
-    row = (heart.sum(2) * coordinates).sum(1)
-    return mass, torch.stack([column, row], 1) / (mass + 1e-3).unsqueeze(-1)
+def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Give mass in pixels (B, K) and centroid (B, K, 2), column then row, of each map; the image's centre if empty."""
+    coordinates = pixel_centres(maps.shape[-1], maps.device)
+    mass = maps.sum((2, 3))
+    column = (maps.sum(2) * coordinates).sum(2)
+    row = (maps.sum(3) * coordinates).sum(2)
+    return mass, torch.stack([column, row], 2) / (mass + 1e-3).unsqueeze(-1)
 
 
 def _gradients(maps: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ class ModelSettings:
     shared_encoder: bool = False
     head: str = one_of("guided", "guided", "fully_connected")
     hidden: int = bounded(64, 1, 4096)
-    guide_steps: int = bounded(8, 0, 100)
+    guide_steps: int = bounded(4, 0, 100)
     max_rotation_deg: float = bounded(20.0, 0.0, 90.0)
     max_scale: float = bounded(1.35, 1.0, 3.0)
     max_shear: float = bounded(0.2, 0.0, 1.0)
