@@ -2,11 +2,12 @@
 
 For probability maps P (cine) and Q (LGE) of the structures, the motion p minimises
 
-    E(p) = sum_x sum_k (P_k(x) - Q_k(theta_p x))^2 / n  +  sum_j (p_j / sigma_j)^2,
+    E(p) = sum_x sum_k (P_k(x) - Q_k(theta_p x))^2 / n  +  r / m  sum_j (p_j / sigma_j)^2,
 
-theta_p acting about the cine heart's centre. n is the number of heart pixels, so the second term, a normal prior on
-the motion, weighs the same for a large slice and for a small one, and decides where nothing is seen: an empty
-segmentation gives the identity. Each structure weighs by how well its two areas agree, smaller over larger, so that one
+theta_p acting about the cine heart's centre, n the number of heart pixels. The second term is a normal prior on the
+motion. It weighs by r, what remains of the first term (held fixed within a step), over m, how many independent
+observations a slice is worth: two clear segmentations that fit each other are followed, two that do not fit are
+followed less far, and an empty one gives the identity. Each structure weighs by how well its two areas agree, smaller over larger, so that one
 that only one image shows does not pull.
 
 Registration trains the segmentations too, through the last step only: at the minimum the derivative of one Gauss-Newton
@@ -21,10 +22,10 @@ from torch import Tensor
 
 from jointnet.geometry import HALF_EXTENT_MM, about, pixel_centres, theta_from_motion, warp
 
-PRIOR_SD = (math.radians(10), 0.15, 0.15, 0.08, 20 / HALF_EXTENT_MM, 20 / HALF_EXTENT_MM)
+PRIOR_SD = (math.radians(6), 0.08, 0.08, 0.06, 8 / HALF_EXTENT_MM, 8 / HALF_EXTENT_MM)
 """Spread of a plausible motion: rotation (radians), log-scales, shear, translations (normalised)."""
-PRIOR_WEIGHT = 0.003
-"""Weight of the prior against the mean squared difference per heart pixel."""
+OBSERVATIONS = 10.0
+"""Independent observations that a slice is worth: a segmentation errs in patches, not in pixels."""
 LEAST_PIXELS = 8.0
 """A segmentation of fewer pixels counts as this many, so that a few stray pixels move nothing far."""
 DAMPING = 1e-4
@@ -64,13 +65,14 @@ def _step(motion: Tensor, cine: Tensor, lge_and_slopes: Tensor, centre: Tensor, 
     """Give the motion (B, 6) after one Gauss-Newton step."""
     coordinates = pixel_centres(cine.shape[-1], cine.device)
     x, y = torch.meshgrid(coordinates, coordinates, indexing="xy")
-    precision = PRIOR_WEIGHT / torch.tensor(PRIOR_SD, device=cine.device) ** 2
     weight = 1 / (mass + LEAST_PIXELS)
     moved, slope_x, slope_y = warp(lge_and_slopes, about(theta_from_motion(motion), centre)).split(cine.shape[1], 1)
     jacobian = _jacobian(motion, centre, slope_x, slope_y, x, y).flatten(2)
-    residual = (cine - moved).flatten(1).unsqueeze(-1)
-    hessian = weight[:, None, None] * (jacobian @ jacobian.transpose(1, 2)) + torch.diag(precision + DAMPING)
-    slope = weight[:, None] * (jacobian @ residual).squeeze(-1) - precision * motion
+    residual = (cine - moved).flatten(1)
+    remaining = weight * residual.detach().square().sum(1)
+    prior = remaining[:, None] / OBSERVATIONS / torch.tensor(PRIOR_SD, device=cine.device) ** 2 + DAMPING
+    hessian = weight[:, None, None] * (jacobian @ jacobian.transpose(1, 2)) + torch.diag_embed(prior)
+    slope = weight[:, None] * (jacobian @ residual.unsqueeze(-1)).squeeze(-1) - prior * motion
     return motion + torch.linalg.solve(hessian, slope)
 
 
