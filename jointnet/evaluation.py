@@ -7,6 +7,7 @@ its distance is `metrics.LOST_MM`, its overlap 0, and the row says so; it is nev
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,21 +49,40 @@ def evaluate(model: nn.Module | None, patients: Sequence[CachedPatient], device:
     for patient in patients:
         prediction = None if model is None else predict(model, patient.images(), device)
         labels = np.asarray(patient.labels())
-        rows += patient_rows(patient.patient, labels[:, 0], labels[:, 1], prediction)
+        rows += patient_rows(patient.patient, labels[:, 0], labels[:, 1], prediction, misalignment(patient))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+@lru_cache(maxsize=1024)
+def misalignment(patient: CachedPatient) -> tuple[dict[tuple[str, str], float], ...]:
+    """Give each slice's metrics before registration; remembered, since every epoch's validation asks again."""
+    labels = np.asarray(patient.labels())
+    return tuple(overlap_metrics(cine, lge) for cine, lge in labels)
+
+
 def patient_rows(
-    patient: int, cine: NDArray[np.uint8], lge: NDArray[np.uint8], prediction: Prediction | None
+    patient: int,
+    cine: NDArray[np.uint8],
+    lge: NDArray[np.uint8],
+    prediction: Prediction | None,
+    before_by_slice: Sequence[dict[tuple[str, str], float]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Give the rows of one patient from its manual labels (S, H, W) and a prediction; None moves nothing."""
+    """Give the rows of one patient.
+
+    Args:
+        patient: its number.
+        cine: manual labels (S, H, W).
+        lge: manual labels (S, H, W).
+        prediction: what registers; None moves nothing.
+        before_by_slice: the slices' metrics before registration where they are known already.
+    """
     moved = lge if prediction is None else warp_labels(lge, prediction.theta)
     rows: list[tuple[Any, ...]] = []
     for index in range(len(cine)):
         shared = [name for name in STRUCTURES if (cine[index] == CODE[name]).any() and (lge[index] == CODE[name]).any()]
         if not shared:
             continue
-        before = overlap_metrics(cine[index], lge[index])
+        before = before_by_slice[index] if before_by_slice else overlap_metrics(cine[index], lge[index])
         after = before if prediction is None else overlap_metrics(cine[index], moved[index])
         for (metric, structure), value in before.items():
             if structure in shared:
