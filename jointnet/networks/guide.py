@@ -7,8 +7,8 @@ For probability maps P (cine) and Q (LGE) of the structures, the motion p minimi
 theta_p acting about the cine heart's centre, n the number of heart pixels. The second term is a normal prior on the
 motion. It weighs by r, what remains of the first term (held fixed within a step), over m, how many independent
 observations a slice is worth: two clear segmentations that fit each other are followed, two that do not fit are
-followed less far, and an empty one gives the identity. Each structure weighs by how well its two areas agree, smaller over larger, so that one
-that only one image shows does not pull.
+followed less far, and an empty one gives the identity. Each structure weighs by how well its two areas agree, smaller
+over larger, so that one that only one image shows does not pull.
 
 Registration trains the segmentations too, through the last step only: at the minimum the derivative of one Gauss-Newton
 step is the implicit derivative of the minimum, so the steps before need none.
