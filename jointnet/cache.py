@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from jointnet.faults import DataFaultError
 from jointnet.folder import PatientFiles, check_headers
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
-from jointnet.preparation import PREPARATION_VERSION, prepare_patient
+from jointnet.preparation import PREPARATION_VERSION, prepare_patient, voxel_faults
 
 RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"
 
@@ -75,15 +75,15 @@ def prepare(
     cache_dir = default_cache() if cache_dir is None else Path(cache_dir).absolute()
     cache_dir.mkdir(parents=True, exist_ok=True)
     cached, faults = [], check_headers(files)
-    broken = {
-        patient.patient for patient in files if any(str(path) in fault for fault in faults for path in _paths(patient))
-    }
+    headers = tuple(faults)
     for done, patient in enumerate(files, start=1):
-        if patient.patient not in broken:
-            try:
-                cached.append(_prepare_one(patient, cache_dir))
-            except DataFaultError as error:
-                faults += error.faults
+        broken = [path for path in _paths(patient) if any(fault.startswith(f"{path}:") for fault in headers)]
+        try:
+            if broken:
+                raise DataFaultError(voxel_faults(patient, broken))
+            cached.append(_prepare_one(patient, cache_dir))
+        except DataFaultError as error:
+            faults += error.faults
         if progress:
             progress(done, len(files))
     if faults:
@@ -107,6 +107,7 @@ def _prepare_one(files: PatientFiles, cache_dir: Path) -> CachedPatient:
             images, labels, description = prepare_patient(files)
             part = Path(tempfile.mkdtemp(prefix=f"{digest}.part-", dir=cache_dir))
             try:
+                part.chmod(0o755)
                 np.save(part / "images.npy", images)
                 np.save(part / "labels.npy", labels)
                 (part / "description.json").write_text(json.dumps(description, indent=1))
@@ -124,6 +125,9 @@ def _paths(files: PatientFiles) -> tuple[Path, ...]:
 def _digest(files: PatientFiles) -> str:
     digest = hashlib.sha256(RULES.encode())
     for path in _paths(files):
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        try:
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            raise DataFaultError(f"{path}: must be readable: {error.strerror or error}") from None
     return digest.hexdigest()[:24]

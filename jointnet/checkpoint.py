@@ -45,8 +45,11 @@ def save_model(
         "epoch": epoch,
     }
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    torch.save(content, part)
-    part.replace(path)
+    try:
+        torch.save(content, part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load_model(path: Path, device: str = "cpu") -> SavedModel:
@@ -61,7 +64,10 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         if content["format"] != FORMAT:
             raise InputFaultError(f"{path}: must be a model file of format {FORMAT}, got {content['format']!r}")
-        settings = settings_from_dict(content["settings"])
+        try:
+            settings = settings_from_dict(content["settings"])
+        except InputFaultError as error:
+            raise InputFaultError(f"{path}: {fault}" for fault in error.faults) from None
         model = build_model(settings).to(device)
         model.load_state_dict(content["weights"])
         patients = {role: tuple(numbers) for role, numbers in content["patients"].items()}

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from jointnet.faults import EXIT_USAGE, InputFaultError, SettingsFaultError
 
+LARGEST_PATIENT = 1_000_000
+
 
 def run_command(command: Callable[[], None]) -> int:
     """Run a command and give its exit status; faults go to standard error, one a line, without a traceback.
@@ -34,5 +36,7 @@ def parse_patients(text: str) -> tuple[int, ...]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise SettingsFaultError(f"--patients: must be numbers and ranges such as 1-5,8,12, got {text!r}")
+        if int(last if dash else first) > LARGEST_PATIENT:
+            raise SettingsFaultError(f"--patients: must be numbers up to {LARGEST_PATIENT}, got {text!r}")
         numbers.update(range(int(first), int(last if dash else first) + 1))
     return tuple(sorted(numbers))

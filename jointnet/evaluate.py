@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from jointnet.aggregation import registration_ratio, summarise
 from jointnet.cache import prepare
 from jointnet.checkpoint import SavedModel, load_model
 from jointnet.commands import parse_patients, run_command
-from jointnet.evaluation import evaluate, registration_ratio, summarise
+from jointnet.evaluation import evaluate
 from jointnet.folder import find_patients, select
 from jointnet.training import MODEL_FILE, resolve_device
 
@@ -39,7 +40,9 @@ def table(rows: pd.DataFrame) -> str:
     lines = [f"{'metric':<12}{'structure':<11}{'before':>16}{'after':>16}{'patients':>10}"]
     for row in summarise(rows).reset_index().to_dict("records"):
         cells = [
-            "" if pd.isna(row[f"{when}_mean"]) else f"{row[f'{when}_mean']:.3f} ({row[f'{when}_sd']:.3f})"
+            ""
+            if pd.isna(row[f"{when}_mean"])
+            else f"{row[f'{when}_mean']:.3f}" + ("" if pd.isna(row[f"{when}_sd"]) else f" ({row[f'{when}_sd']:.3f})")
             for when in ("before", "after")
         ]
         lines.append(f"{row['metric']:<12}{row['structure']:<11}{cells[0]:>16}{cells[1]:>16}{row['patients']:>10.0f}")
@@ -50,7 +53,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     device = resolve_device(options.device)
     saved = None if options.model == "identity" else _load(Path(options.model), device)
     found = find_patients(options.data)
-    wanted = parse_patients(options.patients) if options.patients else tuple(found)
+    wanted = parse_patients(options.patients) if options.patients is not None else tuple(found)
     cached = prepare(select(found, wanted), options.cache)
     rows = evaluate(saved.model if saved else None, cached, device)
     options.out.parent.mkdir(parents=True, exist_ok=True)

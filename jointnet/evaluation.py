@@ -1,4 +1,4 @@
-"""Registration and segmentation errors of a model on patients, as rows, and their aggregation.
+"""Registration and segmentation errors of a model on patients, as rows.
 
 One row is one patient, slice, structure and metric, with its value before and after registration. A slice counts for
 a structure where both labels hold it before registration. A structure that registration moves out of view is *lost*:
@@ -22,15 +22,6 @@ from jointnet.prediction import Prediction, predict
 from jointnet.structures import CODE, STRUCTURES
 
 COLUMNS = ("patient", "slice", "structure", "metric", "before", "after", "lost")
-
-ENDPOINTS: tuple[tuple[str, str], ...] = (
-    ("cd_mm", "lv"),
-    ("asd_mm", "lv"),
-    ("asd_mm", "myo"),
-    ("cd_mm", "rv"),
-    ("asd_mm", "rv"),
-)
-"""The five registration metrics, in the order of the paper's Table 1."""
 
 
 def evaluate(model: nn.Module | None, patients: Sequence[CachedPatient], device: str = "cpu") -> pd.DataFrame:
@@ -94,48 +85,6 @@ def patient_rows(
                 overlap = dice(predicted[index] == CODE[structure], truth[index] == CODE[structure])
                 rows.append((patient, index, structure, name, math.nan, overlap, False))
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-
-
-def patient_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give `before` and `after` averaged over each patient's slices, indexed by patient, metric, structure."""
-    return rows.groupby(["patient", "metric", "structure"])[["before", "after"]].mean()
-
-
-def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give mean and sample SD over patients, each patient the mean of its slices, indexed by metric and structure.
-
-    Columns: `before_mean before_sd after_mean after_sd patients`.
-    """
-    grouped = patient_means(rows).groupby(["metric", "structure"])
-    columns = {}
-    for when in ("before", "after"):
-        columns[f"{when}_mean"] = grouped[when].mean()
-        columns[f"{when}_sd"] = grouped[when].std()
-    return pd.DataFrame({**columns, "patients": grouped.size()})
-
-
-def registration_ratio(rows: pd.DataFrame) -> float:
-    """Geometric mean over the five registration metrics of after / before, each a mean over patients.
-
-    1 is no better than doing nothing. NaN where no slice holds one of the five on both sides, or where the scans
-    already agree exactly.
-    """
-    means = patient_means(rows).groupby(["metric", "structure"]).mean()
-    if any(endpoint not in means.index for endpoint in ENDPOINTS):
-        return math.nan
-    chosen = means.loc[list(ENDPOINTS)]
-    before, after = chosen["before"].to_numpy(), chosen["after"].to_numpy()
-    if (before <= 0).any():
-        return math.nan
-    return float(np.exp(np.log(np.maximum(after, 1e-12) / before).mean()))
-
-
-def named_metrics(rows: pd.DataFrame, prefix: str) -> dict[str, float]:
-    """Give the values after registration, means over patients, as `prefix/metric/structure`, and `prefix/lost`."""
-    means = patient_means(rows)["after"].groupby(["metric", "structure"]).mean()
-    values = {f"{prefix}/{'/'.join(map(str, key))}": float(means[key]) for key in means.index}
-    lost = rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates()
-    return {f"{prefix}/registration_ratio": registration_ratio(rows), **values, f"{prefix}/lost": float(len(lost))}
 
 
 def _segmentations(

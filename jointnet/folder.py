@@ -4,6 +4,7 @@ Files are `patient{N}_C0.nii.gz`, `patient{N}_LGE.nii.gz` and their `..._manual.
 ignored. Nothing here reads a voxel.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -122,7 +123,7 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.ndarray] | str:
     shape = volume_shape(image.shape)
     if len(shape) != 3 or min(shape) < 1:
         return f"{path}: must be a volume with three axes, got shape {image.shape}"
-    if np.prod(shape, dtype=np.int64) > LARGEST_VOXELS:
+    if math.prod(shape) > LARGEST_VOXELS:
         return f"{path}: must have at most {LARGEST_VOXELS} voxels, its header claims shape {image.shape}"
     if not (int(image.header["sform_code"]) or int(image.header["qform_code"])):
         return f"{path}: must place its voxels in the world by a qform or an sform, both codes are 0"

@@ -26,6 +26,10 @@ COLUMN_DIRECTION: Array = np.array([-0.64, -0.74, -0.2])
 ROW_DIRECTION: Array = np.array([0.37, -0.12, -0.92])
 """Where rows of a short-axis image run, RAS+: towards inferior."""
 
+TIE = 1e-3
+"""A grid slice this close to the middle between two scan slices, in slice distances, takes the one that comes first
+along the grid's normal: rounding noise would settle it pixel by pixel."""
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -113,10 +117,11 @@ def sample(
     sampled = [np.zeros((grid.slices, SIZE_PX, SIZE_PX), volume.dtype) for volume, _ in volumes]
     inside = np.zeros((grid.slices, SIZE_PX, SIZE_PX), bool)
     limits = np.array(stack.shape) - 0.5
+    along = np.sign(stack.affine[:3, 2] @ grid.normal)
     for index in range(grid.slices):
         voxels = stack.voxels(grid.points(index))
         inside[index] = ((voxels >= -0.5) & (voxels <= limits)).all(-1)
-        voxels[..., 2] = np.rint(voxels[..., 2])
+        voxels[..., 2] = np.rint(voxels[..., 2] - TIE * along)
         coordinates = np.moveaxis(voxels, -1, 0)
         for (volume, order), result in zip(volumes, sampled, strict=True):
             plane = map_coordinates(volume, coordinates, order=order, mode="nearest", prefilter=False)

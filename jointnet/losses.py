@@ -46,9 +46,10 @@ def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) ->
     Structures that either slice lacks are left out: no motion can bring them together. Slices without any structure
     in common count nothing.
     """
-    moved = warp(lge[:, 1:], theta)
     shared = ((cine[:, 1:].sum((2, 3)) > 0) & (lge[:, 1:].sum((2, 3)) > 0)).float()
-    wanted = cine[:, 1:]
+    kept = shared[:, :, None, None]
+    moved, wanted = warp(lge[:, 1:] * kept, theta), cine[:, 1:] * kept
+    target = torch.cat([1 - wanted.sum(1, keepdim=True), wanted], 1)
     overlap = 2 * (moved * wanted).sum((2, 3)) + DICE_PIXELS
     missed = 1 - overlap / (moved.sum((2, 3)) + wanted.sum((2, 3)) + DICE_PIXELS)
     structures = shared.sum(1)
@@ -56,7 +57,7 @@ def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) ->
     probabilities = torch.cat([1 - moved.sum(1, keepdim=True), moved], 1).clamp(0, 1)
     smooth = (1 - SMOOTHING) * probabilities + SMOOTHING / probabilities.shape[1]
     counted = (structures > 0).float()
-    branch = counted * (alpha * cross_entropy(smooth.log(), cine) + (1 - alpha) * dice)
+    branch = counted * (alpha * cross_entropy(smooth.log(), target) + (1 - alpha) * dice)
     return branch.sum() / counted.sum().clamp(min=1)
 
 

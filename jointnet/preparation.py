@@ -1,5 +1,6 @@
 """One patient from files to the common grid: read, check, resample, normalise."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from jointnet.folder import PatientFiles, volume_shape
 from jointnet.grid import Stack, common_grid, sample
 from jointnet.structures import CODE, FILE_VALUE
 
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 """Raise it whenever the same files would give other arrays, so that no old cache is read."""
 
 PERCENTILES = (1.0, 99.0)
@@ -54,7 +55,8 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
     for path, scan in ((files.cine, cine), (files.lge, lge)):
         low, high = np.percentile(scan[both], PERCENTILES)
         if not high > low:
-            faults.append(f"{path}: must show something where both scans reach; its intensities there are all {low:g}")
+            share = PERCENTILES[1] - PERCENTILES[0]
+            faults.append(f"{path}: must show something where both scans reach, but {share:g} % of it is {low:g}")
             continue
         images.append(np.where(both, np.clip((scan - low) / (high - low), 0, CEILING), 0).astype(np.float16))
     for path, label in ((files.cine_label, cine_label), (files.lge_label, lge_label)):
@@ -64,6 +66,17 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
         raise DataFaultError(faults)
     description = {"affine": grid.affine.tolist(), "slices": grid.slices, "both_fraction": float(both.mean())}
     return np.stack(images, 1), np.stack([cine_label, lge_label], 1), description
+
+
+def voxel_faults(files: PatientFiles, but: Iterable[Path]) -> list[str]:
+    """Name the faults in the voxels of a patient's files, those in `but` left out."""
+    faults: list[str] = []
+    skipped = set(but)
+    for read, paths in ((_image, (files.cine, files.lge)), (_label, (files.cine_label, files.lge_label))):
+        for path in paths:
+            if path not in skipped:
+                read(path, faults)
+    return faults
 
 
 def _read(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
@@ -92,7 +105,9 @@ def _label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
     read = _read(path, faults)
     if read is None:
         return None
-    values = np.unique(read[0])
+    rounded = np.rint(read[0])
+    codes_in_file = np.where(np.abs(read[0] - rounded) < 1e-3, rounded, read[0])
+    values = np.unique(codes_in_file)
     unknown = [float(value) for value in values if value not in (0, *FILE_VALUE.values())]
     if unknown:
         shown = ", ".join(f"{value:g}" for value in unknown[:6]) + (", ..." if len(unknown) > 6 else "")
@@ -101,5 +116,5 @@ def _label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
         return None
     codes = np.zeros(read[0].shape, np.uint8)
     for name, value in FILE_VALUE.items():
-        codes[read[0] == value] = CODE[name]
+        codes[codes_in_file == value] = CODE[name]
     return codes

@@ -17,7 +17,7 @@ from jointnet.commands import parse_patients, run_command
 from jointnet.faults import SettingsFaultError
 from jointnet.folder import PatientFiles, find_patients, select
 from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
-from jointnet.training import MODEL_FILE, OBJECTIVE, EpochReport, TrainingDivergedError, train
+from jointnet.training import MODEL_FILE, OBJECTIVE, EpochReport, TrainingDivergedError, resolve_device, train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,15 +72,17 @@ def draw_patients(
 
 def _train(options: argparse.Namespace) -> None:
     settings = _settings(options)
+    device = resolve_device(options.device)
     found = find_patients(options.data)
-    allowed = parse_patients(options.patients) if options.patients else tuple(found)
+    allowed = parse_patients(options.patients) if options.patients is not None else tuple(found)
     patients: dict[int, PatientFiles] = {files.patient: files for files in select(found, allowed)}
     training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
     print(f"{len(training)} patients to train on: {_listed(training)}")
     print(f"{len(validation)} patients to validate on: {_listed(validation)}", flush=True)
     cached = {item.patient: item for item in prepare(select(patients, (*training, *validation)), options.cache)}
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.threads:
+    (options.out / MODEL_FILE).unlink(missing_ok=True)
+    if options.threads is not None:
         torch.set_num_threads(options.threads)
     config = {
         "settings": settings_to_dict(settings),
@@ -97,7 +99,7 @@ def _train(options: argparse.Namespace) -> None:
             [cached[number] for number in training],
             [cached[number] for number in validation],
             seed=options.seed,
-            device=options.device,
+            device=device,
             out=options.out,
             on_epoch=log,
         )
@@ -131,6 +133,16 @@ class EpochLog:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
+    """Give the settings that the options name, after checking the options that are numbers."""
+    least = {"seed": 0, "threads": 1}
+    given = {name: getattr(options, name) for name in least}
+    faults = [
+        f"--{name}: must be at least {least[name]}, got {value}"
+        for name, value in given.items()
+        if value is not None and value < least[name]
+    ]
+    if faults:
+        raise SettingsFaultError(faults)
     values = {"model.name": options.model} | ({"training.epochs": options.epochs} if options.epochs is not None else {})
     return with_values(load_settings(options.settings), values)
 

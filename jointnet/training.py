@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from jointnet.aggregation import named_metrics
 from jointnet.augmentation import apply, draw
 from jointnet.cache import CachedPatient
 from jointnet.checkpoint import save_model
-from jointnet.evaluation import evaluate, named_metrics
+from jointnet.evaluation import evaluate
+from jointnet.faults import SettingsFaultError
 from jointnet.losses import branch_losses, total_loss
 from jointnet.networks import build_model
 from jointnet.settings import OptimiserSettings, Settings
@@ -102,10 +104,21 @@ def train(
 
 
 def resolve_device(device: str) -> str:
-    """Give the device that `auto` stands for, or the one that was named."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Give the device that `auto` stands for, or the one that was named.
+
+    Raises:
+        SettingsFaultError: where torch knows no such device, or this machine has none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:160]
+        raise SettingsFaultError(
+            f"--device: must be auto or a device of this machine, got {device!r}: {reason}"
+        ) from None
+    return device
 
 
 def learning_rate_factor(settings: OptimiserSettings, steps: int, epochs: int) -> Callable[[int], float]:
@@ -145,8 +158,8 @@ def _train_epoch(
         losses = branch_losses(output, batch.cine_labels, batch.lge_labels, settings.loss)
         total = total_loss(losses, settings.loss)
         if not torch.isfinite(total):
-            shown = ", ".join(f"{name} {float(loss):g}" for name, loss in losses.items())
-            raise TrainingDivergedError(f"the loss must be finite, got {float(total):g} ({shown})")
+            shown = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
+            raise TrainingDivergedError(f"the loss must be finite, got {total.item():g} ({shown})")
         optimiser.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)

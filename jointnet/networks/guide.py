@@ -31,16 +31,17 @@ LEAST_PIXELS = 8.0
 DAMPING = 1e-4
 
 
-def align(cine: Tensor, lge: Tensor, limits: Tensor, steps: int) -> Tensor:
+def align(cine: Tensor, lge: Tensor, limits: Tensor, steps: int, correction: Tensor | None = None) -> Tensor:
     """Give theta (B, 2, 3) that moves `lge` onto `cine`.
 
     Args:
         cine: probabilities of the structures without background, (B, K, H, W), square.
         lge: the same of LGE.
-        limits: the largest absolute value (6,) of each column of the motion.
+        limits: the largest absolute value (6,) of each column of the motion, corrected or not.
         steps: Gauss-Newton steps after the start from the structures' centroids.
+        correction: a motion (B, 6) that is added to the one found.
     """
-    cine, lge = cine.float(), lge.float()
+    cine, lge, limits = cine.float(), lge.float(), limits.to(cine.device)
     cine_mass, cine_centres = _moments(cine)
     lge_mass, lge_centres = _moments(lge)
     seen = torch.minimum(cine_mass, lge_mass)
@@ -52,12 +53,13 @@ def align(cine: Tensor, lge: Tensor, limits: Tensor, steps: int) -> Tensor:
     seen = seen.sum(1)
     stack = torch.cat([lge, *_gradients(lge)], 1)
     motion = torch.cat([torch.zeros_like(start).repeat(1, 2), start.clamp(-limits[4:], limits[4:])], 1)
-    limits = limits.to(cine.device)
     with torch.no_grad():
         for _ in range(steps - 1):
             motion = _step(motion, cine, stack, centre, seen).clamp(-limits, limits)
     if steps > 0:
         motion = _step(motion, cine, stack, centre, seen).clamp(-limits, limits)
+    if correction is not None:
+        motion = (motion + correction).clamp(-limits, limits)
     return about(theta_from_motion(motion), centre)
 
 

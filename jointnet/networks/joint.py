@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jointnet.geometry import SIZE_PX, compose, theta_from_motion
+from jointnet.geometry import SIZE_PX, theta_from_motion
 from jointnet.networks.affine_head import AffineHead, coarsest_px
 from jointnet.networks.guide import align
 from jointnet.networks.output import Output
@@ -48,10 +48,12 @@ class JointModel(nn.Module):
         lge_features = self.encoders[0](lge, 1) if shared else self.encoders[1](lge)
         cine_logits, lge_logits = self.cine_decoder(cine_features), self.lge_decoder(lge_features)
         pairs = zip(cine_features[-REGISTRATION_SCALES:], lge_features[-REGISTRATION_SCALES:], strict=True)
-        theta = theta_from_motion(self.head([torch.cat(pair, 1) for pair in pairs]))
+        motion = self.head([torch.cat(pair, 1) for pair in pairs])
         if self.settings.head == "guided":
             maps = [guide_map(logits) for logits in (cine_logits, lge_logits)]
-            theta = compose(align(maps[0], maps[1], self.head.limits, self.settings.guide_steps), theta)
+            theta = align(maps[0], maps[1], self.head.limits, self.settings.guide_steps, motion)
+        else:
+            theta = theta_from_motion(motion)
         return Output(theta, cine_logits, lge_logits)
 
 

@@ -24,15 +24,22 @@ def settings_from_dict(values: Mapping[str, Any], base: Settings | None = None) 
         SettingsFaultError: with one fault for each unknown key, wrong type and value out of bounds.
     """
     flat = {}
-    faults = []
+    faults: list[str] = []
+    sections = [part.name for part in fields(Settings)]
     for section, content in values.items():
-        if isinstance(content, Mapping):
+        if section not in sections:
+            faults.append(f"{section}: unknown section {section!r}, must be one of {', '.join(sections)}")
+        elif isinstance(content, Mapping):
             flat.update({f"{section}.{key}": value for key, value in content.items()})
         else:
             faults.append(f"{section}: must be a table of settings, got {content!r}")
+    try:
+        settings = with_values(Settings() if base is None else base, flat)
+    except SettingsFaultError as error:
+        faults += error.faults
     if faults:
         raise SettingsFaultError(faults)
-    return with_values(Settings() if base is None else base, flat)
+    return settings
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
@@ -73,9 +80,9 @@ def load_settings(name_or_file: str | Path, base: Settings | None = None) -> Set
     if str(name_or_file) == "default":
         return Settings() if base is None else base
     if str(name_or_file) in names:
-        text = (shipped / f"{name_or_file}.toml").read_text()
+        text = (shipped / f"{name_or_file}.toml").read_text(encoding="utf-8")
     elif Path(name_or_file).is_file():
-        text = Path(name_or_file).read_text(errors="replace")
+        text = Path(name_or_file).read_text(encoding="utf-8", errors="replace")
     else:
         raise SettingsFaultError(
             f"settings {str(name_or_file)!r}: must be a TOML file or one of {', '.join(['default', *names])}"
@@ -108,8 +115,10 @@ def _checked(section: Any, key: str, value: Any) -> tuple[Any, str | None]:
             return None, f"must be between {rules['low']} and {rules['high']}, got {value!r}"
         return wanted(value), None
     valid = isinstance(value, list | tuple) and len(value) >= 2
-    if not (valid and all(isinstance(width, int) and not isinstance(width, bool) and width >= 1 for width in value)):
-        return None, f"must be at least two whole numbers from 1 up, got {value!r}"
+    if not (
+        valid and all(isinstance(width, int) and not isinstance(width, bool) and 1 <= width <= 4096 for width in value)
+    ):
+        return None, f"must be at least two whole numbers between 1 and 4096, got {value!r}"
     return tuple(value), None
 
 

@@ -85,7 +85,7 @@ class AugmentationSettings:
 class OptimiserSettings:
     """Adam with a learning rate that falls: by a factor every few epochs (`step`) or to zero (`cosine`)."""
 
-    learning_rate: float = bounded(2e-3, 1e-7, 1.0)
+    learning_rate: float = bounded(1e-3, 1e-7, 1.0)
     schedule: str = one_of("cosine", "cosine", "step")
     step_factor: float = bounded(0.99, 1e-3, 1.0)
     step_epochs: int = bounded(2, 1, 10_000)

@@ -1,0 +1,153 @@
+"""What the terminal shows while a study runs: a live table with an ETA, or plain lines where there is no terminal."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+PLAIN_SECONDS = 20.0
+"""Without a terminal, a line about the epochs comes at most this often."""
+
+
+@dataclass
+class ArmProgress:
+    """How far the search of one arm is."""
+
+    name: str
+    trials: int
+    expected_epochs: float
+    expected_seconds: float
+    limit_seconds: float | None = None
+    began: float | None = None
+    over: bool = False
+    epochs: int = 0
+    states: dict[str, str] = field(default_factory=dict)
+    best: float | None = None
+
+    def count(self, state: str) -> int:
+        """Trials in a state."""
+        return sum(value == state for value in self.states.values())
+
+    def remaining_seconds(self, now: float, pace: float) -> float:
+        """Seconds to go: by the arm's own epochs once some are done, before that by the plan times `pace`."""
+        if self.over:
+            return 0.0
+        if self.began is None:
+            left = self.expected_seconds * pace
+            return left if self.limit_seconds is None else min(left, self.limit_seconds)
+        elapsed = now - self.began
+        share = min(1.0, self.epochs / self.expected_epochs)
+        by_plan = max(0.0, self.expected_seconds * pace - elapsed)
+        left = elapsed / share * (1 - share) if self.epochs >= 2 else by_plan
+        return left if self.limit_seconds is None else max(0.0, min(left, self.limit_seconds - elapsed))
+
+    def pace(self, now: float) -> float | None:
+        """How many times the plan's seconds an epoch takes; None before any is done."""
+        if self.began is None or self.epochs < 2 or self.over:
+            return None
+        return (now - self.began) / self.epochs / (self.expected_seconds / self.expected_epochs)
+
+
+class StudyProgress:
+    """Live progress of a study's arms. Use as a context manager."""
+
+    def __init__(self, arms: Mapping[str, ArmProgress], seconds_after: float, console: Console | None = None) -> None:
+        self._arms = dict(arms)
+        self._after = seconds_after
+        self._console = console or Console()
+        self._tty = self._console.is_terminal
+        self._phase = "preparing"
+        self._pace = 1.0
+        self._last_line = 0.0
+        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=1, transient=True)
+
+    def __enter__(self) -> "StudyProgress":
+        if self._tty:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._tty:
+            self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def phase(self, text: str) -> None:
+        """Say what the study does now."""
+        if text != self._phase and not self._tty:
+            self.note(text)
+        self._phase = text
+
+    def counted(self, text: str, done: int, total: int) -> None:
+        """Say how far a phase is."""
+        self._phase = f"{text} {done}/{total}"
+        if not self._tty and done == total:
+            self.note(self._phase)
+
+    def arm_started(self, arm: str, limit_seconds: float | None) -> None:
+        """The search of an arm begins."""
+        self._arms[arm].began, self._arms[arm].limit_seconds = time.monotonic(), limit_seconds
+        self.phase(f"searching {arm}")
+
+    def arm_ended(self, arm: str) -> None:
+        """The search of an arm is over: a line says what came of it."""
+        state = self._arms[arm]
+        state.over = True
+        seconds = time.monotonic() - (state.began or time.monotonic())
+        best = "no objective" if state.best is None else f"best {state.best:.3f}"
+        self.note(
+            f"{arm}: {len(state.states)} trials ({state.count('complete')} complete, {state.count('stopped')} stopped, "
+            f"{state.count('failed')} failed), {state.epochs} epochs, {best}, {seconds / 60:.1f} min"
+        )
+
+    def trial_started(self, arm: str, trial_id: str) -> None:
+        """A trial begins."""
+        self._arms[arm].states[trial_id] = "running"
+
+    def epoch_done(self, arm: str, trial_id: str, objective: float | None) -> None:
+        """A trial ends an epoch with this best objective so far."""
+        state = self._arms[arm]
+        state.epochs += 1
+        if objective is not None and (state.best is None or objective < state.best):
+            state.best = objective
+        self._pace = state.pace(time.monotonic()) or self._pace
+        if not self._tty and time.monotonic() - self._last_line >= PLAIN_SECONDS:
+            self._last_line = time.monotonic()
+            best = "" if state.best is None else f", best {state.best:.3f}"
+            ended = len(state.states) - state.count("running")
+            self.note(f"{arm}: trials {ended}/{state.trials}, epochs {state.epochs}{best}; {self._eta()}")
+
+    def trial_ended(self, arm: str, trial_id: str, state: str, reason: str) -> None:
+        """A trial is over; a failed one gets a line with its reason."""
+        self._arms[arm].states[trial_id] = state
+        if state == "failed":
+            self.note(f"{arm}: trial {trial_id} failed: {reason}")
+
+    def remaining_seconds(self) -> float:
+        """Seconds until the study is over, as far as one can tell."""
+        now = time.monotonic()
+        return self._after + sum(arm.remaining_seconds(now, self._pace) for arm in self._arms.values())
+
+    def _eta(self) -> str:
+        left = self.remaining_seconds()
+        return f"about {left / 60:.0f} min left" if left >= 90 else f"about {max(5, round(left / 5) * 5):.0f} s left"
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("arm")
+        for name in ("trials", "running", "complete", "stopped", "failed", "epochs", "best objective"):
+            table.add_column(name, justify="right")
+        for arm in self._arms.values():
+            counts = [str(arm.count(state)) for state in ("running", "complete", "stopped", "failed")]
+            ended = len(arm.states) - arm.count("running")
+            best = "" if arm.best is None else f"{arm.best:.3f}"
+            table.add_row(arm.name, f"{ended}/{arm.trials}", *counts, str(arm.epochs), best)
+        return Group(table, f"{self._phase}; {self._eta()}")

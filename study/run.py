@@ -1,0 +1,199 @@
+"""`python -m study.run --search joint`: plan a study, say so, carry it out, and report it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from jointnet.cache import default_cache
+from jointnet.faults import DataFaultError, InputFaultError, SettingsFaultError
+from jointnet.folder import PatientFiles, check_headers, find_patients
+from jointnet.phantom import write_phantom
+from study.conduct import conduct
+from study.plan import Data, Plan, Resources, make_arms, make_plan, render
+from study.provenance import usable_cpus
+from study.report import write_report
+from study.selection import NoFinishedTrialError
+from study.space import SearchSpace
+from study.space_file import load_spaces, with_overrides
+from study.splits import DEFAULT_SPLITS, Counts, make_splits, parse_counts
+from study.tracking import resolve_tracking_uri, ui_command
+
+EXIT_NO_FINISHED_TRIAL = 4
+EXIT_INTERRUPTED = 130
+PHANTOM_PATIENTS = 45
+PHANTOM_SEED = 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a study; give the exit status: 0, 2 usage, 3 data, 4 an arm without a finished trial, 130 Ctrl+C."""
+    try:
+        return _run(_parser().parse_args(arguments))
+    except InputFaultError as error:
+        for fault in error.faults:
+            print(fault, file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("Interrupted. No run of the tracking store is left RUNNING: open ones are KILLED.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
+    plan = plan_of(options)
+    print(render(plan), flush=True)
+    if plan.data.kind == "phantom":
+        if not plan.data.folder.exists():
+            print("Writing the phantom, once: about a second for each patient ...", flush=True)
+        write_phantom(plan.data.folder, patients=plan.data.patients, seed=PHANTOM_SEED)
+    try:
+        missing = conduct(plan, _checked(plan.data.folder))
+    except NoFinishedTrialError as error:
+        print(error, file=sys.stderr)
+        return EXIT_NO_FINISHED_TRIAL
+    report = write_report(plan.tracking_uri, plan.study_id, plan.folder / "report")
+    minutes = (datetime.now(UTC) - plan.started).total_seconds() / 60
+    print(f"\n{report.terminal_table(colour=sys.stdout.isatty())}")
+    print(f"Study      {plan.study_id}, {minutes:.1f} minutes")
+    print(f"Report     {plan.folder / 'report'}")
+    print(f"MLflow UI  {ui_command(plan.tracking_uri)}")
+    for line in missing:
+        print(line, file=sys.stderr)
+    return EXIT_NO_FINISHED_TRIAL if missing else 0
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """Give the plan that the options ask for; a folder of the user's is checked by names and headers, not read.
+
+    Raises:
+        SettingsFaultError: with the faults of all options and search spaces.
+        DataFaultError: where the folder of scans breaks a rule.
+    """
+    started = datetime.now(UTC)
+    faults = _option_faults(options)
+    spaces: tuple[SearchSpace, ...] = ()
+    try:
+        spaces = tuple(
+            with_overrides(space, options.num_samples, options.max_epochs, options.minutes)
+            for space in load_spaces(options.search)
+        )
+    except SettingsFaultError as error:
+        faults += error.faults
+    counts: tuple[Counts, ...] = ()
+    try:
+        counts = _counts(options, spaces)
+    except SettingsFaultError as error:
+        faults += [f"--splits: {fault}" for fault in error.faults]
+    tracking_uri = ""
+    try:
+        tracking_uri = resolve_tracking_uri()
+    except SettingsFaultError as error:
+        faults += error.faults
+    if faults:
+        raise SettingsFaultError(faults)
+    data, numbers = _data(options, spaces)
+    return make_plan(
+        make_arms(spaces, make_splits(numbers, counts, options.seed)),
+        data=data,
+        resources=_resources(options),
+        seed=options.seed,
+        out=options.out,
+        cache=options.cache or default_cache(),
+        tracking_uri=tracking_uri,
+        now=started,
+    )
+
+
+def _option_faults(options: argparse.Namespace) -> list[str]:
+    least = {
+        "num_samples": 1,
+        "max_epochs": 1,
+        "minutes": 0.01,
+        "concurrent": 1,
+        "cpus_per_trial": 0.01,
+        "gpus_per_trial": 0,
+        "seed": 0,
+    }
+    faults = []
+    for name, bound in least.items():
+        value = getattr(options, name)
+        if value is not None and not value >= bound:
+            faults.append(f"--{name.replace('_', '-')}: must be at least {bound}, got {value}")
+    if options.device == "cuda" and not (torch.cuda.is_available() or os.environ.get("RAY_ADDRESS")):
+        faults.append("--device: must be cpu or auto where there is no CUDA GPU, got cuda")
+    return faults
+
+
+def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Counts, ...]:
+    """Give the split counts: the command's, else the searches' own, else the paper's."""
+    if options.splits:
+        return parse_counts(options.splits)
+    own = {space.splits for space in spaces if space.splits}
+    if len(own) > 1:
+        raise SettingsFaultError(
+            f"must be given where the searches bring different ones, {' and '.join(map(str, own))}"
+        )
+    return parse_counts(own.pop() if own else DEFAULT_SPLITS)
+
+
+def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Data, list[int]]:
+    """Give where the scans are and the patients' numbers; the phantom is not written yet."""
+    if options.data is not None:
+        folder = options.data.absolute()
+        numbers = list(_checked(folder))
+        return Data("folder", folder, len(numbers)), numbers
+    own = {space.phantom_patients for space in spaces if space.phantom_patients}
+    if len(own) > 1:
+        raise SettingsFaultError(f"--search: the searches must agree on phantom_patients, got {sorted(map(str, own))}")
+    patients = own.pop() if own else PHANTOM_PATIENTS
+    folder = Path(f"data/phantom-{patients}-{PHANTOM_SEED}").absolute()
+    return Data("phantom", folder, patients), list(range(1, patients + 1))
+
+
+def _checked(folder: Path) -> Mapping[int, PatientFiles]:
+    """Find a folder's patients and check all headers, those of the test patients too; no voxel is read."""
+    patients = find_patients(folder)
+    if faults := check_headers(patients.values()):
+        raise DataFaultError(faults)
+    return patients
+
+
+def _resources(options: argparse.Namespace) -> Resources:
+    """Give each trial one CPU, and one GPU where there are some; as many trials at once as then fit."""
+    cluster = bool(os.environ.get("RAY_ADDRESS"))
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    per_trial = options.gpus_per_trial
+    if per_trial is None:
+        per_trial = 1.0 if options.device == "cuda" or (options.device == "auto" and gpus) else 0.0
+    fitting = int(usable_cpus() // options.cpus_per_trial)
+    if per_trial:
+        fitting = min(fitting, int(gpus // per_trial))
+    concurrent = options.concurrent or (None if cluster else max(1, fitting))
+    device = "cuda" if per_trial and options.device != "cpu" else "cpu"
+    return Resources(concurrent, options.cpus_per_trial, per_trial, device)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m study.run", description=__doc__)
+    add = parser.add_argument
+    add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
+    add("--data", type=Path, metavar="DIR", help="folder of MS-CMRSeg scans; the built-in phantom where not given")
+    add("--splits", nargs="+", metavar="TRAIN/VAL/TEST", help=f"patients; {' '.join(DEFAULT_SPLITS)} where not given")
+    add("--seed", type=int, default=0, help="of splits, sampler and trainings (0)")
+    add("--num-samples", type=int, metavar="N", help="trials per arm, instead of the search space's")
+    add("--max-epochs", type=int, metavar="E", help="most epochs of a trial, instead of the search space's")
+    add("--minutes", type=float, metavar="M", help="time budget of each search, instead of the search space's")
+    add("--concurrent", type=int, metavar="N", help="trials at once; as many as fit where not given")
+    add("--cpus-per-trial", type=float, default=1.0, metavar="C", help="CPU cores, and torch threads, of a trial (1)")
+    add("--gpus-per-trial", type=float, metavar="G", help="GPUs of a trial, also fractions; 1 where there are GPUs")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where trials compute (auto)")
+    add("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of models and reports (runs)")
+    add("--cache", type=Path, metavar="DIR", help="folder of prepared scans; JOINTNET_CACHE or the user's cache")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""The one opening of the sealed test patients: after the selection of every arm is recorded, never before."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from jointnet.aggregation import named_metrics, patient_means, summarise
+from jointnet.cache import CachedPatient, fingerprint, prepare
+from jointnet.checkpoint import load_model
+from jointnet.evaluation import evaluate
+from jointnet.folder import PatientFiles
+from jointnet.geometry import warp, warp_labels
+from jointnet.prediction import predict
+from jointnet.structures import CODE
+from study.selection import Selection
+from study.tracking import StudyTracker
+
+
+def open_test(
+    files: Sequence[PatientFiles],
+    cache: Path,
+    selections: Mapping[str, Selection],
+    arm_runs: Mapping[str, str],
+    tracker: StudyTracker,
+    device: str,
+) -> None:
+    """Prepare the test patients and evaluate each arm's selected model on them.
+
+    Args:
+        files: the test patients' files; they are read here for the first time.
+        cache: folder of prepared patients.
+        selections: of the arms, by name; all of them are recorded already.
+        arm_runs: the arms' runs in the tracking store.
+        tracker: writes rows, metrics and overlays, and counts the opening for each arm.
+        device: where the models compute.
+    """
+    patients = prepare(files, cache)
+    for arm, selection in selections.items():
+        run = arm_runs[arm]
+        tracker.count_opening(run)
+        tracker.tag(run, {"test.fingerprint": fingerprint(patients)})
+        model = load_model(selection.model, device).model
+        rows = evaluate(model, patients, device)
+        tracker.log_text(run, "test/slices.csv", rows.to_csv(index=False))
+        tracker.log_text(run, "test/patients.csv", patient_means(rows).reset_index().to_csv(index=False))
+        tracker.log_metrics(run, test_metrics(rows))
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "overlays.npz"
+            np.savez_compressed(path, **overlays(model, patients, device))  # type: ignore[arg-type]
+            tracker.log_file(run, path, "test")
+
+
+def test_metrics(rows: pd.DataFrame) -> dict[str, float]:
+    """Give `test/metric/structure` after registration, `test/before/...` before it, the ratio and the lost ones."""
+    before = summarise(rows)["before_mean"].dropna().reset_index()
+    names = "test/before/" + before["metric"] + "/" + before["structure"]
+    return named_metrics(rows, "test") | dict(zip(names, before["before_mean"].astype(float), strict=True))
+
+
+def overlays(model: nn.Module, patients: Sequence[CachedPatient], device: str) -> dict[str, NDArray[np.generic]]:
+    """Give one slice of each patient, the middle one of those with all structures in both labels, before and after."""
+    parts: dict[str, list[NDArray[np.generic]]] = {}
+    numbers, slices = [], []
+    for patient in patients:
+        labels = np.asarray(patient.labels())
+        index = middle_slice(labels)
+        cine, lge = np.asarray(patient.images()[index], dtype=np.float32)
+        theta = predict(model, np.asarray(patient.images()[index : index + 1]), device).theta
+        moved = warp(torch.from_numpy(lge.copy())[None, None], torch.from_numpy(np.asarray(theta, dtype=np.float32)))
+        numbers.append(patient.patient)
+        slices.append(index)
+        for name, array in {
+            "cine": cine.astype(np.float16),
+            "cine_labels": labels[index, 0],
+            "lge_before": lge.astype(np.float16),
+            "lge_after": moved[0, 0].numpy().astype(np.float16),
+            "lge_labels_before": labels[index, 1],
+            "lge_labels_after": warp_labels(labels[index, 1][None], theta)[0],
+        }.items():
+            parts.setdefault(name, []).append(array)
+    stacked = {name: np.stack(arrays) for name, arrays in parts.items()}
+    return {"patients": np.array(numbers), "slices": np.array(slices), **stacked}
+
+
+def middle_slice(labels: NDArray[np.uint8]) -> int:
+    """Give the middle one of the slices (S, 2, H, W) that hold all structures in both labels, or of all slices."""
+    full = [
+        index
+        for index, pair in enumerate(labels)
+        if all((image == code).any() for image in pair for code in CODE.values() if code)
+    ]
+    return full[len(full) // 2] if full else len(labels) // 2

@@ -1,0 +1,195 @@
+"""The search of one arm: Ray Tune runs trials, Optuna's TPE draws their samples, ASHA ends the poor ones early."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with verbose=0: silent, so that the progress is ours
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl+C is to raise here, not to look like a finished search
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+
+import optuna
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from jointnet.faults import SettingsFaultError
+from study.plan import Resources
+from study.provenance import usable_cpus
+from study.recorder import INTERRUPTED, TIME_BUDGET, ArmRecorder
+from study.space import Parameter, SearchSpace
+from study.trial import ArmTask
+from study.worker import trainable
+
+STARTUP_TRIALS = 5
+"""Trials that TPE draws at random before it models anything."""
+QUIET = ("ray", "ray.tune", "ray.train", "optuna")
+
+
+@contextmanager
+def ray_session(tracking_uri: str) -> Iterator[None]:
+    """Start Ray on this machine, or join the cluster that `RAY_ADDRESS` names; leave it afterwards.
+
+    Trials see the same `MLFLOW_TRACKING_URI` as the driver, though the driver does all the writing.
+    """
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    address = os.environ.get("RAY_ADDRESS")
+    local = {} if address else {"num_cpus": usable_cpus(), "include_dashboard": False}
+    ray.init(
+        address=address or "local",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": {"MLFLOW_TRACKING_URI": tracking_uri, "RAY_AIR_NEW_OUTPUT": "0"}},
+        **local,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_resources(resources: Resources) -> None:
+    """Refuse what the cluster cannot give: Ray would wait for it silently and for ever.
+
+    Raises:
+        SettingsFaultError: where one trial needs more than any node has.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
+    if not any(all(node.get(name, 0.0) >= amount for name, amount in wanted.items()) for node in nodes):
+        have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
+        raise SettingsFaultError(
+            f"--cpus-per-trial, --gpus-per-trial: one node must have them, "
+            f"got {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU where the nodes have {have}"
+        )
+
+
+def search_arm(
+    task: ArmTask,
+    space: SearchSpace,
+    resources: Resources,
+    recorder: ArmRecorder,
+    storage: Path,
+    seconds: float | None,
+) -> None:
+    """Search one arm; the recorder holds what became of its trials.
+
+    Args:
+        task: what the trials share.
+        space: what is drawn, and with what fidelity and budget.
+        resources: of a trial, and how many run at once.
+        recorder: told of every start, epoch and end.
+        storage: absolute folder of Ray Tune's own state.
+        seconds: time budget; None for no limit.
+    """
+    model = task.settings.model.name
+    sampler = optuna.samplers.TPESampler(
+        seed=task.seed, multivariate=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(trainable, task=task),
+            {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+        ),
+        tune_config=tune.TuneConfig(
+            num_samples=space.budget.num_samples,
+            max_concurrent_trials=resources.concurrent,
+            time_budget_s=seconds,
+            reuse_actors=True,
+            search_alg=OptunaSearch(
+                distributions(space.parameters_of(model)), metric="objective", mode="min", sampler=sampler
+            ),
+            scheduler=ASHAScheduler(
+                time_attr="epoch",
+                metric="objective",
+                mode="min",
+                max_t=space.fidelity.max_epochs,
+                grace_period=space.fidelity.grace_epochs,
+                reduction_factor=space.fidelity.reduction_factor,
+            ),
+        ),
+        run_config=tune.RunConfig(
+            name=task.arm, storage_path=str(storage), verbose=0, callbacks=[_RecordingCallback(recorder)]
+        ),
+    )
+    began = time.monotonic()
+    try:
+        tuner.fit()
+    finally:
+        over = seconds is not None and time.monotonic() - began >= seconds
+        recorder.close(TIME_BUDGET if over else INTERRUPTED)
+
+
+def distributions(parameters: tuple[Parameter, ...]) -> dict[str, optuna.distributions.BaseDistribution]:
+    """Give Optuna's distributions of the parameters."""
+    found: dict[str, optuna.distributions.BaseDistribution] = {}
+    for parameter in parameters:
+        log = parameter.scale == "log"
+        if parameter.whole:
+            found[parameter.name] = optuna.distributions.IntDistribution(
+                int(parameter.low), int(parameter.high), log=log
+            )
+        else:
+            found[parameter.name] = optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=log)
+    return found
+
+
+class _RecordingCallback(tune.Callback):
+    """Hands Ray Tune's events to a recorder. Raising here would end the search, and the recorder never raises."""
+
+    def __init__(self, recorder: ArmRecorder | None) -> None:
+        self._recorder = recorder
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the recorder out of Ray's snapshots: it holds a connection and a terminal."""
+        return {"_recorder": None}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self._recorder:
+            self._recorder.started(trial.trial_id, trial.config)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        for epoch in result.get("epochs", ()):
+            if self._recorder:
+                own = (
+                    (result["objective"], int(result["best_epoch"])) if epoch["epoch"] == result["epoch"] else (None, 0)
+                )
+                self._recorder.reported(trial.trial_id, int(epoch["epoch"]), epoch["metrics"], *own)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self._recorder:
+            self._recorder.ended(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self._recorder:
+            self._recorder.failed(trial.trial_id, reason_of(_error_of(trial)))
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """Give what a trial raised; Ray keeps it in a file of its own, which `trial.get_error` finds only later."""
+    try:
+        error: BaseException = ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+        return error
+    except Exception:  # the file is missing, or its exception needs a package that is not here
+        return None
+
+
+def reason_of(error: BaseException | None) -> str:
+    """Give one line for the exception that ended a trial, without Ray's wrapping around it."""
+    cause = getattr(error, "cause", None) or error
+    if cause is None:
+        return "ended without a word"
+    text = " ".join(str(cause).split())
+    return f"{type(cause).__name__}: {text}"[:1000]

@@ -1,0 +1,89 @@
+"""The choice of one trial per arm by the objective on the validation patients, before the test patients are opened."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from study.recorder import TIME_BUDGET, TrialOutcome
+from study.space import OBJECTIVE
+
+
+class NoFinishedTrialError(Exception):
+    """No trial of an arm ended with an objective and a model, so that none can be selected."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The chosen trial of an arm, frozen.
+
+    Attributes:
+        candidates: trials that it was chosen among.
+        remarks: what a reader must know of the trials that were no candidates, or were cut short.
+    """
+
+    arm: str
+    trial: TrialOutcome
+    model: Path
+    candidates: int
+    remarks: tuple[str, ...]
+    frozen_at: datetime
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the selection as it is recorded."""
+        return {
+            "arm": self.arm,
+            "metric": OBJECTIVE,
+            "trial_id": self.trial.trial_id,
+            "run_id": self.trial.run_id,
+            "objective": self.trial.objective,
+            "epoch": self.trial.best_epoch,
+            "parameters": dict(self.trial.sample),
+            "candidates": self.candidates,
+            "remarks": list(self.remarks),
+            "frozen_at": self.frozen_at.isoformat(),
+            "validation": {name: value for name, value in self.trial.metrics.items() if name.startswith("val/")},
+        }
+
+
+def select_best(arm: str, trials: Iterable[TrialOutcome], now: datetime) -> Selection:
+    """Choose the trial with the smallest objective; at equal ones the first by id.
+
+    A trial is a candidate where it ended (complete, stopped early, or cut short by the time budget after an epoch or
+    more) and its model of the best epoch is on disk. A failed or running one never is.
+
+    Raises:
+        NoFinishedTrialError: where there is no candidate.
+    """
+    trials = list(trials)
+    candidates = [trial for trial in trials if _is_candidate(trial)]
+    remarks = _remarks(trials)
+    if not candidates:
+        told = "; ".join(remarks) or "no trial was started"
+        raise NoFinishedTrialError(
+            f"{arm}: at least one trial must end with an objective and a model, none did ({told})"
+        )
+    best = min(candidates, key=lambda trial: (trial.objective, trial.trial_id))
+    assert best.model is not None
+    return Selection(arm, best, best.model, len(candidates), remarks, now)
+
+
+def _is_candidate(trial: TrialOutcome) -> bool:
+    finite = trial.objective is not None and math.isfinite(trial.objective)
+    return trial.state in ("complete", "stopped") and finite and trial.model is not None
+
+
+def _remarks(trials: list[TrialOutcome]) -> tuple[str, ...]:
+    cut = sum(trial.state == "stopped" and trial.reason == TIME_BUDGET for trial in trials)
+    counts = {
+        "failed": sum(trial.state == "failed" for trial in trials),
+        "still running": sum(trial.state == "running" for trial in trials),
+        "interrupted": sum(trial.state == "interrupted" for trial in trials),
+        "cut short by the time budget": cut,
+        "ended without a model": sum(
+            trial.state in ("complete", "stopped") and not _is_candidate(trial) for trial in trials
+        ),
+    }
+    return tuple(f"{count} of {len(trials)} trials {what}" for what, count in counts.items() if count)

@@ -1,0 +1,119 @@
+"""Paired comparisons whose unit is the patient, from SciPy; what cannot be computed is NaN with its reason."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+EXACT_WITH_TIES = 15
+"""Up to this many patients the Wilcoxon test with ties or zeros enumerates all 2^n sign patterns."""
+
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """After minus before, per patient; a negative mean is a decrease.
+
+    Attributes:
+        patients: number of pairs.
+        difference: mean of the differences, in the unit of the values.
+        difference_sd: their sample standard deviation (n - 1), in the unit of the values.
+        t: Student's paired t statistic, or NaN.
+        p: its two-sided p value, or NaN.
+        wilcoxon: the smaller sum of signed ranks, or NaN.
+        wilcoxon_p: the two-sided p value of Wilcoxon's signed-rank test, or NaN.
+        wilcoxon_method: `exact`, or `asymptotic` where there are ties among too many patients to enumerate.
+        reason: why a value is NaN; empty where none is.
+    """
+
+    patients: int
+    difference: float
+    difference_sd: float
+    t: float
+    p: float
+    wilcoxon: float
+    wilcoxon_p: float
+    wilcoxon_method: str
+    reason: str
+
+    @property
+    def stars(self) -> str:
+        """The paper's marks: `**` for p < 0.005, `*` for p < 0.05 (t-test), in either direction."""
+        return significance_stars(self.p)
+
+
+def significance_stars(p: float) -> str:
+    """Give `**` for p < 0.005, `*` for p < 0.05 and nothing otherwise, for NaN too."""
+    if math.isnan(p) or p >= 0.05:
+        return ""
+    return "**" if p < 0.005 else "*"
+
+
+def mean_sd(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Give the mean and the sample standard deviation (n - 1), in the unit of `values`; NaN where undefined."""
+    array = np.asarray(values, dtype=float)
+    mean = float(array.mean()) if array.size else math.nan
+    sd = float(array.std(ddof=1)) if array.size > 1 else math.nan
+    return mean, sd
+
+
+def paired_test(before: Sequence[float] | np.ndarray, after: Sequence[float] | np.ndarray) -> PairedTest:
+    """Compare one value per patient before with one after, both two-sided.
+
+    Args:
+        before: one value per patient, any unit.
+        after: the same patients in the same order, same unit.
+    """
+    first, second = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(f"pairs of equal length are needed, got shapes {first.shape} and {second.shape}")
+    differences = second - first
+    mean, sd = mean_sd(differences)
+    reason = _why_untestable(differences, np.maximum(np.abs(first), np.abs(second)))
+    if reason:
+        nan = math.nan
+        return PairedTest(len(differences), mean, sd, nan, nan, nan, nan, "", reason)
+    student = stats.ttest_rel(second, first)
+    rank_sum, rank_p, method = _wilcoxon(differences)
+    return PairedTest(
+        len(differences), mean, sd, float(student.statistic), float(student.pvalue), rank_sum, rank_p, method, ""
+    )
+
+
+def smallest_wilcoxon_p(patients: int) -> float:
+    """Give the smallest two-sided p value that an exact signed-rank test can reach with so many patients."""
+    return min(1.0, 2.0 ** (1 - patients))
+
+
+def _why_untestable(differences: np.ndarray, magnitude: np.ndarray) -> str:
+    """Say why no paired test exists for these differences; empty where one does."""
+    if len(differences) == 0:
+        return "no patients"
+    if not np.isfinite(differences).all():
+        return "a value is missing"
+    if len(differences) == 1:
+        return "one patient: a paired test needs at least two"
+    tolerance = _ROUNDING * max(float(magnitude.max()), _ROUNDING)
+    if float(np.abs(differences).max()) <= tolerance:
+        return "no patient changed"
+    if float(np.ptp(differences)) <= tolerance:
+        return "all patients changed by the same amount: the differences have no spread"
+    return ""
+
+
+def _wilcoxon(differences: np.ndarray) -> tuple[float, float, str]:
+    """Give the signed-rank statistic, its two-sided p and how that was found; zeros are dropped, as Wilcoxon did."""
+    moved = differences[differences != 0]
+    tied = len(np.unique(np.abs(moved))) < len(moved)
+    method: str | stats.PermutationMethod
+    if not tied:
+        method, name = "exact", "exact"
+    elif len(moved) <= EXACT_WITH_TIES:
+        method, name = stats.PermutationMethod(n_resamples=2**EXACT_WITH_TIES), "exact"
+    else:
+        method, name = "asymptotic", "asymptotic"
+    outcome = stats.wilcoxon(moved, method=method)
+    return float(outcome.statistic), float(outcome.pvalue), name

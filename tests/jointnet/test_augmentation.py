@@ -1,0 +1,156 @@
+import math
+
+import pytest
+import torch
+from scans import heart
+
+from jointnet.augmentation import Augmentation, Batch, apply, draw
+from jointnet.geometry import HALF_EXTENT_MM, compose, identity, invert, theta_from_motion, warp
+from jointnet.settings import AugmentationSettings, Settings, with_values
+
+NOTHING = {field: 0.0 for field in AugmentationSettings.__dataclass_fields__}
+
+
+def settings(**values):
+    return with_values(
+        Settings(), {f"augmentation.{key}": value for key, value in {**NOTHING, **values}.items()}
+    ).augmentation
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(count=3, size=56):
+    codes = torch.stack([torch.from_numpy(heart((3.0 * i, -2.0 * i)))[::4, ::4] for i in range(count)]).long()
+    labels = torch.nn.functional.one_hot(codes, 4).permute(0, 3, 1, 2).float()
+    images = torch.rand(2, count, 1, size, size, generator=generator(5))
+    return Batch(images[0], images[1], labels, labels.flip(0))
+
+
+def close(first, second, **tolerance):
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other, **tolerance)
+
+
+def test_zero_settings_change_nothing():
+    drawn = draw(settings(), 3, generator())
+    torch.testing.assert_close(drawn.cine_theta, identity(3))
+    torch.testing.assert_close(drawn.lge_theta, identity(3))
+    torch.testing.assert_close(drawn.cine_gamma, torch.ones(3))
+    torch.testing.assert_close(drawn.lge_gamma, torch.ones(3))
+    close(apply(drawn, batch()), batch(), atol=2e-5, rtol=0)
+
+
+def test_common_motion_moves_both_images_as_one():
+    drawn = draw(settings(common_rotation_deg=20, common_translation_mm=9, common_log_scale=0.2), 6, generator())
+    torch.testing.assert_close(drawn.cine_theta, drawn.lge_theta)
+    assert float((drawn.cine_theta - identity(6)).abs().max()) > 0.05
+
+
+def test_relative_motion_moves_lge_only():
+    drawn = draw(settings(relative_rotation_deg=9, relative_translation_mm=9), 6, generator())
+    torch.testing.assert_close(drawn.cine_theta, identity(6))
+    assert float((drawn.lge_theta - identity(6)).abs().max()) > 0.05
+
+
+def test_what_registers_an_aligned_pair_afterwards_is_the_inverse_of_the_relative_motion():
+    """cine'(x) = f(C x) and lge'(x) = f(C R x), so lge'(theta x) = cine'(x) for theta = R^-1."""
+    alone = settings(relative_rotation_deg=6, relative_translation_mm=5, relative_log_scale=0.1)
+    motion = {"common_rotation_deg": 30, "common_translation_mm": 4, "common_log_scale": 0.1}
+    both = settings(relative_rotation_deg=6, relative_translation_mm=5, relative_log_scale=0.1, **motion)
+    relative = draw(alone, 8, generator(3)).lge_theta
+    drawn = draw(both, 8, generator(3))
+    truth = compose(invert(drawn.lge_theta), drawn.cine_theta)
+    torch.testing.assert_close(truth, invert(relative), atol=1e-5, rtol=1e-5)
+    smooth = torch.nn.functional.avg_pool2d(batch(8).cine_labels, 5, stride=1, padding=2)
+    moved = apply(
+        drawn._replace(cine_gamma=torch.ones(8), lge_gamma=torch.ones(8)),
+        Batch(smooth[:, 1:2], smooth[:, 1:2], smooth, smooth),
+    )
+    undone = warp(moved.lge_labels[:, 1:], truth)
+    before = float((moved.lge_labels - moved.cine_labels)[:, 1:].abs().mean())
+    after = float((undone - moved.cine_labels[:, 1:]).abs().mean())
+    assert after < before / 4
+
+
+def test_labels_move_with_their_image():
+    drawn = draw(settings(common_rotation_deg=15, common_translation_mm=9, relative_translation_mm=9), 3, generator(1))
+    plain = batch()
+    lv = Batch(plain.cine_labels[:, 2:3], plain.lge_labels[:, 2:3], plain.cine_labels, plain.lge_labels)
+    moved = apply(drawn, lv)
+    torch.testing.assert_close(moved.cine, moved.cine_labels[:, 2:3])
+    torch.testing.assert_close(moved.lge, moved.lge_labels[:, 2:3])
+    assert float((moved.cine - lv.cine).abs().max()) > 0.5
+
+
+def test_labels_stay_probabilities_and_what_comes_in_is_background():
+    shift = theta_from_motion(torch.tensor([[0.0, 0, 0, 0, 1.0, 0]])).expand(3, 2, 3)
+    full = torch.zeros(3, 4, 56, 56)
+    full[:, 2] = 1
+    moved = apply(
+        Augmentation(shift, shift, torch.ones(3), torch.ones(3)), Batch(full[:, :1] + 1, full[:, :1] + 1, full, full)
+    )
+    torch.testing.assert_close(moved.cine_labels.sum(1), torch.ones(3, 56, 56))
+    assert float(moved.cine_labels[:, 0, :, 30:].min()) == 1
+    assert float(moved.cine[:, :, :, 30:].max()) == 0
+    assert float(moved.cine_labels[:, 2, :, :26].min()) == pytest.approx(1)
+
+
+def test_gamma_is_a_power_of_the_image_and_leaves_labels_alone():
+    plain = batch()
+    gammas = torch.tensor([0.5, 1.0, 2.0])
+    moved = apply(Augmentation(identity(3), identity(3), gammas, gammas.flip(0)), plain)
+    for index, gamma in enumerate((0.5, 1.0, 2.0)):
+        torch.testing.assert_close(moved.cine[index], plain.cine[index] ** gamma, atol=1e-3, rtol=0)
+        torch.testing.assert_close(moved.lge[2 - index], plain.lge[2 - index] ** gamma, atol=1e-3, rtol=0)
+    torch.testing.assert_close(moved.cine_labels, plain.cine_labels, atol=2e-5, rtol=0)
+
+
+def test_a_batch_is_its_samples_one_by_one():
+    drawn = draw(Settings().augmentation, 3, generator(2))
+    plain = batch()
+    together = apply(drawn, plain)
+    for index in range(3):
+        part = slice(index, index + 1)
+        alone = apply(Augmentation(*(values[part] for values in drawn)), Batch(*(values[part] for values in plain)))
+        close(alone, (values[part] for values in together))
+
+
+def test_the_generator_s_seed_decides():
+    close(draw(Settings().augmentation, 5, generator(7)), draw(Settings().augmentation, 5, generator(7)))
+    first, other = (draw(Settings().augmentation, 5, generator(seed)) for seed in (7, 8))
+    assert not torch.allclose(first.cine_theta, other.cine_theta)
+    torch.manual_seed(1)
+    again = draw(Settings().augmentation, 5, generator(7))
+    torch.testing.assert_close(first.lge_gamma, again.lge_gamma)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "read", "expected"),
+    [
+        (
+            "common_rotation_deg",
+            12.0,
+            lambda d: torch.atan2(d.cine_theta[:, 1, 0], d.cine_theta[:, 0, 0]),
+            math.radians(12),
+        ),
+        ("common_translation_mm", 8.0, lambda d: d.cine_theta[:, :, 2].flatten() * HALF_EXTENT_MM, 8.0),
+        ("common_log_scale", 0.1, lambda d: d.cine_theta[:, 0, 0].log(), 0.1),
+        ("common_log_scale", 0.1, lambda d: d.cine_theta[:, 1, 1].log(), 0.1),
+        ("relative_translation_mm", 3.0, lambda d: d.lge_theta[:, :, 2].flatten() * HALF_EXTENT_MM, 3.0),
+        (
+            "relative_rotation_deg",
+            3.0,
+            lambda d: torch.atan2(d.lge_theta[:, 1, 0], d.lge_theta[:, 0, 0]),
+            math.radians(3),
+        ),
+        ("relative_log_scale", 0.03, lambda d: d.lge_theta[:, 0, 0].log(), 0.03),
+        ("log_gamma", 0.25, lambda d: d.cine_gamma.log(), 0.25),
+        ("log_gamma", 0.25, lambda d: d.lge_gamma.log(), 0.25),
+    ],
+)
+def test_the_spread_is_the_stated_standard_deviation(setting, value, read, expected):
+    drawn = read(draw(settings(**{setting: value}), 4000, generator(11)))
+    assert float(drawn.std()) == pytest.approx(expected, rel=0.06)  # the SD's own error is 1.1 %
+    assert float(drawn.mean()) == pytest.approx(0, abs=0.08 * expected)

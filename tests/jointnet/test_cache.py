@@ -1,0 +1,188 @@
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from scans import pair, scan, write_patient
+
+from jointnet import cache
+from jointnet.cache import CachedPatient, default_cache, fingerprint, prepare
+from jointnet.faults import DataFaultError
+from jointnet.folder import find_patients
+from jointnet.preparation import prepare_patient
+
+
+@pytest.fixture
+def one(tmp_path):
+    write_patient(tmp_path / "scans", 1, *pair())
+    return list(find_patients(tmp_path / "scans").values())
+
+
+def content(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
+
+
+def test_a_cached_patient_is_what_preparation_gives(one, tmp_path):
+    (cached,) = prepare(one, tmp_path / "cache")
+    images, labels, description = prepare_patient(one[0])
+    np.testing.assert_array_equal(cached.images(), images)
+    np.testing.assert_array_equal(cached.labels(), labels)
+    assert cached.slices == len(labels)
+    assert json.loads((cached.path / "description.json").read_text()) == description
+    assert isinstance(cached.images(), np.memmap)
+    assert not cached.images().flags.writeable
+
+
+def test_a_second_call_prepares_nothing(one, tmp_path, monkeypatch):
+    (first,) = prepare(one, tmp_path / "cache")
+    monkeypatch.setattr(cache, "prepare_patient", lambda _: pytest.fail("prepared again"))
+    assert prepare(one, tmp_path / "cache") == [first]
+    assert content(tmp_path / "cache") == [first.digest]
+
+
+@pytest.mark.parametrize("role", ["cine", "lge", "cine_label", "lge_label"])
+def test_another_content_of_any_file_has_another_digest(one, tmp_path, role):
+    (before,) = prepare(one, tmp_path / "cache")
+    cine, lge = pair()
+    changed = {"cine": cine.image, "lge": lge.image, "cine_label": cine.label, "lge_label": lge.label}[role]
+    changed[0, 0, 0] = 500
+    write_patient(tmp_path / "scans", 1, cine, lge)
+    (after,) = prepare(one, tmp_path / "cache")
+    assert before.digest != after.digest
+    assert len(content(tmp_path / "cache")) == 2
+
+
+def test_other_rules_have_another_digest(one, tmp_path, monkeypatch):
+    (before,) = prepare(one, tmp_path / "cache")
+    monkeypatch.setattr(cache, "RULES", cache.RULES + " and more")
+    (after,) = prepare(one, tmp_path / "cache")
+    assert before.digest != after.digest
+
+
+def test_the_same_content_elsewhere_is_the_same_patient(one, tmp_path):
+    for role in ("cine", "lge", "cine_label", "lge_label"):
+        source = getattr(one[0], role)
+        target = tmp_path / "moved" / "deeper" / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    moved = list(find_patients(tmp_path / "moved").values())
+    assert prepare(one, tmp_path / "cache")[0].digest == prepare(moved, tmp_path / "cache")[0].digest
+
+
+def test_patients_come_in_the_order_asked_for_and_progress_is_told(scan_folder, tmp_path):
+    found = find_patients(scan_folder)
+    told = []
+    cached = prepare([found[3], found[1]], tmp_path, lambda done, total: told.append((done, total)))
+    assert [patient.patient for patient in cached] == [3, 1]
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_fingerprint_knows_no_order_but_numbers_and_contents(tmp_path):
+    first, second = CachedPatient(1, tmp_path, "a"), CachedPatient(2, tmp_path, "b")
+    assert fingerprint([first, second]) == fingerprint(iter([second, first]))
+    others = [
+        [first],
+        [second],
+        [],
+        [first, CachedPatient(2, tmp_path, "c")],
+        [CachedPatient(2, tmp_path, "a"), CachedPatient(1, tmp_path, "b")],
+    ]
+    digests = {fingerprint(patients) for patients in others}
+    assert len(digests) == len(others)
+    assert fingerprint([first, second]) not in digests
+    assert fingerprint([first]) == fingerprint([CachedPatient(1, tmp_path / "elsewhere", "a")])
+
+
+def test_two_at_once_prepare_a_patient_once(one, tmp_path, monkeypatch):
+    calls, together = [], threading.Barrier(2, timeout=20)
+    real_digest = cache._digest
+
+    def counted(files):
+        calls.append(files.patient)
+        return prepare_patient(files)
+
+    def meet(files):
+        digest = real_digest(files)
+        together.wait()
+        return digest
+
+    monkeypatch.setattr(cache, "prepare_patient", counted)
+    monkeypatch.setattr(cache, "_digest", meet)
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: prepare(one, tmp_path / "cache"), range(2)))
+    assert calls == [1]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError, MemoryError])
+def test_an_interrupted_preparation_leaves_no_half_folder(one, tmp_path, monkeypatch, interruption):
+    save, saved = np.save, []
+
+    def interrupted(path, array):
+        saved.append(path)
+        if len(saved) == 2:
+            raise interruption("stop")
+        save(path, array)
+
+    monkeypatch.setattr(np, "save", interrupted)
+    with pytest.raises(interruption):
+        prepare(one, tmp_path / "cache")
+    assert len(saved) == 2
+    assert content(tmp_path / "cache") == []
+    monkeypatch.setattr(np, "save", save)
+    assert prepare(one, tmp_path / "cache")[0].slices == 4
+
+
+def test_every_fault_of_every_patient_comes_in_one_error(tmp_path):
+    cine, lge = pair()
+    expected = []
+    paths = write_patient(tmp_path / "scans", 1, cine, lge)  # a header fault
+    (tmp_path / "scans/patient1_C0.nii.gz").write_bytes(b"no scan")
+    expected.append(paths["cine"])
+    nan = scan(cine.affine, cine.image.shape)
+    nan.image[0, 0, 0] = np.nan
+    expected.append(write_patient(tmp_path / "scans", 2, nan, lge)["cine"])
+    write_patient(tmp_path / "scans", 3, cine, lge)
+    wrong = scan(lge.affine, lge.image.shape)
+    wrong.label[0, 0, 0] = 9
+    expected.append(write_patient(tmp_path / "scans", 4, cine, wrong)["lge_label"])
+    far = lge.affine.copy()
+    far[2, 3] += 900
+    expected.append(write_patient(tmp_path / "scans", 5, cine, scan(far, lge.image.shape))["lge"])
+    cut = write_patient(tmp_path / "scans", 6, cine, lge)["lge_label"]
+    cut.write_bytes(cut.read_bytes()[:-40])
+    expected.append(cut)
+    with pytest.raises(DataFaultError) as caught:
+        prepare(list(find_patients(tmp_path / "scans").values()), tmp_path / "cache")
+    named = sorted(fault.split(": ")[0] for fault in caught.value.faults)
+    assert named == sorted(map(str, expected))
+
+
+def test_a_header_fault_hides_no_other_fault_of_the_same_patient(tmp_path):
+    cine, lge = pair()
+    cine.image[0, 0, 0] = np.nan
+    paths = write_patient(tmp_path / "scans", 1, cine, lge)
+    paths["lge_label"].write_bytes(b"no scan")
+    with pytest.raises(DataFaultError) as caught:
+        prepare(list(find_patients(tmp_path / "scans").values()), tmp_path / "cache")
+    named = {fault.split(": ")[0] for fault in caught.value.faults}
+    assert named == {str(paths["cine"]), str(paths["lge_label"])}
+
+
+@pytest.mark.parametrize(
+    ("own", "shared", "expected"),
+    [("/a/b", "/c", "/a/b"), (None, "/c", "/c/jointnet"), ("", "/c", "/c/jointnet")],
+)
+def test_the_cache_folder_follows_the_environment(monkeypatch, own, shared, expected):
+    monkeypatch.setenv("XDG_CACHE_HOME", shared)
+    monkeypatch.delenv("JOINTNET_CACHE", raising=False)
+    if own is not None:
+        monkeypatch.setenv("JOINTNET_CACHE", own)
+    assert str(default_cache()) == expected
+
+
+def test_without_a_folder_the_default_cache_is_used(one, tmp_path, monkeypatch):
+    monkeypatch.setenv("JOINTNET_CACHE", str(tmp_path / "own"))
+    (cached,) = prepare(one)
+    assert cached.path.parent == tmp_path / "own"

@@ -1,0 +1,280 @@
+import gzip
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scans import file_paths, pair, write_nifti, write_patient
+
+from jointnet import folder
+from jointnet.faults import DataFaultError
+from jointnet.folder import check_headers, corner_distance_mm, file_name, find_patients, select, volume_shape
+
+SHAPE = (4, 5, 3)
+
+
+def write_blank(root, number, subfolders=False, shape=SHAPE, affine=None):
+    """Four files of zeros: enough for everything that reads names and headers only."""
+    paths = file_paths(root, number, subfolders)
+    for path in paths.values():
+        write_nifti(path, np.zeros(shape, np.int16), np.eye(4) if affine is None else affine)
+    return paths
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def names(number, suffix=".nii.gz"):
+    return [f"patient{number}_{name}{suffix}" for name in ("C0", "LGE", "C0_manual", "LGE_manual")]
+
+
+@pytest.mark.parametrize("subfolders", [False, True])
+def test_both_layouts_are_found_in_numerical_order(tmp_path, subfolders):
+    expected = {number: write_blank(tmp_path, number, subfolders) for number in (10, 2, 1)}
+    found = find_patients(tmp_path)
+    assert list(found) == [1, 2, 10]
+    for number, files in found.items():
+        assert files.patient == number
+        assert {role: getattr(files, role) for role in expected[number]} == expected[number]
+
+
+def test_lge_labels_may_lie_in_two_folders_of_the_challenge(tmp_path):
+    touch(tmp_path, *(f"c0t2lge/{name}" for number in (1, 2) for name in names(number)[:2]))
+    touch(tmp_path, *(f"c0gt/{names(number)[2]}" for number in (1, 2)))
+    touch(tmp_path, f"lgegt/{names(1)[3]}", f"lge_test_gt/{names(2)[3]}")
+    found = find_patients(tmp_path)
+    assert found[1].lge_label == tmp_path / "lgegt/patient1_LGE_manual.nii.gz"
+    assert found[2].lge_label == tmp_path / "lge_test_gt/patient2_LGE_manual.nii.gz"
+
+
+def test_uncompressed_files_are_found_and_other_names_ignored(tmp_path):
+    touch(tmp_path, *names(3, ".nii"))
+    touch(tmp_path, "patient3_T2.nii.gz", "patient3_T2_manual.nii.gz", "patient3_C0.nii.gz.part", "truth.json")
+    touch(tmp_path, "patient_C0.nii.gz", "patient4_C0_auto.nii.gz", "apatient5_C0.nii.gz", "patient6_c0.nii.gz")
+    (tmp_path / "patient7_C0.nii.gz").mkdir()
+    assert list(find_patients(tmp_path)) == [3]
+
+
+def test_t2_alone_makes_no_patient(tmp_path):
+    touch(tmp_path, "patient1_T2.nii.gz")
+    with pytest.raises(DataFaultError, match="patientN_C0"):
+        find_patients(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "file"])
+def test_no_folder_and_no_patients_are_named(tmp_path, kind):
+    path = tmp_path / "scans"
+    if kind == "empty":
+        path.mkdir()
+    if kind == "file":
+        path.touch()
+    with pytest.raises(DataFaultError) as caught:
+        find_patients(path)
+    assert len(caught.value.faults) == 1
+    assert str(path) in caught.value.faults[0]
+
+
+def test_every_missing_file_and_duplicate_is_reported_at_once(tmp_path):
+    touch(tmp_path, *names(1))
+    touch(tmp_path, *names(2)[:3])
+    touch(tmp_path, names(7)[1])
+    touch(tmp_path, "again/patient1_LGE.nii.gz")
+    with pytest.raises(DataFaultError) as caught:
+        find_patients(tmp_path)
+    faults = "\n".join(caught.value.faults)
+    assert len(caught.value.faults) == 3
+    assert str(tmp_path / "again/patient1_LGE.nii.gz") in faults
+    assert "patient2_LGE_manual.nii.gz" in faults
+    assert all(name in faults for name in ("patient7_C0.nii.gz", "patient7_C0_manual.nii.gz"))
+    assert "patient2_C0.nii.gz" not in faults
+
+
+def test_compressed_and_uncompressed_twins_are_duplicates(tmp_path):
+    touch(tmp_path, *names(1), "patient1_C0.nii")
+    with pytest.raises(DataFaultError, match="one cine file"):
+        find_patients(tmp_path)
+
+
+@pytest.mark.parametrize("role", ["cine", "lge", "cine_label", "lge_label"])
+def test_file_name_is_what_find_patients_finds(tmp_path, role):
+    assert file_paths(tmp_path, 12)[role].name == file_name(12, role)
+
+
+def test_select_keeps_the_wanted_order_and_names_who_is_missing(tmp_path):
+    touch(tmp_path, *names(1), *names(2), *names(3))
+    found = find_patients(tmp_path)
+    assert [files.patient for files in select(found, (3, 1))] == [3, 1]
+    with pytest.raises(DataFaultError, match=r"\[8, 9\].*\[1, 2, 3\]"):
+        select(found, (8, 2, 9))
+
+
+def test_sound_headers_have_no_fault(tmp_path, scan_folder):
+    assert check_headers(find_patients(scan_folder).values()) == []
+    write_blank(tmp_path, 1, shape=(4, 5, 3, 1))
+    assert check_headers(find_patients(tmp_path).values()) == []
+
+
+def test_an_affine_that_differs_by_rounding_only_is_the_image_s_grid(tmp_path):
+    paths = write_blank(tmp_path, 1)
+    moved = np.eye(4)
+    moved[0, 3] = 5e-3
+    write_nifti(paths["cine_label"], np.zeros(SHAPE, np.int16), moved)
+    assert check_headers(find_patients(tmp_path).values()) == []
+
+
+def other_shape(path):
+    write_nifti(path, np.zeros((4, 5, 4), np.int16), np.eye(4))
+
+
+def other_affine(path):
+    affine = np.eye(4)
+    affine[1, 3] = 2.5
+    write_nifti(path, np.zeros(SHAPE, np.int16), affine)
+
+
+def four_axes(path):
+    write_nifti(path, np.zeros((*SHAPE, 2), np.int16), np.eye(4))
+
+
+def two_axes(path):
+    nib.save(nib.Nifti1Image(np.zeros((4, 5), np.int16), np.eye(4)), path)
+
+
+def placed_nowhere(path):
+    write_nifti(path, np.zeros(SHAPE, np.int16), np.eye(4), codes=(0, 0))
+
+
+def singular(path):
+    image = nib.Nifti1Image(np.zeros(SHAPE, np.int16), np.eye(4))
+    image.header.set_sform(np.diag([1.0, 1, 0, 1]), code=1)
+    nib.save(nib.Nifti1Image(image.dataobj, None, image.header), path)
+
+
+def nan_affine(path):
+    image = nib.Nifti1Image(np.zeros(SHAPE, np.int16), np.eye(4))
+    image.header["srow_x"][0] = np.nan
+    image.header["sform_code"] = 1
+    nib.save(nib.Nifti1Image(image.dataobj, None, image.header), path)
+
+
+def no_nifti(path):
+    path.write_bytes(gzip.compress(b"this is a letter, not a scan" * 40))
+
+
+def no_gzip(path):
+    path.write_bytes(b"neither gzip nor NIfTI")
+
+
+def nothing(path):
+    path.write_bytes(b"")
+
+
+def cut_header(path):
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:200]))
+
+
+def another_format(path):
+    nib.save(nib.MGHImage(np.zeros(SHAPE, np.float32), np.eye(4)), path.with_name("scan.mgz"))
+    shutil.move(path.with_name("scan.mgz"), path)
+
+
+def claimed(path, header, shape):
+    header["dim"][1:4] = shape
+    header.set_sform(np.eye(4), code=1)
+    path.write_bytes(gzip.compress(header.binaryblock + bytes(600)))
+
+
+def giant(path):
+    header = nib.Nifti1Header()
+    header.set_data_shape(SHAPE)
+    header["vox_offset"] = 352
+    claimed(path, header, (32000, 32000, 32000))
+
+
+FAULTS = {
+    "other_shape": (other_shape, "image's grid"),
+    "other_affine": (other_affine, "2.50 mm"),
+    "four_axes": (four_axes, "three axes"),
+    "two_axes": (two_axes, "three axes"),
+    "placed_nowhere": (placed_nowhere, "qform"),
+    "singular": (singular, "invertible"),
+    "nan_affine": (nan_affine, "affine"),
+    "no_nifti": (no_nifti, "NIfTI"),
+    "no_gzip": (no_gzip, "NIfTI"),
+    "nothing": (nothing, "NIfTI"),
+    "cut_header": (cut_header, "NIfTI"),
+    "another_format": (another_format, "NIfTI"),
+    "giant": (giant, "32000"),
+}
+
+
+@pytest.mark.parametrize("role", ["cine_label", "lge_label"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_header_fault_names_the_file_and_the_rule(tmp_path, fault, role):
+    paths = write_blank(tmp_path, 1)
+    damage, words = FAULTS[fault]
+    damage(paths[role])
+    faults = check_headers(find_patients(tmp_path).values())
+    assert len(faults) == 1
+    assert faults[0].startswith(f"{paths[role]}: must ")
+    assert words in faults[0]
+
+
+def test_the_faults_of_all_patients_come_together(tmp_path):
+    damaged = {}
+    for number, fault in enumerate(FAULTS, start=1):
+        paths = write_blank(tmp_path, number)
+        FAULTS[fault][0](paths["lge_label"])
+        damaged[number] = paths["lge_label"]
+    faults = check_headers(find_patients(tmp_path).values())
+    assert [fault.split(": ")[0] for fault in faults] == [str(path) for path in damaged.values()]
+
+
+def test_both_files_of_a_pair_may_be_at_fault(tmp_path):
+    paths = write_blank(tmp_path, 1)
+    no_nifti(paths["cine"])
+    four_axes(paths["cine_label"])
+    faults = check_headers(find_patients(tmp_path).values())
+    assert [fault.split(": ")[0] for fault in faults] == [str(paths["cine"]), str(paths["cine_label"])]
+
+
+@pytest.mark.parametrize("shape", [(2**21, 2**21, 2**21), (2**32, 2**32, 1), (2**32, 2**31, 2)])
+def test_a_claim_whose_product_overflows_64_bits_is_refused_too(tmp_path, shape):
+    paths = write_blank(tmp_path, 1)
+    header = nib.Nifti2Header()
+    header.set_data_shape(SHAPE)
+    header["vox_offset"] = 544
+    for role in ("cine", "cine_label"):
+        claimed(paths[role], header, shape)
+    faults = check_headers(find_patients(tmp_path).values())
+    assert [fault.split(": ")[0] for fault in faults] == [str(paths["cine"]), str(paths["cine_label"])]
+
+
+def test_headers_are_checked_without_reading_a_voxel(tmp_path, monkeypatch):
+    write_patient(tmp_path, 1, *pair())
+    monkeypatch.setattr(nib.arrayproxy.ArrayProxy, "__array__", lambda *_, **__: pytest.fail("voxels were read"))
+    monkeypatch.setattr(nib.arrayproxy.ArrayProxy, "_get_scaled", lambda *_, **__: pytest.fail("voxels were read"))
+    assert check_headers(find_patients(tmp_path).values()) == []
+
+
+def test_corner_distance_is_that_of_the_farthest_corner():
+    moved = np.eye(4)
+    moved[:3, 3] = 3, 4, 0
+    assert corner_distance_mm(SHAPE, np.eye(4), moved) == pytest.approx(5)
+    assert corner_distance_mm((11, 2, 2), np.diag([1.0, 1, 1, 1]), np.diag([1.1, 1, 1, 1])) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "volume"),
+    [((2, 3, 4), (2, 3, 4)), ((2, 3, 4, 1, 1), (2, 3, 4)), ((2, 3, 4, 2), (2, 3, 4, 2)), ((2, 1, 1), (2, 1, 1))],
+)
+def test_only_trailing_axes_of_length_1_fall_away(shape, volume):
+    assert volume_shape(shape) == volume
+
+
+def test_the_largest_scan_accepted_holds_any_real_one():
+    assert folder.LARGEST_VOXELS > 512 * 512 * 40

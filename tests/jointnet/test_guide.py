@@ -1,0 +1,181 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from scans import tiny_settings
+
+from jointnet.geometry import HALF_EXTENT_MM, about, identity, invert, pixel_centres, theta_from_motion
+from jointnet.networks.affine_head import motion_limits
+from jointnet.networks.guide import align
+
+LIMITS = motion_limits(tiny_settings().model)
+PLACE = torch.tensor([[9.0, -6.0]]) / HALF_EXTENT_MM
+
+
+def maps_of(theta, coarse=56, fine=448):
+    """Soft maps (1, 3, 56, 56) of a heart seen through theta: map(x) = heart(theta x), each a share of the area.
+
+    The heart: an LV pool in an elliptic ring of myocardium about `PLACE`, and an RV pool beside it to show rotation.
+    """
+    centres = pixel_centres(fine)
+    x, y = torch.meshgrid(centres, centres, indexing="xy")
+    points = torch.stack([x, y], -1) @ theta[0, :, :2].T + theta[0, :, 2]
+    u, v = ((points - PLACE[0]) * HALF_EXTENT_MM).unbind(-1)
+    lv = (u / 22) ** 2 + (v / 19) ** 2 < 1
+    myo = ((u / 32) ** 2 + (v / 29) ** 2 < 1) & ~lv
+    rv = (((u + 42) / 18) ** 2 + ((v - 10) / 24) ** 2 < 1) & ~myo & ~lv
+    return F.avg_pool2d(torch.stack([myo, lv, rv]).float()[None], fine // coarse)
+
+
+def motion(angle_deg=0.0, scale_x=1.0, scale_y=1.0, shear=0.0, columns_mm=0.0, rows_mm=0.0):
+    return torch.tensor(
+        [
+            [
+                math.radians(angle_deg),
+                math.log(scale_x),
+                math.log(scale_y),
+                shear,
+                columns_mm / HALF_EXTENT_MM,
+                rows_mm / HALF_EXTENT_MM,
+            ]
+        ]
+    )
+
+
+def error_mm(found, truth, cine):
+    """Largest distance in mm between where two affines send the pixels of the heart."""
+    centres = pixel_centres(cine.shape[-1])
+    points = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)[cine[0].sum(0) > 0.5]
+    apart = points @ (found - truth)[0, :, :2].T + (found - truth)[0, :, 2]
+    return float(apart.norm(dim=-1).max()) * HALF_EXTENT_MM
+
+
+MOTIONS = [
+    {},
+    {"columns_mm": 6.0},
+    {"columns_mm": -3.0, "rows_mm": 9.0},
+    {"angle_deg": 5.0},
+    {"angle_deg": -8.0},
+    {"scale_x": 1.1, "scale_y": 1.1},
+    {"scale_x": 0.92, "scale_y": 1.05},
+    {"angle_deg": 6.0, "scale_x": 1.06, "scale_y": 0.96, "columns_mm": 5.0, "rows_mm": -7.0},
+]
+
+
+@pytest.mark.parametrize("wanted", MOTIONS)
+def test_a_known_motion_is_recovered(wanted):
+    """Clear segmentations that fit each other are followed; the prior has no say where nothing remains."""
+    truth = about(theta_from_motion(motion(**wanted)), PLACE)
+    cine, lge = maps_of(identity(1)), maps_of(invert(truth))
+    assert error_mm(align(cine, lge, LIMITS, steps=12), truth, cine) < 0.3
+    if wanted:
+        assert error_mm(identity(1), truth, cine) > 1.5
+
+
+def test_segmentations_that_do_not_fit_each_other_are_followed_less_far():
+    """The same turn, with the LV pool and the RV pool of LGE's maps worn away at random."""
+    truth = about(theta_from_motion(motion(angle_deg=10.0)), PLACE)
+    cine, clear = maps_of(identity(1)), maps_of(invert(truth))
+    worn = clear * (torch.rand(1, 1, 56, 56, generator=torch.Generator().manual_seed(0)) > 0.4)
+    turns = [
+        abs(float(torch.atan2(t[0, 1, 0], t[0, 0, 0]))) for t in (align(cine, m, LIMITS, 12) for m in (clear, worn))
+    ]
+    assert turns[0] == pytest.approx(math.radians(10), rel=0.05)
+    assert turns[1] < turns[0]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_few_steps_are_a_start_already(steps):
+    truth = about(theta_from_motion(motion(columns_mm=8.0, rows_mm=-5.0)), PLACE)
+    cine, lge = maps_of(identity(1)), maps_of(invert(truth))
+    assert error_mm(align(cine, lge, LIMITS, steps), truth, cine) < 0.6
+
+
+def test_without_steps_there_is_no_turn_and_no_scale():
+    truth = about(theta_from_motion(motion(angle_deg=10, columns_mm=8.0)), PLACE)
+    found = align(maps_of(identity(1)), maps_of(invert(truth)), LIMITS, 0)
+    torch.testing.assert_close(found[:, :, :2], torch.eye(2)[None])
+    assert float(found[0, 0, 2]) > 0.5 * 8 / HALF_EXTENT_MM
+
+
+def test_a_structure_that_only_one_image_shows_does_not_pull():
+    truth = about(theta_from_motion(motion(columns_mm=6.0, rows_mm=-3.0)), PLACE)
+    cine, lge = maps_of(identity(1)), maps_of(invert(truth))
+    whole = cine.clone()
+    for maps in ((cine, lge), (lge, cine)):
+        lacking = maps[1].clone()
+        lacking[:, 2] = 0
+        pair = (maps[0], lacking) if maps[0] is cine else (lacking, maps[0])
+        assert error_mm(align(*pair, LIMITS, 10), truth, whole) < 0.6
+
+
+@pytest.mark.parametrize(("cine_empty", "lge_empty"), [(True, True), (False, True), (True, False)])
+@pytest.mark.parametrize("steps", [0, 1, 8])
+def test_an_empty_segmentation_gives_the_identity(cine_empty, lge_empty, steps):
+    full = maps_of(about(theta_from_motion(motion(angle_deg=8, columns_mm=8.0)), PLACE))
+    cine, lge = (full * 0 if empty else full for empty in (cine_empty, lge_empty))
+    torch.testing.assert_close(align(cine, lge, LIMITS, steps), identity(1), atol=1e-4, rtol=0)
+
+
+def test_a_few_stray_pixels_move_nothing_far():
+    cine, lge = torch.zeros(1, 3, 56, 56), torch.zeros(1, 3, 56, 56)
+    cine[0, 1, 10, 10], lge[0, 1, 45, 45] = 1, 1
+    moved_mm = float(align(cine, lge, LIMITS, 8)[0, :, 2].norm()) * HALF_EXTENT_MM
+    assert moved_mm < 0.25 * math.hypot(35 * 3, 35 * 3)
+
+
+def test_the_motion_stays_within_its_limits():
+    truth = about(theta_from_motion(motion(angle_deg=40, scale_x=1.5, scale_y=1.5, columns_mm=30)), PLACE)
+    cine, lge = maps_of(identity(1)), maps_of(invert(truth))
+    limits = torch.tensor([0.05, 0.03, 0.03, 0.02, 0.04, 0.04])
+    found = align(cine, lge, limits, 8)
+    assert abs(math.atan2(found[0, 1, 0], found[0, 0, 0])) <= 0.05 + 1e-6
+    determinant = float(torch.linalg.det(found[0, :, :2]))
+    assert abs(math.log(determinant)) <= 0.06 + 1e-6
+
+
+def test_a_batch_is_its_pairs_one_by_one():
+    truths = [about(theta_from_motion(motion(angle_deg=a, columns_mm=c)), PLACE) for a, c in ((3, 5), (-6, 0), (0, -9))]
+    lge = torch.cat([*(maps_of(invert(truth)) for truth in truths), torch.zeros(1, 3, 56, 56)])
+    cine = maps_of(identity(1)).expand(4, -1, -1, -1)
+    together = align(cine, lge, LIMITS, 6)
+    for index in range(4):
+        alone = align(cine[index : index + 1], lge[index : index + 1], LIMITS, 6)
+        torch.testing.assert_close(alone[0], together[index], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 6])
+@pytest.mark.parametrize("which", ["cine", "lge"])
+def test_gradients_are_finite_and_not_zero(steps, which):
+    truth = about(theta_from_motion(motion(angle_deg=4, columns_mm=6)), PLACE)
+    maps = {"cine": maps_of(identity(1)), "lge": maps_of(invert(truth))}
+    maps[which].requires_grad_()
+    align(maps["cine"], maps["lge"], LIMITS, steps)[0, 0, 2].backward()
+    assert torch.isfinite(maps[which].grad).all()
+    assert float(maps[which].grad.abs().max()) > 0
+
+
+@pytest.mark.parametrize("steps", [0, 10])
+@pytest.mark.parametrize(("entry", "towards"), [((0, 2), (0, 1)), ((1, 2), (1, 0))])
+def test_the_gradient_points_where_a_finite_step_goes(steps, entry, towards):
+    """Along a change of LGE's maps that moves its heart; the slopes at edges are differences, so the size is rough."""
+    truth = about(theta_from_motion(motion(columns_mm=5, rows_mm=-4)), PLACE)
+    cine, lge = maps_of(identity(1)), maps_of(invert(truth)).requires_grad_()
+    rolled = torch.roll(lge.detach(), towards, (2, 3))
+    direction = rolled - lge.detach()
+    value = align(cine, lge, LIMITS, steps)[0][entry]
+    value.backward()
+    predicted = float((lge.grad * direction).sum())
+    step = 0.05
+    found = align(cine, lge.detach() + step * direction, LIMITS, steps)[0][entry]
+    measured = float(found - value.detach()) / step
+    assert measured > 0
+    assert predicted == pytest.approx(measured, rel=0.5)
+
+
+def test_empty_maps_give_finite_gradients():
+    cine, lge = (torch.zeros(2, 3, 28, 28, requires_grad=True) for _ in range(2))
+    align(cine, lge, LIMITS, 4).sum().backward()
+    assert torch.isfinite(cine.grad).all()
+    assert torch.isfinite(lge.grad).all()

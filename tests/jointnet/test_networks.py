@@ -1,0 +1,247 @@
+import math
+
+import pytest
+import torch
+from scans import tiny_settings
+from torch import nn
+
+from jointnet.geometry import HALF_EXTENT_MM, identity
+from jointnet.networks import JointModel, StandaloneModel, build_model
+from jointnet.networks.affine_head import coarsest_px, motion_limits
+from jointnet.networks.joint import guide_map
+from jointnet.networks.unet import Decoder, Encoder, normalisation
+from jointnet.settings import Settings, load_settings, with_values
+
+VARIANTS = {
+    "standalone": {"model.name": "standalone"},
+    "joint fully_connected": {"model.name": "joint", "model.head": "fully_connected"},
+    "joint guided": {"model.name": "joint", "model.head": "guided"},
+    "joint shared_encoder": {"model.name": "joint", "model.head": "fully_connected", "model.shared_encoder": True},
+    "joint guided shared_encoder": {"model.name": "joint", "model.head": "guided", "model.shared_encoder": True},
+}
+SIZE = 56
+
+
+@pytest.fixture(params=VARIANTS)
+def settings(request):
+    return with_values(tiny_settings(), VARIANTS[request.param])
+
+
+def images(count=3, seed=0):
+    return torch.rand(2, count, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+
+
+def seeded(settings, seed=0):
+    torch.manual_seed(seed)
+    return build_model(settings)
+
+
+def stirred(settings, spread=0.2):
+    """The model as training would leave it: nothing is at its initial zero any more."""
+    model = seeded(settings)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def segments(settings):
+    return settings.model.name == "joint"
+
+
+def test_the_settings_name_the_model(settings):
+    model = seeded(settings)
+    assert isinstance(model, JointModel if segments(settings) else StandaloneModel)
+    assert model.downsampling == settings.training.downsampling
+
+
+def test_outputs_have_their_shapes(settings):
+    output = stirred(settings)(*images())
+    assert output.theta.shape == (3, 2, 3)
+    assert output.theta.dtype == torch.float32
+    for logits in (output.cine_logits, output.lge_logits):
+        assert (logits is not None) == segments(settings)
+        if logits is not None:
+            assert logits.shape == (3, 4, SIZE, SIZE)
+
+
+def test_training_starts_at_the_identity_and_sure_of_nothing(settings):
+    output = seeded(settings)(*images())
+    torch.testing.assert_close(output.theta, identity(3), atol=1e-5, rtol=0)
+    if segments(settings):
+        for logits in (output.cine_logits, output.lge_logits):
+            assert float(logits.softmax(1).max().detach()) < 0.5
+
+
+def test_a_batch_is_its_samples_one_by_one(settings):
+    model, (cine, lge) = stirred(settings), images(4)
+    together = model(cine, lge)
+    assert float((together.theta - identity(4)).abs().max().detach()) > 1e-3
+    for index in range(4):
+        alone = model(cine[index : index + 1], lge[index : index + 1])
+        for one, all_of_them in zip(alone, together, strict=True):
+            if one is not None:
+                torch.testing.assert_close(one[0], all_of_them[index], atol=2e-4, rtol=1e-3)
+
+
+def test_training_and_evaluation_mode_compute_the_same(settings):
+    model = stirred(settings)
+    torch.testing.assert_close(model.train()(*images()).theta, model.eval()(*images()).theta)
+
+
+def test_gradients_reach_every_parameter(settings):
+    model = stirred(settings)
+    output = model(*images(2))
+    loss = sum(
+        (part * torch.linspace(-1, 1, part.numel()).reshape(part.shape)).sum() for part in output if part is not None
+    )
+    loss.backward()
+    silent = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.abs().any()]
+    assert silent == []
+    assert all(torch.isfinite(value.grad).all() for value in model.parameters())
+
+
+def test_registration_alone_trains_what_the_settings_say_is_shared(settings):
+    """Encoders always; the decoders with the guided head only."""
+    model = stirred(settings)
+    (model(*images(2)).theta * torch.tensor([[1.0, -2, 3], [0.5, 1, -2]])).sum().backward()
+    reached = {name for name, value in model.named_parameters() if value.grad is not None and value.grad.abs().any()}
+    for name, _ in model.named_parameters():
+        expected = "decoder" not in name or settings.model.head == "guided"
+        assert (name in reached) == expected, name
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "standalone"])
+def test_segmentation_alone_trains_no_head(variant):
+    model = stirred(with_values(tiny_settings(), VARIANTS[variant]))
+    output = model(*images(2))
+    (output.cine_logits.square().sum() + output.lge_logits.square().sum()).backward()
+    for name, value in model.named_parameters():
+        assert (value.grad is not None and bool(value.grad.abs().any())) == ("head" not in name), name
+
+
+def test_the_modalities_encoders_are_shared_as_the_settings_say():
+    apart, shared = (
+        stirred(tiny_settings(model__shared_encoder=value, model__head="fully_connected")) for value in (False, True)
+    )
+    for model, convolutions in ((apart, False), (shared, True)):
+        model.zero_grad()
+        model(*images(1)).cine_logits.sum().backward()
+        touched = {
+            name
+            for name, value in model.named_parameters()
+            if name.startswith("encoders") and value.grad is not None and value.grad.abs().any()
+        }
+        of_lge = "encoders.0.blocks.0.first_norms.1.weight" if convolutions else "encoders.1.blocks.0.first.weight"
+        assert of_lge in dict(model.named_parameters())
+        assert of_lge not in touched
+        assert "encoders.0.blocks.0.first.weight" in touched
+    assert len(apart.encoders) == 2
+    assert len(shared.encoders) == 1
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6])
+@pytest.mark.parametrize("limits", [{}, {"model.max_rotation_deg": 5.0, "model.max_translation_mm": 4.0}])
+def test_the_motion_stays_within_its_limits_however_large_the_weights(settings, size, limits):
+    """Singular values lie within the scales and shear; the translation at the centre of motion within its limit.
+
+    The guided head corrects an aligned motion by another, so there the bounds hold for either, and the product of both.
+    """
+    settings = with_values(settings, limits)
+    model = stirred(settings)
+    with torch.no_grad():
+        for parameter in model.head.motion.parameters():
+            parameter.mul_(size)
+    theta = model(*images(4)).theta.detach()
+    assert torch.isfinite(theta).all()
+    times = 2 if segments(settings) and settings.model.head == "guided" else 1
+    chosen = settings.model
+    shear = chosen.max_shear / 2 + math.sqrt(
+        1 + chosen.max_shear**2 / 4
+    )  # the largest singular value of [[1, s], [0, 1]]
+    largest = (chosen.max_scale * shear) ** times * (1 + 1e-5)
+    singular = torch.linalg.svdvals(theta[:, :, :2])
+    assert float(singular.max()) <= largest
+    assert float(singular.min()) >= 1 / largest
+    if times == 1:
+        assert float(theta[:, :, 2].abs().max()) * HALF_EXTENT_MM <= chosen.max_translation_mm * (1 + 1e-5)
+        angle = torch.atan2(theta[:, 1, 0], theta[:, 0, 0]).abs().max()
+        assert math.degrees(float(angle)) <= chosen.max_rotation_deg * (1 + 1e-5)
+
+
+def test_the_motion_limits_are_the_settings_in_the_units_of_a_motion():
+    model = with_values(
+        Settings(),
+        {
+            "model.max_rotation_deg": 30.0,
+            "model.max_scale": 2.0,
+            "model.max_shear": 0.4,
+            "model.max_translation_mm": 21.0,
+        },
+    ).model
+    expected = [math.pi / 6, math.log(2), math.log(2), 0.4, 0.25, 0.25]
+    torch.testing.assert_close(motion_limits(model), torch.tensor(expected))
+
+
+def test_weights_survive_a_round_trip(settings, tmp_path):
+    model, other = stirred(settings), seeded(settings, seed=9)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    torch.testing.assert_close(model(*images()).theta, other(*images()).theta, atol=0, rtol=0)
+
+
+def test_the_same_seed_builds_the_same_model(settings):
+    for one, other in zip(seeded(settings).parameters(), seeded(settings).parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=0, rtol=0)
+
+
+def test_uniform_images_give_finite_outputs(settings):
+    blank = torch.zeros(2, 1, SIZE, SIZE)
+    for part in stirred(settings)(blank, blank):
+        assert part is None or torch.isfinite(part).all()
+
+
+@pytest.mark.parametrize("name", ["default", "paper"])
+@pytest.mark.parametrize("model", ["standalone", "joint"])
+def test_the_shipped_settings_build(name, model):
+    settings = with_values(load_settings(name), {"model.name": model})
+    size = 224 // settings.training.downsampling
+    with torch.inference_mode():
+        output = build_model(settings)(torch.zeros(1, 1, size, size), torch.zeros(1, 1, size, size))
+    torch.testing.assert_close(output.theta, identity(1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("widths", "stem", "image_px"), [((4, 8, 8), 2, 56), ((4, 8), 1, 8), ((4, 4, 4, 4), 1, 112), ((6, 10, 7), 4, 64)]
+)
+def test_an_encoder_halves_at_every_level_and_a_decoder_comes_back(widths, stem, image_px):
+    torch.manual_seed(0)
+    image = torch.rand(2, 3, image_px, image_px)
+    features = Encoder(3, widths, stem)(image)
+    sides = [image_px // stem // 2**level for level in range(len(widths))]
+    assert [tuple(part.shape) for part in features] == [
+        (2, width, side, side) for width, side in zip(widths, sides, strict=True)
+    ]
+    chosen = with_values(Settings(), {"training.downsampling": 1}).model
+    assert coarsest_px(type(chosen)(widths=widths, stem=stem), image_px) == sides[-1]
+    assert Decoder(widths, 5, stem)(features).shape == (2, 5, image_px, image_px)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 7, 32, 100])
+def test_any_number_of_channels_can_be_normalised(channels):
+    norm = normalisation(channels)
+    assert isinstance(norm, nn.GroupNorm)
+    assert channels % norm.num_groups == 0
+    assert norm.num_groups <= 4
+
+
+@pytest.mark.parametrize(("size", "expected"), [(28, 28), (56, 56), (112, 56), (224, 56)])
+@pytest.mark.parametrize(("share", "counts"), [(0.25, 0.0), (0.5, 0.0), (0.75, 0.5), (0.9, 0.8)])
+def test_the_guide_counts_what_is_likelier_than_a_half_on_at_most_56_pixels(size, expected, share, counts):
+    """A pixel counts as 2 p - 1 where the structure's probability p is above a half."""
+    probabilities = torch.full((2, 4, size, size), (1 - share) / 3)
+    probabilities[:, 2] = share
+    wanted = torch.zeros(2, 3, expected, expected)
+    wanted[:, 1] = counts
+    torch.testing.assert_close(guide_map(probabilities.log()), wanted, atol=1e-5, rtol=1e-5)

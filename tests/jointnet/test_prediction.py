@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+from scans import tiny_settings
+from torch import nn
+
+from jointnet.geometry import identity
+from jointnet.networks import Output, build_model
+from jointnet.prediction import predict
+
+
+class Fake(nn.Module):
+    """Says what it is told: constant theta, scores from the images."""
+
+    def __init__(self, downsampling, segments=True):
+        super().__init__()
+        self.downsampling, self.segments, self.seen = downsampling, segments, None
+
+    def forward(self, cine, lge):
+        assert not self.training
+        self.seen = cine, lge
+        theta = identity(len(cine)) + torch.arange(len(cine))[:, None, None]
+        if not self.segments:
+            return Output(theta)
+        return Output(
+            theta, *(torch.cat([0.5 - image, image * 0, image - 0.5, image * 0 - 9], 1) for image in (cine, lge))
+        )
+
+
+def images(slices=3):
+    blocks = np.random.default_rng(0).integers(0, 2, (slices, 2, 28, 28))
+    return blocks.repeat(8, 2).repeat(8, 3).astype(np.float16)
+
+
+@pytest.mark.parametrize("downsampling", [1, 2, 4])
+def test_labels_come_back_on_the_common_grid(downsampling):
+    model, pictures = Fake(downsampling), images()
+    prediction = predict(model, pictures)
+    side = 224 // downsampling
+    assert model.seen[0].shape == (3, 1, side, side)
+    assert prediction.theta.shape == (3, 2, 3)
+    np.testing.assert_allclose(prediction.theta, [np.eye(2, 3) + index for index in range(3)])
+    for channel, labels in enumerate((prediction.cine_labels, prediction.lge_labels)):
+        assert labels.shape == (3, 224, 224)
+        assert labels.dtype == np.uint8
+        # away from the blocks' borders nothing is interpolated
+        np.testing.assert_array_equal(labels[:, 4::8, 4::8], 2 * pictures[:, channel, 4::8, 4::8])
+        assert np.mean(labels != 2 * pictures[:, channel]) < 0.35
+
+
+def test_a_model_that_does_not_segment_has_no_labels():
+    prediction = predict(Fake(4, segments=False), images())
+    assert prediction.cine_labels is None
+    assert prediction.lge_labels is None
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_is_left_as_it_was_also_after_a_failure(training):
+    model = Fake(4).train(training)
+    predict(model, images())
+    assert model.training == training
+    model.forward = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        predict(model, images())
+    assert model.training == training
+
+
+@pytest.mark.parametrize("name", ["standalone", "joint"])
+def test_the_slices_of_a_patient_do_not_influence_each_other(name):
+    torch.manual_seed(0)
+    model = build_model(tiny_settings(model__name=name))
+    nn.init.normal_(model.head.motion.weight)
+    together = predict(model, images())
+    for index in range(3):
+        alone = predict(model, images()[index : index + 1])
+        np.testing.assert_allclose(alone.theta[0], together.theta[index], atol=1e-4)
+
+
+def test_memory_mapped_read_only_images_are_taken(tmp_path):
+    np.save(tmp_path / "images.npy", images())
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    np.testing.assert_array_equal(predict(Fake(2), mapped).cine_labels, predict(Fake(2), images()).cine_labels)

@@ -1,0 +1,228 @@
+import dataclasses
+import json
+
+import pytest
+
+from jointnet.faults import EXIT_USAGE, SettingsFaultError
+from jointnet.settings import Settings, load_settings, settings_from_dict, settings_to_dict, with_values
+from jointnet.settings.parsing import flat_settings
+
+
+def faults_of(read, *arguments):
+    with pytest.raises(SettingsFaultError) as caught:
+        read(*arguments)
+    assert caught.value.exit_status == EXIT_USAGE
+    return caught.value.faults
+
+
+def test_the_defaults_obey_their_own_rules():
+    assert settings_from_dict(settings_to_dict(Settings())) == Settings()
+    assert with_values(Settings(), flat_settings(Settings())) == Settings()
+
+
+def test_settings_survive_json():
+    settings = with_values(Settings(), {"model.widths": [4, 8], "loss.alpha": 0.1, "model.stem": 1})
+    assert settings_from_dict(json.loads(json.dumps(settings_to_dict(settings)))) == settings
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().loss.alpha = 0.2
+
+
+def test_values_are_replaced_and_the_others_stay():
+    settings = with_values(Settings(), {"loss.alpha": 0.25, "training.epochs": 7, "model.shared_encoder": True})
+    assert (settings.loss.alpha, settings.training.epochs, settings.model.shared_encoder) == (0.25, 7, True)
+    assert settings.optimiser == Settings().optimiser
+    assert settings.loss.lambda_1 == Settings().loss.lambda_1
+    assert with_values(settings, {}) == settings
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stored"),
+    [
+        ("loss.alpha", 1, 1.0),
+        ("loss.alpha", 0, 0.0),
+        ("model.widths", [4, 8], (4, 8)),
+        ("model.widths", (4, 8), (4, 8)),
+        ("training.epochs", 1, 1),
+        ("training.average_decay", 0.9999, 0.9999),
+    ],
+)
+def test_a_value_becomes_its_field_s_type(key, value, stored):
+    section, name = key.split(".")
+    got = getattr(getattr(with_values(Settings(), {key: value}), section), name)
+    assert got == stored
+    assert type(got) is type(stored)
+
+
+REFUSED = [
+    ("loss.alpha", -0.01, "between"),
+    ("loss.alpha", 1.01, "between"),
+    ("loss.alpha", float("nan"), "between"),
+    ("loss.alpha", float("inf"), "between"),
+    ("loss.alpha", 10**400, "between"),
+    ("loss.alpha", True, "number"),
+    ("loss.alpha", "0.5", "number"),
+    ("loss.alpha", None, "number"),
+    ("loss.alpha", [0.5], "number"),
+    ("training.epochs", 0, "between"),
+    ("training.epochs", 2.0, "whole number"),
+    ("training.epochs", True, "whole number"),
+    ("training.epochs", "2", "whole number"),
+    ("training.downsampling", 5, "between"),
+    ("optimiser.learning_rate", 0.0, "between"),
+    ("optimiser.schedule", "linear", "one of"),
+    ("optimiser.schedule", 1, "one of"),
+    ("model.name", "Joint", "one of"),
+    ("model.name", None, "one of"),
+    ("model.name", ["joint"], "one of"),
+    ("model.shared_encoder", 1, "true or false"),
+    ("model.shared_encoder", "true", "true or false"),
+    ("model.widths", [8], "at least two"),
+    ("model.widths", [], "at least two"),
+    ("model.widths", [8, 0], "whole numbers"),
+    ("model.widths", [8, 8.0], "whole numbers"),
+    ("model.widths", [True, 8], "whole numbers"),
+    ("model.widths", "88", "whole numbers"),
+    ("model.widths", 8, "whole numbers"),
+    ("model.depth", 3, "unknown key"),
+    ("loss.lambda_4", 1.0, "unknown key"),
+    ("los.alpha", 0.5, "unknown section"),
+    ("alpha", 0.5, "unknown section"),
+    ("loss.", 0.5, "unknown key"),
+    ("loss.alpha.more", 0.5, "unknown key"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "words"), REFUSED)
+def test_a_value_that_breaks_a_rule_is_named_with_its_key(key, value, words):
+    (fault,) = faults_of(with_values, Settings(), {key: value})
+    assert fault.startswith(f"{key}: ")
+    assert words in fault
+
+
+def test_every_bound_is_inclusive_and_enforced():
+    for section in dataclasses.fields(Settings()):
+        for field in dataclasses.fields(getattr(Settings(), section.name)):
+            if "low" not in field.metadata:
+                continue
+            key, low, high = f"{section.name}.{field.name}", field.metadata["low"], field.metadata["high"]
+            kind = type(field.default)
+            for bound, beyond in ((low, low - 1), (high, high + 1)):
+                try:
+                    with_values(Settings(), {key: kind(bound)})
+                except SettingsFaultError as error:
+                    assert "between" not in str(error), key
+                assert "between" in faults_of(with_values, Settings(), {key: kind(beyond)})[0]
+
+
+def test_all_faults_come_together():
+    values = {"loss.alpha": 2, "training.epochs": 0, "nothing.at_all": 1, "model.name": "both", "model.colour": "red"}
+    faults = faults_of(with_values, Settings(), values)
+    assert [fault.split(": ")[0] for fault in faults] == list(values)
+
+
+def test_all_faults_of_nested_values_come_together():
+    faults = faults_of(settings_from_dict, {"epochs": 3, "loss": {"alpha": 2}, "unknown": {"key": 1}})
+    assert len(faults) == 3
+    for name in ("epochs", "loss.alpha", "unknown"):
+        assert any(fault.startswith(name) for fault in faults)
+
+
+@pytest.mark.parametrize("values", [{"los": {}}, {"los": {}, "loss": {"alpha": 0.5}}])
+def test_an_unknown_section_is_refused_also_when_empty(values):
+    assert "los" in faults_of(settings_from_dict, values)[0]
+
+
+@pytest.mark.parametrize("content", [3, "alpha", [1], None])
+def test_a_section_that_is_no_table_is_refused(content):
+    assert faults_of(settings_from_dict, {"loss": content})[0].startswith("loss: must be a table")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"loss.lambda_1": 0.0, "loss.lambda_2": 0.0, "loss.lambda_3": 0.0}, "lambda_1..3"),
+        ({"model.name": "standalone", "loss.lambda_1": 0.0}, "lambda_1"),
+        ({"model.widths": [8, 8, 8, 8, 8, 8, 8]}, "divide 224"),
+        ({"training.downsampling": 3}, "divide 224"),
+        ({"training.downsampling": 4, "model.stem": 2}, "got 64"),
+        ({"model.stem": 5}, "divide 224"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(values, words):
+    assert words in "".join(faults_of(with_values, Settings(), values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"loss.lambda_1": 0.0},
+        {"loss.lambda_2": 0.0, "loss.lambda_3": 0.0},
+        {"model.name": "standalone", "loss.lambda_2": 0.0, "loss.lambda_3": 0.0},
+        {"model.stem": 7, "training.downsampling": 1},
+    ],
+)
+def test_unusual_values_that_do_not_contradict_are_accepted(values):
+    settings = with_values(Settings(), values)
+    assert {key: flat_settings(settings)[key] for key in values} == values
+
+
+def test_the_paper_s_settings_are_the_paper_s():
+    paper = load_settings("paper")
+    assert paper.optimiser.learning_rate == 1e-4
+    assert (paper.optimiser.schedule, paper.optimiser.step_factor, paper.optimiser.step_epochs) == ("step", 0.99, 2)
+    assert paper.training.epochs == 100
+    assert paper.training.downsampling == 1
+    assert paper.model.head == "fully_connected"
+    assert paper.model.stem == 1
+    assert paper.augmentation.common_log_scale == paper.augmentation.relative_log_scale == 0
+    assert paper.augmentation.common_translation_mm > 0 < paper.augmentation.common_rotation_deg
+    assert paper.augmentation.log_gamma > 0
+
+
+def test_default_is_the_defaults_and_a_base_is_kept():
+    base = with_values(Settings(), {"loss.alpha": 0.9})
+    assert load_settings("default") == Settings()
+    assert load_settings("default", base) == base
+    assert load_settings("paper", base).loss.alpha == 0.9
+
+
+def test_a_file_names_only_what_differs(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '# ein Kommentar mit ä\n[loss]\nalpha = 1\n[model]\nname = "standalone"\nwidths = [8, 16]\n', "utf-8"
+    )
+    expected = with_values(Settings(), {"loss.alpha": 1.0, "model.name": "standalone", "model.widths": (8, 16)})
+    assert load_settings(path) == load_settings(str(path)) == expected
+
+
+def test_an_empty_file_is_the_defaults(tmp_path):
+    (tmp_path / "mine.toml").touch()
+    assert load_settings(tmp_path / "mine.toml") == Settings()
+
+
+@pytest.mark.parametrize("content", ["not toml at all", "[loss\nalpha = 1", "[loss]\nalpha = 1\nalpha = 2", "\x00\xff"])
+def test_a_file_that_is_no_toml_is_named(tmp_path, content):
+    path = tmp_path / "mine.toml"
+    path.write_text(content, encoding="latin-1")
+    (fault,) = faults_of(load_settings, path)
+    assert str(path) in fault
+    assert "TOML" in fault
+
+
+def test_every_fault_of_a_file_names_the_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[loss]\nalpha = 2\nbeta = 1\n[training]\nepochs = true\n")
+    faults = faults_of(load_settings, path)
+    assert len(faults) == 3
+    assert all(str(path) in fault for fault in faults)
+
+
+@pytest.mark.parametrize("name", ["absent", "absent.toml", "paper.toml", "", "/", "."])
+def test_what_is_no_file_and_no_name_is_refused_with_the_names_there_are(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (fault,) = faults_of(load_settings, name)
+    assert "default" in fault
+    assert "paper" in fault

@@ -1,0 +1,215 @@
+"""The report: rebuilt from the store alone, and every number of its table recomputed another way."""
+
+import csv
+import math
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import synthetic_store as synthetic
+from mlflow import MlflowClient
+from scipy import stats
+
+from jointnet.faults import InputFaultError
+from study.report import Report, main, write_report
+from study.store import read_study
+
+ARMS = ("standalone-25", "standalone-35", "joint-25", "joint-35")
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return synthetic.write_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def report(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return write_report(uri, synthetic.FULL, tmp_path_factory.mktemp("report"), log=True)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def recomputed(folder: Path, arm: str, metric: str, structure: str, side: str) -> list[float]:
+    """Give one mean per patient from slices.csv, without pandas."""
+    slices: dict[int, list[float]] = defaultdict(list)
+    for row in read(folder / "slices.csv"):
+        if (row["arm"], row["metric"], row["structure"]) == (arm, metric, structure):
+            slices[int(row["patient"])].append(float(row[side]))
+    return [statistics.fmean(slices[patient]) for patient in sorted(slices)]
+
+
+def test_every_number_of_the_table_is_recomputed_from_the_slices(report: Report) -> None:
+    lines = read(report.folder / "table1.csv")
+    assert len(lines) == 4 * 5
+    for line in lines:
+        key = (line["arm"], line["metric"], line["structure"])
+        before, after = (recomputed(report.folder, *key, side) for side in ("before", "after"))
+        assert int(line["n"]) == len(after) == 5
+        expected = {
+            "before_mean": statistics.fmean(before),
+            "before_sd": statistics.stdev(before),
+            "after_mean": statistics.fmean(after),
+            "after_sd": statistics.stdev(after),
+        }
+        differences = [b - a for a, b in zip(before, after, strict=True)]
+        expected["t"] = statistics.fmean(differences) / (statistics.stdev(differences) / math.sqrt(len(differences)))
+        expected["p"] = 2 * stats.t.sf(abs(expected["t"]), len(differences) - 1)
+        for name, value in expected.items():
+            assert float(line[name]) == pytest.approx(value, rel=1e-9), (key, name)
+        p = expected["p"]
+        assert line["stars"] == ("**" if p < 0.005 else "*" if p < 0.05 else "")
+
+
+def test_every_number_shown_is_that_of_the_csv(report: Report) -> None:
+    page = (report.folder / "report.html").read_text(encoding="utf-8")
+    shown = {
+        name: (report.folder / name).read_text(encoding="utf-8") for name in ("table1.md", "table1.tex", "report.md")
+    }
+    shown["terminal"] = report.terminal_table(130)
+    for line in read(report.folder / "table1.csv"):
+        mean, sd = f"{float(line['after_mean']):.2f}", f"{float(line['after_sd']):.2f}"
+        assert all(f"{mean} ({sd})" in text for text in shown.values()), line
+        assert f'{mean} <span class="sd">({sd})</span>' in page
+        assert f"{float(line['before_mean']):.2f} ({float(line['before_sd']):.2f})" in shown["terminal"]
+    assert page.count('class="best"') >= 5
+
+
+def test_segmentation_and_pooled_numbers_are_recomputed(report: Report) -> None:
+    for line in read(report.folder / "segmentation.csv"):
+        values = recomputed(report.folder, line["arm"], line["metric"], line["structure"], "after")
+        assert float(line["after_mean"]) == pytest.approx(statistics.fmean(values), rel=1e-9)
+    rows = read(report.folder / "slices.csv")
+    for line in read(report.folder / "pooled.csv"):
+        key = (line["arm"], line["metric"], line["structure"])
+        pooled = [float(row["after"]) for row in rows if (row["arm"], row["metric"], row["structure"]) == key]
+        assert (int(line["n"]), line["p"]) == (len(pooled), "")
+        assert float(line["after_mean"]) == pytest.approx(statistics.fmean(pooled), rel=1e-9)
+    segmented = {line["arm"] for line in read(report.folder / "segmentation.csv") if line["metric"] == "dice_cine"}
+    assert segmented == {"joint-25", "joint-35"}
+
+
+def test_slices_are_those_of_the_store(uri: str, report: Report) -> None:
+    rows = read(report.folder / "slices.csv")
+    for arm in read_study(uri, synthetic.FULL).arms:
+        assert arm.rows is not None
+        written = [float(row["after"]) for row in rows if row["arm"] == arm.arm]
+        assert written == arm.rows["after"].tolist()
+
+
+def test_the_folder_is_complete_and_in_the_store(uri: str, report: Report) -> None:
+    expected = {"table1.csv", "table1.md", "table1.tex", "segmentation.csv", "patients.csv", "slices.csv"}
+    expected |= {"boxplots.svg", "boxplots.png", "trials.svg", "report.html", "report.md"}
+    expected |= {f"overlay-{arm}.png" for arm in ARMS}
+    assert expected <= {path.name for path in report.folder.iterdir()}
+    client = MlflowClient(uri)
+    logged = client.list_artifacts(read_study(uri, synthetic.FULL).run_id, "report")
+    assert expected <= {Path(item.path).name for item in logged}
+
+
+class References(HTMLParser):
+    """Collects what a page loads and links to, and images without a text alternative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.anchors: set[str] = set()
+        self.silent: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.found += [str(values[name]) for name in ("src", "srcset", "href") if name in values]
+        self.anchors.add(str(values.get("id")))
+        if tag == "img" and not values.get("alt"):
+            self.silent.append(tag)
+
+
+def test_the_page_is_self_contained(report: Report) -> None:
+    text = (report.folder / "report.html").read_text(encoding="utf-8")
+    page = References()
+    page.feed(text)
+    assert page.found
+    assert all(reference.startswith("data:") or reference[1:] in page.anchors for reference in page.found)
+    assert page.silent == []
+    assert "url(" not in text and "@import" not in text and "<script" not in text
+
+
+def test_the_page_escapes_and_says_where_it_comes_from(report: Report) -> None:
+    text = (report.folder / "report.html").read_text(encoding="utf-8")
+    assert "Does &lt;joint&gt; need" in text and "nan &lt;epoch 2&gt;" in text
+    for part in (
+        "Phantom data.",
+        "fp" * 16,
+        "ab" * 32,
+        "c0ffee",
+        "Testor 3000",
+        "torch 2.13.0",
+        "1 structure lost on test",
+    ):
+        assert part in text
+    assert "joint-25 1, joint-35 1" in text  # test openings
+    assert "8 complete, 4 failed, 8 stopped early" in text
+    assert "cannot fall below p = 0.0625" in text
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give a store with, oldest first, a study without arms, one that contradicts itself and a doubtful one."""
+    folder = tmp_path_factory.mktemp("odd")
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    synthetic.write_study(store, "empty", [], folder)
+    rows = synthetic.slice_rows(0.5, False)
+    arms = [synthetic.Arm(model, "25/15/5", (), 0.5) for model in ("joint", "standalone")]
+    given = {"joint-25": rows, "standalone-25": rows.assign(before=rows["before"] + 1)}
+    synthetic.write_study(store, "contradiction", arms, folder, given)
+    synthetic.write_study(store, "doubtful", synthetic.partial_arms(), folder)
+    (arm,) = (arm for arm in read_study(store, "doubtful").arms if arm.rows is not None)
+    MlflowClient(store).set_tag(arm.run_id, "test.openings", "3")
+    MlflowClient(store).log_metric(arm.run_id, "test/registration_ratio", 0.5)
+    return store
+
+
+def test_a_study_without_any_arm(odd: str, tmp_path: Path) -> None:
+    report = write_report(odd, "empty", tmp_path, log=False)
+    assert "The store holds no arm" in (report.folder / "report.html").read_text(encoding="utf-8")
+    assert read(report.folder / "table1.csv") == [] == read(report.folder / "slices.csv")
+
+
+def test_arms_that_contradict_each_other_are_refused(odd: str, tmp_path: Path) -> None:
+    with pytest.raises(InputFaultError, match="differ before registration"):
+        write_report(odd, "contradiction", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_line_reports_the_newest_study_and_tells_in_words_what_is_missing(
+    odd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", odd)
+    monkeypatch.chdir(tmp_path)
+    assert main(["--no-log"]) == 0
+    assert ": doubtful\n" in capsys.readouterr().out
+    folder = tmp_path / "mlruns" / "reports" / "doubtful"
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "joint-25 opened the test patients 3 times" in text
+    assert "logged test objective 0.5000 is not that of its rows" in text
+    assert "No test values: none of its trials finished" in text
+    assert "No test values: no trial was started." in text
+    assert "a trial is selected and recorded, the test patients were not opened" in text
+    assert {line["arm"] for line in read(folder / "table1.csv")} == {"joint-25"}
+    assert main(["--study", "unknown", "--out", str(tmp_path)]) == 2
+    assert main(["--tracking-uri", f"sqlite:///{tmp_path / 'none.db'}"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2 and "'unknown'" in errors[0] and "none.db" in errors[1]
+
+
+def test_the_report_loads_neither_ray_nor_torch() -> None:
+    code = "import sys, study.report; print(sorted({'ray', 'torch', 'optuna'} & set(sys.modules)))"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
