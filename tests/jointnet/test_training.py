@@ -211,7 +211,9 @@ def test_the_cosine_schedule_warms_up_and_falls_to_zero(steps, epochs):
     assert 0 < rate(0) <= 1
 
 
-@pytest.mark.parametrize(("named", "there", "expected"), [("cpu", True, "cpu"), ("auto", True, "cuda"), ("auto", False, "cpu")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("named", "there", "expected"), [("cpu", True, "cpu"), ("auto", True, "cuda"), ("auto", False, "cpu")]
+)
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch, named, there, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     assert resolve_device(named) == expected
