@@ -36,7 +36,7 @@ def predict(model: nn.Module, images: np.ndarray, device: torch.device | str = "
     try:
         with torch.inference_mode():
             inputs = network_images(images, downsampling, device)
-            output = model(inputs[:, :1], inputs[:, 1:])
+            output = model(inputs[:, :1], inputs[:, 1:], same_patient=True)
             labels = [None if logits is None else _labels(logits) for logits in (output.cine_logits, output.lge_logits)]
             return Prediction(output.theta.float().cpu().numpy(), labels[0], labels[1])
     finally:

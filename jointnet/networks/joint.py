@@ -41,8 +41,11 @@ class JointModel(nn.Module):
         self.head = AffineHead(channels, coarsest_px(settings, SIZE_PX // downsampling), settings)
         initialise(self)
 
-    def forward(self, cine: Tensor, lge: Tensor) -> Output:
-        """Give theta (B, 2, 3) and both images' class scores (B, C, H, W) of images (B, 1, H, W)."""
+    def forward(self, cine: Tensor, lge: Tensor, same_patient: bool = False) -> Output:
+        """Give theta (B, 2, 3) and both images' class scores (B, C, H, W) of images (B, 1, H, W).
+
+        With `same_patient` the batch is the slices of one patient, which the guided head aligns together.
+        """
         shared = self.settings.shared_encoder
         cine_features = self.encoders[0](cine)
         lge_features = self.encoders[0](lge, 1) if shared else self.encoders[1](lge)
@@ -51,7 +54,8 @@ class JointModel(nn.Module):
         motion = self.head([torch.cat(pair, 1) for pair in pairs])
         if self.settings.head == "guided":
             maps = [guide_map(logits) for logits in (cine_logits, lge_logits)]
-            theta = align(maps[0], maps[1], self.head.limits, self.settings.guide_steps, motion)
+            together = same_patient and self.settings.guide_by_patient
+            theta = align(maps[0], maps[1], self.head.limits, self.settings.guide_steps, motion, together)
         else:
             theta = theta_from_motion(motion)
         return Output(theta, cine_logits, lge_logits)

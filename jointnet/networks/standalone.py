@@ -21,7 +21,7 @@ class StandaloneModel(nn.Module):
         self.head = AffineHead(channels, coarsest_px(settings, SIZE_PX // downsampling), settings)
         initialise(self)
 
-    def forward(self, cine: Tensor, lge: Tensor) -> Output:
-        """Give theta (B, 2, 3) of images (B, 1, H, W)."""
+    def forward(self, cine: Tensor, lge: Tensor, same_patient: bool = False) -> Output:
+        """Give theta (B, 2, 3) of images (B, 1, H, W); each slice by itself, `same_patient` or not."""
         features = self.encoder(torch.cat([cine, lge], 1))
         return Output(theta_from_motion(self.head(features[-1:])))

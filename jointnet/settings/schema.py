@@ -33,6 +33,7 @@ class ModelSettings:
             (joint only): aligned on the two predicted segmentations first, then corrected by the dense layer.
         hidden: units of the dense layer.
         guide_steps: Gauss-Newton steps of the guided head.
+        guide_by_patient: whether the guided head aligns the slices of a patient together when it predicts.
         max_rotation_deg, max_scale, max_shear, max_translation_mm: the bounded affine's limits on either side of the
             identity; `max_scale` is the largest factor of a length.
     """
@@ -44,6 +45,7 @@ class ModelSettings:
     head: str = one_of("guided", "guided", "fully_connected")
     hidden: int = bounded(64, 1, 4096)
     guide_steps: int = bounded(4, 0, 100)
+    guide_by_patient: bool = True
     max_rotation_deg: float = bounded(20.0, 0.0, 90.0)
     max_scale: float = bounded(1.35, 1.0, 3.0)
     max_shear: float = bounded(0.2, 0.0, 1.0)
