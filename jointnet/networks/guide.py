@@ -25,7 +25,7 @@ from torch import Tensor
 
 from jointnet.geometry import HALF_EXTENT_MM, about, pixel_centres, theta_from_motion, warp
 
-PATIENT_SD = (math.radians(3), 0.06, 0.06, 0.03, 8 / HALF_EXTENT_MM, 8 / HALF_EXTENT_MM)
+PATIENT_SD = (math.radians(5), 0.06, 0.06, 0.03, 8 / HALF_EXTENT_MM, 8 / HALF_EXTENT_MM)
 """Spread of a motion over patients: rotation (radians), log-scales, shear, translations (normalised)."""
 SLICE_SD = (math.radians(2), 0.045, 0.045, 0.015, 2 / HALF_EXTENT_MM, 2 / HALF_EXTENT_MM)
 """Spread of a slice's motion about its patient's, in the same units. Manual labels of the phantom and of real training

@@ -7,7 +7,7 @@ from scans import tiny_settings
 
 from jointnet.geometry import HALF_EXTENT_MM, about, identity, invert, pixel_centres, theta_from_motion
 from jointnet.networks.affine_head import motion_limits
-from jointnet.networks.guide import align
+from jointnet.networks.guide import align, patient_motion
 
 LIMITS = motion_limits(tiny_settings().model)
 PLACE = torch.tensor([[9.0, -6.0]]) / HALF_EXTENT_MM
@@ -179,3 +179,34 @@ def test_empty_maps_give_finite_gradients():
     align(cine, lge, LIMITS, 4).sum().backward()
     assert torch.isfinite(cine.grad).all()
     assert torch.isfinite(lge.grad).all()
+
+
+def volume_maps(motions):
+    """Give the maps of slices that each moved by their own motion."""
+    thetas = [about(theta_from_motion(one), PLACE) for one in motions]
+    return torch.cat([maps_of(identity(1))] * len(motions)), torch.cat([maps_of(invert(theta)) for theta in thetas])
+
+
+def test_a_slice_that_shows_nothing_takes_its_patients_motion():
+    wanted = motion(columns_mm=6.0, rows_mm=-4.0)
+    cine, lge = volume_maps([wanted] * 5)
+    cine[2], lge[2] = 0, 0
+    found = align(cine, lge, LIMITS, 8, same_patient=True)
+    truth = about(theta_from_motion(wanted), PLACE)[0, :, 2]
+    assert float((found[2, :, 2] - truth).norm()) * HALF_EXTENT_MM < 0.5
+    torch.testing.assert_close(align(cine, lge, LIMITS, 8)[2:3], identity(1), atol=1e-4, rtol=0)
+
+
+def test_one_slice_far_off_does_not_move_its_patient():
+    good, bad = motion(columns_mm=2.0), motion(columns_mm=20.0)
+    precision = torch.full((7, 6), 1e6)
+    found = patient_motion(torch.cat([good] * 6 + [bad]), precision)
+    assert float(found[4]) * HALF_EXTENT_MM == pytest.approx(2.0, abs=0.3)
+    torch.testing.assert_close(patient_motion(torch.cat([good] * 7), precision)[4], good[0, 4], rtol=0.02, atol=0)
+
+
+def test_the_order_of_a_patients_slices_does_not_matter():
+    cine, lge = volume_maps([motion(columns_mm=value) for value in (1.0, 4.0, 2.5)])
+    order = [2, 0, 1]
+    found = align(cine, lge, LIMITS, 6, same_patient=True)
+    torch.testing.assert_close(align(cine[order], lge[order], LIMITS, 6, same_patient=True), found[order])
