@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from jointnet.cache import CachedPatient, fingerprint, prepare
 from jointnet.folder import PatientFiles, select
 from study import provenance
-from study.plan import Arm, Plan, arm_minutes, budget_share_minutes, specification
+from study.estimate import arm_epochs, arm_minutes, budget_share_minutes
+from study.plan import Arm, Plan, specification
 from study.progress import ArmProgress, StudyProgress
 from study.recorder import ArmRecorder
 from study.sealed_test import open_test
@@ -49,7 +50,7 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
         progress.phase("opening the tracking store")
         with StudyTracker(plan.tracking_uri, plan.study_id, tags) as tracker:
             _record_study(plan, tracker)
-            arm_runs = {arm.name: tracker.begin_arm(arm.name, _arm_tags(arm)) for arm in plan.arms}
+            arm_runs = {arm.name: _record_arm(arm, tracker) for arm in plan.arms}
             recorders = _search_all(plan, by_number, arm_runs, tracker, progress)
             selections, missing = _select_all(plan, recorders, arm_runs, tracker, progress)
             if not selections:
@@ -75,22 +76,42 @@ def arm_task(plan: Plan, arm: Arm, patients: Mapping[int, CachedPatient]) -> Arm
 
 
 def _arm_progress(plan: Plan, arm: Arm) -> ArmProgress:
-    share = budget_share_minutes(plan, arm)
+    share, minutes = budget_share_minutes(plan, arm), arm_minutes(plan, arm)
     return ArmProgress(
         name=arm.name,
         trials=arm.space.budget.num_samples,
-        expected_epochs=arm.expected_epochs,
-        expected_seconds=arm_minutes(plan, arm) * 60,
+        expected_epochs=arm_epochs(arm),
+        expected_seconds=None if minutes is None else minutes * 60,
         limit_seconds=None if share is None else share * 60,
     )
 
 
 def _record_study(plan: Plan, tracker: StudyTracker) -> None:
     splits: dict[str, Split] = plan.splits
+    questions = " ".join(space.question for space in plan.spaces)
+    data = "The built-in phantom, no real scans." if plan.data.kind == "phantom" else "A folder of scans."
+    arms = ", ".join(arm.name for arm in plan.arms)
+    tracker.describe(
+        tracker.study_run,
+        f"{questions} {data} Arms: {arms}. Report: `python -m study.report --study {plan.study_id}`.",
+    )
     tracker.tag(tracker.study_run, {f"split.sha256.{counts}": split.sha256 for counts, split in splits.items()})
     tracker.log_json(tracker.study_run, "specification.json", specification(plan))
     content = {counts: {**split.as_dict(), "sha256": split.sha256} for counts, split in splits.items()}
     tracker.log_json(tracker.study_run, "splits.json", content)
+
+
+def _record_arm(arm: Arm, tracker: StudyTracker) -> str:
+    """Begin the run of an arm and describe it."""
+    run, counts, space = tracker.begin_arm(arm.name, _arm_tags(arm)), arm.split.counts, arm.space
+    searched = ", ".join(parameter.name for parameter in space.parameters_of(arm.model))
+    tracker.describe(
+        run,
+        f"{arm.model} model: {counts.train} patients to train, {counts.validation} to validate, {counts.test} sealed. "
+        f"{space.budget.num_samples} trials over {searched}; {space.objective.metric} ranks them (1 is no "
+        "better than doing nothing). The test values are those of the selected trial.",
+    )
+    return run
 
 
 def _arm_tags(arm: Arm) -> dict[str, str]:

@@ -9,8 +9,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from study.store_layout import TIME_BUDGET
+
 PLAIN_SECONDS = 20.0
 """Without a terminal, a line about the epochs comes at most this often."""
+ENDS = {"complete": "complete", "stopped": "stopped early", "cut": "cut by time", "failed": "failed"}
+"""How trials end, and how that is shown."""
 
 
 @dataclass
@@ -20,7 +24,7 @@ class ArmProgress:
     name: str
     trials: int
     expected_epochs: float
-    expected_seconds: float
+    expected_seconds: float | None
     limit_seconds: float | None = None
     began: float | None = None
     over: bool = False
@@ -32,22 +36,24 @@ class ArmProgress:
         """Trials in a state."""
         return sum(value == state for value in self.states.values())
 
-    def remaining_seconds(self, now: float, pace: float) -> float:
-        """Seconds to go: by the arm's own epochs once some are done, before that by the plan times `pace`."""
+    def remaining_seconds(self, now: float, pace: float) -> float | None:
+        """Seconds to go: by the arm's own epochs once some are done, before that by the plan times `pace`.
+
+        None where there is neither, nor a limit.
+        """
         if self.over:
             return 0.0
-        if self.began is None:
-            left = self.expected_seconds * pace
-            return left if self.limit_seconds is None else min(left, self.limit_seconds)
-        elapsed = now - self.began
+        elapsed = 0.0 if self.began is None else now - self.began
         share = min(1.0, self.epochs / self.expected_epochs)
-        by_plan = max(0.0, self.expected_seconds * pace - elapsed)
+        by_plan = None if self.expected_seconds is None else self.expected_seconds * pace - elapsed
         left = elapsed / share * (1 - share) if self.epochs >= 2 else by_plan
-        return left if self.limit_seconds is None else max(0.0, min(left, self.limit_seconds - elapsed))
+        to_limit = None if self.limit_seconds is None else self.limit_seconds - elapsed
+        known = [seconds for seconds in (left, to_limit) if seconds is not None]
+        return max(0.0, min(known)) if known else None
 
     def pace(self, now: float) -> float | None:
         """How many times the plan's seconds an epoch takes; None before any is done."""
-        if self.began is None or self.epochs < 2 or self.over:
+        if self.began is None or self.epochs < 2 or self.over or not self.expected_seconds:
             return None
         return (now - self.began) / self.epochs / (self.expected_seconds / self.expected_epochs)
 
@@ -103,10 +109,8 @@ class StudyProgress:
         state.over = True
         seconds = time.monotonic() - (state.began or time.monotonic())
         best = "no objective" if state.best is None else f"best {state.best:.3f}"
-        self.note(
-            f"{arm}: {len(state.states)} trials ({state.count('complete')} complete, {state.count('stopped')} stopped, "
-            f"{state.count('failed')} failed), {state.epochs} epochs, {best}, {seconds / 60:.1f} min"
-        )
+        ends = ", ".join(f"{state.count(name)} {shown}" for name, shown in ENDS.items())
+        self.note(f"{arm}: {len(state.states)} trials ({ends}), {state.epochs} epochs, {best}, {seconds / 60:.1f} min")
 
     def trial_started(self, arm: str, trial_id: str) -> None:
         """A trial begins."""
@@ -127,26 +131,30 @@ class StudyProgress:
 
     def trial_ended(self, arm: str, trial_id: str, state: str, reason: str) -> None:
         """A trial is over; a failed one gets a line with its reason."""
-        self._arms[arm].states[trial_id] = state
+        self._arms[arm].states[trial_id] = "cut" if reason == TIME_BUDGET else state
         if state == "failed":
             self.note(f"{arm}: trial {trial_id} failed: {reason}")
 
-    def remaining_seconds(self) -> float:
-        """Seconds until the study is over, as far as one can tell."""
+    def remaining_seconds(self) -> float | None:
+        """Seconds until the study is over, None as long as one cannot tell."""
         now = time.monotonic()
-        return self._after + sum(arm.remaining_seconds(now, self._pace) for arm in self._arms.values())
+        parts = [arm.remaining_seconds(now, self._pace) for arm in self._arms.values()]
+        known = [seconds for seconds in parts if seconds is not None]
+        return self._after + sum(known) if len(known) == len(parts) else None
 
     def _eta(self) -> str:
         left = self.remaining_seconds()
+        if left is None:
+            return "time left not known yet"
         return f"about {left / 60:.0f} min left" if left >= 90 else f"about {max(5, round(left / 5) * 5):.0f} s left"
 
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False)
         table.add_column("arm")
-        for name in ("trials", "running", "complete", "stopped", "failed", "epochs", "best objective"):
+        for name in ("trials", "running", *ENDS.values(), "epochs", "best objective"):
             table.add_column(name, justify="right")
         for arm in self._arms.values():
-            counts = [str(arm.count(state)) for state in ("running", "complete", "stopped", "failed")]
+            counts = [str(arm.count(state)) for state in ("running", *ENDS)]
             ended = len(arm.states) - arm.count("running")
             best = "" if arm.best is None else f"{arm.best:.3f}"
             table.add_row(arm.name, f"{ended}/{arm.trials}", *counts, str(arm.epochs), best)

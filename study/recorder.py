@@ -10,12 +10,9 @@ from typing import Any
 
 from jointnet.settings import settings_to_dict
 from study.progress import StudyProgress
+from study.store_layout import EARLY, OBJECTIVE, TIME_BUDGET, ending
 from study.tracking import StudyTracker
 from study.trial import ArmTask, TrialSpec, freeze_model
-
-EARLY = "early stopping: worse than the other trials at a rung"
-TIME_BUDGET = "time budget: the search's minutes were over"
-INTERRUPTED = "the search was interrupted"
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,9 @@ class ArmRecorder:
             "model": settings.model.name,
             "max_epochs": settings.training.epochs,
         }
-        run_id = self._tracker.trial_run(self._arm_run, spec.trial_id, self._tags, params)
+        name = f"{self._task.arm} trial {list(self.outcomes).index(spec.trial_id) + 1}"
+        run_id = self._tracker.trial_run(self._arm_run, spec.trial_id, name, self._tags, params)
+        self._tracker.describe(run_id, f"{name}: {_shown(spec.sample)}. One point per epoch.")
         self._tracker.log_json(run_id, "settings.json", settings_to_dict(settings))
         return run_id
 
@@ -124,10 +123,20 @@ class ArmRecorder:
         run_id = str(outcome.run_id)
         try:
             self._tracker.tag(run_id, {"trial.state": outcome.state, "trial.reason": outcome.reason})
+            self._tracker.describe(run_id, self._told(outcome))
             if outcome.model is not None:
                 self._tracker.log_file(run_id, outcome.model, "model")
         finally:
             self._tracker.end(run_id, status)
+
+    def _told(self, outcome: TrialOutcome) -> str:
+        """Describe a trial that has ended."""
+        best = "No validation."
+        if outcome.objective is not None:
+            best = f"Best {OBJECTIVE} {outcome.objective:.4f} in epoch {outcome.best_epoch} of {outcome.epoch}."
+        end = ending(outcome.state, outcome.reason)
+        reason = f": {outcome.reason}" if outcome.state == "failed" else ""
+        return f"{self._task.arm}, {_shown(outcome.sample)}. {best} Ended: {end}{reason}."
 
     def _safely(self, write: Callable[[], Any]) -> Any:
         """Give what `write` gives; None, and one warning, where the store cannot be written."""
@@ -138,3 +147,7 @@ class ArmRecorder:
                 self._warned = True
                 self._progress.note(f"WARNING: {self._task.arm}: the tracking store cannot be written: {error}")
             return None
+
+
+def _shown(sample: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in sample.items())

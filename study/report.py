@@ -10,8 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from jointnet.faults import InputFaultError
-from study import figures, page, tables
-from study.store import StudyRecord, default_tracking_uri, log_report, read_study, study_ids
+from study.reporting import figures, findings, page, table_formats, tables
+from study.reporting.records import StudyRecord
+from study.reporting.rows import ROW_COLUMNS, check_rows, per_patient
+from study.reporting.store import log_report, read_study, study_ids
+from study.store_layout import default_tracking_uri
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Report:
     def terminal_table(self, width: int | None = None, colour: bool = False) -> str:
         """Give the main table as text, as wide as the terminal unless `width` (in characters) says otherwise."""
         columns = width or max(60, min(130, shutil.get_terminal_size((110, 24)).columns))
-        return f"{tables.terminal(self.table, columns, colour)}> best of its column. {page.STARS}\n"
+        return f"{table_formats.terminal(self.table, columns, colour)}> best of its column. {findings.STARS}\n"
 
 
 def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = True) -> Report:
@@ -42,7 +45,7 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
     """
     study = read_study(tracking_uri, study_id)
     rows = {arm.arm: arm.rows for arm in study.arms if arm.rows is not None}
-    tables.check_rows(rows)
+    check_rows(rows)
     content = page.build(study, rows)
     out.mkdir(parents=True, exist_ok=True)
     _write_tables(content, rows, out)
@@ -81,17 +84,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write_tables(content: page.Content, rows: dict[str, pd.DataFrame], out: Path) -> None:
     """Write the tables: as shown, tidy and unrounded, and the rows that they come from."""
-    note = f"{content.note} {page.STARS}"
-    (out / "table1.md").write_text(f"{tables.markdown(content.registration)}\n{page.plain(note)}\n", encoding="utf-8")
-    (out / "table1.tex").write_text(tables.latex(content.registration, note), encoding="utf-8")
+    note = f"{content.note} {findings.STARS}"
+    (out / "table1.md").write_text(
+        f"{table_formats.markdown(content.registration)}\n{page.plain(note)}\n", encoding="utf-8"
+    )
+    (out / "table1.tex").write_text(table_formats.latex(content.registration, note), encoding="utf-8")
     tables.tidy([content.registration]).to_csv(out / "table1.csv", index=False)
     tables.tidy([content.overlap, content.segmentation]).to_csv(out / "segmentation.csv", index=False)
     tables.tidy([content.pooled]).to_csv(out / "pooled.csv", index=False)
     content.trials.to_csv(out / "trials.csv", index=False)
-    empty = pd.DataFrame(columns=["arm", *tables.ROW_COLUMNS])
+    empty = pd.DataFrame(columns=["arm", *ROW_COLUMNS])
     slices = [frame.assign(arm=arm)[["arm", *frame.columns]] for arm, frame in rows.items()]
     (pd.concat(slices, ignore_index=True) if slices else empty).to_csv(out / "slices.csv", index=False)
-    patients = [tables.patient_means(frame).assign(arm=arm) for arm, frame in rows.items()]
+    patients = [per_patient(frame).assign(arm=arm) for arm, frame in rows.items()]
     means = pd.concat(patients, ignore_index=True) if patients else empty[["arm"]]
     means[["arm", *(name for name in means.columns if name != "arm")]].to_csv(out / "patients.csv", index=False)
 

@@ -14,12 +14,13 @@ from jointnet.faults import DataFaultError, InputFaultError, SettingsFaultError
 from jointnet.folder import PatientFiles, check_headers, find_patients
 from jointnet.phantom import write_phantom
 from study.conduct import conduct
-from study.plan import Data, Plan, Resources, make_arms, make_plan, render
+from study.plan import Data, Plan, Resources, make_arms, make_plan
+from study.plan_text import render
 from study.provenance import usable_cpus
 from study.report import write_report
 from study.selection import NoFinishedTrialError
-from study.space import SearchSpace
-from study.space_file import load_spaces, with_overrides
+from study.space import SearchSpace, with_overrides
+from study.space_file import load_spaces
 from study.splits import DEFAULT_SPLITS, Counts, make_splits, parse_counts
 from study.tracking import resolve_tracking_uri, ui_command
 
@@ -78,7 +79,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     try:
         spaces = tuple(
             with_overrides(space, options.num_samples, options.max_epochs, options.minutes)
-            for space in load_spaces(options.search)
+            for space in load_spaces(options.search, options.settings)
         )
     except SettingsFaultError as error:
         faults += error.faults
@@ -181,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
     add("--data", type=Path, metavar="DIR", help="folder of MS-CMRSeg scans; the built-in phantom where not given")
+    add("--settings", metavar="NAME|FILE", help="default, quick, paper or a TOML file, instead of the search space's")
     add("--splits", nargs="+", metavar="TRAIN/VAL/TEST", help=f"patients; {' '.join(DEFAULT_SPLITS)} where not given")
     add("--seed", type=int, default=0, help="of splits, sampler and trainings (0)")
     add("--num-samples", type=int, metavar="N", help="trials per arm, instead of the search space's")

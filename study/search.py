@@ -24,8 +24,9 @@ from ray.tune.search.optuna import OptunaSearch
 from jointnet.faults import SettingsFaultError
 from study.plan import Resources
 from study.provenance import usable_cpus
-from study.recorder import INTERRUPTED, TIME_BUDGET, ArmRecorder
+from study.recorder import ArmRecorder
 from study.space import Parameter, SearchSpace
+from study.store_layout import INTERRUPTED, TIME_BUDGET
 from study.trial import ArmTask
 from study.worker import trainable
 
@@ -126,8 +127,13 @@ def search_arm(
     try:
         tuner.fit()
     finally:
-        over = seconds is not None and time.monotonic() - began >= seconds
-        recorder.close(TIME_BUDGET if over else INTERRUPTED)
+        recorder.close(closing_reason(time.monotonic() - began, seconds))
+
+
+def closing_reason(elapsed_seconds: float, budget_seconds: float | None) -> str:
+    """Say why trials that still run when Ray Tune returns did not end by themselves."""
+    over = budget_seconds is not None and elapsed_seconds >= budget_seconds
+    return TIME_BUDGET if over else INTERRUPTED
 
 
 def distributions(parameters: tuple[Parameter, ...]) -> dict[str, optuna.distributions.BaseDistribution]:

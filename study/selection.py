@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from study.recorder import TIME_BUDGET, TrialOutcome
-from study.space import OBJECTIVE
+from study.recorder import TrialOutcome
+from study.store_layout import OBJECTIVE, TIME_BUDGET
 
 
 class NoFinishedTrialError(Exception):

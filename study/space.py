@@ -5,13 +5,12 @@ have the sum 1 and `lambda_2_to_1` and `lambda_3_to_1` say how they stand to eac
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jointnet.settings import Settings, with_values
+from study.store_layout import OBJECTIVE
 
-OBJECTIVE = "val/registration_ratio"
-"""The one objective: a trial keeps the model of its best epoch by it, so nothing else can rank what is kept."""
 RATIOS = ("lambda_2_to_1", "lambda_3_to_1")
 SHORT_NAMES = {"alpha": "loss.alpha"}
 """Parameters with a name of their own, beside the ratios, and the settings key that each stands for."""
@@ -128,3 +127,15 @@ def settings_of_sample(settings: Settings, sample: Mapping[str, Any]) -> Setting
     lambdas = lambdas_of(settings, sample)
     values |= {f"loss.lambda_{number}": value for number, value in enumerate(lambdas, start=1)}
     return with_values(settings, values)
+
+
+def with_overrides(
+    space: SearchSpace, num_samples: int | None = None, max_epochs: int | None = None, minutes: float | None = None
+) -> SearchSpace:
+    """Give a space with the command's own budget; ASHA's grace shrinks with the epochs where it must."""
+    epochs = max_epochs or space.fidelity.max_epochs
+    return replace(
+        space,
+        fidelity=replace(space.fidelity, max_epochs=epochs, grace_epochs=min(space.fidelity.grace_epochs, epochs)),
+        budget=Budget(num_samples or space.budget.num_samples, minutes or space.budget.minutes),
+    )

@@ -1,8 +1,7 @@
 """Strict reading of search spaces: all faults of all named files come together, each with file, key, rule and value."""
 
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from jointnet.settings import MODELS, Settings, load_settings, with_values
 from jointnet.settings.parsing import flat_settings
 from study.space import (
     JOINT_ONLY,
-    OBJECTIVE,
     RATIOS,
     SHORT_NAMES,
     Budget,
@@ -21,21 +19,31 @@ from study.space import (
     SearchSpace,
 )
 from study.splits import parse_counts
+from study.store_layout import OBJECTIVE
+from study.toml_table import TomlTable, is_count, is_number, is_table, is_text, is_texts
 
-Check = Callable[[Any], bool]
-REQUIRED = object()
 
-
-def load_spaces(names: Sequence[str]) -> tuple[SearchSpace, ...]:
+def load_spaces(names: Sequence[str], settings: str | None = None) -> tuple[SearchSpace, ...]:
     """Read search spaces by name or by path of a TOML file.
+
+    Args:
+        names: of the search spaces.
+        settings: name or file of the settings that take the place of every file's own `settings`; None keeps those.
+            A file's `[fixed]` values stay in place over them.
 
     Raises:
         SettingsFaultError: with every fault of every file.
     """
     spaces, faults = [], [f"--search: {name!r} must be named once" for name in {n for n in names if names.count(n) > 1}]
+    if settings is not None:
+        try:
+            load_settings(settings)
+        except SettingsFaultError as error:
+            faults += [f"--settings: {fault}" for fault in error.faults]
+            settings = None
     for name in dict.fromkeys(names):
         try:
-            spaces.append(_read(_find(name)))
+            spaces.append(_read(_find(name), settings))
         except SettingsFaultError as error:
             faults += error.faults
     if faults:
@@ -62,35 +70,36 @@ def _find(name: str) -> Path:
     )
 
 
-def _read(path: Path) -> SearchSpace:
+def _read(path: Path, settings: str | None) -> SearchSpace:
     try:
         content = tomllib.loads(path.read_text(errors="replace"))
     except tomllib.TOMLDecodeError as error:
         raise SettingsFaultError(f"{path.name}: must be TOML: {error}") from None
     faults: list[str] = []
-    top = _Table(f"{path.name}: ", content, faults)
-    question = top.take("question", _is_text, "must be a sentence")
+    top = TomlTable(f"{path.name}: ", content, faults)
+    question = top.take("question", is_text, "must be a sentence")
     models = tuple(top.take("models", _is_models, f"must be a list of models, each one of {', '.join(MODELS)}") or ())
-    settings_name = top.take("settings", _is_text, "must be the name or the file of settings", "default")
-    splits = top.take("splits", _is_texts, 'must be a list of texts such as "25/15/5"', None)
-    phantom = top.take("phantom_patients", _is_count(3), "must be a whole number from 3 up", None)
-    fixed = top.take("fixed", _is_table, "must be a table", {})
-    parameters = top.take("parameters", _is_table, "must be a table with at least one parameter")
-    objective = _Table(f"{path.name}: objective.", top.take("objective", _is_table, "must be a table"), faults)
-    fidelity = _Table(f"{path.name}: fidelity.", top.take("fidelity", _is_table, "must be a table"), faults)
-    budget = _Table(f"{path.name}: budget.", top.take("budget", _is_table, "must be a table"), faults)
+    own = top.take("settings", is_text, "must be the name or the file of settings", "default")
+    settings = settings or str(own or "default")
+    splits = top.take("splits", is_texts, 'must be a list of texts such as "25/15/5"', None)
+    phantom = top.take("phantom_patients", is_count(3), "must be a whole number from 3 up", None)
+    fixed = top.take("fixed", is_table, "must be a table", {})
+    parameters = top.take("parameters", is_table, "must be a table with at least one parameter")
+    objective = TomlTable(f"{path.name}: objective.", top.take("objective", is_table, "must be a table"), faults)
+    fidelity = TomlTable(f"{path.name}: fidelity.", top.take("fidelity", is_table, "must be a table"), faults)
+    budget = TomlTable(f"{path.name}: budget.", top.take("budget", is_table, "must be a table"), faults)
     top.finish()
     if splits:
         try:
             parse_counts(splits)
         except SettingsFaultError as error:
             faults += [f"{path.name}: splits: {fault}" for fault in error.faults]
-    base = _base(path.name, str(settings_name or "default"), fixed or {}, faults)
+    base = _base(path.name, settings, fixed or {}, faults)
     space = SearchSpace(
         name=path.stem,
         question=str(question),
         models=models,
-        settings=str(settings_name),
+        settings=settings,
         base=base,
         fixed=fixed or {},
         objective=_objective(objective),
@@ -124,27 +133,27 @@ def _base(file: str, name: str, fixed: dict[str, Any], faults: list[str]) -> Set
         return base
 
 
-def _objective(table: "_Table") -> Objective:
+def _objective(table: TomlTable) -> Objective:
     table.take("metric", lambda value: value == OBJECTIVE, f'must be "{OBJECTIVE}": a trial keeps its best model by it')
     table.take("direction", lambda value: value == "minimize", f'must be "minimize" for {OBJECTIVE}')
     table.finish()
     return Objective()
 
 
-def _fidelity(table: "_Table", faults: list[str]) -> Fidelity:
+def _fidelity(table: TomlTable, faults: list[str]) -> Fidelity:
     count = "must be a whole number from 1 up"
-    most = table.take("max_epochs", _is_count(1), count)
-    grace = table.take("grace_epochs", _is_count(1), count)
-    factor = table.take("reduction_factor", _is_count(2), "must be a whole number from 2 up")
+    most = table.take("max_epochs", is_count(1), count)
+    grace = table.take("grace_epochs", is_count(1), count)
+    factor = table.take("reduction_factor", is_count(2), "must be a whole number from 2 up")
     table.finish()
     if most and grace and grace > most:
         faults.append(f"{table.where}grace_epochs: must be at most max_epochs, {most}, got {grace}")
     return Fidelity(most or 1, grace or 1, factor or 2)
 
 
-def _budget(table: "_Table") -> Budget:
-    samples = table.take("num_samples", _is_count(1), "must be a whole number from 1 up")
-    minutes = table.take("minutes", lambda value: _is_number(value) and value > 0, "must be a number above 0", None)
+def _budget(table: TomlTable) -> Budget:
+    samples = table.take("num_samples", is_count(1), "must be a whole number from 1 up")
+    minutes = table.take("minutes", lambda value: is_number(value) and value > 0, "must be a number above 0", None)
     table.finish()
     return Budget(samples or 1, None if minutes is None else float(minutes))
 
@@ -159,7 +168,7 @@ def _parameters(
 ) -> tuple[Parameter, ...]:
     if not tables:
         faults.append(f"{file}: parameters: must be a table with at least one parameter, got none")
-    known = {key for key, value in flat_settings(base).items() if _is_number(value)}
+    known = {key for key, value in flat_settings(base).items() if is_number(value)}
     known -= {"loss.alpha", "loss.lambda_1", "loss.lambda_2", "loss.lambda_3", "training.epochs"}
     names = (*RATIOS, *SHORT_NAMES, *sorted(known))
     read = []
@@ -168,24 +177,24 @@ def _parameters(
         if name not in names:
             faults.append(f"{where}: unknown parameter {name!r}, must be one of {', '.join(names)}")
             continue
-        if not _is_table(content):
+        if not is_table(content):
             faults.append(f"{where}: must be a table, got {content!r}")
             continue
         key = SHORT_NAMES.get(name, name)
         clashing = ("loss.lambda_1", "loss.lambda_2", "loss.lambda_3") if name in RATIOS else (key,)
         faults += [f"{where}: must not be searched while fixed.{k} holds {fixed[k]!r}" for k in clashing if k in fixed]
-        parameter = _parameter(_Table(f"{where}.", content, faults), name, models, base)
+        parameter = _parameter(TomlTable(f"{where}.", content, faults), name, models, base)
         if parameter is not None:
             read.append(parameter)
     return tuple(read)
 
 
-def _parameter(table: "_Table", name: str, models: tuple[str, ...], base: Settings) -> Parameter | None:
+def _parameter(table: TomlTable, name: str, models: tuple[str, ...], base: Settings) -> Parameter | None:
     before = len(table.faults)
-    low = table.take("low", _is_number, "must be a number")
-    high = table.take("high", _is_number, "must be a number")
+    low = table.take("low", is_number, "must be a number")
+    high = table.take("high", is_number, "must be a number")
     scale = table.take("scale", lambda value: value in ("linear", "log"), "must be linear or log")
-    why = table.take("why", _is_text, "must say why these bounds")
+    why = table.take("why", is_text, "must say why these bounds")
     within = lambda value: _is_models(value) and set(value) <= set(models)  # noqa: E731
     own = tuple(table.take("models", within, f"must be a list of the file's models, {', '.join(models)}", models) or ())
     table.finish()
@@ -214,71 +223,7 @@ def _parameter(table: "_Table", name: str, models: tuple[str, ...], base: Settin
     return Parameter(name, number(low), number(high), scale, why, own)
 
 
-class _Table:
-    """One table being read: its keys are taken one by one, and what breaks a rule is noted."""
-
-    def __init__(self, where: str, content: Any, faults: list[str]) -> None:
-        self.where, self.faults = where, faults
-        self._content = dict(content or {})
-        self._absent = content is None
-        self._taken: list[str] = []
-
-    def take(self, key: str, check: Check, rule: str, default: Any = REQUIRED) -> Any:
-        """Give the value of a key, its default, or None after noting a fault."""
-        self._taken.append(key)
-        if key not in self._content:
-            if default is REQUIRED and not self._absent:
-                self.faults.append(f"{self.where}{key}: is missing; {rule}")
-            return None if default is REQUIRED else default
-        value = self._content[key]
-        if check(value):
-            return value
-        self.faults.append(f"{self.where}{key}: {rule}, got {value!r}")
-        return None
-
-    def finish(self) -> None:
-        """Note every key that nobody took."""
-        for key in self._content:
-            if key not in self._taken:
-                self.faults.append(
-                    f"{self.where}{key}: unknown key, must be one of {', '.join(self._taken)}, "
-                    f"got {self._content[key]!r}"
-                )
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(_is_text(item) for item in value)
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
-def _is_count(least: int) -> Check:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
 def _is_models(value: Any) -> bool:
-    return _is_texts(list(value) if isinstance(value, tuple) else value) and (
+    return is_texts(list(value) if isinstance(value, tuple) else value) and (
         len(set(value)) == len(value) and set(value) <= set(MODELS)
-    )
-
-
-def with_overrides(
-    space: SearchSpace, num_samples: int | None = None, max_epochs: int | None = None, minutes: float | None = None
-) -> SearchSpace:
-    """Give a space with the command's own budget; ASHA's grace shrinks with the epochs where it must."""
-    epochs = max_epochs or space.fidelity.max_epochs
-    return replace(
-        space,
-        fidelity=replace(space.fidelity, max_epochs=epochs, grace_epochs=min(space.fidelity.grace_epochs, epochs)),
-        budget=Budget(num_samples or space.budget.num_samples, minutes or space.budget.minutes),
     )

@@ -20,9 +20,11 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from jointnet.faults import SettingsFaultError
-from study.store import EXPERIMENT, default_tracking_uri
+from study.store_layout import EXPERIMENT, default_tracking_uri
 
 PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+"""The tag that the MLflow UI shows as a run's description."""
 LONGEST_TAG = 5000
 LONGEST_PARAM = 500
 
@@ -89,12 +91,14 @@ class StudyTracker:
         """Begin the run of an arm."""
         return self._begin(arm, {"study.kind": "arm", "arm": arm, PARENT: self.study_run, **tags})
 
-    def trial_run(self, arm_run: str, trial_id: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-        """Give the run of a trial: the one in the store where there is one, else a new one."""
+    def trial_run(
+        self, arm_run: str, trial_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]
+    ) -> str:
+        """Give the run of a trial: the one in the store where there is one, else a new one called `name`."""
         known = self._trials.get((arm_run, trial_id)) or self._find_trial(arm_run, trial_id)
         if known is None:
             own = {"study.kind": "trial", "trial.id": trial_id, "trial.state": "running", PARENT: arm_run, **tags}
-            known = self._begin(trial_id, own)
+            known = self._begin(name, own)
             entities = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
             self._client.log_batch(known, params=entities)
         elif known not in self._open:
@@ -113,6 +117,10 @@ class StudyTracker:
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run in one call."""
         self._client.log_batch(run_id, tags=[RunTag(key, str(value)[:LONGEST_TAG]) for key, value in tags.items()])
+
+    def describe(self, run_id: str, text: str) -> None:
+        """Give a run the description that the MLflow UI shows above it."""
+        self.tag(run_id, {NOTE: text})
 
     def log_json(self, run_id: str, name: str, content: Any) -> None:
         """Store plain values as a JSON artifact."""

@@ -18,7 +18,8 @@ from jointnet.checkpoint import load_model
 from jointnet.faults import InputFaultError
 from jointnet.settings import Settings
 from jointnet.training import MODEL_FILE, EpochReport, train
-from study.space import OBJECTIVE, settings_of_sample
+from study.space import settings_of_sample
+from study.store_layout import OBJECTIVE
 
 PREVIOUS_FILE = "previous.pt"
 """The model of the best epoch that was surely reported; `model.pt` may be one epoch ahead of the reports."""

@@ -1,4 +1,4 @@
-"""Figures of a study: box plots with every patient, overlays of contours on cine, the objective of every trial."""
+"""Figures of a study: box plots with every patient, and the objective of every trial."""
 
 import io
 import math
@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jointnet.structures import CODE
-from study.store import ArmRecord
-from study.tables import Column, heading
+from study.reporting.records import ArmRecord
+from study.reporting.tables import Column
+from study.store_layout import TIME_BUDGET
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,7 @@ class Theme:
 
 LIGHT = Theme("#1f2933", "#d5dbe1", "#ffffff", "#7b8794", "#2f6fb2", "#c8591a", "#6b4fa0")
 DARK = Theme("#e4e9ee", "#3a444e", "#171c21", "#9aa5b1", "#6cabea", "#f2935c", "#b39ae0")
-OUTLINES: Mapping[str, str] = {"lv": "#ff6b6b", "myo": "#ffd43b", "rv": "#4dc3ff"}
-"""Contour colours on the overlays: LV pool, outer border of the myocardium, RV pool."""
-MOST_OVERLAYS = 8
-"""Patients in an overlay figure at most."""
 SHORT = {"standalone": "Stand-\nalone", "joint": "Joint"}
-_MARGIN = 12  # pixels around the contours in an overlay
 
 
 def boxplots(
@@ -53,7 +48,7 @@ def boxplots(
     """Draw before and each arm as box plots, one panel per metric, every patient a dot joined across the boxes.
 
     Args:
-        patients: per-patient means by arm, as `study.tables.patient_means` gives them.
+        patients: per-patient means by arm, as `study.reporting.rows.per_patient` gives them.
         arms: the arms in the order of the boxes; those without patients are left out.
         columns: the metrics, one panel each.
         theme: the colours.
@@ -65,34 +60,7 @@ def boxplots(
         axes = figure.add_subplot(1, len(columns), place + 1)
         _boxes(axes, patients, tested, column, theme)
         _dress(axes, theme)
-        axes.set_title(heading(column), fontsize=10, color=theme.ink, loc="left")
-    return figure
-
-
-def overlay(arm: ArmRecord) -> Figure:
-    """Draw cine slices with cine's own contours (white, dashed) and LGE's: unregistered above, registered below.
-
-    Args:
-        arm: an arm with overlays; the first MOST_OVERLAYS of its patients are drawn, whatever their results.
-    """
-    arrays = arm.overlays
-    places = range(min(len(arrays["patients"]), MOST_OVERLAYS))
-    figure = Figure(figsize=(2.3 * len(places), 4.75), layout="constrained", facecolor="#000000")
-    for number, place in enumerate(places):
-        window = _window(arrays, place)
-        for row, (name, title) in enumerate((("before", "Unregistered"), ("after", "Registered"))):
-            axes = figure.add_subplot(2, len(places), row * len(places) + number + 1)
-            image = np.asarray(arrays["cine"][place], dtype=np.float32)[window]
-            low, high = np.percentile(image, (0.5, 99.5))
-            axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="bilinear")
-            for structure, colour in OUTLINES.items():
-                cine = _outline(arrays["cine_labels"][place], structure)[window]
-                lge = _outline(arrays[f"lge_labels_{name}"][place], structure)[window]
-                _contour(axes, cine, "#ffffff", "dashed", 0.9)
-                _contour(axes, lge, colour, "solid", 1.6)
-            axes.set_axis_off()
-            label = f"Patient {arrays['patients'][place]}, slice {arrays['slices'][place]}\n" if row == 0 else ""
-            axes.set_title(label + title, fontsize=8.5, color="#e8edf2")
+        axes.set_title(column.heading, fontsize=10, color=theme.ink, loc="left")
     return figure
 
 
@@ -181,7 +149,10 @@ def _boxes(
 
 
 def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
-    """Draw one arm's trials: complete filled, stopped hollow, ended otherwise a cross, the selected one ringed."""
+    """Draw one arm's trials: complete filled, stopped hollow (a diamond by the time budget), the selected one ringed.
+
+    What ended otherwise is a cross.
+    """
     colour = theme.of_model(arm.model)
     selected = arm.selected
     best: list[tuple[int, float]] = []
@@ -197,7 +168,10 @@ def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
         if trial.state == "complete":
             axes.scatter(place, value, s=34, color=colour, zorder=3)
         elif trial.state == "stopped":
-            axes.scatter(place, value, s=30, facecolor=theme.paper, edgecolor=colour, linewidth=1.4, zorder=3)
+            marker = "D" if trial.reason == TIME_BUDGET else "o"
+            axes.scatter(
+                place, value, s=30, facecolor=theme.paper, edgecolor=colour, linewidth=1.4, marker=marker, zorder=3
+            )
         else:
             axes.scatter(place, value, s=30, color=theme.ink, marker="x", linewidth=1.4, zorder=3)
         if selected is not None and trial.run_id == selected.run_id:
@@ -224,29 +198,3 @@ def _dress(axes: Axes, theme: Theme) -> None:
 
 def _faded(colour: str) -> tuple[str, float]:
     return (colour, 0.22)
-
-
-def _outline(labels: np.ndarray, structure: str) -> np.ndarray:
-    """Give the region whose border is drawn: myocardium together with the pool inside, for its outer border."""
-    codes = [CODE["myo"], CODE["lv"]] if structure == "myo" else [CODE[structure]]
-    return np.isin(labels, codes)
-
-
-def _contour(axes: Axes, region: np.ndarray, colour: str, style: str, width: float) -> None:
-    if region.any() and not region.all():
-        axes.contour(region.astype(np.float32), [0.5], colors=[colour], linestyles=[style], linewidths=[width])
-
-
-def _window(arrays: Mapping[str, np.ndarray], place: int) -> tuple[slice, slice]:
-    """Give the square around cine's and the unregistered LGE's labels, the same before and after."""
-    held = (arrays["cine_labels"][place] > 0) | (arrays["lge_labels_before"][place] > 0)
-    rows, columns = np.nonzero(held)
-    if len(rows) == 0:
-        return slice(None), slice(None)
-    half = max(np.ptp(rows), np.ptp(columns)) // 2 + _MARGIN
-    side = min(2 * half, *held.shape)
-    starts = [
-        int(np.clip((axis.min() + axis.max()) // 2 - side // 2, 0, size - side))
-        for axis, size in zip((rows, columns), held.shape, strict=True)
-    ]
-    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)

@@ -5,7 +5,6 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,108 +14,11 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from jointnet.faults import InputFaultError
+from study.reporting.records import ArmRecord, StudyRecord, TrialRecord
+from study.store_layout import EXPERIMENT, OBJECTIVE
 
-EXPERIMENT = "jointnet-study"
 REPORT_ARTIFACTS = "report"
-DEFAULT_METRIC = "val/registration_ratio"
 _INFINITY = 1e300  # MLflow writes an infinity as 1.8e308
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """One trial: a model trained with one draw of the parameters.
-
-    Attributes:
-        state: `complete`, `stopped` (early, by the scheduler), `failed`, `interrupted` or `running`.
-        parameters: as logged, numbers as floats.
-        objective: best value over the epochs so far, or NaN where none was logged.
-        best_epoch: the epoch of that value (1-based), 0 where there is none.
-        epochs: number of epochs that reported.
-        minutes: wall-clock minutes, NaN while running.
-    """
-
-    run_id: str
-    trial_id: str
-    state: str
-    reason: str
-    parameters: Mapping[str, float | str]
-    objective: float
-    best_epoch: int
-    epochs: int
-    started: datetime
-    minutes: float
-
-    @property
-    def finished(self) -> bool:
-        """Whether the trial ended as the search meant it to: complete, or stopped early."""
-        return self.state in ("complete", "stopped")
-
-
-@dataclass(frozen=True)
-class ArmRecord:
-    """One arm: a model with a number of training patients, its trials, its selected trial and its test rows.
-
-    Attributes:
-        train, validation, test: numbers of patients.
-        selection: the frozen selection as recorded before the test, None before there is one.
-        rows: per-slice test rows (`patient,slice,structure,metric,before,after,lost`), None before the test.
-        overlays: arrays of the overlay slices by name, empty before the test.
-        metrics: the metrics logged on the arm's own run.
-        openings: how often this arm opened the sealed test patients.
-        minutes: wall-clock minutes, NaN while running.
-    """
-
-    run_id: str
-    arm: str
-    model: str
-    train: int
-    validation: int
-    test: int
-    tags: Mapping[str, str]
-    trials: tuple[TrialRecord, ...]
-    selection: Mapping[str, Any] | None
-    rows: pd.DataFrame | None = field(compare=False)
-    overlays: Mapping[str, np.ndarray] = field(compare=False)
-    metrics: Mapping[str, float]
-    openings: int
-    minutes: float
-
-    @property
-    def selected(self) -> TrialRecord | None:
-        """The trial that the recorded selection names, where there is one."""
-        chosen = self.selection or {}
-        wanted = {self.tags.get("selected.run.id"), chosen.get("run_id")}
-        same_run = (trial for trial in self.trials if trial.run_id in wanted)
-        same_id = (trial for trial in self.trials if trial.trial_id == chosen.get("trial_id"))
-        return next(same_run, None) or next(same_id, None)
-
-
-@dataclass(frozen=True)
-class StudyRecord:
-    """One study and all its arms, as found in the store."""
-
-    run_id: str
-    study_id: str
-    started: datetime
-    minutes: float
-    tags: Mapping[str, str]
-    specification: Mapping[str, Any]
-    splits: Mapping[str, Any]
-    metric: str
-    direction: str
-    arms: tuple[ArmRecord, ...]
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The arms that the specification plans and the store does not hold."""
-        planned = [str(arm.get("arm", "")) for arm in self.specification.get("arms", []) if isinstance(arm, Mapping)]
-        held = {arm.arm for arm in self.arms}
-        return tuple(name for name in planned if name and name not in held)
-
-
-def default_tracking_uri() -> str:
-    """Give `MLFLOW_TRACKING_URI`, or else the SQLite store in `mlruns/` of the working directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlruns/mlflow.db').resolve()}"
 
 
 def study_ids(tracking_uri: str) -> list[str]:
@@ -149,7 +51,7 @@ def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
     top = kinds["study"][0]
     files = _artifacts(client, top.info.run_id, ("specification.json", "splits.json"))
     specification = _json(files.get("specification.json"))
-    metric = str(_find(specification, "metric") or DEFAULT_METRIC)
+    metric = str(_find(specification, "metric") or OBJECTIVE)
     direction = str(_find(specification, "direction") or "minimize")
     arms = [_arm(client, run, kinds["trial"], metric, direction) for run in _newest_per_arm(kinds["arm"])]
     return StudyRecord(

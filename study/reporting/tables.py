@@ -1,24 +1,17 @@
-"""Tables of a study: per-slice rows -> patient means -> mean (SD) over patients, as CSV, Markdown, LaTeX and text."""
+"""Tables of a study: per-slice rows -> patient means -> mean (SD) over patients, best values and paired tests."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
-from jointnet.faults import InputFaultError
+from jointnet.aggregation import ENDPOINTS
 from jointnet.structures import STRUCTURES
-from study.statistics import PairedTest, mean_sd, paired_test
+from study.reporting.rows import per_patient
+from study.reporting.statistics import PairedTest, mean_sd, paired_test
 
 BEFORE = "before"
-ROW_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after", "lost"]
-KEY = ["patient", "slice", "metric", "structure"]
 
 
 @dataclass(frozen=True)
@@ -31,15 +24,11 @@ class Column:
     unit: str = "mm"
     lower_is_better: bool = True
 
+    @property
+    def heading(self) -> str:
+        """The title with its unit."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
-ENDPOINTS: tuple[tuple[str, str], ...] = (
-    ("cd_mm", "lv"),
-    ("asd_mm", "lv"),
-    ("asd_mm", "myo"),
-    ("cd_mm", "rv"),
-    ("asd_mm", "rv"),
-)
-"""The five registration metrics, in the order of the paper's Table 1."""
 
 STRUCTURE_TITLES = {"lv": "LV", "myo": "Myocardium", "rv": "RV"}
 _METRIC_TITLES = {
@@ -111,57 +100,6 @@ def number(value: float, digits: int = 2) -> str:
     return "n/a" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def patient_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Average per-slice rows over each patient's slices: `metric,structure,patient,slices,before,after,lost`."""
-    groups = rows.groupby(["metric", "structure", "patient"], as_index=False)
-    return groups.agg(
-        slices=("slice", "size"), before=("before", "mean"), after=("after", "mean"), lost=("lost", "sum")
-    )
-
-
-def registration_ratio(rows: pd.DataFrame) -> float:
-    """Give the objective on these rows: geometric mean over ENDPOINTS of after / before, each a mean over patients.
-
-    1 is no better than doing nothing; NaN where one of the five was not measured or was 0 before.
-    """
-    means = patient_means(rows).groupby(["metric", "structure"])[["before", "after"]].mean()
-    if any(endpoint not in means.index for endpoint in ENDPOINTS):
-        return math.nan
-    chosen = means.loc[list(ENDPOINTS)]
-    if (chosen["before"] <= 0).any():
-        return math.nan
-    return float(np.exp(np.log(chosen["after"].clip(lower=1e-12) / chosen["before"]).mean()))
-
-
-def lost_structures(rows: pd.DataFrame) -> int:
-    """Count the structures of slices that registration moved out of view."""
-    return len(rows.loc[rows["lost"].astype(bool), ["patient", "slice", "structure"]].drop_duplicates())
-
-
-def check_rows(rows_of: Mapping[str, pd.DataFrame]) -> None:
-    """Check that every registration value is there and that the arms agree on the values before registration.
-
-    Raises:
-        InputFaultError: naming each arm and the first value that differs.
-    """
-    faults = []
-    reference: tuple[str, pd.Series] | None = None
-    for arm, rows in rows_of.items():
-        registration = rows[rows["metric"].isin(["cd_mm", "asd_mm", "dice"])]
-        if not np.isfinite(registration[["before", "after"]].to_numpy(dtype=float)).all():
-            faults.append(f"arm {arm}: its test rows hold a registration value that is not a finite number")
-        before = registration.set_index(KEY)["before"].sort_index()
-        if not before.index.is_unique:
-            faults.append(f"arm {arm}: its test rows hold the same patient, slice, metric and structure twice")
-            continue
-        if reference is None:
-            reference = (arm, before)
-            continue
-        faults.extend(_disagreement(reference[0], reference[1], arm, before))
-    if faults:
-        raise InputFaultError(faults)
-
-
 def comparison(
     rows_of: Mapping[str, pd.DataFrame],
     labels: Mapping[str, str],
@@ -180,7 +118,7 @@ def comparison(
         unit: `patients` (each patient's slices averaged first, paired test) or `slices` (pooled, no test).
         with_before: whether there is a row before registration; the arms share it.
     """
-    values_of = {arm: patient_means(rows) if unit == "patients" else rows for arm, rows in rows_of.items()}
+    values_of = {arm: per_patient(rows) if unit == "patients" else rows for arm, rows in rows_of.items()}
     rows: list[Row] = []
     if with_before:
         shared = next(iter(values_of.values()), None)
@@ -210,74 +148,6 @@ TIDY_COLUMNS = [
     *("difference_mean", "difference_sd", "t", "p", "wilcoxon", "wilcoxon_p", "wilcoxon_method"),
     *("best", "stars", "reason"),
 ]
-
-
-def markdown(table: Table) -> str:
-    """Write the table in Markdown, the best of each column in bold."""
-
-    def cell(part: Cell | None) -> str:
-        if part is None:
-            return "-"
-        text = f"**{part.text}**" if part.best else part.text
-        return text + part.stars.replace("*", r"\*")
-
-    head = ["", *(heading(column) for column in table.columns)]
-    lines = [head, ["---", *["---:"] * len(table.columns)]]
-    lines += [[row.label, *(cell(part) for part in row.cells)] for row in table.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def latex(table: Table, note: str = "") -> str:
-    """Write the table for LaTeX (`booktabs`), the best of each column in bold."""
-
-    def cell(part: Cell | None) -> str:
-        if part is None:
-            return "--"
-        text = rf"\textbf{{{part.text}}}" if part.best else part.text
-        return text + (f"$^{{{part.stars}}}$" if part.stars else "")
-
-    body = [" & ".join([latex_text(row.label), *(cell(part) for part in row.cells)]) + r" \\" for row in table.rows]
-    head = " & ".join(["", *(latex_text(heading(column)) for column in table.columns)]) + r" \\"
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}[t]",
-        r"\centering",
-        rf"\caption{{{latex_text(table.caption)} {latex_text(note)}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-        *(r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def terminal(table: Table, width: int, colour: bool = False) -> str:
-    """Write the table as text `width` characters wide; the best of each column carries `>`, and bold in colour."""
-    units = ", ".join(sorted({column.unit for column in table.columns if column.unit}))
-    title = f"{table.caption} Mean (SD) over {table.unit}" + (f", {units}." if units else ".")
-    grid = RichTable(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD)
-    grid.add_column("")
-    for column in table.columns:
-        grid.add_column(column.title, justify="right")
-    for row in table.rows:
-        texts = [Text("-") if part is None else _terminal_cell(part) for part in row.cells]
-        grid.add_row(Text(row.key), *texts)
-    stream = io.StringIO()
-    Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False).print(grid)
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
-
-
-def heading(column: Column) -> str:
-    """Give the column's title with its unit."""
-    return f"{column.title} ({column.unit})" if column.unit else column.title
-
-
-def latex_text(text: str) -> str:
-    """Escape what LaTeX would read as markup."""
-    replacements = {"\\": r"\textbackslash{}", **{mark: f"\\{mark}" for mark in "&%$#_{}"}, "<": "$<$", ">": "$>$"}
-    return "".join(replacements.get(letter, letter) for letter in text)
-
-
-def _terminal_cell(part: Cell) -> Text:
-    return Text(f"{'>' if part.best else ''}{part.text}{part.stars}", style="bold" if part.best else "")
 
 
 def _cell(values: pd.DataFrame, column: Column, unit: str, side: str) -> Cell | None:
@@ -314,17 +184,3 @@ def _tidy_line(table: Table, row: Row, column: Column, before: Cell | None, afte
         return [*head, *[math.nan] * 6, "", after.best, "", ""]
     ranks = [test.wilcoxon, test.wilcoxon_p, test.wilcoxon_method]
     return [*head, test.difference, test.difference_sd, test.t, test.p, *ranks, after.best, test.stars, test.reason]
-
-
-def _disagreement(first: str, expected: pd.Series, second: str, found: pd.Series) -> list[str]:
-    """Say where two arms' values before registration differ; they are the same scans, so they must not."""
-    if not expected.index.equals(found.index):
-        stray = expected.index.symmetric_difference(found.index)
-        return [f"arms {first} and {second}: not tested on the same rows, e.g. {dict(zip(KEY, stray[0], strict=True))}"]
-    differs = ~np.isclose(expected.to_numpy(dtype=float), found.to_numpy(dtype=float), rtol=1e-6, atol=1e-9)
-    if not differs.any():
-        return []
-    place = int(np.argmax(differs))
-    where = dict(zip(KEY, expected.index[place], strict=True))
-    values = f"{expected.iloc[place]} against {found.iloc[place]}"
-    return [f"arms {first} and {second}: differ before registration at {where}: {values} ({differs.sum()} rows in all)"]

@@ -1,0 +1,82 @@
+"""How long a study will probably take: epochs by ASHA's rungs, seconds by what an epoch took on one CPU core."""
+
+from jointnet.settings import Settings, load_settings
+from study.plan import Arm, Plan
+from study.space import Fidelity
+
+SECONDS_PER_PATIENT_EPOCH = {"joint": 0.5, "standalone": 0.25}
+"""By model: one epoch of one training patient on one CPU core, on the phantom with MEASURED_SETTINGS.
+
+A validated patient costs half of it. Good to a factor of two.
+"""
+MEASURED_SETTINGS = "quick"
+MINUTES_BESIDE_SEARCH = 1.5
+"""Ray's start, the cache, the sealed test and the report."""
+
+
+def expected_epochs(fidelity: Fidelity, num_samples: int) -> float:
+    """Give the epochs of all trials where at each rung one trial in `reduction_factor` goes on, but at least one."""
+    epochs, reached, going_on = 0.0, 0, float(num_samples)
+    rung = fidelity.grace_epochs
+    while reached < fidelity.max_epochs:
+        rung = min(rung, fidelity.max_epochs)
+        epochs += going_on * (rung - reached)
+        reached, rung = rung, rung * fidelity.reduction_factor
+        going_on = max(1.0, going_on / fidelity.reduction_factor)
+    return epochs
+
+
+def relative_work(settings: Settings) -> float:
+    """Give the cost of a training step relative to MEASURED_SETTINGS: pixels x channels squared, over the levels."""
+    return _work(settings) / _work(load_settings(MEASURED_SETTINGS))
+
+
+def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
+    """Give the expected seconds of one epoch of one trial, its share of the validations included.
+
+    They are scaled by `relative_work` where the settings are not MEASURED_SETTINGS; None on a GPU, where none was
+    measured.
+    """
+    if plan.resources.device != "cpu":
+        return None
+    settings, counts = arm.space.settings_of(arm.model), arm.split.counts
+    patients = counts.train + 0.5 * counts.validation / settings.training.validate_every
+    return SECONDS_PER_PATIENT_EPOCH[arm.model] * relative_work(settings) * patients
+
+
+def arm_epochs(arm: Arm) -> float:
+    """Give the epochs of all trials of an arm together that its search probably needs."""
+    return expected_epochs(arm.space.fidelity, arm.space.budget.num_samples)
+
+
+def arm_minutes(plan: Plan, arm: Arm) -> float | None:
+    """Give the expected minutes of an arm's search: the estimate, at most its share of the time budget.
+
+    None where neither is known.
+    """
+    samples = arm.space.budget.num_samples
+    at_once = min(plan.resources.concurrent or samples, samples)
+    seconds, share = seconds_per_epoch(plan, arm), budget_share_minutes(plan, arm)
+    if seconds is None:
+        return share
+    estimate = arm_epochs(arm) * seconds / at_once / 60
+    return estimate if share is None else min(estimate, share)
+
+
+def budget_share_minutes(plan: Plan, arm: Arm) -> float | None:
+    """Give an arm's equal share of its search's time budget, None without a limit."""
+    minutes = arm.space.budget.minutes
+    return None if minutes is None else minutes / sum(other.space.name == arm.space.name for other in plan.arms)
+
+
+def expected_minutes(plan: Plan) -> float | None:
+    """Give the expected minutes of the whole study, None where those of an arm are not known."""
+    minutes = [arm_minutes(plan, arm) for arm in plan.arms]
+    known = [each for each in minutes if each is not None]
+    return MINUTES_BESIDE_SEARCH + sum(known) if len(known) == len(minutes) else None
+
+
+def _work(settings: Settings) -> float:
+    model = settings.model
+    pixels = 1 / (settings.training.downsampling * model.stem) ** 2
+    return sum(pixels / 4**level * width**2 for level, width in enumerate(model.widths))

@@ -1,0 +1,109 @@
+"""A study as plain frozen records: what was planned, tried, selected and measured, without any MLflow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study.store_layout import ending
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial: a model trained with one draw of the parameters.
+
+    Attributes:
+        state: `complete`, `stopped` (by the scheduler or the time budget), `failed`, `interrupted` or `running`.
+        reason: why it is not complete, in the words of `study.store_layout`, or what it raised.
+        parameters: as logged, numbers as floats.
+        objective: best value over the epochs so far, or NaN where none was logged.
+        best_epoch: the epoch of that value (1-based), 0 where there is none.
+        epochs: number of epochs that reported.
+        minutes: wall-clock minutes, NaN while running.
+    """
+
+    run_id: str
+    trial_id: str
+    state: str
+    reason: str
+    parameters: Mapping[str, float | str]
+    objective: float
+    best_epoch: int
+    epochs: int
+    started: datetime
+    minutes: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trial ended as the search meant it to, so that it can be selected."""
+        return self.state in ("complete", "stopped")
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words; stopping early, the end of the time budget and an interruption are told apart."""
+        return ending(self.state, self.reason)
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """One arm: a model with a number of training patients, its trials, its selected trial and its test rows.
+
+    Attributes:
+        train, validation, test: numbers of patients.
+        selection: the frozen selection as recorded before the test, None before there is one.
+        rows: per-slice test rows (`patient,slice,structure,metric,before,after,lost`), None before the test.
+        overlays: arrays of the overlay slices by name, empty before the test.
+        metrics: the metrics logged on the arm's own run.
+        openings: how often this arm opened the sealed test patients.
+        minutes: wall-clock minutes, NaN while running.
+    """
+
+    run_id: str
+    arm: str
+    model: str
+    train: int
+    validation: int
+    test: int
+    tags: Mapping[str, str]
+    trials: tuple[TrialRecord, ...]
+    selection: Mapping[str, Any] | None
+    rows: pd.DataFrame | None = field(compare=False)
+    overlays: Mapping[str, np.ndarray] = field(compare=False)
+    metrics: Mapping[str, float]
+    openings: int
+    minutes: float
+
+    @property
+    def selected(self) -> TrialRecord | None:
+        """The trial that the recorded selection names, where there is one."""
+        chosen = self.selection or {}
+        wanted = {self.tags.get("selected.run.id"), chosen.get("run_id")}
+        same_run = (trial for trial in self.trials if trial.run_id in wanted)
+        same_id = (trial for trial in self.trials if trial.trial_id == chosen.get("trial_id"))
+        return next(same_run, None) or next(same_id, None)
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One study and all its arms, as found in the store."""
+
+    run_id: str
+    study_id: str
+    started: datetime
+    minutes: float
+    tags: Mapping[str, str]
+    specification: Mapping[str, Any]
+    splits: Mapping[str, Any]
+    metric: str
+    direction: str
+    arms: tuple[ArmRecord, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The arms that the specification plans and the store does not hold."""
+        planned = [str(arm.get("arm", "")) for arm in self.specification.get("arms", []) if isinstance(arm, Mapping)]
+        held = {arm.arm for arm in self.arms}
+        return tuple(name for name in planned if name and name not in held)

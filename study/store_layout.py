@@ -1,0 +1,33 @@
+"""What the writer and the readers of the tracking store agree on: address, experiment, objective, ends of trials.
+
+It imports nothing of the project, so that the report can use it without what a search needs.
+"""
+
+import os
+from pathlib import Path
+
+EXPERIMENT = "jointnet-study"
+OBJECTIVE = "val/registration_ratio"
+"""The one objective: a trial keeps the model of its best epoch by it, so nothing else can rank what is kept."""
+
+EARLY = "early stopping: worse than the other trials at a rung"
+TIME_BUDGET = "time budget: the search's minutes were over"
+INTERRUPTED = "the search was interrupted"
+
+_ENDINGS = {"stopped": "stopped early by ASHA", "running": "still running"}
+
+
+def default_tracking_uri() -> str:
+    """Give `MLFLOW_TRACKING_URI`, or else the SQLite store in `mlruns/` of the working directory."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlruns/mlflow.db').resolve()}"
+
+
+def ending(state: str, reason: str) -> str:
+    """Say in words how a trial ended, from its tags `trial.state` and `trial.reason`.
+
+    The scheduler and the time budget both leave a trial `stopped`, with a model that can be selected; only the first
+    judged it.
+    """
+    if state == "stopped" and reason == TIME_BUDGET:
+        return "cut short by the time budget"
+    return _ENDINGS.get(state, state)

@@ -1,0 +1,64 @@
+"""One table of a TOML file, read key by key: every broken rule is noted with its key and value, none is raised."""
+
+from collections.abc import Callable
+from typing import Any
+
+Check = Callable[[Any], bool]
+REQUIRED = object()
+
+
+class TomlTable:
+    """One table being read: its keys are taken one by one, and what breaks a rule is noted."""
+
+    def __init__(self, where: str, content: Any, faults: list[str]) -> None:
+        self.where, self.faults = where, faults
+        self._content = dict(content or {})
+        self._absent = content is None
+        self._taken: list[str] = []
+
+    def take(self, key: str, check: Check, rule: str, default: Any = REQUIRED) -> Any:
+        """Give the value of a key, its default, or None after noting a fault."""
+        self._taken.append(key)
+        if key not in self._content:
+            if default is REQUIRED and not self._absent:
+                self.faults.append(f"{self.where}{key}: is missing; {rule}")
+            return None if default is REQUIRED else default
+        value = self._content[key]
+        if check(value):
+            return value
+        self.faults.append(f"{self.where}{key}: {rule}, got {value!r}")
+        return None
+
+    def finish(self) -> None:
+        """Note every key that nobody took."""
+        for key in self._content:
+            if key not in self._taken:
+                self.faults.append(
+                    f"{self.where}{key}: unknown key, must be one of {', '.join(self._taken)}, "
+                    f"got {self._content[key]!r}"
+                )
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is a text that says something."""
+    return isinstance(value, str) and bool(value.strip())
+
+
+def is_texts(value: Any) -> bool:
+    """Whether it is a list of at least one such text."""
+    return isinstance(value, list) and bool(value) and all(is_text(item) for item in value)
+
+
+def is_table(value: Any) -> bool:
+    """Whether it is a table."""
+    return isinstance(value, dict)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+def is_count(least: int) -> Check:
+    """Give the check for whole numbers from `least` up."""
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
