@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jointnet.geometry import SIZE_PX
-from jointnet.slices import network_images
+from jointnet.slices import around, network_images
 
 
 class Prediction(NamedTuple):
@@ -35,8 +35,8 @@ def predict(model: nn.Module, images: np.ndarray, device: torch.device | str = "
     model.eval()
     try:
         with torch.inference_mode():
-            inputs = network_images(images, downsampling, device)
-            output = model(inputs[:, :1], inputs[:, 1:], same_patient=True)
+            inputs = network_images(images, downsampling, device)[around(len(images), int(model.neighbours))]  # type: ignore[arg-type]
+            output = model(inputs[:, :, 0], inputs[:, :, 1], same_patient=True)
             labels = [None if logits is None else _labels(logits) for logits in (output.cine_logits, output.lge_logits)]
             return Prediction(output.theta.float().cpu().numpy(), labels[0], labels[1])
     finally:

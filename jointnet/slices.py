@@ -13,9 +13,15 @@ from jointnet.structures import CLASSES
 
 
 def network_images(images: np.ndarray, downsampling: int, device: torch.device | str) -> Tensor:
-    """Give images (S, 2, h, w) float32 as the networks see them from the common grid's (S, 2, H, W)."""
+    """Give images (S, 2, h, w) float32 at the networks' resolution from the common grid's (S, 2, H, W)."""
     tensor = torch.from_numpy(np.array(images, dtype=np.float32)).to(device)
     return F.avg_pool2d(tensor, downsampling) if downsampling > 1 else tensor
+
+
+def around(slices: int, neighbours: int) -> Tensor:
+    """Give for each slice of a stack the indices (slices, 1 + 2 neighbours) that its network sees, in order."""
+    offsets = torch.arange(-neighbours, neighbours + 1)
+    return (torch.arange(slices)[:, None] + offsets).clamp(0, slices - 1)
 
 
 class SlicePairs:
@@ -26,29 +32,36 @@ class SlicePairs:
     Args:
         patients: whose slices.
         downsampling: side of a block of common-grid pixels that becomes one pixel.
+        neighbours: slices on either side that are seen as further channels.
         device: where they live.
     """
 
-    def __init__(self, patients: Sequence[CachedPatient], downsampling: int, device: torch.device | str) -> None:
-        images, counts = [], []
+    def __init__(
+        self, patients: Sequence[CachedPatient], downsampling: int, neighbours: int, device: torch.device | str
+    ) -> None:
+        images, counts, seen = [], [], []
+        first = 0
         for patient in patients:
             codes = torch.from_numpy(np.array(patient.labels()))
             shown = (codes > 0).flatten(1).any(1)
-            images.append(network_images(patient.images(), downsampling, device)[shown.to(device)])
+            images.append(network_images(patient.images(), downsampling, device))
             counts.append(_class_counts(codes[shown], downsampling).to(device))
+            seen.append((first + around(len(codes), neighbours))[shown].to(device))
+            first += len(codes)
         self.images = torch.cat(images)
         self.counts = torch.cat(counts)
+        self.seen = torch.cat(seen)
         self.block_pixels = downsampling**2
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.seen)
 
     def batch(self, indices: Tensor) -> Batch:
-        """Give the slice pairs of these indices (B,) with class probabilities as labels."""
-        images = self.images[indices]
+        """Give the slice pairs of these indices (B,), neighbours as channels, and class probabilities as labels."""
+        images = self.images[self.seen[indices]]
         structures = self.counts[indices].float() / self.block_pixels
         labels = torch.cat([1 - structures.sum(2, keepdim=True), structures], 2)
-        return Batch(images[:, :1], images[:, 1:], labels[:, 0], labels[:, 1])
+        return Batch(images[:, :, 0], images[:, :, 1], labels[:, 0], labels[:, 1])
 
 
 def _class_counts(codes: Tensor, downsampling: int) -> Tensor:

@@ -76,7 +76,7 @@ def train(
     generator = torch.Generator(where).manual_seed(seed)
     model = build_model(settings).to(where)
     averaged = copy.deepcopy(model)
-    pairs = SlicePairs(training, settings.training.downsampling, where)
+    pairs = SlicePairs(training, settings.training.downsampling, settings.model.neighbours, where)
     steps = math.ceil(len(pairs) / settings.training.batch_size)
     optimiser = torch.optim.Adam(
         model.parameters(), lr=settings.optimiser.learning_rate, weight_decay=settings.optimiser.weight_decay

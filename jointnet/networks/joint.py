@@ -30,10 +30,12 @@ class JointModel(nn.Module):
     def __init__(self, settings: ModelSettings, downsampling: int) -> None:
         super().__init__()
         self.downsampling = downsampling
+        self.neighbours = settings.neighbours
         self.settings = settings
         modalities = 2 if settings.shared_encoder else 1
         self.encoders = nn.ModuleList(
-            Encoder(1, settings.widths, settings.stem, modalities) for _ in range(3 - modalities)
+            Encoder(1 + 2 * settings.neighbours, settings.widths, settings.stem, modalities)
+            for _ in range(3 - modalities)
         )
         self.cine_decoder = Decoder(settings.widths, CLASSES, settings.stem)
         self.lge_decoder = Decoder(settings.widths, CLASSES, settings.stem)
@@ -42,9 +44,10 @@ class JointModel(nn.Module):
         initialise(self)
 
     def forward(self, cine: Tensor, lge: Tensor, same_patient: bool = False) -> Output:
-        """Give theta (B, 2, 3) and both images' class scores (B, C, H, W) of images (B, 1, H, W).
+        """Give theta (B, 2, 3) and both images' class scores (B, C, H, W) of images (B, N, H, W).
 
-        With `same_patient` the batch is the slices of one patient, which the guided head aligns together.
+        N counts a slice and its neighbours. With `same_patient` the batch is the slices of one patient, which the
+        guided head aligns together.
         """
         shared = self.settings.shared_encoder
         cine_features = self.encoders[0](cine)

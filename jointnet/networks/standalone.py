@@ -16,12 +16,16 @@ class StandaloneModel(nn.Module):
     def __init__(self, settings: ModelSettings, downsampling: int) -> None:
         super().__init__()
         self.downsampling = downsampling
-        self.encoder = Encoder(2, settings.widths, settings.stem)
+        self.neighbours = settings.neighbours
+        self.encoder = Encoder(2 * (1 + 2 * settings.neighbours), settings.widths, settings.stem)
         channels = settings.widths[-1:]
         self.head = AffineHead(channels, coarsest_px(settings, SIZE_PX // downsampling), settings)
         initialise(self)
 
     def forward(self, cine: Tensor, lge: Tensor, same_patient: bool = False) -> Output:
-        """Give theta (B, 2, 3) of images (B, 1, H, W); each slice by itself, `same_patient` or not."""
+        """Give theta (B, 2, 3) of images (B, N, H, W), N a slice and its neighbours.
+
+        Each slice is registered by itself, `same_patient` or not.
+        """
         features = self.encoder(torch.cat([cine, lge], 1))
         return Output(theta_from_motion(self.head(features[-1:])))

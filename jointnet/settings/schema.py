@@ -26,6 +26,8 @@ class ModelSettings:
         widths: channels per resolution level of an encoder, finest first.
         stem: side of the block of pixels that is folded into channels before the first convolution and unfolded from
             the scores after the last: 2 makes the finest level four times as cheap, 1 is the classical U-Net.
+        neighbours: slices on either side, 5 mm apart, that the networks see as further channels; at a stack's end its
+            last slice again.
         shared_encoder: joint only. One encoder for both modalities, with a normalisation of its own for each, instead
             of one encoder per modality. The registration branch reads the encoders' features either way, so that is
             what registration and segmentation always share.
@@ -41,6 +43,7 @@ class ModelSettings:
     name: str = one_of("joint", *MODELS)
     widths: tuple[int, ...] = (32, 64, 96, 128)
     stem: int = bounded(2, 1, 8)
+    neighbours: int = bounded(1, 0, 5)
     shared_encoder: bool = False
     head: str = one_of("guided", "guided", "fully_connected")
     hidden: int = bounded(64, 1, 4096)
@@ -71,7 +74,9 @@ class AugmentationSettings:
     """Random motion of both images together, extra motion of each alone, and random intensities.
 
     Standard deviations of normal draws, one per slice pair: `common_*` moves the pair, `relative_*` moves LGE
-    against cine and so widens the misalignments that are trained on. `log_gamma` is the SD of log(gamma).
+    against cine and so widens the misalignments that are trained on. Of either image alone: `log_gamma` is the SD of
+    log(gamma); `curve` displaces the knots of a piecewise linear map of the intensities, so that blood may be darker
+    than muscle, as the inversion time decides in LGE; `log_bias` is the SD of the logarithm of a smooth field.
     """
 
     common_translation_mm: float = bounded(8.0, 0.0, 50.0)
@@ -81,6 +86,8 @@ class AugmentationSettings:
     relative_rotation_deg: float = bounded(3.0, 0.0, 180.0)
     relative_log_scale: float = bounded(0.03, 0.0, 1.0)
     log_gamma: float = bounded(0.25, 0.0, 2.0)
+    curve: float = bounded(0.15, 0.0, 2.0)
+    log_bias: float = bounded(0.2, 0.0, 2.0)
 
 
 @dataclass(frozen=True)

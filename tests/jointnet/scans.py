@@ -198,6 +198,7 @@ def tiny_settings(**dotted) -> Settings:
     """Give the real settings with the smallest networks that make sense; keywords are dotted keys, `__` for the dot."""
     values = {
         "model.widths": [4, 8, 8],
+        "model.neighbours": 0,
         "model.hidden": 8,
         "model.guide_steps": 3,
         "training.downsampling": 4,

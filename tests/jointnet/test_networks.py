@@ -17,6 +17,8 @@ VARIANTS = {
     "joint fully_connected": {"model.name": "joint", "model.head": "fully_connected"},
     "joint guided": {"model.name": "joint", "model.head": "guided"},
     "joint shared_encoder": {"model.name": "joint", "model.head": "fully_connected", "model.shared_encoder": True},
+    "joint guided neighbours": {"model.name": "joint", "model.neighbours": 1},
+    "standalone neighbours": {"model.name": "standalone", "model.neighbours": 2},
     "joint guided shared_encoder": {"model.name": "joint", "model.head": "guided", "model.shared_encoder": True},
 }
 SIZE = 56
@@ -27,8 +29,9 @@ def settings(request):
     return with_values(tiny_settings(), VARIANTS[request.param])
 
 
-def images(count=3, seed=0):
-    return torch.rand(2, count, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+def images(settings, count=3, seed=0):
+    seen = 1 + 2 * settings.model.neighbours
+    return torch.rand(2, count, seen, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
 
 
 def seeded(settings, seed=0):
@@ -57,7 +60,7 @@ def test_the_settings_name_the_model(settings):
 
 
 def test_outputs_have_their_shapes(settings):
-    output = stirred(settings)(*images())
+    output = stirred(settings)(*images(settings))
     assert output.theta.shape == (3, 2, 3)
     assert output.theta.dtype == torch.float32
     for logits in (output.cine_logits, output.lge_logits):
@@ -67,7 +70,7 @@ def test_outputs_have_their_shapes(settings):
 
 
 def test_training_starts_at_the_identity_and_sure_of_nothing(settings):
-    output = seeded(settings)(*images())
+    output = seeded(settings)(*images(settings))
     torch.testing.assert_close(output.theta, identity(3), atol=1e-5, rtol=0)
     if segments(settings):
         for logits in (output.cine_logits, output.lge_logits):
@@ -75,7 +78,7 @@ def test_training_starts_at_the_identity_and_sure_of_nothing(settings):
 
 
 def test_a_batch_is_its_samples_one_by_one(settings):
-    model, (cine, lge) = stirred(settings), images(4)
+    model, (cine, lge) = stirred(settings), images(settings, 4)
     together = model(cine, lge)
     assert float((together.theta - identity(4)).abs().max().detach()) > 1e-3
     for index in range(4):
@@ -87,12 +90,12 @@ def test_a_batch_is_its_samples_one_by_one(settings):
 
 def test_training_and_evaluation_mode_compute_the_same(settings):
     model = stirred(settings)
-    torch.testing.assert_close(model.train()(*images()).theta, model.eval()(*images()).theta)
+    torch.testing.assert_close(model.train()(*images(settings)).theta, model.eval()(*images(settings)).theta)
 
 
 def test_gradients_reach_every_parameter(settings):
     model = stirred(settings)
-    output = model(*images(2))
+    output = model(*images(settings, 2))
     loss = sum(
         (part * torch.linspace(-1, 1, part.numel()).reshape(part.shape)).sum() for part in output if part is not None
     )
@@ -105,17 +108,18 @@ def test_gradients_reach_every_parameter(settings):
 def test_registration_alone_trains_what_the_settings_say_is_shared(settings):
     """Encoders always; the decoders with the guided head only."""
     model = stirred(settings)
-    (model(*images(2)).theta * torch.tensor([[1.0, -2, 3], [0.5, 1, -2]])).sum().backward()
+    (model(*images(settings, 2)).theta * torch.tensor([[1.0, -2, 3], [0.5, 1, -2]])).sum().backward()
     reached = {name for name, value in model.named_parameters() if value.grad is not None and value.grad.abs().any()}
     for name, _ in model.named_parameters():
         expected = "decoder" not in name or settings.model.head == "guided"
         assert (name in reached) == expected, name
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "standalone"])
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if "standalone" not in name])
 def test_segmentation_alone_trains_no_head(variant):
-    model = stirred(with_values(tiny_settings(), VARIANTS[variant]))
-    output = model(*images(2))
+    settings = with_values(tiny_settings(), VARIANTS[variant])
+    model = stirred(settings)
+    output = model(*images(settings, 2))
     (output.cine_logits.square().sum() + output.lge_logits.square().sum()).backward()
     for name, value in model.named_parameters():
         assert (value.grad is not None and bool(value.grad.abs().any())) == ("head" not in name), name
@@ -127,7 +131,7 @@ def test_the_modalities_encoders_are_shared_as_the_settings_say():
     )
     for model, convolutions in ((apart, False), (shared, True)):
         model.zero_grad()
-        model(*images(1)).cine_logits.sum().backward()
+        model(*images(tiny_settings(), 1)).cine_logits.sum().backward()
         touched = {
             name
             for name, value in model.named_parameters()
@@ -153,7 +157,7 @@ def test_the_motion_stays_within_its_limits_however_large_the_weights(settings, 
     with torch.no_grad():
         for parameter in model.head.motion.parameters():
             parameter.mul_(size)
-    theta = model(*images(4)).theta.detach()
+    theta = model(*images(settings, 4)).theta.detach()
     assert torch.isfinite(theta).all()
     times = 2 if segments(settings) and settings.model.head == "guided" else 1
     chosen = settings.model
@@ -188,7 +192,7 @@ def test_weights_survive_a_round_trip(settings, tmp_path):
     model, other = stirred(settings), seeded(settings, seed=9)
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-    torch.testing.assert_close(model(*images()).theta, other(*images()).theta, atol=0, rtol=0)
+    torch.testing.assert_close(model(*images(settings)).theta, other(*images(settings)).theta, atol=0, rtol=0)
 
 
 def test_the_same_seed_builds_the_same_model(settings):
@@ -197,8 +201,7 @@ def test_the_same_seed_builds_the_same_model(settings):
 
 
 def test_uniform_images_give_finite_outputs(settings):
-    blank = torch.zeros(2, 1, SIZE, SIZE)
-    for part in stirred(settings)(blank, blank):
+    for part in stirred(settings)(*torch.zeros_like(images(settings, 2))):
         assert part is None or torch.isfinite(part).all()
 
 
@@ -208,7 +211,8 @@ def test_the_shipped_settings_build(name, model):
     settings = with_values(load_settings(name), {"model.name": model})
     size = 224 // settings.training.downsampling
     with torch.inference_mode():
-        output = build_model(settings)(torch.zeros(1, 1, size, size), torch.zeros(1, 1, size, size))
+        blank = torch.zeros(1, 1 + 2 * settings.model.neighbours, size, size)
+        output = build_model(settings)(blank, blank)
     torch.testing.assert_close(output.theta, identity(1), atol=1e-5, rtol=0)
 
 

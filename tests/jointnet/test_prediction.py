@@ -14,7 +14,7 @@ class Fake(nn.Module):
 
     def __init__(self, downsampling, segments=True):
         super().__init__()
-        self.downsampling, self.segments, self.seen = downsampling, segments, None
+        self.downsampling, self.neighbours, self.segments, self.seen = downsampling, 0, segments, None
 
     def forward(self, cine, lge, same_patient=False):
         assert not self.training
