@@ -1,14 +1,16 @@
 """The arrows between the rooms, read from the import statements: they point one way and never in a circle."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 INSTRUMENTS = {"ray", "mlflow", "optuna", "study"}
-SEARCHING = {"search", "worker", "trial", "conduct", "run", "sealed_test", "tracking", "recorder", "selection", "plan"}
-DATA_AND_TRAINING = {"training", "folder", "cache", "preparation", "prediction", "checkpoint", "networks", "phantom"}
+PURE = {"jointnet.structures", "jointnet.faults", "jointnet.aggregation"}
+"""What the report may use of the science: neither torch nor nibabel behind it."""
 
 
 def _modules() -> dict[str, Path]:
@@ -61,18 +63,21 @@ def test_the_science_knows_nothing_of_the_instrument(module: str):
 
 
 def test_the_report_reads_only_the_tracking_store():
-    reached = _reached("study.report")
-    assert not reached & {f"study.{name}" for name in SEARCHING}
-    assert not {
-        name
-        for name in reached
-        if name.split(".")[0] == "jointnet" and name.split(".")[1:2] and name.split(".")[1] in DATA_AND_TRAINING
-    }
-    assert not {name for module in reached | {"study.report"} for name in _imports(module)} & {
-        "ray",
-        "optuna",
-        "nibabel",
-    }
+    reached = _reached("study.report") | {"study.report"}
+    own = {name for name in reached if name.startswith("study.reporting")}
+    assert reached - own - {"study"} == {"study.report", "study.store_layout"} | PURE
+    assert not {name.split(".")[0] for module in reached for name in _imports(module)} & {"ray", "optuna", "nibabel"}
+
+
+def test_the_search_uses_the_report_by_its_command_only():
+    users = {name for name in MODULES if any(used.startswith("study.reporting") for used in _imports(name))}
+    assert {name for name in users if not name.startswith("study.reporting")} == {"study.report"}
+
+
+def test_loading_the_report_loads_neither_torch_nor_ray():
+    code = "import sys, study.report; print(sorted({'ray', 'torch', 'optuna', 'nibabel'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_trial_runs_without_ray_and_without_a_tracking_store():
@@ -80,9 +85,9 @@ def test_a_trial_runs_without_ray_and_without_a_tracking_store():
         assert not {name.split(".")[0] for name in _imports(module)} & {"ray", "mlflow", "optuna"}, module
 
 
-def test_only_the_driver_writes_to_mlflow():
+def test_one_module_writes_to_mlflow_and_one_reads():
     users = {module for module in MODULES if any(name.split(".")[0] == "mlflow" for name in _imports(module))}
-    assert users == {"study.store", "study.tracking"}
+    assert users == {"study.reporting.store", "study.tracking"}
     assert not _reached("study.worker") & users
 
 

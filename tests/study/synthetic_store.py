@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from jointnet.structures import CODE
-from study.store import EXPERIMENT
+from study.store_layout import EARLY, EXPERIMENT, INTERRUPTED, TIME_BUDGET
 
 RATIO = "val/registration_ratio"
 START_MS = 1_780_000_000_000
@@ -147,8 +147,14 @@ def full_arms() -> tuple[Arm, ...]:
 
 def partial_arms() -> tuple[Arm, ...]:
     """Give arms that stopped at each of the ways to have no test values, and one arm that went through."""
+    ends = (
+        Trial("complete", ((1, 0.9),)),
+        Trial("stopped", ((1, 1.2),), EARLY),
+        Trial("stopped", ((1, 1.1),), TIME_BUDGET),
+        Trial("interrupted", ((1, 1.0),), INTERRUPTED),
+    )
     return (
-        Arm("joint", "25/15/5", (Trial("complete", ((1, 0.9),)),), 0.9, 0),
+        Arm("joint", "25/15/5", ends, 0.9, 0),
         Arm("joint", "35/5/5", (Trial("complete", ((1, 0.8),)),), None, 0),
         Arm("standalone", "25/15/5", (Trial("failed", (), "RuntimeError: out of memory"),)),
         Arm("standalone", "35/5/5", ()),
@@ -231,11 +237,3 @@ def _write_trial(
     status = "FAILED" if trial.state == "failed" else "FINISHED"
     client.set_terminated(run, status, end_time=begun + 60_000)
     return str(run)
-
-
-def write_store(folder: Path) -> str:
-    """Write a store with a full study; give its URI."""
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    rows = {"standalone-25": lose_one(slice_rows(0.85, False))}
-    write_study(uri, FULL, full_arms(), folder, rows)
-    return uri

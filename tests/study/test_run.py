@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 import study.conduct
 from jointnet.folder import PatientFiles
 from jointnet.phantom import write_phantom
-from study.recorder import INTERRUPTED, ArmRecorder
+from study.recorder import ArmRecorder
 from study.run import main
-from study.store import EXPERIMENT, default_tracking_uri
+from study.store_layout import EXPERIMENT, INTERRUPTED, default_tracking_uri
 from study.trial import ArmTask, TrialSpec, run_trial
 
 TINY = """
@@ -49,8 +49,8 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty working directory with a search space `tiny`."""
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: str) -> Path:
+    """Give a working directory with an empty store and a search space `tiny`."""
     (tmp_path / "search_spaces").mkdir()
     (tmp_path / "search_spaces/tiny.toml").write_text(TINY)
     monkeypatch.chdir(tmp_path)
@@ -69,16 +69,18 @@ def _faults(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2
 
 def test_faults_of_options_and_spaces_come_together(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "mlruns")
-    found = _faults(capsys, "--search", "tiny", "none", "--num-samples", "0", "--seed", "-1", "--splits", "2/2")
+    options = ("--num-samples", "0", "--seed", "-1", "--splits", "2/2", "--settings", "x")
+    found = _faults(capsys, "--search", "tiny", "none", *options)
     assert [fault.split(":")[0] for fault in found] == [
         "--num-samples",
         "--seed",
+        "--settings",
         "--search",
         "--splits",
         "MLFLOW_TRACKING_URI",
     ]
     assert found[0] == "--num-samples: must be at least 1, got 0"
-    assert not (place / "runs").exists() and not (place / "mlruns").exists()
+    assert not (place / "runs").exists()
 
 
 def test_splits_that_need_more_patients_are_refused_with_some_that_fit(place: Path, phantom: Path, capsys):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from study.recorder import EARLY, TIME_BUDGET, TrialOutcome
+from study.recorder import TrialOutcome
 from study.selection import NoFinishedTrialError, select_best
+from study.store_layout import EARLY, TIME_BUDGET
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from jointnet.faults import SettingsFaultError
-from jointnet.settings import Settings, with_values
+from jointnet.settings import Settings, load_settings, with_values
 from jointnet.training import OBJECTIVE as KEPT_BY
-from study.plan import expected_epochs
-from study.space import OBJECTIVE, Fidelity, lambdas_of, settings_of_sample
-from study.space_file import load_spaces, with_overrides
+from study.space import lambdas_of, settings_of_sample, with_overrides
+from study.space_file import load_spaces
+from study.store_layout import OBJECTIVE
 
 GOOD = """
 question = "Which?"
@@ -169,8 +169,22 @@ def test_overrides_replace_the_budget_and_shrink_the_grace():
     assert with_overrides(joint) == joint
 
 
-def test_expected_epochs_by_hand():
-    # 8 trials for 4 epochs, 4 of them for 4 more, 2 of those for the last 8
-    assert expected_epochs(Fidelity(16, 4, 2), 8) == 8 * 4 + 4 * 4 + 2 * 8
-    assert expected_epochs(Fidelity(5, 5, 2), 3) == 15
-    assert expected_epochs(Fidelity(8, 1, 4), 1) == 8
+def test_settings_of_the_command_replace_the_files_own_and_leave_what_is_fixed(tmp_path: Path):
+    own = 'models = ["joint"]\nsettings = "quick"\nfixed = {"training.batch_size" = 3}'
+    path = _file(tmp_path, GOOD.replace('models = ["joint"]', own))
+    (ours,), (papers,) = load_spaces([path]), load_spaces([path], "paper")
+    paper = load_settings("paper")
+    assert (ours.settings, papers.settings) == ("quick", "paper")
+    assert ours.base == with_values(load_settings("quick"), {"training.batch_size": 3})
+    assert papers.base == with_values(paper, {"training.batch_size": 3})
+    given = _file(tmp_path, "[model]\nwidths = [4, 8]", "given.toml")
+    assert load_spaces([path], given)[0].base.model.widths == (4, 8)
+
+
+def test_faults_of_given_settings_are_told_once_and_with_the_others(tmp_path: Path):
+    given = _file(tmp_path, "[model]\nwidth = 3", "given.toml")
+    with pytest.raises(SettingsFaultError) as caught:
+        load_spaces([_file(tmp_path, GOOD), _file(tmp_path, "", "two.toml")], given)
+    told = [fault.partition(":")[0] for fault in caught.value.faults]
+    assert told.count("--settings") == 1 and set(told) == {"--settings", "two.toml"}
+    assert "unknown key 'width'" in caught.value.faults[0]

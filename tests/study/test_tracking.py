@@ -10,15 +10,10 @@ from rich.console import Console
 from jointnet.faults import SettingsFaultError
 from jointnet.settings import Settings, with_values
 from study.progress import ArmProgress, StudyProgress
-from study.recorder import EARLY, TIME_BUDGET, ArmRecorder
-from study.store import EXPERIMENT
+from study.recorder import ArmRecorder
+from study.store_layout import EARLY, EXPERIMENT, INTERRUPTED, TIME_BUDGET
 from study.tracking import StudyTracker, resolve_tracking_uri, ui_command
 from study.trial import ArmTask
-
-
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlruns/mlflow.db"
 
 
 def _recorder(tracker: StudyTracker, folder: Path, epochs: int = 2) -> tuple[ArmRecorder, io.StringIO]:
@@ -52,6 +47,8 @@ def test_trials_are_in_their_arm_and_the_arm_in_its_study(uri: str, tmp_path: Pa
         recorder.ended("t3")
         recorder.started("t4", {"alpha": 0.5})
         recorder.close(TIME_BUDGET)
+        recorder.started("t5", {"alpha": 0.5})
+        recorder.close(INTERRUPTED)
     runs = _runs(uri, "s1")
     study, arm, trial = runs["study"], runs["arm"], runs["t1"]
     assert arm.data.tags["mlflow.parentRunId"] == study.info.run_id
@@ -75,7 +72,15 @@ def test_trials_are_in_their_arm_and_the_arm_in_its_study(uri: str, tmp_path: Pa
         "t2": ("FAILED", "failed"),
         "t3": ("FINISHED", "stopped"),
         "t4": ("KILLED", "stopped"),
+        "t5": ("KILLED", "interrupted"),
     }
+    assert [runs[name].info.run_name for name in ("t1", "t5")] == ["joint-2 trial 1", "joint-2 trial 5"]
+    notes = {name: run.data.tags.get("mlflow.note.content", "") for name, run in runs.items()}
+    assert "Best val/registration_ratio 0.9000 in epoch 1 of 2. Ended: complete." in notes["t1"]
+    assert notes["t2"].endswith("alpha 0.5. No validation. Ended: failed: TrainingDivergedError: NaN.")
+    assert notes["t3"].endswith("Ended: stopped early by ASHA.")
+    assert notes["t4"].endswith("Ended: cut short by the time budget.")
+    assert notes["t5"].endswith("Ended: interrupted.")
     assert runs["t2"].data.tags["trial.reason"] == "TrainingDivergedError: NaN"
     assert (runs["t3"].data.tags["trial.reason"], runs["t4"].data.tags["trial.reason"]) == (EARLY, TIME_BUDGET)
 

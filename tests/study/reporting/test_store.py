@@ -7,27 +7,19 @@ import pytest
 import synthetic_store as synthetic
 
 from jointnet.faults import InputFaultError
-from study.store import best_value, read_study, study_ids
+from study.reporting.store import best_value, read_study, study_ids
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("store")
-    address = f"sqlite:///{folder / 'mlflow.db'}"
-    synthetic.write_study(address, synthetic.PARTIAL, synthetic.partial_arms(), folder)
-    return address
-
-
-def test_arms_come_in_the_order_of_the_paper(uri: str) -> None:
-    study = read_study(uri, synthetic.PARTIAL)
+def test_arms_come_in_the_order_of_the_paper(studies: str) -> None:
+    study = read_study(studies, synthetic.PARTIAL)
     assert [arm.arm for arm in study.arms] == ["standalone-25", "standalone-35", "joint-25", "joint-35"]
     assert (study.metric, study.direction, study.minutes) == (synthetic.RATIO, "minimize", 10.0)
     assert (study.arms[2].train, study.arms[2].validation, study.arms[2].test) == (25, 15, 5)
     assert study.missing == ()
 
 
-def test_every_stage_of_an_arm_is_told_apart(uri: str) -> None:
-    failed, empty, tested, selected = read_study(uri, synthetic.PARTIAL).arms
+def test_every_stage_of_an_arm_is_told_apart(studies: str) -> None:
+    failed, empty, tested, selected = read_study(studies, synthetic.PARTIAL).arms
     assert [trial.state for trial in failed.trials] == ["failed"]
     assert failed.trials[0].reason == "RuntimeError: out of memory"
     assert math.isnan(failed.trials[0].objective) and not failed.trials[0].finished
@@ -37,16 +29,26 @@ def test_every_stage_of_an_arm_is_told_apart(uri: str) -> None:
     assert tested.overlays["cine"].shape == (5, 224, 224)
 
 
-def test_rows_survive_the_store_unchanged(uri: str) -> None:
-    arm = read_study(uri, synthetic.PARTIAL).arms[2]
+def test_the_ends_of_trials_are_told_apart(studies: str) -> None:
+    trials = read_study(studies, synthetic.PARTIAL).arms[2].trials
+    assert [(trial.ending, trial.finished) for trial in trials] == [
+        ("complete", True),
+        ("stopped early by ASHA", True),
+        ("cut short by the time budget", True),
+        ("interrupted", False),
+    ]
+
+
+def test_rows_survive_the_store_unchanged(studies: str) -> None:
+    arm = read_study(studies, synthetic.PARTIAL).arms[2]
     expected = synthetic.slice_rows(0.9, True)
     assert arm.rows is not None
     assert list(arm.rows.columns) == list(expected.columns)
     assert (arm.rows["after"].to_numpy() == expected["after"].to_numpy()).all()
 
 
-def test_parameters_are_numbers_where_they_can_be(uri: str) -> None:
-    trial = read_study(uri, synthetic.PARTIAL).arms[3].trials[0]
+def test_parameters_are_numbers_where_they_can_be(studies: str) -> None:
+    trial = read_study(studies, synthetic.PARTIAL).arms[3].trials[0]
     assert trial.parameters["lambda_2"] == 0.3 and trial.parameters["model"] == "joint"
     assert (trial.objective, trial.best_epoch, trial.minutes) == (0.8, 1, 1.0)
 
@@ -65,6 +67,6 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_an_unknown_study_names_those_that_are_there(uri: str) -> None:
+def test_an_unknown_study_names_those_that_are_there(studies: str) -> None:
     with pytest.raises(InputFaultError, match=synthetic.PARTIAL):
-        read_study(uri, "nope' OR 'x' = 'x")
+        read_study(studies, "nope' OR 'x' = 'x")

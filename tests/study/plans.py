@@ -1,0 +1,27 @@
+"""A plan of the shipped searches for 45 patients, without any scans."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from study.plan import Data, Plan, Resources, make_arms, make_plan
+from study.space_file import load_spaces
+from study.splits import make_splits, parse_counts
+
+SPLITS = make_splits(range(1, 46), parse_counts(["25/15/5", "35/5/5"]), 0)
+NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
+
+
+def plan_of(
+    *searches: str, seed: int = 0, kind: str = "phantom", device: str = "cpu", settings: str | None = None
+) -> Plan:
+    """Plan these searches, `joint` where none is named."""
+    return make_plan(
+        make_arms(load_spaces(searches or ("joint",), settings), SPLITS),
+        data=Data(kind, Path("/data/scans"), 45),
+        resources=Resources(2, 1.0, 0.0, device),
+        seed=seed,
+        out=Path("runs"),
+        cache=Path("/cache"),
+        tracking_uri="sqlite:////store/mlflow.db",
+        now=NOON,
+    )
