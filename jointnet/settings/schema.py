@@ -43,7 +43,7 @@ class ModelSettings:
     name: str = one_of("joint", *MODELS)
     widths: tuple[int, ...] = (32, 64, 96, 128)
     stem: int = bounded(2, 1, 8)
-    neighbours: int = bounded(1, 0, 5)
+    neighbours: int = bounded(0, 0, 5)
     shared_encoder: bool = False
     head: str = one_of("guided", "guided", "fully_connected")
     hidden: int = bounded(64, 1, 4096)

@@ -161,7 +161,7 @@ def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
         if math.isnan(value):
             axes.axvline(place, color=theme.faint, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
             axes.text(
-                place, 0.98, trial.state, rotation=90, fontsize=7, color=theme.ink, ha="right", va="top",
+                place, 0.98, trial.ending, rotation=90, fontsize=7, color=theme.ink, ha="right", va="top",
                 transform=axes.get_xaxis_transform(),
             )  # fmt: skip
             continue

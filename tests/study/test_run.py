@@ -1,6 +1,7 @@
 """The command: its faults, and a whole study with the search stubbed, to see when the test patients are opened."""
 
 import json
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,8 @@ def test_a_missing_folder_is_a_fault_of_the_data(place: Path, capsys: pytest.Cap
     assert "nowhere" in fault
 
 
-def test_a_damaged_test_patient_is_found_before_hours_of_search(place: Path, tmp_path: Path, capsys):
-    write_phantom(tmp_path / "scans", patients=5, seed=0)
+def test_a_damaged_test_patient_is_found_before_hours_of_search(place: Path, phantom: Path, tmp_path: Path, capsys):
+    shutil.copytree(phantom, tmp_path / "scans")
     damaged = sorted((tmp_path / "scans").rglob("patient*.nii.gz"))
     for path in damaged:
         path.write_bytes(b"no scan")
