@@ -92,7 +92,7 @@ def recolour(images: Tensor, drawn: ImageAugmentation) -> Tensor:
     shown = images > 0
     recoloured = images.clamp(0, CEILING) ** drawn.gamma[:, None, None, None]
     position = recoloured.clamp(max=CEILING) * ((KNOTS - 1) / CEILING)
-    below = position.long().clamp(max=KNOTS - 2)
+    below = position.long().clamp(0, KNOTS - 2)
     flat = below.flatten(1)
     low, high = (drawn.curve.gather(1, flat + step).view_as(position) for step in (0, 1))
     displaced = recoloured + torch.lerp(low, high, position - below)
