@@ -4,7 +4,7 @@ from jointnet.settings import Settings, load_settings
 from study.plan import Arm, Plan
 from study.space import Fidelity
 
-SECONDS_PER_PATIENT_EPOCH = {"joint": 0.5, "standalone": 0.25}
+SECONDS_PER_PATIENT_EPOCH = {"joint": 0.5, "standalone": 0.12}
 """By model: one epoch of one training patient on one CPU core, on the phantom with MEASURED_SETTINGS.
 
 A validated patient costs half of it. Good to a factor of two.

@@ -88,8 +88,8 @@ class StudyTracker:
                 continue
 
     def begin_arm(self, arm: str, tags: Mapping[str, str]) -> str:
-        """Begin the run of an arm."""
-        return self._begin(arm, {"study.kind": "arm", "arm": arm, PARENT: self.study_run, **tags})
+        """Begin the run of an arm, the parent of its trials; it stands beside the study's run, which a tag names."""
+        return self._begin(arm, {"study.kind": "arm", "arm": arm, **tags})
 
     def trial_run(
         self, arm_run: str, trial_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]

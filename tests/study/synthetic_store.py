@@ -200,7 +200,7 @@ def _write_arm(
     rows: pd.DataFrame | None,
 ) -> None:
     own = {**tags, "arm": arm.name, "model": arm.model, "split": arm.split, "split.sha256": "ab" * 32}
-    kind = {"study.kind": "arm", "mlflow.parentRunId": study}
+    kind = {"study.kind": "arm"}
     run = client.create_run(number, start_time=start, tags=own | kind, run_name=arm.name).info.run_id
     runs = [_write_trial(client, number, run, own, arm, place, start) for place in range(len(arm.trials))]
     scratch.mkdir(parents=True)

@@ -51,7 +51,8 @@ def test_trials_are_in_their_arm_and_the_arm_in_its_study(uri: str, tmp_path: Pa
         recorder.close(INTERRUPTED)
     runs = _runs(uri, "s1")
     study, arm, trial = runs["study"], runs["arm"], runs["t1"]
-    assert arm.data.tags["mlflow.parentRunId"] == study.info.run_id
+    assert "mlflow.parentRunId" not in arm.data.tags
+    assert arm.data.tags["study.id"] == study.data.tags["study.id"]
     assert {run.data.tags["mlflow.parentRunId"] for name, run in runs.items() if name.startswith("t")} == {
         arm.info.run_id
     }
