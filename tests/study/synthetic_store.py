@@ -185,14 +185,13 @@ def write_study(
     client.log_dict(study, {}, "splits.json")
     for place, arm in enumerate(arms):
         given = (rows or {}).get(arm.name)
-        _write_arm(client, number, study, tags, arm, start + 1000 * place, scratch / f"{study_id}-{place}", given)
+        _write_arm(client, number, tags, arm, start + 1000 * place, scratch / f"{study_id}-{place}", given)
     client.set_terminated(study, end_time=start + 600_000)
 
 
 def _write_arm(
     client: MlflowClient,
     number: str,
-    study: str,
     tags: Mapping[str, str],
     arm: Arm,
     start: int,
