@@ -60,7 +60,10 @@ def default_cache() -> Path:
 
 
 def prepare(
-    files: Sequence[PatientFiles], cache_dir: Path | None = None, progress: Callable[[int, int], None] | None = None
+    files: Sequence[PatientFiles],
+    cache_dir: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    known_faults: Sequence[str] = (),
 ) -> list[CachedPatient]:
     """Give the patients on the common grid, preparing those that the cache does not hold.
 
@@ -68,13 +71,14 @@ def prepare(
         files: the patients' files.
         cache_dir: where to keep them; `default_cache()` where None.
         progress: called with (patients done, patients in all).
+        known_faults: found in the folder already; they are raised together with those found here.
 
     Raises:
         DataFaultError: with every fault of every patient.
     """
     cache_dir = default_cache() if cache_dir is None else Path(cache_dir).absolute()
     cache_dir.mkdir(parents=True, exist_ok=True)
-    cached, faults = [], check_headers(files)
+    cached, faults = [], [*known_faults, *check_headers(files)]
     headers = tuple(faults)
     for done, patient in enumerate(files, start=1):
         broken = [path for path in _paths(patient) if any(fault.startswith(f"{path}:") for fault in headers)]

@@ -12,7 +12,7 @@ from jointnet.cache import prepare
 from jointnet.checkpoint import SavedModel, load_model
 from jointnet.commands import parse_patients, run_command
 from jointnet.evaluation import evaluate
-from jointnet.folder import find_patients, select
+from jointnet.folder import scan_folder, select
 from jointnet.training import MODEL_FILE, resolve_device
 
 WRITTEN_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after"]
@@ -52,9 +52,9 @@ def table(rows: pd.DataFrame) -> str:
 def _evaluate(options: argparse.Namespace) -> None:
     device = resolve_device(options.device)
     saved = None if options.model == "identity" else _load(Path(options.model), device)
-    found = find_patients(options.data)
+    found, faults = scan_folder(options.data)
     wanted = parse_patients(options.patients) if options.patients is not None else tuple(found)
-    cached = prepare(select(found, wanted), options.cache)
+    cached = prepare(select(found, wanted), options.cache, known_faults=faults)
     rows = evaluate(saved.model if saved else None, cached, device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     part = options.out.with_name(f".{options.out.name}.part")

@@ -39,6 +39,18 @@ def find_patients(folder: Path) -> dict[int, PatientFiles]:
     Raises:
         DataFaultError: where the folder is missing or holds no patient, a patient lacks a file, or has one twice.
     """
+    patients, faults = scan_folder(folder)
+    if faults:
+        raise DataFaultError(faults)
+    return patients
+
+
+def scan_folder(folder: Path) -> tuple[dict[int, PatientFiles], list[str]]:
+    """Give the complete patients of a folder, as `find_patients` does, and the faults in its files' names.
+
+    Raises:
+        DataFaultError: where the folder is missing or holds no patient at all.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataFaultError(f"{folder}: must be a folder with MS-CMRSeg scans; there is no such folder")
@@ -54,14 +66,14 @@ def find_patients(folder: Path) -> dict[int, PatientFiles]:
             faults.append(f"{path}: patient {match[1]} must have one {role} file, {files[role]} is another")
         files[role] = path
     if not found:
-        faults.append(f"{folder}: must hold files named patientN_C0.nii.gz, patientN_LGE.nii.gz and ..._manual.nii.gz")
+        rule = "must hold files named patientN_C0.nii.gz, patientN_LGE.nii.gz and ..._manual.nii.gz"
+        raise DataFaultError(f"{folder}: {rule}")
     roles = [field.name for field in fields(PatientFiles) if field.name != "patient"]
     for patient, files in sorted(found.items()):
         if missing := [file_name(patient, role) for role in roles if role not in files]:
             faults.append(f"{folder}: patient {patient} lacks {', '.join(missing)}; add or remove the patient")
-    if faults:
-        raise DataFaultError(faults)
-    return {patient: PatientFiles(patient, **files) for patient, files in sorted(found.items())}
+    complete = {patient: files for patient, files in sorted(found.items()) if len(files) == len(roles)}
+    return {patient: PatientFiles(patient, **files) for patient, files in complete.items()}, faults
 
 
 def file_name(patient: int, role: str) -> str:

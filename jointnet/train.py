@@ -15,7 +15,7 @@ import torch
 from jointnet.cache import fingerprint, prepare
 from jointnet.commands import parse_patients, run_command
 from jointnet.faults import SettingsFaultError
-from jointnet.folder import PatientFiles, find_patients, select
+from jointnet.folder import PatientFiles, scan_folder, select
 from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
 from jointnet.training import MODEL_FILE, OBJECTIVE, EpochReport, TrainingDivergedError, resolve_device, train
 
@@ -73,13 +73,14 @@ def draw_patients(
 def _train(options: argparse.Namespace) -> None:
     settings = _settings(options)
     device = resolve_device(options.device)
-    found = find_patients(options.data)
+    found, faults = scan_folder(options.data)
     allowed = parse_patients(options.patients) if options.patients is not None else tuple(found)
     patients: dict[int, PatientFiles] = {files.patient: files for files in select(found, allowed)}
     training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
     print(f"{len(training)} patients to train on: {_listed(training)}")
     print(f"{len(validation)} patients to validate on: {_listed(validation)}", flush=True)
-    cached = {item.patient: item for item in prepare(select(patients, (*training, *validation)), options.cache)}
+    prepared = prepare(select(patients, (*training, *validation)), options.cache, known_faults=faults)
+    cached = {item.patient: item for item in prepared}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / MODEL_FILE).unlink(missing_ok=True)
     if options.threads is not None:

@@ -11,7 +11,7 @@ import torch
 
 from jointnet.cache import default_cache
 from jointnet.faults import DataFaultError, InputFaultError, SettingsFaultError
-from jointnet.folder import PatientFiles, check_headers, find_patients
+from jointnet.folder import PatientFiles, check_headers, scan_folder
 from jointnet.phantom import write_phantom
 from study.conduct import conduct
 from study.plan import Data, Plan, Resources, make_arms, make_plan
@@ -156,8 +156,9 @@ def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[D
 
 def _checked(folder: Path) -> Mapping[int, PatientFiles]:
     """Find a folder's patients and check all headers, those of the test patients too; no voxel is read."""
-    patients = find_patients(folder)
-    if faults := check_headers(patients.values()):
+    patients, faults = scan_folder(folder)
+    faults += check_headers(patients.values())
+    if faults:
         raise DataFaultError(faults)
     return patients
 

@@ -147,3 +147,17 @@ def test_the_table_shows_mean_and_sample_sd_over_patients():
     assert f"{mean / 2:.3f} ({sd / 2:.3f})" in lines["cd_mm"]
     assert lines["cd_mm"].split()[-1] == "3"
     assert "nan" not in lines["dice_cine"]
+
+
+def test_a_missing_file_does_not_hide_the_other_faults(scan_folder, tmp_path, capsys):
+    folder = tmp_path / "scans"
+    shutil.copytree(scan_folder, folder)
+    next(folder.rglob("patient2_LGE.nii.gz")).unlink()
+    for path in folder.rglob("patient4_C0.nii.gz"):
+        path.write_bytes(b"ruined")
+    assert run(folder, tmp_path / "rows.csv") == 3
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert "patient2_LGE.nii.gz" in told[0]
+    assert "patient4_C0.nii.gz" in told[1]
+    assert not (tmp_path / "rows.csv").exists()
