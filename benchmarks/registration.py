@@ -5,8 +5,8 @@ python benchmarks/registration.py --out runs/registration [--data DIR] [--folds 
 
 Every patient is in one test fold per seed; `--validation` of the others choose the best epoch and the rest are trained
 on. Without --data a phantom of 25 patients is used. `--classical` adds SimpleITK's translation by Mattes mutual
-information per slice (`pip install -e '.[benchmark]'`). Writes `rows.csv`, `table.md` and `table.json` into --out, and prints a
-table: means over patients, and over seeds with their spread where there are several.
+information per slice (`pip install -e '.[benchmark]'`). Writes `rows.csv`, `table.md` and `table.json` into --out, and
+prints the table: means over patients, and over seeds with their spread where there are several.
 """
 
 import argparse
