@@ -23,6 +23,8 @@ from jointnet.slices import SlicePairs
 
 OBJECTIVE = "val/registration_ratio"
 MODEL_FILE = "model.pt"
+LARGEST_GRADIENT = 5.0
+"""Norm that a step's gradient is cut to."""
 WARM_UP = 0.05
 """Share of a cosine schedule's steps over which the learning rate rises from nothing."""
 
@@ -83,11 +85,12 @@ def train(
     )
     rate = learning_rate_factor(settings.optimiser, steps, settings.training.epochs)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    scaler = torch.amp.GradScaler(where.type, enabled=half_precision(where) is torch.float16)
     patients = {"training": [p.patient for p in training], "validation": [p.patient for p in validation]}
     best: EpochReport | None = None
     for epoch in range(1, settings.training.epochs + 1):
         started = time.perf_counter()
-        metrics = _train_epoch(model, averaged, pairs, settings, optimiser, schedule, generator)
+        metrics = _train_epoch(model, averaged, pairs, settings, optimiser, schedule, scaler, generator)
         if epoch % settings.training.validate_every == 0 or epoch == settings.training.epochs:
             metrics |= named_metrics(evaluate(averaged, validation, str(where)), "val")
         report = EpochReport(epoch, time.perf_counter() - started, metrics)
@@ -121,6 +124,13 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """Give the 16-bit type that the networks compute in on a device: bf16 or fp16 on a GPU, none on a CPU."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
 def learning_rate_factor(settings: OptimiserSettings, steps: int, epochs: int) -> Callable[[int], float]:
     """Give the factor of the learning rate by optimiser step, for `steps` steps an epoch."""
     total = steps * epochs
@@ -142,18 +152,19 @@ def _train_epoch(
     settings: Settings,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
+    scaler: torch.amp.GradScaler,
     generator: torch.Generator,
 ) -> dict[str, float]:
     """Pass once over the slices and give the mean losses."""
     model.train()
     device = generator.device
-    half = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+    half = half_precision(device)
     order = torch.randperm(len(pairs), generator=generator, device=device)
     sums: dict[str, Tensor] = {}
     for indices in order.split(settings.training.batch_size):
         batch = pairs.batch(indices)
         batch = apply(draw(settings.augmentation, len(indices), generator), batch)
-        with torch.autocast(device.type, dtype=half, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, dtype=half, enabled=half is not None):
             output = model(batch.cine, batch.lge)
         losses = branch_losses(output, batch.cine_labels, batch.lge_labels, settings.loss)
         total = total_loss(losses, settings.loss)
@@ -161,9 +172,11 @@ def _train_epoch(
             shown = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
             raise TrainingDivergedError(f"the loss must be finite, got {total.item():g} ({shown})")
         optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
+        scaler.scale(total).backward()
+        scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_(model.parameters(), LARGEST_GRADIENT)
+        scaler.step(optimiser)
+        scaler.update()
         schedule.step()
         _average(averaged, model, min(settings.training.average_decay, 1 - 10 / (10 + schedule.last_epoch)))
         for name, loss in {"train/loss": total, **{f"train/loss/{k}": v for k, v in losses.items()}}.items():
