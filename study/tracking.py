@@ -8,6 +8,8 @@ import json
 import logging
 import math
 import os
+import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -47,10 +49,14 @@ def resolve_tracking_uri() -> str:
 
 
 def ui_command(uri: str) -> str:
-    """Give what opens the MLflow UI: a command for a database, the address itself for a server."""
+    """Give what opens the MLflow UI: a command for a database, the address itself for a server.
+
+    The command names this Python, so that it works whether or not the environment is activated.
+    """
     if uri.startswith(("http://", "https://")):
         return uri
-    return f"mlflow ui --backend-store-uri {uri} --workers 1 --host 127.0.0.1"
+    python = shlex.quote(sys.executable)
+    return f"{python} -m mlflow ui --backend-store-uri {shlex.quote(uri)} --workers 1 --host 127.0.0.1"
 
 
 class StudyTracker:
