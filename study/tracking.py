@@ -1,4 +1,4 @@
-"""All writing to MLflow: a study run, an arm run for each arm in it, a trial run for each trial in that.
+"""All writing to MLflow: a study run, beside it an arm run for each arm, beneath that a run for each trial.
 
 Only the driver writes. It creates the store and the experiment before any trial starts, and it owns every run's
 status: whatever way the study ends, no run is left RUNNING.
