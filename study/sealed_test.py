@@ -71,7 +71,7 @@ def overlays(model: nn.Module, patients: Sequence[CachedPatient], device: str) -
         labels = np.asarray(patient.labels())
         index = middle_slice(labels)
         cine, lge = np.asarray(patient.images()[index], dtype=np.float32)
-        theta = predict(model, np.asarray(patient.images()[index : index + 1]), device).theta
+        theta = predict(model, patient.images(), device).theta[index : index + 1]
         moved = warp(torch.from_numpy(lge.copy())[None, None], torch.from_numpy(np.asarray(theta, dtype=np.float32)))
         numbers.append(patient.patient)
         slices.append(index)
@@ -93,6 +93,6 @@ def middle_slice(labels: NDArray[np.uint8]) -> int:
     full = [
         index
         for index, pair in enumerate(labels)
-        if all((image == code).any() for image in pair for code in CODE.values() if code)
+        if all((image == code).any() for image in pair for code in CODE.values())
     ]
     return full[len(full) // 2] if full else len(labels) // 2
