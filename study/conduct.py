@@ -134,7 +134,7 @@ def _search_all(
         for index, arm in enumerate(plan.arms):
             still = sum(other.space.name == arm.space.name for other in plan.arms[index:])
             whole = left[arm.space.name]
-            seconds = None if budget_share_minutes(plan, arm) is None or whole is None else max(1.0, whole / still)
+            seconds = None if whole is None else max(1.0, whole / still)
             task = arm_task(plan, arm, patients)
             recorder = ArmRecorder(task, arm_runs[arm.name], _arm_tags(arm), tracker, progress)
             recorders[arm.name] = recorder

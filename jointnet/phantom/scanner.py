@@ -44,11 +44,6 @@ class Grid:
         axes: Matrix = self.affine[:3, :2] / np.linalg.norm(self.affine[:3, :2], axis=0)
         return axes
 
-    @property
-    def in_plane_mm(self) -> float:
-        """Size of a pixel."""
-        return float(np.linalg.norm(self.affine[:3, 0]))
-
     def slice_points(self, index: int, world_to_frame: Matrix, shift_mm: Matrix) -> Array:
         """Place one slice's pixel centres in another frame.
 
