@@ -1,23 +1,28 @@
 """Registration by cross-validation over patients: before, the oracle, each model and a classical baseline side by side.
 
 python benchmarks/registration.py --out runs/registration [--data DIR] [--folds 5] [--seeds 3]
-    [--models joint standalone] [--settings default] [--epochs E] [--validation 4] [--classical]
+    [--models joint standalone] [--settings default] [--epochs E] [--validation 4] [--jobs 1] [--classical]
 
 Every patient is in one test fold per seed; `--validation` of the others choose the best epoch and the rest are trained
-on. Without --data a phantom of 25 patients is used. `--classical` adds SimpleITK's translation by Mattes mutual
-information per slice (`pip install -e '.[benchmark]'`). Writes `rows.csv`, `table.md` and `table.json` into --out, and
-prints the table: means over patients, and over seeds with their spread where there are several.
+on. `--jobs` trainings share the cores; one whose result is in --out already is not repeated. Without --data a phantom
+of 25 patients is used. `--classical` adds SimpleITK's translation by Mattes mutual information per slice
+(`pip install -e '.[benchmark]'`). Writes `rows.csv`, `table.md` and `table.json` into --out, and prints the table:
+means over patients, and over seeds with their spread where there are several.
 """
 
 import argparse
 import json
+import multiprocessing
+import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from jointnet.aggregation import ENDPOINTS, patient_means
 from jointnet.cache import CachedPatient, prepare
@@ -28,7 +33,7 @@ from jointnet.geometry import HALF_EXTENT_MM, PIXEL_MM
 from jointnet.oracle import achieved, oracle
 from jointnet.phantom import write_phantom
 from jointnet.prediction import Prediction
-from jointnet.settings import MODELS, load_settings, with_values
+from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
 from jointnet.training import MODEL_FILE, train
 
 PHANTOM_PATIENTS = 25
@@ -79,29 +84,68 @@ def mutual_information(patient: CachedPatient) -> Prediction:
     return Prediction(np.stack(thetas), None, None)
 
 
-def cross_validate(
-    patients: Sequence[CachedPatient], name: str, seed: int, options: argparse.Namespace
-) -> tuple[pd.DataFrame, float, int]:
-    """Give the test rows of a model over all folds, the minutes of an average training, and its parameters."""
+class Task(NamedTuple):
+    """One training of a cross-validation, of patients by position, and the folder that keeps its result."""
+
+    settings: Settings
+    training: list[CachedPatient]
+    validation: list[CachedPatient]
+    test: list[CachedPatient]
+    seed: int
+    threads: int
+    folder: Path
+
+
+class Outcome(NamedTuple):
+    """Test rows of one training, the minutes that it took and the model's parameters."""
+
+    rows: pd.DataFrame
+    minutes: float
+    parameters: int
+
+
+def tasks_of(patients: Sequence[CachedPatient], name: str, seed: int, options: argparse.Namespace) -> list[Task]:
+    """Give the trainings of a model and seed, one for each fold."""
     values: dict[str, Any] = {"model.name": name}
     if options.epochs:
         values["training.epochs"] = options.epochs
     settings = with_values(load_settings(options.settings), values)
-    rows, minutes, parameters = [], [], 0
+    tasks = []
     for fold, test in enumerate(folds(len(patients), options.folds, seed)):
         rest = [index for index in range(len(patients)) if index not in test]
         rest = np.random.default_rng([seed, fold]).permutation(rest).tolist()
         validation, training = rest[: options.validation], rest[options.validation :]
-        out = options.out / f"{name}-seed{seed}-fold{fold}"
-        out.mkdir(parents=True, exist_ok=True)
-        started = time.perf_counter()
-        train(settings, [patients[i] for i in training], [patients[i] for i in validation], seed=seed, out=out)
-        minutes.append((time.perf_counter() - started) / 60)
-        model = load_model(out / MODEL_FILE).model
-        parameters = sum(value.numel() for value in model.parameters())
-        rows.append(evaluate(model, [patients[i] for i in test]))
-        print(f"{name}, seed {seed}, fold {fold + 1}/{options.folds}: {minutes[-1]:.1f} min", flush=True)
-    return pd.concat(rows, ignore_index=True), float(np.mean(minutes)), parameters
+        groups = [[patients[index] for index in group] for group in (training, validation, test)]
+        threads = max(1, (os.cpu_count() or 1) // options.jobs)
+        folder = options.out / f"{name}-seed{seed}-fold{fold}"
+        tasks.append(Task(settings, *groups, seed, threads, folder))
+    return tasks
+
+
+def carry_out(task: Task) -> Outcome:
+    """Train and test; a training whose result is in its folder, of the same settings and patients, is not repeated."""
+    kept, rows_file = task.folder / "task.json", task.folder / "rows.csv"
+    groups = {"training": task.training, "validation": task.validation, "test": task.test}
+    identity = {
+        "settings": settings_to_dict(task.settings),
+        "seed": task.seed,
+        **{name: [f"{patient.patient} {patient.digest}" for patient in group] for name, group in groups.items()},
+    }
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    if known.get("identity") == json.loads(json.dumps(identity)):
+        return Outcome(pd.read_csv(rows_file), known["minutes"], known["parameters"])
+    torch.set_num_threads(task.threads)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    train(task.settings, task.training, task.validation, seed=task.seed, out=task.folder)
+    minutes = (time.perf_counter() - started) / 60
+    model = load_model(task.folder / MODEL_FILE).model
+    parameters = sum(value.numel() for value in model.parameters())
+    rows = evaluate(model, task.test)
+    rows.to_csv(rows_file, index=False)
+    kept.write_text(json.dumps({"identity": identity, "minutes": minutes, "parameters": parameters}))
+    print(f"{task.folder.name}: {minutes:.1f} min", flush=True)
+    return Outcome(rows, minutes, parameters)
 
 
 def figures(rows: pd.DataFrame, floor: pd.DataFrame) -> dict[str, float]:
@@ -137,6 +181,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
     parser.add_argument("--settings", default="default")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--classical", action="store_true")
     options = parser.parse_args()
     folder = options.data or Path(f"data/phantom-{PHANTOM_PATIENTS}-0").absolute()
@@ -151,12 +196,15 @@ def main() -> None:
     if options.classical:
         columns["mutual information"] = [figures(predicted_rows(patients, mutual_information), floor)]
     kept = []
-    for name in options.models:
-        for seed in range(options.seeds):
-            rows, minutes, parameters = cross_validate(patients, name, seed, options)
-            kept.append(rows.assign(model=name, seed=seed))
-            extra = {"minutes a training": minutes, "parameters": float(parameters)}
-            columns.setdefault(name, []).append(figures(rows, floor) | extra)
+    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for name in options.models:
+            for seed in range(options.seeds):
+                outcomes = list(pool.map(carry_out, tasks_of(patients, name, seed, options)))
+                rows = pd.concat([outcome.rows for outcome in outcomes], ignore_index=True)
+                kept.append(rows.assign(model=name, seed=seed))
+                minutes = float(np.mean([outcome.minutes for outcome in outcomes]))
+                extra = {"minutes a training": minutes, "parameters": float(outcomes[0].parameters)}
+                columns.setdefault(name, []).append(figures(rows, floor) | extra)
     write(columns, kept, options.out)
 
 
