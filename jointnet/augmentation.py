@@ -1,7 +1,9 @@
 """Random motion and intensities of a batch, on the device that trains: parameters are drawn first, then applied.
 
-A slice pair moves as one (`common`), so that anatomy is seen in other poses, and LGE moves against cine as well
-(`relative`), so that other misalignments are seen. Labels move with their images, so the truth stays the truth.
+A slice pair moves and bends as one (`common`, `elastic`), so that anatomy is seen in other poses and shapes, and LGE
+moves against cine as well (`relative`), so that other misalignments are seen. Labels move with their images, so the
+truth stays the truth. With E the elastic displacement and theta the affine of an image,
+moved(x) = image(theta x + E(theta x)).
 """
 
 import math
@@ -11,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jointnet.geometry import HALF_EXTENT_MM, compose, theta_from_motion, warp
+from jointnet.enhancement import Enhancement, draw_enhancement, enhance
+from jointnet.geometry import HALF_EXTENT_MM, compose, theta_from_motion
 from jointnet.preparation import CEILING
 from jointnet.settings import AugmentationSettings
 
@@ -19,6 +22,8 @@ KNOTS = 6
 """Knots of the intensity curve, evenly from 0 to the ceiling of prepared intensities."""
 FIELD_PX = 4
 """Side of the coarse map that a bias field is interpolated from."""
+ELASTIC_PX = 6
+"""Side of the coarse map that a displacement is interpolated from: a value every 28 mm."""
 
 
 class ImageAugmentation(NamedTuple):
@@ -38,10 +43,18 @@ class ImageAugmentation(NamedTuple):
 
 
 class Augmentation(NamedTuple):
-    """Drawn parameters of both images."""
+    """Drawn parameters of both images.
+
+    Attributes:
+        cine, lge: of either image alone.
+        elastic: coarse displacement of both (B, 2, ELASTIC_PX, ELASTIC_PX), column then row, normalised.
+        enhancement: of LGE's structures.
+    """
 
     cine: ImageAugmentation
     lge: ImageAugmentation
+    elastic: Tensor
+    enhancement: Enhancement
 
 
 class Batch(NamedTuple):
@@ -77,31 +90,41 @@ def draw(settings: AugmentationSettings, batch: int, generator: torch.Generator)
         )
         for theta in (thetas[0], compose(thetas[0], thetas[1]))
     )
-    return Augmentation(first, second)
+    elastic = settings.elastic_mm / HALF_EXTENT_MM * normal(batch, 2, ELASTIC_PX, ELASTIC_PX)
+    return Augmentation(first, second, elastic, draw_enhancement(settings, batch, generator))
 
 
 def apply(augmentation: Augmentation, batch: Batch) -> Batch:
     """Move and recolour a batch; what comes in from outside is 0 in images and background in labels."""
-    cine, cine_labels = _apply(augmentation.cine, batch.cine, batch.cine_labels)
-    lge, lge_labels = _apply(augmentation.lge, batch.lge, batch.lge_labels)
-    return Batch(cine, lge, cine_labels, lge_labels)
+    cine, cine_labels = _move(batch.cine, batch.cine_labels, augmentation.cine.theta, augmentation.elastic)
+    lge, lge_labels = _move(batch.lge, batch.lge_labels, augmentation.lge.theta, augmentation.elastic)
+    lge = enhance(recolour(lge, augmentation.lge), lge_labels, augmentation.enhancement)
+    return Batch(recolour(cine, augmentation.cine), lge, cine_labels, lge_labels)
 
 
 def recolour(images: Tensor, drawn: ImageAugmentation) -> Tensor:
-    """Give images (B, N, H, W) through gamma, intensity curve and bias field; 0 stays 0."""
+    """Give images (B, N, H, W) through gamma, intensity curve and bias field; 0 stays 0.
+
+    A curve that falls below 0 is lifted, so that nothing which differed is cut to black.
+    """
     shown = images > 0
     recoloured = images.clamp(0, CEILING) ** drawn.gamma[:, None, None, None]
     position = recoloured.clamp(max=CEILING) * ((KNOTS - 1) / CEILING)
     below = position.long().clamp(0, KNOTS - 2)
     flat = below.flatten(1)
     low, high = (drawn.curve.gather(1, flat + step).view_as(position) for step in (0, 1))
-    displaced = recoloured + torch.lerp(low, high, position - below)
+    knots = torch.linspace(0, CEILING, KNOTS, device=images.device) + drawn.curve
+    lift = -knots.amin(1).clamp(max=0)[:, None, None, None]
+    displaced = recoloured + torch.lerp(low, high, position - below) + lift
     field = F.interpolate(drawn.log_bias, size=images.shape[-2:], mode="bilinear", align_corners=False).exp()
     return (displaced * field).clamp(min=0) * shown
 
 
-def _apply(drawn: ImageAugmentation, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Move images (B, N, H, W) and class probabilities (B, C, H, W) together, and recolour the images."""
-    stack = warp(torch.cat([images, labels[:, 1:]], 1), drawn.theta)
-    moved, structures = stack.split([images.shape[1], labels.shape[1] - 1], 1)
-    return recolour(moved, drawn), torch.cat([1 - structures.sum(1, keepdim=True), structures], 1)
+def _move(images: Tensor, labels: Tensor, theta: Tensor, elastic: Tensor) -> tuple[Tensor, Tensor]:
+    """Move images (B, N, H, W) and class probabilities (B, C, H, W) together."""
+    stack = torch.cat([images, labels[:, 1:]], 1)
+    grid = F.affine_grid(theta, list(stack.shape), align_corners=False)
+    bent = F.grid_sample(elastic, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    moved = F.grid_sample(stack, grid + bent.permute(0, 2, 3, 1), padding_mode="zeros", align_corners=False)
+    shifted, structures = moved.split([images.shape[1], labels.shape[1] - 1], 1)
+    return shifted, torch.cat([1 - structures.sum(1, keepdim=True), structures], 1)

@@ -4,7 +4,18 @@ import pytest
 import torch
 from scans import heart
 
-from jointnet.augmentation import FIELD_PX, KNOTS, Augmentation, Batch, ImageAugmentation, apply, draw, recolour
+from jointnet.augmentation import (
+    ELASTIC_PX,
+    FIELD_PX,
+    KNOTS,
+    Augmentation,
+    Batch,
+    ImageAugmentation,
+    apply,
+    draw,
+    recolour,
+)
+from jointnet.enhancement import Enhancement
 from jointnet.geometry import HALF_EXTENT_MM, compose, identity, invert, theta_from_motion, warp
 from jointnet.settings import AugmentationSettings, Settings, with_values
 
@@ -35,8 +46,14 @@ def uncoloured(theta, gamma=None):
     return ImageAugmentation(theta, gamma, torch.zeros(count, KNOTS), torch.zeros(count, 1, FIELD_PX, FIELD_PX))
 
 
+def rigid(cine, lge):
+    """An augmentation that bends nothing and enhances nothing."""
+    nothing = draw(settings(), len(cine.theta), generator())
+    return Augmentation(cine, lge, nothing.elastic, nothing.enhancement)
+
+
 def flat(drawn):
-    return (*drawn.cine, *drawn.lge)
+    return (*drawn.cine, *drawn.lge, drawn.elastic, *drawn.enhancement)
 
 
 def close(first, second, **tolerance):
@@ -97,7 +114,7 @@ def test_labels_stay_probabilities_and_what_comes_in_is_background():
     full = torch.zeros(3, 4, 56, 56)
     full[:, 2] = 1
     image = full[:, :1] + 1
-    moved = apply(Augmentation(uncoloured(shift), uncoloured(shift)), Batch(image, image, full, full))
+    moved = apply(rigid(uncoloured(shift), uncoloured(shift)), Batch(image, image, full, full))
     torch.testing.assert_close(moved.cine_labels.sum(1), torch.ones(3, 56, 56))
     assert float(moved.cine_labels[:, 0, :, 30:].min()) == 1
     assert float(moved.cine[:, :, :, 30:].max()) == 0
@@ -107,7 +124,7 @@ def test_labels_stay_probabilities_and_what_comes_in_is_background():
 def test_gamma_is_a_power_of_the_image_and_leaves_labels_alone():
     plain = batch()
     gammas = torch.tensor([0.5, 1.0, 2.0])
-    moved = apply(Augmentation(uncoloured(identity(3), gammas), uncoloured(identity(3), gammas.flip(0))), plain)
+    moved = apply(rigid(uncoloured(identity(3), gammas), uncoloured(identity(3), gammas.flip(0))), plain)
     for index, gamma in enumerate((0.5, 1.0, 2.0)):
         torch.testing.assert_close(moved.cine[index], plain.cine[index] ** gamma, atol=1e-3, rtol=0)
         torch.testing.assert_close(moved.lge[2 - index], plain.lge[2 - index] ** gamma, atol=1e-3, rtol=0)
@@ -120,7 +137,12 @@ def test_a_batch_is_its_samples_one_by_one():
     together = apply(drawn, plain)
     for index in range(3):
         part = slice(index, index + 1)
-        one = Augmentation(*(ImageAugmentation(*(values[part] for values in image)) for image in drawn))
+        one = Augmentation(
+            ImageAugmentation(*(values[part] for values in drawn.cine)),
+            ImageAugmentation(*(values[part] for values in drawn.lge)),
+            drawn.elastic[part],
+            Enhancement(*(values[part] for values in drawn.enhancement)),
+        )
         alone = apply(one, Batch(*(values[part] for values in plain)))
         close(alone, (values[part] for values in together))
 
@@ -158,6 +180,7 @@ def test_the_generator_s_seed_decides():
         ("log_gamma", 0.25, lambda d: d.lge.gamma.log(), 0.25),
         ("curve", 0.3, lambda d: d.lge.curve, 0.3),
         ("log_bias", 0.2, lambda d: d.cine.log_bias, 0.2),
+        ("elastic_mm", 2.0, lambda d: d.elastic * HALF_EXTENT_MM, 2.0),
     ],
 )
 def test_the_spread_is_the_stated_standard_deviation(setting, value, read, expected):
@@ -183,3 +206,38 @@ def test_the_bias_field_scales_the_image():
     drawn = uncoloured(identity(1))._replace(log_bias=torch.full((1, 1, FIELD_PX, FIELD_PX), math.log(1.25)))
     image = torch.rand(1, 3, 20, 20, generator=generator())
     torch.testing.assert_close(recolour(image, drawn), 1.25 * image)
+
+
+def test_a_curve_below_0_is_lifted_instead_of_cut():
+    """Knots at 0, 0.3, ... displaced by -0.5 everywhere lie at -0.5 at the lowest: the lift undoes it."""
+    drawn = uncoloured(identity(1))._replace(curve=torch.full((1, KNOTS), -0.5))
+    image = torch.rand(1, 1, 20, 20, generator=generator()) + 0.01
+    torch.testing.assert_close(recolour(image, drawn), image)
+
+
+def test_a_constant_displacement_is_a_translation_of_both_images():
+    """Moved(x) = image(x + E): 3 pixels of 56 to the right are read, and the labels come along."""
+    plain = batch()
+    bent = rigid(uncoloured(identity(3)), uncoloured(identity(3)))
+    elastic = torch.zeros(3, 2, ELASTIC_PX, ELASTIC_PX)
+    elastic[:, 0] = 3 * 2 / 56
+    moved = apply(bent._replace(elastic=elastic), plain)
+    for name in Batch._fields:
+        found, before = getattr(moved, name), getattr(plain, name)
+        torch.testing.assert_close(found[..., :53], before[..., 3:], atol=1e-4, rtol=0)
+
+
+def test_the_pair_bends_as_one_and_labels_with_their_images():
+    plain = batch()
+    lv = Batch(plain.cine_labels[:, 2:3], plain.cine_labels[:, 2:3], plain.cine_labels, plain.cine_labels)
+    moved = apply(draw(settings(elastic_mm=6.0), 3, generator(1)), lv)
+    torch.testing.assert_close(moved.cine, moved.cine_labels[:, 2:3])
+    torch.testing.assert_close(moved.lge, moved.cine)
+    assert float((moved.cine - lv.cine).abs().max()) > 0.5
+
+
+def test_only_lge_is_enhanced():
+    plain = batch()
+    moved = apply(draw(settings(structure_offset=0.3, scar_probability=1.0), 3, generator(1)), plain)
+    torch.testing.assert_close(moved.cine, plain.cine, atol=2e-5, rtol=0)
+    assert float((moved.lge - plain.lge).abs().max()) > 0.1
