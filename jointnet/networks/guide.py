@@ -4,13 +4,17 @@ For probability maps P (cine) and Q (LGE) of the structures, the motion p minimi
 
     E(p) = sum_x sum_k (P_k(x) - Q_k(theta_p x))^2 / n  +  r / m  sum_j (p_j / sigma_j)^2,
 
-theta_p acting about the cine heart's centre, n the number of heart pixels. The second term is a normal prior on the
-motion about the identity or, where the slices of a patient are aligned together, about the patient's own motion: that
-one is the mean over slices, weighed by how precisely each is known and by how far it lies off the others, and slices
-depart from it by a breath-hold only. The prior weighs by r, what remains of the first term (held fixed within a step),
-over m, how many independent observations a slice is worth: two clear segmentations that fit each other are followed,
-two that do not fit are followed less far, and an empty one gives the prior's own motion. Each structure weighs by how
-well its two areas agree, smaller over larger, so that one that only one image shows does not pull.
+theta_p acting about the cine heart's centre, n the number of heart pixels. Once that is found, it is refined: further
+maps join P and Q, descriptors of the images, which count within and just around the cine heart; they need to be nearly
+aligned, and then see what segmentations miss.
+
+The second term is a normal prior on the motion about the identity or, where the slices of a patient are aligned
+together, about the patient's own motion: that one is the mean over slices, weighed by how precisely each is known and
+by how far it lies off the others, and slices depart from it by a breath-hold only. The prior weighs by r, what remains
+of the segmentations' term (held fixed within a step), over m, how many independent observations a slice is worth: two
+clear segmentations that fit each other are followed, two that do not fit are followed less far, and an empty one gives
+the prior's own motion. Each structure weighs by how well its two areas agree, smaller over larger, so that one that
+only one image shows does not pull.
 
 Registration trains the segmentations too, through the last step only: at the minimum the derivative of one Gauss-Newton
 step is the implicit derivative of the minimum, so the steps before need none.
@@ -36,6 +40,24 @@ LEAST_PIXELS = 8.0
 """A segmentation of fewer pixels counts as this many, so that a few stray pixels move nothing far."""
 DAMPING = 1e-4
 ROBUST_ROUNDS = 3
+REFINEMENT = 2
+"""How many times the steps a refinement by descriptors takes: they see less far than areas do."""
+MARGIN_PX = 7
+"""Side of the square by which the heart is widened to where descriptors count: 3 pixels, 9 mm, on either side."""
+
+
+class Evidence(NamedTuple):
+    """Maps beside the segmentations.
+
+    Attributes:
+        cine: (B, D, H, W).
+        lge: LGE's, and their derivatives along columns and rows behind them, (B, 3 D, H, W).
+        counts: how much each pixel of cine counts (B, 1, H, W).
+    """
+
+    cine: Tensor
+    lge: Tensor
+    counts: Tensor
 
 
 class Pair(NamedTuple):
@@ -68,29 +90,31 @@ def align(
     lge: Tensor,
     limits: Tensor,
     steps: int,
-    correction: Tensor | None = None,
     same_patient: bool = False,
+    descriptors: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Give theta (B, 2, 3) that moves `lge` onto `cine`.
 
     Args:
         cine: probabilities of the structures without background, (B, K, H, W), square.
         lge: the same of LGE.
-        limits: the largest absolute value (6,) of each column of the motion, corrected or not.
+        limits: the largest absolute value (6,) of each column of the motion.
         steps: Gauss-Newton steps after the start from the structures' centroids.
-        correction: a motion (B, 6) that is added to the one found.
         same_patient: the slices are those of one patient and are aligned together.
+        descriptors: further maps of cine and LGE (B, D, H, W), by which the motion is refined.
     """
     limits = limits.to(cine.device)
     pair = _pair(cine.float(), lge.float())
     start = torch.cat([torch.zeros_like(pair.start).repeat(1, 2), pair.start.clamp(-limits[4:], limits[4:])], 1)
-    over_patients = Prior(torch.zeros_like(start), torch.tensor(PATIENT_SD, device=cine.device))
-    motion, precision = _fit(pair, start, over_patients, limits, steps)
+    prior = Prior(torch.zeros_like(start), torch.tensor(PATIENT_SD, device=cine.device))
+    motion, precision = _fit(pair, start, prior, limits, steps)
     if same_patient:
-        mean = patient_motion(motion, precision).expand_as(motion)
-        motion, _ = _fit(pair, mean, Prior(mean, torch.tensor(SLICE_SD, device=cine.device)), limits, steps)
-    if correction is not None:
-        motion = (motion + correction).clamp(-limits, limits)
+        motion = patient_motion(motion, precision).expand_as(motion)
+        prior = Prior(motion, torch.tensor(SLICE_SD, device=cine.device))
+    if same_patient or descriptors is not None:
+        evidence = None if descriptors is None else _evidence(cine, *descriptors)
+        times = 1 if evidence is None else REFINEMENT
+        motion, _ = _fit(pair, motion.detach(), prior, limits, times * steps, evidence)
     return about(theta_from_motion(motion), pair.centre)
 
 
@@ -127,33 +151,54 @@ def _pair(cine: Tensor, lge: Tensor) -> Pair:
     return Pair(cine * agreement, torch.cat([lge, *_gradients(lge)], 1), centre, seen.sum(1), start)
 
 
-def _fit(pair: Pair, motion: Tensor, prior: Prior, limits: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Give the motion (B, 6) after some steps, and the precision (B, 6) with which the maps alone tell it."""
+def _evidence(heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence:
+    """Let descriptors count around the heart that cine's probabilities (B, K, H, W) show."""
+    counts = F.max_pool2d(heart.detach().sum(1, keepdim=True), MARGIN_PX, 1, MARGIN_PX // 2)
+    return Evidence(cine, torch.cat([lge, *_gradients(lge)], 1), counts)
+
+
+def _fit(
+    pair: Pair, motion: Tensor, prior: Prior, limits: Tensor, steps: int, evidence: Evidence | None = None
+) -> tuple[Tensor, Tensor]:
+    """Give the motion (B, 6) after some steps, and the precision (B, 6) with which the segmentations tell it."""
     precision = torch.zeros_like(motion)
     with torch.no_grad():
         for _ in range(steps - 1):
-            motion = _step(pair, motion, prior)[0].clamp(-limits, limits)
+            motion = _step(pair, motion, prior, evidence)[0].clamp(-limits, limits)
     if steps > 0:
-        motion, precision = _step(pair, motion, prior)
+        motion, precision = _step(pair, motion, prior, evidence)
         motion = motion.clamp(-limits, limits)
     return motion, precision.detach()
 
 
-def _step(pair: Pair, motion: Tensor, prior: Prior) -> tuple[Tensor, Tensor]:
-    """Give the motion (B, 6) after one Gauss-Newton step, and the precision of the maps' part (B, 6)."""
-    coordinates = pixel_centres(pair.cine.shape[-1], pair.cine.device)
-    x, y = torch.meshgrid(coordinates, coordinates, indexing="xy")
+def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -> tuple[Tensor, Tensor]:
+    """Give the motion (B, 6) after one Gauss-Newton step, and the precision of the segmentations' part (B, 6)."""
     weight = 1 / (pair.mass + LEAST_PIXELS)
-    theta = about(theta_from_motion(motion), pair.centre)
-    moved, slope_x, slope_y = warp(pair.lge, theta).split(pair.cine.shape[1], 1)
-    jacobian = _jacobian(motion, pair.centre, slope_x, slope_y, x, y).flatten(2)
-    residual = (pair.cine - moved).flatten(1)
+    residual, jacobian = _compare(pair.cine, pair.lge, motion, pair.centre)
     variance = (weight * residual.detach().square().sum(1) / OBSERVATIONS).unsqueeze(1)
+    precision = weight[:, None] * jacobian.detach().square().sum(2) / (variance + DAMPING)
+    if evidence is not None:
+        further, slopes = _compare(evidence.cine, evidence.lge, motion, pair.centre)
+        counts = evidence.counts.expand_as(evidence.cine).flatten(1)
+        residual = torch.cat([residual, counts * further], 1)
+        jacobian = torch.cat([jacobian, counts[:, None] * slopes], 2)
     pull = variance / prior.sd**2 + DAMPING
     seen = weight[:, None, None] * (jacobian @ jacobian.transpose(1, 2))
     slope = weight[:, None] * (jacobian @ residual.unsqueeze(-1)).squeeze(-1) - pull * (motion - prior.mean)
-    precision = seen.diagonal(dim1=1, dim2=2) / (variance + DAMPING)
     return motion + torch.linalg.solve(seen + torch.diag_embed(pull), slope), precision
+
+
+def _compare(cine: Tensor, lge: Tensor, motion: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Give what cine's maps have over LGE's moved ones (B, K H W), and how a motion changes the moved (B, 6, K H W).
+
+    Args:
+        cine: maps (B, K, H, W).
+        lge: LGE's, and their derivatives behind them, (B, 3 K, H, W).
+        motion: (B, 6), about `centre` (B, 2).
+        centre: normalised.
+    """
+    moved, slope_x, slope_y = warp(lge, about(theta_from_motion(motion), centre)).split(cine.shape[1], 1)
+    return (cine - moved).flatten(1), _jacobian(motion, centre, slope_x, slope_y).flatten(2)
 
 
 def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,8 +218,10 @@ def _gradients(maps: Tensor) -> tuple[Tensor, Tensor]:
     return columns, rows
 
 
-def _jacobian(motion: Tensor, centre: Tensor, slope_x: Tensor, slope_y: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def _jacobian(motion: Tensor, centre: Tensor, slope_x: Tensor, slope_y: Tensor) -> Tensor:
     """Give the derivative (B, 6, K, H, W) of the moved maps by each column of the motion."""
+    coordinates = pixel_centres(slope_x.shape[-1], slope_x.device)
+    x, y = torch.meshgrid(coordinates, coordinates, indexing="xy")
     angle, log_x, log_y, shear, _, _ = (column.reshape(-1, 1, 1) for column in motion.unbind(1))
     cosine, sine, scale_x, scale_y = angle.cos(), angle.sin(), log_x.exp(), log_y.exp()
     u = x - centre[:, 0, None, None]

@@ -210,3 +210,26 @@ def test_the_order_of_a_patients_slices_does_not_matter():
     order = [2, 0, 1]
     found = align(cine, lge, LIMITS, 6, same_patient=True)
     torch.testing.assert_close(align(cine[order], lge[order], LIMITS, 6, same_patient=True), found[order])
+
+
+def test_descriptors_correct_segmentations_that_lie_elsewhere():
+    """LGE's segmentation is 3 mm off the heart that its descriptors show; heavy descriptors are followed."""
+    truth, wrong = (theta_from_motion(motion(columns_mm=shift)) for shift in (5.0, 8.0))
+    cine, lge = maps_of(identity(1)), maps_of(invert(wrong))
+    seen = (20 * maps_of(identity(1)), 20 * maps_of(invert(truth)))
+    by_segmentations, refined = align(cine, lge, LIMITS, 6), align(cine, lge, LIMITS, 6, descriptors=seen)
+    assert error_mm(by_segmentations, wrong, cine) < 0.6
+    assert error_mm(refined, truth, cine) < 0.6
+
+
+@pytest.mark.parametrize("same_patient", [False, True])
+def test_descriptors_count_around_the_heart_only(same_patient):
+    cine, lge = maps_of(identity(1)), maps_of(invert(theta_from_motion(motion(columns_mm=4.0))))
+    flat = torch.ones(1, 4, *cine.shape[2:])
+    far = flat.clone()
+    far[..., :6, :] = torch.rand(1, 4, 6, cine.shape[-1], generator=torch.Generator().manual_seed(0))
+    how = {"same_patient": same_patient}
+    torch.testing.assert_close(
+        align(cine, lge, LIMITS, 4, descriptors=(far, flat), **how),
+        align(cine, lge, LIMITS, 4, descriptors=(flat, flat), **how),
+    )
