@@ -70,7 +70,7 @@ def branch_losses(output: Output, cine: Tensor, lge: Tensor, settings: LossSetti
     return losses
 
 
-def total_loss(losses: dict[str, Tensor], settings: LossSettings) -> Tensor:
-    """Give the weighted sum of the branches; the weights are used as they are, not normalised."""
+def weighted_losses(losses: dict[str, Tensor], settings: LossSettings) -> dict[str, Tensor]:
+    """Give every branch's loss times its lambda; the weights are used as they are, not normalised."""
     weights = {"registration": settings.lambda_1, "cine": settings.lambda_2, "lge": settings.lambda_3}
-    return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+    return {name: weights[name] * loss for name, loss in losses.items()}

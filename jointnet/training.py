@@ -16,7 +16,8 @@ from jointnet.cache import CachedPatient
 from jointnet.checkpoint import save_model
 from jointnet.evaluation import evaluate
 from jointnet.faults import SettingsFaultError
-from jointnet.losses import branch_losses, total_loss
+from jointnet.gradients import shared_gradient_norms
+from jointnet.losses import branch_losses, weighted_losses
 from jointnet.networks import build_model
 from jointnet.settings import OptimiserSettings, Settings
 from jointnet.slices import SlicePairs
@@ -41,7 +42,8 @@ class EpochReport:
         epoch: from 1.
         seconds: wall time of training and validation.
         metrics: `train/loss`, `train/loss/<branch>`, and after a validation `val/registration_ratio`,
-            `val/<metric>/<structure>` and `val/lost`.
+            `val/<metric>/<structure>`, `val/lost`, and `train/gradient/<branch>`: the norm of the weighted branch's
+            gradient, in the epoch's last step, on the parameters that branches share.
     """
 
     epoch: int
@@ -76,7 +78,7 @@ def train(
     where = torch.device(resolve_device(device))
     torch.manual_seed(seed)
     generator = torch.Generator(where).manual_seed(seed)
-    model = build_model(settings).to(where)
+    model = build_model(settings).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(model)
     pairs = SlicePairs(training, settings.training.downsampling, settings.model.neighbours, where)
     steps = math.ceil(len(pairs) / settings.training.batch_size)
@@ -90,8 +92,9 @@ def train(
     best: EpochReport | None = None
     for epoch in range(1, settings.training.epochs + 1):
         started = time.perf_counter()
-        metrics = _train_epoch(model, averaged, pairs, settings, optimiser, schedule, scaler, generator)
-        if epoch % settings.training.validate_every == 0 or epoch == settings.training.epochs:
+        validates = epoch % settings.training.validate_every == 0 or epoch == settings.training.epochs
+        metrics = _train_epoch(model, averaged, pairs, settings, optimiser, schedule, scaler, generator, validates)
+        if validates:
             metrics |= named_metrics(evaluate(averaged, validation, str(where)), "val")
         report = EpochReport(epoch, time.perf_counter() - started, metrics)
         objective = metrics.get(OBJECTIVE, math.nan)
@@ -125,7 +128,9 @@ def resolve_device(device: str) -> str:
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:
-    """Give the 16-bit type that the networks compute in on a device: bf16 or fp16 on a GPU, none on a CPU."""
+    """Give the 16-bit type that the networks are trained in: bf16 or fp16 on a GPU, bf16 on a CPU that has it."""
+    if device.type == "cpu":
+        return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else None
     if device.type != "cuda":
         return None
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -154,23 +159,29 @@ def _train_epoch(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     scaler: torch.amp.GradScaler,
     generator: torch.Generator,
+    measure_gradients: bool,
 ) -> dict[str, float]:
-    """Pass once over the slices and give the mean losses."""
+    """Pass once over the slices and give the mean losses, and on request the branches' gradients in the last step."""
     model.train()
     device = generator.device
     half = half_precision(device)
     order = torch.randperm(len(pairs), generator=generator, device=device)
     sums: dict[str, Tensor] = {}
-    for indices in order.split(settings.training.batch_size):
+    batches = order.split(settings.training.batch_size)
+    gradients: dict[str, float] = {}
+    for number, indices in enumerate(batches, start=1):
         batch = pairs.batch(indices)
         batch = apply(draw(settings.augmentation, len(indices), generator), batch)
         with torch.autocast(device.type, dtype=half, enabled=half is not None):
             output = model(batch.cine, batch.lge)
         losses = branch_losses(output, batch.cine_labels, batch.lge_labels, settings.loss)
-        total = total_loss(losses, settings.loss)
+        weighted = weighted_losses(losses, settings.loss)
+        total = torch.stack(list(weighted.values())).sum()
         if not torch.isfinite(total):
             shown = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
             raise TrainingDivergedError(f"the loss must be finite, got {total.item():g} ({shown})")
+        if measure_gradients and number == len(batches):
+            gradients = shared_gradient_norms(weighted, model.parameters())
         optimiser.zero_grad(set_to_none=True)
         scaler.scale(total).backward()
         scaler.unscale_(optimiser)
@@ -181,7 +192,8 @@ def _train_epoch(
         _average(averaged, model, min(settings.training.average_decay, 1 - 10 / (10 + schedule.last_epoch)))
         for name, loss in {"train/loss": total, **{f"train/loss/{k}": v for k, v in losses.items()}}.items():
             sums[name] = sums.get(name, torch.zeros((), device=device)) + loss.detach() * len(indices)
-    return {name: float(value) / len(pairs) for name, value in sums.items()}
+    means = {name: float(value) / len(pairs) for name, value in sums.items()}
+    return means | {f"train/gradient/{name}": norm for name, norm in gradients.items()}
 
 
 def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:

@@ -1,17 +1,20 @@
-"""The joint model: two U-Nets and a registration branch that reads both encoders' features at several scales."""
+"""The joint model: U-Nets for cine and LGE, and a registration branch that reads their features or their results."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jointnet.geometry import SIZE_PX, theta_from_motion
-from jointnet.networks.affine_head import AffineHead, coarsest_px
+from jointnet.networks.affine_head import AffineHead, coarsest_px, motion_limits
+from jointnet.networks.descriptors import descriptors
 from jointnet.networks.guide import align
 from jointnet.networks.output import Output
 from jointnet.networks.unet import Decoder, Encoder, initialise
 from jointnet.settings import ModelSettings
 from jointnet.structures import CLASSES
 
+MODALITIES = 2
+"""Cine and LGE."""
 REGISTRATION_SCALES = 3
 """How many of the encoders' scales, from the coarsest, the registration branch reads."""
 
@@ -22,46 +25,68 @@ GUIDE_PX = 56
 class JointModel(nn.Module):
     """Segments cine and LGE and registers them (the paper's section 2.3).
 
-    What the branches share: registration reads the features of the encoder or encoders that segmentation trains. With
-    `shared_encoder` both modalities also share one encoder, its normalisations apart. With the guided head,
-    registration reads the predicted segmentations too, so it shares the decoders as well.
+    What the branches share: with the fully connected head, registration reads the features of the encoders that
+    segmentation trains; with the guided head, it reads the predicted segmentations and nothing else, so it shares all
+    weights. `sharing` says which weights the two modalities have in common.
     """
+
+    limits: Tensor
 
     def __init__(self, settings: ModelSettings, downsampling: int) -> None:
         super().__init__()
         self.downsampling = downsampling
         self.neighbours = settings.neighbours
         self.settings = settings
-        modalities = 2 if settings.shared_encoder else 1
+        encoders = 2 if settings.sharing == "none" else 1
+        decoders = 1 if settings.sharing == "network" else 2
+        seen = 1 + 2 * settings.neighbours
         self.encoders = nn.ModuleList(
-            Encoder(1 + 2 * settings.neighbours, settings.widths, settings.stem, modalities)
-            for _ in range(3 - modalities)
+            Encoder(seen, settings.widths, settings.stem, MODALITIES // encoders) for _ in range(encoders)
         )
-        self.cine_decoder = Decoder(settings.widths, CLASSES, settings.stem)
-        self.lge_decoder = Decoder(settings.widths, CLASSES, settings.stem)
-        channels = [2 * width for width in settings.widths[-REGISTRATION_SCALES:]]
-        self.head = AffineHead(channels, coarsest_px(settings, SIZE_PX // downsampling), settings)
+        self.decoders = nn.ModuleList(
+            Decoder(settings.widths, CLASSES, settings.stem, MODALITIES // decoders) for _ in range(decoders)
+        )
+        channels = [MODALITIES * width for width in settings.widths[-REGISTRATION_SCALES:]]
+        self.head = (
+            AffineHead(channels, coarsest_px(settings, SIZE_PX // downsampling), settings)
+            if settings.head == "fully_connected"
+            else None
+        )
+        self.register_buffer("limits", motion_limits(settings), persistent=False)
         initialise(self)
 
     def forward(self, cine: Tensor, lge: Tensor, same_patient: bool = False) -> Output:
         """Give theta (B, 2, 3) and both images' class scores (B, C, H, W) of images (B, N, H, W).
 
-        N counts a slice and its neighbours. With `same_patient` the batch is the slices of one patient, which the
-        guided head aligns together.
+        N counts a slice and its neighbours. With `same_patient` the batch is the slices of one patient, all that is
+        known of it: the guided head aligns them together and refines by descriptors, which training goes without.
         """
-        shared = self.settings.shared_encoder
-        cine_features = self.encoders[0](cine)
-        lge_features = self.encoders[0](lge, 1) if shared else self.encoders[1](lge)
-        cine_logits, lge_logits = self.cine_decoder(cine_features), self.lge_decoder(lge_features)
-        pairs = zip(cine_features[-REGISTRATION_SCALES:], lge_features[-REGISTRATION_SCALES:], strict=True)
-        motion = self.head([torch.cat(pair, 1) for pair in pairs])
-        if self.settings.head == "guided":
-            maps = [guide_map(logits) for logits in (cine_logits, lge_logits)]
-            together = same_patient and self.settings.guide_by_patient
-            theta = align(maps[0], maps[1], self.head.limits, self.settings.guide_steps, motion, together)
+        cine_features, cine_logits = self._segment(cine, 0)
+        lge_features, lge_logits = self._segment(lge, 1)
+        if self.head is not None:
+            pairs = zip(cine_features[-REGISTRATION_SCALES:], lge_features[-REGISTRATION_SCALES:], strict=True)
+            theta = theta_from_motion(self.head([torch.cat(pair, 1) for pair in pairs]))
         else:
-            theta = theta_from_motion(motion)
+            weight, middle = self.settings.guide_descriptors if same_patient else 0.0, self.neighbours
+            seen = [descriptors(image[:, middle : middle + 1], GUIDE_PX) for image in (cine, lge)] if weight > 0 else []
+            theta = align(
+                guide_map(cine_logits),
+                guide_map(lge_logits),
+                self.limits,
+                self.settings.guide_steps,
+                same_patient=same_patient and self.settings.guide_by_patient,
+                descriptors=(weight * seen[0], weight * seen[1]) if seen else None,
+            )
         return Output(theta, cine_logits, lge_logits)
+
+    def _segment(self, image: Tensor, modality: int) -> tuple[list[Tensor], Tensor]:
+        """Give features and class scores of an image, cine (0) or LGE (1).
+
+        Networks that the modalities share hold a normalisation for each; others have one only.
+        """
+        encoders, decoders = len(self.encoders), len(self.decoders)
+        features = self.encoders[modality % encoders](image, modality // encoders)
+        return features, self.decoders[modality % decoders](features, modality // decoders)
 
 
 def guide_map(logits: Tensor) -> Tensor:

@@ -91,20 +91,21 @@ class Decoder(nn.Module):
         widths: the encoder's.
         classes: how many scores a pixel gets.
         stem: the encoder's.
+        modalities: how many normalisations each block keeps.
     """
 
-    def __init__(self, widths: Sequence[int], classes: int, stem: int = 1) -> None:
+    def __init__(self, widths: Sequence[int], classes: int, stem: int = 1, modalities: int = 1) -> None:
         super().__init__()
         self.stem = stem
         pairs = list(pairwise(widths))[::-1]
         self.narrow = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for shallow, deep in pairs)
-        self.blocks = nn.ModuleList(ConvBlock(shallow, shallow) for shallow, _ in pairs)
+        self.blocks = nn.ModuleList(ConvBlock(shallow, shallow, modalities) for shallow, _ in pairs)
         self.scores = nn.Conv2d(widths[0], classes * stem**2, 1)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
+    def forward(self, features: Sequence[Tensor], modality: int = 0) -> Tensor:
         """Give class scores (B, classes, H, W)."""
         x = features[-1]
         for skip, narrow, block in zip(features[-2::-1], self.narrow, self.blocks, strict=True):
             upsampled = F.interpolate(narrow(x), size=skip.shape[-2:], mode="bilinear", align_corners=False)
-            x = block(skip + upsampled)
+            x = block(skip + upsampled, modality)
         return SCORES_FACTOR * F.pixel_shuffle(self.scores(x), self.stem)

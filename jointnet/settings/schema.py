@@ -28,13 +28,14 @@ class ModelSettings:
             the scores after the last: 2 makes the finest level four times as cheap, 1 is the classical U-Net.
         neighbours: slices on either side, 5 mm apart, that the networks see as further channels; at a stack's end its
             last slice again.
-        shared_encoder: joint only. One encoder for both modalities, with a normalisation of its own for each, instead
-            of one encoder per modality. The registration branch reads the encoders' features either way, so that is
-            what registration and segmentation always share.
+        sharing: joint only. What cine and LGE have in common: `none` (a U-Net each, as in the paper), the `encoder`, or
+            the whole `network`. What is common keeps a normalisation of its own for each modality.
         head: how theta is found. `fully_connected`: a dense layer on the fused features, as in the paper. `guided`
-            (joint only): aligned on the two predicted segmentations first, then corrected by the dense layer.
+            (joint only): by aligning the two predicted segmentations.
         hidden: units of the dense layer.
         guide_steps: Gauss-Newton steps of the guided head.
+        guide_descriptors: how much the images' descriptors weigh beside the segmentations when the guided head
+            refines a prediction; 0 leaves them out.
         guide_by_patient: whether the guided head aligns the slices of a patient together when it predicts.
         max_rotation_deg, max_scale, max_shear, max_translation_mm: the bounded affine's limits on either side of the
             identity; `max_scale` is the largest factor of a length.
@@ -44,10 +45,11 @@ class ModelSettings:
     widths: tuple[int, ...] = (32, 64, 96, 128)
     stem: int = bounded(2, 1, 8)
     neighbours: int = bounded(0, 0, 5)
-    shared_encoder: bool = False
+    sharing: str = one_of("network", "none", "encoder", "network")
     head: str = one_of("guided", "guided", "fully_connected")
     hidden: int = bounded(64, 1, 4096)
     guide_steps: int = bounded(4, 0, 100)
+    guide_descriptors: float = bounded(2.0, 0.0, 100.0)
     guide_by_patient: bool = True
     max_rotation_deg: float = bounded(20.0, 0.0, 90.0)
     max_scale: float = bounded(1.35, 1.0, 3.0)
@@ -73,21 +75,26 @@ class LossSettings:
 class AugmentationSettings:
     """Random motion of both images together, extra motion of each alone, and random intensities.
 
-    Standard deviations of normal draws, one per slice pair: `common_*` moves the pair, `relative_*` moves LGE
-    against cine and so widens the misalignments that are trained on. Of either image alone: `log_gamma` is the SD of
-    log(gamma); `curve` displaces the knots of a piecewise linear map of the intensities, so that blood may be darker
-    than muscle, as the inversion time decides in LGE; `log_bias` is the SD of the logarithm of a smooth field.
+    Standard deviations of normal draws, one per slice pair: `common_*` moves the pair, `elastic_mm` bends it by a
+    smooth displacement, `relative_*` moves LGE against cine and so widens the misalignments that are trained on. Of
+    either image alone: `log_gamma` is the SD of log(gamma); `curve` displaces the knots of a piecewise linear map of
+    the intensities, so that blood may be darker than muscle, as the inversion time decides in LGE; `log_bias` is the
+    SD of the logarithm of a smooth field. Of LGE: `structure_offset` is the SD of what is added to the intensities of
+    each labelled structure; with `scar_probability` its myocardium gets a synthetic scar.
     """
 
     common_translation_mm: float = bounded(8.0, 0.0, 50.0)
     common_rotation_deg: float = bounded(12.0, 0.0, 180.0)
     common_log_scale: float = bounded(0.10, 0.0, 1.0)
+    elastic_mm: float = bounded(2.0, 0.0, 20.0)
     relative_translation_mm: float = bounded(3.0, 0.0, 50.0)
     relative_rotation_deg: float = bounded(3.0, 0.0, 180.0)
     relative_log_scale: float = bounded(0.03, 0.0, 1.0)
     log_gamma: float = bounded(0.25, 0.0, 2.0)
     curve: float = bounded(0.15, 0.0, 2.0)
     log_bias: float = bounded(0.2, 0.0, 2.0)
+    structure_offset: float = bounded(0.12, 0.0, 1.0)
+    scar_probability: float = bounded(0.5, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class TrainingSettings:
     batch_size: int = bounded(8, 1, 4096)
     downsampling: int = bounded(2, 1, 4)
     average_decay: float = bounded(0.99, 0.0, 0.9999)
-    validate_every: int = bounded(1, 1, 1000)
+    validate_every: int = bounded(4, 1, 1000)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import torch
+from torch import nn
 
 from jointnet.cache import CachedPatient
 from jointnet.geometry import PIXEL_MM, SIZE_PX
@@ -205,3 +207,12 @@ def tiny_settings(**dotted) -> Settings:
         "training.epochs": 2,
     }
     return with_values(Settings(), values | {key.replace("__", "."): value for key, value in dotted.items()})
+
+
+def stir(model: nn.Module, spread: float = 0.2) -> nn.Module:
+    """Give the model as training would leave it: nothing is at its initial zero any more."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
+    return model

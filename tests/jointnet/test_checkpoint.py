@@ -3,8 +3,7 @@ import pickle
 
 import pytest
 import torch
-from scans import tiny_settings
-from torch import nn
+from scans import stir, tiny_settings
 
 from jointnet.checkpoint import FORMAT, load_model, save_model
 from jointnet.faults import EXIT_USAGE, InputFaultError
@@ -18,7 +17,7 @@ def saved(request, tmp_path):
     settings = tiny_settings(model__name=request.param, loss__alpha=0.3)
     torch.manual_seed(3)
     model = build_model(settings)
-    nn.init.normal_(model.head.motion.weight)
+    stir(model)
     save_model(tmp_path / "model.pt", model.state_dict(), settings, PATIENTS, 4)
     return model, settings, tmp_path / "model.pt"
 

@@ -5,8 +5,7 @@ import statistics
 import pandas as pd
 import pytest
 import torch
-from scans import tiny_settings
-from torch import nn
+from scans import stir, tiny_settings
 
 from jointnet.checkpoint import save_model
 from jointnet.evaluate import main, table
@@ -24,7 +23,7 @@ def model(request, tmp_path):
     settings = tiny_settings(model__name=request.param)
     torch.manual_seed(0)
     network = build_model(settings)
-    nn.init.normal_(network.head.motion.weight, std=0.3)
+    stir(network)
     save_model(tmp_path / "model.pt", network.state_dict(), settings, {"training": [1, 2], "validation": [3]}, 1)
     return request.param, tmp_path / "model.pt"
 

@@ -14,7 +14,7 @@ from jointnet.losses import (
     dice_loss,
     registration_loss,
     segmentation_loss,
-    total_loss,
+    weighted_losses,
 )
 from jointnet.networks import Output
 from jointnet.settings import Settings, with_values
@@ -218,9 +218,9 @@ def test_branches_are_those_the_model_has():
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0, 0.0), (0.2, 0.3, 0.5), (2.0, 40.0, 100.0)])
-def test_the_total_is_the_sum_weighted_by_lambda_1_to_3(weights):
+def test_each_branch_is_weighed_by_its_lambda_unnormalised(weights):
     losses = {"registration": torch.tensor(3.0), "cine": torch.tensor(5.0), "lge": torch.tensor(7.0)}
     chosen = settings(lambda_1=weights[0], lambda_2=weights[1], lambda_3=weights[2])
-    expected = sum(weight * loss for weight, loss in zip(weights, (3, 5, 7), strict=True))
-    assert float(total_loss(losses, chosen)) == pytest.approx(expected)
-    assert float(total_loss({"registration": losses["registration"]}, chosen)) == pytest.approx(3 * weights[0])
+    expected = dict(zip(losses, (weight * loss for weight, loss in zip(weights, (3, 5, 7), strict=True)), strict=True))
+    assert {name: float(loss) for name, loss in weighted_losses(losses, chosen).items()} == pytest.approx(expected)
+    assert set(weighted_losses({"registration": losses["registration"]}, chosen)) == {"registration"}

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from scans import tiny_settings
+from scans import stir, tiny_settings
 from torch import nn
 
 from jointnet.geometry import HALF_EXTENT_MM, identity
@@ -14,12 +14,13 @@ from jointnet.settings import Settings, load_settings, with_values
 
 VARIANTS = {
     "standalone": {"model.name": "standalone"},
-    "joint fully_connected": {"model.name": "joint", "model.head": "fully_connected"},
-    "joint guided": {"model.name": "joint", "model.head": "guided"},
-    "joint shared_encoder": {"model.name": "joint", "model.head": "fully_connected", "model.shared_encoder": True},
-    "joint guided neighbours": {"model.name": "joint", "model.neighbours": 1},
     "standalone neighbours": {"model.name": "standalone", "model.neighbours": 2},
-    "joint guided shared_encoder": {"model.name": "joint", "model.head": "guided", "model.shared_encoder": True},
+    **{
+        f"joint {head} {sharing}": {"model.name": "joint", "model.head": head, "model.sharing": sharing}
+        for head in ("fully_connected", "guided")
+        for sharing in ("none", "encoder", "network")
+    },
+    "joint guided neighbours": {"model.name": "joint", "model.neighbours": 1},
 }
 SIZE = 56
 
@@ -39,14 +40,8 @@ def seeded(settings, seed=0):
     return build_model(settings)
 
 
-def stirred(settings, spread=0.2):
-    """The model as training would leave it: nothing is at its initial zero any more."""
-    model = seeded(settings)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
-    return model
+def stirred(settings):
+    return stir(seeded(settings))
 
 
 def segments(settings):
@@ -125,24 +120,24 @@ def test_segmentation_alone_trains_no_head(variant):
         assert (value.grad is not None and bool(value.grad.abs().any())) == ("head" not in name), name
 
 
-def test_the_modalities_encoders_are_shared_as_the_settings_say():
-    apart, shared = (
-        stirred(tiny_settings(model__shared_encoder=value, model__head="fully_connected")) for value in (False, True)
-    )
-    for model, convolutions in ((apart, False), (shared, True)):
+@pytest.mark.parametrize(
+    ("sharing", "common"), [("none", set()), ("encoder", {"encoders"}), ("network", {"encoders", "decoders"})]
+)
+def test_the_modalities_share_convolutions_as_the_settings_say_and_never_normalisations(sharing, common):
+    model = stirred(tiny_settings(model__sharing=sharing))
+    reached = []
+    for modality in ("cine_logits", "lge_logits"):
         model.zero_grad()
-        model(*images(tiny_settings(), 1)).cine_logits.sum().backward()
-        touched = {
-            name
-            for name, value in model.named_parameters()
-            if name.startswith("encoders") and value.grad is not None and value.grad.abs().any()
-        }
-        of_lge = "encoders.0.blocks.0.first_norms.1.weight" if convolutions else "encoders.1.blocks.0.first.weight"
-        assert of_lge in dict(model.named_parameters())
-        assert of_lge not in touched
-        assert "encoders.0.blocks.0.first.weight" in touched
-    assert len(apart.encoders) == 2
-    assert len(shared.encoders) == 1
+        getattr(model(*images(tiny_settings(), 1)), modality).square().sum().backward()
+        reached.append(
+            {name for name, value in model.named_parameters() if value.grad is not None and value.grad.abs().any()}
+        )
+    cine, lge = reached
+    assert cine | lge == {name for name, _ in model.named_parameters()}
+    assert {name.split(".")[0] for name in cine & lge} == common
+    assert not any("norm" in name for name in cine & lge)
+    for part in ("encoders", "decoders"):
+        assert len(getattr(model, part)) == (1 if part in common else 2)
 
 
 @pytest.mark.parametrize("size", [1e3, 1e6])
@@ -150,25 +145,27 @@ def test_the_modalities_encoders_are_shared_as_the_settings_say():
 def test_the_motion_stays_within_its_limits_however_large_the_weights(settings, size, limits):
     """Singular values lie within the scales and shear; the translation at the centre of motion within its limit.
 
-    The guided head corrects an aligned motion by another, so there the bounds hold for either, and the product of both.
+    The guided head moves about the heart's centre, which adds to the translation at the image's centre.
     """
     settings = with_values(settings, limits)
     model = stirred(settings)
+    guided = segments(settings) and settings.model.head == "guided"
+    last = [decoder.scores for decoder in model.decoders] if guided else [model.head.motion]
     with torch.no_grad():
-        for parameter in model.head.motion.parameters():
-            parameter.mul_(size)
+        for layer in last:
+            for parameter in layer.parameters():
+                parameter.mul_(size)
     theta = model(*images(settings, 4)).theta.detach()
     assert torch.isfinite(theta).all()
-    times = 2 if segments(settings) and settings.model.head == "guided" else 1
     chosen = settings.model
     shear = chosen.max_shear / 2 + math.sqrt(
         1 + chosen.max_shear**2 / 4
     )  # the largest singular value of [[1, s], [0, 1]]
-    largest = (chosen.max_scale * shear) ** times * (1 + 1e-5)
+    largest = chosen.max_scale * shear * (1 + 1e-5)
     singular = torch.linalg.svdvals(theta[:, :, :2])
     assert float(singular.max()) <= largest
     assert float(singular.min()) >= 1 / largest
-    if times == 1:
+    if not guided:
         assert float(theta[:, :, 2].abs().max()) * HALF_EXTENT_MM <= chosen.max_translation_mm * (1 + 1e-5)
         angle = torch.atan2(theta[:, 1, 0], theta[:, 0, 0]).abs().max()
         assert math.degrees(float(angle)) <= chosen.max_rotation_deg * (1 + 1e-5)

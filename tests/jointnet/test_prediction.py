@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from scans import tiny_settings
+from scans import stir, tiny_settings
 from torch import nn
 
 from jointnet.geometry import identity
 from jointnet.networks import Output, build_model
 from jointnet.prediction import predict
+from jointnet.slices import network_images
 
 
 class Fake(nn.Module):
@@ -65,11 +66,22 @@ def test_the_mode_is_left_as_it_was_also_after_a_failure(training):
     assert model.training == training
 
 
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_a_prediction_is_refined_by_descriptors_where_the_settings_say_so(weight):
+    """In training the model takes every slice by itself and goes without them."""
+    settings = tiny_settings(model__guide_by_patient=False, model__guide_descriptors=weight, training__downsampling=2)
+    torch.manual_seed(0)
+    model = stir(build_model(settings))
+    inputs = network_images(images(), 2, "cpu")
+    with torch.inference_mode():
+        plain = model(inputs[:, :1], inputs[:, 1:]).theta.numpy()
+    assert (np.abs(predict(model, images()).theta - plain).max() > 1e-4) == (weight > 0)
+
+
 @pytest.mark.parametrize("name", ["standalone", "joint"])
 def test_the_slices_of_a_patient_do_not_influence_each_other(name):
     torch.manual_seed(0)
-    model = build_model(tiny_settings(model__name=name))
-    nn.init.normal_(model.head.motion.weight)
+    model = stir(build_model(tiny_settings(model__name=name, model__guide_by_patient=False)))
     together = predict(model, images())
     for index in range(3):
         alone = predict(model, images()[index : index + 1])

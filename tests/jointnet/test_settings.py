@@ -31,8 +31,8 @@ def test_settings_are_frozen():
 
 
 def test_values_are_replaced_and_the_others_stay():
-    settings = with_values(Settings(), {"loss.alpha": 0.25, "training.epochs": 7, "model.shared_encoder": True})
-    assert (settings.loss.alpha, settings.training.epochs, settings.model.shared_encoder) == (0.25, 7, True)
+    settings = with_values(Settings(), {"loss.alpha": 0.25, "training.epochs": 7, "model.guide_by_patient": False})
+    assert (settings.loss.alpha, settings.training.epochs, settings.model.guide_by_patient) == (0.25, 7, False)
     assert settings.optimiser == Settings().optimiser
     assert settings.loss.lambda_1 == Settings().loss.lambda_1
     assert with_values(settings, {}) == settings
@@ -77,8 +77,8 @@ REFUSED = [
     ("model.name", "Joint", "one of"),
     ("model.name", None, "one of"),
     ("model.name", ["joint"], "one of"),
-    ("model.shared_encoder", 1, "true or false"),
-    ("model.shared_encoder", "true", "true or false"),
+    ("model.guide_by_patient", 1, "true or false"),
+    ("model.guide_by_patient", "true", "true or false"),
     ("model.widths", [8], "at least two"),
     ("model.widths", [], "at least two"),
     ("model.widths", [8, 0], "whole numbers"),
