@@ -81,7 +81,7 @@ def prepare(
     cached, faults = [], [*known_faults, *check_headers(files)]
     headers = tuple(faults)
     for done, patient in enumerate(files, start=1):
-        broken = [path for path in _paths(patient) if any(fault.startswith(f"{path}:") for fault in headers)]
+        broken = [path for path in patient.paths if any(fault.startswith(f"{path}:") for fault in headers)]
         try:
             if broken:
                 raise DataFaultError(voxel_faults(patient, broken))
@@ -122,13 +122,9 @@ def _prepare_one(files: PatientFiles, cache_dir: Path) -> CachedPatient:
     return patient
 
 
-def _paths(files: PatientFiles) -> tuple[Path, ...]:
-    return files.cine, files.lge, files.cine_label, files.lge_label
-
-
 def _digest(files: PatientFiles) -> str:
     digest = hashlib.sha256(RULES.encode())
-    for path in _paths(files):
+    for path in files.paths:
         try:
             with path.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())

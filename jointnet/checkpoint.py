@@ -13,7 +13,7 @@ from jointnet.faults import InputFaultError
 from jointnet.networks import build_model
 from jointnet.settings import Settings, settings_from_dict, settings_to_dict
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

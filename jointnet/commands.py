@@ -25,8 +25,8 @@ def run_command(command: Callable[[], None]) -> int:
     return 0
 
 
-def parse_patients(text: str) -> tuple[int, ...]:
-    """Give the patient numbers of a list such as `1-5,8,12`, in order and each once.
+def parse_patients(text: str, option: str = "--patients") -> tuple[int, ...]:
+    """Give the patient numbers of an option's list such as `1-5,8,12`, in order and each once.
 
     Raises:
         SettingsFaultError: where the text is no such list.
@@ -35,8 +35,8 @@ def parse_patients(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise SettingsFaultError(f"--patients: must be numbers and ranges such as 1-5,8,12, got {text!r}")
+            raise SettingsFaultError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {text!r}")
         if int(last if dash else first) > LARGEST_PATIENT:
-            raise SettingsFaultError(f"--patients: must be numbers up to {LARGEST_PATIENT}, got {text!r}")
+            raise SettingsFaultError(f"{option}: must be numbers up to {LARGEST_PATIENT}, got {text!r}")
         numbers.update(range(int(first), int(last if dash else first) + 1))
     return tuple(sorted(numbers))

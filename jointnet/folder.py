@@ -6,8 +6,8 @@ ignored. Nothing here reads a voxel.
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -24,13 +24,18 @@ AFFINE_TOLERANCE_MM = 1e-2
 
 @dataclass(frozen=True)
 class PatientFiles:
-    """The four files of one patient: both scans and both manual segmentations."""
+    """The files of one patient: both scans and both manual segmentations, or None where there are to be none."""
 
     patient: int
     cine: Path
     lge: Path
-    cine_label: Path
-    lge_label: Path
+    cine_label: Path | None = None
+    lge_label: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files that there are, scans first."""
+        return tuple(path for path in (self.cine, self.lge, self.cine_label, self.lge_label) if path is not None)
 
 
 def find_patients(folder: Path) -> dict[int, PatientFiles]:
@@ -45,8 +50,12 @@ def find_patients(folder: Path) -> dict[int, PatientFiles]:
     return patients
 
 
-def scan_folder(folder: Path) -> tuple[dict[int, PatientFiles], list[str]]:
+def scan_folder(folder: Path, unlabelled: Collection[int] = ()) -> tuple[dict[int, PatientFiles], list[str]]:
     """Give the complete patients of a folder, as `find_patients` does, and the faults in its files' names.
+
+    Args:
+        folder: in the challenge's layout.
+        unlabelled: patients who need no manual segmentations; those they have are left aside.
 
     Raises:
         DataFaultError: where the folder is missing or holds no patient at all.
@@ -68,12 +77,14 @@ def scan_folder(folder: Path) -> tuple[dict[int, PatientFiles], list[str]]:
     if not found:
         rule = "must hold files named patientN_C0.nii.gz, patientN_LGE.nii.gz and ..._manual.nii.gz"
         raise DataFaultError(f"{folder}: {rule}")
-    roles = [field.name for field in fields(PatientFiles) if field.name != "patient"]
+    complete = {}
     for patient, files in sorted(found.items()):
+        roles = [role for role in ROLES.values() if patient not in unlabelled or not role.endswith("_label")]
         if missing := [file_name(patient, role) for role in roles if role not in files]:
             faults.append(f"{folder}: patient {patient} lacks {', '.join(missing)}; add or remove the patient")
-    complete = {patient: files for patient, files in sorted(found.items()) if len(files) == len(roles)}
-    return {patient: PatientFiles(patient, **files) for patient, files in complete.items()}, faults
+        else:
+            complete[patient] = PatientFiles(patient, **{role: files[role] for role in roles})
+    return complete, faults
 
 
 def file_name(patient: int, role: str) -> str:
@@ -99,7 +110,8 @@ def check_headers(files: Iterable[PatientFiles]) -> list[str]:
     faults = []
     for patient in files:
         for scan, label in ((patient.cine, patient.cine_label), (patient.lge, patient.lge_label)):
-            image, manual = _header(scan), _header(label)
+            image = _header(scan)
+            manual = image if label is None else _header(label)
             if isinstance(image, str) or isinstance(manual, str):
                 faults += [fault for fault in (image, manual) if isinstance(fault, str)]
                 continue

@@ -23,7 +23,7 @@ CEILING = 1.5
 
 
 def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[np.uint8], dict[str, Any]]:
-    """Read one patient and bring both scans onto the common grid.
+    """Read one patient and bring both scans onto the common grid; without manual segmentations all labels are 0.
 
     Outside of what both scans show, both images are 0: where one field of view ends is no anatomy, and on crops that
     were cut around a label it would give the answer away.
@@ -36,8 +36,8 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
         DataFaultError: with every fault of the patient's files.
     """
     faults: list[str] = []
-    cine_image, cine_codes = _image(files.cine, faults), _label(files.cine_label, faults)
-    lge_image, lge_codes = _image(files.lge, faults), _label(files.lge_label, faults)
+    cine_image, cine_codes = _pair(files.cine, files.cine_label, faults)
+    lge_image, lge_codes = _pair(files.lge, files.lge_label, faults)
     if cine_image is None or cine_codes is None or lge_image is None or lge_codes is None:
         raise DataFaultError(faults)
     cine_stack, lge_stack = cine_image[1], lge_image[1]
@@ -59,9 +59,9 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
             faults.append(f"{path}: must show something where both scans reach, but {share:g} % of it is {low:g}")
             continue
         images.append(np.where(both, np.clip((scan - low) / (high - low), 0, CEILING), 0).astype(np.float16))
-    for path, label in ((files.cine_label, cine_label), (files.lge_label, lge_label)):
-        if not label.any():
-            faults.append(f"{path}: must label a structure where both scans reach; every label there is 0")
+    for manual, label in ((files.cine_label, cine_label), (files.lge_label, lge_label)):
+        if manual is not None and not label.any():
+            faults.append(f"{manual}: must label a structure where both scans reach; every label there is 0")
     if faults:
         raise DataFaultError(faults)
     description = {"affine": grid.affine.tolist(), "slices": grid.slices, "both_fraction": float(both.mean())}
@@ -74,7 +74,7 @@ def voxel_faults(files: PatientFiles, but: Iterable[Path]) -> list[str]:
     skipped = set(but)
     for read, paths in ((_image, (files.cine, files.lge)), (_label, (files.cine_label, files.lge_label))):
         for path in paths:
-            if path not in skipped:
+            if path is not None and path not in skipped:
                 read(path, faults)
     return faults
 
@@ -90,6 +90,16 @@ def _read(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | 
         return None
     shape = volume_shape(data.shape)
     return data.reshape(shape), Stack(np.asarray(image.affine, float), shape)
+
+
+def _pair(
+    scan: Path, label: Path | None, faults: list[str]
+) -> tuple[tuple[NDArray[np.float32], Stack] | None, NDArray[np.uint8] | None]:
+    """Read a scan and its class codes."""
+    image = _image(scan, faults)
+    if label is not None:
+        return image, _label(label, faults)
+    return image, None if image is None else np.zeros(image[0].shape, np.uint8)
 
 
 def _image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:

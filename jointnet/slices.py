@@ -1,14 +1,15 @@
 """The slice pairs that a training reads, resident on its device at the networks' resolution."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jointnet.augmentation import Batch
-from jointnet.cache import CachedPatient
 from jointnet.structures import CLASSES
 
 
@@ -24,6 +25,23 @@ def around(slices: int, neighbours: int) -> Tensor:
     return (torch.arange(slices)[:, None] + offsets).clamp(0, slices - 1)
 
 
+class LabelledPatient(Protocol):
+    """A patient on the common grid whose labels can be learned from."""
+
+    @property
+    def patient(self) -> int:
+        """The number in the files' names."""
+        ...
+
+    def images(self) -> NDArray[np.float16]:
+        """Give the images (S, 2, H, W), cine first."""
+        ...
+
+    def labels(self) -> NDArray[np.uint8]:
+        """Give the class codes (S, 2, H, W), cine first."""
+        ...
+
+
 class SlicePairs:
     """All slice pairs of some patients in which either image shows a labelled structure.
 
@@ -37,7 +55,7 @@ class SlicePairs:
     """
 
     def __init__(
-        self, patients: Sequence[CachedPatient], downsampling: int, neighbours: int, device: torch.device | str
+        self, patients: Sequence[LabelledPatient], downsampling: int, neighbours: int, device: torch.device | str
     ) -> None:
         images, counts, seen = [], [], []
         first = 0

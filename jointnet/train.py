@@ -11,13 +11,16 @@ from typing import TextIO
 
 import numpy as np
 import torch
+from torch import nn
 
 from jointnet.cache import fingerprint, prepare
+from jointnet.checkpoint import load_model
 from jointnet.commands import parse_patients, run_command
 from jointnet.faults import SettingsFaultError
 from jointnet.folder import PatientFiles, scan_folder, select
 from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
 from jointnet.training import MODEL_FILE, OBJECTIVE, EpochReport, TrainingDivergedError, resolve_device, train
+from jointnet.weak import label_by_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--train", type=int, required=True, metavar="N", help="patients to learn from")
     parser.add_argument("--val", type=int, required=True, metavar="N", help="patients to choose the best epoch on")
     parser.add_argument("--patients", metavar="1-25", help="draw from these only; all of the folder's by default")
+    parser.add_argument("--unlabelled", metavar="26-35", help="these take part too, by --teacher's segmentations")
+    parser.add_argument("--teacher", type=Path, metavar="DIR", help=f"joint model: a {MODEL_FILE} or its folder")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order, augmentation and who validates")
     parser.add_argument("--out", type=Path, required=True, help=f"folder that receives {MODEL_FILE}, config and log")
     parser.add_argument("--settings", default="default", help="`default`, `paper` or a TOML file of what differs")
@@ -73,14 +78,24 @@ def draw_patients(
 def _train(options: argparse.Namespace) -> None:
     settings = _settings(options)
     device = resolve_device(options.device)
-    found, faults = scan_folder(options.data)
-    allowed = parse_patients(options.patients) if options.patients is not None else tuple(found)
+    unlabelled = parse_patients(options.unlabelled, "--unlabelled") if options.unlabelled is not None else ()
+    teacher = _teacher(options, device)
+    found, faults = scan_folder(options.data, unlabelled)
+    labelled = tuple(number for number in found if number not in unlabelled)
+    allowed = parse_patients(options.patients) if options.patients is not None else labelled
+    if both := sorted(set(allowed) & set(unlabelled)):
+        raise SettingsFaultError(f"--unlabelled: must be other patients than --patients, got {both} in both")
     patients: dict[int, PatientFiles] = {files.patient: files for files in select(found, allowed)}
     training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
     print(f"{len(training)} patients to train on: {_listed(training)}")
     print(f"{len(validation)} patients to validate on: {_listed(validation)}", flush=True)
-    prepared = prepare(select(patients, (*training, *validation)), options.cache, known_faults=faults)
+    prepared = prepare(select(found, (*training, *validation, *unlabelled)), options.cache, known_faults=faults)
     cached = {item.patient: item for item in prepared}
+    weak = label_by_model(teacher, [cached[number] for number in unlabelled], device) if teacher else []
+    for patient in weak:
+        print(
+            f"patient {patient.patient}, unlabelled: {patient.slices_taking_part} of {patient.prepared.slices} slices"
+        )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / MODEL_FILE).unlink(missing_ok=True)
     if options.threads is not None:
@@ -90,6 +105,7 @@ def _train(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "training": training,
         "validation": validation,
+        "unlabelled": {str(patient.patient): patient.slices_taking_part for patient in weak},
         "data_fingerprint": fingerprint(cached.values()),
     }
     (options.out / "config.json").write_text(json.dumps(config, indent=1))
@@ -97,7 +113,7 @@ def _train(options: argparse.Namespace) -> None:
         log = EpochLog(stream, settings.training.epochs)
         best = train(
             settings,
-            [cached[number] for number in training],
+            [*(cached[number] for number in training), *weak],
             [cached[number] for number in validation],
             seed=options.seed,
             device=device,
@@ -146,6 +162,16 @@ def _settings(options: argparse.Namespace) -> Settings:
         raise SettingsFaultError(faults)
     values = {"model.name": options.model} | ({"training.epochs": options.epochs} if options.epochs is not None else {})
     return with_values(load_settings(options.settings), values)
+
+
+def _teacher(options: argparse.Namespace, device: str) -> nn.Module | None:
+    """Give the model that labels the unlabelled patients; None where there are none."""
+    if (options.unlabelled is None) != (options.teacher is None):
+        raise SettingsFaultError("--unlabelled, --teacher: must be given together, got one of them")
+    if options.teacher is None:
+        return None
+    path = options.teacher / MODEL_FILE if options.teacher.is_dir() else options.teacher
+    return load_model(path, device).model
 
 
 def _listed(numbers: Sequence[int]) -> str:

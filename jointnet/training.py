@@ -20,7 +20,7 @@ from jointnet.gradients import shared_gradient_norms
 from jointnet.losses import branch_losses, weighted_losses
 from jointnet.networks import build_model
 from jointnet.settings import OptimiserSettings, Settings
-from jointnet.slices import SlicePairs
+from jointnet.slices import LabelledPatient, SlicePairs
 
 OBJECTIVE = "val/registration_ratio"
 MODEL_FILE = "model.pt"
@@ -53,7 +53,7 @@ class EpochReport:
 
 def train(
     settings: Settings,
-    training: Sequence[CachedPatient],
+    training: Sequence[LabelledPatient],
     validation: Sequence[CachedPatient],
     *,
     seed: int,

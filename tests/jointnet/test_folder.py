@@ -8,7 +8,15 @@ from scans import file_paths, pair, write_nifti, write_patient
 
 from jointnet import folder
 from jointnet.faults import DataFaultError
-from jointnet.folder import check_headers, corner_distance_mm, file_name, find_patients, select, volume_shape
+from jointnet.folder import (
+    check_headers,
+    corner_distance_mm,
+    file_name,
+    find_patients,
+    scan_folder,
+    select,
+    volume_shape,
+)
 
 SHAPE = (4, 5, 3)
 
@@ -278,3 +286,25 @@ def test_only_trailing_axes_of_length_1_fall_away(shape, volume):
 
 def test_the_largest_scan_accepted_holds_any_real_one():
     assert folder.LARGEST_VOXELS > 512 * 512 * 40
+
+
+def test_an_unlabelled_patient_needs_no_manual_segmentations_and_those_it_has_are_left_aside(tmp_path):
+    for number in (1, 2, 3):
+        write_patient(tmp_path, number, *pair())
+    for path in tmp_path.glob("patient2_*_manual*"):
+        path.unlink()
+    found, faults = scan_folder(tmp_path, unlabelled=[2, 3])
+    assert faults == []
+    assert [found[number].cine_label is None for number in (1, 2, 3)] == [False, True, True]
+    assert [len(found[number].paths) for number in (1, 2, 3)] == [4, 2, 2]
+    assert check_headers(found.values()) == []
+    assert len(scan_folder(tmp_path, unlabelled=[3])[1]) == 1
+
+
+def test_an_unlabelled_patient_still_needs_both_scans(tmp_path):
+    write_patient(tmp_path, 1, *pair())
+    next(tmp_path.glob("patient1_LGE.nii*")).unlink()
+    found, faults = scan_folder(tmp_path, unlabelled=[1])
+    assert found == {}
+    assert len(faults) == 1
+    assert "patient1_LGE.nii.gz" in faults[0]

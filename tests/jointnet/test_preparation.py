@@ -1,4 +1,5 @@
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -259,3 +260,14 @@ def test_a_fourth_axis_of_length_1_is_no_fourth_axis(tmp_path):
     write_nifti(tmp_path / "four/patient1_C0.nii.gz", cine.image[..., None], cine.affine)
     _, same, _ = prepare_patient(find_patients(tmp_path / "four")[1])
     np.testing.assert_array_equal(labels, same)
+
+
+def test_without_manual_segmentations_images_are_the_same_and_labels_are_0(tmp_path):
+    cine, lge = pair()
+    images, labels, _ = prepare(tmp_path, cine, lge)
+    files = replace(find_patients(tmp_path)[1], cine_label=None, lge_label=None)
+    bare_images, bare_labels, _ = prepare_patient(files)
+    np.testing.assert_array_equal(bare_images, images)
+    assert labels.any()
+    assert bare_labels.shape == labels.shape
+    assert not bare_labels.any()

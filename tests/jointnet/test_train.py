@@ -221,3 +221,38 @@ def test_the_log_has_one_header_and_a_row_per_metric(capsys):
     assert "2.0 min left" in shown[0]
     assert "1.0 min left" in shown[1]
     assert "registration_ratio" not in shown[1]
+
+
+def test_patients_without_manual_segmentations_take_part_by_a_teacher(own_scans, tmp_path, tiny, capsys):
+    assert run(own_scans, tmp_path / "teacher", tiny) == 0
+    for path in own_scans.rglob("patient4_*_manual*"):
+        path.unlink()
+    how = {"unlabelled": 4, "teacher": tmp_path / "teacher"}
+    assert run(own_scans, tmp_path / "out", tiny, **how) == 0
+    assert "patient 4, unlabelled: " in capsys.readouterr().out
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert list(config["unlabelled"]) == ["4"]
+    assert 4 not in config["training"] + config["validation"]
+    assert load_model(tmp_path / "out" / "model.pt").patients["training"] == (*config["training"], 4)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"unlabelled": 4}, "together"),
+        ({"teacher": "nowhere"}, "together"),
+        ({"unlabelled": "4-2", "teacher": "nowhere"}, "--unlabelled: must be numbers"),
+        ({"unlabelled": 4, "teacher": "nowhere"}, "nowhere"),
+    ],
+)
+def test_faults_of_weak_supervision_are_named(scan_folder, tmp_path, tiny, capsys, how, told):
+    assert run(scan_folder, tmp_path / "out", tiny, **how) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_patient_is_labelled_or_unlabelled(own_scans, tmp_path, tiny, capsys):
+    assert run(own_scans, tmp_path / "teacher", tiny) == 0
+    how = {"unlabelled": 2, "teacher": tmp_path / "teacher", "patients": "1-4"}
+    assert run(own_scans, tmp_path / "out", tiny, **how) == 2
+    assert "[2] in both" in capsys.readouterr().err
