@@ -205,6 +205,7 @@ def tiny_settings(**dotted) -> Settings:
         "model.guide_steps": 3,
         "training.downsampling": 4,
         "training.epochs": 2,
+        "training.validate_every": 1,
     }
     return with_values(Settings(), values | {key.replace("__", "."): value for key, value in dotted.items()})
 

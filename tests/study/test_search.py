@@ -27,7 +27,15 @@ from study.tracking import StudyTracker
 from study.trial import ArmTask
 
 ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
-TINY = with_values(Settings(), {"model.name": "standalone", "model.widths": [4, 4], "training.downsampling": 4})
+TINY = with_values(
+    Settings(),
+    {
+        "model.name": "standalone",
+        "model.widths": [4, 4],
+        "training.downsampling": 4,
+        "training.validate_every": 1,
+    },
+)
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ONE_CPU = Resources(2, 1.0, 0.0, "cpu")
 

@@ -18,7 +18,14 @@ from jointnet.training import MODEL_FILE, EpochReport
 from study.trial import ArmTask, ObjectiveNotFiniteError, TrialProgress, TrialSpec, freeze_model, run_trial
 
 TINY = with_values(
-    Settings(), {"model.name": "standalone", "model.widths": [4, 4], "model.stem": 2, "training.epochs": 2}
+    Settings(),
+    {
+        "model.name": "standalone",
+        "model.widths": [4, 4],
+        "model.stem": 2,
+        "training.epochs": 2,
+        "training.validate_every": 1,
+    },
 )
 
 
