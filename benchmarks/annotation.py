@@ -74,7 +74,9 @@ def carry_out(task: Task) -> pd.DataFrame:
             found.append(fit(task, name, "labels", task.groups.annotated))
         if weak:
             found.append(fit(task, name, "weak", [*task.groups.annotated, *weak]))
-    return pd.concat(found)
+    rows = pd.concat(found)
+    rows.to_csv(task.folder / "rows.csv", index=False)
+    return rows
 
 
 def fit(task: Task, name: str, kind: str, training: Sequence[LabelledPatient]) -> pd.DataFrame:
@@ -107,10 +109,12 @@ def main() -> None:
     if options.data is None:
         write_phantom(folder, patients=PHANTOM_PATIENTS)
     patients = prepare(list(find_patients(folder).values()))
+    most = len(patients) - options.test - options.validation
+    if max(options.annotated) > most:
+        parser.error(f"--annotated: must be at most {most} of {len(patients)} patients, got {max(options.annotated)}")
     epochs = {"training.epochs": options.epochs} if options.epochs else {}
-    settings = {
-        name: with_values(load_settings(options.settings), {"model.name": name, **epochs}) for name in options.models
-    }
+    names = ["joint", *(name for name in options.models if name != "joint")]
+    settings = {name: with_values(load_settings(options.settings), {"model.name": name, **epochs}) for name in names}
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
     tasks = [
         Task(
@@ -125,6 +129,7 @@ def main() -> None:
     ]
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         rows = pd.concat(pool.map(carry_out, tasks), ignore_index=True)
+    rows = rows[rows["model"].isin(options.models)]
     rows.to_csv(options.out / "rows.csv", index=False)
     ratios = pd.Series(
         {key: registration_ratio(part) for key, part in rows.groupby(["model", "kind", "annotated", "seed"])}

@@ -4,7 +4,8 @@ python benchmarks/registration.py --out runs/registration [--data DIR] [--folds 
     [--models joint standalone] [--settings default] [--epochs E] [--validation 4] [--jobs 1] [--classical]
 
 Every patient is in one test fold per seed; `--validation` of the others choose the best epoch and the rest are trained
-on. `--jobs` trainings share the cores; one whose result is in --out already is not repeated. Without --data a phantom
+on. `--jobs` trainings share the cores; one whose result is in --out already is not repeated (give
+another --out after the code has changed). Without --data a phantom
 of 25 patients is used. `--classical` adds SimpleITK's translation by Mattes mutual information per slice
 (`pip install -e '.[benchmark]'`). Writes `rows.csv`, `table.md` and `table.json` into --out, and prints the table:
 means over patients, and over seeds with their spread where there are several.
@@ -24,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from jointnet.aggregation import ENDPOINTS, patient_means
+from jointnet.aggregation import ENDPOINTS, patient_means, registration_ratio
 from jointnet.cache import CachedPatient, prepare
 from jointnet.checkpoint import load_model
 from jointnet.evaluation import evaluate, patient_rows
@@ -159,11 +160,12 @@ def figures(rows: pd.DataFrame, floor: pd.DataFrame) -> dict[str, float]:
         values[f"{label} mm"] = after
         values[f"{label} %"] = 100 * (after / before - 1)
         values[f"{label} of achievable %"] = 100 * achieved(before, after, float(floors[metric, structure]))
+    values["registration ratio"] = registration_ratio(rows)
     lv = rows[(rows["metric"] == "cd_mm") & (rows["structure"] == "lv")]
     by_patient = lv.groupby("patient")[["before", "after"]].mean()
     values["slices worse in LV CD %"] = 100 * float((lv["after"] > lv["before"]).mean())
     values["patients worse in LV CD"] = float((by_patient["after"] > by_patient["before"]).sum())
-    values["lost structures"] = float(rows["lost"].sum())
+    values["lost structures"] = float(len(rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates()))
     for metric in ("dice_cine", "dice_lge"):
         if metric in means.index.get_level_values(0):
             values[f"{metric} mean of three"] = float(means.loc[metric, "after"].mean())

@@ -1,6 +1,6 @@
 """Patients on the common grid, kept on disk by content and read memory-mapped by every trial on a node.
 
-A cached patient is a folder named by the digest of its four files and of everything that shapes the result, so a
+A cached patient is a folder named by the digest of its files and of everything that shapes the result, so a
 changed file or rule makes a new one and an old one is never read by mistake. Folders appear whole or not at all.
 """
 

@@ -52,8 +52,9 @@ def table(rows: pd.DataFrame) -> str:
 def _evaluate(options: argparse.Namespace) -> None:
     device = resolve_device(options.device)
     saved = None if options.model == "identity" else _load(Path(options.model), device)
-    found, faults = scan_folder(options.data)
-    wanted = parse_patients(options.patients) if options.patients is not None else tuple(found)
+    chosen = parse_patients(options.patients) if options.patients is not None else None
+    found, faults = scan_folder(options.data, only=chosen)
+    wanted = tuple(found) if chosen is None else chosen
     cached = prepare(select(found, wanted), options.cache, known_faults=faults)
     rows = evaluate(saved.model if saved else None, cached, device)
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -50,12 +50,15 @@ def find_patients(folder: Path) -> dict[int, PatientFiles]:
     return patients
 
 
-def scan_folder(folder: Path, unlabelled: Collection[int] = ()) -> tuple[dict[int, PatientFiles], list[str]]:
+def scan_folder(
+    folder: Path, unlabelled: Collection[int] = (), only: Collection[int] | None = None
+) -> tuple[dict[int, PatientFiles], list[str]]:
     """Give the complete patients of a folder, as `find_patients` does, and the faults in its files' names.
 
     Args:
         folder: in the challenge's layout.
         unlabelled: patients who need no manual segmentations; those they have are left aside.
+        only: patients to look at; all where None. What the others lack is no fault.
 
     Raises:
         DataFaultError: where the folder is missing or holds no patient at all.
@@ -67,7 +70,7 @@ def scan_folder(folder: Path, unlabelled: Collection[int] = ()) -> tuple[dict[in
     faults = []
     for path in sorted(folder.rglob("patient*.nii*")):
         match = NAME.fullmatch(path.name)
-        if match is None or not path.is_file():
+        if match is None or not path.is_file() or (only is not None and int(match[1]) not in only):
             continue
         role = ROLES[match[2], match[3]]
         files = found.setdefault(int(match[1]), {})

@@ -11,10 +11,9 @@ from typing import TextIO
 
 import numpy as np
 import torch
-from torch import nn
 
 from jointnet.cache import fingerprint, prepare
-from jointnet.checkpoint import load_model
+from jointnet.checkpoint import SavedModel, load_model
 from jointnet.commands import parse_patients, run_command
 from jointnet.faults import SettingsFaultError
 from jointnet.folder import PatientFiles, scan_folder, select
@@ -79,33 +78,36 @@ def _train(options: argparse.Namespace) -> None:
     settings = _settings(options)
     device = resolve_device(options.device)
     unlabelled = parse_patients(options.unlabelled, "--unlabelled") if options.unlabelled is not None else ()
-    teacher = _teacher(options, device)
-    found, faults = scan_folder(options.data, unlabelled)
-    labelled = tuple(number for number in found if number not in unlabelled)
-    allowed = parse_patients(options.patients) if options.patients is not None else labelled
-    if both := sorted(set(allowed) & set(unlabelled)):
+    chosen = parse_patients(options.patients) if options.patients is not None else None
+    teacher = _teacher(options, unlabelled, device)
+    if both := sorted(set(chosen or ()) & set(unlabelled)):
         raise SettingsFaultError(f"--unlabelled: must be other patients than --patients, got {both} in both")
+    found, faults = scan_folder(options.data, unlabelled, None if chosen is None else (*chosen, *unlabelled))
+    allowed = chosen if chosen is not None else tuple(number for number in found if number not in unlabelled)
     patients: dict[int, PatientFiles] = {files.patient: files for files in select(found, allowed)}
     training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
+    if teacher and (taught := sorted(set(validation) & set(teacher.patients["training"]))):
+        raise SettingsFaultError(f"--teacher: must not have been trained on who validates, got {taught}")
     print(f"{len(training)} patients to train on: {_listed(training)}")
     print(f"{len(validation)} patients to validate on: {_listed(validation)}", flush=True)
     prepared = prepare(select(found, (*training, *validation, *unlabelled)), options.cache, known_faults=faults)
     cached = {item.patient: item for item in prepared}
-    weak = label_by_model(teacher, [cached[number] for number in unlabelled], device) if teacher else []
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    weak = label_by_model(teacher.model, [cached[number] for number in unlabelled], device) if teacher else []
     for patient in weak:
         print(
             f"patient {patient.patient}, unlabelled: {patient.slices_taking_part} of {patient.prepared.slices} slices"
         )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / MODEL_FILE).unlink(missing_ok=True)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     config = {
         "settings": settings_to_dict(settings),
         "seed": options.seed,
         "training": training,
         "validation": validation,
         "unlabelled": {str(patient.patient): patient.slices_taking_part for patient in weak},
+        "teacher": None if teacher is None else {"model": str(options.teacher), "patients": teacher.patients},
         "data_fingerprint": fingerprint(cached.values()),
     }
     (options.out / "config.json").write_text(json.dumps(config, indent=1))
@@ -119,6 +121,7 @@ def _train(options: argparse.Namespace) -> None:
             device=device,
             out=options.out,
             on_epoch=log,
+            teachers=() if teacher is None else sorted({n for part in teacher.patients.values() for n in part}),
         )
     print(f"best epoch {best.epoch}: {OBJECTIVE} {best.metrics[OBJECTIVE]:.3f}; model in {options.out / MODEL_FILE}")
 
@@ -164,14 +167,25 @@ def _settings(options: argparse.Namespace) -> Settings:
     return with_values(load_settings(options.settings), values)
 
 
-def _teacher(options: argparse.Namespace, device: str) -> nn.Module | None:
+def _teacher(options: argparse.Namespace, unlabelled: Sequence[int], device: str) -> SavedModel | None:
     """Give the model that labels the unlabelled patients; None where there are none."""
     if (options.unlabelled is None) != (options.teacher is None):
         raise SettingsFaultError("--unlabelled, --teacher: must be given together, got one of them")
     if options.teacher is None:
         return None
     path = options.teacher / MODEL_FILE if options.teacher.is_dir() else options.teacher
-    return load_model(path, device).model
+    teacher = load_model(path, device)
+    faults = []
+    if teacher.settings.model.name != "joint":
+        faults.append(f"--teacher: must be a joint model, which segments, got {teacher.settings.model.name}")
+    if path.absolute() == (options.out / MODEL_FILE).absolute():
+        faults.append(f"--out: must be another folder than --teacher's, got {options.out}")
+    seen = {number for part in teacher.patients.values() for number in part}
+    if known := sorted(seen & set(unlabelled)):
+        faults.append(f"--unlabelled: must be patients whose labels --teacher did not see, got {known}")
+    if faults:
+        raise SettingsFaultError(faults)
+    return teacher
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -60,6 +60,7 @@ def train(
     device: str = "auto",
     out: Path | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    teachers: Sequence[int] = (),
 ) -> EpochReport:
     """Train a model and give the report of its best epoch by `val/registration_ratio`.
 
@@ -71,6 +72,7 @@ def train(
         device: `auto` takes a GPU where there is one.
         out: folder that receives `model.pt`, the weights of the best epoch so far.
         on_epoch: called after every epoch; what it raises ends the training and is passed on.
+        teachers: patients whose labels a teacher saw; the model file names them, since they are no test either.
 
     Raises:
         TrainingDivergedError: where the loss becomes NaN or infinite, or the objective is finite after no epoch.
@@ -78,7 +80,7 @@ def train(
     where = torch.device(resolve_device(device))
     torch.manual_seed(seed)
     generator = torch.Generator(where).manual_seed(seed)
-    model = build_model(settings).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build_model(settings).to(where)
     averaged = copy.deepcopy(model)
     pairs = SlicePairs(training, settings.training.downsampling, settings.model.neighbours, where)
     steps = math.ceil(len(pairs) / settings.training.batch_size)
@@ -89,6 +91,8 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     scaler = torch.amp.GradScaler(where.type, enabled=half_precision(where) is torch.float16)
     patients = {"training": [p.patient for p in training], "validation": [p.patient for p in validation]}
+    if teachers:
+        patients["teacher"] = list(teachers)
     best: EpochReport | None = None
     for epoch in range(1, settings.training.epochs + 1):
         started = time.perf_counter()

@@ -1,5 +1,7 @@
 """The two models of the paper, and how one is built from its settings."""
 
+import torch
+
 from jointnet.networks.joint import JointModel
 from jointnet.networks.output import Output
 from jointnet.networks.standalone import StandaloneModel
@@ -9,6 +11,10 @@ __all__ = ["JointModel", "Output", "StandaloneModel", "build_model"]
 
 
 def build_model(settings: Settings) -> StandaloneModel | JointModel:
-    """Build the model that the settings name, for images of the size that they train on."""
+    """Build the model that the settings name, for images of the size that they train on.
+
+    Its weights lie channels last, which makes convolutions faster and changes no result.
+    """
     build = StandaloneModel if settings.model.name == "standalone" else JointModel
-    return build(settings.model, settings.training.downsampling)
+    model = build(settings.model, settings.training.downsampling)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

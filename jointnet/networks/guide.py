@@ -103,19 +103,8 @@ def align(
         same_patient: the slices are those of one patient and are aligned together.
         descriptors: further maps of cine and LGE (B, D, H, W), by which the motion is refined.
     """
-    limits = limits.to(cine.device)
-    pair = _pair(cine.float(), lge.float())
-    start = torch.cat([torch.zeros_like(pair.start).repeat(1, 2), pair.start.clamp(-limits[4:], limits[4:])], 1)
-    prior = Prior(torch.zeros_like(start), torch.tensor(PATIENT_SD, device=cine.device))
-    motion, precision = _fit(pair, start, prior, limits, steps)
-    if same_patient:
-        motion = patient_motion(motion, precision).expand_as(motion)
-        prior = Prior(motion, torch.tensor(SLICE_SD, device=cine.device))
-    if same_patient or descriptors is not None:
-        evidence = None if descriptors is None else _evidence(cine, *descriptors)
-        times = 1 if evidence is None else REFINEMENT
-        motion, _ = _fit(pair, motion.detach(), prior, limits, times * steps, evidence)
-    return about(theta_from_motion(motion), pair.centre)
+    with torch.autocast(cine.device.type, enabled=False):
+        return _align(cine.float(), lge.float(), limits.to(cine.device), steps, same_patient, descriptors)
 
 
 def patient_motion(motion: Tensor, precision: Tensor) -> Tensor:
@@ -138,6 +127,29 @@ def patient_motion(motion: Tensor, precision: Tensor) -> Tensor:
     return mean
 
 
+def _align(
+    cine: Tensor,
+    lge: Tensor,
+    limits: Tensor,
+    steps: int,
+    same_patient: bool,
+    descriptors: tuple[Tensor, Tensor] | None,
+) -> Tensor:
+    """Do what `align` says, all in 32 bits: in 16, a grid is off by half a millimetre."""
+    pair = _pair(cine, lge)
+    start = torch.cat([torch.zeros_like(pair.start).repeat(1, 2), pair.start.clamp(-limits[4:], limits[4:])], 1)
+    prior = Prior(torch.zeros_like(start), torch.tensor(PATIENT_SD, device=cine.device))
+    motion, precision = _fit(pair, start, prior, limits, steps)
+    if same_patient:
+        motion = patient_motion(motion, precision).expand_as(motion)
+        prior = Prior(motion, torch.tensor(SLICE_SD, device=cine.device))
+    if same_patient or descriptors is not None:
+        evidence = None if descriptors is None else _evidence(pair, cine, *descriptors)
+        times = 1 if evidence is None else REFINEMENT
+        motion, _ = _fit(pair, motion.detach(), prior, limits, times * steps, evidence)
+    return about(theta_from_motion(motion), pair.centre)
+
+
 def _pair(cine: Tensor, lge: Tensor) -> Pair:
     """Weigh the structures by the agreement of their areas, and find the start."""
     cine_mass, cine_centres = _moments(cine)
@@ -151,9 +163,11 @@ def _pair(cine: Tensor, lge: Tensor) -> Pair:
     return Pair(cine * agreement, torch.cat([lge, *_gradients(lge)], 1), centre, seen.sum(1), start)
 
 
-def _evidence(heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence:
-    """Let descriptors count around the heart that cine's probabilities (B, K, H, W) show."""
-    counts = F.max_pool2d(heart.detach().sum(1, keepdim=True), MARGIN_PX, 1, MARGIN_PX // 2)
+def _evidence(pair: Pair, heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence:
+    """Let descriptors count around the heart that cine's maps (B, K, H, W) show, and as far as LGE shows it too."""
+    heart = heart.detach().sum(1, keepdim=True)
+    both = pair.mass / (heart.sum((1, 2, 3)) + LEAST_PIXELS)
+    counts = F.max_pool2d(heart, MARGIN_PX, 1, MARGIN_PX // 2) * both.detach()[:, None, None, None]
     return Evidence(cine, torch.cat([lge, *_gradients(lge)], 1), counts)
 
 

@@ -30,11 +30,11 @@ class ModelSettings:
             last slice again.
         sharing: joint only. What cine and LGE have in common: `none` (a U-Net each, as in the paper), the `encoder`, or
             the whole `network`. What is common keeps a normalisation of its own for each modality.
-        head: how theta is found. `fully_connected`: a dense layer on the fused features, as in the paper. `guided`
-            (joint only): by aligning the two predicted segmentations.
-        hidden: units of the dense layer.
+        head: joint only. How theta is found. `fully_connected`: a dense layer on the fused features, as in the paper.
+            `guided`: by aligning the two predicted segmentations.
+        hidden: units of the dense layer, where there is one.
         guide_steps: Gauss-Newton steps of the guided head.
-        guide_descriptors: how much the images' descriptors weigh beside the segmentations when the guided head
+        guide_descriptors: what the images' descriptors are multiplied by beside the segmentations when the guided head
             refines a prediction; 0 leaves them out.
         guide_by_patient: whether the guided head aligns the slices of a patient together when it predicts.
         max_rotation_deg, max_scale, max_shear, max_translation_mm: the bounded affine's limits on either side of the
@@ -48,8 +48,8 @@ class ModelSettings:
     sharing: str = one_of("network", "none", "encoder", "network")
     head: str = one_of("guided", "guided", "fully_connected")
     hidden: int = bounded(64, 1, 4096)
-    guide_steps: int = bounded(4, 0, 100)
-    guide_descriptors: float = bounded(2.0, 0.0, 100.0)
+    guide_steps: int = bounded(4, 1, 100)
+    guide_descriptors: float = bounded(3.0, 0.0, 100.0)
     guide_by_patient: bool = True
     max_rotation_deg: float = bounded(20.0, 0.0, 90.0)
     max_scale: float = bounded(1.35, 1.0, 3.0)

@@ -233,3 +233,22 @@ def test_descriptors_count_around_the_heart_only(same_patient):
         align(cine, lge, LIMITS, 4, descriptors=(far, flat), **how),
         align(cine, lge, LIMITS, 4, descriptors=(flat, flat), **how),
     )
+
+
+def test_an_empty_segmentation_is_not_moved_by_descriptors():
+    """Three slices that match as they are, one whose LGE shows nothing, and descriptors that are noise."""
+    cine = maps_of(identity(1)).expand(4, -1, -1, -1)
+    lge = cine.clone()
+    lge[3] = 0
+    noise = torch.rand(2, 4, 4, *cine.shape[2:], generator=torch.Generator().manual_seed(0))
+    found = align(cine, lge, LIMITS, 4, same_patient=True, descriptors=(2 * noise[0], 2 * noise[1]))
+    common = align(cine[:3], lge[:3], LIMITS, 4, same_patient=True)
+    torch.testing.assert_close(found[3], common[0], atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("same_patient", [False, True])
+def test_alignment_is_computed_in_32_bits_whatever_the_networks_compute_in(same_patient):
+    cine, lge = maps_of(identity(1)), maps_of(invert(theta_from_motion(motion(columns_mm=4.0, angle_deg=3.0))))
+    plain = align(cine, lge, LIMITS, 4, same_patient)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(align(cine, lge, LIMITS, 4, same_patient), plain, atol=0, rtol=0)

@@ -224,16 +224,20 @@ def test_the_log_has_one_header_and_a_row_per_metric(capsys):
 
 
 def test_patients_without_manual_segmentations_take_part_by_a_teacher(own_scans, tmp_path, tiny, capsys):
-    assert run(own_scans, tmp_path / "teacher", tiny) == 0
-    for path in own_scans.rglob("patient4_*_manual*"):
+    for path in own_scans.rglob("patient[45]_*_manual*"):
         path.unlink()
-    how = {"unlabelled": 4, "teacher": tmp_path / "teacher"}
+    assert run(own_scans, tmp_path / "teacher", tiny) == 3
+    assert run(own_scans, tmp_path / "teacher", tiny, patients="1-3") == 0
+    how = {"patients": "1-3", "unlabelled": 4, "teacher": tmp_path / "teacher"}
     assert run(own_scans, tmp_path / "out", tiny, **how) == 0
     assert "patient 4, unlabelled: " in capsys.readouterr().out
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert list(config["unlabelled"]) == ["4"]
+    assert sorted(config["teacher"]["patients"]["training"] + config["teacher"]["patients"]["validation"]) == [1, 2, 3]
     assert 4 not in config["training"] + config["validation"]
-    assert load_model(tmp_path / "out" / "model.pt").patients["training"] == (*config["training"], 4)
+    patients = load_model(tmp_path / "out" / "model.pt").patients
+    assert patients["training"] == (*config["training"], 4)
+    assert patients["teacher"] == (1, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -251,8 +255,27 @@ def test_faults_of_weak_supervision_are_named(scan_folder, tmp_path, tiny, capsy
     assert not (tmp_path / "out").exists()
 
 
-def test_a_patient_is_labelled_or_unlabelled(own_scans, tmp_path, tiny, capsys):
-    assert run(own_scans, tmp_path / "teacher", tiny) == 0
-    how = {"unlabelled": 2, "teacher": tmp_path / "teacher", "patients": "1-4"}
-    assert run(own_scans, tmp_path / "out", tiny, **how) == 2
-    assert "[2] in both" in capsys.readouterr().err
+def test_a_teacher_that_could_mislead_is_refused(scan_folder, tmp_path, tiny, capsys):
+    """What the teacher saw is no unlabelled patient, nor may it validate; and a teacher segments."""
+    teacher = tmp_path / "teacher"
+    assert run(scan_folder, teacher, tiny, patients="1-3") == 0
+    trained, validated = (load_model(teacher / "model.pt").patients[role] for role in ("training", "validation"))
+    capsys.readouterr()
+    assert run(scan_folder, teacher, tiny, patients="1,4,5", unlabelled="2-3", teacher=teacher) == 2
+    told = capsys.readouterr().err
+    assert "labels --teacher did not see, got [2, 3]" in told
+    assert "--out: must be another folder" in told
+    others = {"train": 1, "val": 1, "patients": f"{trained[0]},{trained[1]}", "unlabelled": 4, "teacher": teacher}
+    assert run(scan_folder, tmp_path / "out", tiny, **others) == 2
+    assert "must not have been trained on who validates" in capsys.readouterr().err
+    assert run(scan_folder, tmp_path / "alone", tiny, model="standalone", patients="1-3") == 0
+    assert run(scan_folder, tmp_path / "out", tiny, patients="1-3", unlabelled=4, teacher=tmp_path / "alone") == 2
+    assert "must be a joint model" in capsys.readouterr().err
+    assert validated
+
+
+def test_a_patient_is_labelled_or_unlabelled(scan_folder, tmp_path, tiny, capsys):
+    assert run(scan_folder, tmp_path / "teacher", tiny, patients="1-3") == 0
+    how = {"unlabelled": 4, "teacher": tmp_path / "teacher", "patients": "1-4"}
+    assert run(scan_folder, tmp_path / "out", tiny, **how) == 2
+    assert "[4] in both" in capsys.readouterr().err
