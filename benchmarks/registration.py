@@ -4,11 +4,10 @@ python benchmarks/registration.py --out runs/registration [--data DIR] [--folds 
     [--models joint standalone] [--settings default] [--epochs E] [--validation 4] [--jobs 1] [--classical]
 
 Every patient is in one test fold per seed; `--validation` of the others choose the best epoch and the rest are trained
-on. `--jobs` trainings share the cores; one whose result is in --out already is not repeated (give
-another --out after the code has changed). Without --data a phantom
-of 25 patients is used. `--classical` adds SimpleITK's translation by Mattes mutual information per slice
-(`pip install -e '.[benchmark]'`). Writes `rows.csv`, `table.md` and `table.json` into --out, and prints the table:
-means over patients, and over seeds with their spread where there are several.
+on. `--jobs` trainings share the cores; one whose result is in --out already is not repeated (give another --out after
+the code has changed). Without --data a phantom of 25 patients is used. `--classical` adds SimpleITK's translation by
+Mattes mutual information per slice (`pip install -e '.[benchmark]'`). Writes `rows.csv`, `table.md` and `table.json`
+into --out, and prints the table: means over patients, and over seeds with their spread where there are several.
 """
 
 import argparse

@@ -9,11 +9,11 @@ import pandas as pd
 
 from jointnet.aggregation import registration_ratio, summarise
 from jointnet.cache import prepare
-from jointnet.checkpoint import SavedModel, load_model
+from jointnet.checkpoint import load_model
 from jointnet.commands import parse_patients, run_command
 from jointnet.evaluation import evaluate
 from jointnet.folder import scan_folder, select
-from jointnet.training import MODEL_FILE, resolve_device
+from jointnet.training import MODEL_FILE, model_file, resolve_device
 
 WRITTEN_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after"]
 
@@ -51,7 +51,7 @@ def table(rows: pd.DataFrame) -> str:
 
 def _evaluate(options: argparse.Namespace) -> None:
     device = resolve_device(options.device)
-    saved = None if options.model == "identity" else _load(Path(options.model), device)
+    saved = None if options.model == "identity" else load_model(model_file(Path(options.model)), device)
     chosen = parse_patients(options.patients) if options.patients is not None else None
     found, faults = scan_folder(options.data, only=chosen)
     wanted = tuple(found) if chosen is None else chosen
@@ -70,10 +70,6 @@ def _evaluate(options: argparse.Namespace) -> None:
         for role, numbers in saved.patients.items():
             if seen := sorted(set(numbers) & set(wanted)):
                 print(f"warning: patients {seen} were used for {role}; figures on them are not a test", file=sys.stderr)
-
-
-def _load(path: Path, device: str) -> SavedModel:
-    return load_model(path / MODEL_FILE if path.is_dir() else path, device)
 
 
 if __name__ == "__main__":

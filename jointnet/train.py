@@ -18,7 +18,15 @@ from jointnet.commands import parse_patients, run_command
 from jointnet.faults import SettingsFaultError
 from jointnet.folder import PatientFiles, scan_folder, select
 from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
-from jointnet.training import MODEL_FILE, OBJECTIVE, EpochReport, TrainingDivergedError, resolve_device, train
+from jointnet.training import (
+    MODEL_FILE,
+    OBJECTIVE,
+    EpochReport,
+    TrainingDivergedError,
+    model_file,
+    resolve_device,
+    train,
+)
 from jointnet.weak import label_by_model
 
 
@@ -173,7 +181,7 @@ def _teacher(options: argparse.Namespace, unlabelled: Sequence[int], device: str
         raise SettingsFaultError("--unlabelled, --teacher: must be given together, got one of them")
     if options.teacher is None:
         return None
-    path = options.teacher / MODEL_FILE if options.teacher.is_dir() else options.teacher
+    path = model_file(options.teacher)
     teacher = load_model(path, device)
     faults = []
     if teacher.settings.model.name != "joint":

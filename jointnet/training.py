@@ -113,6 +113,11 @@ def train(
     return best
 
 
+def model_file(path: Path) -> Path:
+    """Give the file of a trained model that a command names by itself or by the folder that holds it."""
+    return path / MODEL_FILE if path.is_dir() else path
+
+
 def resolve_device(device: str) -> str:
     """Give the device that `auto` stands for, or the one that was named.
 
