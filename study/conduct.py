@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from jointnet.cache import CachedPatient, fingerprint, prepare
 from jointnet.folder import PatientFiles, select
 from study import provenance
+from study.cluster import check_resources, ray_session
 from study.estimate import arm_epochs, arm_minutes, budget_share_minutes
 from study.plan import Arm, Plan, specification
 from study.progress import ArmProgress, StudyProgress
 from study.recorder import ArmRecorder
 from study.sealed_test import open_test
-from study.search import check_resources, ray_session, search_arm
+from study.search import search_arm
 from study.selection import NoFinishedTrialError, Selection, select_best
 from study.splits import Split
 from study.tracking import StudyTracker

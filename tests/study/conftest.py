@@ -8,8 +8,8 @@ import pytest
 import synthetic_store as synthetic
 from mlflow import MlflowClient
 
+from study.cluster import ray_session
 from study.reporting.store import read_study
-from study.search import ray_session
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,11 @@ from rich.console import Console
 from jointnet.faults import SettingsFaultError
 from jointnet.settings import Settings, with_values
 from jointnet.training import TrainingDivergedError
+from study.cluster import check_resources
 from study.plan import Resources
 from study.progress import ArmProgress, StudyProgress
 from study.recorder import ArmRecorder, TrialOutcome
-from study.search import check_resources, distributions, reason_of, search_arm
+from study.search import distributions, reason_of, search_arm
 from study.selection import select_best
 from study.space import Budget, Fidelity, Objective, Parameter, SearchSpace
 from study.store_layout import EARLY, INTERRUPTED, TIME_BUDGET
