@@ -38,8 +38,9 @@ def open_test(
         selections: of the arms, by name; all of them are recorded already.
         arm_runs: the arms' runs in the tracking store.
         tracker: writes rows, metrics and overlays, and counts the opening for each arm.
-        device: where the models compute.
+        device: where the models compute; the driver's CPU where the driver has no such device.
     """
+    device = device if torch.cuda.is_available() else "cpu"
     patients = prepare(files, cache)
     for arm, selection in selections.items():
         run = arm_runs[arm]

@@ -119,6 +119,8 @@ class _RecordingCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        if self._recorder and "node_ip" in result:
+            self._recorder.placed(trial.trial_id, str(result["node_ip"]))
         for epoch in result.get("epochs", ()):
             if self._recorder:
                 own = (
