@@ -35,7 +35,7 @@ PHANTOM_SEED = 0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a study; give the exit status: 0, 2 usage, 3 data, 4 an arm without a finished trial, 130 Ctrl+C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given)
+    options = parser().parse_args(given)
     try:
         if is_client(options.address):
             return run_on_head(str(resolve_address(options.address)), given)
@@ -195,9 +195,10 @@ def _checked(folder: Path) -> Mapping[int, PatientFiles]:
     return patients
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m study.run", description=__doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Give the command line."""
+    command = argparse.ArgumentParser(prog="python -m study.run", description=__doc__)
+    add = command.add_argument
     add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
     add("--data", type=Path, metavar="DIR", help="folder of MS-CMRSeg scans; the built-in phantom where not given")
     add("--settings", metavar="NAME|FILE", help="default, quick, paper or a TOML file, instead of the search space's")
@@ -213,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where trials compute (auto)")
     add("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of models and reports (runs)")
     add("--cache", type=Path, metavar="DIR", help="folder of prepared scans; JOINTNET_CACHE or the user's cache")
-    return parser
+    return command
 
 
 if __name__ == "__main__":
