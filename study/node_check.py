@@ -19,7 +19,8 @@ from study.provenance import versions
 
 COMPARED = ("python", "ray", "torch", "numpy")
 """What shapes a trial; `+cpu` and the like after a version may differ."""
-SECONDS_TO_ANSWER = 120.0
+SECONDS_TO_ANSWER = 300.0
+"""For a busy node to start a process that imports this package."""
 SECONDS_TO_APPEAR = 10.0
 """A network file system may show a new folder late."""
 
@@ -135,6 +136,10 @@ def _ask(
     for node_id, reference in asked.items():
         try:
             answers[names[node_id]] = ray.get(reference, timeout=max(0.1, until - time.monotonic()))
+        except ray.exceptions.GetTimeoutError:
+            faults.append(
+                f"--address: every node must answer within {SECONDS_TO_ANSWER:g} s, got none from {names[node_id]}"
+            )
         except Exception as error:  # whatever Ray raises for a node that is lost, mute or lacks a package
             cause = getattr(error, "cause", None) or error
             reason = " ".join(str(cause).split())[:300] or type(cause).__name__
