@@ -47,7 +47,7 @@ study=(-m study.run --search smoke --num-samples 4 --out "$work/runs" --cache "$
 timed node "$python" "${study[@]}"
 timed client "$python" "${study[@]}" --address ray://10.77.0.1:10001
 timed local "$python" "${study[@]}" --address local --num-samples 1
-# The working directory is sent to the cluster, the secrets in the environment are not: they are in the job's runtime_env.
+# A job has the head's environment, not this one: what the tracking server asks for goes with it.
 environment=$("$python" -c 'import json, os
 print(json.dumps({"env_vars": {k: v for k, v in os.environ.items() if k.startswith("MLFLOW_TRACKING")}}))')
 timed job "$python" -m ray.scripts.scripts job submit --address http://127.0.0.1:8265 --working-dir "$root" \
