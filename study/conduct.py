@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from jointnet.cache import CachedPatient, fingerprint, prepare
 from jointnet.folder import PatientFiles, select
 from study import provenance
+from study.capacity import told
+from study.cluster import ray_session
 from study.estimate import arm_epochs, arm_minutes, budget_share_minutes
 from study.plan import Arm, Plan, specification
 from study.progress import ArmProgress, StudyProgress
 from study.recorder import ArmRecorder
 from study.sealed_test import open_test
-from study.search import check_resources, ray_session, search_arm
+from study.search import search_arm
 from study.selection import NoFinishedTrialError, Selection, select_best
 from study.splits import Split
 from study.tracking import StudyTracker
@@ -37,7 +39,7 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
         NoFinishedTrialError: where no arm has a finished trial; the test patients stay sealed.
     """
     progress = StudyProgress({arm.name: _arm_progress(plan, arm) for arm in plan.arms}, SECONDS_AFTER_SEARCH)
-    tags = {"seed": str(plan.seed), "data.kind": plan.data.kind, **provenance.tags()}
+    tags = {"seed": str(plan.seed), "data.kind": plan.data.kind, "nodes": told(plan.nodes), **provenance.tags()}
     searched = sorted({number for split in plan.splits.values() for number in (*split.train, *split.validation)})
     with progress:
         cached = prepare(
@@ -129,8 +131,7 @@ def _search_all(
     recorders = {}
     left = {space.name: space.budget.minutes and space.budget.minutes * 60 for space in plan.spaces}
     progress.phase("starting Ray")
-    with ray_session(plan.tracking_uri):
-        check_resources(plan.resources)
+    with ray_session(plan.address):
         for index, arm in enumerate(plan.arms):
             still = sum(other.space.name == arm.space.name for other in plan.arms[index:])
             whole = left[arm.space.name]

@@ -55,7 +55,7 @@ def arm_minutes(plan: Plan, arm: Arm) -> float | None:
     None where neither is known.
     """
     samples = arm.space.budget.num_samples
-    at_once = min(plan.resources.concurrent or samples, samples)
+    at_once = min(plan.resources.concurrent, samples)
     seconds, share = seconds_per_epoch(plan, arm), budget_share_minutes(plan, arm)
     if seconds is None:
         return share

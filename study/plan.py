@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,19 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What one trial gets, on `cpu` or `cuda`, and how many run at once (None: as many as the cluster holds)."""
+class Node:
+    """A machine that trials may run on: its name, CPU cores and GPUs."""
 
-    concurrent: int | None
+    name: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial gets, on `cpu` or `cuda`, and how many run at once."""
+
+    concurrent: int
     cpus_per_trial: float
     gpus_per_trial: float
     device: str
@@ -49,7 +58,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is decided before a study starts."""
+    """Everything that is decided before a study starts; `address` is the cluster's, None for Ray on this machine."""
 
     study_id: str
     started: datetime
@@ -60,6 +69,8 @@ class Plan:
     out: Path
     cache: Path
     tracking_uri: str
+    address: str | None = None
+    nodes: tuple[Node, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -110,12 +121,13 @@ def make_plan(
     cache: Path,
     tracking_uri: str,
     now: datetime,
+    address: str | None = None,
+    nodes: tuple[Node, ...] = (),
 ) -> Plan:
     """Put a plan together; its study id is the moment and a digest of the specification."""
-    plan = Plan("", now, arms, data, resources, seed, out.absolute(), cache.absolute(), tracking_uri)
+    plan = Plan("", now, arms, data, resources, seed, out.absolute(), cache.absolute(), tracking_uri, address, nodes)
     digest = hashlib.sha256(json.dumps(specification(plan), sort_keys=True).encode()).hexdigest()[:8]
-    study_id = f"{now:%Y%m%d-%H%M%S}-{digest}"
-    return Plan(study_id, now, arms, data, resources, seed, plan.out, plan.cache, tracking_uri)
+    return replace(plan, study_id=f"{now:%Y%m%d-%H%M%S}-{digest}")
 
 
 def specification(plan: Plan) -> dict[str, Any]:

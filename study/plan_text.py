@@ -1,5 +1,6 @@
 """The plan of a study as text for a terminal, before anything starts."""
 
+from study.capacity import told
 from study.estimate import MEASURED_SETTINGS, arm_minutes, budget_share_minutes, expected_minutes, relative_work
 from study.plan import Arm, Plan
 from study.space import SearchSpace
@@ -21,9 +22,9 @@ def render(plan: Plan) -> str:
     each = f"{resources.cpus_per_trial:g} CPU" + (
         f", {resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else ""
     )
-    at_once = resources.concurrent or "as many as the cluster holds"
     lines += [
-        f"  Machine   {at_once} trials at once on {resources.device}, {each} each",
+        f"  Machine   {resources.concurrent} trials at once on {resources.device}, {each} each",
+        *([f"  Cluster   {plan.address}, {told(plan.nodes)}"] if plan.address else []),
         f"  Time      {_time(plan)}",
         "  Test      patients stay sealed until the selection of every arm is recorded",
         f"  Tracking  {plan.tracking_uri}",

@@ -10,11 +10,14 @@ PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "scipy", "pandas", "nib
 
 
 def commit() -> str:
-    """Give the commit of the checkout that holds this package, `+changes` where files differ from it."""
+    """Give the commit of the checkout that holds this package, `+changes` where files differ from it.
+
+    An image or a submitted job holds the files only: there it is what `GIT_COMMIT` says.
+    """
     root = Path(__file__).parents[1]
     head = _git(root, "rev-parse", "HEAD")
     if not head or not (root / "pyproject.toml").is_file():
-        return "unknown"
+        return os.environ.get("GIT_COMMIT") or "unknown"
     return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
 
 

@@ -52,6 +52,7 @@ class ArmRecorder:
         self._task, self._arm_run, self._tags = task, arm_run, dict(tags)
         self._tracker, self._progress = tracker, progress
         self._warned = False
+        self._nodes: dict[str, str] = {}
         self.outcomes: dict[str, TrialOutcome] = {}
 
     def started(self, trial_id: str, sample: Mapping[str, Any]) -> None:
@@ -61,6 +62,14 @@ class ArmRecorder:
         self._progress.trial_started(self._task.arm, trial_id)
         run_id = self._safely(lambda: self._open_run(spec))
         self.outcomes[trial_id] = replace(self.outcomes[trial_id], run_id=run_id)
+
+    def placed(self, trial_id: str, node: str) -> None:
+        """A trial runs on the node of this address."""
+        if self._nodes.get(trial_id) != node:
+            self._nodes[trial_id] = node
+            run_id = self.outcomes[trial_id].run_id
+            if run_id is not None:
+                self._safely(lambda: self._tracker.tag(run_id, {"trial.node": node}))
 
     def reported(
         self, trial_id: str, epoch: int, metrics: Mapping[str, float], objective: float | None, best_epoch: int

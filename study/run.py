@@ -2,21 +2,23 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
 from jointnet.cache import default_cache
 from jointnet.faults import DataFaultError, InputFaultError, SettingsFaultError
 from jointnet.folder import PatientFiles, check_headers, scan_folder
 from jointnet.phantom import write_phantom
+from study.capacity import Request, resource_faults, resources_of
+from study.cluster import is_client, resolve_address, short_lived, survey
 from study.conduct import conduct
-from study.plan import Data, Plan, Resources, make_arms, make_plan
+from study.handover import run_on_head
+from study.node_check import SharedFolder
+from study.plan import Data, Node, Plan, make_arms, make_plan
 from study.plan_text import render
-from study.provenance import usable_cpus
 from study.report import write_report
 from study.selection import NoFinishedTrialError
 from study.space import SearchSpace, with_overrides
@@ -32,8 +34,12 @@ PHANTOM_SEED = 0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a study; give the exit status: 0, 2 usage, 3 data, 4 an arm without a finished trial, 130 Ctrl+C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(given)
     try:
-        return _run(_parser().parse_args(arguments))
+        if is_client(options.address):
+            return run_on_head(str(resolve_address(options.address)), given)
+        return _run(options)
     except InputFaultError as error:
         for fault in error.faults:
             print(fault, file=sys.stderr)
@@ -75,6 +81,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     """
     started = datetime.now(UTC)
     faults = _option_faults(options)
+    request = Request(options.device, options.cpus_per_trial, options.gpus_per_trial, options.concurrent)
     spaces: tuple[SearchSpace, ...] = ()
     try:
         spaces = tuple(
@@ -93,18 +100,28 @@ def plan_of(options: argparse.Namespace) -> Plan:
         tracking_uri = resolve_tracking_uri()
     except SettingsFaultError as error:
         faults += error.faults
+    address: str | None = None
+    nodes: tuple[Node, ...] = ()
+    try:
+        address = resolve_address(options.address)
+        nodes, found = survey(address, _shared(options))
+        faults += [*found, *resource_faults(request, nodes)]
+    except SettingsFaultError as error:
+        faults += error.faults
     if faults:
         raise SettingsFaultError(faults)
     data, numbers = _data(options, spaces)
     return make_plan(
         make_arms(spaces, make_splits(numbers, counts, options.seed)),
         data=data,
-        resources=_resources(options),
+        resources=resources_of(request, nodes),
         seed=options.seed,
         out=options.out,
         cache=options.cache or default_cache(),
         tracking_uri=tracking_uri,
         now=started,
+        address=address,
+        nodes=nodes,
     )
 
 
@@ -123,9 +140,24 @@ def _option_faults(options: argparse.Namespace) -> list[str]:
         value = getattr(options, name)
         if value is not None and not value >= bound:
             faults.append(f"--{name.replace('_', '-')}: must be at least {bound}, got {value}")
-    if options.device == "cuda" and not (torch.cuda.is_available() or os.environ.get("RAY_ADDRESS")):
-        faults.append("--device: must be cpu or auto where there is no CUDA GPU, got cuda")
+    for name in ("data", "out", "cache"):
+        path = getattr(options, name)
+        if path is not None and re.match(r"\w+:/", str(path)):
+            faults.append(f"--{name}: must be a folder, if need be on mounted storage, not an address, got {path}")
+    if short_lived(Path.cwd()):
+        asked = {"--out": options.out.is_absolute(), "MLFLOW_TRACKING_URI": "MLFLOW_TRACKING_URI" in os.environ}
+        faults += [
+            f"{name}: must be given, and absolute, in a submitted job, whose working directory goes with the cluster"
+            for name, good in asked.items()
+            if not good
+        ]
     return faults
+
+
+def _shared(options: argparse.Namespace) -> tuple[SharedFolder, ...]:
+    """Give the folders that all nodes of a cluster must see."""
+    out, cache = options.out.absolute(), (options.cache or default_cache()).absolute()
+    return SharedFolder("--out", out, written=True), SharedFolder("--cache", cache, written=False)
 
 
 def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Counts, ...]:
@@ -163,24 +195,10 @@ def _checked(folder: Path) -> Mapping[int, PatientFiles]:
     return patients
 
 
-def _resources(options: argparse.Namespace) -> Resources:
-    """Give each trial one CPU, and one GPU where there are some; as many trials at once as then fit."""
-    cluster = bool(os.environ.get("RAY_ADDRESS"))
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    per_trial = options.gpus_per_trial
-    if per_trial is None:
-        per_trial = 1.0 if options.device == "cuda" or (options.device == "auto" and gpus) else 0.0
-    fitting = int(usable_cpus() // options.cpus_per_trial)
-    if per_trial:
-        fitting = min(fitting, int(gpus // per_trial))
-    concurrent = options.concurrent or (None if cluster else max(1, fitting))
-    device = "cuda" if per_trial and options.device != "cpu" else "cpu"
-    return Resources(concurrent, options.cpus_per_trial, per_trial, device)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m study.run", description=__doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Give the command line."""
+    command = argparse.ArgumentParser(prog="python -m study.run", description=__doc__)
+    add = command.add_argument
     add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
     add("--data", type=Path, metavar="DIR", help="folder of MS-CMRSeg scans; the built-in phantom where not given")
     add("--settings", metavar="NAME|FILE", help="default, quick, paper or a TOML file, instead of the search space's")
@@ -192,10 +210,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--concurrent", type=int, metavar="N", help="trials at once; as many as fit where not given")
     add("--cpus-per-trial", type=float, default=1.0, metavar="C", help="CPU cores, and torch threads, of a trial (1)")
     add("--gpus-per-trial", type=float, metavar="G", help="GPUs of a trial, also fractions; 1 where there are GPUs")
+    add("--address", metavar="auto|HOST:PORT|ray://HOST:PORT", help="a Ray cluster; RAY_ADDRESS, else this machine")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where trials compute (auto)")
     add("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of models and reports (runs)")
     add("--cache", type=Path, metavar="DIR", help="folder of prepared scans; JOINTNET_CACHE or the user's cache")
-    return parser
+    return command
 
 
 if __name__ == "__main__":

@@ -38,8 +38,9 @@ def open_test(
         selections: of the arms, by name; all of them are recorded already.
         arm_runs: the arms' runs in the tracking store.
         tracker: writes rows, metrics and overlays, and counts the opening for each arm.
-        device: where the models compute.
+        device: where the models compute; the driver's CPU where the driver has no such device.
     """
+    device = device_here(device)
     patients = prepare(files, cache)
     for arm, selection in selections.items():
         run = arm_runs[arm]
@@ -54,6 +55,11 @@ def open_test(
             path = Path(scratch) / "overlays.npz"
             np.savez_compressed(path, **overlays(model, patients, device))  # type: ignore[arg-type]
             tracker.log_file(run, path, "test")
+
+
+def device_here(device: str) -> str:
+    """Give the trials' device, or the CPU where this machine, the driver's, has none: trials run on other nodes."""
+    return device if device == "cpu" or torch.cuda.is_available() else "cpu"
 
 
 def test_metrics(rows: pd.DataFrame) -> dict[str, float]:

@@ -1,16 +1,11 @@
 """The search of one arm: Ray Tune runs trials, Optuna's TPE draws their samples, ASHA ends the poor ones early."""
 
-import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with verbose=0: silent, so that the progress is ours
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl+C is to raise here, not to look like a finished search
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
@@ -21,9 +16,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from jointnet.faults import SettingsFaultError
 from study.plan import Resources
-from study.provenance import usable_cpus
 from study.recorder import ArmRecorder
 from study.space import Parameter, SearchSpace
 from study.store_layout import INTERRUPTED, TIME_BUDGET
@@ -32,47 +25,6 @@ from study.worker import trainable
 
 STARTUP_TRIALS = 5
 """Trials that TPE draws at random before it models anything."""
-QUIET = ("ray", "ray.tune", "ray.train", "optuna")
-
-
-@contextmanager
-def ray_session(tracking_uri: str) -> Iterator[None]:
-    """Start Ray on this machine, or join the cluster that `RAY_ADDRESS` names; leave it afterwards.
-
-    Trials see the same `MLFLOW_TRACKING_URI` as the driver, though the driver does all the writing.
-    """
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    address = os.environ.get("RAY_ADDRESS")
-    local = {} if address else {"num_cpus": usable_cpus(), "include_dashboard": False}
-    ray.init(
-        address=address or "local",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": {"MLFLOW_TRACKING_URI": tracking_uri, "RAY_AIR_NEW_OUTPUT": "0"}},
-        **local,
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def check_resources(resources: Resources) -> None:
-    """Refuse what the cluster cannot give: Ray would wait for it silently and for ever.
-
-    Raises:
-        SettingsFaultError: where one trial needs more than any node has.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    wanted = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
-    if not any(all(node.get(name, 0.0) >= amount for name, amount in wanted.items()) for node in nodes):
-        have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
-        raise SettingsFaultError(
-            f"--cpus-per-trial, --gpus-per-trial: one node must have them, "
-            f"got {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU where the nodes have {have}"
-        )
 
 
 def search_arm(
@@ -167,6 +119,8 @@ class _RecordingCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        if self._recorder and "node_ip" in result:
+            self._recorder.placed(trial.trial_id, str(result["node_ip"]))
         for epoch in result.get("epochs", ()):
             if self._recorder:
                 own = (

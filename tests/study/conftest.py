@@ -8,8 +8,8 @@ import pytest
 import synthetic_store as synthetic
 from mlflow import MlflowClient
 
+from study.cluster import ray_session
 from study.reporting.store import read_study
-from study.search import ray_session
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +59,7 @@ def uri(_migrated: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def ray(uri: str) -> Iterator[None]:
+def ray() -> Iterator[None]:
     """Ray on this machine, started once."""
-    with ray_session(uri):
+    with ray_session(None):
         yield

@@ -84,6 +84,25 @@ def test_faults_of_options_and_spaces_come_together(place: Path, capsys: pytest.
     assert not (place / "runs").exists()
 
 
+def test_faults_of_the_cluster_come_with_the_others_and_name_what_there_is(place: Path, capsys, monkeypatch):
+    found = _faults(capsys, "--search", "none", "--cpus-per-trial", "4096", "--out", "s3://bucket/runs")
+    assert [fault.split(":")[0] for fault in found] == ["--out", "--search", "--cpus-per-trial, --gpus-per-trial"]
+    assert "must be a folder" in found[0] and "got 4096 CPU and 0 GPU (1 node of" in found[2]
+    (fault,) = _faults(capsys, "--search", "tiny", "--address", "127.0.0.1:1")
+    assert fault.startswith("--address: a cluster must listen there, got 127.0.0.1:1")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:1")
+    (fault,) = _faults(capsys, "--search", "tiny")
+    assert fault.startswith("--address: a cluster must listen there, got ray://127.0.0.1:1")
+
+
+def test_a_submitted_job_must_say_where_its_results_are_kept(place: Path, capsys, monkeypatch):
+    job = place / "runtime_resources/working_dir_files/_ray_pkg_1"
+    job.mkdir(parents=True)
+    monkeypatch.chdir(job)
+    found = _faults(capsys, "--search", str(place / "search_spaces/tiny.toml"))
+    assert [fault.split(":")[0] for fault in found] == ["--out", "MLFLOW_TRACKING_URI"]
+
+
 def test_splits_that_need_more_patients_are_refused_with_some_that_fit(place: Path, phantom: Path, capsys):
     (fault,) = _faults(capsys, "--search", "tiny", "--data", str(phantom), "--splits", "25/15/5")
     assert "at most the 5 patients" in fault and fault.endswith("try --splits 2/2/1 3/1/1")
@@ -120,8 +139,7 @@ class _NoRay:
             self.events.append((name, content))
             log_json(tracker, run, name, content)
 
-        monkeypatch.setattr(study.conduct, "ray_session", lambda uri: nullcontext())
-        monkeypatch.setattr(study.conduct, "check_resources", lambda resources: None)
+        monkeypatch.setattr(study.conduct, "ray_session", lambda address: nullcontext())
         monkeypatch.setattr(study.conduct, "search_arm", self._search)
         monkeypatch.setattr(study.conduct, "prepare", noted_prepare)
         monkeypatch.setattr("study.sealed_test.prepare", noted_prepare)

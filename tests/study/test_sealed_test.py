@@ -1,11 +1,12 @@
 import numpy as np
+import pytest
 import torch
 from scans import heart, prepared
 from torch import nn
 
 from jointnet.geometry import HALF_EXTENT_MM, identity
 from jointnet.networks import Output
-from study.sealed_test import middle_slice, overlays
+from study.sealed_test import device_here, middle_slice, overlays
 
 
 class ShiftByPosition(nn.Module):
@@ -26,3 +27,13 @@ def test_the_picture_shows_the_slice_as_it_was_evaluated(tmp_path):
     assert drawn["slices"].tolist() == [middle_slice(labels)] == [3]
     before, after = (np.argwhere(drawn[f"lge_labels_{when}"][0] == 2)[:, 1].mean() for when in ("before", "after"))
     assert before - after == 4  # 3 mm are 4 pixels of 0.75 mm
+
+
+@pytest.mark.parametrize(
+    ("device", "has_gpu", "here"), [("cpu", True, "cpu"), ("cuda", True, "cuda"), ("cuda", False, "cpu")]
+)
+def test_a_driver_without_a_gpu_tests_on_its_cpu(
+    device: str, has_gpu: bool, here: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    assert device_here(device) == here

@@ -1,0 +1,38 @@
+"""`python cluster/wait_for_nodes.py HOST:PORT NODES [SECONDS]`: wait until a Ray cluster has that many nodes."""
+
+import logging
+import sys
+import time
+
+import ray
+
+from jointnet.faults import SettingsFaultError
+from study.cluster import check_reachable
+
+
+def main(address: str, wanted: int, seconds: float = 300.0) -> int:
+    """Give 0 once `wanted` nodes are alive, 1 where they are not after `seconds`."""
+    until = time.monotonic() + seconds
+    alive = 0
+    while time.monotonic() < until:
+        alive = alive_nodes(address)
+        if alive >= wanted:
+            return 0
+        time.sleep(1)
+    print(f"{address}: must have {wanted} nodes within {seconds:g} s, got {alive}", file=sys.stderr)
+    return 1
+
+
+def alive_nodes(address: str) -> int:
+    """Give how many nodes a cluster has; 0 where none answers yet."""
+    try:
+        if not ray.is_initialized():
+            check_reachable(address)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, SettingsFaultError):
+        return 0
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), *map(float, sys.argv[3:4])))
