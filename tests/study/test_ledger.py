@@ -14,7 +14,9 @@ from study.ledger import LEDGER_FILE, Ledger
 def fill(ledger: Ledger) -> None:
     ledger.append("searching", arm="a")
     ledger.append("drawn", arm="a", trial="t0001", number=1, sample={"alpha": 0.1 + 0.2})
-    ledger.append("epoch", arm="a", trial="t0001", epoch=1, metrics={"val/registration_ratio": 1 / 3}, behind=False, node="")
+    ledger.append(
+        "epoch", arm="a", trial="t0001", epoch=1, metrics={"val/registration_ratio": 1 / 3}, behind=False, node=""
+    )
 
 
 def test_a_ledger_opened_again_knows_the_same_to_the_last_bit(tmp_path: Path):

@@ -14,7 +14,15 @@ DRAWN = {"event": "drawn", "trial": "t0001", "number": 1, "sample": {"alpha": 0.
 
 def epoch(number: int, value: float, behind: bool = False) -> dict:
     metrics = {"val/registration_ratio": value}
-    return {"event": "epoch", "trial": "t0001", "epoch": number, "at_ms": number, "metrics": metrics, "behind": behind, "node": ""}
+    return {
+        "event": "epoch",
+        "trial": "t0001",
+        "epoch": number,
+        "at_ms": number,
+        "metrics": metrics,
+        "behind": behind,
+        "node": "",
+    }
 
 
 def ended(state: str, reason: str = "", model: str | None = None) -> dict:

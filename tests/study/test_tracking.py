@@ -87,7 +87,11 @@ def test_trials_are_in_their_arm_and_tell_how_they_ended(uri: str, tmp_path: Pat
     assert _history(uri, trial, "train/loss") == [(1, 3.0), (2, 2.0)]
     assert trial.data.metrics[OBJECTIVE] == 0.9  # the infinite one is left out
     assert {run.data.tags["git.commit"] for run in runs.values()} == {"abc"}
-    assert [runs[name].data.tags.get("trial.node") for name in ("t0001", "t0002", "t0003")] == ["10.0.0.2", None, "10.0.0.1"]
+    assert [runs[name].data.tags.get("trial.node") for name in ("t0001", "t0002", "t0003")] == [
+        "10.0.0.2",
+        None,
+        "10.0.0.1",
+    ]
     assert [item.path for item in MlflowClient(uri).list_artifacts(trial.info.run_id)] == ["settings.json"]
     states = {name: (run.info.status, run.data.tags.get("trial.state")) for name, run in runs.items()}
     assert {name: states[name] for name in states if name.startswith("t0")} == {
