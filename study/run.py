@@ -4,8 +4,6 @@ The same command again goes on with the study where it was.
 """
 
 import argparse
-import os
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,12 +16,12 @@ from jointnet.faults import DataFaultError, InputFaultError, SettingsFaultError
 from jointnet.folder import PatientFiles, check_headers, scan_folder, select
 from jointnet.phantom import write_phantom
 from study.capacity import Request, resource_faults, resources_of
-from study.cluster import is_client, resolve_address, short_lived, survey
+from study.cluster import is_client, resolve_address, survey
+from study.command_line import option_faults, parser, shared_folders
 from study.conduct import OPTUNA_FILE, conduct
 from study.handover import run_on_head
 from study.identity import with_identity
 from study.interruption import StudyHaltedError
-from study.node_check import SharedFolder
 from study.plan import Data, Node, Plan, make_arms, make_plan
 from study.plan_text import render
 from study.report import write_report
@@ -48,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
-    again = f"Nothing is lost. To go on: {shlex.join(['python', '-m', 'study.run', *given])}"
+    again = (
+        f"Nothing is lost. To go on: {shlex.join(['python', '-m', 'study.run', *(a for a in given if a != '--new')])}"
+    )
     try:
         if is_client(options.address):
             return run_on_head(str(resolve_address(options.address)), given)
@@ -99,7 +99,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         DataFaultError: where the folder of scans breaks a rule.
     """
     started = datetime.now(UTC)
-    faults = _option_faults(options)
+    faults = option_faults(options)
     request = Request(options.device, options.cpus_per_trial, options.gpus_per_trial, options.concurrent)
     spaces: tuple[SearchSpace, ...] = ()
     try:
@@ -123,7 +123,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     nodes: tuple[Node, ...] = ()
     try:
         address = resolve_address(options.address)
-        nodes, found = survey(address, _shared(options))
+        nodes, found = survey(address, shared_folders(options))
         faults += [*found, *resource_faults(request, nodes)]
     except SettingsFaultError as error:
         faults += error.faults
@@ -144,43 +144,6 @@ def plan_of(options: argparse.Namespace) -> Plan:
         address=address,
         nodes=nodes,
     )
-
-
-def _option_faults(options: argparse.Namespace) -> list[str]:
-    least = {
-        "num_samples": 1,
-        "max_epochs": 1,
-        "minutes": 0.01,
-        "concurrent": 1,
-        "cpus_per_trial": 0.01,
-        "gpus_per_trial": 0,
-        "seed": 0,
-    }
-    faults = []
-    for name, bound in least.items():
-        value = getattr(options, name)
-        if value is not None and not value >= bound:
-            faults.append(f"--{name.replace('_', '-')}: must be at least {bound}, got {value}")
-    if options.new and options.study is not None:
-        faults.append(f"--new: must not be given with --study, got --study {options.study}")
-    for name in ("data", "out", "cache"):
-        path = getattr(options, name)
-        if path is not None and re.match(r"\w+:/", str(path)):
-            faults.append(f"--{name}: must be a folder, if need be on mounted storage, not an address, got {path}")
-    if short_lived(Path.cwd()):
-        asked = {"--out": options.out.is_absolute(), "MLFLOW_TRACKING_URI": "MLFLOW_TRACKING_URI" in os.environ}
-        faults += [
-            f"{name}: must be given, and absolute, in a submitted job, whose working directory goes with the cluster"
-            for name, good in asked.items()
-            if not good
-        ]
-    return faults
-
-
-def _shared(options: argparse.Namespace) -> tuple[SharedFolder, ...]:
-    """Give the folders that all nodes of a cluster must see."""
-    out, cache = options.out.absolute(), (options.cache or default_cache()).absolute()
-    return SharedFolder("--out", out, written=True), SharedFolder("--cache", cache, written=False)
 
 
 def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Counts, ...]:
@@ -223,30 +186,6 @@ def _checked(folder: Path) -> Mapping[int, PatientFiles]:
     if faults:
         raise DataFaultError(faults)
     return patients
-
-
-def parser() -> argparse.ArgumentParser:
-    """Give the command line."""
-    command = argparse.ArgumentParser(prog="python -m study.run", description=__doc__)
-    add = command.add_argument
-    add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
-    add("--data", type=Path, metavar="DIR", help="folder of MS-CMRSeg scans; the built-in phantom where not given")
-    add("--settings", metavar="NAME|FILE", help="default, quick, paper or a TOML file, instead of the search space's")
-    add("--splits", nargs="+", metavar="TRAIN/VAL/TEST", help=f"patients; {' '.join(DEFAULT_SPLITS)} where not given")
-    add("--seed", type=int, default=0, help="of splits, sampler and trainings (0)")
-    add("--study", metavar="ID", help="continue this study, and refuse to where the specification differs from its own")
-    add("--new", action="store_true", help="begin another study instead of continuing the one of this specification")
-    add("--num-samples", type=int, metavar="N", help="trials per arm, instead of the search space's")
-    add("--max-epochs", type=int, metavar="E", help="most epochs of a trial, instead of the search space's")
-    add("--minutes", type=float, metavar="M", help="time budget of each search, instead of the search space's")
-    add("--concurrent", type=int, metavar="N", help="trials at once; as many as fit where not given")
-    add("--cpus-per-trial", type=float, default=1.0, metavar="C", help="CPU cores, and torch threads, of a trial (1)")
-    add("--gpus-per-trial", type=float, metavar="G", help="GPUs of a trial, also fractions; 1 where there are GPUs")
-    add("--address", metavar="auto|HOST:PORT|ray://HOST:PORT", help="a Ray cluster; RAY_ADDRESS, else this machine")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where trials compute (auto)")
-    add("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of models and reports (runs)")
-    add("--cache", type=Path, metavar="DIR", help="folder of prepared scans; JOINTNET_CACHE or the user's cache")
-    return command
 
 
 if __name__ == "__main__":
