@@ -29,7 +29,8 @@ from study.selection import NoFinishedTrialError
 from study.space import SearchSpace, with_overrides
 from study.space_file import load_spaces
 from study.splits import DEFAULT_SPLITS, Counts, Split, make_splits, parse_counts
-from study.tracking import resolve_tracking_uri, ui_command
+from study.store_layout import ui_command
+from study.tracking import resolve_tracking_uri
 
 EXIT_NO_FINISHED_TRIAL = 4
 EXIT_HALTED = 5

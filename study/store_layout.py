@@ -4,6 +4,8 @@ It imports nothing of the project, so that the report can use it without what a 
 """
 
 import os
+import shlex
+import sys
 from pathlib import Path
 
 EXPERIMENT = "jointnet-study"
@@ -20,6 +22,17 @@ _ENDINGS = {"stopped": "stopped early by ASHA", "running": "still running"}
 def default_tracking_uri() -> str:
     """Give `MLFLOW_TRACKING_URI`, or else the SQLite store in `mlruns/` of the working directory."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlruns/mlflow.db').resolve()}"
+
+
+def ui_command(uri: str) -> str:
+    """Give what opens the MLflow UI: a command for a database, the address itself for a server.
+
+    The command names this Python, so that it works whether or not the environment is activated.
+    """
+    if uri.startswith(("http://", "https://")):
+        return uri
+    python = shlex.quote(sys.executable)
+    return f"{python} -m mlflow ui --backend-store-uri {shlex.quote(uri)} --workers 1 --host 127.0.0.1"
 
 
 def ending(state: str, reason: str) -> str:

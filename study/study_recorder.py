@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from study.champion import Champion, registered_name
 from study.ledger import Ledger
 from study.outbox import Outbox
 from study.plan import Arm, Plan, specification
@@ -31,6 +32,7 @@ class StudyRecorder:
     def tested(self, arm: Arm) -> None:
         """The ledger and the arm's folder have its test rows."""
         self._outbox.put(partial(self._tell_test, arm))
+        self._outbox.put(partial(self._tell_champion, arm))
 
     def end(self, status: str, without_result: tuple[str, ...] = ()) -> None:
         """Nothing runs any more; arms without a result have FAILED."""
@@ -74,7 +76,7 @@ class StudyRecorder:
     def _tell_selection(self, arm: Arm) -> None:
         record = self._last("selected", arm)["selection"]
         run = self._arm_run(arm)
-        trial_run = self._tracker.known_trial(arm.name, record["trial_id"]) or ""
+        trial_run = self._trial_run(arm, record["trial_id"])
         self._tracker.log_json(run, "selection.json", {**record, "run_id": trial_run})
         self._tracker.tag(
             run,
@@ -100,6 +102,35 @@ class StudyRecorder:
                 "test.opening.reasons": "; ".join(event["reason"] for event in openings),
             },
         )
+
+    def _tell_champion(self, arm: Arm) -> None:
+        tested = self._last("tested", arm)
+        outcome = self._ledger.outcomes(arm.name)[tested["trial"]]
+        if outcome.model is None:  # its test goes on to count, and there is nothing to register
+            return
+        run_id, ratio = self._trial_run(arm, outcome.trial_id), tested["metrics"].get("test/registration_ratio")
+        test = "" if ratio is None else f", {ratio:.4f} on test"
+        self._tracker.register(
+            Champion(
+                name=registered_name(arm.name),
+                file=outcome.model,
+                run_id=run_id,
+                segments=arm.model == "joint",
+                tags={
+                    "study.id": self._plan.study_id,
+                    "data.kind": self._plan.data.kind,
+                    "data.fingerprint": tested["fingerprint"],
+                    "trial.id": outcome.trial_id,
+                    "epoch": str(tested["epoch"]),
+                    **arm_tags(arm),
+                },
+                description=f"Study {self._plan.study_id}, {arm.name}, trial {outcome.trial_id}, epoch {tested['epoch']}: "
+                f"registration ratio {outcome.objective:.4f} on validation{test}.",
+            )
+        )
+
+    def _trial_run(self, arm: Arm, trial_id: str) -> str:
+        return self._tracker.known_trial(arm.name, trial_id) or ""
 
     def _last(self, kind: str, arm: Arm) -> Mapping[str, Any]:
         return self._ledger.last(kind, arm.name) or {}

@@ -9,8 +9,6 @@ import json
 import logging
 import math
 import os
-import shlex
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from jointnet.faults import SettingsFaultError
+from study.champion import Champion, register
 from study.store_layout import EXPERIMENT, default_tracking_uri
 
 PARENT = "mlflow.parentRunId"
@@ -54,17 +53,6 @@ def resolve_tracking_uri() -> str:
     )
 
 
-def ui_command(uri: str) -> str:
-    """Give what opens the MLflow UI: a command for a database, the address itself for a server.
-
-    The command names this Python, so that it works whether or not the environment is activated.
-    """
-    if uri.startswith(("http://", "https://")):
-        return uri
-    python = shlex.quote(sys.executable)
-    return f"{python} -m mlflow ui --backend-store-uri {shlex.quote(uri)} --workers 1 --host 127.0.0.1"
-
-
 class StudyTracker:
     """The runs of one study, written through one client, which is opened when it is first needed."""
 
@@ -76,6 +64,7 @@ class StudyTracker:
         self._with_params: set[str] = set()
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar per file would bury the progress
         # One attempt a call: a client that repeats a call by itself may make a run twice.
         for name, value in {"MAX_RETRIES": "0", "TIMEOUT": "20"}.items():
             os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
@@ -155,6 +144,10 @@ class StudyTracker:
     def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
         """Store a file as an artifact, in a folder of the run's artifacts."""
         self._client.log_artifact(run_id, str(path), folder or None)
+
+    def register(self, champion: Champion) -> str:
+        """Put a model into the registry, unless it is there; give its version."""
+        return register(*self._opened(), champion)
 
     def set_status(self, run_id: str, status: str) -> None:
         """Say that a run is RUNNING, FINISHED, FAILED or KILLED."""

@@ -87,7 +87,13 @@ def test_a_trial_runs_without_ray_and_without_a_tracking_store():
 
 def test_one_module_writes_to_mlflow_and_one_reads():
     users = {module for module in MODULES if any(name.split(".")[0] == "mlflow" for name in _imports(module))}
-    assert users == {"study.reporting.store", "study.tracking"}
+    models = {"study.champion", "study.model_code"}  # how a model is registered, and what its copy there loads
+    assert users == {"study.reporting.store", "study.tracking"} | models
+    assert not any("study.model_code" in _imports(name) for name in MODULES)
+    assert {name for name in MODULES if "study.champion" in _imports(name)} == {
+        "study.tracking",
+        "study.study_recorder",
+    }
     assert not _reached("study.worker") & users
 
 

@@ -13,8 +13,8 @@ from study.ledger import Ledger
 from study.outbox import Outbox
 from study.progress import ArmProgress, StudyProgress
 from study.recorder import ArmRecorder
-from study.store_layout import EARLY, EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET
-from study.tracking import StudyTracker, refused, resolve_tracking_uri, ui_command
+from study.store_layout import EARLY, EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET, ui_command
+from study.tracking import StudyTracker, refused, resolve_tracking_uri
 from study.trial import ArmTask
 
 TAGS = {"arm": "joint-2", "model": "joint", "split": "2/1/1"}

@@ -1,0 +1,43 @@
+"""What MLflow loads a registered model with: this file, `jointnet` beside it and a state dict; nothing is unpickled.
+
+MLflow copies it into the model (models from code). It is no part of a study and imports nothing of one.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from jointnet.checkpoint import load_model
+from jointnet.prediction import predict
+
+
+class RegistrationModel(PythonModel):  # type: ignore[misc]  # mlflow comes without types
+    """Predicts the slices of one patient, which are aligned about the motion that they have in common."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the weights, as tensors and plain values only."""
+        self._model = load_model(Path(context.artifacts["model"])).model
+
+    def predict(
+        self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Predict one patient's slices.
+
+        Args:
+            context: unused.
+            model_input: images (S, 2, 224, 224), float32: cine and LGE on the common grid, intensities as
+                `jointnet.preparation` leaves them.
+            params: unused.
+
+        Returns:
+            `theta` (S, 2, 3) from cine to LGE coordinates; of a model that segments also `cine_labels` and `lge_labels`
+            (S, 224, 224), uint8.
+        """
+        found = predict(self._model, np.ascontiguousarray(model_input, dtype=np.float32))
+        return {name: value for name, value in found._asdict().items() if value is not None}
+
+
+set_model(RegistrationModel())
