@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import mlflow.pyfunc
 import numpy as np
@@ -93,7 +92,7 @@ def signature(segments: bool) -> ModelSignature:
 
 
 def input_example() -> np.ndarray:
-    """Give a slice (1, 2, H, W) of two discs, LGE's 6 mm beside cine's: no patient's image leaves the study with a model."""
+    """Give a slice (1, 2, H, W) of two discs, LGE's 6 mm beside cine's: a model takes no patient's image with it."""
     rows, columns = np.mgrid[:SIZE_PX, :SIZE_PX]
     discs = [np.hypot(rows - SIZE_PX / 2, columns - SIZE_PX / 2 - shift) < 28 for shift in (0, 8)]
     return np.stack(discs)[None].astype(np.float32)

@@ -14,7 +14,7 @@ from jointnet.checkpoint import load_model
 from jointnet.prediction import predict
 
 
-class RegistrationModel(PythonModel):  # type: ignore[misc]  # mlflow comes without types
+class RegistrationModel(PythonModel):
     """Predicts the slices of one patient, which are aligned about the motion that they have in common."""
 
     def load_context(self, context: PythonModelContext) -> None:

@@ -124,7 +124,7 @@ class StudyRecorder:
                     "epoch": str(tested["epoch"]),
                     **arm_tags(arm),
                 },
-                description=f"Study {self._plan.study_id}, {arm.name}, trial {outcome.trial_id}, epoch {tested['epoch']}: "
+                description=f"{arm.name} of study {self._plan.study_id}, trial {outcome.trial_id}, epoch {tested['epoch']}: "
                 f"registration ratio {outcome.objective:.4f} on validation{test}.",
             )
         )
