@@ -124,8 +124,8 @@ class StudyRecorder:
                     "epoch": str(tested["epoch"]),
                     **arm_tags(arm),
                 },
-                description=f"{arm.name} of study {self._plan.study_id}, trial {outcome.trial_id}, epoch {tested['epoch']}: "
-                f"registration ratio {outcome.objective:.4f} on validation{test}.",
+                description=f"{arm.name} of study {self._plan.study_id}, trial {outcome.trial_id}, epoch "
+                f"{tested['epoch']}: registration ratio {outcome.objective:.4f} on validation{test}.",
             )
         )
 

@@ -1,32 +1,6 @@
-import numpy as np
 import pytest
-import torch
-from scans import heart, prepared
-from torch import nn
 
-from jointnet.geometry import HALF_EXTENT_MM, identity
-from jointnet.networks import Output
-from study.sealed_test import device_here, middle_slice, overlays
-
-
-class ShiftByPosition(nn.Module):
-    """Moves slice k of a patient by k mm: what it says of a slice depends on the others beside it."""
-
-    downsampling, neighbours = 4, 0
-
-    def forward(self, cine, lge, same_patient=False):
-        theta = identity(len(cine))
-        theta[:, 0, 2] = torch.arange(len(cine)) / HALF_EXTENT_MM
-        return Output(theta)
-
-
-def test_the_picture_shows_the_slice_as_it_was_evaluated(tmp_path):
-    labels = np.stack([np.stack([heart(), heart((6.0, 0.0))])] * 7)
-    drawn = overlays(ShiftByPosition(), [prepared(tmp_path, 4, labels)], "cpu")
-    assert drawn["patients"].tolist() == [4]
-    assert drawn["slices"].tolist() == [middle_slice(labels)] == [3]
-    before, after = (np.argwhere(drawn[f"lge_labels_{when}"][0] == 2)[:, 1].mean() for when in ("before", "after"))
-    assert before - after == 4  # 3 mm are 4 pixels of 0.75 mm
+from study.sealed_test import device_here
 
 
 @pytest.mark.parametrize(

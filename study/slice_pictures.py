@@ -1,0 +1,75 @@
+"""What the report draws test patients from: every slice around the heart, before and after registration, in 8 bits.
+
+One square window per patient, as large for all patients as the largest needs. An image is stored as grey values of
+8 bits; with deflate a slice takes about 20 kB, so a model's file on 5 patients of 10 slices is about 1 MB.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from jointnet.cache import CachedPatient
+from jointnet.geometry import SIZE_PX, warp, warp_labels
+from jointnet.prediction import predict
+from jointnet.preparation import CEILING
+
+MARGIN_PX = 16
+"""Pixels between the outermost label and the window's edge: 12 mm."""
+
+
+def slice_pictures(
+    model: nn.Module, patients: Sequence[CachedPatient], device: str = "cpu"
+) -> dict[str, NDArray[np.generic]]:
+    """Give every slice of some patients, cropped around the heart, before and after registration by a model.
+
+    Returns:
+        `patients` and `slices` (N,), numbers of the patient and of the slice on its grid; `cine`, `lge_before`,
+        `lge_after` (N, side, side), uint8, 255 standing for `jointnet.preparation.CEILING`; `cine_labels`,
+        `lge_labels_before`, `lge_labels_after` (N, side, side), uint8, of `jointnet.structures.CODE`. Slices of a patient
+        follow each other and are cropped by the same window.
+    """
+    windows = [_window(np.asarray(patient.labels())) for patient in patients]
+    side = min(SIZE_PX, max((need for _, _, need in windows), default=SIZE_PX))
+    parts: dict[str, list[NDArray[np.generic]]] = {}
+    for patient, (row, column, _) in zip(patients, windows, strict=True):
+        frames = _frames(model, patient, device)
+        first_row, first_column = (min(max(0, centre - side // 2), SIZE_PX - side) for centre in (row, column))
+        for name, frame in frames.items():
+            cropped = frame[:, first_row : first_row + side, first_column : first_column + side]
+            parts.setdefault(name, []).append(cropped)
+        count = len(frames["cine"])
+        parts.setdefault("patients", []).append(np.full(count, patient.patient))
+        parts.setdefault("slices", []).append(np.arange(count))
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _frames(model: nn.Module, patient: CachedPatient, device: str) -> dict[str, NDArray[np.uint8]]:
+    """Give the whole slices (S, H, W) of a patient; all of them are predicted together, as they were evaluated."""
+    images = np.asarray(patient.images(), dtype=np.float32)
+    labels = np.asarray(patient.labels())
+    theta = np.asarray(predict(model, patient.images(), device).theta, dtype=np.float32)
+    moved = warp(torch.from_numpy(images[:, 1:2].copy()), torch.from_numpy(theta))[:, 0].numpy()
+    return {
+        "cine": _grey(images[:, 0]),
+        "lge_before": _grey(images[:, 1]),
+        "lge_after": _grey(moved),
+        "cine_labels": labels[:, 0],
+        "lge_labels_before": labels[:, 1],
+        "lge_labels_after": warp_labels(labels[:, 1], theta),
+    }
+
+
+def _grey(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(np.clip(images / CEILING, 0, 1) * 255).astype(np.uint8)
+
+
+def _window(labels: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Give centre row, centre column and needed side of the square around all labels (S, 2, H, W) of a patient."""
+    rows, columns = (np.flatnonzero(labels.any(axis=axes)) for axes in ((0, 1, 3), (0, 1, 2)))
+    if not len(rows):
+        return SIZE_PX // 2, SIZE_PX // 2, SIZE_PX
+    need = int(max(np.ptp(rows), np.ptp(columns))) + 1 + 2 * MARGIN_PX
+    return int(rows[0] + rows[-1]) // 2, int(columns[0] + columns[-1]) // 2, need
