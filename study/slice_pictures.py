@@ -28,8 +28,8 @@ def slice_pictures(
     Returns:
         `patients` and `slices` (N,), numbers of the patient and of the slice on its grid; `cine`, `lge_before`,
         `lge_after` (N, side, side), uint8, 255 standing for `jointnet.preparation.CEILING`; `cine_labels`,
-        `lge_labels_before`, `lge_labels_after` (N, side, side), uint8, of `jointnet.structures.CODE`. Slices of a patient
-        follow each other and are cropped by the same window.
+        `lge_labels_before`, `lge_labels_after` (N, side, side), uint8, of `jointnet.structures.CODE`. Slices of
+        a patient follow each other and are cropped by the same window.
     """
     windows = [_window(np.asarray(patient.labels())) for patient in patients]
     side = min(SIZE_PX, max((need for _, _, need in windows), default=SIZE_PX))

@@ -1,69 +1,132 @@
-"""Overlays: contours of cine and of LGE on cine slices, unregistered above and registered below."""
+"""A test patient slice by slice: contours before and after registration, both images in one, and the scar on cine."""
 
-from collections.abc import Mapping
+import io
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jointnet.structures import CODE
-from study.reporting.records import ArmRecord
+from study.reporting import scar
+from study.reporting.shown import Shown
 
-OUTLINES: Mapping[str, str] = {"lv": "#ff6b6b", "myo": "#ffd43b", "rv": "#4dc3ff"}
+OUTLINES = {"lv": "#ff6b6b", "myo": "#ffd43b", "rv": "#4dc3ff"}
 """Contour colours: LV pool, outer border of the myocardium, RV pool."""
-MOST_OVERLAYS = 8
-"""Patients in an overlay figure at most."""
-_MARGIN = 12  # pixels around the contours
+CINE_COLOUR, SCAR_COLOUR, TEXT_COLOUR = "#ffffff", "#ff3df2", "#e8edf2"
+ROWS = (
+    "LGE, scar",
+    "Unregistered",
+    "Registered",
+    "Checkerboard",
+    "Scar on cine",
+)
+PANEL_INCHES = 1.45
+DPI = 100
+CHECKS = 6
+"""Fields of the checkerboard along either side of a slice."""
+_LEFT_INCHES, _TOP_INCHES, _GAP_PX = 0.28, 0.42, 2
 
 
-def overlay(arm: ArmRecord) -> Figure:
-    """Draw cine slices with cine's own contours (white, dashed) and LGE's: unregistered above, registered below.
+def overlay(patient: Shown) -> Figure:
+    """Draw every slice of a patient, one column each, in the rows of `ROWS`.
 
-    Args:
-        arm: an arm with overlays; the first MOST_OVERLAYS of its patients are drawn, whatever their results.
+    The first shows LGE as it was, its scar outlined; the next two cine with cine's own contours (white, dashed) and
+    LGE's (coloured), unregistered and registered; then fields of cine and of registered LGE by turns; at last cine with
+    its contours and the registered scar filled.
     """
-    arrays = arm.overlays
-    places = range(min(len(arrays["patients"]), MOST_OVERLAYS))
-    figure = Figure(figsize=(2.3 * len(places), 4.75), layout="constrained", facecolor="#000000")
-    for number, place in enumerate(places):
-        window = _window(arrays, place)
-        for row, (name, title) in enumerate((("before", "Unregistered"), ("after", "Registered"))):
-            axes = figure.add_subplot(2, len(places), row * len(places) + number + 1)
-            image = np.asarray(arrays["cine"][place], dtype=np.float32)[window]
-            low, high = np.percentile(image, (0.5, 99.5))
-            axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="bilinear")
-            for structure, colour in OUTLINES.items():
-                cine = _outline(arrays["cine_labels"][place], structure)[window]
-                lge = _outline(arrays[f"lge_labels_{name}"][place], structure)[window]
-                _contour(axes, cine, "#ffffff", "dashed", 0.9)
-                _contour(axes, lge, colour, "solid", 1.6)
-            axes.set_axis_off()
-            label = f"Patient {arrays['patients'][place]}, slice {arrays['slices'][place]}\n" if row == 0 else ""
-            axes.set_title(label + title, fontsize=8.5, color="#e8edf2")
+    frames, count = patient.frames, len(patient.slices)
+    above = scar.threshold(frames["lge_before"], frames["lge_labels_before"])
+    before = scar.scar(frames["lge_before"], frames["lge_labels_before"], above)
+    after = scar.scar(frames["lge_after"], frames["lge_labels_after"], above)
+    width, height = _LEFT_INCHES + PANEL_INCHES * count, _TOP_INCHES + PANEL_INCHES * len(ROWS)
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="black")
+    images = (
+        _equalised(frames["lge_before"]),
+        *(2 * (_equalised(frames["cine"]),)),
+        _checkerboard(_equalised(frames["cine"]), _equalised(frames["lge_after"])),
+        _equalised(frames["cine"]),
+    )
+    for place, (name, image) in enumerate(zip(ROWS, images, strict=True)):
+        bottom = 1 - (_TOP_INCHES + PANEL_INCHES * (place + 1)) / height
+        axes = figure.add_axes((_LEFT_INCHES / width, bottom, 1 - _LEFT_INCHES / width, PANEL_INCHES / height))
+        axes.imshow(_mosaic(image), cmap="gray", vmin=0, vmax=1, interpolation="bilinear", aspect="auto")
+        axes.set_axis_off()
+        axes.text(-0.08 / (width - _LEFT_INCHES), 0.5, name, transform=axes.transAxes, rotation=90, fontsize=8,
+                  color=TEXT_COLOUR, ha="right", va="center")  # fmt: skip
+        if place == 0:
+            _contour(axes, before, SCAR_COLOUR, "solid", 1.0)
+            _titles(axes, patient)
+        elif place in (1, 2):
+            _outlines(axes, frames["cine_labels"], None)
+            _outlines(axes, frames["lge_labels_before" if place == 1 else "lge_labels_after"], OUTLINES)
+        elif place == 4:
+            _outlines(axes, frames["cine_labels"], None)
+            _fill(axes, after)
     return figure
 
 
-def _outline(labels: np.ndarray, structure: str) -> np.ndarray:
-    """Give the region whose border is drawn: myocardium together with the pool inside, for its outer border."""
-    codes = [CODE["myo"], CODE["lv"]] if structure == "myo" else [CODE[structure]]
-    return np.isin(labels, codes)
+def scar_share(patient: Shown) -> float:
+    """Give the part of the patient's myocardium in LGE that is drawn as scar, from 0 to 1."""
+    lge, labels = patient.frames["lge_before"], patient.frames["lge_labels_before"]
+    return scar.share(lge, labels, scar.threshold(lge, labels))
+
+
+def as_image(figure: Figure, kind: str) -> bytes:
+    """Give the figure as `webp`, for the page, or as `png`."""
+    stream = io.BytesIO()
+    extra = {"pil_kwargs": {"quality": 82}} if kind == "webp" else {"metadata": {"Software": None}}
+    figure.savefig(stream, format=kind, dpi=DPI, facecolor="black", **extra)
+    return stream.getvalue()
+
+
+def _mosaic(frames: np.ndarray) -> np.ndarray:
+    """Lay slices (S, H, W) side by side (H, S * (W + gap))."""
+    spaced = np.pad(frames, ((0, 0), (0, 0), (0, _GAP_PX)))
+    return np.concatenate(list(spaced), axis=1)
+
+
+def _equalised(frames: np.ndarray) -> np.ndarray:
+    """Scale a patient's grey values so that all but the brightest and darkest half per cent lie in 0..1."""
+    values = frames.astype(np.float32)
+    low, high = np.percentile(values, (0.5, 99.5))
+    return np.clip((values - low) / max(float(high - low), 1e-6), 0, 1)
+
+
+def _checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Take fields of the first and of the second images (S, H, W) by turns."""
+    height, width = first.shape[-2:]
+    rows, columns = np.arange(height) * CHECKS // height, np.arange(width) * CHECKS // width
+    return np.where((rows[:, None] + columns[None, :]) % 2 == 0, first, second)
+
+
+def _outlines(axes: Axes, labels: np.ndarray, colours: dict[str, str] | None) -> None:
+    for structure, colour in OUTLINES.items():
+        codes = [CODE["myo"], CODE["lv"]] if structure == "myo" else [CODE[structure]]  # myo: its outer border
+        region = np.isin(labels, codes)
+        if colours is None:
+            _contour(axes, region, CINE_COLOUR, "dashed", 0.8)
+        else:
+            _contour(axes, region, colour, "solid", 1.4)
 
 
 def _contour(axes: Axes, region: np.ndarray, colour: str, style: str, width: float) -> None:
     if region.any() and not region.all():
-        axes.contour(region.astype(np.float32), [0.5], colors=[colour], linestyles=[style], linewidths=[width])
+        axes.contour(_mosaic(region.astype(np.float32)), [0.5], colors=[colour], linestyles=[style], linewidths=[width])
 
 
-def _window(arrays: Mapping[str, np.ndarray], place: int) -> tuple[slice, slice]:
-    """Give the square around cine's and the unregistered LGE's labels, the same before and after."""
-    held = (arrays["cine_labels"][place] > 0) | (arrays["lge_labels_before"][place] > 0)
-    rows, columns = np.nonzero(held)
-    if len(rows) == 0:
-        return slice(None), slice(None)
-    half = max(np.ptp(rows), np.ptp(columns)) // 2 + _MARGIN
-    side = min(2 * half, *held.shape)
-    starts = [
-        int(np.clip((axis.min() + axis.max()) // 2 - side // 2, 0, size - side))
-        for axis, size in zip((rows, columns), held.shape, strict=True)
-    ]
-    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
+def _fill(axes: Axes, region: np.ndarray) -> None:
+    colour = np.zeros((*_mosaic(region).shape, 4), np.float32)
+    colour[..., :3] = [int(SCAR_COLOUR[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    colour[..., 3] = 0.75 * _mosaic(region)
+    axes.imshow(colour, interpolation="nearest", aspect="auto")
+
+
+def _titles(axes: Axes, patient: Shown) -> None:
+    """Write above each slice its number, and LV CD before and after where it was measured."""
+    side = patient.frames["cine"].shape[-1]
+    for place, number in enumerate(patient.slices):
+        pair = patient.lv_cd_mm.get(number)
+        text = f"slice {number}" + (f"\nCD {pair[0]:.1f} \u2192 {pair[1]:.1f} mm" if pair else "\nno LV in both")
+        axes.text(
+            place * (side + _GAP_PX) + side / 2, -4, text, fontsize=7, color=TEXT_COLOUR, ha="center", va="bottom"
+        )
