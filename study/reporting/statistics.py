@@ -10,6 +10,9 @@ from scipy import stats
 EXACT_WITH_TIES = 15
 """Up to this many patients the Wilcoxon test with ties or zeros enumerates all 2^n sign patterns."""
 
+CONFIDENCE = 0.95
+"""Level of every two-sided interval; one of its bounds alone is a one-sided bound at 97.5 %."""
+
 _ROUNDING = 1e-12
 
 
@@ -23,6 +26,7 @@ class PairedTest:
         difference_sd: their sample standard deviation (n - 1), in the unit of the values.
         t: Student's paired t statistic, or NaN.
         p: its two-sided p value, or NaN.
+        low, high: the 95 % t interval of the mean difference, in the unit of the values, or NaN.
         wilcoxon: the smaller sum of signed ranks, or NaN.
         wilcoxon_p: the two-sided p value of Wilcoxon's signed-rank test, or NaN.
         wilcoxon_method: `exact`, or `asymptotic` where there are ties among too many patients to enumerate.
@@ -34,6 +38,8 @@ class PairedTest:
     difference_sd: float
     t: float
     p: float
+    low: float
+    high: float
     wilcoxon: float
     wilcoxon_p: float
     wilcoxon_method: str
@@ -63,6 +69,9 @@ def mean_sd(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
 def paired_test(before: Sequence[float] | np.ndarray, after: Sequence[float] | np.ndarray) -> PairedTest:
     """Compare one value per patient before with one after, both two-sided.
 
+    Student's test and interval take the patients as independent and their differences as near normal, which matters the
+    more the fewer they are. Wilcoxon's test takes the differences as symmetric about their centre, of any shape.
+
     Args:
         before: one value per patient, any unit.
         after: the same patients in the same order, same unit.
@@ -72,14 +81,22 @@ def paired_test(before: Sequence[float] | np.ndarray, after: Sequence[float] | n
         raise ValueError(f"pairs of equal length are needed, got shapes {first.shape} and {second.shape}")
     differences = second - first
     mean, sd = mean_sd(differences)
-    reason = _why_untestable(differences, np.maximum(np.abs(first), np.abs(second)))
+    reason = why_untestable(differences, np.maximum(np.abs(first), np.abs(second)))
     if reason:
         nan = math.nan
-        return PairedTest(len(differences), mean, sd, nan, nan, nan, nan, "", reason)
+        return PairedTest(len(differences), mean, sd, nan, nan, nan, nan, nan, nan, "", reason)
     student = stats.ttest_rel(second, first)
-    rank_sum, rank_p, method = _wilcoxon(differences)
+    interval = student.confidence_interval(CONFIDENCE)
     return PairedTest(
-        len(differences), mean, sd, float(student.statistic), float(student.pvalue), rank_sum, rank_p, method, ""
+        len(differences),
+        mean,
+        sd,
+        float(student.statistic),
+        float(student.pvalue),
+        float(interval.low),
+        float(interval.high),
+        *_wilcoxon(differences),
+        "",
     )
 
 
@@ -88,8 +105,13 @@ def smallest_wilcoxon_p(patients: int) -> float:
     return min(1.0, 2.0 ** (1 - patients))
 
 
-def _why_untestable(differences: np.ndarray, magnitude: np.ndarray) -> str:
-    """Say why no paired test exists for these differences; empty where one does."""
+def why_untestable(differences: np.ndarray, magnitude: np.ndarray) -> str:
+    """Say why no paired test exists for these differences; empty where one does.
+
+    Args:
+        differences: one per patient, any unit.
+        magnitude: the size of the values that they come from, same shape and unit; it tells spread from rounding.
+    """
     if len(differences) == 0:
         return "no patients"
     if not np.isfinite(differences).all():
