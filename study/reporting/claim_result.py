@@ -1,5 +1,6 @@
 """What became of one claim in one endpoint, and how it is put into words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ class ClaimResult:
         """The verdict with the difference, the margin, and the interval that decides."""
         role = "primary endpoint" if self.primary else "secondary endpoint"
         head = f"{self.statement} ({role}): {self.verdict}."
-        if self.difference.patients == 0:
+        if math.isnan(self.difference.difference):
             return f"{head} It cannot be judged: {self.reason}."
         parts = [head, _difference(self), _margin(self), _decision(self), _undetected(self)]
         return " ".join(part for part in parts if part)
@@ -120,8 +121,8 @@ def _margin(result: ClaimResult) -> str:
     if result.margin_source == NO_MARGIN:
         return (
             f"The stand-alone model gained nothing from more training patients: {_mm(gain.difference)}{bounds} from "
-            f"{result.standalone_small} to {result.standalone}. So there is no margin, and the claim is inconclusive by "
-            "construction."
+            f"{result.standalone_small} to {result.standalone}. So there is no margin, and the claim is inconclusive "
+            "by construction."
         )
     text = (
         f"The margin is {_mm(result.margin_mm)}, half of the {_mm(gain.difference)}{bounds} that the stand-alone model "
@@ -157,9 +158,8 @@ def _undetected(result: ClaimResult) -> str:
     if test.reason or not test.low <= 0 <= test.high:
         return ""
     away = "difference" if result.claim == SUPERIOR else "distance from the margin"
-    return (
-        f"With as many patients and this spread, a true {away} of {_mm(result.contrast.detectable)} is found in 80 %."
-    )
+    size = _mm(result.contrast.detectable)
+    return f"Of studies with as many patients and this spread, 80 % would find a true {away} of {size}."
 
 
 def _mm(value: float) -> str:

@@ -57,9 +57,9 @@ def non_inferiority(
     Refuted: it lies above 0.
 
     Where the observed gain is not positive there is no margin, and the claim is inconclusive by construction. Where it
-    is positive by chance only, a true mean d < 0 still implies not inferior: the joint model is then better than the
-    mean of the two others, and so than the better of them or by less than the margin worse. A true mean d > 0 does not
-    imply inferior. So a refutation by an estimated margin also needs the interval of joint minus stand-alone above 0.
+    is positive by chance only, a true mean d < 0 still implies not inferior: the joint model's error is then below the
+    mean of the two others', which is not above that of standalone_large. A true mean d > 0 does not imply inferior. So
+    a refutation by an estimated margin also needs the interval of joint minus stand-alone above 0.
 
     The t interval decides because the bootstrap's is too narrow with few patients; the bootstrap and the test over
     folds are shown beside it. The primary endpoint is judged by its interval alone: it is one, and was named in
