@@ -10,12 +10,67 @@ from jointnet.faults import InputFaultError
 
 ROW_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after", "lost"]
 KEY = ["patient", "slice", "metric", "structure"]
+SEED = "seed_index"
+"""Column of the retraining that a row comes from; without it all rows come from one model."""
+UNIT = ["patient", "metric", "structure"]
 
 
-def per_patient(rows: pd.DataFrame) -> pd.DataFrame:
-    """Average rows over each patient's slices: `patient,metric,structure,before,after,slices,lost`."""
-    groups = rows.groupby(["patient", "metric", "structure"])
-    return patient_means(rows).join(groups.agg(slices=("slice", "size"), lost=("lost", "sum"))).reset_index()
+def per_patient(rows: pd.DataFrame, fold: int = 1) -> pd.DataFrame:
+    """Average rows over each patient's slices, then over seeds: one line per patient, metric and structure.
+
+    Seeds are averaged because they are no patients: counting them as units would make the same patients look like more.
+
+    Args:
+        rows: test rows of one arm and fold, with or without `seed_index`.
+        fold: the outer fold (1-based) that they belong to.
+
+    Returns:
+        `patient,fold,metric,structure,before,after,after_seed_sd,slices,lost`. `after_seed_sd` is the sample SD (n - 1)
+        over seeds of the patient's mean after registration, NaN with one seed; `slices` is the number per seed; `lost`
+        counts the slices in which the structure was lost, summed over seeds.
+    """
+    seeds = _by_seed(rows)
+    over_seeds = pd.concat({seed: patient_means(part) for seed, part in seeds.items()}).groupby(UNIT)
+    groups = rows.groupby(UNIT)
+    frame = over_seeds.mean().assign(
+        after_seed_sd=over_seeds["after"].std(),
+        slices=groups["slice"].size() // len(seeds),
+        lost=groups["lost"].sum(),
+    )
+    return frame.reset_index().assign(fold=fold)[PATIENT_COLUMNS]
+
+
+PATIENT_COLUMNS = ["patient", "fold", "metric", "structure", "before", "after", "after_seed_sd", "slices", "lost"]
+
+
+def _by_seed(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """Give the rows of each seed by its index; all of them as seed 1 where there is no such column."""
+    if SEED not in rows or rows.empty:
+        return {1: rows}
+    return {int(seed): rows[rows[SEED] == seed] for seed in sorted(rows[SEED].unique())}
+
+
+def over_folds(rows_of: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Join one arm's folds to one frame of patients, as `per_patient` gives it.
+
+    Args:
+        rows_of: the arm's test rows by fold (1-based).
+
+    Raises:
+        InputFaultError: naming a patient that two folds test; each must be in exactly one.
+    """
+    frames = [per_patient(rows, fold) for fold, rows in sorted(rows_of.items())]
+    if not frames:
+        return pd.DataFrame(columns=PATIENT_COLUMNS)
+    joined = pd.concat(frames, ignore_index=True)
+    folds = joined.groupby("patient")["fold"].unique()
+    twice = folds[folds.str.len() > 1]
+    if len(twice):
+        raise InputFaultError(
+            f"patient {patient}: must be tested in one fold, got folds {', '.join(map(str, sorted(where)))}"
+            for patient, where in twice.items()
+        )
+    return joined
 
 
 def lost_structures(rows: pd.DataFrame) -> int:
@@ -24,38 +79,75 @@ def lost_structures(rows: pd.DataFrame) -> int:
 
 
 def check_rows(rows_of: Mapping[str, pd.DataFrame]) -> None:
-    """Check that every registration value is there and that the arms agree on the values before registration.
+    """Check the test rows of one fold: complete, unique, and seeds and arms agree on the values before registration.
+
+    Args:
+        rows_of: test rows by arm, with or without `seed_index`; arms may differ in their seeds.
 
     Raises:
-        InputFaultError: naming each arm and the first value that differs.
+        InputFaultError: naming each arm and seed, and the first value that differs.
     """
-    faults = []
+    faults: list[str] = []
     reference: tuple[str, pd.Series] | None = None
     for arm, rows in rows_of.items():
         registration = rows[rows["metric"].isin(["cd_mm", "asd_mm", "dice"])]
         if not np.isfinite(registration[["before", "after"]].to_numpy(dtype=float)).all():
             faults.append(f"arm {arm}: its test rows hold a registration value that is not a finite number")
-        before = registration.set_index(KEY)["before"].sort_index()
-        if not before.index.is_unique:
-            faults.append(f"arm {arm}: its test rows hold the same patient, slice, metric and structure twice")
+        broken = _broken_keys(arm, rows)
+        if broken:
+            faults.append(broken)
             continue
+        if SEED in rows:
+            faults.extend(_seed_faults(arm, rows))
+            registration = registration[registration[SEED] == rows[SEED].min()]
+        before = registration.set_index(KEY)["before"].sort_index()
         if reference is None:
             reference = (arm, before)
             continue
-        faults.extend(_disagreement(reference[0], reference[1], arm, before))
+        faults.extend(_disagreement(f"arms {reference[0]} and {arm}", reference[1], before))
     if faults:
         raise InputFaultError(faults)
 
 
-def _disagreement(first: str, expected: pd.Series, second: str, found: pd.Series) -> list[str]:
-    """Say where two arms' values before registration differ; they are the same scans, so they must not."""
+def _broken_keys(arm: str, rows: pd.DataFrame) -> str:
+    """Say what is wrong with the columns that name a row; empty where nothing is."""
+    if SEED not in rows:
+        if rows.duplicated(KEY).any():
+            return f"arm {arm}: its test rows hold the same patient, slice, metric and structure twice"
+        return ""
+    if rows[SEED].isna().any():
+        return f"arm {arm}: {SEED} must be given in every test row, got {int(rows[SEED].isna().sum())} rows without"
+    if rows.duplicated([*KEY, SEED]).any():
+        return f"arm {arm}: its test rows hold the same patient, slice, metric, structure and {SEED} twice"
+    return ""
+
+
+def _seed_faults(arm: str, rows: pd.DataFrame) -> list[str]:
+    """Say where the seeds of one arm do not hold the same rows with the same values before registration."""
+    values = {seed: part.set_index(KEY)["before"].sort_index() for seed, part in _by_seed(rows).items()}
+    first, *others = values
+    return [
+        fault
+        for other in others
+        for fault in _disagreement(f"arm {arm}, seeds {first} and {other}", values[first], values[other])
+    ]
+
+
+def _disagreement(who: str, expected: pd.Series, found: pd.Series) -> list[str]:
+    """Say where two models' values before registration differ; they are the same scans, so they must not."""
     if not expected.index.equals(found.index):
         stray = expected.index.symmetric_difference(found.index)
-        return [f"arms {first} and {second}: not tested on the same rows, e.g. {dict(zip(KEY, stray[0], strict=True))}"]
-    differs = ~np.isclose(expected.to_numpy(dtype=float), found.to_numpy(dtype=float), rtol=1e-6, atol=1e-9)
+        return [f"{who}: not tested on the same rows, e.g. {_place(stray[0])}"]
+    first, second = expected.to_numpy(dtype=float), found.to_numpy(dtype=float)
+    differs = ~np.isclose(first, second, rtol=1e-6, atol=1e-9, equal_nan=True)
     if not differs.any():
         return []
-    place = int(np.argmax(differs))
-    where = dict(zip(KEY, expected.index[place], strict=True))
-    values = f"{expected.iloc[place]} against {found.iloc[place]}"
-    return [f"arms {first} and {second}: differ before registration at {where}: {values} ({differs.sum()} rows in all)"]
+    where = int(np.argmax(differs))
+    values = f"{first[where]} against {second[where]}"
+    place = _place(expected.index[where])
+    return [f"{who}: differ before registration at {place}: {values} ({differs.sum()} rows in all)"]
+
+
+def _place(key: tuple[object, ...]) -> str:
+    """Name a row, such as `patient 3, slice 2, metric cd_mm, structure lv`."""
+    return ", ".join(f"{name} {value}" for name, value in zip(KEY, key, strict=True))

@@ -2,15 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 EXACT_WITH_TIES = 15
 """Up to this many patients the Wilcoxon test with ties or zeros enumerates all 2^n sign patterns."""
 
-_ROUNDING = 1e-12
+ALPHA = 0.05
+"""Two-sided level of every test; an adjusted p value below it counts."""
+
+CONFIDENCE = 1 - ALPHA
+"""Level of every two-sided interval; one of its bounds alone is a one-sided bound at 97.5 %."""
+
+ROUNDING = 1e-12
+"""Relative size below which a spread is taken for rounding."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,7 @@ class PairedTest:
         difference_sd: their sample standard deviation (n - 1), in the unit of the values.
         t: Student's paired t statistic, or NaN.
         p: its two-sided p value, or NaN.
+        low, high: the 95 % t interval of the mean difference, in the unit of the values, or NaN.
         wilcoxon: the smaller sum of signed ranks, or NaN.
         wilcoxon_p: the two-sided p value of Wilcoxon's signed-rank test, or NaN.
         wilcoxon_method: `exact`, or `asymptotic` where there are ties among too many patients to enumerate.
@@ -34,6 +43,8 @@ class PairedTest:
     difference_sd: float
     t: float
     p: float
+    low: float
+    high: float
     wilcoxon: float
     wilcoxon_p: float
     wilcoxon_method: str
@@ -63,24 +74,68 @@ def mean_sd(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
 def paired_test(before: Sequence[float] | np.ndarray, after: Sequence[float] | np.ndarray) -> PairedTest:
     """Compare one value per patient before with one after, both two-sided.
 
+    Student's test and interval take the patients as independent and their differences as near normal, which matters the
+    more the fewer they are. Wilcoxon's test takes the differences as symmetric about their centre, of any shape.
+
     Args:
         before: one value per patient, any unit.
         after: the same patients in the same order, same unit.
     """
+    first, second = paired_arrays(before, after)
+    differences = second - first
+    mean, sd = mean_sd(differences)
+    reason = why_untestable(differences, np.maximum(np.abs(first), np.abs(second)))
+    if reason:
+        return replace(untested(reason), patients=len(differences), difference=mean, difference_sd=sd)
+    student = stats.ttest_rel(second, first)
+    interval = student.confidence_interval(CONFIDENCE)
+    return PairedTest(
+        len(differences),
+        mean,
+        sd,
+        float(student.statistic),
+        float(student.pvalue),
+        float(interval.low),
+        float(interval.high),
+        *_wilcoxon(differences),
+        "",
+    )
+
+
+def paired_arrays(
+    before: Sequence[float] | np.ndarray, after: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give both as vectors of floats.
+
+    Raises:
+        ValueError: where they are no vectors of one length.
+    """
     first, second = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(f"pairs of equal length are needed, got shapes {first.shape} and {second.shape}")
-    differences = second - first
-    mean, sd = mean_sd(differences)
-    reason = _why_untestable(differences, np.maximum(np.abs(first), np.abs(second)))
-    if reason:
-        nan = math.nan
-        return PairedTest(len(differences), mean, sd, nan, nan, nan, nan, "", reason)
-    student = stats.ttest_rel(second, first)
-    rank_sum, rank_p, method = _wilcoxon(differences)
-    return PairedTest(
-        len(differences), mean, sd, float(student.statistic), float(student.pvalue), rank_sum, rank_p, method, ""
-    )
+    return first, second
+
+
+def untested(reason: str) -> PairedTest:
+    """Give the comparison of no patients, with its reason."""
+    nan = math.nan
+    return PairedTest(0, nan, nan, nan, nan, nan, nan, nan, nan, "", reason)
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Adjust a family of p values as Holm (1979) does: the chance of any false finding in it stays below the level.
+
+    A p value that is NaN, of a test that could not be made, stays NaN but counts in the family like a p of 1: the
+    family was fixed before the data were seen, and a missing test must not make the others easier.
+
+    Args:
+        p_values: the raw p values of the family, each tested at the same level.
+    """
+    raw = np.asarray(p_values, dtype=float)
+    if raw.size == 0:
+        return raw
+    adjusted = np.asarray(multipletests(np.where(np.isnan(raw), 1.0, raw), method="holm")[1], dtype=float)
+    return np.where(np.isnan(raw), math.nan, adjusted)
 
 
 def smallest_wilcoxon_p(patients: int) -> float:
@@ -88,15 +143,20 @@ def smallest_wilcoxon_p(patients: int) -> float:
     return min(1.0, 2.0 ** (1 - patients))
 
 
-def _why_untestable(differences: np.ndarray, magnitude: np.ndarray) -> str:
-    """Say why no paired test exists for these differences; empty where one does."""
+def why_untestable(differences: np.ndarray, magnitude: np.ndarray) -> str:
+    """Say why no paired test exists for these differences; empty where one does.
+
+    Args:
+        differences: one per patient, any unit.
+        magnitude: the size of the values that they come from, same shape and unit; it tells spread from rounding.
+    """
     if len(differences) == 0:
         return "no patients"
     if not np.isfinite(differences).all():
         return "a value is missing"
     if len(differences) == 1:
         return "one patient: a paired test needs at least two"
-    tolerance = _ROUNDING * max(float(magnitude.max()), _ROUNDING)
+    tolerance = ROUNDING * max(float(magnitude.max()), ROUNDING)
     if float(np.abs(differences).max()) <= tolerance:
         return "no patient changed"
     if float(np.ptp(differences)) <= tolerance:

@@ -1,8 +1,12 @@
 """Per-slice rows whose means are known."""
 
+import math
+from collections.abc import Sequence
+
 import pandas as pd
 
-from study.reporting.rows import ROW_COLUMNS
+from jointnet.aggregation import ENDPOINTS
+from study.reporting.rows import PATIENT_COLUMNS, ROW_COLUMNS
 
 
 def rows_of(values: dict[int, list[tuple[float, float]]], metric: str = "cd_mm", structure: str = "lv") -> pd.DataFrame:
@@ -13,6 +17,23 @@ def rows_of(values: dict[int, list[tuple[float, float]]], metric: str = "cd_mm",
         for index, (before, after) in enumerate(slices)
     ]
     return pd.DataFrame(lines, columns=ROW_COLUMNS)
+
+
+def patients_of(
+    after: Sequence[float],
+    before: Sequence[float] | None = None,
+    endpoints: Sequence[tuple[str, str]] = ENDPOINTS,
+    folds: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """Give an arm's patients 1, 2, ... with the same values in every endpoint."""
+    starts = before if before is not None else [5.0] * len(after)
+    places = folds if folds is not None else [1] * len(after)
+    lines = [
+        (patient, fold, metric, structure, start, value, math.nan, 6, 0)
+        for metric, structure in endpoints
+        for patient, (fold, start, value) in enumerate(zip(places, starts, after, strict=True), start=1)
+    ]
+    return pd.DataFrame(lines, columns=PATIENT_COLUMNS)
 
 
 UNEVEN = {1: [(4.0, 1.0)], 2: [(2.0, 2.0), (4.0, 3.0), (6.0, 4.0)]}

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from study.reporting.statistics import mean_sd, paired_test, significance_stars, smallest_wilcoxon_p
+from study.reporting.statistics import holm, mean_sd, paired_test, significance_stars, smallest_wilcoxon_p
 
 # Student (1908), extra hours of sleep under two drugs; R's `t.test(extra ~ group, paired = TRUE)` gives these figures.
 SLEEP_FIRST = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
@@ -22,6 +22,7 @@ def test_student_sleep() -> None:
     assert outcome.difference == pytest.approx(-1.58)
     assert outcome.t == pytest.approx(-4.0621, abs=5e-5)
     assert outcome.p == pytest.approx(0.002833, abs=5e-7)
+    assert (outcome.low, outcome.high) == (pytest.approx(-2.4598858), pytest.approx(-0.7001142))
     assert outcome.stars == "**"
 
 
@@ -72,7 +73,37 @@ def test_where_there_is_no_test(before: list[float], after: list[float], reason:
     outcome = paired_test(before, after)
     assert reason in outcome.reason
     assert all(math.isnan(value) for value in (outcome.t, outcome.p, outcome.wilcoxon, outcome.wilcoxon_p))
+    assert math.isnan(outcome.low) and math.isnan(outcome.high)
     assert outcome.stars == ""
+
+
+def test_two_patients_are_enough_for_t_and_too_few_for_ranks() -> None:
+    # Differences 1 and 3: mean 2, standard error 1, one degree of freedom: the t distribution is Cauchy's.
+    outcome = paired_test([0.0, 0.0], [1.0, 3.0])
+    assert outcome.p == pytest.approx(1 - 2 * math.atan(2) / math.pi)
+    assert outcome.high == pytest.approx(2 + math.tan(math.pi * 0.475))
+    assert outcome.wilcoxon_p == smallest_wilcoxon_p(2) == 0.5
+
+
+def test_one_patient_that_moved_among_three() -> None:
+    outcome = paired_test([1.0, 2.0, 3.0], [1.0, 2.0, 5.0])
+    assert outcome.wilcoxon_p == 1.0  # zeros are dropped, and one sign can fall either way
+
+
+@pytest.mark.parametrize(
+    ("raw", "adjusted"),
+    [
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),  # the common textbook example
+        ([0.319, 0.201, 0.4, 0.374, 0.113], [0.957, 0.804, 0.957, 0.957, 0.565]),  # stdlib's padjust, as R's p.adjust
+        ([0.01, math.nan, 0.03], [0.03, math.nan, 0.06]),  # the missing test counts: 3 x 0.01, 2 x 0.03
+        ([0.6, 0.7], [1.0, 1.0]),
+        ([0.02], [0.02]),
+        ([math.nan, math.nan], [math.nan, math.nan]),
+        ([], []),
+    ],
+)
+def test_holm(raw: list[float], adjusted: list[float]) -> None:
+    np.testing.assert_allclose(holm(raw), adjusted)
 
 
 def test_pairs_must_match() -> None:

@@ -1,0 +1,196 @@
+"""The claims that were stated in advance, judged endpoint by endpoint.
+
+(a) The joint model trained on few patients is not inferior to the stand-alone model trained on many.
+(b) The joint model is superior to the stand-alone model where both are trained on the same few.
+"""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from jointnet.aggregation import ENDPOINTS
+from study.reporting.claim_design import LV_CD, ClaimArms
+from study.reporting.claim_result import (
+    ESTIMATED,
+    GIVEN,
+    INCONCLUSIVE,
+    NO_EFFECT,
+    NO_MARGIN,
+    NOT_INFERIOR,
+    REFUTED,
+    SUPERIOR,
+    SUPPORTED,
+    ClaimResult,
+)
+from study.reporting.comparisons import Comparison, Endpoint, adjusted, aligned, compare
+from study.reporting.statistics import ALPHA, PairedTest, paired_test, untested
+
+MARGIN_SHARE = 0.5
+"""The share of the stand-alone's gain by more training patients that an estimated margin is."""
+
+_NEGLIGIBLE_MM = 1e-9
+"""A gain up to this size is rounding."""
+
+
+def non_inferiority(
+    patients_of: Mapping[str, pd.DataFrame],
+    arms: ClaimArms,
+    margins: Mapping[Endpoint, float] | None = None,
+    primary: Endpoint = LV_CD,
+) -> tuple[ClaimResult, ...]:
+    """Judge claim (a): joint trained on few is not inferior to stand-alone trained on many.
+
+    Where no margin is given, it is half of what the stand-alone model gains by the additional patients. Gain and
+    difference come from the same patients, so a margin that is computed first and then held fixed would pass off as
+    known what is only estimated. Instead each patient i is held against a limit of its own,
+
+        limit_i = standalone_large_i + (standalone_small_i - standalone_large_i) / 2,
+        d_i = joint_small_i - limit_i,
+
+    and the mean of d is tested against 0. It is the linear contrast joint - large - (small - large) / 2, so its
+    interval holds the uncertainty of the margin and its correlation with the difference: the retention-of-effect test
+    of a trial with three arms (Pigeot et al., Statistics in Medicine 22, 2003), here paired. With a given margin,
+    limit_i = standalone_large_i + margin.
+
+    Supported: the 95 % t interval of mean d lies below 0; its upper bound is a one-sided bound at 97.5 %.
+    Refuted: it lies above 0.
+
+    Where the observed gain is not positive there is no margin, and the claim is inconclusive by construction. Where it
+    is positive by chance only, a true mean d < 0 still implies not inferior: the joint model's error is then below the
+    mean of the two others', which is not above that of standalone_large. A true mean d > 0 does not imply inferior. So
+    a refutation by an estimated margin also needs the interval of joint minus stand-alone above 0.
+
+    The t interval decides because the bootstrap's is too narrow with few patients; the bootstrap and the test over
+    folds are shown beside it. The primary endpoint is judged by its interval alone: it is one, and was named in
+    advance. The others also need a Holm-adjusted p below 0.05 in the family of all five.
+
+    Args:
+        patients_of: each arm's patients over all folds, as `study.reporting.rows.per_patient` gives them.
+        arms: the three arms.
+        margins: given margins in mm by endpoint; those of other endpoints are estimated.
+        primary: the endpoint that the claim stands or falls with.
+
+    Returns:
+        One result per endpoint, in the order of `ENDPOINTS`.
+
+    Raises:
+        ValueError: where `primary` is none of them.
+    """
+    _check(primary)
+    joint, small, large = arms.joint_small, arms.standalone_small, arms.standalone_large
+    family, parts = [], []
+    for endpoint in ENDPOINTS:
+        given = (margins or {}).get(endpoint)
+        values, reason = aligned(patients_of, (joint, small, large), endpoint)
+        difference = _paired(values[large], values[joint], reason)
+        if given is not None:
+            part: tuple[PairedTest, PairedTest | None, float, str] = (difference, None, given, GIVEN)
+            limit = values[large] + given
+        else:
+            gain = _paired(values[large], values[small], reason)
+            limit = values[large] + MARGIN_SHARE * (values[small] - values[large])
+            if gain.difference > _NEGLIGIBLE_MM:
+                part = (difference, gain, MARGIN_SHARE * gain.difference, ESTIMATED)
+            else:
+                part = (difference, gain, math.nan, NO_MARGIN)
+                reason = reason or "the stand-alone model gained nothing from more training patients"
+        family.append(compare(endpoint, limit, values[joint], arms.small, reason))
+        parts.append(part)
+    names = (NOT_INFERIOR, joint, large, small)
+    return tuple(
+        _result(names, contrast, *part, primary) for contrast, part in zip(adjusted(family), parts, strict=True)
+    )
+
+
+def superiority(
+    patients_of: Mapping[str, pd.DataFrame], arms: ClaimArms, primary: Endpoint = LV_CD
+) -> tuple[ClaimResult, ...]:
+    """Judge claim (b): joint is superior to stand-alone where both are trained on the same few patients.
+
+    Supported: the 95 % t interval of joint minus stand-alone lies below 0. Refuted: it lies above 0. Endpoints other
+    than the primary one also need a Holm-adjusted p below 0.05 in the family of all five.
+
+    Args:
+        patients_of: each arm's patients over all folds, as `study.reporting.rows.per_patient` gives them.
+        arms: the arms.
+        primary: the endpoint that the claim stands or falls with.
+
+    Returns:
+        One result per endpoint, in the order of `ENDPOINTS`.
+
+    Raises:
+        ValueError: where `primary` is none of them.
+    """
+    _check(primary)
+    joint, small = arms.joint_small, arms.standalone_small
+    family = []
+    for endpoint in ENDPOINTS:
+        values, reason = aligned(patients_of, (joint, small), endpoint)
+        family.append(compare(endpoint, values[small], values[joint], arms.small, reason))
+    names = (SUPERIOR, joint, small, small)
+    return tuple(
+        _result(names, contrast, contrast.test, None, 0.0, NO_EFFECT, primary) for contrast in adjusted(family)
+    )
+
+
+def _result(
+    names: tuple[str, str, str, str],
+    contrast: Comparison,
+    difference: PairedTest,
+    gain: PairedTest | None,
+    margin_mm: float,
+    source: str,
+    primary: Endpoint,
+) -> ClaimResult:
+    """Put one endpoint of a claim together; `names` are the claim, the joint, the stand-alone and its small arm."""
+    claim, joint, standalone, small = names
+    is_primary = (contrast.metric, contrast.structure) == primary
+    verdict, reason = _verdict(contrast, is_primary, difference if source == ESTIMATED else None)
+    return ClaimResult(
+        claim=claim,
+        metric=contrast.metric,
+        structure=contrast.structure,
+        primary=is_primary,
+        joint=joint,
+        standalone=standalone,
+        standalone_small=small,
+        difference=difference,
+        gain=gain,
+        margin_mm=margin_mm,
+        margin_source=source,
+        contrast=contrast,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _verdict(contrast: Comparison, primary: bool, difference: PairedTest | None) -> tuple[str, str]:
+    """Judge a contrast against 0; give the verdict, and why it is inconclusive where the interval does not say it.
+
+    `difference` is joint minus stand-alone where the margin is estimated: a refutation then needs it above 0, too.
+    """
+    test = contrast.test
+    if test.reason:
+        return INCONCLUSIVE, test.reason
+    if test.low <= 0 <= test.high:
+        return INCONCLUSIVE, ""
+    if not primary and contrast.holm_p >= ALPHA:
+        return INCONCLUSIVE, f"Holm's correction over the five endpoints leaves p = {contrast.holm_p:.2g}"
+    if test.high < 0:
+        return SUPPORTED, ""
+    if difference is not None and not difference.low > 0:
+        return (
+            INCONCLUSIVE,
+            "the joint model is not shown to be worse at all, and the margin may be too small by chance",
+        )
+    return REFUTED, ""
+
+
+def _check(primary: Endpoint) -> None:
+    if primary not in ENDPOINTS:
+        raise ValueError(f"the primary endpoint must be one of {ENDPOINTS}, got {primary}")
+
+
+def _paired(reference: pd.Series, compared: pd.Series, reason: str) -> PairedTest:
+    return untested(reason) if reason else paired_test(reference.to_numpy(), compared.to_numpy())
