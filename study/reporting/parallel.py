@@ -1,6 +1,7 @@
 """Parallel coordinates: every trial a line over the searched parameters to its objective."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from study.reporting.figures import LIGHT, Theme
 from study.reporting.records import ArmRecord
 from study.reporting.searched import COMPLETE, CUT, EARLY, OTHER, Searched, endings_text, trial_table
 
-_STYLES = {COMPLETE: "solid", EARLY: (0, (1.2, 1.4)), CUT: (0, (5, 2)), OTHER: (0, (6, 2, 1, 2))}
+_STYLES: dict[str, Any] = {COMPLETE: "solid", EARLY: (0, (1.2, 1.4)), CUT: (0, (5, 2)), OTHER: (0, (6, 2, 1, 2))}
 _WIDTHS = {COMPLETE: 1.2, EARLY: 0.9, CUT: 1.0, OTHER: 0.9}
 
 

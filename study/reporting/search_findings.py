@@ -116,18 +116,20 @@ def on_bound(parameter: Searched, value: float) -> float | None:
 def undetermined(table: pd.DataFrame, space: Sequence[Searched], noise_sd: float) -> tuple[int, dict[str, float]]:
     """Find the parameters in which the best complete trials differ though they are equally good.
 
-    The best are the `TOP` part of the complete trials, at least `FEWEST_TOP`; they are equally good where their
-    objectives lie within two SD of the seed's noise.
+    The best are the `TOP` part of the complete trials, at least `FEWEST_TOP`, and all that equal the last of these;
+    they are equally good where their objectives lie within two SD of the seed's noise.
 
     Returns:
         The number of best trials, and by name the part of the range over which they spread, where it is above `WIDE`.
     """
-    usable = complete(table).sort_values("objective", kind="stable")
+    usable = complete(table)
     count = max(FEWEST_TOP, math.ceil(TOP * len(usable)))
-    best = usable.head(count)
+    best = usable.nsmallest(count, "objective", keep="all")
     if len(best) < FEWEST_TOP or np.ptp(best["objective"].to_numpy()) > 2 * noise_sd:
         return len(best), {}
-    spread = {one.name: float(np.ptp(one.place(best[one.name].dropna()))) for one in space if best[one.name].any()}
+    spread = {
+        one.name: float(np.ptp(one.place(best[one.name].dropna()))) for one in space if best[one.name].notna().any()
+    }
     return len(best), {name: part for name, part in spread.items() if part > WIDE}
 
 

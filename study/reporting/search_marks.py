@@ -61,8 +61,10 @@ def ring(axes: Axes, x: np.ndarray, y: np.ndarray, table: pd.DataFrame, theme: T
     if several_folds(table):
         for left, low, fold in zip(x[chosen], y[chosen], table["fold"][chosen], strict=True):
             axes.annotate(
-                f"fold {fold}", (left, low), (6, 6), textcoords="offset points", fontsize=7, color=theme.ink, zorder=6
-            )
+                f"fold {fold}", (left, low), (7, 7 if fold % 2 else -7), textcoords="offset points", fontsize=7,
+                va="center", color=theme.ink, zorder=6,
+                bbox={"facecolor": theme.paper, "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
+            )  # fmt: skip
 
 
 def legend(figure: Figure, table: pd.DataFrame, theme: Theme, colour: str, more: Sequence[Line2D] = ()) -> None:

@@ -40,7 +40,7 @@ class Searched:
         numbers = np.asarray(values, dtype=float)
         low, high = self.low, self.high
         if self.log:
-            numbers, low, high = np.log(numbers), math.log(low), math.log(high)
+            numbers, low, high = np.log(np.where(numbers > 0, numbers, np.nan)), math.log(low), math.log(high)
         return (numbers - low) / (high - low) if high > low else np.where(np.isnan(numbers), np.nan, 0.5)
 
     @property
@@ -106,7 +106,8 @@ def trial_table(arms: Sequence[ArmRecord], space: Sequence[Searched] = ()) -> pd
                 }
             )
     head = ["fold", "trial", "kind", "ending", "objective", "minutes", "selected"]
-    return pd.DataFrame(lines, columns=[*head, *names])
+    table = pd.DataFrame(lines, columns=[*head, *names])
+    return table.astype({"selected": bool} | dict.fromkeys(("objective", "minutes", *names), float))
 
 
 def several_folds(table: pd.DataFrame) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
@@ -62,13 +63,14 @@ def draw(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str, t
     places = positions(table[list(LAMBDAS)].to_numpy())
     values = table["objective"].to_numpy(dtype=float)
     colours = search_marks.objective_colours(values, theme)
-    figure = Figure(figsize=(5.6, 4.7), layout="constrained", facecolor="none")
+    figure = Figure(figsize=(5.6, 4.4), layout="constrained", facecolor="none")
     axes = figure.add_subplot()
     _frame(axes, theme)
     searched = region(space)
     if searched is not None:
         axes.add_patch(Polygon(searched, closed=True, facecolor="none", edgecolor=theme.before, linewidth=1, zorder=2))
-    shades = colours[0](colours[1](np.nan_to_num(values, nan=colours[1].vmax)))
+    shades = colours[0](colours[1](np.where(np.isnan(values), 0.0, values)))
+    shades[np.isnan(values)] = to_rgba(theme.before)
     search_marks.scatter(axes, places[:, 0], places[:, 1], table, theme, shades)
     search_marks.ring(axes, places[:, 0], places[:, 1], table, theme)
     search_marks.legend(figure, table, theme, theme.before)
@@ -103,7 +105,7 @@ def _frame(axes: Axes, theme: Theme) -> None:
     axes.set_xlim(-0.14, 1.14)
     axes.set_ylim(-0.16, 0.97)
     axes.add_patch(Polygon(CORNERS, closed=True, facecolor="none", edgecolor=theme.ink, linewidth=1, zorder=2))
-    offsets = (np.array([0.02, 0.008]), np.array([-0.02, 0.02]), np.array([-0.008, -0.032]))
+    offsets = (np.array([0.02, 0.008]), np.array([-0.02, 0.02]), np.array([-0.014, -0.036]))
     alignments = ("left", "right", "center")
     rotations = (0, -60, 60)  # along its line, so that a value cannot be read off another weight's lines
     for corner in range(3):
@@ -118,7 +120,8 @@ def _frame(axes: Axes, theme: Theme) -> None:
             # The value stands at the line's end on the side from the corner before to this one.
             start = line[1] + offsets[corner]
             axes.text(
-                *start,
+                float(start[0]),
+                float(start[1]),
                 f"{part:g}",
                 fontsize=7,
                 color=theme.ink,
@@ -127,6 +130,6 @@ def _frame(axes: Axes, theme: Theme) -> None:
                 rotation=rotations[corner],
                 zorder=1,
             )
-    places = ((0.5, 0.895, "center"), (-0.13, -0.075, "left"), (1.13, -0.075, "right"))
+    places = ((0.5, 0.895, "center"), (-0.13, -0.11, "left"), (1.13, -0.11, "right"))
     for (x, y, side), name in zip(places, _NAMES, strict=True):
         axes.text(x, y, name, fontsize=9, color=theme.ink, ha=side, va="center")

@@ -100,7 +100,7 @@ def note(arms: Sequence[ArmRecord]) -> str:
     for fold, own in seen.groupby("fold"):
         chosen = own[own["selected"]]
         if len(chosen):
-            best = own.loc[own["dice"].idxmax()]
+            best = own.sort_values("dice").iloc[-1]
             where = f"Fold {fold}: the" if several_folds(table) else "The"
             text += f"{where} selected trial has objective {chosen['objective'].iloc[0]:.3f} at "
             text += f"{kind} {chosen['dice'].iloc[0]:.3f}; the trial of highest Dice, {best['dice']:.3f}, "
