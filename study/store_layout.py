@@ -11,6 +11,8 @@ from pathlib import Path
 EXPERIMENT = "jointnet-study"
 OBJECTIVE = "val/registration_ratio"
 """The one objective: a trial keeps the model of its best epoch by it, so nothing else can rank what is kept."""
+BEST = "best/"
+"""Prefix under which a trial's run holds, once it has ended, the metrics of its best epoch: `best/val/dice/lv`."""
 
 EARLY = "early stopping: worse than the other trials at a rung"
 TIME_BUDGET = "time budget: the search's minutes were over"

@@ -62,11 +62,17 @@ def test_the_science_knows_nothing_of_the_instrument(module: str):
     assert not {name.split(".")[0] for name in _imports(module)} & INSTRUMENTS
 
 
+def _reporting() -> set[str]:
+    return {name for name in MODULES if name.startswith("study.reporting")}
+
+
 def test_the_report_reads_only_the_tracking_store():
     reached = _reached("study.report") | {"study.report"}
     own = {name for name in reached if name.startswith("study.reporting")}
     assert reached - own - {"study"} == {"study.report", "study.store_layout"} | PURE
-    assert not {name.split(".")[0] for module in reached for name in _imports(module)} & {"ray", "optuna", "nibabel"}
+    roots = {module: {name.split(".")[0] for name in _imports(module)} for module in reached | _reporting()}
+    assert not set().union(*roots.values()) & {"ray", "torch", "nibabel"}
+    assert {module for module, used in roots.items() if "optuna" in used} == {"study.reporting.importance"}
 
 
 def test_the_search_uses_the_report_by_its_command_only():
@@ -75,7 +81,8 @@ def test_the_search_uses_the_report_by_its_command_only():
 
 
 def test_loading_the_report_loads_neither_torch_nor_ray():
-    code = "import sys, study.report; print(sorted({'ray', 'torch', 'optuna', 'nibabel'} & set(sys.modules)))"
+    code = "import sys, study.report, study.reporting.search_figures; "
+    code += "print(sorted({'ray', 'torch', 'nibabel'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -59,7 +59,7 @@ def boxplots(
     for place, column in enumerate(columns):
         axes = figure.add_subplot(1, len(columns), place + 1)
         _boxes(axes, patients, tested, column, theme)
-        _dress(axes, theme)
+        dress(axes, theme)
         axes.set_title(column.heading, fontsize=10, color=theme.ink, loc="left")
     return figure
 
@@ -81,7 +81,7 @@ def trials(
         axes = figure.add_subplot(1, len(arms), place + 1, sharey=first)
         first = first or axes
         _trial_dots(axes, arm, theme)
-        _dress(axes, theme)
+        dress(axes, theme)
         axes.set_title(arm.arm, fontsize=10, color=theme.ink, loc="left")
         axes.set_xlabel("Trial", fontsize=9, color=theme.ink)
         if place == 0:
@@ -185,7 +185,7 @@ def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _dress(axes: Axes, theme: Theme) -> None:
+def dress(axes: Axes, theme: Theme) -> None:
     """Give the axes the theme's colours and a light horizontal grid."""
     axes.set_facecolor("none")
     axes.grid(axis="y", color=theme.faint, linewidth=0.7, zorder=0)

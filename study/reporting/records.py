@@ -23,6 +23,7 @@ class TrialRecord:
         best_epoch: the epoch of that value (1-based), 0 where there is none.
         epochs: number of epochs that reported.
         minutes: wall-clock minutes, NaN while running.
+        validation: the metrics of the best epoch by name, e.g. `val/dice/lv`; empty where the store has none.
     """
 
     run_id: str
@@ -35,6 +36,7 @@ class TrialRecord:
     epochs: int
     started: datetime
     minutes: float
+    validation: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -59,6 +61,7 @@ class ArmRecord:
         metrics: the metrics logged on the arm's own run.
         openings: how often this arm opened the sealed test patients.
         minutes: wall-clock minutes, NaN while running.
+        fold, folds: the outer test fold (1-based) of nested cross-validation, and how many there are; 1 of 1 without.
     """
 
     run_id: str
@@ -75,6 +78,8 @@ class ArmRecord:
     metrics: Mapping[str, float]
     openings: int
     minutes: float
+    fold: int = 1
+    folds: int = 1
 
     @property
     def selected(self) -> TrialRecord | None:

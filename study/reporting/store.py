@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from jointnet.faults import InputFaultError
 from study.reporting.records import ArmRecord, StudyRecord, TrialRecord
-from study.store_layout import EXPERIMENT, OBJECTIVE
+from study.store_layout import BEST, EXPERIMENT, OBJECTIVE
 
 REPORT_ARTIFACTS = "report"
 _INFINITY = 1e300  # MLflow writes an infinity as 1.8e308
@@ -167,6 +167,9 @@ def _trial(client: MlflowClient, run: Any, metric: str, direction: str) -> Trial
         epochs=epochs,
         started=_moment(info.start_time),
         minutes=_minutes([run]),
+        validation={
+            name.removeprefix(BEST): value for name, value in run.data.metrics.items() if name.startswith(BEST)
+        },
     )
 
 

@@ -1,0 +1,76 @@
+"""What the search found, for a page: the pictures of an arm and of the study that have something to show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from study.reporting import effort, importance, parallel, parameter_slices, ternary, tradeoff
+from study.reporting.figures import DARK, LIGHT
+from study.reporting.importance import Importance
+from study.reporting.records import ArmRecord
+from study.reporting.searched import Searched
+
+
+@dataclass(frozen=True)
+class SearchPicture:
+    """One picture for a light and a dark page.
+
+    Attributes:
+        name: what a file of it may be called.
+        title: its heading.
+        alt: the text alternative.
+        note: what a reader must know with it.
+    """
+
+    name: str
+    title: str
+    light: Figure
+    dark: Figure
+    alt: str
+    note: str = ""
+
+
+def of_arm(
+    arms: Sequence[ArmRecord], space: Sequence[Searched], found: Importance, objective: str
+) -> tuple[SearchPicture, ...]:
+    """Draw one arm's pictures: importance, slices, triangle, parallel coordinates, trade-off; those there are.
+
+    Args:
+        arms: the records of one arm, one per fold; at least one.
+        space: what was searched, as `study.reporting.searched.searched` gives it.
+        found: as `study.reporting.importance.importance` gives it.
+        objective: what the objective is, e.g. `Validation registration ratio`.
+    """
+    model = arms[0].model
+    drawn = (
+        _picture("importance", "Which parameters matter", importance.alt(found), importance.note(found), [
+            importance.draw(found, theme, theme.of_model(model)) for theme in (LIGHT, DARK)
+        ]),
+        _picture("slices", "Each parameter by itself", parameter_slices.alt(arms, space, objective), "", [
+            parameter_slices.draw(arms, space, objective, theme) for theme in (LIGHT, DARK)
+        ]),
+        _picture("lambdas", "Proportions of the loss weights", ternary.alt(arms, objective), "", [
+            ternary.draw(arms, space, objective, theme) for theme in (LIGHT, DARK)
+        ]),
+        _picture("parallel", "All parameters together", parallel.alt(arms, space, objective), "", [
+            parallel.draw(arms, space, objective, theme) for theme in (LIGHT, DARK)
+        ]),
+        _picture("tradeoff", "Registration against Dice", tradeoff.alt(arms, objective), tradeoff.note(arms), [
+            tradeoff.draw(arms, objective, theme) for theme in (LIGHT, DARK)
+        ]),
+    )  # fmt: skip
+    return tuple(picture for picture in drawn if picture is not None)
+
+
+def of_study(arms: Sequence[ArmRecord], objective: str) -> tuple[SearchPicture, ...]:
+    """Draw what compares the arms: the best so far, against trials and against minutes."""
+    figures = [effort.draw(arms, objective, theme) for theme in (LIGHT, DARK)]
+    note = " ".join(effort.sentences(arms))
+    picture = _picture("effort", "Best so far at equal effort", effort.alt(arms, objective), note, figures)
+    return () if picture is None else (picture,)
+
+
+def _picture(name: str, title: str, alt: str, note: str, drawn: Sequence[Figure | None]) -> SearchPicture | None:
+    light, dark = drawn
+    return None if light is None or dark is None else SearchPicture(name, title, light, dark, alt, note)

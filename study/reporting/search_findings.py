@@ -1,0 +1,190 @@
+"""What should make a reader doubt what a search found, in sentences: bounds, disagreement, few trials, optimism."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from jointnet.aggregation import registration_ratio
+from study.reporting.records import ArmRecord
+from study.reporting.searched import Searched, complete, fewest_complete, trial_table
+
+NOISE_SD = 0.015
+"""SD of the objective between trainings that differ in their seed alone, assumed where no retraining measured it."""
+NEAR = 0.02
+"""A value is on a bound within this part of the range, on the parameter's own scale."""
+TOP = 0.1
+FEWEST_TOP = 3
+WIDE = 0.5
+"""Part of a parameter's range over which the best trials may spread before they are said not to agree."""
+_ENDS = {"alpha": (0.0, 1.0)}
+"""Bounds beyond which there is nothing to search."""
+
+
+@dataclass(frozen=True)
+class Optimism:
+    """How much better the selected trial looks on validation than on test, and how much selecting alone can do.
+
+    Attributes:
+        candidates: number of trials that it was the best of.
+        validation, test: its objective; test is NaN before the test, and with retrained winners that of their mean.
+        expected: by how much the best of so many equally good candidates is expected to look better than it is.
+    """
+
+    arm: str
+    fold: int
+    candidates: int
+    validation: float
+    test: float
+    expected: float
+
+    @property
+    def difference(self) -> float:
+        """Test minus validation: above 0, the selected trial looked better on validation than it is on test."""
+        return self.test - self.validation
+
+
+@cache
+def expected_maximum(count: int) -> float:
+    """Give the expected largest of `count` independent standard normal values; 0 for none and for one.
+
+    E = integral of x d(Phi(x)^count), by parts and by the trapezoidal rule, exact to 1e-6.
+    """
+    if count < 2:
+        return 0.0
+    x = np.linspace(-9.0, 9.0, 7201)
+    phi = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in x])
+    power = phi**count
+    return float(np.trapezoid(1.0 - power[x >= 0], x[x >= 0]) - np.trapezoid(power[x <= 0], x[x <= 0]))
+
+
+def optimism(arm: ArmRecord, noise_sd: float = NOISE_SD) -> Optimism | None:
+    """Give the optimism of an arm's selection; None where nothing was selected.
+
+    Args:
+        arm: one arm (of one fold).
+        noise_sd: SD of the objective between trainings that differ in their seed alone.
+    """
+    selected = arm.selected
+    if selected is None or not math.isfinite(selected.objective):
+        return None
+    count = sum(trial.finished and math.isfinite(trial.objective) for trial in arm.trials)
+    test = registration_ratio(arm.rows) if arm.rows is not None else math.nan
+    return Optimism(arm.arm, arm.fold, count, selected.objective, test, expected_maximum(count) * noise_sd)
+
+
+def optimism_table(arms: Sequence[ArmRecord], noise_sd: float = NOISE_SD) -> pd.DataFrame:
+    """Give one line per arm and fold: `arm, fold, candidates, validation, test, difference, expected`."""
+    found = [one for arm in arms if (one := optimism(arm, noise_sd)) is not None]
+    lines = [{**vars(one), "difference": one.difference} for one in found]
+    columns = ["arm", "fold", "candidates", "validation", "test", "difference", "expected"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def warnings(arm: ArmRecord, space: Sequence[Searched], noise_sd: float = NOISE_SD) -> list[str]:
+    """Say what speaks against taking the selected trial for the best setting.
+
+    Args:
+        arm: one arm (of one fold).
+        space: what was searched.
+        noise_sd: SD of the objective between trainings that differ in their seed alone.
+    """
+    if not arm.trials:
+        return []
+    table = trial_table([arm], space)
+    lines = [*_few(table, space), *_early(arm), *_bounds(arm, space), *_disagreement(table, space, noise_sd)]
+    found = optimism(arm, noise_sd)
+    if found is not None:
+        lines.append(_optimism_text(found, noise_sd))
+    name = f"{arm.arm}, fold {arm.fold}" if arm.folds > 1 else arm.arm
+    return [f"{name}: {line}" for line in lines]
+
+
+def on_bound(parameter: Searched, value: float) -> float | None:
+    """Give the bound that a value is on, within `NEAR` of the range on the parameter's scale; None where on neither."""
+    place = float(parameter.place(value))
+    if parameter.high <= parameter.low or not math.isfinite(place):
+        return None
+    if place <= NEAR:
+        return parameter.low
+    return parameter.high if place >= 1 - NEAR else None
+
+
+def undetermined(table: pd.DataFrame, space: Sequence[Searched], noise_sd: float) -> tuple[int, dict[str, float]]:
+    """Find the parameters in which the best complete trials differ though they are equally good.
+
+    The best are the `TOP` part of the complete trials, at least `FEWEST_TOP`, and all that equal the last of these;
+    they are equally good where their objectives lie within two SD of the seed's noise.
+
+    Returns:
+        The number of best trials, and by name the part of the range over which they spread, where it is above `WIDE`.
+    """
+    usable = complete(table)
+    count = max(FEWEST_TOP, math.ceil(TOP * len(usable)))
+    best = usable.nsmallest(count, "objective", keep="all")
+    if len(best) < FEWEST_TOP or np.ptp(best["objective"].to_numpy()) > 2 * noise_sd:
+        return len(best), {}
+    spread = {
+        one.name: float(np.ptp(one.place(best[one.name].dropna()))) for one in space if best[one.name].notna().any()
+    }
+    return len(best), {name: part for name, part in spread.items() if part > WIDE}
+
+
+def _few(table: pd.DataFrame, space: Sequence[Searched]) -> list[str]:
+    count, fewest = len(complete(table)), fewest_complete(space)
+    if count >= fewest:
+        return []
+    trained = f"{count or 'none'} of {len(table)} {'trial' if len(table) == 1 else 'trials'} trained all epochs"
+    return [f"{trained}, fewer than {fewest}: little can be said about which settings are good."]
+
+
+def _early(arm: ArmRecord) -> list[str]:
+    selected = arm.selected
+    if selected is None or selected.state == "complete":
+        return []
+    return [
+        f"the selected trial did not train all epochs ({selected.ending} after {selected.epochs}); "
+        "longer trained, it and others might rank otherwise."
+    ]
+
+
+def _bounds(arm: ArmRecord, space: Sequence[Searched]) -> list[str]:
+    """Say which values of the selected trial lie on a bound."""
+    selected = arm.selected
+    lines = []
+    for one in space if selected is not None else ():
+        value = selected.parameters.get(one.name) if selected is not None else None
+        bound = on_bound(one, value) if isinstance(value, float) else None
+        if bound is None:
+            continue
+        end = bound in _ENDS.get(one.name, ())
+        further = "the end of what is possible" if end else "the best may lie beyond it"
+        lines.append(
+            f"{one.name} of the selected trial, {value:.3g}, is on the bound {bound:g} of the search: {further}."
+        )
+    return lines
+
+
+def _disagreement(table: pd.DataFrame, space: Sequence[Searched], noise_sd: float) -> list[str]:
+    count, wide = undetermined(table, space, noise_sd)
+    if not wide:
+        return []
+    names = ", ".join(f"{name} ({part:.0%} of its range)" for name, part in wide.items())
+    return [
+        f"the best {count} complete trials are equally good (within {2 * noise_sd:.3f}) but do not agree on {names}: "
+        "the search does not determine these."
+    ]
+
+
+def _optimism_text(found: Optimism, noise_sd: float) -> str:
+    text = f"the selected trial's objective on validation is {found.validation:.3f}"
+    if math.isfinite(found.test):
+        direction = "worse" if found.difference > 0 else "better"
+        text += f", on test {found.test:.3f}, {abs(found.difference):.3f} {direction} (other patients)"
+    if found.candidates > 1:
+        text += f"; as the best of {found.candidates} it may look up to {found.expected:.3f} better than it is "
+        text += f"(what is expected where all are equally good and seeds differ by an SD of {noise_sd:g})"
+    return f"{text}."
