@@ -3,18 +3,21 @@
 import argparse
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from jointnet.faults import InputFaultError
-from study.reporting import figures, findings, page, table_formats, tables
-from study.reporting.records import StudyRecord
-from study.reporting.rows import ROW_COLUMNS, check_rows, per_patient
-from study.reporting.store import log_report, read_study, study_ids
+from study.reporting import files, page, statements, table_formats, tables
+from study.reporting.store import log_report, read_report, read_study, study_ids
+from study.reporting.verify import differences, stored_differences
 from study.store_layout import default_tracking_uri
+
+DIFFERS = 1
+"""Exit status where a written report is not what the store gives."""
+MOST_DIFFERENCES = 50
+"""That are printed."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Report:
     def terminal_table(self, width: int | None = None, colour: bool = False) -> str:
         """Give the main table as text, as wide as the terminal unless `width` (in characters) says otherwise."""
         columns = width or max(60, min(130, shutil.get_terminal_size((110, 24)).columns))
-        return f"{table_formats.terminal(self.table, columns, colour)}> best of its column. {findings.STARS}\n"
+        shown = table_formats.terminal(tables.grid(self.table, with_changes=False), columns, colour)
+        return f"{shown}Mean (SD) over {self.table.unit}, mm. > best of its column. {statements.STARS_ALONE}\n"
 
 
 def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = True) -> Report:
@@ -44,17 +48,32 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
         InputFaultError: where the store does not hold the study, or its arms contradict each other.
     """
     study = read_study(tracking_uri, study_id)
-    rows = {arm.arm: arm.rows for arm in study.arms if arm.rows is not None}
-    check_rows(rows)
-    content = page.build(study, rows)
+    content = page.build(study)
+    written = files.texts(content, lambda picture, dark: picture.uri(dark))
     out.mkdir(parents=True, exist_ok=True)
-    _write_tables(content, rows, out)
-    _write_figures(study, content, out)
-    (out / "report.md").write_text(page.markdown(content), encoding="utf-8")
-    (out / "report.html").write_text(page.html(content), encoding="utf-8")
+    for name, text in written.items():
+        (out / name).write_text(text, encoding="utf-8", newline="")
+    files.write_pictures(content, out)
     if log:
         log_report(tracking_uri, study.run_id, out)
-    return Report(study_id, out, content.registration)
+    return Report(study_id, out, content.analysis.registration)
+
+
+def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
+    """Compare the report in `out` with what the store gives now; give one line for each difference.
+
+    Every value of every table is recomputed from the store's rows per slice, and so is every other word of the page.
+    Pictures are not drawn again; they are compared with the copy in the store, as all files are.
+
+    Raises:
+        InputFaultError: where the store does not hold the study, or there is no report in `out`.
+    """
+    if not (out / "report.html").is_file():
+        raise InputFaultError(f"{out}: must hold a report; `python -m study.report --study {study_id}` writes one")
+    study = read_study(tracking_uri, study_id)
+    expected = files.texts(page.build(study), lambda picture, dark: "")
+    stored = read_report(tracking_uri, study.run_id)
+    return differences(out, expected) + (stored_differences(out, stored) if stored else [])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,8 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m study.report", description=__doc__)
     parser.add_argument("--study", metavar="ID", help="study id; the newest in the store where not given")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow store; MLFLOW_TRACKING_URI or mlruns/mlflow.db")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write; mlruns/reports/ID where not given")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the report; mlruns/reports/ID where not given"
+    )
     parser.add_argument("--no-log", action="store_true", help="do not copy the report to the study's MLflow run")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help=f"write nothing; recompute the report in DIR from the store, and end with {DIFFERS} where a value differs",
+    )
     options = parser.parse_args(arguments)
     uri = options.tracking_uri or default_tracking_uri()
     try:
@@ -72,6 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             study_id = study_ids(uri)[0]
             print(f"Newest study in {uri}: {study_id}")
         out = options.out or Path("mlruns/reports") / study_id
+        if options.verify:
+            return _verify(uri, study_id, out)
         report = write_report(uri, study_id, out, log=not options.no_log)
     except InputFaultError as error:
         for fault in error.faults:
@@ -82,37 +110,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _write_tables(content: page.Content, rows: dict[str, pd.DataFrame], out: Path) -> None:
-    """Write the tables: as shown, tidy and unrounded, and the rows that they come from."""
-    note = f"{content.note} {findings.STARS}"
-    (out / "table1.md").write_text(
-        f"{table_formats.markdown(content.registration)}\n{page.plain(note)}\n", encoding="utf-8"
-    )
-    (out / "table1.tex").write_text(table_formats.latex(content.registration, note), encoding="utf-8")
-    tables.tidy([content.registration]).to_csv(out / "table1.csv", index=False)
-    tables.tidy([content.overlap, content.segmentation]).to_csv(out / "segmentation.csv", index=False)
-    tables.tidy([content.pooled]).to_csv(out / "pooled.csv", index=False)
-    content.trials.to_csv(out / "trials.csv", index=False)
-    empty = pd.DataFrame(columns=["arm", *ROW_COLUMNS])
-    slices = [frame.assign(arm=arm)[["arm", *frame.columns]] for arm, frame in rows.items()]
-    (pd.concat(slices, ignore_index=True) if slices else empty).to_csv(out / "slices.csv", index=False)
-    patients = [per_patient(frame).assign(arm=arm) for arm, frame in rows.items()]
-    means = pd.concat(patients, ignore_index=True) if patients else empty[["arm"]]
-    means[["arm", *(name for name in means.columns if name != "arm")]].to_csv(out / "patients.csv", index=False)
-
-
-def _write_figures(study: StudyRecord, content: page.Content, out: Path) -> None:
-    """Write the figures that there is something to draw for."""
-    if content.patients:
-        boxes = figures.boxplots(content.patients, study.arms, tables.REGISTRATION)
-        for kind in ("svg", "png"):
-            (out / f"boxplots.{kind}").write_bytes(figures.as_bytes(figures.with_paper(boxes), kind))
-    if any(arm.trials for arm in study.arms):
-        drawn = figures.with_paper(figures.trials(study.arms, content.objective_name))
-        for kind in ("svg", "png"):
-            (out / f"trials.{kind}").write_bytes(figures.as_bytes(drawn, kind))
-    for arm, picture in content.overlays.items():
-        (out / f"overlay-{arm}.png").write_bytes(picture)
+def _verify(uri: str, study_id: str, out: Path) -> int:
+    """Print what differs."""
+    began = time.monotonic()
+    found = verify_report(uri, study_id, out)
+    for line in found[:MOST_DIFFERENCES]:
+        print(line, file=sys.stderr)
+    if found:
+        print(f"{out}: {len(found)} differences from study {study_id} in {uri}.", file=sys.stderr)
+        return DIFFERS
+    print(f"{out}: every value is what study {study_id} in {uri} gives ({time.monotonic() - began:.0f} s).")
+    return 0
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ class ArmRecord:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """One study and all its arms, as found in the store."""
+    """One study and all its arms, as found in the store `tracking_uri` under the experiment id `experiment`."""
 
     run_id: str
     study_id: str
@@ -105,10 +105,12 @@ class StudyRecord:
     metric: str
     direction: str
     arms: tuple[ArmRecord, ...]
+    tracking_uri: str = ""
+    experiment: str = ""
 
     @property
     def missing(self) -> tuple[str, ...]:
         """The arms that the specification plans and the store does not hold."""
         planned = [str(arm.get("arm", "")) for arm in self.specification.get("arms", []) if isinstance(arm, Mapping)]
         held = {arm.arm for arm in self.arms}
-        return tuple(name for name in planned if name and name not in held)
+        return tuple(name for name in dict.fromkeys(planned) if name and name not in held)

@@ -65,12 +65,25 @@ def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
         metric=metric,
         direction=direction,
         arms=tuple(sorted(arms, key=_arm_order)),
+        tracking_uri=_absolute(tracking_uri),
+        experiment=str(top.info.experiment_id),
     )
 
 
 def log_report(tracking_uri: str, run_id: str, folder: Path) -> None:
     """Copy the report's folder to the artifacts of the study's own run, under `report/`."""
     _open(tracking_uri).log_artifacts(run_id, str(folder), REPORT_ARTIFACTS)
+
+
+def read_report(tracking_uri: str, run_id: str) -> dict[str, bytes]:
+    """Give the files of the report that the study's own run holds, by name; none where none was copied there."""
+    client = _open(tracking_uri)
+    listed = [item.path for item in client.list_artifacts(run_id, REPORT_ARTIFACTS) if not item.is_dir]
+    if not listed:
+        return {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(client.download_artifacts(run_id, REPORT_ARTIFACTS, scratch))
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def best_value(history: Sequence[tuple[int, float]], direction: str) -> tuple[float, int, int]:
@@ -205,6 +218,13 @@ def _find(content: Any, key: str) -> Any:
     if isinstance(content, list):
         return next((value for part in content if (value := _find(part, key)) is not None), None)
     return None
+
+
+def _absolute(tracking_uri: str) -> str:
+    """Give a store's address so that it holds from any folder."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return tracking_uri
+    return f"sqlite:///{Path(tracking_uri.removeprefix('sqlite:///')).absolute()}"
 
 
 def _json(text: str | None) -> dict[str, Any]:

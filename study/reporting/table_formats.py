@@ -7,60 +7,65 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from study.reporting.tables import Cell, Table
+from study.reporting.grid import Grid, GridCell
 
 
-def markdown(table: Table) -> str:
+def markdown(grid: Grid) -> str:
     """Write the table in Markdown, the best of each column in bold."""
 
-    def cell(part: Cell | None) -> str:
-        if part is None:
-            return "-"
-        text = f"**{part.text}**" if part.best else part.text
-        return text + part.stars.replace("*", r"\*")
+    def cell(part: GridCell) -> str:
+        text = f"**{markdown_text(part.text)}**" if part.best else markdown_text(part.text) or "-"
+        return text + markdown_text(part.marks)
 
-    head = ["", *(column.heading for column in table.columns)]
-    lines = [head, ["---", *["---:"] * len(table.columns)]]
-    lines += [[row.label, *(cell(part) for part in row.cells)] for row in table.rows]
+    lines = [[grid.corner, *grid.header], ["---", *["---:"] * len(grid.header)]]
+    lines += [[markdown_text(row.heading), *(cell(part) for part in row.cells)] for row in grid.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def latex(table: Table, note: str = "") -> str:
+def latex(grid: Grid) -> str:
     """Write the table for LaTeX (`booktabs`), the best of each column in bold."""
 
-    def cell(part: Cell | None) -> str:
-        if part is None:
-            return "--"
-        text = rf"\textbf{{{part.text}}}" if part.best else part.text
-        return text + (f"$^{{{part.stars}}}$" if part.stars else "")
+    def cell(part: GridCell) -> str:
+        text = latex_text(part.text) or "--"
+        marked = rf"\textbf{{{text}}}" if part.best else text
+        return marked + (f"$^{{{part.marks}}}$" if part.marks else "")
 
-    body = [" & ".join([latex_text(row.label), *(cell(part) for part in row.cells)]) + r" \\" for row in table.rows]
-    head = " & ".join(["", *(latex_text(column.heading) for column in table.columns)]) + r" \\"
+    body = [" & ".join([latex_text(row.heading), *(cell(part) for part in row.cells)]) + r" \\" for row in grid.rows]
+    head = " & ".join([latex_text(grid.corner), *(latex_text(title) for title in grid.header)]) + r" \\"
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}[t]",
         r"\centering",
-        rf"\caption{{{latex_text(table.caption)} {latex_text(note)}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        rf"\caption{{{latex_text(grid.caption)} {latex_text(grid.note)}}}",
+        rf"\label{{tab:{grid.name}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(grid.header)}}}",
         *(r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"),
     ]
     return "\n".join(lines) + "\n"
 
 
-def terminal(table: Table, width: int, colour: bool = False) -> str:
-    """Write the table as text `width` characters wide; the best of each column carries `>`, and bold in colour."""
-    units = ", ".join(sorted({column.unit for column in table.columns if column.unit}))
-    title = f"{table.caption} Mean (SD) over {table.unit}" + (f", {units}." if units else ".")
-    grid = RichTable(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD)
-    grid.add_column("")
-    for column in table.columns:
-        grid.add_column(column.title, justify="right")
-    for row in table.rows:
-        texts = [Text("-") if part is None else _terminal_cell(part) for part in row.cells]
-        grid.add_row(Text(row.key), *texts)
+def terminal(grid: Grid, width: int, colour: bool = False) -> str:
+    """Write the table as text `width` characters wide; the best of each column carries `>`, and bold in colour.
+
+    A row is named by the arm that it comes from, which is shorter than its heading.
+    """
+    shown = RichTable(title=grid.caption, title_justify="left", title_style="", box=SIMPLE_HEAD)
+    shown.add_column("")
+    for title in grid.header:
+        shown.add_column(title.removesuffix(" (mm)"), justify="right")
+    for row in grid.rows:
+        shown.add_row(
+            Text("" if row.role == "detail" else " ".join(row.sources) or row.heading),
+            *(_terminal_cell(part) for part in row.cells),
+        )
     stream = io.StringIO()
-    Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False).print(grid)
+    Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False).print(shown)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown would read as emphasis, as a cell's border or as a tag."""
+    return text.replace("*", r"\*").replace("|", r"\|").replace("<", "&lt;")
 
 
 def latex_text(text: str) -> str:
@@ -69,5 +74,6 @@ def latex_text(text: str) -> str:
     return "".join(replacements.get(letter, letter) for letter in text)
 
 
-def _terminal_cell(part: Cell) -> Text:
-    return Text(f"{'>' if part.best else ''}{part.text}{part.stars}", style="bold" if part.best else "")
+def _terminal_cell(part: GridCell) -> Text:
+    text = f"{'>' if part.best else ''}{part.text or '-'}{part.marks}"
+    return Text(text, style="bold" if part.best else "")

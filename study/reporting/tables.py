@@ -1,4 +1,4 @@
-"""Tables of a study: per-slice rows -> patient means -> mean (SD) over patients, best values and paired tests."""
+"""Tables of a study: mean (SD) over patients of each arm, the best of each column, and the change against before."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,9 @@ import pandas as pd
 
 from jointnet.aggregation import ENDPOINTS
 from jointnet.structures import STRUCTURES
-from study.reporting.rows import per_patient
-from study.reporting.statistics import PairedTest, mean_sd, paired_test
+from study.reporting.comparisons import Comparison, comparison_line
+from study.reporting.grid import Grid, GridCell, GridRow
+from study.reporting.statistics import mean_sd, significance_stars
 
 BEFORE = "before"
 
@@ -54,26 +55,38 @@ SEGMENTATION: tuple[Column, ...] = tuple(
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean and sample SD over units, in the column's unit; the test compares with before and is None there."""
+    """Mean and sample SD over units, in the column's unit; `change` compares with before and is None there."""
 
     mean: float
     sd: float
     units: int
     best: bool
-    worse: bool
-    test: PairedTest | None
+    change: Comparison | None
+    lower_is_better: bool = True
     digits: int = 2
 
     @property
     def stars(self) -> str:
-        """The marks of the t-test against before, with `!` where the change is for the worse."""
-        stars = self.test.stars if self.test else ""
-        return f"{stars}!" if stars and self.worse else stars
+        """The marks of the t-test against before, corrected by Holm; `!` where the change is for the worse."""
+        if self.change is None:
+            return ""
+        stars = significance_stars(self.change.holm_p)
+        worse = (self.change.test.difference > 0) == self.lower_is_better
+        return f"{stars}!" if stars and worse else stars
 
     @property
     def text(self) -> str:
         """The cell as `2.18 (1.46)`."""
         return f"{number(self.mean, self.digits)} ({number(self.sd, self.digits)})"
+
+    @property
+    def change_text(self) -> str:
+        """The mean change against before with its 95 % t interval, as `-1.20 [-2.01, -0.39]`; empty before."""
+        if self.change is None or self.change.test.patients == 0:
+            return ""
+        test = self.change.test
+        bounds = "" if test.reason else f" [{number(test.low, self.digits)}, {number(test.high, self.digits)}]"
+        return f"{number(test.difference, self.digits)}{bounds}"
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,7 @@ class Row:
 class Table:
     """A table whose unit is `unit` (`patients` or `slices`)."""
 
+    name: str
     caption: str
     unit: str
     columns: tuple[Column, ...]
@@ -97,42 +111,71 @@ class Table:
 
 def number(value: float, digits: int = 2) -> str:
     """Give a number with so many decimals, `n/a` for NaN."""
-    return "n/a" if math.isnan(value) else f"{value:.{digits}f}"
+    if math.isnan(value):
+        return "n/a"
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def comparison(
-    rows_of: Mapping[str, pd.DataFrame],
+    name: str,
+    caption: str,
+    values_of: Mapping[str, pd.DataFrame],
     labels: Mapping[str, str],
     columns: Sequence[Column],
-    caption: str,
+    changes: Mapping[str, Sequence[Comparison]] | None = None,
     unit: str = "patients",
     with_before: bool = True,
 ) -> Table:
     """Lay out before registration and each arm of `labels`, best value per column marked.
 
     Args:
-        rows_of: per-slice test rows by arm; an arm of `labels` without rows has empty cells.
+        name: the table's name.
+        caption: the table's title.
+        values_of: by arm, patients as `study.reporting.rows.over_folds` gives them, or rows per slice where they
+            are the unit; an arm of `labels` without any has empty cells.
         labels: the arms in the order of the table, with their titles.
         columns: the metrics.
-        caption: the table's title.
-        unit: `patients` (each patient's slices averaged first, paired test) or `slices` (pooled, no test).
+        changes: by arm, its comparisons with before, one per column; None where nothing is tested.
+        unit: `patients` or `slices`.
         with_before: whether there is a row before registration; the arms share it.
     """
-    values_of = {arm: per_patient(rows) if unit == "patients" else rows for arm, rows in rows_of.items()}
     rows: list[Row] = []
     if with_before:
         shared = next(iter(values_of.values()), None)
-        cells = tuple(None if shared is None else _cell(shared, column, unit, BEFORE) for column in columns)
+        cells = tuple(None if shared is None else _cell(shared, column, BEFORE, None) for column in columns)
         rows.append(Row(BEFORE, "Before registration", cells))
     for arm, label in labels.items():
-        values = values_of.get(arm)
-        cells = tuple(None if values is None else _cell(values, column, unit, "after") for column in columns)
-        rows.append(Row(arm, label, cells))
-    return Table(caption, unit, tuple(columns), _mark_best(rows, columns))
+        values, own = values_of.get(arm), (changes or {}).get(arm) or [None] * len(columns)
+        pairs = zip(columns, own, strict=True)
+        rows.append(
+            Row(
+                arm,
+                label,
+                tuple(None if values is None else _cell(values, one, "after", change) for one, change in pairs),
+            )
+        )
+    return Table(name, caption, unit, tuple(columns), _mark_best(rows, columns))
+
+
+def grid(table: Table, note: str = "", with_changes: bool = True) -> Grid:
+    """Give the table as it is shown: an arm's means, and below them the changes against before with their intervals."""
+    rows: list[GridRow] = []
+    for row in table.rows:
+        shown = (
+            GridCell("" if c is None else c.text, "" if c is None else c.stars, bool(c and c.best), row.key)
+            for c in row.cells
+        )
+        rows.append(GridRow(row.label, tuple(shown), (row.key,), BEFORE if row.key == BEFORE else ""))
+        if with_changes and any(cell and cell.change_text for cell in row.cells):
+            changes = tuple(GridCell("" if cell is None else cell.change_text, source=row.key) for cell in row.cells)
+            rows.append(GridRow("change [95 % interval]", changes, (row.key,), "detail"))
+    header = tuple(column.heading for column in table.columns)
+    return Grid(table.name, table.caption, header, tuple(rows), "", note)
 
 
 def tidy(tables: Sequence[Table]) -> pd.DataFrame:
-    """Give the arms' cells one per line, unrounded, each with its value before and its tests."""
+    """Give the arms' cells one per line, unrounded, each with its value before, and its change where it was tested."""
     lines = []
     for table in tables:
         before = next((row.cells for row in table.rows if row.key == BEFORE), (None,) * len(table.columns))
@@ -143,24 +186,21 @@ def tidy(tables: Sequence[Table]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=TIDY_COLUMNS)
 
 
+_CHANGE = ("difference", "difference_sd", "low", "high", "t", "p", "holm_p", "wilcoxon_p", "holm_wilcoxon_p", "reason")
 TIDY_COLUMNS = [
-    *("arm", "metric", "structure", "unit", "n", "before_mean", "before_sd", "after_mean", "after_sd"),
-    *("difference_mean", "difference_sd", "t", "p", "wilcoxon", "wilcoxon_p", "wilcoxon_method"),
-    *("best", "stars", "reason"),
+    *("arm", "metric", "structure", "unit", "n", "before_mean", "before_sd", "after_mean", "after_sd", "best", "stars"),
+    *_CHANGE,
 ]
 
 
-def _cell(values: pd.DataFrame, column: Column, unit: str, side: str) -> Cell | None:
-    """Summarise one metric on one side; only patients are tested: slices of a patient are not independent."""
+def _cell(values: pd.DataFrame, column: Column, side: str, change: Comparison | None) -> Cell | None:
+    """Summarise one metric on one side."""
     chosen = values[(values["metric"] == column.metric) & (values["structure"] == column.structure)]
     chosen = chosen[chosen[side].notna()]
     if chosen.empty:
         return None
     mean, sd = mean_sd(chosen[side].to_numpy(dtype=float))
-    paired = unit == "patients" and side == "after" and bool(chosen[BEFORE].notna().all())
-    test = paired_test(chosen[BEFORE].to_numpy(dtype=float), chosen[side].to_numpy(dtype=float)) if paired else None
-    worse = test is not None and (test.difference > 0) == column.lower_is_better
-    return Cell(mean, sd, len(chosen), best=False, worse=worse, test=test, digits=2 if column.unit else 3)
+    return Cell(mean, sd, len(chosen), False, change, column.lower_is_better, 2 if column.unit else 3)
 
 
 def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
@@ -179,8 +219,10 @@ def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...
 def _tidy_line(table: Table, row: Row, column: Column, before: Cell | None, after: Cell) -> list[object]:
     start = (before.mean, before.sd) if before else (math.nan, math.nan)
     head = [row.key, column.metric, column.structure, table.unit, after.units, *start, after.mean, after.sd]
-    test = after.test
-    if test is None:
-        return [*head, *[math.nan] * 6, "", after.best, "", ""]
-    ranks = [test.wilcoxon, test.wilcoxon_p, test.wilcoxon_method]
-    return [*head, test.difference, test.difference_sd, test.t, test.p, *ranks, after.best, test.stars, test.reason]
+    change = {} if after.change is None else comparison_line(after.change)
+    return [
+        *head,
+        after.best,
+        after.stars,
+        *(change.get(name, "" if name == "reason" else math.nan) for name in _CHANGE),
+    ]
