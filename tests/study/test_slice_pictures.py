@@ -56,7 +56,7 @@ def test_grey_values_stand_for_intensities(tmp_path):
     drawn = slice_pictures(ShiftByPosition(), [patient])
     inside = drawn["cine_labels"][0] == 2
     expected = np.asarray(patient.images(), dtype=float)[0, 0][labels[0, 0] == 2]
-    assert np.abs(drawn["cine"][0][inside] * (1.5 / 255) - expected).max() <= 0.5 * 1.5 / 255 + 1e-9
+    assert np.abs(drawn["cine"][0][inside] * (1.5 / 252) - expected).max() <= 0.5 * 1.5 / 63 + 1e-9
 
 
 def test_a_patient_without_labels_keeps_the_whole_frame(tmp_path):
