@@ -18,13 +18,14 @@ from jointnet.phantom import write_phantom
 from study.capacity import Request, resource_faults, resources_of
 from study.cluster import is_client, resolve_address, survey
 from study.command_line import option_faults, parser, shared_folders
-from study.conduct import OPTUNA_FILE, conduct
+from study.conduct import conduct
 from study.handover import run_on_head
 from study.identity import with_identity
 from study.interruption import StudyHaltedError
 from study.plan import Data, Node, Plan, make_arms, make_plan
 from study.plan_text import render
 from study.report import write_report
+from study.searching import OPTUNA_FILE
 from study.selection import NoFinishedTrialError
 from study.space import SearchSpace, with_overrides
 from study.space_file import load_spaces

@@ -144,8 +144,8 @@ class _NoRay:
             self.events.append((name, content))
             log_json(tracker, run, name, content)
 
-        monkeypatch.setattr(study.conduct, "ray_session", lambda address: nullcontext())
-        monkeypatch.setattr(study.conduct, "search_arm", self._search)
+        monkeypatch.setattr("study.searching.ray_session", lambda address: nullcontext())
+        monkeypatch.setattr("study.searching.search_arm", self._search)
         monkeypatch.setattr(study.conduct, "prepare", noted_prepare)
         monkeypatch.setattr("study.sealed_test.prepare", noted_prepare)
         monkeypatch.setattr(study.conduct.StudyTracker, "log_json", noted_log)
