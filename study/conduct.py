@@ -5,6 +5,7 @@ Everything is in the study's ledger before it is acted on, so whatever dies, the
 
 import errno
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -15,17 +16,19 @@ from jointnet.folder import PatientFiles, select
 from study import provenance
 from study.capacity import told
 from study.choosing import choose_all, open_all
-from study.estimate import arm_epochs, arm_minutes, budget_share_minutes
+from study.estimate import arm_epochs, arm_minutes, budget_share_minutes, retrain_minutes
 from study.identity import SPECIFICATION_FILE
 from study.interruption import StudyHaltedError
 from study.ledger import Ledger
-from study.opening import nothing_left, select_all
+from study.opening import nothing_left, select_all, untestable
 from study.outbox import Outbox
 from study.plan import Arm, Plan, specification
 from study.progress import ArmProgress, StudyProgress
+from study.retraining import retrain_all
+from study.rounds import Rounds
 from study.searching import search_all
 from study.selection import NoFinishedTrialError
-from study.session import SECONDS_TO_DELIVER, Session
+from study.session import SECONDS_TO_DELIVER, Session, retrain_row
 from study.study_recorder import StudyRecorder
 from study.tracking import StudyTracker, refused
 
@@ -54,7 +57,7 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
         if nothing_left(plan, ledger, selections):
             if not selections:
                 raise NoFinishedTrialError("\n".join(missing))
-            return missing
+            return missing + untestable(plan, ledger, selections)
         try:
             return _conduct(plan, patients, ledger)
         except OSError as error:
@@ -64,7 +67,7 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
 
 
 def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> list[str]:
-    progress = StudyProgress({arm.name: _arm_progress(plan, arm) for arm in plan.arms}, SECONDS_AFTER_SEARCH)
+    progress = StudyProgress(_rows(plan), SECONDS_AFTER_SEARCH)
     with progress:
         cached = _prepare(plan, patients, ledger, progress)
         progress.phase("opening the tracking store")
@@ -87,12 +90,14 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
         recorder.begin()
         status, missing = "FAILED", list[str]()
         try:
-            search_all(session, cached)
-            selections, missing = choose_all(session)
-            open_all(session, selections, patients)
+            with Rounds(session) as rounds:
+                search_all(session, rounds, cached)
+                selections, missing = choose_all(session)
+                retrain_all(session, rounds, cached, selections)
+            missing += open_all(session, selections, patients)
             status = "FINISHED"
         except NoFinishedTrialError:
-            missing = [arm.name for arm in plan.arms]
+            missing = [arm.key for arm in plan.arms]
             raise
         except (KeyboardInterrupt, StudyHaltedError):
             status = "KILLED"
@@ -110,15 +115,30 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
         return missing
 
 
+def _rows(plan: Plan) -> dict[str, ArmProgress]:
+    """Give the rows of the progress: the search of each arm, and then its retrainings where seeds are asked for."""
+    rows = {arm.key: _arm_progress(plan, arm) for arm in plan.arms}
+    if plan.design.seeds:
+        rows |= {retrain_row(arm): _retrain_progress(plan, arm) for arm in plan.arms}
+    return rows
+
+
 def _arm_progress(plan: Plan, arm: Arm) -> ArmProgress:
-    share, minutes = budget_share_minutes(plan, arm), arm_minutes(plan, arm)
+    share, minutes, epochs = budget_share_minutes(plan, arm), arm_minutes(plan, arm), arm_epochs(plan, arm)
+    samples = arm.space.budget.num_samples
     return ArmProgress(
-        name=arm.name,
-        trials=arm.space.budget.num_samples,
-        expected_epochs=arm_epochs(arm),
+        name=arm.key,
+        trials=samples,
+        expected_epochs=math.inf if samples is None or epochs is None else epochs,
         expected_seconds=None if minutes is None else minutes * 60,
         limit_seconds=None if share is None else share * 60,
     )
+
+
+def _retrain_progress(plan: Plan, arm: Arm) -> ArmProgress:
+    minutes, seeds = retrain_minutes(plan, arm), plan.design.seeds
+    epochs = seeds * arm.space.fidelity.max_epochs
+    return ArmProgress(retrain_row(arm), seeds, epochs, None if minutes is None else minutes * 60)
 
 
 def _prepare(

@@ -4,7 +4,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from jointnet.faults import InputFaultError
 from study.reporting import figures, findings, page, table_formats, tables
 from study.reporting.records import StudyRecord
-from study.reporting.rows import ROW_COLUMNS, check_rows, per_patient
+from study.reporting.rows import ROW_COLUMNS, check_rows, over_seeds, per_patient
 from study.reporting.store import log_report, read_study, study_ids
 from study.store_layout import default_tracking_uri
 
@@ -43,9 +43,10 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
     Raises:
         InputFaultError: where the store does not hold the study, or its arms contradict each other.
     """
-    study = read_study(tracking_uri, study_id)
+    study = _apart(read_study(tracking_uri, study_id))
     rows = {arm.arm: arm.rows for arm in study.arms if arm.rows is not None}
-    check_rows(rows)
+    for fold in sorted({arm.fold for arm in study.arms}):
+        check_rows({arm.arm: rows[arm.arm] for arm in study.arms if arm.fold == fold and arm.arm in rows})
     content = page.build(study, rows)
     out.mkdir(parents=True, exist_ok=True)
     _write_tables(content, rows, out)
@@ -55,6 +56,21 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
     if log:
         log_report(tracking_uri, study.run_id, out)
     return Report(study_id, out, content.registration)
+
+
+def _apart(study: StudyRecord) -> StudyRecord:
+    """Give the study with an arm for each fold, such as `joint-25-fold-2`, and the means over seeds as its rows."""
+    return replace(
+        study,
+        arms=tuple(
+            replace(
+                arm,
+                arm=arm.arm if arm.folds == 1 else f"{arm.arm}-fold-{arm.fold}",
+                rows=None if arm.rows is None else over_seeds(arm.rows),
+            )
+            for arm in study.arms
+        ),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,69 +4,59 @@ from collections.abc import Mapping
 
 from jointnet.cache import CachedPatient
 from study.arm_search import ArmSearch
-from study.cluster import ray_session
-from study.interruption import StudyHaltedError, first_gently
 from study.ledger import Ledger
 from study.opening import search_is_over
 from study.plan import Arm, Plan
-from study.progress import StudyProgress
-from study.recorder import ArmRecorder
-from study.search import search_arm
+from study.rounds import Rounds, check_halted
 from study.session import Session
-from study.store_layout import INTERRUPTED
-from study.study_recorder import arm_tags
 from study.suggestion import export
 from study.trial import ArmTask
+from study.work import search_work
 
 OPTUNA_FILE = "optuna.db"
 
 
-def search_all(session: Session, patients: Mapping[int, CachedPatient]) -> None:
+def search_all(session: Session, rounds: Rounds, patients: Mapping[int, CachedPatient]) -> None:
     """Search the arms that are not over.
 
     Args:
         session: of the study.
+        rounds: run the trials.
         patients: the training and validation patients, by number.
 
     Raises:
         StudyHaltedError: where it was interrupted, or the disk is full.
     """
     plan, ledger, progress = session.plan, session.ledger, session.progress
-    tasks = {arm.name: arm_task(plan, arm, patients) for arm in plan.arms}
-    recorders = {
-        arm.name: ArmRecorder(tasks[arm.name], arm_tags(arm), ledger, session.tracker, session.outbox, progress)
-        for arm in plan.arms
-    }
+    recorders = {arm.key: session.arm_recorder(arm, arm_task(plan, arm, patients)) for arm in plan.arms}
     for recorder in recorders.values():
         recorder.catch_up()
-    open_arms = [arm for arm in plan.arms if not search_is_over(plan, ledger, arm.name)]
-    if not open_arms:
-        return
-    progress.phase("starting Ray")
-    with ray_session(plan.address):
-        for arm in open_arms:
-            seconds = arm_seconds(plan, arm, ledger)
-            search = ArmSearch(arm.space, recorders[arm.name], plan.resources.concurrent)
-            ledger.append("searching", arm=arm.name)
-            progress.arm_started(arm.name, seconds)
-            search.settle()
-            if search.work_left() and (seconds is None or seconds > 0):
-                with first_gently(lambda search=search: _stop_gently(search, progress)):  # type: ignore[misc]
-                    search_arm(tasks[arm.name], search, plan.resources, plan.folder / "tune", seconds)
-            elif search.work_left():
-                progress.note(f"{arm.name}: the minutes are used up; a larger --minutes goes on.")
-            _export(session)
-            if search.halted:
-                raise StudyHaltedError(search.halted, by_user=not search.faulty)
-            budget = arm.space.budget
-            ledger.append("searched", arm=arm.name, num_samples=budget.num_samples, minutes=budget.minutes)
-            progress.arm_ended(arm.name)
+    for arm in plan.arms:
+        if search_is_over(arm, ledger):
+            continue
+        rounds.ready()
+        seconds = arm_seconds(plan, arm, ledger)
+        recorder = recorders[arm.key]
+        search = ArmSearch(search_work(plan, arm), recorder, plan.resources.concurrent)
+        ledger.append("searching", arm=arm.key)
+        session.recorder.runs(arm)
+        progress.arm_started(arm.key, seconds, f"searching {arm.key}")
+        search.settle()
+        if search.work_left() and (seconds is None or seconds > 0):
+            rounds.run(search, recorder.task, seconds)
+        elif search.work_left():
+            progress.note(f"{arm.key}: the minutes are used up; a larger --minutes goes on.")
+        _export(session)
+        check_halted(search)
+        ledger.append("searched", arm=arm.key, **vars(arm.space.budget))
+        progress.arm_ended(arm.key, "trials")
+        session.recorder.rests(arm)
 
 
 def arm_task(plan: Plan, arm: Arm, patients: Mapping[int, CachedPatient]) -> ArmTask:
     """Give what the trials of an arm share: training and validation patients only."""
     return ArmTask(
-        arm=arm.name,
+        arm=arm.key,
         settings=arm.space.settings_of(arm.model),
         training=tuple(patients[number] for number in arm.split.train),
         validation=tuple(patients[number] for number in arm.split.validation),
@@ -80,28 +70,26 @@ def arm_task(plan: Plan, arm: Arm, patients: Mapping[int, CachedPatient]) -> Arm
 def arm_seconds(plan: Plan, arm: Arm, ledger: Ledger) -> float | None:
     """Give the seconds that are left to search an arm for; None without a limit.
 
-    Its share is what the arms of its search before it left of the minutes, divided among it and those after it.
+    Its share is the minutes where each arm has the same, else what the arms of its search before it left of them,
+    divided among it and those after it.
     """
-    minutes = arm.space.budget.minutes
-    if minutes is None:
+    budget = arm.space.budget
+    if budget.minutes is None:
         return None
-    of_search = [other.name for other in plan.arms if other.space.name == arm.space.name]
-    position = of_search.index(arm.name)
-    before = sum(ledger.searched_seconds(name) for name in of_search[:position])
-    share = (minutes * 60 - before) / len(of_search[position:])
-    return share - ledger.searched_seconds(arm.name)
-
-
-def _stop_gently(search: ArmSearch, progress: StudyProgress) -> None:
-    search.halt(INTERRUPTED)
-    progress.note("Interrupted: running trials finish their epoch. Once more stops them at once.")
+    share = budget.minutes * 60
+    if not budget.per_arm:
+        of_search = [other.key for other in plan.arms if other.space.name == arm.space.name]
+        position = of_search.index(arm.key)
+        before = sum(ledger.searched_seconds(key) for key in of_search[:position])
+        share = (share - before) / len(of_search[position:])
+    return share - ledger.searched_seconds(arm.key)
 
 
 def _export(session: Session) -> None:
     """Mirror the trials to a file that optuna-dashboard opens; nothing depends on it."""
     path = session.plan.folder / OPTUNA_FILE
     arms = {
-        arm.name: (arm.space.parameters_of(arm.model), session.ledger.outcomes(arm.name).values())
+        arm.key: (arm.space.parameters_of(arm.model), session.ledger.outcomes(arm.key).values())
         for arm in session.plan.arms
     }
     try:

@@ -85,7 +85,8 @@ def arm_text(study: StudyRecord, arm: ArmRecord, row: tables.Row) -> ArmText:
 
 def arm_title(arm: ArmRecord) -> str:
     """Give the arm's title as in the paper's Table 1."""
-    return f"{_MODEL_TITLES.get(arm.model, arm.model)}, {arm.train} patients"
+    fold = f", fold {arm.fold} of {arm.folds}" if arm.folds > 1 else ""
+    return f"{_MODEL_TITLES.get(arm.model, arm.model)}, {arm.train} patients{fold}"
 
 
 def arm_sentence(row: tables.Row) -> str:

@@ -18,6 +18,14 @@ def per_patient(rows: pd.DataFrame) -> pd.DataFrame:
     return patient_means(rows).join(groups.agg(slices=("slice", "size"), lost=("lost", "sum"))).reset_index()
 
 
+def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average test rows over the models of all seeds; a structure counts as lost where any of them lost it."""
+    if "seed_index" not in rows:
+        return rows
+    groups = rows.groupby(KEY, sort=False, as_index=False)
+    return groups.agg({"before": "mean", "after": "mean", "lost": "any"})[ROW_COLUMNS]
+
+
 def lost_structures(rows: pd.DataFrame) -> int:
     """Count the structures of slices that registration moved out of view."""
     return int(named_metrics(rows, "test")["test/lost"])
