@@ -80,8 +80,8 @@ def count_faults(patients: int, folds: int, counts: Sequence[Counts]) -> list[st
         )
     if others := [str(count) for count in counts if count.test and count.test not in sizes]:
         faults.append(
-            f"--splits: must test on {' or '.join(map(str, sizes))} patients with --folds {folds}, or leave the test "
-            f"out, such as 25/15, got {' '.join(others)}"
+            f"--splits: must test on {' or '.join(map(str, sizes))} patients with --folds {folds}, or leave it out, "
+            f"such as 25/15, got {' '.join(others)}"
         )
     return faults
 

@@ -80,7 +80,7 @@ def reason_to_open(ledger: Ledger, arm: str, selection: Selection, models: Seque
     if last["trial"] != chosen.trial_id:
         return f"after more trials {chosen.trial_id} is selected instead of {last['trial']}"
     before, now = _told(last["models"], chosen.trial_id), _told(names_of(models), chosen.trial_id)
-    return f"{now} tested instead of {before}"
+    return f"{now} instead of {before}"
 
 
 def is_tested(ledger: Ledger, arm: str, models: Sequence[TrialOutcome]) -> bool:
@@ -135,8 +135,8 @@ def _settled(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> bool
 def _told(models: Sequence[Sequence[Any]], trial_id: str) -> str:
     """Say which models they are, of a trial that is selected in both cases."""
     if [name for name, _ in models] == [trial_id]:
-        return f"{trial_id} itself as of epoch {models[0][1]} is"
-    return f"{len(models)} retrained model{'s are' if len(models) > 1 else ' is'}"
+        return f"{trial_id} itself as of epoch {models[0][1]}"
+    return f"{len(models)} retrained model{'s' if len(models) > 1 else ''}"
 
 
 def _timeless(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,3 +134,21 @@ def test_arms_without_a_candidate_are_told(ledger):
         "joint-25: at least one trial must end with an objective and a model, none did "
         "(1 of 2 trials failed; 1 of 2 trials never started)"
     )
+
+
+@pytest.mark.parametrize(
+    ("budget", "event", "over"),
+    [
+        (Budget(None, 5.0, True), (None, 5.0, True), True),
+        (Budget(None, 6.0, True), (None, 5.0, True), False),
+        (Budget(None, 5.0, True), (2, 5.0, False), False),
+        (Budget(2, 5.0), (None, 5.0, True), False),
+        (Budget(None, 5.0, True), None, False),
+    ],
+)
+def test_a_search_without_a_number_of_trials_is_over_when_its_own_minutes_are(ledger, budget, event, over):
+    trial(ledger, 1, 0.9, "stopped", TIME_BUDGET)
+    if event:
+        ledger.append("searched", arm=ARM, num_samples=event[0], minutes=event[1], per_arm=event[2])
+    arm = plan_of().arms[0]
+    assert search_is_over(replace(arm, space=replace(arm.space, budget=budget)), ledger) is over

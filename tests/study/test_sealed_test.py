@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scans import heart, prepared
@@ -6,7 +7,7 @@ from torch import nn
 
 from jointnet.geometry import HALF_EXTENT_MM, identity
 from jointnet.networks import Output
-from study.sealed_test import device_here, middle_slice, overlays
+from study.sealed_test import device_here, middle_slice, overlays, seed_rows
 
 
 class ShiftByPosition(nn.Module):
@@ -37,3 +38,11 @@ def test_a_driver_without_a_gpu_tests_on_its_cpu(
 ):
     monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
     assert device_here(device) == here
+
+
+def test_rows_of_seeds_have_their_index_and_those_of_the_tuned_model_none():
+    rows = pd.DataFrame({"patient": [1, 2], "after": [0.5, 0.7]})
+    assert seed_rows({None: rows}).equals(rows)
+    both = seed_rows({1: rows, 2: rows + 1})
+    assert list(both.columns) == ["patient", "after", "seed_index"]
+    assert both["seed_index"].tolist() == [1, 1, 2, 2] and both["after"].tolist() == [0.5, 0.7, 1.5, 1.7]
