@@ -1,4 +1,6 @@
-"""The decisions of one arm's search: which trial runs next, when one stops, what a failure means. No Ray in it.
+"""The decisions of one round of trainings: which runs next, when one stops, what a failure means. No Ray in it.
+
+A round is the search of an arm, or the retrainings of its winner, which differ by their `Work` only.
 
 All of them follow from the ledger, so a driver that starts again decides what the one before would have decided.
 """
@@ -11,9 +13,8 @@ from study.failures import Cause
 from study.outcome import EpochRecord, TrialOutcome
 from study.recorder import ArmRecorder
 from study.rungs import falls_behind
-from study.space import SearchSpace
 from study.store_layout import EARLY
-from study.suggestion import suggest
+from study.work import Work
 
 MOST_FAILURES = 3
 """Attempts at a trial that the machine may end one after the other, without an epoch between them."""
@@ -23,7 +24,7 @@ class ArmSearch:
     """Decides for one arm. Attempts at trials are named by whoever runs them.
 
     Args:
-        space: what is drawn, and with what fidelity and budget.
+        work: how many trials there are, what each one is, and their fidelity.
         recorder: knows the trials, and is told of all that happens.
         concurrent: most trials at once.
 
@@ -33,9 +34,8 @@ class ArmSearch:
         limit: most trials at once by now.
     """
 
-    def __init__(self, space: SearchSpace, recorder: ArmRecorder, concurrent: int) -> None:
-        self._space, self._recorder = space, recorder
-        self._parameters = space.parameters_of(recorder.task.settings.model.name)
+    def __init__(self, work: Work, recorder: ArmRecorder, concurrent: int) -> None:
+        self._work, self._recorder = work, recorder
         self._active: dict[str, str] = {}
         self.limit = concurrent
         self.halted = ""
@@ -56,7 +56,7 @@ class ArmSearch:
     def work_left(self) -> bool:
         """Whether a trial is to begin or to go on."""
         outcomes = self._recorder.outcomes.values()
-        return len(outcomes) < self._space.budget.num_samples or any(not outcome.over for outcome in outcomes)
+        return self._more(len(outcomes)) or any(not outcome.over for outcome in outcomes)
 
     def next_trial(self, attempt: str) -> TrialOutcome | None:
         """Give the trial that an attempt is to run, unfinished ones first; None where there is none for now."""
@@ -64,13 +64,12 @@ class ArmSearch:
             return None
         known = self._recorder.outcomes
         waiting = [o.trial_id for o in known.values() if not o.over and o.trial_id not in self._active.values()]
-        if not waiting and len(known) >= self._space.budget.num_samples:
+        if not waiting and not self._more(len(known)):
             return None
         with self._guarded():
             if not waiting:
                 number = len(known) + 1
-                sample = suggest(self._parameters, known.values(), number, self._recorder.task.seed)
-                waiting = [self._recorder.drawn(number, sample)]
+                waiting = [self._recorder.drawn(number, self._work.draw(number, known.values()))]
             self._recorder.started(waiting[0])
             self._active[attempt] = waiting[0]
             return self._recorder.outcomes[waiting[0]]
@@ -85,7 +84,7 @@ class ArmSearch:
         with self._guarded():
             others = [other for other in self._recorder.outcomes.values() if other.trial_id != trial_id]
             now = known.with_epoch(EpochRecord(epoch, int(time.time() * 1000), metrics, node))
-            behind = falls_behind(now, others, self._space.fidelity)
+            behind = falls_behind(now, others, self._work.fidelity)
             self._recorder.reported(trial_id, epoch, metrics, behind, node)
             return behind or bool(self.halted)
         return True
@@ -125,11 +124,14 @@ class ArmSearch:
             else:
                 self._recorder.paused(trial.trial_id)
 
+    def _more(self, drawn: int) -> bool:
+        return self._work.most is None or drawn < self._work.most
+
     def _decided(self, trial: TrialOutcome) -> bool:
-        return trial.behind or trial.epoch >= self._space.fidelity.max_epochs
+        return trial.behind or trial.epoch >= self._work.fidelity.max_epochs
 
     def _end(self, trial: TrialOutcome, cut_reason: str = "") -> None:
-        if trial.epoch >= self._space.fidelity.max_epochs:
+        if trial.epoch >= self._work.fidelity.max_epochs:
             self._recorder.ended(trial.trial_id, "complete", "")
         else:
             self._recorder.ended(trial.trial_id, "stopped", EARLY if trial.behind else cut_reason)

@@ -13,6 +13,9 @@ from study.splits import DEFAULT_SPLITS
 DESCRIPTION = "Plan a study, say so, carry it out, and report it. The same command again goes on with it where it was."
 
 
+SPLITS_HELP = f"patients; {' '.join(DEFAULT_SPLITS)} where not given; with --folds, which say how many test, TRAIN/VAL"
+
+
 def parser() -> argparse.ArgumentParser:
     """Give the command line."""
     command = argparse.ArgumentParser(prog="python -m study.run", description=DESCRIPTION)
@@ -20,13 +23,20 @@ def parser() -> argparse.ArgumentParser:
     add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
     add("--data", type=Path, metavar="DIR", help="folder of MS-CMRSeg scans; the built-in phantom where not given")
     add("--settings", metavar="NAME|FILE", help="default, quick, paper or a TOML file, instead of the search space's")
-    add("--splits", nargs="+", metavar="TRAIN/VAL/TEST", help=f"patients; {' '.join(DEFAULT_SPLITS)} where not given")
+    add("--splits", nargs="+", metavar="TRAIN/VAL/TEST", help=SPLITS_HELP)
+    add("--folds", type=int, default=1, metavar="K", help="nested cross-validation: K outer folds, each patient in one")
+    add("--same-validation", action="store_true", help="the same validation patients in all splits of a fold")
+    add(
+        "--seeds", type=int, default=0, metavar="K", help="retrain each arm's winner with K fresh seeds, and test those"
+    )
     add("--seed", type=int, default=0, help="of splits, sampler and trainings (0)")
     add("--study", metavar="ID", help="continue this study, and refuse to where the specification differs from its own")
+    add("--dry-run", action="store_true", help="print the plan, and start and write nothing")
     add("--new", action="store_true", help="begin another study instead of continuing the one of this specification")
     add("--num-samples", type=int, metavar="N", help="trials per arm, instead of the search space's")
     add("--max-epochs", type=int, metavar="E", help="most epochs of a trial, instead of the search space's")
     add("--minutes", type=float, metavar="M", help="time budget of each search, instead of the search space's")
+    add("--equal-compute", action="store_true", help="--minutes for each arm and fold, and as many trials as fit")
     add("--concurrent", type=int, metavar="N", help="trials at once; as many as fit where not given")
     add("--cpus-per-trial", type=float, default=1.0, metavar="C", help="CPU cores, and torch threads, of a trial (1)")
     add("--gpus-per-trial", type=float, metavar="G", help="GPUs of a trial, also fractions; 1 where there are GPUs")
@@ -47,12 +57,20 @@ def option_faults(options: argparse.Namespace) -> list[str]:
         "cpus_per_trial": 0.01,
         "gpus_per_trial": 0,
         "seed": 0,
+        "folds": 1,
+        "seeds": 0,
     }
     faults = []
     for name, bound in least.items():
         value = getattr(options, name)
         if value is not None and not value >= bound:
             faults.append(f"--{name.replace('_', '-')}: must be at least {bound}, got {value}")
+    if options.equal_compute and options.minutes is None:
+        faults.append("--minutes: must be given with --equal-compute, the minutes of each arm, got none")
+    if options.equal_compute and options.num_samples is not None:
+        faults.append(
+            f"--num-samples: must not be given with --equal-compute, whose minutes decide, got {options.num_samples}"
+        )
     if options.new and options.study is not None:
         faults.append(f"--new: must not be given with --study, got --study {options.study}")
     for name in ("data", "out", "cache"):

@@ -1,4 +1,7 @@
-"""How much disk a study takes at most: a model of every trial, checkpoints of those that run, and the ledger."""
+"""How much disk a study takes: a model of every training, checkpoints of those that run, and the ledger.
+
+These are upper bounds, but where trials are drawn until the time is over: then they rest on the estimate of how many.
+"""
 
 from functools import lru_cache
 
@@ -7,7 +10,8 @@ import torch
 from jointnet.networks import build_model
 from jointnet.resume import KEPT
 from jointnet.settings import Settings
-from study.plan import Plan
+from study.estimate import arm_trials
+from study.plan import Arm, Plan
 
 COPIES_IN_CHECKPOINT = 5
 """Weights, their average, the best ones, and Adam's two moments."""
@@ -24,9 +28,15 @@ def model_bytes(settings: Settings) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
 
 
-def model_megabytes(plan: Plan) -> float:
-    """Give the MB of the best models of all trials; the tracking store holds them once more."""
-    return sum(arm.space.budget.num_samples * model_bytes(arm.space.settings_of(arm.model)) for arm in plan.arms) / 1e6
+def model_megabytes(plan: Plan) -> float | None:
+    """Give the MB of the best models of all trials and retrainings; the tracking store holds them once more.
+
+    None where nobody knows how many there will be.
+    """
+    trainings = [_trainings(plan, arm) for arm in plan.arms]
+    sizes = [model_bytes(arm.space.settings_of(arm.model)) for arm in plan.arms]
+    known = [count * size for count, size in zip(trainings, sizes, strict=True) if count is not None]
+    return sum(known) / 1e6 if len(known) == len(sizes) else None
 
 
 def checkpoint_megabytes(plan: Plan) -> float:
@@ -35,7 +45,18 @@ def checkpoint_megabytes(plan: Plan) -> float:
     return max(copies * model_bytes(arm.space.settings_of(arm.model)) for arm in plan.arms) / 1e6
 
 
-def ledger_megabytes(plan: Plan) -> float:
-    """Give the MB of the ledger at most."""
-    epochs = sum(arm.space.budget.num_samples * arm.space.fidelity.max_epochs for arm in plan.arms)
-    return epochs * LEDGER_BYTES_PER_EPOCH / 1e6
+def ledger_megabytes(plan: Plan) -> float | None:
+    """Give the MB of the ledger, None where nobody knows how many trials there will be."""
+    trainings = [_trainings(plan, arm) for arm in plan.arms]
+    epochs = [
+        count * arm.space.fidelity.max_epochs
+        for count, arm in zip(trainings, plan.arms, strict=True)
+        if count is not None
+    ]
+    return sum(epochs) * LEDGER_BYTES_PER_EPOCH / 1e6 if len(epochs) == len(trainings) else None
+
+
+def _trainings(plan: Plan, arm: Arm) -> float | None:
+    """Give the trials and retrainings of an arm."""
+    trials = arm_trials(plan, arm)
+    return None if trials is None else trials + plan.design.seeds

@@ -1,7 +1,8 @@
 """Which study a command means: the same specification is the same study, which goes on where it was.
 
-The identity is what determines a result: searches, settings, splits, data, seed and device. How long to search
-(`--num-samples`, `--minutes`), how many trials at once, and the texts that explain are not part of it.
+The identity is what determines a result: searches, settings, splits, folds, data, seed and device, and the margins of
+the claims, which must not move once results are seen. How long to search (`--num-samples`, `--minutes`), with how many
+seeds to retrain (`--seeds`), how many trials at once, and the texts that explain are not part of it.
 """
 
 import hashlib
@@ -23,7 +24,8 @@ def identity(content: Mapping[str, Any]) -> dict[str, Any]:
     """Give the part of a specification that makes it this study, by dotted keys."""
     kept = {key: content[key] for key in ("objective", "seed", "data", "splits")}
     kept["device"] = content["resources"]["device"]
-    kept["arms"] = [arm["arm"] for arm in content["arms"]]
+    kept["arms"] = list(dict.fromkeys(arm["arm"] for arm in content["arms"]))
+    kept |= {key: content["design"][key] for key in ("folds", "same_validation")}
     searches = {}
     for search in content["searches"]:
         parameters = {
@@ -31,7 +33,7 @@ def identity(content: Mapping[str, Any]) -> dict[str, Any]:
             for name, parameter in search["parameters"].items()
         }
         own = {key: search[key] for key in ("models", "settings", "fidelity")}
-        searches[search["name"]] = {**own, "parameters": parameters}
+        searches[search["name"]] = {**own, "parameters": parameters, "claim": search["claim"]}
     return _flat("", {**kept, "search": searches})
 
 
@@ -54,6 +56,8 @@ def differences(began: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]
 def with_identity(plan: Plan, *, new: bool = False, named: str | None = None) -> Plan:
     """Give the plan with its study's id: of the study that it continues, or of a new one.
 
+    Seeds that the study was asked for before stay: what they were retrained for is never taken back.
+
     Args:
         plan: what is asked for, without an id.
         new: begin another study, whether or not there is one of the same specification.
@@ -73,13 +77,18 @@ def with_identity(plan: Plan, *, new: bool = False, named: str | None = None) ->
             )
         if found := differences(began, asked):
             raise SettingsFaultError(f"--study {named}: {line}" for line in found)
-        return replace(plan, study_id=named, continues=True)
+        return _continued(plan, named, began)
     own = digest(asked)
     for folder in sorted(plan.out.glob(f"*-{own}"), reverse=True):
         began = _specification_of(folder)
         if not new and began is not None and not differences(began, asked):
-            return replace(plan, study_id=folder.name, continues=True)
+            return _continued(plan, folder.name, began)
     return replace(plan, study_id=f"{plan.started:%Y%m%d-%H%M%S}-{own}", continues=False)
+
+
+def _continued(plan: Plan, study_id: str, began: Mapping[str, Any]) -> Plan:
+    seeds = max(plan.design.seeds, int(began["design"]["seeds"]))
+    return replace(plan, study_id=study_id, continues=True, design=replace(plan.design, seeds=seeds))
 
 
 def _specification_of(folder: Path) -> dict[str, Any] | None:

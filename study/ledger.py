@@ -5,16 +5,19 @@ on it. Kinds:
 
     session     a driver starts: data fingerprint, commit
     searching   the search of an arm begins, or goes on
-    drawn       a trial is drawn: arm, trial, number, sample
+    drawn       a trial is drawn: arm, trial, number, sample; of a retraining also its seed
     epoch       a trial ended an epoch: arm, trial, epoch, metrics, and whether early stopping decides against it
     failure     the machine ended an attempt at a trial: arm, trial, reason
     ended       a trial is over: arm, trial, state, reason, model
     continued   a trial that the time budget had cut goes on
-    searched    the search of an arm is over: arm, num_samples, minutes
+    searched    the search of an arm is over: arm, num_samples, minutes, per_arm
     selected    a trial is chosen: arm, selection
-    opened      the sealed test patients are opened for an arm: arm, trial, reason
-    tested      the selected model was evaluated on them: arm
+    opened      the sealed test patients are opened for an arm: arm, trial, reason, the models (id and epoch)
+    tested      the models were evaluated on them: arm, trial, models
     delivered   the tracking store holds everything up to here
+
+An arm is named by its key, `joint-25` or, in folds, `fold-2/joint-25`; the retrainings of its trial `t0003` are trials
+of their own under `joint-25/retrain/t0003`.
 
 A line that was cut short by a kill is removed when the ledger is opened again. One driver at a time holds it.
 """
@@ -104,6 +107,10 @@ class Ledger:
     def outcomes(self, arm: str) -> Mapping[str, TrialOutcome]:
         """Give an arm's trials by id, in the order in which they were drawn."""
         return dict(self._outcomes.get(arm, {}))
+
+    def groups(self) -> list[str]:
+        """Give the keys of all arms, and of all their winners' retrainings, that have a trial."""
+        return list(self._outcomes)
 
     def last(self, kind: str, arm: str | None = None) -> Event | None:
         """Give the last event of a kind, of an arm where one is named."""

@@ -33,6 +33,7 @@ class TrialOutcome:
         behind: whether early stopping decided against it at its last epoch.
         failures: attempts that the machine ended since the last epoch.
         model: the file of the best epoch's model; None while the trial runs, or where it left none.
+        seed: of the training, of a retraining; None is the study's, as in all trials of a search.
     """
 
     number: int
@@ -44,6 +45,7 @@ class TrialOutcome:
     behind: bool = False
     failures: int = 0
     model: Path | None = None
+    seed: int | None = None
 
     @property
     def epoch(self) -> int:
@@ -113,7 +115,7 @@ def after(outcome: TrialOutcome | None, event: Mapping[str, Any], folder: Path) 
     """
     kind = event["event"]
     if kind == "drawn":
-        return TrialOutcome(int(event["number"]), str(event["trial"]), dict(event["sample"]))
+        return TrialOutcome(int(event["number"]), str(event["trial"]), dict(event["sample"]), seed=event.get("seed"))
     if outcome is None:
         return None
     if kind == "epoch":

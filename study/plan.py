@@ -46,17 +46,52 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Design:
+    """How the study is evaluated.
+
+    Attributes:
+        folds: outer folds of the cross-validation; 1 is a single split.
+        same_validation: whether all splits of a fold have the same validation patients.
+        seeds: fresh seeds that the winner of each arm and fold is retrained with; 0 tests the tuned model itself.
+    """
+
+    folds: int = 1
+    same_validation: bool = False
+    seeds: int = 0
+
+
+@dataclass(frozen=True)
 class Arm:
-    """One model with one split, searched by itself."""
+    """One model with one split in one fold, searched, selected, sealed and opened by itself.
+
+    Attributes:
+        fold, folds: which of how many outer folds, from 1; 1 of 1 without cross-validation.
+    """
 
     model: str
     split: Split
     space: SearchSpace
+    fold: int = 1
+    folds: int = 1
 
     @property
     def name(self) -> str:
-        """Name such as `joint-25`."""
+        """Name such as `joint-25`, the same in all folds."""
         return f"{self.model}-{self.split.counts.train}"
+
+    @property
+    def key(self) -> str:
+        """Name within the study, such as `joint-25`, or `fold-2/joint-25` where there are folds."""
+        return f"{self._fold_prefix}{self.name}"
+
+    @property
+    def split_key(self) -> str:
+        """Name of the split within the study, such as `25/15/5`, or `fold-2/25/15/9`."""
+        return f"{self._fold_prefix}{self.split.counts}"
+
+    @property
+    def _fold_prefix(self) -> str:
+        return "" if self.folds == 1 else f"fold-{self.fold}/"
 
 
 @dataclass(frozen=True)
@@ -68,6 +103,7 @@ class Plan:
         started: when this command was.
         address: of the cluster; None for Ray on this machine.
         nodes: the machines that trials may run on.
+        remarks: what else a reader of the plan must know of its design.
         continues: whether the study was begun by an earlier command.
     """
 
@@ -82,6 +118,8 @@ class Plan:
     tracking_uri: str
     address: str | None = None
     nodes: tuple[Node, ...] = ()
+    design: Design = Design()
+    remarks: tuple[str, ...] = ()
     continues: bool = False
 
     @property
@@ -90,8 +128,8 @@ class Plan:
         return self.out / self.study_id
 
     def arm_folder(self, arm: Arm) -> Path:
-        """Folder of an arm's trials."""
-        return self.folder / arm.name
+        """Folder of an arm's trials, such as `runs/ID/joint-25`, or `runs/ID/fold-2/joint-25`."""
+        return self.folder / arm.key
 
     @property
     def spaces(self) -> tuple[SearchSpace, ...]:
@@ -100,17 +138,19 @@ class Plan:
 
     @property
     def splits(self) -> dict[str, Split]:
-        """The splits of the study by their counts."""
-        return {str(arm.split.counts): arm.split for arm in self.arms}
+        """The splits of the study by their counts, and by fold where there are several."""
+        return {arm.split_key: arm.split for arm in self.arms}
 
 
-def make_arms(spaces: Sequence[SearchSpace], splits: Sequence[Split]) -> tuple[Arm, ...]:
-    """Cross every search's models with the splits.
+def make_arms(spaces: Sequence[SearchSpace], splits: Sequence[Split], fold: int = 1, folds: int = 1) -> tuple[Arm, ...]:
+    """Cross every search's models with the splits of a fold.
 
     Raises:
         SettingsFaultError: where two searches ask for the same arm.
     """
-    arms = tuple(Arm(model, split, space) for space in spaces for model in space.models for split in splits)
+    arms = tuple(
+        Arm(model, split, space, fold, folds) for space in spaces for model in space.models for split in splits
+    )
     names = [arm.name for arm in arms]
     asked_by = {name: [arm.space.name for arm in arms if arm.name == name] for name in names}
     faults = [
@@ -135,9 +175,12 @@ def make_plan(
     now: datetime,
     address: str | None = None,
     nodes: tuple[Node, ...] = (),
+    design: Design = Design(),
+    remarks: tuple[str, ...] = (),
 ) -> Plan:
     """Put a plan together; which study it is, new or begun before, `study.identity` says."""
-    return Plan("", now, arms, data, resources, seed, out.absolute(), cache.absolute(), tracking_uri, address, nodes)
+    folders = out.absolute(), cache.absolute()
+    return Plan("", now, arms, data, resources, seed, *folders, tracking_uri, address, nodes, design, remarks)
 
 
 def specification(plan: Plan) -> dict[str, Any]:
@@ -147,12 +190,16 @@ def specification(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "data": {"kind": plan.data.kind, "patients": plan.data.patients, "fingerprint": plan.data.fingerprint},
         "resources": {"concurrent": plan.resources.concurrent, "device": plan.resources.device},
+        "design": vars(plan.design),
         "searches": [_space(space) for space in plan.spaces],
-        "splits": {counts: split.as_dict() for counts, split in plan.splits.items()},
-        "arms": [
-            {"arm": a.name, "search": a.space.name, "model": a.model, "split": str(a.split.counts)} for a in plan.arms
-        ],
+        "splits": {name: split.as_dict() for name, split in plan.splits.items()},
+        "arms": [_arm(arm) for arm in plan.arms],
     }
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    content = {"arm": arm.name, "search": arm.space.name, "model": arm.model, "split": str(arm.split.counts)}
+    return content if arm.folds == 1 else {**content, "fold": arm.fold, "folds": arm.folds}
 
 
 def _space(space: SearchSpace) -> dict[str, Any]:
@@ -175,4 +222,5 @@ def _space(space: SearchSpace) -> dict[str, Any]:
         },
         "fidelity": vars(space.fidelity),
         "budget": vars(space.budget),
+        "claim": {} if space.margin_mm is None else {"margin_mm": space.margin_mm},
     }

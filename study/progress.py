@@ -15,16 +15,21 @@ from study.store_layout import TIME_BUDGET
 
 PLAIN_SECONDS = 20.0
 """Without a terminal, a line about the epochs comes at most this often."""
+MOST_ROWS = 12
+"""Of the live table; where there are more, those that are over leave it."""
 ENDS = {"complete": "complete", "stopped": "stopped early", "cut": "cut by time", "failed": "failed"}
 """How trials end, and how that is shown."""
 
 
 @dataclass
 class ArmProgress:
-    """How far the search of one arm is."""
+    """How far the search of one arm is, or its retrainings are.
+
+    `trials` None are as many as the time allows; then `expected_epochs` is infinite.
+    """
 
     name: str
-    trials: int
+    trials: int | None
     expected_epochs: float
     expected_seconds: float | None
     limit_seconds: float | None = None
@@ -64,7 +69,7 @@ class ArmProgress:
     def pace(self, now: float) -> float | None:
         """How many times the plan's seconds an epoch takes; None before any is done."""
         own = self.epochs - self.earlier_epochs
-        if self.began is None or own < 2 or self.over or not self.expected_seconds:
+        if self.began is None or own < 2 or self.over or not self.expected_seconds or math.isinf(self.expected_epochs):
             return None
         return (now - self.began) / own / (self.expected_seconds / self.expected_epochs)
 
@@ -109,19 +114,19 @@ class StudyProgress:
         if not self._tty and done == total:
             self.note(self._phase)
 
-    def arm_started(self, arm: str, limit_seconds: float | None) -> None:
-        """The search of an arm begins."""
+    def arm_started(self, arm: str, limit_seconds: float | None, phase: str = "searching") -> None:
+        """The search of an arm, or its retrainings, begin."""
         self._arms[arm].began, self._arms[arm].limit_seconds = time.monotonic(), limit_seconds
-        self.phase(f"searching {arm}")
+        self.phase(phase)
 
-    def arm_ended(self, arm: str) -> None:
-        """The search of an arm is over: a line says what came of it."""
+    def arm_ended(self, arm: str, what: str = "trials") -> None:
+        """They are over: a line says what came of them."""
         state = self._arms[arm]
         state.over = True
         seconds = time.monotonic() - (state.began or time.monotonic())
         best = "no objective" if state.best is None else f"best {state.best:.3f}"
         ends = ", ".join(f"{state.count(name)} {shown}" for name, shown in ENDS.items())
-        self.note(f"{arm}: {state.ended} trials ({ends}), {state.epochs} epochs, {best}, {seconds / 60:.1f} min")
+        self.note(f"{arm}: {state.ended} {what} ({ends}), {state.epochs} epochs, {best}, {seconds / 60:.1f} min")
 
     def known(self, arm: str, trial: TrialOutcome) -> None:
         """A trial that an earlier driver left: over, or to go on."""
@@ -147,7 +152,8 @@ class StudyProgress:
             self._last_line = time.monotonic()
             best = "" if state.best is None else f", best {state.best:.3f}"
             ended = state.ended
-            self.note(f"{arm}: trials {ended}/{state.trials}, epochs {state.epochs}{best}; {self._eta()}")
+            of = "" if state.trials is None else f"/{state.trials}"
+            self.note(f"{arm}: {ended}{of} ended, epochs {state.epochs}{best}; {self._eta()}")
 
     def trial_ended(self, arm: str, trial_id: str, state: str, reason: str) -> None:
         """A trial is over; a failed one gets a line with its reason."""
@@ -173,8 +179,12 @@ class StudyProgress:
         table.add_column("arm")
         for name in ("trials", "running", *ENDS.values(), "epochs", "best objective"):
             table.add_column(name, justify="right")
-        for arm in self._arms.values():
+        crowded = len(self._arms) > MOST_ROWS
+        shown = [arm for arm in self._arms.values() if not (crowded and arm.over)]
+        for arm in shown[:MOST_ROWS]:
             counts = [str(arm.count(state)) for state in ("running", *ENDS)]
             best = "" if arm.best is None else f"{arm.best:.3f}"
-            table.add_row(arm.name, f"{arm.ended}/{arm.trials}", *counts, str(arm.epochs), best)
-        return Group(table, f"{self._phase}; {self._eta()}")
+            of = "" if arm.trials is None else f"/{arm.trials}"
+            table.add_row(arm.name, f"{arm.ended}{of}", *counts, str(arm.epochs), best)
+        hidden = f", {len(shown) - MOST_ROWS} more to come" if len(shown) > MOST_ROWS else ""
+        return Group(table, f"{self._phase}{hidden}; {self._eta()}")

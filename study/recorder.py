@@ -12,18 +12,27 @@ from typing import Any
 from jointnet.settings import settings_to_dict
 from study.ledger import Ledger
 from study.outbox import Outbox
-from study.outcome import TrialOutcome, trial_name
+from study.outcome import TrialOutcome
 from study.progress import StudyProgress
 from study.store_layout import INTERRUPTED, OBJECTIVE, ending
-from study.tracking import StudyTracker
+from study.tracking import StudyTracker, arm_title
 from study.trial import ArmTask, TrialSpec, freeze_model, keep_best_only
+from study.work import Drawn
 
 STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 """How the tracking store shows the ends of trials; those that the time budget cut, or that wait, are KILLED there."""
 
 
 class ArmRecorder:
-    """Follows the trials of one arm."""
+    """Follows the trials of one arm, or the retrainings of its winner.
+
+    Args:
+        task: what they share; its `arm` names them in the ledger.
+        tags: of the arm in the tracking store.
+        ledger, tracker, outbox, progress: where it is told.
+        row: of the progress; the task's arm where not given.
+        retrains: the trial that these are retrainings of; "" for the trials of a search.
+    """
 
     def __init__(
         self,
@@ -33,8 +42,12 @@ class ArmRecorder:
         tracker: StudyTracker,
         outbox: Outbox,
         progress: StudyProgress,
+        *,
+        row: str = "",
+        retrains: str = "",
     ) -> None:
         self.task = task
+        self.row, self._retrains = row or task.arm, retrains
         self._tags, self._ledger, self._tracker = dict(tags), ledger, tracker
         self._outbox, self._progress = outbox, progress
 
@@ -48,20 +61,21 @@ class ArmRecorder:
         for outcome in self.outcomes.values():
             if outcome.over:
                 self._tidy(outcome)
-            self._progress.known(self.task.arm, outcome)
+            self._progress.known(self.row, outcome)
             self._outbox.put(partial(self._tell_whole, outcome))
 
-    def drawn(self, number: int, sample: Mapping[str, Any]) -> str:
+    def drawn(self, number: int, drawn: Drawn) -> str:
         """A trial is drawn; give its id."""
-        trial_id = trial_name(number)
-        self._ledger.append("drawn", arm=self.task.arm, trial=trial_id, number=number, sample=dict(sample))
-        return trial_id
+        own = {} if drawn.seed is None else {"seed": drawn.seed}
+        content = {"trial": drawn.trial_id, "number": number, "sample": dict(drawn.sample), **own}
+        self._ledger.append("drawn", arm=self.task.arm, **content)
+        return drawn.trial_id
 
     def started(self, trial_id: str) -> None:
         """An attempt at a trial begins."""
         if self.outcomes[trial_id].cut:
             self._ledger.append("continued", arm=self.task.arm, trial=trial_id)
-        self._progress.trial_started(self.task.arm, trial_id)
+        self._progress.trial_started(self.row, trial_id)
         self._outbox.put(partial(self._tell_start, self.outcomes[trial_id]))
 
     def reported(self, trial_id: str, epoch: int, metrics: Mapping[str, float], behind: bool, node: str) -> None:
@@ -70,19 +84,17 @@ class ArmRecorder:
             "epoch", arm=self.task.arm, trial=trial_id, epoch=epoch, metrics=dict(metrics), behind=behind, node=node
         )
         outcome = self.outcomes[trial_id]
-        self._progress.epoch_done(self.task.arm, trial_id, outcome.objective)
+        self._progress.epoch_done(self.row, trial_id, outcome.objective)
         self._outbox.put(partial(self._tell_last_epoch, outcome))
 
     def attempt_failed(self, trial_id: str, reason: str) -> None:
         """The machine ended an attempt; the trial is not over."""
         self._ledger.append("failure", arm=self.task.arm, trial=trial_id, reason=reason)
-        self._progress.note(
-            f"{self.task.arm}: trial {trial_id} was interrupted, it goes on from its checkpoint: {reason}"
-        )
+        self._progress.note(f"{self.row}: trial {trial_id} was interrupted, it goes on from its checkpoint: {reason}")
 
     def paused(self, trial_id: str) -> None:
         """Nothing works on the trial any more, and a later driver goes on with it."""
-        self._progress.trial_ended(self.task.arm, trial_id, "interrupted", INTERRUPTED)
+        self._progress.trial_ended(self.row, trial_id, "interrupted", INTERRUPTED)
         self._outbox.put(partial(self._tell_pause, self.outcomes[trial_id]))
 
     def ended(self, trial_id: str, state: str, reason: str) -> None:
@@ -100,7 +112,7 @@ class ArmRecorder:
         )
         outcome = self.outcomes[trial_id]
         self._tidy(outcome)
-        self._progress.trial_ended(self.task.arm, trial_id, state, reason)
+        self._progress.trial_ended(self.row, trial_id, state, reason)
         self._outbox.put(partial(self._tell_end, outcome))
 
     def has_model(self, outcome: TrialOutcome) -> bool:
@@ -132,16 +144,28 @@ class ArmRecorder:
             "model": settings.model.name,
             "max_epochs": settings.training.epochs,
         }
-        arm_run = self._tracker.arm_run(self.task.arm, self._tags)
-        name = f"{self.task.arm} trial {outcome.number}"
-        return self._tracker.trial_run(arm_run, self.task.arm, outcome.trial_id, name, self._tags, params)
+        return self._tracker.trial_run(
+            self._kind, outcome.trial_id, self._name(outcome), self._own_tags(outcome), params
+        )
+
+    @property
+    def _kind(self) -> str:
+        return "retrain" if self._retrains else "trial"
+
+    def _name(self, outcome: TrialOutcome) -> str:
+        return f"{arm_title(self._tags)} {'seed' if self._retrains else 'trial'} {outcome.number}"
+
+    def _own_tags(self, outcome: TrialOutcome) -> dict[str, str]:
+        if not self._retrains:
+            return self._tags
+        own = {"retrain.of": self._retrains, "retrain.seed_index": str(outcome.number), "seed": str(outcome.seed)}
+        return {**self._tags, **own}
 
     def _tell_start(self, outcome: TrialOutcome) -> None:
         run_id = self._run_of(outcome)
-        name = f"{self.task.arm} trial {outcome.number}"
         self._tracker.set_status(run_id, "RUNNING")
         self._tracker.tag(run_id, {"trial.state": "running", "trial.reason": ""})
-        self._tracker.describe(run_id, f"{name}: {_shown(outcome.sample)}. One point per epoch.")
+        self._tracker.describe(run_id, f"{self._what(outcome)}. One point per epoch.")
         self._tracker.log_json(run_id, "settings.json", settings_to_dict(self._spec(outcome).settings))
 
     def _tell_last_epoch(self, outcome: TrialOutcome) -> None:
@@ -165,7 +189,9 @@ class ArmRecorder:
 
     def _tell_whole(self, outcome: TrialOutcome) -> None:
         """Tell all of a trial, unless the store has its end already."""
-        if outcome.state != "running" and self._tracker.holds(self.task.arm, outcome.trial_id, _end_tags(outcome)):
+        if outcome.state != "running" and self._tracker.holds(
+            self._kind, outcome.trial_id, self._tags, _end_tags(outcome)
+        ):
             return
         self._tell_start(outcome)
         rows = [(each.epoch, each.at_ms, each.metrics) for each in outcome.epochs]
@@ -184,7 +210,11 @@ class ArmRecorder:
             best = f"Best {OBJECTIVE} {outcome.objective:.4f} in epoch {outcome.best_epoch} of {outcome.epoch}."
         end = ending(outcome.state, outcome.reason)
         reason = f": {outcome.reason}" if outcome.state == "failed" else ""
-        return f"{self.task.arm}, {_shown(outcome.sample)}. {best} Ended: {end}{reason}."
+        return f"{self._what(outcome)}. {best} Ended: {end}{reason}."
+
+    def _what(self, outcome: TrialOutcome) -> str:
+        of = f" ({self._retrains} retrained with the fresh seed {outcome.seed})" if self._retrains else ""
+        return f"{self._name(outcome)}{of}: {_shown(outcome.sample)}"
 
 
 def _end_tags(outcome: TrialOutcome) -> dict[str, str]:

@@ -18,13 +18,15 @@ from jointnet.phantom import write_phantom
 from study.capacity import Request, resource_faults, resources_of
 from study.cluster import is_client, resolve_address, survey
 from study.command_line import option_faults, parser, shared_folders
-from study.conduct import OPTUNA_FILE, conduct
+from study.conduct import conduct
+from study.folds import Folds, fold_faults, make_folds, proportional, same_validation
 from study.handover import run_on_head
 from study.identity import with_identity
 from study.interruption import StudyHaltedError
-from study.plan import Data, Node, Plan, make_arms, make_plan
+from study.plan import Data, Design, Node, Plan, make_arms, make_plan
 from study.plan_text import render
 from study.report import write_report
+from study.searching import OPTUNA_FILE
 from study.selection import NoFinishedTrialError
 from study.space import SearchSpace, with_overrides
 from study.space_file import load_spaces
@@ -69,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     plan = with_identity(plan_of(options), new=options.new, named=options.study)
     print(render(plan), flush=True)
+    if options.dry_run:
+        return 0
     if plan.data.kind == "phantom":
         if not plan.data.folder.exists():
             print("Writing the phantom, once: about a second for each patient ...", flush=True)
@@ -105,7 +109,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     spaces: tuple[SearchSpace, ...] = ()
     try:
         spaces = tuple(
-            with_overrides(space, options.num_samples, options.max_epochs, options.minutes)
+            with_overrides(space, options.num_samples, options.max_epochs, options.minutes, options.equal_compute)
             for space in load_spaces(options.search, options.settings)
         )
     except SettingsFaultError as error:
@@ -132,10 +136,15 @@ def plan_of(options: argparse.Namespace) -> Plan:
         raise SettingsFaultError(faults)
     data, files = _data(options, spaces)
     numbers = list(files) if files else list(range(1, data.patients + 1))
-    splits = make_splits(numbers, counts, options.seed)
+    dealt, remarks = _dealt(options, numbers, counts)
+    arms = tuple(
+        arm
+        for fold, splits in enumerate(dealt, start=1)
+        for arm in make_arms(spaces, splits, fold=fold, folds=options.folds)
+    )
     return make_plan(
-        make_arms(spaces, splits),
-        data=replace(data, fingerprint=_fingerprint(files, splits)) if files else data,
+        arms,
+        data=replace(data, fingerprint=_fingerprint(files, [arm.split for arm in arms])) if files else data,
         resources=resources_of(request, nodes),
         seed=options.seed,
         out=options.out,
@@ -144,19 +153,38 @@ def plan_of(options: argparse.Namespace) -> Plan:
         now=started,
         address=address,
         nodes=nodes,
+        design=Design(options.folds, options.same_validation, options.seeds),
+        remarks=remarks,
     )
 
 
 def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Counts, ...]:
     """Give the split counts: the command's, else the searches' own, else the paper's."""
     if options.splits:
-        return parse_counts(options.splits)
+        return parse_counts(options.splits, test_optional=options.folds > 1)
     own = {space.splits for space in spaces if space.splits}
     if len(own) > 1:
         raise SettingsFaultError(
             f"must be given where the searches bring different ones, {' and '.join(map(str, own))}"
         )
     return parse_counts(own.pop() if own else DEFAULT_SPLITS)
+
+
+def _dealt(
+    options: argparse.Namespace, numbers: Sequence[int], counts: tuple[Counts, ...]
+) -> tuple[Folds, tuple[str, ...]]:
+    """Deal the patients out, with remarks; with folds, counts that the command line does not give shrink to fit."""
+    remarks: tuple[str, ...] = ()
+    if options.folds > 1 and not options.splits and not fold_faults(len(numbers), options.folds):
+        given, counts = counts, proportional(counts, len(numbers), options.folds)
+        if [(c.train, c.validation) for c in given] != [(c.train, c.validation) for c in counts]:
+            told = " and ".join(map(str, given)), " and ".join(map(str, counts))
+            remarks = (f"the splits {told[0]} do not fit beside the folds and were shrunk to {told[1]} (see --splits)",)
+    if options.same_validation:
+        counts = same_validation(counts)
+    if options.folds > 1:
+        return make_folds(numbers, options.folds, counts, options.seed), remarks
+    return (make_splits(numbers, counts, options.seed),), remarks
 
 
 def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Data, Mapping[int, PatientFiles]]:

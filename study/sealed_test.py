@@ -1,4 +1,4 @@
-"""The opening of the sealed test patients: after the selection of every arm is recorded, never before."""
+"""What an opening of the sealed test patients does: after the selection of every arm is recorded, never before."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import torch
 
 from jointnet.aggregation import named_metrics, patient_means, summarise
 from jointnet.atomic_file import write_whole
-from jointnet.cache import fingerprint, prepare
+from jointnet.cache import CachedPatient, fingerprint, prepare
 from jointnet.checkpoint import load_model
 from jointnet.evaluation import evaluate
 from jointnet.folder import PatientFiles
@@ -20,38 +20,47 @@ from study.slice_pictures import slice_pictures
 
 @dataclass(frozen=True)
 class TestedArm:
-    """What the test patients gave for an arm: their fingerprint, and the metrics of its model on them."""
+    """What the test patients gave for an arm: their fingerprint, and the metrics of its models, means over seeds."""
 
     fingerprint: str
     metrics: dict[str, float]
 
 
+def unseal(files: Sequence[PatientFiles], cache: Path) -> list[CachedPatient]:
+    """Read the test patients of a fold, which no training of its arms was given, and prepare them."""
+    return prepare(files, cache)
+
+
 def open_test(
-    files: Sequence[PatientFiles], cache: Path, models: Mapping[Path, Path], device: str
-) -> dict[Path, TestedArm]:
-    """Prepare the test patients and evaluate selected models on them.
+    patients: Sequence[CachedPatient], models: Mapping[int | None, Path | None], folder: Path, device: str
+) -> TestedArm:
+    """Evaluate an arm's models on its test patients.
 
     Args:
-        files: the test patients' files; they are read here for the first time.
-        cache: folder of prepared patients.
-        models: by the folder that receives `slices.csv`, `patients.csv` and `overlays.npz`; their selections are
-            recorded already.
+        patients: the test patients.
+        models: files by the index of their seed from 1, or the one tuned model by None; their selection is recorded
+            already.
+        folder: receives `slices.csv`, with a column `seed_index` where there are seeds, `patients.csv`, the means over
+            slices and seeds, and `overlays.npz`, which shows the first model.
         device: where the models compute; the driver's CPU where the driver has no such device.
     """
     device = device_here(device)
-    patients = prepare(files, cache)
-    tested = {}
-    for folder, path in models.items():
-        model = load_model(path, device).model
-        rows = evaluate(model, patients, device)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "slices.csv", rows.to_csv(index=False).encode())
-        write_whole(folder / "patients.csv", patient_means(rows).reset_index().to_csv(index=False).encode())
-        packed = io.BytesIO()
-        np.savez_compressed(packed, **slice_pictures(model, patients, device))  # type: ignore[arg-type]
-        write_whole(folder / "overlays.npz", packed.getvalue())
-        tested[folder] = TestedArm(fingerprint(patients), test_metrics(rows))
-    return tested
+    loaded = {seed: load_model(path, device).model for seed, path in models.items() if path is not None}
+    rows = seed_rows({seed: evaluate(model, patients, device) for seed, model in loaded.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "slices.csv", rows.to_csv(index=False).encode())
+    write_whole(folder / "patients.csv", patient_means(rows).reset_index().to_csv(index=False).encode())
+    packed = io.BytesIO()
+    drawn = slice_pictures(next(iter(loaded.values())), patients, device)
+    np.savez_compressed(packed, **drawn)  # type: ignore[arg-type]
+    write_whole(folder / "overlays.npz", packed.getvalue())
+    return TestedArm(fingerprint(patients), test_metrics(rows))
+
+
+def seed_rows(rows_of: Mapping[int | None, pd.DataFrame]) -> pd.DataFrame:
+    """Give the rows of all models, those of a seed with its index in the last column, `seed_index`."""
+    parts = [rows if seed is None else rows.assign(seed_index=seed) for seed, rows in rows_of.items()]
+    return pd.concat(parts, ignore_index=True)
 
 
 def device_here(device: str) -> str:

@@ -1,4 +1,4 @@
-"""The search of one arm: Ray Tune runs the trials that `study.arm_search` decides on, until none is left."""
+"""One round of trainings: Ray Tune runs what `study.arm_search` decides on, until none is left."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from study.worker import trainable
 
 
 def search_arm(task: ArmTask, search: ArmSearch, resources: Resources, storage: Path, seconds: float | None) -> None:
-    """Search one arm; the ledger holds what became of its trials.
+    """Run the trials of one arm, or its retrainings; the ledger holds what became of them.
 
     Args:
         task: what the trials share.
@@ -44,7 +44,7 @@ def search_arm(task: ArmTask, search: ArmSearch, resources: Resources, storage: 
             scheduler=LedgerScheduler(search),
         ),
         run_config=tune.RunConfig(
-            name=task.arm, storage_path=str(storage), verbose=0, callbacks=[LedgerCallback(search)]
+            name=task.arm.replace("/", "-"), storage_path=str(storage), verbose=0, callbacks=[LedgerCallback(search)]
         ),
     )
     began = time.monotonic()

@@ -47,18 +47,18 @@ class Selection:
         }
 
 
-def select_best(arm: str, trials: Iterable[TrialOutcome], planned: int, now: datetime) -> Selection:
+def select_best(arm: str, trials: Iterable[TrialOutcome], planned: int | None, now: datetime) -> Selection:
     """Choose the trial with the smallest objective; at equal ones the first by id.
 
     A trial is a candidate where it ended (complete, stopped early, or cut short by the time budget after an epoch or
     more) and its model of the best epoch is on disk. A failed or running one never is. Where fewer than `planned`
-    trials are candidates, the remarks say why.
+    trials are candidates (None: as many as the time allowed), the remarks say why.
 
     Raises:
         NoFinishedTrialError: where there is no candidate.
     """
     trials = list(trials)
-    candidates = [trial for trial in trials if _is_candidate(trial)]
+    candidates = [trial for trial in trials if is_candidate(trial)]
     remarks = _remarks(trials, planned)
     if not candidates:
         told = "; ".join(remarks) or "no trial was started"
@@ -70,20 +70,21 @@ def select_best(arm: str, trials: Iterable[TrialOutcome], planned: int, now: dat
     return Selection(arm, best, best.model, len(candidates), remarks, now)
 
 
-def _is_candidate(trial: TrialOutcome) -> bool:
+def is_candidate(trial: TrialOutcome) -> bool:
+    """Whether a trial ended with an objective and a model."""
     finite = trial.objective is not None and math.isfinite(trial.objective)
     return trial.state in ("complete", "stopped") and finite and trial.model is not None
 
 
-def _remarks(trials: list[TrialOutcome], planned: int) -> tuple[str, ...]:
+def _remarks(trials: list[TrialOutcome], planned: int | None) -> tuple[str, ...]:
     counts = {
         "failed": sum(trial.state == "failed" for trial in trials),
         "still running": sum(trial.state == "running" for trial in trials),
         "cut short by the time budget": sum(trial.cut for trial in trials),
         "ended without a model": sum(
-            trial.state in ("complete", "stopped") and not _is_candidate(trial) for trial in trials
+            trial.state in ("complete", "stopped") and not is_candidate(trial) for trial in trials
         ),
-        "never started": planned - len(trials),
+        "never started": 0 if planned is None else planned - len(trials),
     }
-    whole = max(planned, len(trials))
+    whole = max(planned or 0, len(trials))
     return tuple(f"{count} of {whole} trials {what}" for what, count in counts.items() if count > 0)

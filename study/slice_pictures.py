@@ -1,7 +1,7 @@
 """What the report draws test patients from: every slice around the heart, before and after registration.
 
-One square window per patient, as large for all patients as the largest needs, in 64 grey levels: with deflate a slice of
-the phantom takes about 50 kB, a model's file on 5 patients of 17 slices 4.4 MB.
+One square window per patient, as large for all patients as the largest needs, in 64 grey levels: with deflate a slice
+of the phantom takes about 50 kB, a model's file on 5 patients of 17 slices 4.4 MB.
 """
 
 from collections.abc import Sequence

@@ -54,10 +54,17 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class Budget:
-    """Trials of each arm, and minutes of searching for all arms of the file together (None: no limit)."""
+    """How long an arm is searched for.
 
-    num_samples: int
+    Attributes:
+        num_samples: trials of each arm; None draws trials until the minutes are over.
+        minutes: of searching; None for no limit.
+        per_arm: whether the minutes are those of each arm, else of all arms of the file together.
+    """
+
+    num_samples: int | None
     minutes: float | None
+    per_arm: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class SearchSpace:
         parameters: what is searched.
         splits: split counts of the file's own, e.g. `6/3/3`; None leaves them to the command.
         phantom_patients: patients of the phantom that is used where no data is given; None leaves it to the command.
+        margin_mm: how much worse, in mm, still counts as not inferior: of LV CD, or by endpoint such as `cd_mm/lv`;
+            None where the file claims nothing.
     """
 
     name: str
@@ -88,6 +97,7 @@ class SearchSpace:
     budget: Budget
     splits: tuple[str, ...] | None = None
     phantom_patients: int | None = None
+    margin_mm: float | Mapping[str, float] | None = None
 
     def parameters_of(self, model: str) -> tuple[Parameter, ...]:
         """Give the parameters that are searched for a model."""
@@ -130,12 +140,20 @@ def settings_of_sample(settings: Settings, sample: Mapping[str, Any]) -> Setting
 
 
 def with_overrides(
-    space: SearchSpace, num_samples: int | None = None, max_epochs: int | None = None, minutes: float | None = None
+    space: SearchSpace,
+    num_samples: int | None = None,
+    max_epochs: int | None = None,
+    minutes: float | None = None,
+    equal_compute: bool = False,
 ) -> SearchSpace:
-    """Give a space with the command's own budget; ASHA's grace shrinks with the epochs where it must."""
+    """Give a space with the command's own budget; ASHA's grace shrinks with the epochs where it must.
+
+    With `equal_compute` the minutes are those of each arm, and trials are drawn until they are over.
+    """
     epochs = max_epochs or space.fidelity.max_epochs
+    own = Budget(num_samples or space.budget.num_samples, minutes or space.budget.minutes)
     return replace(
         space,
         fidelity=replace(space.fidelity, max_epochs=epochs, grace_epochs=min(space.fidelity.grace_epochs, epochs)),
-        budget=Budget(num_samples or space.budget.num_samples, minutes or space.budget.minutes),
+        budget=Budget(None, own.minutes, per_arm=True) if equal_compute else own,
     )

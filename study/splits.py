@@ -15,14 +15,14 @@ DEFAULT_SPLITS = ("25/15/5", "35/5/5")
 
 @dataclass(frozen=True)
 class Counts:
-    """How many patients train, validate and test; written `25/15/5`."""
+    """How many patients train, validate and test, written `25/15/5`; `25/15` where folds are to say how many test."""
 
     train: int
     validation: int
     test: int
 
     def __str__(self) -> str:
-        return f"{self.train}/{self.validation}/{self.test}"
+        return f"{self.train}/{self.validation}" + (f"/{self.test}" if self.test else "")
 
     @property
     def total(self) -> int:
@@ -49,23 +49,29 @@ class Split:
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
 
-def parse_counts(texts: Sequence[str]) -> tuple[Counts, ...]:
+def parse_counts(texts: Sequence[str], *, test_optional: bool = False) -> tuple[Counts, ...]:
     """Read split counts such as `25/15/5` (train/validation/test).
+
+    Args:
+        texts: one for each split.
+        test_optional: whether `25/15` will do, because folds say how many test.
 
     Raises:
         SettingsFaultError: where one is not of that form, two train on as many, or the test counts differ.
     """
     faults, counts = [], []
+    form = r"([1-9]\d{0,5})/([1-9]\d{0,5})" + (r"(?:/([1-9]\d{0,5}))?" if test_optional else r"/([1-9]\d{0,5})")
+    shape = "train/validation, with or without /test" if test_optional else "train/validation/test"
     for text in texts:
-        match = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})/([1-9]\d{0,5})", text.strip())
+        match = re.fullmatch(form, text.strip())
         if match is None:
-            faults.append(f"must be train/validation/test, each from 1 up, such as 25/15/5, got {text!r}")
+            faults.append(f"must be {shape}, each from 1 up, such as 25/15/5, got {text!r}")
         else:
-            counts.append(Counts(*(int(part) for part in match.groups())))
+            counts.append(Counts(*(int(part or 0) for part in match.groups())))
     trains = [count.train for count in counts]
     if len(set(trains)) < len(trains):
         faults.append(f"must each train on another number of patients, got {' '.join(texts)}")
-    if len({count.test for count in counts}) > 1:
+    if len({count.test for count in counts if count.test}) > 1:
         faults.append(f"must all test on the same number of patients, got {' '.join(texts)}")
     if faults:
         raise SettingsFaultError(faults)

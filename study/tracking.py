@@ -32,6 +32,8 @@ MOST_METRICS = 1000
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
 """Error codes that mean the same however often one asks."""
 
+RunKey = tuple[tuple[str, str], ...]
+"""The tags that tell a run from all others of its study."""
 Row = tuple[int, int, Mapping[str, float]]
 """Step, Unix time in ms, and metrics."""
 
@@ -60,7 +62,7 @@ class StudyTracker:
         self.study_id = study_id
         self._uri, self._tags = uri, {"study.id": study_id, **tags}
         self._store: tuple[MlflowClient, str] | None = None
-        self._runs: dict[tuple[str, str, str], str] = {}
+        self._runs: dict[RunKey, str] = {}
         self._with_params: set[str] = set()
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -85,35 +87,45 @@ class StudyTracker:
 
     def study_run(self) -> str:
         """Give the study's own run."""
-        return self._run(("study", "", ""), f"study {self.study_id}", {})
+        return self._run((("study.kind", "study"),), f"study {self.study_id}", {})
 
-    def arm_run(self, arm: str, tags: Mapping[str, str]) -> str:
-        """Give the run of an arm, the parent of its trials; it stands beside the study's run, which a tag names."""
-        return self._run(("arm", arm, ""), arm, tags)
+    def arm_run(self, tags: Mapping[str, str]) -> str:
+        """Give the run of an arm in a fold, the parent of its trials; it stands beside the study's run.
 
-    def trial_run(
-        self, arm_run: str, arm: str, trial_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]
-    ) -> str:
-        """Give the run of a trial: the one in the store where there is one, else a new one called `name`."""
-        own = {"trial.state": "running", PARENT: arm_run, **tags}
-        run_id = self._run(("trial", arm, trial_id), name, own)
+        Args:
+            tags: of the run; `arm`, and `fold` where there are folds, say which it is.
+        """
+        return self._run(_key("arm", tags), arm_title(tags), tags)
+
+    def trial_run(self, kind: str, trial_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
+        """Give the run of a trial: the one in the store where there is one, else a new one called `name`.
+
+        Args:
+            kind: `trial`, or `retrain` where it is a retraining.
+            trial_id: of the trial in its arm.
+            name: of a new run.
+            tags: of the run, those of its arm among them.
+            params: of the run.
+        """
+        own = {"trial.state": "running", PARENT: self.arm_run(tags), **tags}
+        run_id = self._run(_key(kind, tags, trial_id), name, own)
         if run_id not in self._with_params:
             entities = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
             self._client.log_batch(run_id, params=entities)
             self._with_params.add(run_id)
         return run_id
 
-    def known_trial(self, arm: str, trial_id: str) -> str | None:
-        """Give the run of a trial where the store has one."""
-        return self._find(("trial", arm, trial_id))
+    def known_trial(self, trial_id: str, tags: Mapping[str, str], kind: str = "trial") -> str | None:
+        """Give the run of a trial, or of a `retrain`, of the arm with these tags where the store has one."""
+        return self._find(_key(kind, tags, trial_id))
 
-    def holds(self, arm: str, trial_id: str, tags: Mapping[str, str]) -> bool:
-        """Whether a trial's run is over and has these tags, which are the last that it gets."""
-        run_id = self._find(("trial", arm, trial_id))
+    def holds(self, kind: str, trial_id: str, tags: Mapping[str, str], last: Mapping[str, str]) -> bool:
+        """Whether a trial's run is over and has the tags that are the last that it gets."""
+        run_id = self._find(_key(kind, tags, trial_id))
         if run_id is None:
             return False
         run = self._client.get_run(run_id)
-        return run.info.status != "RUNNING" and tags.items() <= run.data.tags.items()
+        return run.info.status != "RUNNING" and last.items() <= run.data.tags.items()
 
     def log_rows(self, run_id: str, rows: Sequence[Row]) -> None:
         """Log rows of metrics, the finite ones: MLflow stores an infinity as a number."""
@@ -150,9 +162,9 @@ class StudyTracker:
         return register(*self._opened(), champion)
 
     def set_status(self, run_id: str, status: str) -> None:
-        """Say that a run is RUNNING, FINISHED, FAILED or KILLED."""
-        if status == "RUNNING":
-            self._client.update_run(run_id, status="RUNNING")
+        """Say that a run is SCHEDULED, RUNNING, FINISHED, FAILED or KILLED."""
+        if status in ("SCHEDULED", "RUNNING"):
+            self._client.update_run(run_id, status=status)
         else:
             self._client.set_terminated(run_id, status)
 
@@ -165,11 +177,11 @@ class StudyTracker:
             self._store = _open_store(self._uri)
         return self._store
 
-    def _run(self, key: tuple[str, str, str], name: str, tags: Mapping[str, str]) -> str:
-        """Find a run by its kind, arm and trial, or make it."""
+    def _run(self, key: RunKey, name: str, tags: Mapping[str, str]) -> str:
+        """Find a run by the tags that identify it, or make it."""
         run_id = self._find(key)
         if run_id is None:
-            merged = {**self._tags, **_identity(key), **tags}
+            merged = {**self._tags, **dict(key), **tags}
             made = self._opened()[0].create_run(
                 self._opened()[1],
                 tags={key: str(value)[:LONGEST_TAG] for key, value in merged.items()},
@@ -179,11 +191,11 @@ class StudyTracker:
         self._runs[key] = run_id
         return run_id
 
-    def _find(self, key: tuple[str, str, str]) -> str | None:
+    def _find(self, key: RunKey) -> str | None:
         """Give the run of that identity; of several, left by a call answered too late, only the first stays."""
         if key in self._runs:
             return self._runs[key]
-        wanted = {"study.id": self.study_id, **_identity(key)}
+        wanted = {"study.id": self.study_id, **dict(key)}
         condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
         client, experiment = self._opened()
         found = client.search_runs([experiment], condition, order_by=["start_time ASC"])
@@ -205,8 +217,15 @@ def refused(error: Exception) -> bool:
     return isinstance(error, MlflowException) and str(error.error_code) in REFUSALS
 
 
-def _identity(key: tuple[str, str, str]) -> dict[str, str]:
-    return {name: value for name, value in zip(("study.kind", "arm", "trial.id"), key, strict=True) if value}
+def arm_title(tags: Mapping[str, str]) -> str:
+    """Give the name of an arm's run by its tags: `joint-25`, or `joint-25 fold 2`."""
+    return tags["arm"] + (f" fold {tags['fold']}" if "fold" in tags else "")
+
+
+def _key(kind: str, tags: Mapping[str, str], trial_id: str = "") -> RunKey:
+    """Give the tags that tell a run from all others of its study."""
+    own = {"study.kind": kind, "arm": tags["arm"], "fold": tags.get("fold", ""), "trial.id": trial_id}
+    return tuple((name, value) for name, value in own.items() if value)
 
 
 def _open_store(uri: str) -> tuple[MlflowClient, str]:

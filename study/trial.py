@@ -41,7 +41,7 @@ class ArmTask:
         arm: the arm's name.
         settings: what every trial starts from; `training.epochs` is the most that one may take.
         training, validation: the patients, ready on the common grid.
-        seed: of the training; the same for all trials, so that they differ by their sample only.
+        seed: of the training; the same for all trials of a search, so that they differ by their sample only.
         device: `cpu` or `cuda`.
         threads: torch threads of a trial.
         folder: absolute; a trial writes into its own folder beneath it.
@@ -59,11 +59,12 @@ class ArmTask:
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """One trial of an arm: its id and its drawn sample."""
+    """One trial of an arm: its id, its drawn sample, and its own seed (None: the task's)."""
 
     task: ArmTask
     trial_id: str
     sample: Mapping[str, Any]
+    seed: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -128,7 +129,7 @@ def run_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None] | None 
         spec.settings,
         spec.task.training,
         spec.task.validation,
-        seed=spec.task.seed,
+        seed=spec.task.seed if spec.seed is None else spec.seed,
         device=spec.task.device,
         out=spec.folder,
         checkpoints=spec.folder / CHECKPOINTS,

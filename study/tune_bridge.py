@@ -31,7 +31,7 @@ class LedgerSearcher(Searcher):
         """Give the configuration of an attempt, None where none is to start now, or that all is over."""
         trial = self._search.next_trial(trial_id)
         if trial is not None:
-            return {"trial_id": trial.trial_id, "sample": dict(trial.sample)}
+            return {"trial_id": trial.trial_id, "sample": dict(trial.sample), "seed": trial.seed}
         over = self._search.idle and (self._search.halted or not self._search.work_left())
         return Searcher.FINISHED if over else None
 

@@ -17,4 +17,4 @@ def trainable(config: Mapping[str, Any], task: ArmTask) -> None:
     def forward(progress: TrialProgress) -> None:
         tune.report({REPORT: [{"epoch": progress.epoch, "metrics": dict(progress.metrics)}]})
 
-    run_trial(TrialSpec(task, str(config["trial_id"]), dict(config["sample"])), forward)
+    run_trial(TrialSpec(task, str(config["trial_id"]), dict(config["sample"]), config["seed"]), forward)

@@ -50,18 +50,45 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
-class ArmRecord:
-    """One arm: a model with a number of training patients, its trials, its selected trial and its test rows.
+class RetrainRecord:
+    """The selected trial of an arm trained once more, with a fresh seed.
 
     Attributes:
+        seed_index: from 1; the `seed_index` of its test rows.
+        seed: of the training.
+        objective: best value over the epochs so far, or NaN where none was logged.
+        best_epoch: the epoch of that value (1-based), 0 where there is none.
+        epochs: number of epochs that reported.
+        minutes: wall-clock minutes, NaN while running.
+        state: `complete`, `failed`, `interrupted` or `running`.
+    """
+
+    run_id: str
+    seed_index: int
+    seed: int
+    objective: float
+    best_epoch: int
+    epochs: int
+    minutes: float
+    state: str
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """One arm in one fold: a model with a number of training patients, its trials, its winner and its test rows.
+
+    Attributes:
+        arm: such as `joint-25`, the same in all folds.
         train, validation, test: numbers of patients.
         selection: the frozen selection as recorded before the test, None before there is one.
-        rows: per-slice test rows (`patient,slice,structure,metric,before,after,lost`), None before the test.
+        rows: per-slice test rows (`patient,slice,structure,metric,before,after,lost`), None before the test; where the
+            winner was retrained also `seed_index`, without it the tuned model was tested.
         overlays: arrays of the overlay slices by name, empty before the test.
         metrics: the metrics logged on the arm's own run.
         openings: how often this arm opened the sealed test patients.
         minutes: wall-clock minutes, NaN while running.
-        fold, folds: the outer test fold (1-based) of nested cross-validation, and how many there are; 1 of 1 without.
+        fold, folds: which of how many outer folds, from 1; 1 of 1 without cross-validation.
+        retrains: of the selected trial, in the order of their seeds.
     """
 
     run_id: str
@@ -80,6 +107,7 @@ class ArmRecord:
     minutes: float
     fold: int = 1
     folds: int = 1
+    retrains: tuple[RetrainRecord, ...] = ()
 
     @property
     def selected(self) -> TrialRecord | None:
@@ -110,7 +138,11 @@ class StudyRecord:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The arms that the specification plans and the store does not hold."""
-        planned = [str(arm.get("arm", "")) for arm in self.specification.get("arms", []) if isinstance(arm, Mapping)]
-        held = {arm.arm for arm in self.arms}
-        return tuple(name for name in dict.fromkeys(planned) if name and name not in held)
+        """The arms that the specification plans and the store does not hold, with their fold where there are folds."""
+        planned = [arm for arm in self.specification.get("arms", []) if isinstance(arm, Mapping) and arm.get("arm")]
+        held = {(arm.tags.get("arm", arm.arm), arm.fold) for arm in self.arms}
+        return tuple(
+            str(arm["arm"]) + (f" fold {arm['fold']}" if "fold" in arm else "")
+            for arm in planned
+            if (str(arm["arm"]), int(arm.get("fold", 1))) not in held
+        )

@@ -14,7 +14,7 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from jointnet.faults import InputFaultError
-from study.reporting.records import ArmRecord, StudyRecord, TrialRecord
+from study.reporting.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.store_layout import BEST, EXPERIMENT, OBJECTIVE
 
 REPORT_ARTIFACTS = "report"
@@ -45,7 +45,7 @@ def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
         raise InputFaultError(f"study {study_id!r}: not in {tracking_uri}, which holds {', '.join(known)}")
     client = _open(tracking_uri)
     runs = _runs(client, tracking_uri, f"tags.`study.id` = '{study_id}'")
-    kinds: dict[str, list[Any]] = {"study": [], "arm": [], "trial": []}
+    kinds: dict[str, list[Any]] = {"study": [], "arm": [], "trial": [], "retrain": []}
     for run in runs:
         kinds.setdefault(run.data.tags.get("study.kind", ""), []).append(run)
     top = kinds["study"][0]
@@ -53,12 +53,13 @@ def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
     specification = _json(files.get("specification.json"))
     metric = str(_find(specification, "metric") or OBJECTIVE)
     direction = str(_find(specification, "direction") or "minimize")
-    arms = [_arm(client, run, kinds["trial"], metric, direction) for run in _newest_per_arm(kinds["arm"])]
+    parts = kinds["trial"], kinds["retrain"]
+    arms = [_arm(client, run, *parts, metric, direction) for run in _newest_per_arm(kinds["arm"])]
     return StudyRecord(
         run_id=top.info.run_id,
         study_id=study_id,
         started=_moment(top.info.start_time),
-        minutes=_minutes([top, *kinds["arm"], *kinds["trial"]]),
+        minutes=_minutes([top, *kinds["arm"], *kinds["trial"], *kinds["retrain"]]),
         tags=dict(top.data.tags),
         specification=specification,
         splits=_json(files.get("splits.json")),
@@ -127,21 +128,25 @@ def _runs(client: MlflowClient, tracking_uri: str, condition: str) -> list[Any]:
 
 
 def _newest_per_arm(runs: Sequence[Any]) -> list[Any]:
-    """Give one run per arm, the newest; `runs` come newest first."""
-    newest: dict[str, Any] = {}
+    """Give one run per arm and fold, the newest; `runs` come newest first."""
+    newest: dict[tuple[str, int], Any] = {}
     for run in runs:
-        newest.setdefault(run.data.tags["arm"], run)
+        newest.setdefault((run.data.tags["arm"], int(run.data.tags.get("fold", "1"))), run)
     return list(newest.values())
 
 
-def _arm(client: MlflowClient, run: Any, trials: Sequence[Any], metric: str, direction: str) -> ArmRecord:
-    """Read one arm with its trials and whatever artifacts it has so far."""
+def _arm(
+    client: MlflowClient, run: Any, trials: Sequence[Any], retrains: Sequence[Any], metric: str, direction: str
+) -> ArmRecord:
+    """Read one arm with its trials, the retrainings of its selected trial, and whatever artifacts it has so far."""
     tags: dict[str, str] = dict(run.data.tags)
     files = _artifacts(client, run.info.run_id, ("selection.json", "test/slices.csv", "test/overlays.npz"))
     counts = [int(part) for part in tags.get("split", "").split("/") if part.isdigit()]
     train, validation, test = counts if len(counts) == 3 else (0, 0, 0)
-    own = [trial for trial in trials if trial.data.tags.get("mlflow.parentRunId") == run.info.run_id]
-    records = [_trial(client, trial, metric, direction) for trial in own]
+    records = [_trial(client, trial, metric, direction) for trial in trials if _is_child(trial, run)]
+    selection = _json(files["selection.json"]) if "selection.json" in files else None
+    winner = (selection or {}).get("trial_id")
+    again = [r for r in retrains if _is_child(r, run) and r.data.tags.get("retrain.of", winner) == winner]
     return ArmRecord(
         run_id=run.info.run_id,
         arm=tags["arm"],
@@ -151,12 +156,36 @@ def _arm(client: MlflowClient, run: Any, trials: Sequence[Any], metric: str, dir
         test=test,
         tags=tags,
         trials=tuple(sorted(records, key=lambda trial: (trial.started, trial.trial_id))),
-        selection=_json(files["selection.json"]) if "selection.json" in files else None,
+        selection=selection,
         rows=files.get("test/slices.csv"),
         overlays=files.get("test/overlays.npz", {}),
         metrics=dict(run.data.metrics),
         openings=int(tags.get("test.openings", "0")),
         minutes=_minutes([run]),
+        fold=int(tags.get("fold", "1")),
+        folds=int(tags.get("folds", "1")),
+        retrains=tuple(
+            sorted((_retrain(client, each, metric, direction) for each in again), key=lambda each: each.seed_index)
+        ),
+    )
+
+
+def _is_child(run: Any, parent: Any) -> bool:
+    return bool(run.data.tags.get("mlflow.parentRunId") == parent.info.run_id)
+
+
+def _retrain(client: MlflowClient, run: Any, metric: str, direction: str) -> RetrainRecord:
+    """Read one retraining, which is a trial with a seed of its own."""
+    trial, tags = _trial(client, run, metric, direction), run.data.tags
+    return RetrainRecord(
+        run_id=trial.run_id,
+        seed_index=int(tags["retrain.seed_index"]),
+        seed=int(tags["seed"]),
+        objective=trial.objective,
+        best_epoch=trial.best_epoch,
+        epochs=trial.epochs,
+        minutes=trial.minutes,
+        state=trial.state,
     )
 
 
@@ -204,9 +233,9 @@ def _artifacts(client: MlflowClient, run_id: str, wanted: Sequence[str]) -> dict
     return contents
 
 
-def _arm_order(arm: ArmRecord) -> tuple[bool, str, int]:
-    """Order as in the paper's Table 1: stand-alone before joint, then by training patients."""
-    return (arm.model != "standalone", arm.model, arm.train)
+def _arm_order(arm: ArmRecord) -> tuple[bool, str, int, int]:
+    """Order as in the paper's Table 1: stand-alone before joint, then by training patients, then by fold."""
+    return (arm.model != "standalone", arm.model, arm.train, arm.fold)
 
 
 def _find(content: Any, key: str) -> Any:

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from study.identity import with_identity
-from study.plan import Data, Plan, Resources, make_arms, make_plan
+from study.plan import Data, Design, Plan, Resources, make_arms, make_plan
 from study.space_file import load_spaces
 from study.splits import make_splits, parse_counts
 
 SPLITS = make_splits(range(1, 46), parse_counts(["25/15/5", "35/5/5"]), 0)
+SINGLE = Design()
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 
 
@@ -20,6 +21,7 @@ def plan_of(
     device: str = "cpu",
     settings: str | None = None,
     out: Path | None = None,
+    design: Design = SINGLE,
 ) -> Plan:
     """Plan these searches, `joint` where none is named."""
     plan = make_plan(
@@ -31,5 +33,6 @@ def plan_of(
         cache=Path("/cache"),
         tracking_uri="sqlite:////store/mlflow.db",
         now=NOON,
+        design=design,
     )
     return with_identity(replace(plan, out=(out or Path("/nowhere")).absolute()))

@@ -19,6 +19,7 @@ from study.recorder import ArmRecorder
 from study.space import Budget, Fidelity, Objective, Parameter, SearchSpace
 from study.store_layout import OBJECTIVE
 from study.trial import ArmTask
+from study.work import SearchWork
 
 ARM = "standalone-1"
 ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
@@ -58,6 +59,11 @@ def space(samples: int = 6, epochs: int = 4, grace: int = 2, minutes: float | No
     base = with_values(TINY, {"training.epochs": epochs})
     fidelity, budget = Fidelity(epochs, grace, 2), Budget(samples, minutes)
     return SearchSpace("own", "?", ("standalone",), "default", base, {}, Objective(), (ALPHA,), fidelity, budget)
+
+
+def work(own: SearchSpace, seed: int = 0) -> SearchWork:
+    """Give the trials of that search."""
+    return SearchWork(ARM, own.parameters_of("standalone"), own.fidelity, own.budget.num_samples, seed)
 
 
 def recorder_of(ledger: Ledger, own: SearchSpace, outbox: Any = None, tracker: Any = None) -> ArmRecorder:

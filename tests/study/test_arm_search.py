@@ -13,6 +13,7 @@ from simulation import (
     run_to_end,
     space,
     told,
+    work,
     write_model,
 )
 
@@ -26,7 +27,7 @@ def searched(folder: Path, own, at_once: int = 1, dies_at: int = 0, written: boo
     """Let one driver search; give what the ledger says, also where it died."""
     with MortalLedger(folder, dies_at, written) as ledger:
         recorder = recorder_of(ledger, own)
-        search = ArmSearch(own, recorder, at_once)
+        search = ArmSearch(work(own), recorder, at_once)
         recorder.catch_up()
         search.settle()
         run_to_end(search, recorder, at_once)
@@ -50,7 +51,7 @@ def test_an_undisturbed_search_draws_trains_and_stops(twin):
 def test_a_driver_killed_at_any_event_leaves_a_search_that_ends_like_its_twin(twin, tmp_path, written: bool):
     with Ledger(tmp_path / "count") as ledger:
         recorder = recorder_of(ledger, space())
-        run_to_end(ArmSearch(space(), recorder, 1), recorder)
+        run_to_end(ArmSearch(work(space()), recorder, 1), recorder)
         events = len(ledger.events)
     assert events > 25
     for moment in range(1, events + 1):
@@ -94,7 +95,7 @@ def started(tmp_path):
     """A search of two trials at once, both under way with one epoch."""
     with Ledger(tmp_path) as ledger:
         recorder = recorder_of(ledger, space())
-        search = ArmSearch(space(), recorder, 2)
+        search = ArmSearch(work(space()), recorder, 2)
         for attempt in ("a", "b"):
             trial = search.next_trial(attempt)
             write_model(recorder.task.folder / trial.trial_id, 1)
@@ -185,7 +186,7 @@ def test_a_gentle_stop_ends_no_trial_and_a_later_driver_goes_on(started):
         assert search.reported(attempt, 2, metrics_of(recorder.outcomes[trial_id].sample, 2))
         search.returned(attempt)
     assert not search.faulty and search.next_trial("c") is None
-    later = ArmSearch(space(), recorder, 1)
+    later = ArmSearch(work(space()), recorder, 1)
     later.settle()
     run_to_end(later, recorder)
     assert [outcome.number for outcome in recorder.outcomes.values()] == [1, 2, 3, 4, 5, 6]
@@ -197,7 +198,7 @@ def test_what_the_time_budget_cuts_can_be_selected_and_goes_on_with_more_time(st
     search.close(TIME_BUDGET)
     for name in ("t0001", "t0002"):
         assert state(recorder, name) == ("stopped", TIME_BUDGET) and recorder.outcomes[name].model.is_file()
-    later = ArmSearch(space(), recorder, 1)
+    later = ArmSearch(work(space()), recorder, 1)
     assert later.work_left() and later.next_trial("c").trial_id == "t0001"
     assert state(recorder, "t0001") == ("running", "") and recorder.outcomes["t0001"].epoch == 1
 

@@ -9,12 +9,16 @@ from jointnet.settings import load_settings, with_values
 from study.estimate import (
     SECONDS_PER_PATIENT_EPOCH,
     arm_minutes,
+    arm_trials,
     budget_share_minutes,
     expected_epochs,
     expected_minutes,
     relative_work,
+    retrain_minutes,
+    seconds_per_epoch,
+    training_hours,
 )
-from study.plan import Arm, make_arms
+from study.plan import Arm, Design, make_arms
 from study.plan_text import render
 from study.space import Budget, Fidelity, with_overrides
 from study.space_file import load_spaces
@@ -70,3 +74,33 @@ def test_on_a_gpu_the_time_is_unknown_up_to_the_budget():
     tight = replace(open_end.arms[0].space, budget=Budget(2, 3.0))
     limited = replace(plan, arms=make_arms([tight], SPLITS[:1]))
     assert arm_minutes(limited, limited.arms[0]) == 3
+
+
+def test_retrainings_train_to_the_end_in_turns():
+    plan = replace(plan_of(), design=Design(seeds=3))  # two at once: two turns
+    arm = plan.arms[0]
+    each = seconds_per_epoch(plan, arm) * arm.space.fidelity.max_epochs / 60
+    assert retrain_minutes(plan, arm) == pytest.approx(2 * each)
+    assert retrain_minutes(plan_of(), arm) == 0
+    assert expected_minutes(plan) - expected_minutes(plan_of()) == pytest.approx(
+        sum(retrain_minutes(plan, arm) for arm in plan.arms)
+    )
+    more = training_hours(plan) - training_hours(plan_of())
+    assert more == pytest.approx(sum(1.5 * retrain_minutes(plan, arm) for arm in plan.arms) / 60)
+    assert f"{sum(arm.space.budget.num_samples for arm in plan.arms)} trials and 6 retrainings, about " in render(plan)
+
+
+def test_equal_compute_gives_each_arm_the_minutes_and_counts_what_probably_fits():
+    plan = plan_of("joint", "standalone")
+    arms = tuple(replace(a, space=with_overrides(a.space, minutes=60.0, equal_compute=True)) for a in plan.arms)
+    equal = replace(plan, arms=arms)
+    assert [budget_share_minutes(equal, arm) for arm in arms] == [60.0] * 4
+    assert [arm_minutes(equal, arm) for arm in arms] == [60.0] * 4
+    assert training_hours(equal) == pytest.approx(4 * 60 / 60 * plan.resources.concurrent)
+    trials = [arm_trials(equal, arm) for arm in arms]
+    assert trials[2] > trials[0] > 1  # a stand-alone trial costs less
+    text = render(equal)
+    assert "equal compute: each arm draws trials for 60 minutes" in text and "as many trials as fit of" in text
+    unknown = replace(equal, resources=replace(plan.resources, device="cuda"))
+    assert arm_trials(unknown, arms[0]) is None and training_hours(unknown) is None
+    assert "a model of each training, twice" in render(unknown)

@@ -10,7 +10,7 @@ from plans import plan_of
 
 from jointnet.faults import SettingsFaultError
 from study.identity import SPECIFICATION_FILE, differences, digest, identity, with_identity
-from study.plan import Plan, specification
+from study.plan import Design, Plan, specification
 from study.space import with_overrides
 
 MOST = plan_of().spaces[0].fidelity.max_epochs
@@ -112,3 +112,31 @@ def test_an_identity_is_flat_and_plain():
     found = identity(specification(plan_of("joint", "standalone")))
     assert found["search.standalone.parameters.alpha.low"] == 0.0
     assert json.loads(json.dumps(found)).keys() == found.keys()
+
+
+def test_seeds_are_no_part_of_it_and_those_asked_for_before_stay(tmp_path: Path):
+    plan = begun(plan_of(out=tmp_path, design=Design(seeds=2)))
+    assert [with_identity(plan_of(out=tmp_path, design=Design(seeds=k))).design.seeds for k in (0, 2, 3)] == [2, 2, 3]
+    assert with_identity(plan_of(out=tmp_path, design=Design(seeds=3))).study_id == plan.study_id
+    assert with_identity(replace(plan, design=Design()), new=True).design.seeds == 0
+
+
+@pytest.mark.parametrize(
+    ("design", "line"),
+    [
+        (Design(folds=2), "folds: must be 1 as when the study began, got 2"),
+        (Design(same_validation=True), "same_validation: must be false as when the study began, got true"),
+    ],
+)
+def test_folds_and_validation_patients_are_part_of_it(tmp_path: Path, design: Design, line: str):
+    plan = begun(plan_of(out=tmp_path))
+    with pytest.raises(SettingsFaultError, match=line):
+        with_identity(plan_of(out=tmp_path, design=design), named=plan.study_id)
+
+
+def test_a_margin_does_not_move_once_a_study_has_begun(tmp_path: Path):
+    plan = begun(plan_of(out=tmp_path))
+    arms = tuple(replace(arm, space=replace(arm.space, margin_mm=1.0)) for arm in plan.arms)
+    with pytest.raises(SettingsFaultError, match=r"search\.joint\.claim\.margin_mm: must be nothing as when"):
+        with_identity(replace(plan, arms=arms), named=plan.study_id)
+    assert specification(replace(plan, arms=arms))["searches"][0]["claim"] == {"margin_mm": 1.0}

@@ -12,6 +12,8 @@ from study.opening import (
     FIRST,
     is_recorded,
     is_tested,
+    models_to_test,
+    names_of,
     nothing_left,
     reason_to_open,
     search_is_over,
@@ -42,11 +44,12 @@ def concluded(ledger: Ledger, plan: Plan) -> str:
     """Do what a driver does after a search; give the reason for which it opened the test patients."""
     selections, _ = select_all(plan, ledger, NOW)
     selection, reason = selections[ARM], ""
-    own = {"arm": ARM, "trial": selection.trial.trial_id, "epoch": selection.trial.best_epoch}
+    models = models_to_test(plan, plan.arms[0], ledger, selection)
+    own = {"arm": ARM, "trial": selection.trial.trial_id, "models": names_of(models)}
     if not is_recorded(ledger, ARM, selection):
         ledger.append("selected", arm=ARM, selection=selection.as_dict())
-    if not is_tested(ledger, ARM, selection):
-        reason = reason_to_open(ledger, ARM, selection)
+    if not is_tested(ledger, ARM, models):
+        reason = reason_to_open(ledger, ARM, selection, models)
         if reason:
             ledger.append("opened", **own, reason=reason)
         ledger.append("tested", **own, metrics={}, fingerprint="f")
@@ -91,8 +94,9 @@ def test_an_opening_that_was_interrupted_is_completed_without_a_second_one(ledge
     trial(ledger, 1, 0.9)
     selection = select_all(plan_with(1), ledger, NOW)[0][ARM]
     ledger.append("selected", arm=ARM, selection=selection.as_dict())
-    ledger.append("opened", arm=ARM, trial="t0001", epoch=1, reason=FIRST)
-    assert not is_tested(ledger, ARM, selection) and reason_to_open(ledger, ARM, selection) == ""
+    ledger.append("opened", arm=ARM, trial="t0001", models=[["t0001", 1]], reason=FIRST)
+    models = (selection.trial,)
+    assert not is_tested(ledger, ARM, models) and reason_to_open(ledger, ARM, selection, models) == ""
     assert left(ledger, plan_with(1))
 
 
@@ -118,8 +122,8 @@ def test_an_entry_after_the_last_delivery_is_something_left(ledger):
 def test_a_search_that_time_cut_is_over_until_more_is_asked_for(ledger, searched, asked, over):
     trial(ledger, 1, 0.9, "stopped", TIME_BUDGET)
     if searched:
-        ledger.append("searched", arm=ARM, num_samples=searched[0], minutes=searched[1])
-    assert search_is_over(plan_with(*asked), ledger, ARM) is over
+        ledger.append("searched", arm=ARM, num_samples=searched[0], minutes=searched[1], per_arm=False)
+    assert search_is_over(plan_with(*asked).arms[0], ledger) is over
 
 
 def test_arms_without_a_candidate_are_told(ledger):
@@ -130,3 +134,21 @@ def test_arms_without_a_candidate_are_told(ledger):
         "joint-25: at least one trial must end with an objective and a model, none did "
         "(1 of 2 trials failed; 1 of 2 trials never started)"
     )
+
+
+@pytest.mark.parametrize(
+    ("budget", "event", "over"),
+    [
+        (Budget(None, 5.0, True), (None, 5.0, True), True),
+        (Budget(None, 6.0, True), (None, 5.0, True), False),
+        (Budget(None, 5.0, True), (2, 5.0, False), False),
+        (Budget(2, 5.0), (None, 5.0, True), False),
+        (Budget(None, 5.0, True), None, False),
+    ],
+)
+def test_a_search_without_a_number_of_trials_is_over_when_its_own_minutes_are(ledger, budget, event, over):
+    trial(ledger, 1, 0.9, "stopped", TIME_BUDGET)
+    if event:
+        ledger.append("searched", arm=ARM, num_samples=event[0], minutes=event[1], per_arm=event[2])
+    arm = plan_of().arms[0]
+    assert search_is_over(replace(arm, space=replace(arm.space, budget=budget)), ledger) is over

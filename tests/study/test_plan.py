@@ -1,12 +1,16 @@
 """The plan: arms, identity, and what it says on the terminal."""
 
+from dataclasses import replace
+
 import pytest
 from plans import SPLITS, plan_of
 
 from jointnet.faults import SettingsFaultError
-from study.plan import make_arms, specification
+from study.folds import make_folds, same_validation
+from study.plan import Design, make_arms, specification
 from study.plan_text import render
 from study.space_file import load_spaces
+from study.splits import parse_counts
 
 
 def test_arms_cross_models_and_splits():
@@ -51,3 +55,29 @@ def test_the_specification_holds_what_the_report_reads():
 def test_the_plan_names_the_settings_and_what_is_fixed_over_them():
     (space,) = plan_of(settings="paper").spaces
     assert f"  Settings  joint: paper{', with ' if space.fixed else ''}" in render(plan_of(settings="paper"))
+
+
+def test_a_plan_of_folds_names_folders_splits_and_what_is_left_unused():
+    design = Design(folds=9, same_validation=True, seeds=2)
+    counts = same_validation(parse_counts(["25/15/5", "35/5/5"]))
+    dealt = make_folds(range(1, 46), 9, counts, 0)
+    spaces = load_spaces(["joint"])
+    arms = tuple(a for fold, splits in enumerate(dealt, 1) for a in make_arms(spaces, splits, fold=fold, folds=9))
+    plan = replace(plan_of(design=design), arms=arms)
+    assert [arm.key for arm in plan.arms][:3] == ["fold-1/joint-25", "fold-1/joint-35", "fold-2/joint-25"]
+    assert plan.arm_folder(plan.arms[2]) == plan.folder / "fold-2" / "joint-25"
+    content = specification(plan)
+    assert list(content["splits"])[:2] == ["fold-1/25/5/5", "fold-1/35/5/5"] and len(content["splits"]) == 18
+    assert content["arms"][2] == {
+        "arm": "joint-25",
+        "search": "joint",
+        "model": "joint",
+        "split": "25/5/5",
+        "fold": 2,
+        "folds": 9,
+    }
+    assert content["design"] == {"folds": 9, "same_validation": True, "seeds": 2}
+    text = render(plan)
+    assert "patients left unused: 10 of 25/5/5" in text and "9 folds, each patient is tested in exactly one" in text
+    assert "2 models: its winner, retrained with fresh seeds" in text
+    assert "the tuned model itself, with the one seed that it was tuned with" in render(plan_of())

@@ -144,8 +144,8 @@ class _NoRay:
             self.events.append((name, content))
             log_json(tracker, run, name, content)
 
-        monkeypatch.setattr(study.conduct, "ray_session", lambda address: nullcontext())
-        monkeypatch.setattr(study.conduct, "search_arm", self._search)
+        monkeypatch.setattr("study.rounds.ray_session", lambda address: nullcontext())
+        monkeypatch.setattr("study.rounds.search_arm", self._search)
         monkeypatch.setattr(study.conduct, "prepare", noted_prepare)
         monkeypatch.setattr("study.sealed_test.prepare", noted_prepare)
         monkeypatch.setattr(study.conduct.StudyTracker, "log_json", noted_log)
@@ -162,7 +162,7 @@ class _NoRay:
                     search.raised("attempt", Cause.TRAINING, "TrainingDivergedError: NaN")
                     continue
                 run_trial(
-                    TrialSpec(task, trial.trial_id, trial.sample),
+                    TrialSpec(task, trial.trial_id, trial.sample, trial.seed),
                     lambda told: search.reported("attempt", told.epoch, told.metrics) and None,
                 )
                 search.returned("attempt")
@@ -262,7 +262,7 @@ def test_ctrl_c_once_lets_the_epoch_end_and_says_how_to_go_on(number, place: Pat
     arguments = ["--search", "tiny", "--data", str(phantom)]
     assert main(arguments) == 130
     captured = capsys.readouterr()
-    assert "running trials finish their epoch" in captured.out and "To go on: python -m study.run" in captured.err
+    assert "running trainings finish their epoch" in captured.out and "To go on: python -m study.run" in captured.err
     assert "RUNNING" not in {run.info.status for run in _runs()}
     with Ledger(_studies(place)[0]) as ledger:
         (outcome,) = ledger.outcomes("standalone-1").values()

@@ -32,6 +32,7 @@ from study.space import Budget, Fidelity, Objective, Parameter, SearchSpace
 from study.store_layout import EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET
 from study.tracking import StudyTracker, refused
 from study.trial import ArmTask
+from study.work import SearchWork
 
 ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
 TINY = with_values(
@@ -75,8 +76,9 @@ def _search(
     progress = StudyProgress({arm: ArmProgress(arm, 2, 4, 60)}, 0, Console(file=text, width=200))
     outbox = Outbox(progress.note, refused)
     with Ledger(folder) as ledger:
+        work = SearchWork(arm, space.parameters_of("standalone"), space.fidelity, space.budget.num_samples, 0)
         recorder = ArmRecorder(task, {"arm": arm}, ledger, StudyTracker(uri, arm, {}), outbox, progress)
-        search = ArmSearch(space, recorder, at_once)
+        search = ArmSearch(work, recorder, at_once)
         recorder.catch_up()
         search.settle()
         if at_event is not None:

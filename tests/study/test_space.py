@@ -188,3 +188,39 @@ def test_faults_of_given_settings_are_told_once_and_with_the_others(tmp_path: Pa
     told = [fault.partition(":")[0] for fault in caught.value.faults]
     assert told.count("--settings") == 1 and set(told) == {"--settings", "two.toml"}
     assert "unknown key 'width'" in caught.value.faults[0]
+
+
+@pytest.mark.parametrize(
+    ("claim", "margin"),
+    [
+        ("", None),
+        ("[claim]\nmargin_mm = 1", 1.0),
+        ('[claim.margin_mm]\n"cd_mm/lv" = 0.5\n"asd_mm/rv" = 2', {"cd_mm/lv": 0.5, "asd_mm/rv": 2.0}),
+    ],
+)
+def test_a_claim_states_its_margin_in_mm(tmp_path: Path, claim: str, margin):
+    (tmp_path / "own.toml").write_text(f"{GOOD}\n{claim}\n")
+    (space,) = load_spaces([str(tmp_path / "own.toml")])
+    assert space.margin_mm == margin
+
+
+@pytest.mark.parametrize(
+    ("claim", "faults"),
+    [
+        ("[claim]", ["claim.margin_mm: is missing; must be a number of mm above 0, of LV CD, or a table of such"]),
+        ("[claim]\nmargin_mm = 0", ["claim.margin_mm: must be a number of mm above 0, of LV CD, or a table of such"]),
+        ("[claim]\nmargin_mm = true", ["claim.margin_mm: must be a number of mm above 0"]),
+        ("[claim.margin_mm]", ["claim.margin_mm: must name at least one endpoint, got none"]),
+        (
+            '[claim]\nsure = 1\n[claim.margin_mm]\n"cd_mm/lv" = -1\n"cd_mm/myo" = 1',
+            ["claim.sure: unknown key", "claim.margin_mm.cd_mm/lv: must be a number", "claim.margin_mm.cd_mm/myo: unk"],
+        ),
+    ],
+)
+def test_a_margin_that_breaks_a_rule_is_refused(tmp_path: Path, claim: str, faults: list[str]):
+    (tmp_path / "own.toml").write_text(f"{GOOD}\n{claim}\n")
+    with pytest.raises(SettingsFaultError) as caught:
+        load_spaces([str(tmp_path / "own.toml")])
+    assert len(caught.value.faults) == len(faults)
+    for fault, expected in zip(caught.value.faults, faults, strict=True):
+        assert fault.startswith(f"own.toml: {expected}")

@@ -11,11 +11,13 @@ from jointnet.faults import SettingsFaultError
 from jointnet.settings import with_values
 from study.ledger import Ledger
 from study.outbox import Outbox
+from study.outcome import trial_name
 from study.progress import ArmProgress, StudyProgress
 from study.recorder import ArmRecorder
 from study.store_layout import EARLY, EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET, ui_command
 from study.tracking import StudyTracker, refused, resolve_tracking_uri
 from study.trial import ArmTask
+from study.work import Drawn
 
 TAGS = {"arm": "joint-2", "model": "joint", "split": "2/1/1"}
 SAMPLE = {"lambda_2_to_1": 2.0, "lambda_3_to_1": 1.0, "alpha": 0.25}
@@ -35,7 +37,7 @@ class Studied:
         self.recorder = ArmRecorder(task, TAGS, self.ledger, self.tracker, self.outbox, progress)
 
     def start(self, number: int, sample: dict | None = None) -> str:
-        trial_id = self.recorder.drawn(number, sample or {"alpha": 0.5})
+        trial_id = self.recorder.drawn(number, Drawn(trial_name(number), sample or {"alpha": 0.5}))
         self.recorder.started(trial_id)
         return trial_id
 
@@ -187,12 +189,12 @@ def test_a_store_that_is_away_for_a_while_gets_everything_in_order(uri: str, tmp
 
 def test_a_run_that_a_slow_server_made_twice_is_removed(uri: str, tmp_path: Path):
     tracker = StudyTracker(uri, "s6", {})
-    run = tracker.arm_run("a", {})
+    run = tracker.arm_run({"arm": "a"})
     client, experiment = tracker._opened()
     client.create_run(experiment, tags={"study.id": "s6", "study.kind": "arm", "arm": "a"})
     tracker.remove_doubles()
     assert [r.info.run_id for r in _runs(uri, "s6").values()] == [run]
-    assert StudyTracker(uri, "s6", {}).arm_run("a", {}) == run
+    assert StudyTracker(uri, "s6", {}).arm_run({"arm": "a"}) == run
 
 
 def test_rows_without_a_finite_value_and_many_rows(uri: str):
