@@ -53,10 +53,10 @@ def draw(table: pd.DataFrame, columns: Sequence[Column], theme: Theme = LIGHT) -
         models = [model for model in dict.fromkeys(own["model"]) if model != BEFORE]
         counts = sorted(set(own.loc[own["model"] != BEFORE, "train"]))
         room = 0.35 * max(min(np.diff(counts), default=10), 1)
-        for before in own[own["model"] == BEFORE].itertuples():
-            axes.axhline(before.mean, color=theme.before, linewidth=1.4, linestyle=(0, (4, 3)), label="Before")
-            if np.isfinite(before.low):
-                axes.axhspan(before.low, before.high, color=theme.before, alpha=0.12, linewidth=0)
+        for before in own.loc[own["model"] == BEFORE, ["mean", "low", "high"]].to_numpy(dtype=float):
+            axes.axhline(before[0], color=theme.before, linewidth=1.4, linestyle=(0, (4, 3)), label="Before")
+            if np.isfinite(before[1]):
+                axes.axhspan(before[1], before[2], color=theme.before, alpha=0.12, linewidth=0)
         for number, model in enumerate(models):
             line = own[own["model"] == model].sort_values("train")
             at = line["train"].to_numpy(dtype=float) + (number - (len(models) - 1) / 2) * room / 4

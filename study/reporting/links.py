@@ -53,5 +53,5 @@ def links_of(study: StudyRecord) -> Links:
 def _all_runs(study: StudyRecord) -> list[str]:
     runs = [study.run_id]
     for arm in study.arms:
-        runs += [arm.run_id, *(trial.run_id for trial in arm.trials)]
+        runs += [arm.run_id, *(trial.run_id for trial in arm.trials), *(again.run_id for again in arm.retrains)]
     return runs

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 
 from study.reporting import tables
 from study.reporting.findings import endings
-from study.reporting.page_tables import trial_hours
 from study.reporting.records import ArmRecord, StudyRecord
+from study.reporting.run_tables import hours
 
 
 def provenance(study: StudyRecord) -> list[tuple[str, str]]:
     """List where the numbers come from, by name."""
     tags, arms = study.tags, study.arms
     trials = [trial for arm in arms for trial in arm.trials]
+    again = [one for arm in arms for one in arm.retrains]
+    seeds = dict.fromkeys(one.seed for one in again)
     openings = ", ".join(f"{_name(arm)} {arm.openings}" for arm in arms)
     reasons = "; ".join(f"{_name(arm)}: {told}" for arm in arms if (told := arm.tags.get("test.opening.reasons")))
     tested = sorted({told for arm in arms if (told := arm.tags.get("test.fingerprint"))})
@@ -23,8 +25,10 @@ def provenance(study: StudyRecord) -> list[tuple[str, str]]:
         ("Test openings by arm", openings or "none"),
         ("Reasons of the openings", reasons or "not recorded"),
         ("Trials", endings(trials) or "none"),
-        ("Trial hours", tables.number(trial_hours(trials))),
-        ("Seed", tags.get("seed", "not recorded")),
+        ("Trial hours", tables.number(hours(trials))),
+        *((("Retraining hours", tables.number(hours(again))),) if again else ()),
+        ("Seed of the study", tags.get("seed", "not recorded")),
+        *((("Seeds of the retrainings", ", ".join(map(str, seeds))),) if again else ()),
         ("Commit", tags.get("git.commit", "not recorded")),
         ("Started", f"{study.started:%Y-%m-%d %H:%M} UTC"),
         ("Minutes from the first run's start to the last end", tables.number(study.minutes, 1)),

@@ -6,7 +6,18 @@ from datetime import UTC, datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from study.reporting import efficiency, findings, overlays, page_tables, pictures, scar, shown, statements, tables
+from study.reporting import (
+    efficiency,
+    findings,
+    overlays,
+    page_tables,
+    pictures,
+    run_tables,
+    scar,
+    shown,
+    statements,
+    tables,
+)
 from study.reporting.analysis import Analysis, analyse
 from study.reporting.claim_result import ClaimResult
 from study.reporting.findings import ArmText, arm_text
@@ -162,4 +173,4 @@ def _grids(study: StudyRecord, analysis: Analysis) -> list[Grid]:
             tables.grid(analysis.pooled, pooled, with_changes=False),
             page_tables.detectable(analysis),
         ]
-    return [*found, page_tables.effort(study), page_tables.selected(study), page_tables.runs(study)]
+    return [*found, run_tables.effort(study), run_tables.selected(study), run_tables.runs(study)]

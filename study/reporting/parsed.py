@@ -92,7 +92,7 @@ class _Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[tuple[Place, str]] = []
-        self._section, self._table, self._cell, self._skipped = "head", None, "", 0
+        self._section, self._cell, self._skipped = "head", "", 0
         self._table: _Table | None = None
         self._open: list[tuple[str, bool]] = []
         self._words = 0

@@ -75,7 +75,8 @@ def _one(record: ArmRecord, rank: str, count: int, ratio: float, fold: int, pati
     own = rows[(rows["patient"] == patient) & (rows["metric"] == "cd_mm") & (rows["structure"] == "lv")]
     if "seed_index" in own:  # the pictures are those of the first seed's model
         own = own[own["seed_index"] == own["seed_index"].min()]
-    distances = {int(row.slice): (float(row.before), float(row.after)) for row in own.itertuples()}
+    pairs = zip(own["slice"], own[["before", "after"]].to_numpy(dtype=float), strict=True)
+    distances = {int(number): (float(pair[0]), float(pair[1])) for number, pair in pairs}
     return Shown(
         arm=record.arm,
         fold=fold,

@@ -146,8 +146,8 @@ def comparison(
         cells = tuple(None if shared is None else _cell(shared, column, BEFORE, None) for column in columns)
         rows.append(Row(BEFORE, "Before registration", cells))
     for arm, label in labels.items():
-        values, own = values_of.get(arm), (changes or {}).get(arm) or [None] * len(columns)
-        pairs = zip(columns, own, strict=True)
+        values, own = values_of.get(arm), (changes or {}).get(arm)
+        pairs = zip(columns, own if own is not None else len(columns) * [None], strict=True)
         rows.append(
             Row(
                 arm,

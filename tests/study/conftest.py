@@ -12,6 +12,7 @@ import synthetic_store as synthetic
 from mlflow import MlflowClient
 
 from study.cluster import ray_session
+from study.report import Report, write_report
 from study.reporting.store import read_study
 
 
@@ -35,6 +36,12 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> str:
     MlflowClient(uri).set_tag(arm.run_id, "test.openings", "3")
     MlflowClient(uri).log_metric(arm.run_id, "test/registration_ratio", 0.5)
     return uri
+
+
+@pytest.fixture(scope="session")
+def report(studies: str, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The report of the study that went well, only to be read; its copy is in the store."""
+    return write_report(studies, synthetic.FULL, tmp_path_factory.mktemp("report"), log=True)
 
 
 @pytest.fixture(scope="session")

@@ -41,13 +41,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Arm:
-    """An invented arm; `gain` multiplies the distances, None where the test was not run."""
+    """An invented arm; `gain` multiplies the distances, None where the test was not run.
+
+    `old` arms have their pictures in the form that studies kept them in once.
+    """
 
     model: str
     split: str
     trials: tuple[Trial, ...]
     gain: float | None = None
     selected: int | None = None
+    old: bool = False
 
     @property
     def name(self) -> str:
@@ -87,42 +91,50 @@ def lose_one(rows: pd.DataFrame) -> pd.DataFrame:
     return changed
 
 
-def overlay_arrays(gain: float, patients: Iterable[int] = range(41, 46)) -> dict[str, np.ndarray]:
-    """Give overlay arrays: discs and rings, LGE's shifted by a few pixels, less after registration."""
-    numbers = list(patients)
+def picture_arrays(gain: float, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Give every tested slice as `study.slice_pictures` keeps it: LGE's heart lies beside cine's, less so afterwards.
+
+    Each patient's LGE is shifted by as many pixels as its number has units, and `gain` of that is left.
+    """
+    places = rows[["patient", "slice"]].drop_duplicates().sort_values(["patient", "slice"]).to_numpy()
     draw = np.random.default_rng(3)
-    parts: dict[str, list[np.ndarray]] = {"cine": [], "cine_labels": [], "before": [], "after": []}
-    for _ in numbers:
-        shift = draw.normal(0, 4, 2)
-        cine = _heart(112.0, 108.0)
-        parts["cine"].append(
-            (np.choose(cine, [0.2, 0.3, 0.9, 0.85]) + 0.05 * draw.standard_normal(cine.shape)).astype(np.float16)
-        )
-        parts["cine_labels"].append(cine)
-        parts["before"].append(_heart(112.0 + shift[0], 108.0 + shift[1]))
-        parts["after"].append(_heart(112.0 + gain * shift[0], 108.0 + gain * shift[1]))
+    parts: dict[str, list[np.ndarray]] = {}
+    for patient, _ in places:
+        cine = _heart(48.0, 60.0)
+        for name, shift in (("before", patient % 10), ("after", gain * (patient % 10))):
+            labels = _heart(48.0, 60.0 + shift)
+            parts.setdefault(f"lge_labels_{name}", []).append(labels)
+            parts.setdefault(f"lge_{name}", []).append(_grey(labels, (40, 30, 150, 140), draw))
+        parts.setdefault("cine_labels", []).append(cine)
+        parts.setdefault("cine", []).append(_grey(cine, (40, 60, 200, 190), draw))
     stacked = {name: np.stack(arrays) for name, arrays in parts.items()}
+    return {"patients": places[:, 0], "slices": places[:, 1], **stacked}
+
+
+def old_picture_arrays(gain: float, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Give pictures as studies kept them once: one slice of each patient, as floats."""
+    arrays = picture_arrays(gain, rows)
+    _, first = np.unique(arrays["patients"], return_index=True)
+    images = {"cine", "lge_before", "lge_after"}
     return {
-        "patients": np.array(numbers),
-        "slices": np.full(len(numbers), 4),
-        "cine": stacked["cine"],
-        "lge_before": stacked["cine"],
-        "lge_after": stacked["cine"],
-        "cine_labels": stacked["cine_labels"],
-        "lge_labels_before": stacked["before"],
-        "lge_labels_after": stacked["after"],
+        name: (array[first] / 255).astype(np.float16) if name in images else array[first]
+        for name, array in arrays.items()
     }
 
 
 def _heart(row: float, column: float) -> np.ndarray:
-    rows, columns = np.mgrid[:224, :224]
+    rows, columns = np.mgrid[:96, :112]
     distance = np.hypot(rows - row, columns - column)
-    crescent = np.hypot((rows - row) / 1.1, columns - column + 34) < 26
-    labels = np.zeros((224, 224), np.uint8)
+    crescent = np.hypot((rows - row) / 1.1, columns - column + 34) < 24
+    labels = np.zeros(rows.shape, np.uint8)
     labels[crescent] = CODE["rv"]
-    labels[distance < 30] = CODE["myo"]
-    labels[distance < 20] = CODE["lv"]
+    labels[distance < 28] = CODE["myo"]
+    labels[distance < 19] = CODE["lv"]
     return labels
+
+
+def _grey(labels: np.ndarray, levels: tuple[int, int, int, int], draw: np.random.Generator) -> np.ndarray:
+    return (np.choose(labels, levels) + draw.integers(0, 8, labels.shape)).astype(np.uint8)
 
 
 def full_arms() -> tuple[Arm, ...]:
@@ -154,7 +166,7 @@ def partial_arms() -> tuple[Arm, ...]:
         Trial("interrupted", ((1, 1.0),), INTERRUPTED),
     )
     return (
-        Arm("joint", "25/15/5", ends, 0.9, 0),
+        Arm("joint", "25/15/5", ends, 0.9, 0, old=True),
         Arm("joint", "35/5/5", (Trial("complete", ((1, 0.8),)),), None, 0),
         Arm("standalone", "25/15/5", (Trial("failed", (), "RuntimeError: out of memory"),)),
         Arm("standalone", "35/5/5", ()),
@@ -214,7 +226,8 @@ def _write_arm(
     if arm.gain is not None:
         table = slice_rows(arm.gain, arm.model == "joint") if rows is None else rows
         table.to_csv(scratch / "slices.csv", index=False)
-        np.savez(scratch / "overlays.npz", **overlay_arrays(arm.gain))
+        drawn = old_picture_arrays if arm.old else picture_arrays
+        np.savez_compressed(scratch / "overlays.npz", **drawn(arm.gain, table))
         client.log_artifacts(run, str(scratch), "test")
         client.set_tag(run, "test.openings", "1")
     client.set_terminated(run, end_time=start + 300_000)

@@ -1,12 +1,14 @@
 """Per-slice rows whose means are known."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from jointnet.aggregation import ENDPOINTS
-from study.reporting.rows import PATIENT_COLUMNS, ROW_COLUMNS
+from study.reporting.comparisons import compare_with_before
+from study.reporting.rows import PATIENT_COLUMNS, ROW_COLUMNS, per_patient
+from study.reporting.tables import Column, Table, comparison
 
 
 def rows_of(values: dict[int, list[tuple[float, float]]], metric: str = "cd_mm", structure: str = "lv") -> pd.DataFrame:
@@ -34,6 +36,14 @@ def patients_of(
         for patient, (fold, start, value) in enumerate(zip(places, starts, after, strict=True), start=1)
     ]
     return pd.DataFrame(lines, columns=PATIENT_COLUMNS)
+
+
+def tested(rows_of: Mapping[str, pd.DataFrame], columns: Sequence[Column], labels: Mapping[str, str]) -> Table:
+    """Give the table of arms from their rows, each tested against before."""
+    patients = {arm: per_patient(rows) for arm, rows in rows_of.items()}
+    endpoints = [(column.metric, column.structure) for column in columns]
+    changes = {arm: compare_with_before(frame, None, endpoints) for arm, frame in patients.items()}
+    return comparison("t", "Caption.", patients, labels, columns, changes)
 
 
 UNEVEN = {1: [(4.0, 1.0)], 2: [(2.0, 2.0), (4.0, 3.0), (6.0, 4.0)]}
