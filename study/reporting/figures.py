@@ -156,6 +156,7 @@ def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
     colour = theme.of_model(arm.model)
     selected = arm.selected
     best: list[tuple[int, float]] = []
+    dots: dict[str, list[tuple[int, float]]] = {}
     for place, trial in enumerate(arm.trials, start=1):
         value = trial.objective
         if math.isnan(value):
@@ -165,19 +166,21 @@ def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
                 transform=axes.get_xaxis_transform(),
             )  # fmt: skip
             continue
-        if trial.state == "complete":
-            axes.scatter(place, value, s=34, color=colour, zorder=3)
-        elif trial.state == "stopped":
-            marker = "D" if trial.reason == TIME_BUDGET else "o"
-            axes.scatter(
-                place, value, s=30, facecolor=theme.paper, edgecolor=colour, linewidth=1.4, marker=marker, zorder=3
-            )
-        else:
-            axes.scatter(place, value, s=30, color=theme.ink, marker="x", linewidth=1.4, zorder=3)
+        how = "cut" if trial.state == "stopped" and trial.reason == TIME_BUDGET else trial.state
+        dots.setdefault(how, []).append((place, value))
         if selected is not None and trial.run_id == selected.run_id:
             axes.scatter(place, value, s=150, facecolor="none", edgecolor=theme.ink, linewidth=1.3, zorder=4)
         if trial.finished:
             best.append((place, min([value, *(known for _, known in best)])))
+    hollow = {"facecolor": theme.paper, "edgecolor": colour, "linewidth": 1.4}
+    looks = {
+        "complete": {"s": 34, "color": colour},
+        "stopped": {"s": 30, "marker": "o", **hollow},
+        "cut": {"s": 30, "marker": "D", **hollow},
+    }
+    for how, points in dots.items():
+        other = {"s": 30, "color": theme.ink, "marker": "x", "linewidth": 1.4}
+        axes.scatter(*zip(*points, strict=True), **looks.get(how, other), zorder=3)  # type: ignore[arg-type]
     if best:
         axes.step(*zip(*best, strict=True), where="post", color=colour, alpha=0.6, linewidth=1.2, zorder=2)
     axes.axhline(1, color=theme.ink, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)

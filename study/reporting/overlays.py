@@ -4,7 +4,9 @@ import io
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from jointnet.structures import CODE
 from study.reporting import scar
@@ -71,12 +73,17 @@ def scar_share(patient: Shown) -> float:
     return scar.share(lge, labels, scar.threshold(lge, labels))
 
 
-def as_image(figure: Figure, kind: str) -> bytes:
-    """Give the figure as `webp`, for the page, or as `png`."""
-    stream = io.BytesIO()
-    extra = {"pil_kwargs": {"quality": 82}} if kind == "webp" else {"metadata": {"Software": None}}
-    figure.savefig(stream, format=kind, dpi=DPI, facecolor="black", **extra)
-    return stream.getvalue()
+def as_images(figure: Figure) -> dict[str, bytes]:
+    """Give the figure as `webp`, for the page, and as `png` of 256 colours, for a file."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    found = {}
+    for kind, image, options in (("webp", drawn, {"quality": 80}), ("png", drawn.quantize(256), {"optimize": False})):
+        stream = io.BytesIO()
+        image.save(stream, kind, **options)
+        found[kind] = stream.getvalue()
+    return found
 
 
 def _mosaic(frames: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from matplotlib.figure import Figure
 
@@ -47,15 +48,23 @@ class Picture:
     def uri(self, dark: bool) -> str:
         """Give the picture as a data address for a page."""
         if self.photo:
-            return _data("image/webp", overlays.as_image(self.draw(LIGHT), "webp"))
-        return _data("image/svg+xml", figures.as_bytes(self.draw(DARK if dark else LIGHT), "svg"))
+            return _data("image/webp", self._photo["webp"])
+        return _data("image/svg+xml", figures.as_bytes(self.draw(DARK), "svg") if dark else self._light["svg"])
 
     def files(self) -> dict[str, bytes]:
         """Give the picture as files, on paper, by name."""
-        if self.photo:
-            return {f"{self.name}.png": overlays.as_image(self.draw(LIGHT), "png")}
-        drawn = figures.with_paper(self.draw(LIGHT))
-        return {f"{self.name}.{kind}": figures.as_bytes(drawn, kind) for kind in ("svg", "png")}
+        found = self._photo if self.photo else self._light
+        return {f"{self.name}.{kind}": content for kind, content in found.items() if kind != "webp"}
+
+    @cached_property
+    def _photo(self) -> dict[str, bytes]:
+        return overlays.as_images(self.draw(LIGHT))
+
+    @cached_property
+    def _light(self) -> dict[str, bytes]:
+        drawn = self.draw(LIGHT)
+        vectors = figures.as_bytes(drawn, "svg")
+        return {"svg": vectors, "png": figures.as_bytes(figures.with_paper(drawn), "png")}
 
 
 def boxplots(analysis: Analysis) -> tuple[Picture, ...]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 EXACT_WITH_TIES = 15
 """Up to this many patients the Wilcoxon test with ties or zeros enumerates all 2^n sign patterns."""
@@ -134,7 +133,10 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     raw = np.asarray(p_values, dtype=float)
     if raw.size == 0:
         return raw
-    adjusted = np.asarray(multipletests(np.where(np.isnan(raw), 1.0, raw), method="holm")[1], dtype=float)
+    counted = np.where(np.isnan(raw), 1.0, raw)
+    order = np.argsort(counted, kind="stable")
+    adjusted = np.empty_like(counted)
+    adjusted[order] = np.minimum(np.maximum.accumulate(counted[order] * np.arange(len(raw), 0, -1)), 1.0)
     return np.where(np.isnan(raw), math.nan, adjusted)
 
 

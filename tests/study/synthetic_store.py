@@ -116,10 +116,8 @@ def old_picture_arrays(gain: float, rows: pd.DataFrame) -> dict[str, np.ndarray]
     arrays = picture_arrays(gain, rows)
     _, first = np.unique(arrays["patients"], return_index=True)
     images = {"cine", "lge_before", "lge_after"}
-    return {
-        name: (array[first] / 255).astype(np.float16) if name in images else array[first]
-        for name, array in arrays.items()
-    }
+    kept = {name: array[first] for name, array in arrays.items()}
+    return {name: (array / 255).astype(np.float16) if name in images else array for name, array in kept.items()}
 
 
 def _heart(row: float, column: float) -> np.ndarray:

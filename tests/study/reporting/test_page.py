@@ -1,10 +1,11 @@
-"""The page as a reader and a screen reader meet it: landmarks, headings, tables, links, and numbers that are the CSV's."""
+"""The page as readers and screen readers meet it: landmarks, headings, tables, links, and the numbers of the CSV."""
 
 import csv
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 import synthetic_store as synthetic
@@ -95,7 +96,7 @@ def test_landmarks_and_headings(parsed: Page) -> None:
     assert [tag for tag, _ in parsed.tags if tag in ("header", "nav", "main")] == ["header", "nav", "main"]
     levels = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
-    assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False))
+    assert all(later <= earlier + 1 for earlier, later in pairwise(levels))
     assert next(parsed.all("html"))["lang"] == "en"
     assert next(parsed.all("a"))["class"] == "skip"
     sections = [values["aria-labelledby"] for values in parsed.all("section")]

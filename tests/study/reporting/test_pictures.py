@@ -54,7 +54,7 @@ def test_whom_no_ratio_ranks_is_not_shown() -> None:
 def test_an_old_study_shows_the_slice_that_it_kept() -> None:
     (one,) = shown([record({7: 0.9}, old=True)])
     assert (one.slices, one.whole) == ((2,), False)
-    assert overlays.as_image(overlays.overlay(one), "png").startswith(b"\x89PNG")
+    assert overlays.as_images(overlays.overlay(one))["png"].startswith(b"\x89PNG")
 
 
 def test_scar_is_what_is_brighter_than_five_sd_above_the_darker_half() -> None:
@@ -85,7 +85,7 @@ def test_the_checkerboard_takes_fields_by_turns() -> None:
 
 def test_a_picture_differs_between_patients_and_is_the_same_twice(studies: str) -> None:
     arm = next(arm for arm in read_study(studies, synthetic.FULL).arms if arm.overlays)
-    drawn = [overlays.as_image(overlays.overlay(one), "webp") for one in shown([arm])[:2] for _ in range(2)]
+    drawn = [overlays.as_images(overlays.overlay(one))["webp"] for one in shown([arm])[:2] for _ in range(2)]
     assert drawn[0] == drawn[1] != drawn[2] == drawn[3]
     assert all(image[8:12] == b"WEBP" for image in drawn)
 
