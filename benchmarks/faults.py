@@ -62,7 +62,14 @@ class Server:
         command += ["--port", str(self._port), "--backend-store-uri", f"sqlite:///{self._place / 'mlflow.db'}"]
         command += ["--artifacts-destination", str(self._place / "artifacts")]
         with (self._place / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=self._place, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                command,
+                cwd=self._place,
+                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # starts in half the time
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         until = time.monotonic() + 300
         while time.monotonic() < until:
             with socket.socket() as probe:
