@@ -90,7 +90,7 @@ class DisturbedStudy:
             "JOINTNET_CACHE": str(self.place / "cache"),
             "PYTHONPATH": root,
             "OMP_NUM_THREADS": "1",
-            MARK: self.name,
+            MARK: str(self.out),
         }
         with self.log.open("ab") as log:
             self.driver = subprocess.Popen(
@@ -104,7 +104,7 @@ class DisturbedStudy:
 
     def clear(self) -> None:
         """Kill what a dead driver left of its Ray, so that drivers do not pile up on a small machine."""
-        for pid in with_variable(MARK, self.name):
+        for pid in with_variable(MARK, str(self.out)):
             kill(pid)
 
     def events(self) -> list[dict[str, Any]]:
