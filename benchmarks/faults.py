@@ -198,8 +198,10 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=240.0, metavar="T", help="no study is begun after so long")
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="different studies; each seed has one twin")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
+    parser.add_argument("--nested", action="store_true", help="studies of two folds that retrain with two seeds")
     parser.add_argument("--place", type=Path, metavar="DIR", help="keeps all that is written; a temporary folder else")
     options = parser.parse_args()
+    nested = ("--folds", "2", "--seeds", "2") if options.nested else ()
     place = (options.place or Path(tempfile.mkdtemp(prefix="faults-"))).absolute()
     (place / "out").mkdir(parents=True, exist_ok=True)
     (place / "faults.toml").write_text(SEARCH)
@@ -216,9 +218,9 @@ def main() -> int:
                 break
             seed = number % options.seeds
             if seed not in twins:
-                twins[seed] = DisturbedStudy(place, f"twin-{seed}", seed, server.uri)
+                twins[seed] = DisturbedStudy(place, f"twin-{seed}", seed, server.uri, nested)
                 disturb(twins[seed], 0, server, disk, draw, until)
-            study = DisturbedStudy(place, f"disturbed/{number}", seed, server.uri)
+            study = DisturbedStudy(place, f"disturbed/{number}", seed, server.uri, nested)
             (place / "disturbed").mkdir(exist_ok=True)
             share = -(-(options.faults - kinds.total()) // (options.studies - number))
             try:

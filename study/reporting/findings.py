@@ -158,12 +158,14 @@ def _warnings(arm: ArmRecord) -> list[str]:
     return lines
 
 
-def test_note(rows: Mapping[str, pd.DataFrame]) -> str:
-    """Describe the main table's numbers and what so few patients cannot show."""
+def test_note(rows: Mapping[str, pd.DataFrame], seeds: bool = False) -> str:
+    """Describe the main table's numbers, with whether winners were retrained, and what so few patients cannot show."""
     if not rows:
         return "No test values yet."
     patients = next(iter(rows.values()))["patient"].nunique()
     text = f"Mean (SD) over {_count(patients, 'test patient')}, the same in every arm. Best of each column in bold."
+    if not seeds:
+        text += " Each arm's model is the tuned one, with the one seed that it was tuned with."
     if smallest_wilcoxon_p(patients) >= 0.05:
         text += (
             f" With {_count(patients, 'patient')}, the exact Wilcoxon test cannot fall below "

@@ -67,7 +67,7 @@ def build(study: StudyRecord, rows: Mapping[str, pd.DataFrame]) -> Content:
         phantom=phantom,
         data="built-in phantom (synthetic scans)" if phantom else "a folder of scans given by the user",
         verdicts=tuple(findings.verdicts(study)),
-        note=findings.test_note(rows),
+        note=findings.test_note(rows, any(arm.retrains for arm in study.arms)),
         objective_name=f"Validation {objective}",
         registration=registration,
         overlap=tables.comparison(rows, labels, tables.OVERLAP, "Overlap (Dice) of the LGE label with cine's."),
