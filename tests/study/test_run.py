@@ -93,8 +93,8 @@ def test_faults_of_options_and_spaces_come_together(place: Path, capsys: pytest.
 def test_faults_of_the_design_come_together(place: Path, phantom: Path, capsys: pytest.CaptureFixture[str]):
     options = ("--folds", "0", "--seeds", "-1", "--equal-compute", "--num-samples", "3")
     assert _faults(capsys, "--search", "tiny", *options) == [
-        "--seeds: must be at least 0, got -1",
         "--folds: must be at least 1, got 0",
+        "--seeds: must be at least 0, got -1",
         "--minutes: must be given with --equal-compute, the minutes of each arm, got none",
         "--num-samples: must not be given with --equal-compute, whose minutes decide, got 3",
     ]
