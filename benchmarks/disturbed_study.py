@@ -55,12 +55,14 @@ class DisturbedStudy:
         name: of the study within the campaign.
         seed: of the study.
         tracking_uri: where it is tracked.
+        options: of its command, beside those that all studies of a campaign have.
     """
 
     place: Path
     name: str
     seed: int
     tracking_uri: str
+    options: tuple[str, ...] = ()
     driver: subprocess.Popen[bytes] | None = None
     starts: int = 0
     done: list[str] = field(default_factory=list)
@@ -83,14 +85,14 @@ class DisturbedStudy:
     def start(self) -> None:
         """Start a driver; the command is always the same."""
         command = [sys.executable, "-m", "study.run", "--search", "faults.toml", "--concurrent", "1"]
-        command += ["--seed", str(self.seed), "--out", str(self.out)]
+        command += ["--seed", str(self.seed), "--out", str(self.out), *self.options]
         root = str(Path(__file__).parents[1])
         own = {
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "JOINTNET_CACHE": str(self.place / "cache"),
             "PYTHONPATH": root,
             "OMP_NUM_THREADS": "1",
-            MARK: self.name,
+            MARK: str(self.out),
         }
         with self.log.open("ab") as log:
             self.driver = subprocess.Popen(
@@ -104,7 +106,7 @@ class DisturbedStudy:
 
     def clear(self) -> None:
         """Kill what a dead driver left of its Ray, so that drivers do not pile up on a small machine."""
-        for pid in with_variable(MARK, self.name):
+        for pid in with_variable(MARK, str(self.out)):
             kill(pid)
 
     def events(self) -> list[dict[str, Any]]:
@@ -226,4 +228,4 @@ def _store_differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str,
 
 def _key(run: Any) -> str:
     tags = run.data.tags
-    return "/".join(tags.get(name, "") for name in ("study.kind", "arm", "trial.id"))
+    return "/".join(tags.get(name, "") for name in ("study.kind", "arm", "fold", "trial.id"))

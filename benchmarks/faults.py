@@ -1,15 +1,22 @@
 """A fault campaign: hurt small studies at random moments and compare each with an undisturbed twin.
 
 python benchmarks/faults.py --studies 20 --faults 100 --minutes 240 [--seed 0] [--place DIR]
+sudo PYTHON=$PWD/.venv/bin/python HEAD_CPUS=0 cluster/two_nodes.sh DIR \
+    .venv/bin/python benchmarks/faults.py --place DIR --studies 4 --faults 20
 
-Faults: kill -9 of a worker, of the driver, of the raylet and of the tracking server; a full disk (a small tmpfs, where
-one can be mounted); a damaged newest checkpoint together with a killed driver. After each fault the same command is
-started again where the driver is gone. The studies use the phantom's smallest setting, one trial at a time, so that
-trials, suggestions, metrics, runs and their rows must all equal the twin's. Exit status 1 where something differs.
+Faults: kill -9 of a worker, of the driver, of the raylet and of the tracking server; a full disk (a small tmpfs,
+where one can be mounted); a damaged newest checkpoint together with a killed driver. On the two nodes of the second
+command, where the trials run on the other node than the driver: the network between them is cut, for seconds or for
+so long that Ray gives the node up; the driver and the server are killed; a checkpoint is damaged. Half of the faults
+come right after an epoch, the others at any moment, that of a start or of the test included. After each fault the
+same command is started again where the driver is gone. The studies use the phantom's smallest setting, one trial at a
+time, so that trials, suggestions, metrics, runs and their rows must all equal the twin's. Exit status 1 where
+something differs.
 """
 
 import argparse
 import json
+import os
 import random
 import shutil
 import socket
@@ -25,8 +32,15 @@ from disturbed_study import SEARCH, DisturbedStudy, differences, wait_for
 from processes import descendants, kill
 
 KINDS = ("worker", "driver", "raylet", "server", "disk", "checkpoint")
+KINDS_ON_A_CLUSTER = ("network", "driver", "server", "checkpoint")
+LONGEST_CUT_SECONDS = 45.0
+"""Of the network; Ray gives a node up after about 20 s."""
+LONGEST_PAUSE_SECONDS = 15.0
+"""Before a fault that waits for no epoch."""
+ON_A_CLUSTER = "RAY_ADDRESS" in os.environ
 TMPFS_MB = 48
 WORKERS = ("ray::ImplicitFunc", "ray::trainable")
+LONGEST_EPOCH_SECONDS = 120.0
 LONGEST_SECONDS = 900.0
 """That one driver may take before it counts as hung."""
 
@@ -48,7 +62,14 @@ class Server:
         command += ["--port", str(self._port), "--backend-store-uri", f"sqlite:///{self._place / 'mlflow.db'}"]
         command += ["--artifacts-destination", str(self._place / "artifacts")]
         with (self._place / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=self._place, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                command,
+                cwd=self._place,
+                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # starts in half the time
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         until = time.monotonic() + 300
         while time.monotonic() < until:
             with socket.socket() as probe:
@@ -73,7 +94,7 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MB}m", "tmpfs", str(folder)]
-        can = shutil.which("mount") is not None
+        can = shutil.which("mount") is not None and not ON_A_CLUSTER  # another node would not see it
         self.mounted = can and subprocess.run(command, capture_output=True, check=False).returncode == 0
         self._folder, self._balloon = folder, folder / "balloon"
 
@@ -111,12 +132,33 @@ def hurt(kind: str, study: DisturbedStudy, server: Server, disk: Disk, draw: ran
         time.sleep(draw.uniform(1, 10))
         server.start()
         return True
+    if kind == "network":
+        return cut_network(draw.choice((draw.uniform(0.5, 8), draw.uniform(20, LONGEST_CUT_SECONDS))))
     if kind == "disk":
         filled = disk.fill()
         time.sleep(draw.uniform(1, 6))
         disk.clear()
         return filled
     return study.corrupt_checkpoint(draw)
+
+
+def cut_network(seconds: float) -> bool:
+    """Take this node's network down for so long."""
+    for state, pause in (("down", seconds), ("up", 0.0)):
+        if subprocess.run(["ip", "link", "set", "eth0", state], capture_output=True, check=False).returncode:
+            return False
+        time.sleep(pause)
+    return True
+
+
+def await_moment(study: DisturbedStudy, draw: random.Random) -> None:
+    """Wait until shortly after the next epoch, or for any while, but not longer than the driver lives."""
+    if draw.random() < 0.5:
+        seen = study.epochs()
+        wait_for(study, lambda s: s.epochs() > seen, LONGEST_EPOCH_SECONDS)
+        time.sleep(draw.uniform(0, 1.5))
+    else:
+        wait_for(study, lambda _: False, draw.uniform(0, LONGEST_PAUSE_SECONDS))
 
 
 def disturb(study: DisturbedStudy, faults: int, server: Server, disk: Disk, draw: random.Random, until: float) -> int:
@@ -127,12 +169,10 @@ def disturb(study: DisturbedStudy, faults: int, server: Server, disk: Disk, draw
     while time.monotonic() < until:
         status = study.ended()
         if status is None and len(study.done) < faults:
-            seen = study.epochs()
-            if wait_for(study, lambda s, seen=seen: s.epochs() > seen, 120):
-                time.sleep(draw.uniform(0, 1.5))
-                kind = draw.choice(KINDS)
-                if hurt(kind, study, server, disk, draw):
-                    study.done.append(kind)
+            await_moment(study, draw)
+            kind = draw.choice(KINDS_ON_A_CLUSTER if ON_A_CLUSTER else KINDS)
+            if study.ended() is None and hurt(kind, study, server, disk, draw):
+                study.done.append(kind)
         elif status is None:
             time.sleep(0.5)
         elif status == 0:
@@ -158,8 +198,10 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=240.0, metavar="T", help="no study is begun after so long")
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="different studies; each seed has one twin")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
+    parser.add_argument("--nested", action="store_true", help="studies of two folds that retrain with two seeds")
     parser.add_argument("--place", type=Path, metavar="DIR", help="keeps all that is written; a temporary folder else")
     options = parser.parse_args()
+    nested = ("--folds", "2", "--seeds", "2") if options.nested else ()
     place = (options.place or Path(tempfile.mkdtemp(prefix="faults-"))).absolute()
     (place / "out").mkdir(parents=True, exist_ok=True)
     (place / "faults.toml").write_text(SEARCH)
@@ -176,11 +218,11 @@ def main() -> int:
                 break
             seed = number % options.seeds
             if seed not in twins:
-                twins[seed] = DisturbedStudy(place, f"twin-{seed}", seed, server.uri)
+                twins[seed] = DisturbedStudy(place, f"twin-{seed}", seed, server.uri, nested)
                 disturb(twins[seed], 0, server, disk, draw, until)
-            study = DisturbedStudy(place, f"disturbed/{number}", seed, server.uri)
+            study = DisturbedStudy(place, f"disturbed/{number}", seed, server.uri, nested)
             (place / "disturbed").mkdir(exist_ok=True)
-            share = options.faults // options.studies + (number < options.faults % options.studies)
+            share = -(-(options.faults - kinds.total()) // (options.studies - number))
             try:
                 hung += disturb(study, share, server, disk, draw, until)
             except TimeoutError as error:

@@ -26,6 +26,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -78,9 +79,15 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Let another driver have it."""
+        """Let another driver have it; of a study that was refused before its first event nothing stays."""
         self._stream.close()
+        if not self.events:
+            self.path.unlink(missing_ok=True)
         self._lock.release()
+        if not self.events:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            with suppress(OSError):  # something else is in it
+                self.folder.rmdir()
 
     def append(self, kind: str, **values: Any) -> Event:
         """Write an event to the disk and follow it.

@@ -106,12 +106,18 @@ def _minutes(plan: Plan, arms: list[Arm], expected: Callable[[Plan, Arm], float 
 def _work(plan: Plan) -> str:
     """Say how many trainings there are and what they cost."""
     trials = [count for arm in plan.arms if (count := arm_trials(plan, arm)) is not None]
-    exact = all(arm.space.budget.num_samples is not None for arm in plan.arms)
-    counted = f"{'' if exact else 'about '}{sum(trials):.0f} trials" if len(trials) == len(plan.arms) else "trials"
+    counted = (
+        f"{'' if _exact(plan) else 'about '}{sum(trials):.0f} trials" if len(trials) == len(plan.arms) else "trials"
+    )
     hours, resources = training_hours(plan), plan.resources
     kind, each = ("GPU", resources.gpus_per_trial) if resources.gpus_per_trial else ("CPU", resources.cpus_per_trial)
     spent = f"an unknown number of {kind}-hours" if hours is None else f"about {hours * each:.2g} {kind}-hours"
     return f"{counted} and {plan.design.seeds * len(plan.arms)} retrainings, {spent}"
+
+
+def _exact(plan: Plan) -> bool:
+    """Whether it is known how many trials there are."""
+    return all(arm.space.budget.num_samples is not None for arm in plan.arms)
 
 
 def _tested(plan: Plan) -> str:
@@ -131,8 +137,9 @@ def _disk(plan: Plan) -> list[str]:
     models, running, ledger = model_megabytes(plan), checkpoint_megabytes(plan), ledger_megabytes(plan)
     if models is None or ledger is None:
         return [f"  Disk      a model of each training, twice, and {running:.1f} MB for each one under way"]
+    bound = "at most" if _exact(plan) else "about"
     return [
-        f"  Disk      at most {models:.1f} MB of models, as much in the tracking store,",
+        f"  Disk      {bound} {models:.1f} MB of models, as much in the tracking store,",
         f"            {running:.1f} MB for each training under way, {ledger:.1f} MB of ledger (it serves a late store)",
     ]
 

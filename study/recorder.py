@@ -56,12 +56,17 @@ class ArmRecorder:
         """The trials by id, in the order in which they were drawn."""
         return self._ledger.outcomes(self.task.arm)
 
-    def catch_up(self) -> None:
-        """Bring store and disk to what the ledger says of the trials that drivers before this one left."""
+    def catch_up(self, counted: bool = True) -> None:
+        """Bring store and disk to what the ledger says of the trials that drivers before this one left.
+
+        Args:
+            counted: whether the progress counts them.
+        """
         for outcome in self.outcomes.values():
             if outcome.over:
                 self._tidy(outcome)
-            self._progress.known(self.row, outcome)
+            if counted:
+                self._progress.known(self.row, outcome)
             self._outbox.put(partial(self._tell_whole, outcome))
 
     def drawn(self, number: int, drawn: Drawn) -> str:

@@ -35,7 +35,7 @@ def retrain_all(
     for arm in plan.arms:
         for trial_id in _winners(session, arm):  # those of earlier selections too: nothing is to look as if it ran
             if arm.key not in selections or trial_id != selections[arm.key].trial.trial_id:
-                _recorder(session, arm, trial_id, patients).catch_up()
+                _recorder(session, arm, trial_id, patients).catch_up(counted=False)
     for arm in plan.arms:
         if arm.key not in selections or not plan.design.seeds:
             continue

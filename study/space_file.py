@@ -1,14 +1,14 @@
 """Strict reading of search spaces: all faults of all named files come together, each with file, key, rule and value."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jointnet.aggregation import ENDPOINTS
 from jointnet.faults import SettingsFaultError
 from jointnet.settings import MODELS, Settings, load_settings, with_values
 from jointnet.settings.parsing import flat_settings
+from study.claim import read_margin
 from study.space import (
     JOINT_ONLY,
     RATIOS,
@@ -21,7 +21,7 @@ from study.space import (
 )
 from study.splits import parse_counts
 from study.store_layout import OBJECTIVE
-from study.toml_table import TomlTable, is_count, is_number, is_table, is_text, is_texts
+from study.toml_table import TomlTable, is_count, is_number, is_positive, is_table, is_text, is_texts
 
 
 def load_spaces(names: Sequence[str], settings: str | None = None) -> tuple[SearchSpace, ...]:
@@ -110,7 +110,7 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
         budget=_budget(budget),
         splits=tuple(splits) if splits else None,
         phantom_patients=phantom,
-        margin_mm=_margin(claim),
+        margin_mm=read_margin(claim),
     )
     if faults:
         raise SettingsFaultError(faults)
@@ -156,25 +156,9 @@ def _fidelity(table: TomlTable, faults: list[str]) -> Fidelity:
 
 def _budget(table: TomlTable) -> Budget:
     samples = table.take("num_samples", is_count(1), "must be a whole number from 1 up")
-    minutes = table.take("minutes", _is_positive, "must be a number above 0", None)
+    minutes = table.take("minutes", is_positive, "must be a number above 0", None)
     table.finish()
     return Budget(samples or 1, None if minutes is None else float(minutes))
-
-
-def _margin(table: TomlTable) -> float | Mapping[str, float] | None:
-    """Read the margins of the claim; a file without the table claims nothing."""
-    above = "must be a number of mm above 0"
-    rule = f"{above}, of LV CD, or a table of such numbers by endpoint"
-    margin = table.take("margin_mm", lambda value: is_table(value) or _is_positive(value), rule)
-    table.finish()
-    if not is_table(margin):
-        return None if margin is None else float(margin)
-    own = TomlTable(f"{table.where}margin_mm.", margin, table.faults)
-    read = {name: own.take(name, _is_positive, above, None) for name in map("/".join, ENDPOINTS)}
-    own.finish()
-    if not margin:
-        table.faults.append(f"{table.where}margin_mm: must name at least one endpoint, got none")
-    return {name: float(value) for name, value in read.items() if value is not None}
 
 
 def _parameters(
@@ -240,10 +224,6 @@ def _parameter(table: TomlTable, name: str, models: tuple[str, ...], base: Setti
     whole = isinstance(flat_settings(base).get(name), int)
     number = int if whole else float
     return Parameter(name, number(low), number(high), scale, why, own)
-
-
-def _is_positive(value: Any) -> bool:
-    return is_number(value) and value > 0
 
 
 def _is_models(value: Any) -> bool:

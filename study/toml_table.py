@@ -59,6 +59,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
+def is_positive(value: Any) -> bool:
+    """Whether it is a finite number above 0."""
+    return is_number(value) and value > 0
+
+
 def is_count(least: int) -> Check:
     """Give the check for whole numbers from `least` up."""
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -213,8 +213,10 @@ class StudyTracker:
 
 
 def refused(error: Exception) -> bool:
-    """Whether the store will say the same however often it is asked."""
-    return isinstance(error, MlflowException) and str(error.error_code) in REFUSALS
+    """Whether the same will happen however often it is tried: the store refuses it, or what is told makes no sense."""
+    if isinstance(error, MlflowException):
+        return str(error.error_code) in REFUSALS
+    return isinstance(error, TypeError | AttributeError | LookupError)
 
 
 def arm_title(tags: Mapping[str, str]) -> str:

@@ -112,12 +112,14 @@ def test_ratio(analysis: Analysis, name: str) -> float:
     return registration_ratio(analysis.slices[name]) if name in analysis.slices else math.nan
 
 
-def test_note(patients_of: Mapping[str, pd.DataFrame]) -> str:
-    """Describe the main table's numbers and what so few patients cannot show."""
+def test_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool) -> str:
+    """Describe the main table's numbers, with whether winners were retrained, and what so few patients cannot show."""
     if not patients_of:
         return "No test values yet."
     patients = next(iter(patients_of.values()))["patient"].nunique()
     text = f"Mean (SD) over {count_of(patients, 'test patient')}, the same in every arm. Best of each column in bold."
+    if not seeds:
+        text += " Each arm's model is the tuned one, with the one seed that it was tuned with."
     if smallest_wilcoxon_p(patients) >= 0.05:
         text += (
             f" With {count_of(patients, 'patient')}, the exact Wilcoxon test cannot fall below "

@@ -155,7 +155,7 @@ def markdown(content: Content) -> str:
 
 def _grids(study: StudyRecord, analysis: Analysis) -> list[Grid]:
     """Give every table of the page."""
-    note = f"{findings.test_note(analysis.patients)} {statements.STARS}"
+    note = f"{findings.test_note(analysis.patients, any(arm.retrains for arm in study.arms))} {statements.STARS}"
     dice = "Dice, mean (SD) over patients; higher is better."
     pooled = (
         "Every slice counts alike here, whichever patient it belongs to; slices of one patient are not independent."

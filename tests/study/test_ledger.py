@@ -91,6 +91,17 @@ def test_one_driver_at_a_time(tmp_path: Path):
     Ledger(tmp_path).__exit__(None, None, None)
 
 
+def test_of_a_study_without_an_event_nothing_stays(tmp_path: Path):
+    with Ledger(tmp_path / "refused"):
+        pass
+    assert not (tmp_path / "refused").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "note").write_text("of a user's")
+    with Ledger(tmp_path / "other"):
+        pass
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["note"]
+
+
 def test_last_and_count_are_by_arm(tmp_path: Path):
     with Ledger(tmp_path) as ledger:
         ledger.append("opened", arm="a", trial="t0001", epoch=1, reason="x")

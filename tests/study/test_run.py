@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
@@ -20,6 +21,7 @@ from study.ledger import Ledger
 from study.run import main
 from study.store_layout import EXPERIMENT, default_tracking_uri
 from study.trial import ArmTask, TrialSpec, run_trial
+from study.work import retrain_seeds
 
 TINY = """
 question = "Does it run?"
@@ -88,6 +90,32 @@ def test_faults_of_options_and_spaces_come_together(place: Path, capsys: pytest.
     assert not (place / "runs").exists()
 
 
+def test_faults_of_the_design_come_together(place: Path, phantom: Path, capsys: pytest.CaptureFixture[str]):
+    options = ("--folds", "0", "--seeds", "-1", "--equal-compute", "--num-samples", "3")
+    assert _faults(capsys, "--search", "tiny", *options) == [
+        "--folds: must be at least 1, got 0",
+        "--seeds: must be at least 0, got -1",
+        "--minutes: must be given with --equal-compute, the minutes of each arm, got none",
+        "--num-samples: must not be given with --equal-compute, whose minutes decide, got 3",
+    ]
+    own = ("--search", "tiny", "--data", str(phantom), "--folds", "2", "--splits")
+    (fault,) = _faults(capsys, *own, "1/2")
+    assert fault.startswith("--splits: must train and validate on at most the 2 of 5 patients that --folds 2 leaves")
+    (fault,) = _faults(capsys, *own, "1/1/9")
+    assert "must test on 2 or 3 patients with --folds 2, or leave it out" in fault
+    (fault,) = _faults(capsys, "--search", "tiny", "--splits", "1/1")
+    assert "must be train/validation/test" in fault
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(place: Path, capsys: pytest.CaptureFixture[str]):
+    before = sorted(place.rglob("*"))
+    assert main(["--search", "tiny", "--folds", "2", "--seeds", "3", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "2 trials and 6 retrainings, about" in out and "CPU-hours" in out and "MB of models" in out
+    assert "the splits 1/1/1 and 2/1/1 do not fit beside the folds and were shrunk to 1/1" in out
+    assert sorted(place.rglob("*")) == before
+
+
 def test_faults_of_the_cluster_come_with_the_others_and_name_what_there_is(place: Path, capsys, monkeypatch):
     found = _faults(capsys, "--search", "none", "--cpus-per-trial", "4096", "--out", "s3://bucket/runs")
     assert [fault.split(":")[0] for fault in found] == ["--out", "--search", "--cpus-per-trial, --gpus-per-trial"]
@@ -132,6 +160,7 @@ class _NoRay:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events: list[tuple[str, Any]] = []
         self.raising: BaseException | None = None
+        self.raising_in = ""
         self.signal = 0
         self.failing: set[str] = set()
         prepare, log_json = study.conduct.prepare, study.conduct.StudyTracker.log_json
@@ -154,6 +183,8 @@ class _NoRay:
         self.events.append(("search", [p.patient for p in (*task.training, *task.validation)]))
         try:
             while (trial := search.next_trial("attempt")) is not None:
+                if task.arm == self.raising_in:
+                    raise KeyboardInterrupt
                 if self.raising:
                     raise self.raising
                 if self.signal:
@@ -206,6 +237,44 @@ def test_the_test_patients_are_opened_once_and_only_after_every_selection(
     assert "before" in out and "mlflow ui --backend-store-uri sqlite:////" in out and "/report" in out
     (spec,) = [content for name, content in ray.events if name == "specification.json"]
     json.dumps(spec)
+
+
+def test_a_nested_study_that_is_interrupted_while_it_retrains_goes_on(
+    place: Path, phantom: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    ray = _NoRay(monkeypatch)
+    ray.raising_in = "fold-2/standalone-1/retrain/t0001"
+    arguments = ["--search", "tiny", "--data", str(phantom), "--folds", "2", "--seeds", "2"]
+    assert main(arguments) == 130
+    assert "RUNNING" not in {run.info.status for run in _runs()}
+    assert sum(run.data.tags["study.kind"] == "retrain" for run in _runs()) == 3  # two of fold 1, one begun in fold 2
+    ray.raising_in = ""
+    assert main(arguments) == 0
+    (folder,) = _studies(place)
+    runs = {
+        kind: [run for run in _runs() if run.data.tags["study.kind"] == kind] for kind in ("arm", "trial", "retrain")
+    }
+    assert [len(found) for found in runs.values()] == [2, 2, 4]
+    assert {run.info.status for run in _runs()} == {"FINISHED"}
+    assert all(run.data.tags.get("mlflow.note.content") for run in _runs())
+    tested: list[int] = []
+    for arm in runs["arm"]:
+        fold = arm.data.tags["fold"]
+        assert (arm.data.tags["arm"], arm.data.tags["folds"], arm.data.tags["test.openings"]) == (
+            "standalone-1",
+            "2",
+            "1",
+        )
+        again = [run for run in runs["retrain"] if run.data.tags["mlflow.parentRunId"] == arm.info.run_id]
+        seeds = {run.data.tags["retrain.seed_index"]: run.data.tags["seed"] for run in again}
+        assert {int(index): int(seed) for index, seed in seeds.items()} == dict(enumerate(retrain_seeds(0, 2), 1))
+        assert {run.data.tags["fold"] for run in again} == {fold}
+        rows = pd.read_csv(folder / f"fold-{fold}/standalone-1/test/slices.csv")
+        assert sorted(set(rows["seed_index"])) == [1, 2]
+        assert (rows.query("seed_index == 1")["before"].array == rows.query("seed_index == 2")["before"].array).all()
+        tested += set(rows["patient"])
+    assert sorted(tested) == [1, 2, 3, 4, 5]
+    assert "standalone-1-fold-2" in capsys.readouterr().out
 
 
 def test_an_arm_without_a_finished_trial_gives_status_4_and_the_others_a_report(

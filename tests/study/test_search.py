@@ -31,8 +31,8 @@ from study.selection import select_best
 from study.space import Budget, Fidelity, Objective, Parameter, SearchSpace
 from study.store_layout import EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET
 from study.tracking import StudyTracker, refused
-from study.trial import ArmTask
-from study.work import SearchWork
+from study.trial import ArmTask, TrialProgress, TrialSpec, run_trial
+from study.work import RetrainWork, SearchWork, Work, retrain_seeds
 
 ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
 TINY = with_values(
@@ -63,8 +63,9 @@ def _search(
     broken: bool = False,
     at_event: Callable[[ArmSearch, str], None] | None = None,
     at_once: int = 2,
+    winner: TrialOutcome | None = None,
 ) -> tuple[list[TrialOutcome], str]:
-    """Search an arm with one driver; `at_event` hears of every event of the ledger."""
+    """Search an arm with one driver, or retrain its winner; `at_event` hears of every event of the ledger."""
     if not (folder / f"cache-{arm}").exists():
         cached_patients(folder / f"cache-{arm}", 3)
     patients = [CachedPatient(n, folder / f"cache-{arm}" / f"digest-{n}", f"digest-{n}") for n in (1, 2, 3)]
@@ -76,8 +77,14 @@ def _search(
     progress = StudyProgress({arm: ArmProgress(arm, 2, 4, 60)}, 0, Console(file=text, width=200))
     outbox = Outbox(progress.note, refused)
     with Ledger(folder) as ledger:
-        work = SearchWork(arm, space.parameters_of("standalone"), space.fidelity, space.budget.num_samples, 0)
-        recorder = ArmRecorder(task, {"arm": arm}, ledger, StudyTracker(uri, arm, {}), outbox, progress)
+        work: Work = SearchWork(arm, space.parameters_of("standalone"), space.fidelity, space.budget.num_samples, 0)
+        if winner is not None:
+            whole = replace(space.fidelity, grace_epochs=space.fidelity.max_epochs)
+            work = RetrainWork(f"{arm}/retrain/{winner.trial_id}", winner, whole, 2, 0)
+            task = replace(task, arm=work.key, folder=folder / arm / "retrain")
+        retrains = "" if winner is None else winner.trial_id
+        told = ledger, StudyTracker(uri, arm, {}), outbox, progress
+        recorder = ArmRecorder(task, {"arm": arm}, *told, row=arm, retrains=retrains)
         search = ArmSearch(work, recorder, at_once)
         recorder.catch_up()
         search.settle()
@@ -161,6 +168,41 @@ def test_killed_workers_and_a_gentle_stop_change_nothing(ray: None, uri: str, tm
         points = MlflowClient(uri).get_metric_history(run.info.run_id, "train/loss")
         assert [(p.step, p.value) for p in points] == [(e.epoch, e.metrics["train/loss"]) for e in other.epochs]
         assert run.info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_a_retraining_is_the_winners_training_with_its_own_seed_though_a_worker_is_killed(ray, uri, tmp_path: Path):
+    space = _space(1, 2)
+    (winner,), _ = _search(uri, tmp_path, space, "standalone-8")
+    killed: list[str] = []
+
+    def disturb(search: ArmSearch, kind: str) -> None:
+        if kind == "epoch" and not killed:
+            killed.append(kind)
+            _kill_workers()
+
+    again, said = _search(uri, tmp_path, space, "standalone-8", at_event=disturb, at_once=1, winner=winner)
+    assert "was interrupted, it goes on from its checkpoint" in said
+    assert [(o.trial_id, o.seed, o.state, o.epoch) for o in again] == [
+        (f"t0001-s{number}", seed, "complete", 2) for number, seed in enumerate(retrain_seeds(0, 2), start=1)
+    ]
+    patients = [CachedPatient(n, tmp_path / "cache-standalone-8" / f"digest-{n}", f"digest-{n}") for n in (1, 2, 3)]
+    alone = tmp_path / "alone"
+    task = ArmTask("a", space.settings_of("standalone"), (*patients[:2],), (*patients[2:],), 0, "cpu", 1, alone)
+    for outcome in again:
+        assert outcome.sample == winner.sample
+        own = [told.metrics for told in _told(TrialSpec(task, outcome.trial_id, winner.sample, outcome.seed))]
+        assert [epoch.metrics for epoch in outcome.epochs] == own != [epoch.metrics for epoch in winner.epochs]
+        run = _run_of(uri, "standalone-8", outcome.trial_id)
+        assert (run.data.tags["study.kind"], run.data.tags["retrain.of"]) == ("retrain", "t0001")
+        assert (run.data.tags["seed"], run.info.status) == (str(outcome.seed), "FINISHED")
+
+
+def _told(spec: TrialSpec) -> list[TrialProgress]:
+    """Run a trial in this process; give what it tells."""
+    told: list[TrialProgress] = []
+    run_trial(spec, told.append)
+    return told
 
 
 def _kill_workers() -> None:

@@ -213,6 +213,8 @@ def test_rows_without_a_finite_value_and_many_rows(uri: str):
     [
         (MlflowException.invalid_parameter_value("x"), True),
         (MlflowException("connection refused"), False),
+        (KeyError("a fault of ours"), True),
+        (ConnectionError("away"), False),
         (OSError("x"), False),
         (ValueError("x"), False),
     ],
