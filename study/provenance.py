@@ -4,10 +4,16 @@ import os
 import platform
 from pathlib import Path
 
-from jointnet.provenance import PACKAGES, commit, versions
+from jointnet import provenance
+from jointnet.provenance import commit
 
 INSTRUMENTS = ("ray", "optuna", "mlflow")
 """Packages that shape a study's result beside those that shape a model's."""
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of Python and of the packages that shape a result."""
+    return provenance.versions((*provenance.PACKAGES, *INSTRUMENTS))
 
 
 def machine() -> dict[str, str]:
@@ -33,7 +39,7 @@ def tags() -> dict[str, str]:
     """Give commit, versions and machine as tags of a tracking store."""
     return (
         {"git.commit": commit()}
-        | {f"version.{name}": version for name, version in versions((*PACKAGES, *INSTRUMENTS)).items()}
+        | {f"version.{name}": version for name, version in versions().items()}
         | {f"machine.{name}": value for name, value in machine().items()}
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 INSTRUMENTS = {"ray", "mlflow", "optuna", "study"}
-PURE = {"jointnet.structures", "jointnet.faults", "jointnet.aggregation"}
+PURE = {"jointnet.structures", "jointnet.faults", "jointnet.aggregation", "jointnet.outlines"}
 """What the report may use of the science: neither torch nor nibabel behind it."""
 
 
