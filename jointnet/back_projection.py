@@ -84,7 +84,9 @@ def match_slices(grid: CommonGrid, stack: Stack, other: Stack) -> list[Match | N
         offsets = other_heights[other_shown] - height
         candidates = np.flatnonzero(shown == number)
         if len(candidates):
-            best = min(candidates, key=lambda s: (round(abs(offsets[s]), 3), round(abs(at_mm[s] - height), 3), s))
+            best = min(
+                candidates.tolist(), key=lambda s: (round(abs(offsets[s]), 3), round(abs(at_mm[s] - height), 3), s)
+            )
         else:
             best = int(np.argmin(abs(at_mm - height)))
             if abs(at_mm[best] - height) > SLICE_MM / 2:
@@ -150,7 +152,7 @@ def labels_on_cine(labels: NDArray, pair: Registration, moved: bool) -> NDArray:
         points = _on_grid_slice(pair.grid, _slice_points(pair.cine, number), match.grid_slice)
         if moved:
             points = _apply(pair.transforms[match.grid_slice], points)
-        field_mm = _apply(np.linalg.inv(pair.grid.frame), points)[..., :2]
+        field_mm = _apply(_inverse(pair.grid.frame), points)[..., :2]
         pixels = np.rint(field_mm / PIXEL_MM + (SIZE_PX - 1) / 2).astype(int)
         result[:, :, number] = _taken(labels[match.grid_slice], pixels[..., 1], pixels[..., 0])
     return result
@@ -163,7 +165,7 @@ def cine_labels_on_lge(labels: NDArray, pair: Registration) -> NDArray:
         if match is None:
             continue
         points = _on_grid_slice(pair.grid, _slice_points(pair.lge, number), match.grid_slice)
-        voxels = pair.cine.voxels(_apply(np.linalg.inv(pair.transforms[match.grid_slice]), points))
+        voxels = pair.cine.voxels(_apply(_inverse(pair.transforms[match.grid_slice]), points))
         pixels = np.rint(voxels[..., :2]).astype(int)
         result[:, :, number] = _taken(labels[:, :, match.other_slice], pixels[..., 0], pixels[..., 1])
     return result
@@ -173,8 +175,8 @@ def _along_normal(grid: CommonGrid, stack: Stack) -> tuple[NDArray[np.int_], Arr
     """Look along the normal through the field's middle.
 
     Returns:
-        The stack's slice (S,) that each slice of the grid shows there, and the heights in mm of the stack's slices above
-        the grid's first.
+        The stack's slice (S,) that each slice of the grid shows there, and the heights in mm of the stack's slices
+        above the grid's first.
     """
     middle = grid.frame[:3, 3]
     centres = middle + np.arange(grid.slices)[:, None] * SLICE_MM * grid.normal
@@ -197,6 +199,10 @@ def _on_grid_slice(grid: CommonGrid, points: Array, grid_slice: int) -> Array:
 
 def _apply(affine: Array, points: Array) -> Array:
     return np.asarray(points @ affine[:3, :3].T + affine[:3, 3])
+
+
+def _inverse(affine: Array) -> Array:
+    return np.asarray(np.linalg.inv(affine))
 
 
 def _taken(plane: NDArray, first: NDArray[np.int_], second: NDArray[np.int_]) -> NDArray:

@@ -60,7 +60,7 @@ def as_stored(volume: NDArray[np.float32], image: nib.Nifti1Image) -> NDArray:
 
 
 def as_file_values(codes: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Give class codes as the challenge's values: 200 myocardium, 500 LV blood pool, 600 RV blood pool, 0 background."""
+    """Give class codes as the challenge's values: 0 background, 200 myocardium, 500 LV pool, 600 RV pool."""
     values = np.zeros(256, np.int16)
     for name, value in FILE_VALUE.items():
         values[CODE[name]] = value

@@ -181,7 +181,10 @@ def _slice_table(pair: Registration, judged: tuple[SliceQuality, ...]) -> bytes:
                 "warnings": "; ".join(quality.warnings),
             }
             for name, before in quality.dice_before.items():
-                row |= {f"dice_before_{name}": _rounded(before), f"dice_after_{name}": _rounded(quality.dice_after[name])}
+                row |= {
+                    f"dice_before_{name}": _rounded(before),
+                    f"dice_after_{name}": _rounded(quality.dice_after[name]),
+                }
         rows.append(row)
     measured = [f"dice_{when}_{name}" for name in STRUCTURES for when in ("before", "after")]
     columns = ["cine_slice", "covered", "lge_slice", "lge_offset_mm", "displacement_mm", *measured, "warnings"]

@@ -1,4 +1,4 @@
-"""Register and segment pairs of scans: `python -m jointnet.predict --model M --cine C0.nii.gz --lge LGE.nii.gz --out DIR`.
+"""Register and segment scans: `python -m jointnet.predict --model M --cine C0.nii.gz --lge LGE.nii.gz --out DIR`.
 
 A whole folder: `--data DIR` instead of `--cine` and `--lge`. `docs/predict.md` describes every file written.
 """
@@ -64,7 +64,9 @@ def local_model(name: str) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jointnet.predict", description=__doc__.split("\n")[0], allow_abbrev=False
+        prog="python -m jointnet.predict",
+        description="Register LGE onto cine and segment both; docs/predict.md describes every file written.",
+        allow_abbrev=False,
     )
     parser.add_argument("--model", required=True, help=f"a {MODEL_FILE}, or the folder that holds it")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -73,10 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lge", type=Path, metavar="FILE", help="LGE scan of the same patient, NIfTI")
     parser.add_argument("--patients", metavar="1-5", help="these of --data only")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="receives the results")
-    parser.add_argument("--cine-label", type=Path, metavar="FILE", help="cine's manual segmentation, to measure against")
+    parser.add_argument(
+        "--cine-label", type=Path, metavar="FILE", help="cine's manual segmentation, to measure against"
+    )
     parser.add_argument("--lge-label", type=Path, metavar="FILE", help="LGE's manual segmentation, to measure against")
     parser.add_argument("--inverse", action="store_true", help="bring cine's labels onto LGE's own grid, too")
-    parser.add_argument("--cine-labels", type=Path, metavar="FILE", help="--inverse takes these, not the predicted ones")
+    parser.add_argument(
+        "--cine-labels", type=Path, metavar="FILE", help="--inverse takes these, not the predicted ones"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads; torch's own choice by default")
     return parser

@@ -97,7 +97,9 @@ def judge(prediction: Prediction, largest_shift_mm: float) -> list[SliceQuality]
 def patient_agreement(judged: Sequence[SliceQuality]) -> tuple[float, float]:
     """Give the mean agreement before and after over the slices on which both scans show something; else NaN."""
     values = [quality.agreement for quality in judged if quality.dice_before]
-    return (float(np.mean([v[0] for v in values])), float(np.mean([v[1] for v in values]))) if values else (math.nan,) * 2
+    return (
+        (float(np.mean([v[0] for v in values])), float(np.mean([v[1] for v in values]))) if values else (math.nan,) * 2
+    )
 
 
 def patient_warnings(pair: Registration, judged: Sequence[SliceQuality]) -> list[str]:

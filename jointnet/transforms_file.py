@@ -45,9 +45,9 @@ def transforms_content(pair: Registration, displacements_mm: dict[int, float]) -
         "direction": DIRECTION,
         "frames": FRAMES,
         "through_plane": (
-            "M moves nothing along the normal of the cine's slices. The registered image takes, for a cine slice, one "
-            "acquired slice of LGE: lge_slice, which lies lge_offset_mm off along the normal. displacement.nii.gz leads "
-            "there."
+            "M moves nothing along the normal of the cine's slices. The registered image takes, for a cine slice, an "
+            "acquired slice of LGE: lge_slice, which lies lge_offset_mm off along the normal in the middle of the "
+            "field. displacement.nii.gz leads there."
         ),
         "slice_numbers": "from 0, along the third axis of the cine file and of the LGE file",
         "normal_ras": pair.grid.normal.tolist(),
@@ -84,7 +84,7 @@ def itk_transforms(pair: Registration) -> dict[str, str]:
 
 
 def itk_displacement(displacement_mm: Array) -> NDArray[np.float32]:
-    """Give displacements (I, J, K, 3) of the RAS world as the array (I, J, K, 1, 3) that ITK reads from NIfTI: in LPS."""
+    """Give displacements (I, J, K, 3) of the RAS world as what ITK reads from NIfTI: (I, J, K, 1, 3) in LPS."""
     return (displacement_mm * np.diag(LPS)[:3])[:, :, :, None, :].astype(np.float32)
 
 
