@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 import numpy as np
+from contourpy import contour_generator
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from jointnet.structures import CODE
@@ -20,10 +22,30 @@ def outline(labels: NDArray, structure: str) -> NDArray[np.bool_]:
     return np.isin(labels, codes)
 
 
-def contour(axes: Axes, region: NDArray[np.bool_], colour: str, style: str, width: float) -> None:
-    """Draw the border of a region (row, column); an empty or a full one has none."""
+def contour(
+    axes: Axes,
+    region: NDArray[np.bool_],
+    colour: str,
+    style: str,
+    width: float,
+    at: tuple[float, float] = (0.0, 0.0),
+    scale: float = 1.0,
+) -> None:
+    """Draw the border of a region (row, column); an empty or a full one has none.
+
+    Args:
+        axes: where.
+        region: what.
+        colour: of the line.
+        style: of the line.
+        width: of the line in points.
+        at: (x, y) of the first pixel's centre.
+        scale: side of a pixel.
+    """
     if region.any() and not region.all():
-        axes.contour(region.astype(np.float32), [0.5], colors=[colour], linestyles=[style], linewidths=[width])
+        lines = contour_generator(z=region.astype(np.float32)).lines(0.5)
+        shifted = [scale * np.asarray(line) + at for line in lines]
+        axes.add_collection(LineCollection(shifted, colors=colour, linestyles=style, linewidths=width), autolim=False)
 
 
 def window(held: NDArray[np.bool_]) -> tuple[slice, slice]:

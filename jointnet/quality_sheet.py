@@ -21,9 +21,11 @@ COLUMNS = 6
 MOST_SLICES = 30
 """More slices of cine than this are thinned out evenly."""
 MOST_WARNINGS = 14
-PANEL_IN = 1.5
 DPI = 100
+PANEL, GAP, SIDE, TITLE, HEADING, LINE = 147.0, 3.0, 58.0, 42.0, 58.0, 17.0
+"""Lengths in the picture's pixels: a panel's side, between panels, left of them, above a band, above all, of a line."""
 TEXT, DIM, WARNING = "#e8edf2", "#9aa7b5", "#ffb454"
+ROWS = ("before", "after", "LGE registered")
 
 
 def quality_sheet(
@@ -46,106 +48,108 @@ def quality_sheet(
     """
     slices = [(number, match.grid_slice) for number, match in enumerate(pair.cine_matches) if match is not None]
     if len(slices) > MOST_SLICES:
-        slices = [slices[i] for i in np.linspace(0, len(slices) - 1, MOST_SLICES).round().astype(int)]
-    bands = max(1, -(-len(slices) // COLUMNS))
-    told = [
-        *warnings[:MOST_WARNINGS],
-        *([f"and {len(warnings) - MOST_WARNINGS} more"] * (len(warnings) > MOST_WARNINGS)),
-    ]
-    lines = [part for warning in told for part in textwrap.wrap(warning, 120)] or ["no warnings"]
-    heading_in, band_in, warnings_in = 0.6, 3 * PANEL_IN + 0.42, 0.3 + 0.17 * len(lines)
-    height = heading_in + bands * band_in + warnings_in
-    figure = Figure(figsize=(COLUMNS * PANEL_IN + 0.7, height), facecolor="#000000")
-    FigureCanvasAgg(figure)
-    _heading(figure, judged, len(slices), len(pair.cine_matches), height)
-    labels = prediction.cine_labels, prediction.lge_labels
-    moved = None if labels[1] is None else warp_labels(labels[1], prediction.theta)
-    shown = _shown(images, labels)
-    width = COLUMNS * PANEL_IN + 0.7
+        slices = [slices[place] for place in np.linspace(0, len(slices) - 1, MOST_SLICES).round().astype(int)]
+    lines = _lines(warnings)
+    bands = -(-len(slices) // COLUMNS)
+    band_height = TITLE + len(ROWS) * (PANEL + GAP)
+    top = HEADING + bands * band_height + LINE
+    figure, axes = _canvas(SIDE + COLUMNS * (PANEL + GAP), top + LINE * (len(lines) + 1))
+    _heading(axes, judged, len([match for match in pair.cine_matches if match is not None]), len(pair.cine_matches))
+    moved = None if prediction.lge_labels is None else warp_labels(prediction.lge_labels, prediction.theta)
+    shown = _shown(images, (prediction.cine_labels, prediction.lge_labels))
     for place, (number, s) in enumerate(slices):
         band, column = divmod(place, COLUMNS)
-        quality = judged[s]
-        panels = (
-            (images[s, 0], None if labels[1] is None else labels[1][s]),
-            (images[s, 0], None if moved is None else moved[s]),
-            (registered[s], None),
-        )
+        left, upper = SIDE + column * (PANEL + GAP), HEADING + band * band_height + TITLE
+        _title(axes, number, judged[s], left + PANEL / 2, upper)
+        panels = ((images[s, 0], prediction.lge_labels), (images[s, 0], moved), (registered[s], None))
         for row, (image, lge) in enumerate(panels):
-            bottom = height - heading_in - band * band_in - 0.42 - (row + 1) * PANEL_IN
-            left = 0.6 + column * PANEL_IN
-            box = (left / width, bottom / height, 0.98 * PANEL_IN / width, 0.98 * PANEL_IN / height)
-            axes = figure.add_axes(box)
-            _panel(
-                axes,
-                image[shown],
-                None if labels[0] is None else labels[0][s][shown],
-                None if lge is None else lge[shown],
-            )
-            if row == 0:
-                _title(axes, number, quality)
+            labels = [None if part is None else part[s][shown] for part in (prediction.cine_labels, lge)]
+            corner = (left, upper + row * (PANEL + GAP))
+            _panel(axes, image[shown], labels[0], labels[1], corner)
             if column == 0:
-                name = ("before", "after", "LGE registered")[row]
-                axes.text(
-                    -0.06,
-                    0.5,
-                    name,
-                    transform=axes.transAxes,
-                    rotation=90,
-                    ha="right",
-                    va="center",
-                    fontsize=8,
-                    color=TEXT,
-                )
+                middle = corner[1] + PANEL / 2
+                axes.text(SIDE - 10, middle, ROWS[row], rotation=90, ha="right", va="center", fontsize=8, color=TEXT)
     colour = WARNING if warnings else DIM
-    figure.text(
-        0.02, (warnings_in - 0.12) / height, "\n".join(lines), va="top", fontsize=7.5, color=colour, parse_math=False
-    )
+    for place, line in enumerate(lines):
+        axes.text(19, top + (place + 0.5) * LINE, line, va="center", fontsize=7.5, color=colour, parse_math=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, facecolor="#000000", metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _heading(figure: Figure, judged: Sequence[SliceQuality], drawn: int, slices: int, height: float) -> None:
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """Give a black figure and axes over all of it whose unit is the picture's pixel, from the top left."""
+    figure = Figure(figsize=(width / DPI, height / DPI), facecolor="#000000")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    return figure, axes
+
+
+def _lines(warnings: Sequence[str]) -> list[str]:
+    """Give the lines of text below the pictures."""
+    more = [f"and {len(warnings) - MOST_WARNINGS} more, in provenance.json"] if len(warnings) > MOST_WARNINGS else []
+    told = [*warnings[:MOST_WARNINGS], *more]
+    return [part for warning in told for part in textwrap.wrap(warning, 130)] or ["no warnings"]
+
+
+def _heading(axes: Axes, judged: Sequence[SliceQuality], covered: int, slices: int) -> None:
     """Write what holds of the patient as a whole, and what the colours mean."""
     before, after = patient_agreement(judged)
-    agreement = (
-        "" if np.isnan(before) else f";  Dice of the two predicted segmentations {before:.2f} before, {after:.2f} after"
-    )
+    overlap = f";  Dice of the two predicted segmentations {before:.2f} before, {after:.2f} after"
     moved = float(np.median([quality.displacement_mm for quality in judged]))
-    first = f"LGE onto cine: {drawn} of {slices} cine slices;  median displacement {moved:.1f} mm{agreement}"
-    figure.text(0.02, 1 - 0.2 / height, first, va="center", fontsize=9.5, color=TEXT)
-    figure.text(
-        0.02, 1 - 0.42 / height, "predicted contours: cine white, dashed; LGE", va="center", fontsize=8, color=DIM
-    )
-    for place, (name, colour) in enumerate(OUTLINES.items()):
-        label = "outer border of myocardium" if name == "myo" else NAMES[name]
-        figure.text((0.3, 0.345, 0.55)[place], 1 - 0.42 / height, label, va="center", fontsize=8, color=colour)
+    first = f"LGE onto cine: {covered} of {slices} cine slices;  median displacement {moved:.1f} mm"
+    axes.text(19, 20, first + ("" if np.isnan(before) else overlap), va="center", fontsize=9.5, color=TEXT)
+    if not np.isnan(before):
+        words = [("predicted contours: cine white, dashed; LGE", DIM)]
+        words += [("outer border of myocardium" if name == "myo" else NAMES[name], OUTLINES[name]) for name in OUTLINES]
+        for left, (word, colour) in zip((19, 290, 335, 533), words, strict=True):
+            axes.text(left, 41, word, va="center", fontsize=8, color=colour)
 
 
-def _title(axes: Axes, number: int, quality: SliceQuality) -> None:
+def _title(axes: Axes, number: int, quality: SliceQuality, middle: float, bottom: float) -> None:
     before, after = quality.agreement
-    second = "" if np.isnan(before) else f", Dice {before:.2f} > {after:.2f}"
-    axes.set_title(
-        f"slice {number}{' (!)' if quality.warnings else ''}\n{quality.displacement_mm:.1f} mm{second}",
+    second = f"{quality.displacement_mm:.1f} mm" + ("" if np.isnan(before) else f", Dice {before:.2f} > {after:.2f}")
+    axes.text(
+        middle,
+        bottom - 4,
+        f"slice {number}{' (!)' if quality.warnings else ''}\n{second}",
+        ha="center",
+        va="bottom",
         fontsize=7,
         color=WARNING if quality.warnings else TEXT,
-        pad=2,
     )
 
 
 def _panel(
-    axes: Axes, image: NDArray[np.floating], cine: NDArray[np.uint8] | None, lge: NDArray[np.uint8] | None
+    axes: Axes,
+    image: NDArray[np.floating],
+    cine: NDArray[np.uint8] | None,
+    lge: NDArray[np.uint8] | None,
+    corner: tuple[float, float],
 ) -> None:
+    """Draw an image (row, column) with the contours of cine's and LGE's labels; its top left lies at `corner`."""
     pixels = np.asarray(image, np.float32)
+    left, upper = corner
     axes.imshow(
-        pixels, cmap="gray", vmin=0, vmax=max(float(np.percentile(pixels, 99.5)), 1e-6), interpolation="bilinear"
+        pixels,
+        cmap="gray",
+        vmin=0,
+        vmax=max(float(np.percentile(pixels, 99.5)), 1e-6),
+        interpolation="bilinear",
+        extent=(left, left + PANEL, upper + PANEL, upper),
+        aspect="auto",
     )
+    axes.autoscale(False)
+    scale = PANEL / pixels.shape[0]
+    at = (left + scale / 2, upper + scale / 2)
     for structure, colour in OUTLINES.items():
         if cine is not None:
-            contour(axes, outline(cine, structure), "#ffffff", "dashed", 0.7)
+            contour(axes, outline(cine, structure), "#ffffff", "dashed", 0.7, at, scale)
         if lge is not None:
-            contour(axes, outline(lge, structure), colour, "solid", 1.0)
-    axes.set_axis_off()
+            contour(axes, outline(lge, structure), colour, "solid", 1.0, at, scale)
 
 
 def _shown(
