@@ -5,7 +5,7 @@ A whole folder: `--data DIR` instead of `--cine` and `--lge`. `docs/predict.md` 
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from jointnet.commands import parse_patients, run_command
 from jointnet.evaluate import WRITTEN_COLUMNS, table
 from jointnet.evaluation import COLUMNS
 from jointnet.faults import DataFaultError, SettingsFaultError
-from jointnet.folder import NAME, PatientFiles, scan_folder, select
+from jointnet.folder import NAME, PatientFiles, scan_folder
 from jointnet.output_folder import ROWS, write_results
 from jointnet.pair_prediction import PairResult, predict_pair, table_bytes
 from jointnet.prediction_record import model_content, record_bytes, software_content, without_paths
@@ -129,7 +129,7 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str], find_model: 
                 for warning in () if options.data else result.warnings:
                     progress.console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
             progress.advance(task)
-    _finish(options.out, saved, rows, summaries if options.data else [])
+    _finish(options.out if options.data else None, saved, rows, summaries)
     if faults:
         raise DataFaultError(faults)
 
@@ -169,18 +169,27 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]]
         return [(options.out, files)], []
     chosen = parse_patients(options.patients) if options.patients is not None else None
     found, faults = scan_folder(options.data, only=chosen, labels_needed=False)
-    wanted: Iterable[int] = found if chosen is None or faults else chosen
-    return [(options.out / f"patient{files.patient}", files) for files in select(found, wanted)], list(faults)
+    absent = [number for number in chosen or () if number not in found]
+    known = " ".join(faults)
+    faults += [
+        f"{options.data}: must hold patient {number} of --patients, there is none"
+        for number in absent
+        if f"patient {number} lacks" not in known
+    ]
+    return [(options.out / f"patient{number}", files) for number, files in found.items()], faults
 
 
-def _finish(out: Path, saved: SavedModel, rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> None:
-    """Write what holds of all pairs, and print the metrics where there are manual segmentations."""
-    if summaries:
+def _finish(out: Path | None, saved: SavedModel, rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> None:
+    """Print the metrics where there are manual segmentations; write what holds of all pairs into a folder `out`."""
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    if out is not None and summaries:
         write_whole(out / SUMMARY, table_bytes(summaries, list(summaries[0])))
+        if rows:
+            means = patient_means(frame).reset_index().round(4)
+            write_whole(out / PATIENTS, means.to_csv(index=False, lineterminator="\n").encode())
+        else:
+            (out / PATIENTS).unlink(missing_ok=True)
     if rows:
-        frame = pd.DataFrame(rows, columns=list(COLUMNS))
-        means = patient_means(frame).reset_index().round(4)
-        write_whole(out / PATIENTS, means.to_csv(index=False, lineterminator="\n").encode())
         print(table(frame))
         for warning in saved.known(frame["patient"].unique().tolist()):
             print(f"warning: {warning}", file=sys.stderr)
@@ -189,10 +198,11 @@ def _finish(out: Path, saved: SavedModel, rows: list[dict[str, Any]], summaries:
 def _line(name: str, result: PairResult) -> str:
     """Say in a line what came of a pair."""
     summary = result.summary
-    agreement = f", predicted Dice {summary['dice_before']} > {summary['dice_after']}" if summary["dice_before"] else ""
+    before, after, warnings = summary["dice_before"], summary["dice_after"], summary["warnings"]
+    agreement = "" if before == "" else f", predicted Dice {before:.2f} > {after:.2f}"
     return (
-        f"{name}: {summary['covered']} of {summary['cine_slices']} cine slices, {summary['displacement_mm']} mm"
-        f"{agreement}, {summary['warnings']} warnings, {result.seconds:.1f} s"
+        f"{name}: {summary['covered']} of {summary['cine_slices']} cine slices, {summary['displacement_mm']:.1f} mm"
+        f"{agreement}, {warnings} warning{'' if warnings == 1 else 's'}, {result.seconds:.1f} s"
     )
 
 
