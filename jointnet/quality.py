@@ -110,7 +110,7 @@ def patient_warnings(pair: Registration, judged: Sequence[SliceQuality]) -> list
         warnings.append("no slice of cine lies where both scans reach: nothing was written onto its grid")
     elif len(matched) < len(pair.cine_matches):
         outside = [number for number, match in enumerate(pair.cine_matches) if match is None]
-        warnings.append(f"LGE does not reach cine's slices {', '.join(map(str, outside))}: they are 0")
+        warnings.append(f"outside of what both scans show, so 0: cine slices {', '.join(map(str, outside))}")
     for number, match in matched:
         warnings += [f"slice {number}: {warning}" for warning in judged[match.grid_slice].warnings]
     return warnings

@@ -93,7 +93,7 @@ def test_the_patient_s_warnings_name_slices_of_cine():
     labels = [heart(), heart(), without(heart(), "rv")]
     judged = judge(predicted(labels, [heart(SHIFT)] * 3, SHIFT, SHIFT, SHIFT), 25.0)
     assert patient_warnings(pair, judged) == [
-        "LGE does not reach cine's slices 0, 4: they are 0",
+        "outside of what both scans show, so 0: cine slices 0, 4",
         "slice 3: RV not found in cine",
     ]
     assert patient_agreement(judged)[1] > 0.95
