@@ -43,7 +43,7 @@ timed() {
 }
 
 cd "$work"
-study=(-m study.run --search smoke --num-samples 4 --out "$work/runs" --cache "$work/cache")
+study=(-m study.run --new --search smoke --num-samples 4 --out "$work/runs" --cache "$work/cache")
 timed node "$python" "${study[@]}"
 timed client "$python" "${study[@]}" --address ray://10.77.0.1:10001
 timed local "$python" "${study[@]}" --address local --num-samples 1

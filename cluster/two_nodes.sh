@@ -4,12 +4,13 @@
 #     sudo PYTHON=$PWD/.venv/bin/python cluster/two_nodes.sh DIR COMMAND [ARGUMENT ...]
 #
 # node-a (10.77.0.1, the head) and node-b (10.77.0.2) have a network, a host name, processes, /tmp/ray and DIR/local of
-# their own, and share every other folder, as over NFS. COMMAND runs on node-a with RAY_ADDRESS set. Afterwards, however it
-# ends, both nodes are gone with all their processes; nothing else on the machine is touched.
+# their own, and share every other folder, as over NFS. COMMAND runs on node-a with RAY_ADDRESS set. Each node gives Ray
+# CPUS_PER_NODE (1) cores, the head HEAD_CPUS. Where Ray gives node-b up, it joins again by itself. Afterwards, however
+# COMMAND ends, both nodes are gone with all their processes; nothing else on the machine is touched.
 set -euo pipefail
 
 if [ $# -lt 2 ] || [ "$(id -u)" -ne 0 ]; then
-    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 python=${PYTHON:-$PWD/.venv/bin/python}
@@ -66,9 +67,13 @@ for node in "$a" "$b"; do
     address=$((address + 1))
 done
 
-ray=("$python" -m ray.scripts.scripts start --num-cpus "$cpus" --object-store-memory 200000000)
-on "$a" "${ray[@]}" --head --node-ip-address 10.77.0.1 --port 6379 >"$work/node-a/start.log" 2>&1
-on "$b" "${ray[@]}" --address 10.77.0.1:6379 --node-ip-address 10.77.0.2 >"$work/node-b/start.log" 2>&1
+ray=("$python" -m ray.scripts.scripts start --object-store-memory 200000000)
+on "$a" "${ray[@]}" --num-cpus "${HEAD_CPUS:-$cpus}" --head --node-ip-address 10.77.0.1 --port 6379 \
+    >"$work/node-a/start.log" 2>&1
+join=("${ray[@]}" --num-cpus "$cpus" --address 10.77.0.1:6379 --node-ip-address 10.77.0.2 --block)
+# shellcheck disable=SC2016 # the inner shell expands it
+on "$b" bash -c 'while true; do "$@" || true; sleep 2; done' supervisor "${join[@]}" >"$work/node-b/start.log" 2>&1 &
+disown
 on "$a" "$python" "$here/wait_for_nodes.py" 10.77.0.1:6379 2 120
 status=0
 on "$a" env RAY_ADDRESS=10.77.0.1:6379 "$@" || status=$?

@@ -97,7 +97,20 @@ def prepare(
 
 def fingerprint(cached: Iterable[CachedPatient]) -> str:
     """Give a digest of a set of patients: their numbers and contents, in any order."""
-    lines = sorted(f"{patient.patient} {patient.digest}" for patient in cached)
+    return _fingerprint((patient.patient, patient.digest) for patient in cached)
+
+
+def fingerprint_of_files(files: Iterable[PatientFiles]) -> str:
+    """Give the same from the patients' files, which are read but not prepared.
+
+    Raises:
+        DataFaultError: where a file cannot be read.
+    """
+    return _fingerprint((patient.patient, _digest(patient)) for patient in files)
+
+
+def _fingerprint(digests: Iterable[tuple[int, str]]) -> str:
+    lines = sorted(f"{number} {digest}" for number, digest in digests)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 

@@ -1,6 +1,6 @@
 """A trained model as a file: weights, settings and whose patients made it. Plain tensors and values, no code."""
 
-import os
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from jointnet.atomic_file import write_whole
 from jointnet.faults import InputFaultError
 from jointnet.networks import build_model
 from jointnet.settings import Settings, settings_from_dict, settings_to_dict
@@ -45,7 +46,11 @@ class SavedModel:
 def save_model(
     path: Path, weights: Mapping[str, Tensor], settings: Settings, patients: Mapping[str, Sequence[int]], epoch: int
 ) -> None:
-    """Write a model file; it appears whole or not at all."""
+    """Write a model file; it appears whole or not at all.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
     content = {
         "format": FORMAT,
         "weights": {name: tensor.detach().cpu() for name, tensor in weights.items()},
@@ -53,12 +58,9 @@ def save_model(
         "patients": {role: list(numbers) for role, numbers in patients.items()},
         "epoch": epoch,
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        torch.save(content, part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    written = io.BytesIO()
+    torch.save(content, written)
+    write_whole(path, written.getvalue())
 
 
 def load_model(path: Path, device: str = "cpu") -> SavedModel:

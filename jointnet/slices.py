@@ -33,6 +33,11 @@ class LabelledPatient(Protocol):
         """The number in the files' names."""
         ...
 
+    @property
+    def digest(self) -> str:
+        """A hash of all that a training sees of the patient."""
+        ...
+
     def images(self) -> NDArray[np.float16]:
         """Give the images (S, 2, H, W), cine first."""
         ...

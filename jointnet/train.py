@@ -1,9 +1,13 @@
-"""Train one model on a folder: `python -m jointnet.train --data DIR --model joint --train 20 --val 5 --out DIR`."""
+"""Train one model on a folder: `python -m jointnet.train --data DIR --model joint --train 20 --val 5 --out DIR`.
+
+The same command again goes on where a killed one was.
+"""
 
 import argparse
 import csv
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,6 +123,7 @@ def _train(options: argparse.Namespace) -> None:
         "data_fingerprint": fingerprint(cached.values()),
     }
     (options.out / "config.json").write_text(json.dumps(config, indent=1))
+    checkpoints = options.out / "checkpoints"
     with (options.out / "log.csv").open("w", newline="") as stream:
         log = EpochLog(stream, settings.training.epochs)
         best = train(
@@ -128,9 +133,12 @@ def _train(options: argparse.Namespace) -> None:
             seed=options.seed,
             device=device,
             out=options.out,
+            checkpoints=checkpoints,
             on_epoch=log,
             teachers=() if teacher is None else sorted({n for part in teacher.patients.values() for n in part}),
+            on_resume=lambda done: print(f"going on after epoch {done}, from {checkpoints}", flush=True),
         )
+    shutil.rmtree(checkpoints)
     print(f"best epoch {best.epoch}: {OBJECTIVE} {best.metrics[OBJECTIVE]:.3f}; model in {options.out / MODEL_FILE}")
 
 

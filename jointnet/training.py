@@ -3,8 +3,8 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +19,8 @@ from jointnet.faults import SettingsFaultError
 from jointnet.gradients import shared_gradient_norms
 from jointnet.losses import branch_losses, weighted_losses
 from jointnet.networks import build_model
-from jointnet.settings import OptimiserSettings, Settings
+from jointnet.resume import Checkpoints
+from jointnet.settings import OptimiserSettings, Settings, settings_to_dict
 from jointnet.slices import LabelledPatient, SlicePairs
 
 OBJECTIVE = "val/registration_ratio"
@@ -59,7 +60,9 @@ def train(
     seed: int,
     device: str = "auto",
     out: Path | None = None,
+    checkpoints: Path | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    on_resume: Callable[[int], None] | None = None,
     teachers: Sequence[int] = (),
 ) -> EpochReport:
     """Train a model and give the report of its best epoch by `val/registration_ratio`.
@@ -71,11 +74,16 @@ def train(
         seed: of the first weights, the order of slices and the augmentation.
         device: `auto` takes a GPU where there is one.
         out: folder that receives `model.pt`, the weights of the best epoch so far.
-        on_epoch: called after every epoch; what it raises ends the training and is passed on.
+        checkpoints: folder that receives a checkpoint after every epoch, before `on_epoch` hears of it. Where it holds
+            one of the same training, the training goes on from there; the caller removes the folder when it is done.
+        on_epoch: called after every epoch; what it raises ends the training and is passed on. A training that goes on
+            calls it for the epochs before again, so that whoever listens misses none.
+        on_resume: called before that with the number of epochs that need not be trained again.
         teachers: patients whose labels a teacher saw; the model file names them, since they are no test either.
 
     Raises:
         TrainingDivergedError: where the loss becomes NaN or infinite, or the objective is finite after no epoch.
+        OSError: where a file cannot be written.
     """
     where = torch.device(resolve_device(device))
     torch.manual_seed(seed)
@@ -93,24 +101,52 @@ def train(
     patients = {"training": [p.patient for p in training], "validation": [p.patient for p in validation]}
     if teachers:
         patients["teacher"] = list(teachers)
-    best: EpochReport | None = None
-    for epoch in range(1, settings.training.epochs + 1):
+    kept = None
+    reports: list[EpochReport] = []
+    best_weights: dict[str, Tensor] | None = None
+    if checkpoints is not None:
+        data = [[f"{p.patient} {p.digest}" for p in part] for part in (training, validation)]
+        identity = {"settings": settings_to_dict(settings), "seed": seed, "data": data, "teachers": list(teachers)}
+        parts = {"model": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule, "scaler": scaler}
+        kept = Checkpoints(checkpoints, identity, parts, generator)
+        done, progress = kept.restore()
+        if done:
+            reports = [EpochReport(**report) for report in progress["reports"]]
+            best_weights = progress["best_weights"]
+            if on_resume is not None:
+                on_resume(done)
+    best = best_report(reports)
+    if best is not None and best_weights is not None and out is not None:
+        save_model(out / MODEL_FILE, best_weights, settings, patients, best.epoch)
+    if on_epoch is not None:
+        for report in reports:
+            on_epoch(report)
+    for epoch in range(len(reports) + 1, settings.training.epochs + 1):
         started = time.perf_counter()
         validates = epoch % settings.training.validate_every == 0 or epoch == settings.training.epochs
         metrics = _train_epoch(model, averaged, pairs, settings, optimiser, schedule, scaler, generator, validates)
         if validates:
             metrics |= named_metrics(evaluate(averaged, validation, str(where)), "val")
         report = EpochReport(epoch, time.perf_counter() - started, metrics)
-        objective = metrics.get(OBJECTIVE, math.nan)
-        if math.isfinite(objective) and (best is None or objective < best.metrics[OBJECTIVE]):
-            best = report
+        reports.append(report)
+        best = best_report(reports)
+        if best is report:
+            best_weights = {name: tensor.detach().cpu().clone() for name, tensor in averaged.state_dict().items()}
             if out is not None:
-                save_model(out / MODEL_FILE, averaged.state_dict(), settings, patients, epoch)
+                save_model(out / MODEL_FILE, best_weights, settings, patients, epoch)
+        if kept is not None:
+            kept.save(epoch, {"reports": [asdict(each) for each in reports], "best_weights": best_weights})
         if on_epoch is not None:
             on_epoch(report)
     if best is None:
         raise TrainingDivergedError(f"{OBJECTIVE} must be finite after some epoch, it never was")
     return best
+
+
+def best_report(reports: Iterable[EpochReport]) -> EpochReport | None:
+    """Give the first report of the least finite objective; None where there is no finite one."""
+    finite = [report for report in reports if math.isfinite(report.metrics.get(OBJECTIVE, math.nan))]
+    return min(finite, key=lambda report: report.metrics[OBJECTIVE], default=None)
 
 
 def model_file(path: Path) -> Path:

@@ -4,6 +4,7 @@ A slice takes part where the model agrees with itself: the LGE segmentation, mov
 the cine segmentation. Two segmentations of one heart, made from images that share no contrast, seldom err alike.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,11 @@ class WeakPatient:
     def patient(self) -> int:
         """The number in the files' names."""
         return self.prepared.patient
+
+    @property
+    def digest(self) -> str:
+        """A hash of images and predicted labels."""
+        return hashlib.sha256(self.prepared.digest.encode() + self.predicted.tobytes()).hexdigest()
 
     def images(self) -> NDArray[np.float16]:
         """Give the images (S, 2, H, W), cine first."""

@@ -1,31 +1,49 @@
-"""A study from its plan to its recorded test: prepare, search each arm, select, and only then open the test."""
+"""A study from its plan to its recorded test: prepare, search each arm, select, and only then open the test.
 
-import time
+Everything is in the study's ledger before it is acted on, so whatever dies, the same command goes on from there.
+"""
+
+import errno
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from jointnet.atomic_file import write_whole
 from jointnet.cache import CachedPatient, fingerprint, prepare
+from jointnet.faults import DataFaultError
 from jointnet.folder import PatientFiles, select
 from study import provenance
+from study.arm_search import ArmSearch
 from study.capacity import told
 from study.cluster import ray_session
 from study.estimate import arm_epochs, arm_minutes, budget_share_minutes
+from study.identity import SPECIFICATION_FILE
+from study.interruption import StudyHaltedError, first_gently
+from study.ledger import Ledger
+from study.opening import is_recorded, is_tested, nothing_left, reason_to_open, search_is_over, select_all
+from study.outbox import Outbox
 from study.plan import Arm, Plan, specification
 from study.progress import ArmProgress, StudyProgress
 from study.recorder import ArmRecorder
 from study.sealed_test import open_test
 from study.search import search_arm
-from study.selection import NoFinishedTrialError, Selection, select_best
-from study.splits import Split
-from study.tracking import StudyTracker
+from study.selection import NoFinishedTrialError
+from study.store_layout import INTERRUPTED
+from study.study_recorder import StudyRecorder, arm_tags
+from study.suggestion import export
+from study.tracking import StudyTracker, refused
 from study.trial import ArmTask
 
 SECONDS_AFTER_SEARCH = 30.0
 """The sealed test and the report, about."""
+SECONDS_TO_DELIVER = 120.0
+"""That a tracking store which is away is waited for, before the test patients are opened and at the end."""
+SECONDS_TO_DELIVER_INTERRUPTED = 15.0
+OPTUNA_FILE = "optuna.db"
 
 
 def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
-    """Carry a study out, all of it recorded in the tracking store.
+    """Carry a study out, or go on with one, all of it recorded in its ledger and in the tracking store.
 
     Args:
         plan: what to do.
@@ -35,32 +53,67 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
         One line for each arm without a finished trial.
 
     Raises:
-        DataFaultError: where scans break a rule.
+        DataFaultError: where scans break a rule, or are not those that the study began with.
         NoFinishedTrialError: where no arm has a finished trial; the test patients stay sealed.
+        StudyHaltedError: where it was interrupted, the disk is full, or the tracking store stays away.
     """
-    progress = StudyProgress({arm.name: _arm_progress(plan, arm) for arm in plan.arms}, SECONDS_AFTER_SEARCH)
-    tags = {"seed": str(plan.seed), "data.kind": plan.data.kind, "nodes": told(plan.nodes), **provenance.tags()}
-    searched = sorted({number for split in plan.splits.values() for number in (*split.train, *split.validation)})
-    with progress:
-        cached = prepare(
-            select(dict(patients), searched),
-            plan.cache,
-            lambda done, total: progress.counted("preparing training and validation patients", done, total),
-        )
-        tags["data.fingerprint"] = fingerprint(cached)
-        by_number = {patient.patient: patient for patient in cached}
-        progress.phase("opening the tracking store")
-        with StudyTracker(plan.tracking_uri, plan.study_id, tags) as tracker:
-            _record_study(plan, tracker)
-            arm_runs = {arm.name: _record_arm(arm, tracker) for arm in plan.arms}
-            recorders = _search_all(plan, by_number, arm_runs, tracker, progress)
-            selections, missing = _select_all(plan, recorders, arm_runs, tracker, progress)
+    with Ledger(plan.folder) as ledger:
+        selections, missing = select_all(plan, ledger, datetime.now(UTC))
+        if nothing_left(plan, ledger, selections):
             if not selections:
                 raise NoFinishedTrialError("\n".join(missing))
-            progress.phase("opening the sealed test patients")
-            test = next(iter(plan.splits.values())).test
-            open_test(select(dict(patients), test), plan.cache, selections, arm_runs, tracker, plan.resources.device)
             return missing
+        try:
+            return _conduct(plan, patients, ledger)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise StudyHaltedError(str(error), by_user=False) from error
+
+
+def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> list[str]:
+    progress = StudyProgress({arm.name: _arm_progress(plan, arm) for arm in plan.arms}, SECONDS_AFTER_SEARCH)
+    with progress:
+        cached = _prepare(plan, patients, ledger, progress)
+        progress.phase("opening the tracking store")
+        scans = fingerprint(cached.values())
+        tags = {
+            "seed": str(plan.seed),
+            "data.kind": plan.data.kind,
+            "data.fingerprint": scans,
+            "nodes": told(plan.nodes),
+            **provenance.tags(),
+        }
+        tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags)
+        if ledger.last("session") is None:  # later on, a store that is away holds up nobody
+            tracker.connect()
+        write_whole(plan.folder / SPECIFICATION_FILE, json.dumps(specification(plan), indent=1).encode())
+        ledger.append("session", fingerprint=scans, commit=tags["git.commit"])
+        outbox = Outbox(progress.note, refused)
+        recorder = StudyRecorder(plan, ledger, tracker, outbox)
+        recorder.begin()
+        status, missing = "FAILED", []
+        try:
+            _search_all(plan, cached, ledger, tracker, outbox, progress)
+            missing = _choose_and_test(plan, patients, ledger, recorder, outbox, progress)
+            status = "FINISHED"
+        except NoFinishedTrialError:
+            missing = [arm.name for arm in plan.arms]
+            raise
+        except (KeyboardInterrupt, StudyHaltedError):
+            status = "KILLED"
+            raise
+        finally:
+            progress.phase("telling the tracking store the rest")
+            recorder.end(status, tuple(line.partition(":")[0] for line in missing))
+            left = outbox.close(SECONDS_TO_DELIVER_INTERRUPTED if status == "KILLED" else SECONDS_TO_DELIVER)
+            if left:
+                progress.note(f"{left} entries are not in the tracking store yet; the same command delivers them.")
+            else:
+                ledger.append("delivered")
+        if left:
+            raise StudyHaltedError("the tracking store is away", by_user=False)
+        return missing
 
 
 def arm_task(plan: Plan, arm: Arm, patients: Mapping[int, CachedPatient]) -> ArmTask:
@@ -77,6 +130,21 @@ def arm_task(plan: Plan, arm: Arm, patients: Mapping[int, CachedPatient]) -> Arm
     )
 
 
+def arm_seconds(plan: Plan, arm: Arm, ledger: Ledger) -> float | None:
+    """Give the seconds that are left to search an arm for; None without a limit.
+
+    Its share is what the arms of its search before it left of the minutes, divided among it and those after it.
+    """
+    minutes = arm.space.budget.minutes
+    if minutes is None:
+        return None
+    of_search = [other.name for other in plan.arms if other.space.name == arm.space.name]
+    position = of_search.index(arm.name)
+    before = sum(ledger.searched_seconds(name) for name in of_search[:position])
+    share = (minutes * 60 - before) / len(of_search[position:])
+    return share - ledger.searched_seconds(arm.name)
+
+
 def _arm_progress(plan: Plan, arm: Arm) -> ArmProgress:
     share, minutes = budget_share_minutes(plan, arm), arm_minutes(plan, arm)
     return ArmProgress(
@@ -88,94 +156,119 @@ def _arm_progress(plan: Plan, arm: Arm) -> ArmProgress:
     )
 
 
-def _record_study(plan: Plan, tracker: StudyTracker) -> None:
-    splits: dict[str, Split] = plan.splits
-    questions = " ".join(space.question for space in plan.spaces)
-    data = "The built-in phantom, no real scans." if plan.data.kind == "phantom" else "A folder of scans."
-    arms = ", ".join(arm.name for arm in plan.arms)
-    tracker.describe(
-        tracker.study_run,
-        f"{questions} {data} Arms: {arms}. Report: `python -m study.report --study {plan.study_id}`.",
+def _prepare(
+    plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger, progress: StudyProgress
+) -> dict[int, CachedPatient]:
+    """Prepare the training and validation patients; they must be those that the study began with."""
+    searched = sorted({number for split in plan.splits.values() for number in (*split.train, *split.validation)})
+    cached = prepare(
+        select(dict(patients), searched),
+        plan.cache,
+        lambda done, total: progress.counted("preparing training and validation patients", done, total),
     )
-    tracker.tag(tracker.study_run, {f"split.sha256.{counts}": split.sha256 for counts, split in splits.items()})
-    tracker.log_json(tracker.study_run, "specification.json", specification(plan))
-    content = {counts: {**split.as_dict(), "sha256": split.sha256} for counts, split in splits.items()}
-    tracker.log_json(tracker.study_run, "splits.json", content)
-
-
-def _record_arm(arm: Arm, tracker: StudyTracker) -> str:
-    """Begin the run of an arm and describe it."""
-    run, counts, space = tracker.begin_arm(arm.name, _arm_tags(arm)), arm.split.counts, arm.space
-    searched = ", ".join(parameter.name for parameter in space.parameters_of(arm.model))
-    tracker.describe(
-        run,
-        f"{arm.model} model: {counts.train} patients to train, {counts.validation} to validate, {counts.test} sealed. "
-        f"{space.budget.num_samples} trials over {searched}; {space.objective.metric} ranks them (1 is no "
-        "better than doing nothing). The test values are those of the selected trial.",
-    )
-    return run
-
-
-def _arm_tags(arm: Arm) -> dict[str, str]:
-    return {"arm": arm.name, "model": arm.model, "split": str(arm.split.counts), "split.sha256": arm.split.sha256}
+    began, now = ledger.last("session"), fingerprint(cached)
+    if began is not None and began["fingerprint"] != now:
+        raise DataFaultError(
+            f"{plan.data.folder}: must hold the scans that study {plan.study_id} began with, fingerprint "
+            f"{began['fingerprint']}, got {now}"
+        )
+    return {patient.patient: patient for patient in cached}
 
 
 def _search_all(
     plan: Plan,
     patients: Mapping[int, CachedPatient],
-    arm_runs: Mapping[str, str],
+    ledger: Ledger,
     tracker: StudyTracker,
+    outbox: Outbox,
     progress: StudyProgress,
-) -> dict[str, ArmRecorder]:
-    """Search the arms one after the other; what an arm leaves of its time goes to the later ones of its search."""
-    recorders = {}
-    left = {space.name: space.budget.minutes and space.budget.minutes * 60 for space in plan.spaces}
+) -> None:
+    """Search the arms one after the other, as far as trials and time are left."""
+    tasks = {arm.name: arm_task(plan, arm, patients) for arm in plan.arms}
+    recorders = {
+        arm.name: ArmRecorder(tasks[arm.name], arm_tags(arm), ledger, tracker, outbox, progress) for arm in plan.arms
+    }
+    for recorder in recorders.values():
+        recorder.catch_up()
+    open_arms = [arm for arm in plan.arms if not search_is_over(plan, ledger, arm.name)]
+    if not open_arms:
+        return
     progress.phase("starting Ray")
     with ray_session(plan.address):
-        for index, arm in enumerate(plan.arms):
-            still = sum(other.space.name == arm.space.name for other in plan.arms[index:])
-            whole = left[arm.space.name]
-            seconds = None if whole is None else max(1.0, whole / still)
-            task = arm_task(plan, arm, patients)
-            recorder = ArmRecorder(task, arm_runs[arm.name], _arm_tags(arm), tracker, progress)
-            recorders[arm.name] = recorder
+        for arm in open_arms:
+            seconds = arm_seconds(plan, arm, ledger)
+            search = ArmSearch(arm.space, recorders[arm.name], plan.resources.concurrent)
+            ledger.append("searching", arm=arm.name)
             progress.arm_started(arm.name, seconds)
-            began = time.monotonic()
-            search_arm(task, arm.space, plan.resources, recorder, plan.folder / "tune", seconds)
-            if whole is not None:
-                left[arm.space.name] = whole - (time.monotonic() - began)
+            search.settle()
+            if search.work_left() and (seconds is None or seconds > 0):
+                with first_gently(lambda search=search: _stop_gently(search, progress)):  # type: ignore[misc]
+                    search_arm(tasks[arm.name], search, plan.resources, plan.folder / "tune", seconds)
+            elif search.work_left():
+                progress.note(f"{arm.name}: the minutes are used up; a larger --minutes goes on.")
+            _export(plan, ledger, progress)
+            if search.halted:
+                raise StudyHaltedError(search.halted, by_user=not search.faulty)
+            budget = arm.space.budget
+            ledger.append("searched", arm=arm.name, num_samples=budget.num_samples, minutes=budget.minutes)
             progress.arm_ended(arm.name)
-    return recorders
 
 
-def _select_all(
-    plan: Plan,
-    recorders: Mapping[str, ArmRecorder],
-    arm_runs: Mapping[str, str],
-    tracker: StudyTracker,
-    progress: StudyProgress,
-) -> tuple[dict[str, Selection], list[str]]:
-    """Select in every arm and record each selection; give them, and a line for each arm that has none."""
-    selections: dict[str, Selection] = {}
-    missing = []
-    for arm in plan.arms:
-        try:
-            chosen = select_best(arm.name, recorders[arm.name].outcomes.values(), datetime.now(UTC))
-        except NoFinishedTrialError as error:
-            missing.append(str(error))
-            tracker.end(arm_runs[arm.name], "FAILED")
-            continue
-        record = chosen.as_dict()
-        tracker.log_json(arm_runs[arm.name], "selection.json", record)
-        tracker.tag(
-            arm_runs[arm.name],
-            {
-                "selected.trial.id": chosen.trial.trial_id,
-                "selected.run.id": chosen.trial.run_id or "",
-                "selection.objective": str(chosen.trial.objective),
-            },
+def _stop_gently(search: ArmSearch, progress: StudyProgress) -> None:
+    search.halt(INTERRUPTED)
+    progress.note("Interrupted: running trials finish their epoch. Once more stops them at once.")
+
+
+def _export(plan: Plan, ledger: Ledger, progress: StudyProgress) -> None:
+    """Mirror the trials to a file that optuna-dashboard opens; nothing depends on it."""
+    arms = {arm.name: (arm.space.parameters_of(arm.model), ledger.outcomes(arm.name).values()) for arm in plan.arms}
+    try:
+        export(plan.folder / OPTUNA_FILE, arms)
+    except Exception as error:  # a mirror must not cost the study, whatever its database raises
+        progress.note(
+            f"WARNING: {plan.folder / OPTUNA_FILE} could not be written: {' '.join(str(error).split())[:200]}"
         )
-        selections[arm.name] = chosen
-        for remark in chosen.remarks:
-            progress.note(f"{arm.name}: {remark}")
-    return selections, missing
+
+
+def _choose_and_test(
+    plan: Plan,
+    patients: Mapping[int, PatientFiles],
+    ledger: Ledger,
+    recorder: StudyRecorder,
+    outbox: Outbox,
+    progress: StudyProgress,
+) -> list[str]:
+    """Select in every arm, record that, and then open the test patients where a selection is new."""
+    selections, missing = select_all(plan, ledger, datetime.now(UTC))
+    arms = {arm.name: arm for arm in plan.arms}
+    for name, selection in selections.items():
+        if not is_recorded(ledger, name, selection):
+            ledger.append("selected", arm=name, selection=selection.as_dict())
+        recorder.selected(arms[name])
+        for remark in selection.remarks:
+            progress.note(f"{name}: {remark}")
+    if not selections:
+        raise NoFinishedTrialError("\n".join(missing))
+    due = {name: selection for name, selection in selections.items() if not is_tested(ledger, name, selection)}
+    if due and outbox.flush(SECONDS_TO_DELIVER):
+        raise StudyHaltedError(
+            "the tracking store is away, and the test patients stay sealed until it has the selections", by_user=False
+        )
+    for name, selection in due.items():
+        if reason := reason_to_open(ledger, name, selection):
+            trial, times = selection.trial, ledger.count("opened", name) + 1
+            ledger.append("opened", arm=name, trial=trial.trial_id, epoch=trial.best_epoch, reason=reason)
+            if times > 1:
+                progress.note(f"{name}: the test patients are opened again ({times} times by now): {reason}")
+    if due:
+        progress.phase("opening the sealed test patients")
+        files = select(dict(patients), next(iter(plan.splits.values())).test)
+        models = {plan.arm_folder(arms[name]) / "test": selection.model for name, selection in due.items()}
+        tested = open_test(files, plan.cache, models, plan.resources.device)
+        for name, selection in due.items():
+            result, trial = tested[plan.arm_folder(arms[name]) / "test"], selection.trial
+            content = {"metrics": result.metrics, "fingerprint": result.fingerprint}
+            ledger.append("tested", arm=name, trial=trial.trial_id, epoch=trial.best_epoch, **content)
+    for name in selections:
+        recorder.tested(arms[name])
+    return missing

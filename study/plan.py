@@ -1,9 +1,7 @@
 """The plan of a study: its arms, their searches and splits, and where everything goes. Nothing runs here."""
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,16 @@ from study.splits import Split
 
 @dataclass(frozen=True)
 class Data:
-    """Where the scans come from: the built-in phantom or a folder of the user's."""
+    """Where the scans come from: the built-in phantom or a folder of the user's.
+
+    Attributes:
+        fingerprint: of the training and validation patients' files; of the phantom, what it is made from.
+    """
 
     kind: str
     folder: Path
     patients: int
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,15 @@ class Arm:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is decided before a study starts; `address` is the cluster's, None for Ray on this machine."""
+    """Everything that is decided before a study starts.
+
+    Attributes:
+        study_id: see `study.identity`; "" until it is known.
+        started: when this command was.
+        address: of the cluster; None for Ray on this machine.
+        nodes: the machines that trials may run on.
+        continues: whether the study was begun by an earlier command.
+    """
 
     study_id: str
     started: datetime
@@ -71,6 +82,7 @@ class Plan:
     tracking_uri: str
     address: str | None = None
     nodes: tuple[Node, ...] = ()
+    continues: bool = False
 
     @property
     def folder(self) -> Path:
@@ -124,18 +136,16 @@ def make_plan(
     address: str | None = None,
     nodes: tuple[Node, ...] = (),
 ) -> Plan:
-    """Put a plan together; its study id is the moment and a digest of the specification."""
-    plan = Plan("", now, arms, data, resources, seed, out.absolute(), cache.absolute(), tracking_uri, address, nodes)
-    digest = hashlib.sha256(json.dumps(specification(plan), sort_keys=True).encode()).hexdigest()[:8]
-    return replace(plan, study_id=f"{now:%Y%m%d-%H%M%S}-{digest}")
+    """Put a plan together; which study it is, new or begun before, `study.identity` says."""
+    return Plan("", now, arms, data, resources, seed, out.absolute(), cache.absolute(), tracking_uri, address, nodes)
 
 
 def specification(plan: Plan) -> dict[str, Any]:
-    """Give all that determines a study's result but the scans themselves, as plain values for JSON."""
+    """Give all that determines a study's result, the scans by their fingerprint, as plain values for JSON."""
     return {
         "objective": {"metric": plan.spaces[0].objective.metric, "direction": plan.spaces[0].objective.direction},
         "seed": plan.seed,
-        "data": {"kind": plan.data.kind, "patients": plan.data.patients},
+        "data": {"kind": plan.data.kind, "patients": plan.data.patients, "fingerprint": plan.data.fingerprint},
         "resources": {"concurrent": plan.resources.concurrent, "device": plan.resources.device},
         "searches": [_space(space) for space in plan.spaces],
         "splits": {counts: split.as_dict() for counts, split in plan.splits.items()},

@@ -1,6 +1,7 @@
 """The plan of a study as text for a terminal, before anything starts."""
 
 from study.capacity import told
+from study.disk_use import checkpoint_megabytes, ledger_megabytes, model_megabytes
 from study.estimate import MEASURED_SETTINGS, arm_minutes, budget_share_minutes, expected_minutes, relative_work
 from study.plan import Arm, Plan
 from study.space import SearchSpace
@@ -9,7 +10,9 @@ from study.space import SearchSpace
 def render(plan: Plan) -> str:
     """Write the plan for a terminal."""
     resources = plan.resources
-    lines = [f"Study {plan.study_id}"]
+    lines = [
+        f"Study {plan.study_id}{', which this command continues (--new starts another)' if plan.continues else ''}"
+    ]
     if plan.data.kind == "phantom":
         lines.append(f"  Data      BUILT-IN PHANTOM, not real scans: {plan.data.patients} synthetic patients")
         lines.append(f"            in {plan.data.folder} (--data DIR takes a folder of MS-CMRSeg scans)")
@@ -26,6 +29,7 @@ def render(plan: Plan) -> str:
         f"  Machine   {resources.concurrent} trials at once on {resources.device}, {each} each",
         *([f"  Cluster   {plan.address}, {told(plan.nodes)}"] if plan.address else []),
         f"  Time      {_time(plan)}",
+        *_disk(plan),
         "  Test      patients stay sealed until the selection of every arm is recorded",
         f"  Tracking  {plan.tracking_uri}",
         f"  Output    {plan.folder}",
@@ -48,6 +52,14 @@ def _arm(plan: Plan, arm: Arm) -> str:
         f"{fidelity.grace_epochs}-{fidelity.max_epochs} epochs, "
         f"{'unknown time' if minutes is None else f'{minutes:.1f} min'}{limit}"
     )
+
+
+def _disk(plan: Plan) -> list[str]:
+    models, running, ledger = model_megabytes(plan), checkpoint_megabytes(plan), ledger_megabytes(plan)
+    return [
+        f"  Disk      at most {models:.1f} MB of models, as much in the tracking store,",
+        f"            {running:.1f} MB for each trial under way, {ledger:.1f} MB of ledger (it serves a late store)",
+    ]
 
 
 def _time(plan: Plan) -> str:

@@ -1,5 +1,6 @@
 """What the terminal shows while a study runs: a live table with an ETA, or plain lines where there is no terminal."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from study.outcome import TrialOutcome
 from study.store_layout import TIME_BUDGET
 
 PLAIN_SECONDS = 20.0
@@ -29,12 +31,18 @@ class ArmProgress:
     began: float | None = None
     over: bool = False
     epochs: int = 0
+    earlier_epochs: int = 0
     states: dict[str, str] = field(default_factory=dict)
     best: float | None = None
 
     def count(self, state: str) -> int:
         """Trials in a state."""
         return sum(value == state for value in self.states.values())
+
+    @property
+    def ended(self) -> int:
+        """Trials that have ended."""
+        return sum(self.count(state) for state in ENDS)
 
     def remaining_seconds(self, now: float, pace: float) -> float | None:
         """Seconds to go: by the arm's own epochs once some are done, before that by the plan times `pace`.
@@ -44,18 +52,21 @@ class ArmProgress:
         if self.over:
             return 0.0
         elapsed = 0.0 if self.began is None else now - self.began
-        share = min(1.0, self.epochs / self.expected_epochs)
-        by_plan = None if self.expected_seconds is None else self.expected_seconds * pace - elapsed
-        left = elapsed / share * (1 - share) if self.epochs >= 2 else by_plan
+        own = self.epochs - self.earlier_epochs
+        to_go = max(0.0, self.expected_epochs - self.epochs)
+        share_to_come = max(0.0, 1 - self.earlier_epochs / self.expected_epochs)
+        by_plan = None if self.expected_seconds is None else self.expected_seconds * share_to_come * pace - elapsed
+        left = elapsed / own * to_go if own >= 2 else by_plan
         to_limit = None if self.limit_seconds is None else self.limit_seconds - elapsed
         known = [seconds for seconds in (left, to_limit) if seconds is not None]
         return max(0.0, min(known)) if known else None
 
     def pace(self, now: float) -> float | None:
         """How many times the plan's seconds an epoch takes; None before any is done."""
-        if self.began is None or self.epochs < 2 or self.over or not self.expected_seconds:
+        own = self.epochs - self.earlier_epochs
+        if self.began is None or own < 2 or self.over or not self.expected_seconds:
             return None
-        return (now - self.began) / self.epochs / (self.expected_seconds / self.expected_epochs)
+        return (now - self.began) / own / (self.expected_seconds / self.expected_epochs)
 
 
 class StudyProgress:
@@ -110,7 +121,16 @@ class StudyProgress:
         seconds = time.monotonic() - (state.began or time.monotonic())
         best = "no objective" if state.best is None else f"best {state.best:.3f}"
         ends = ", ".join(f"{state.count(name)} {shown}" for name, shown in ENDS.items())
-        self.note(f"{arm}: {len(state.states)} trials ({ends}), {state.epochs} epochs, {best}, {seconds / 60:.1f} min")
+        self.note(f"{arm}: {state.ended} trials ({ends}), {state.epochs} epochs, {best}, {seconds / 60:.1f} min")
+
+    def known(self, arm: str, trial: TrialOutcome) -> None:
+        """A trial that an earlier driver left: over, or to go on."""
+        state = self._arms[arm]
+        state.states[trial.trial_id] = "cut" if trial.cut else trial.state if trial.over else "waiting"
+        state.epochs += len(trial.epochs)
+        state.earlier_epochs += len(trial.epochs)
+        if trial.objective is not None and trial.state != "failed":
+            state.best = min(trial.objective, math.inf if state.best is None else state.best)
 
     def trial_started(self, arm: str, trial_id: str) -> None:
         """A trial begins."""
@@ -126,7 +146,7 @@ class StudyProgress:
         if not self._tty and time.monotonic() - self._last_line >= PLAIN_SECONDS:
             self._last_line = time.monotonic()
             best = "" if state.best is None else f", best {state.best:.3f}"
-            ended = len(state.states) - state.count("running")
+            ended = state.ended
             self.note(f"{arm}: trials {ended}/{state.trials}, epochs {state.epochs}{best}; {self._eta()}")
 
     def trial_ended(self, arm: str, trial_id: str, state: str, reason: str) -> None:
@@ -155,7 +175,6 @@ class StudyProgress:
             table.add_column(name, justify="right")
         for arm in self._arms.values():
             counts = [str(arm.count(state)) for state in ("running", *ENDS)]
-            ended = len(arm.states) - arm.count("running")
             best = "" if arm.best is None else f"{arm.best:.3f}"
-            table.add_row(arm.name, f"{ended}/{arm.trials}", *counts, str(arm.epochs), best)
+            table.add_row(arm.name, f"{arm.ended}/{arm.trials}", *counts, str(arm.epochs), best)
         return Group(table, f"{self._phase}; {self._eta()}")

@@ -1,120 +1,130 @@
-"""What became of the trials of an arm: kept in memory, written to the tracking store, shown by the progress.
+"""What happens to the trials of an arm: first written to the ledger, then told to the tracking store and the progress.
 
-The memory is what the selection reads. A fault of the store never stops a search: it is said once.
+The ledger is what search and selection read. The store is told through the outbox, so that a store that is slow or
+down costs neither a trial nor time.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+import shutil
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from jointnet.settings import settings_to_dict
+from study.ledger import Ledger
+from study.outbox import Outbox
+from study.outcome import TrialOutcome, trial_name
 from study.progress import StudyProgress
-from study.store_layout import EARLY, OBJECTIVE, TIME_BUDGET, ending
+from study.store_layout import INTERRUPTED, OBJECTIVE, ending
 from study.tracking import StudyTracker
-from study.trial import ArmTask, TrialSpec, freeze_model
+from study.trial import ArmTask, TrialSpec, freeze_model, keep_best_only
 
-
-@dataclass(frozen=True)
-class TrialOutcome:
-    """One trial so far.
-
-    Attributes:
-        run_id: its run in the tracking store; None where the store could not be written.
-        state: `running`, `complete`, `stopped` (early, by ASHA or the time budget), `failed` or `interrupted`.
-        reason: why it stopped or failed.
-        objective: the best so far; None before the first validation.
-        best_epoch: the epoch of that objective.
-        epoch: the last epoch.
-        metrics: of the best epoch.
-        model: the file of the best epoch's model; None while the trial runs, or where it left none.
-    """
-
-    trial_id: str
-    sample: Mapping[str, Any]
-    folder: Path
-    run_id: str | None = None
-    state: str = "running"
-    reason: str = ""
-    objective: float | None = None
-    best_epoch: int = 0
-    epoch: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    model: Path | None = None
+STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
+"""How the tracking store shows the ends of trials; those that the time budget cut, or that wait, are KILLED there."""
 
 
 class ArmRecorder:
     """Follows the trials of one arm."""
 
     def __init__(
-        self, task: ArmTask, arm_run: str, tags: Mapping[str, str], tracker: StudyTracker, progress: StudyProgress
+        self,
+        task: ArmTask,
+        tags: Mapping[str, str],
+        ledger: Ledger,
+        tracker: StudyTracker,
+        outbox: Outbox,
+        progress: StudyProgress,
     ) -> None:
-        self._task, self._arm_run, self._tags = task, arm_run, dict(tags)
-        self._tracker, self._progress = tracker, progress
-        self._warned = False
-        self._nodes: dict[str, str] = {}
-        self.outcomes: dict[str, TrialOutcome] = {}
+        self.task = task
+        self._tags, self._ledger, self._tracker = dict(tags), ledger, tracker
+        self._outbox, self._progress = outbox, progress
 
-    def started(self, trial_id: str, sample: Mapping[str, Any]) -> None:
-        """A trial starts, or starts again."""
-        spec = TrialSpec(self._task, trial_id, dict(sample))
-        self.outcomes[trial_id] = TrialOutcome(trial_id, spec.sample, spec.folder)
-        self._progress.trial_started(self._task.arm, trial_id)
-        run_id = self._safely(lambda: self._open_run(spec))
-        self.outcomes[trial_id] = replace(self.outcomes[trial_id], run_id=run_id)
+    @property
+    def outcomes(self) -> Mapping[str, TrialOutcome]:
+        """The trials by id, in the order in which they were drawn."""
+        return self._ledger.outcomes(self.task.arm)
 
-    def placed(self, trial_id: str, node: str) -> None:
-        """A trial runs on the node of this address."""
-        if self._nodes.get(trial_id) != node:
-            self._nodes[trial_id] = node
-            run_id = self.outcomes[trial_id].run_id
-            if run_id is not None:
-                self._safely(lambda: self._tracker.tag(run_id, {"trial.node": node}))
+    def catch_up(self) -> None:
+        """Bring store and disk to what the ledger says of the trials that drivers before this one left."""
+        for outcome in self.outcomes.values():
+            if outcome.over:
+                self._tidy(outcome)
+            self._progress.known(self.task.arm, outcome)
+            self._outbox.put(partial(self._tell_whole, outcome))
 
-    def reported(
-        self, trial_id: str, epoch: int, metrics: Mapping[str, float], objective: float | None, best_epoch: int
-    ) -> None:
-        """A trial ends an epoch; an epoch that is reported again, after a restart, counts once."""
+    def drawn(self, number: int, sample: Mapping[str, Any]) -> str:
+        """A trial is drawn; give its id."""
+        trial_id = trial_name(number)
+        self._ledger.append("drawn", arm=self.task.arm, trial=trial_id, number=number, sample=dict(sample))
+        return trial_id
+
+    def started(self, trial_id: str) -> None:
+        """An attempt at a trial begins."""
+        if self.outcomes[trial_id].cut:
+            self._ledger.append("continued", arm=self.task.arm, trial=trial_id)
+        self._progress.trial_started(self.task.arm, trial_id)
+        self._outbox.put(partial(self._tell_start, self.outcomes[trial_id]))
+
+    def reported(self, trial_id: str, epoch: int, metrics: Mapping[str, float], behind: bool, node: str) -> None:
+        """A trial ended an epoch that was not recorded before, on the node of this address."""
+        self._ledger.append(
+            "epoch", arm=self.task.arm, trial=trial_id, epoch=epoch, metrics=dict(metrics), behind=behind, node=node
+        )
+        outcome = self.outcomes[trial_id]
+        self._progress.epoch_done(self.task.arm, trial_id, outcome.objective)
+        self._outbox.put(partial(self._tell_last_epoch, outcome))
+
+    def attempt_failed(self, trial_id: str, reason: str) -> None:
+        """The machine ended an attempt; the trial is not over."""
+        self._ledger.append("failure", arm=self.task.arm, trial=trial_id, reason=reason)
+        self._progress.note(
+            f"{self.task.arm}: trial {trial_id} was interrupted, it goes on from its checkpoint: {reason}"
+        )
+
+    def paused(self, trial_id: str) -> None:
+        """Nothing works on the trial any more, and a later driver goes on with it."""
+        self._progress.trial_ended(self.task.arm, trial_id, "interrupted", INTERRUPTED)
+        self._outbox.put(partial(self._tell_pause, self.outcomes[trial_id]))
+
+    def ended(self, trial_id: str, state: str, reason: str) -> None:
+        """A trial is over: `complete`, `stopped` or `failed`. Its best model stays, and nothing else that it wrote."""
         known = self.outcomes[trial_id]
-        if epoch <= known.epoch:
-            return
-        kept = dict(metrics) if best_epoch == epoch else known.metrics
-        now = replace(known, epoch=epoch, objective=objective, best_epoch=best_epoch, metrics=kept)
-        self.outcomes[trial_id] = now
-        self._progress.epoch_done(self._task.arm, trial_id, objective)
-        if now.run_id is not None:
-            self._safely(lambda: self._tracker.log_metrics(str(now.run_id), metrics, step=epoch))
+        folder = self._spec(known).folder
+        model = freeze_model(folder, known.best_epoch) if state != "failed" and known.best_epoch else None
+        self._ledger.append(
+            "ended",
+            arm=self.task.arm,
+            trial=trial_id,
+            state=state,
+            reason=reason,
+            model=None if model is None else str(model.relative_to(self._ledger.folder)),
+        )
+        outcome = self.outcomes[trial_id]
+        self._tidy(outcome)
+        self._progress.trial_ended(self.task.arm, trial_id, state, reason)
+        self._outbox.put(partial(self._tell_end, outcome))
 
-    def ended(self, trial_id: str) -> None:
-        """A trial trained all its epochs, or was stopped early."""
-        complete = self.outcomes[trial_id].epoch >= self._task.settings.training.epochs
-        self._end(trial_id, "complete" if complete else "stopped", "" if complete else EARLY, "FINISHED")
+    def has_model(self, outcome: TrialOutcome) -> bool:
+        """Whether the best model of a trial is on the disk, where it had an objective at all."""
+        return not outcome.best_epoch or freeze_model(self._spec(outcome).folder, outcome.best_epoch) is not None
 
-    def failed(self, trial_id: str, reason: str) -> None:
-        """A trial raised."""
-        self._end(trial_id, "failed", reason, "FAILED")
+    def _tidy(self, outcome: TrialOutcome) -> None:
+        """Bound the disk: of a trial that is over only the best model stays, of a failed one nothing."""
+        folder = self._spec(outcome).folder
+        if outcome.state == "failed":
+            shutil.rmtree(folder, ignore_errors=True)
+        elif outcome.over:
+            keep_best_only(folder)
 
-    def close(self, reason: str) -> None:
-        """The search is over: end what still runs, for this reason."""
-        state = "stopped" if reason == TIME_BUDGET else "interrupted"
-        for trial_id, outcome in list(self.outcomes.items()):
-            if outcome.state == "running":
-                self._end(trial_id, state, reason, "KILLED")
+    def _spec(self, outcome: TrialOutcome) -> TrialSpec:
+        return TrialSpec(self.task, outcome.trial_id, outcome.sample)
 
-    def _end(self, trial_id: str, state: str, reason: str, status: str) -> None:
-        known = self.outcomes[trial_id]
-        model = freeze_model(known.folder, known.best_epoch) if state != "failed" and known.best_epoch else None
-        now = replace(known, state=state, reason=reason, model=model)
-        self.outcomes[trial_id] = now
-        self._progress.trial_ended(self._task.arm, trial_id, state, reason)
-        if now.run_id is not None:
-            self._safely(lambda: self._close_run(now, status))
+    # What the tracking store is told. Each may be told again.
 
-    def _open_run(self, spec: TrialSpec) -> str:
-        settings = spec.settings
+    def _run_of(self, outcome: TrialOutcome) -> str:
+        settings = self._spec(outcome).settings
         loss = settings.loss
         params = {
-            **spec.sample,
+            **outcome.sample,
             "lambda_1": loss.lambda_1,
             "lambda_2": loss.lambda_2,
             "lambda_3": loss.lambda_3,
@@ -122,21 +132,50 @@ class ArmRecorder:
             "model": settings.model.name,
             "max_epochs": settings.training.epochs,
         }
-        name = f"{self._task.arm} trial {list(self.outcomes).index(spec.trial_id) + 1}"
-        run_id = self._tracker.trial_run(self._arm_run, spec.trial_id, name, self._tags, params)
-        self._tracker.describe(run_id, f"{name}: {_shown(spec.sample)}. One point per epoch.")
-        self._tracker.log_json(run_id, "settings.json", settings_to_dict(settings))
-        return run_id
+        arm_run = self._tracker.arm_run(self.task.arm, self._tags)
+        name = f"{self.task.arm} trial {outcome.number}"
+        return self._tracker.trial_run(arm_run, self.task.arm, outcome.trial_id, name, self._tags, params)
 
-    def _close_run(self, outcome: TrialOutcome, status: str) -> None:
-        run_id = str(outcome.run_id)
-        try:
-            self._tracker.tag(run_id, {"trial.state": outcome.state, "trial.reason": outcome.reason})
-            self._tracker.describe(run_id, self._told(outcome))
-            if outcome.model is not None:
-                self._tracker.log_file(run_id, outcome.model, "model")
-        finally:
-            self._tracker.end(run_id, status)
+    def _tell_start(self, outcome: TrialOutcome) -> None:
+        run_id = self._run_of(outcome)
+        name = f"{self.task.arm} trial {outcome.number}"
+        self._tracker.set_status(run_id, "RUNNING")
+        self._tracker.tag(run_id, {"trial.state": "running", "trial.reason": ""})
+        self._tracker.describe(run_id, f"{name}: {_shown(outcome.sample)}. One point per epoch.")
+        self._tracker.log_json(run_id, "settings.json", settings_to_dict(self._spec(outcome).settings))
+
+    def _tell_last_epoch(self, outcome: TrialOutcome) -> None:
+        run_id, last = self._run_of(outcome), outcome.epochs[-1]
+        self._tracker.log_rows(run_id, [(last.epoch, last.at_ms, last.metrics)])
+        if not any(before.node == last.node for before in outcome.epochs[-2:-1]):
+            self._tracker.tag(run_id, {"trial.node": last.node})
+
+    def _tell_pause(self, outcome: TrialOutcome) -> None:
+        run_id = self._run_of(outcome)
+        self._tracker.tag(run_id, {"trial.state": "interrupted", "trial.reason": INTERRUPTED})
+        self._tracker.set_status(run_id, "KILLED")
+
+    def _tell_end(self, outcome: TrialOutcome) -> None:
+        run_id = self._run_of(outcome)
+        if outcome.model is not None:
+            self._tracker.log_file(run_id, outcome.model, "model")
+        self._tracker.describe(run_id, self._told(outcome))
+        self._tracker.tag(run_id, _end_tags(outcome))
+        self._tracker.set_status(run_id, "KILLED" if outcome.cut else STATUS[outcome.state])
+
+    def _tell_whole(self, outcome: TrialOutcome) -> None:
+        """Tell all of a trial, unless the store has its end already."""
+        if outcome.state != "running" and self._tracker.holds(self.task.arm, outcome.trial_id, _end_tags(outcome)):
+            return
+        self._tell_start(outcome)
+        rows = [(each.epoch, each.at_ms, each.metrics) for each in outcome.epochs]
+        self._tracker.log_rows(self._run_of(outcome), rows)
+        if outcome.epochs:
+            self._tracker.tag(self._run_of(outcome), {"trial.node": outcome.epochs[-1].node})
+        if outcome.state == "running":
+            self._tell_pause(outcome)
+        else:
+            self._tell_end(outcome)
 
     def _told(self, outcome: TrialOutcome) -> str:
         """Describe a trial that has ended."""
@@ -145,17 +184,12 @@ class ArmRecorder:
             best = f"Best {OBJECTIVE} {outcome.objective:.4f} in epoch {outcome.best_epoch} of {outcome.epoch}."
         end = ending(outcome.state, outcome.reason)
         reason = f": {outcome.reason}" if outcome.state == "failed" else ""
-        return f"{self._task.arm}, {_shown(outcome.sample)}. {best} Ended: {end}{reason}."
+        return f"{self.task.arm}, {_shown(outcome.sample)}. {best} Ended: {end}{reason}."
 
-    def _safely(self, write: Callable[[], Any]) -> Any:
-        """Give what `write` gives; None, and one warning, where the store cannot be written."""
-        try:
-            return write()
-        except Exception as error:  # a tracking store that is down must not cost the search
-            if not self._warned:
-                self._warned = True
-                self._progress.note(f"WARNING: {self._task.arm}: the tracking store cannot be written: {error}")
-            return None
+
+def _end_tags(outcome: TrialOutcome) -> dict[str, str]:
+    """Give the tags that say how a trial ended; a run that has them, and a status, has everything."""
+    return {"trial.state": outcome.state, "trial.reason": outcome.reason, "trial.epochs": str(outcome.epoch)}
 
 
 def _shown(sample: Mapping[str, Any]) -> str:

@@ -1,41 +1,54 @@
-"""`python -m study.run --search joint`: plan a study, say so, carry it out, and report it."""
+"""`python -m study.run --search joint`: plan a study, say so, carry it out, and report it.
+
+The same command again goes on with the study where it was.
+"""
 
 import argparse
-import os
-import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jointnet.cache import default_cache
+from jointnet.cache import default_cache, fingerprint_of_files
 from jointnet.faults import DataFaultError, InputFaultError, SettingsFaultError
-from jointnet.folder import PatientFiles, check_headers, scan_folder
+from jointnet.folder import PatientFiles, check_headers, scan_folder, select
 from jointnet.phantom import write_phantom
 from study.capacity import Request, resource_faults, resources_of
-from study.cluster import is_client, resolve_address, short_lived, survey
-from study.conduct import conduct
+from study.cluster import is_client, resolve_address, survey
+from study.command_line import option_faults, parser, shared_folders
+from study.conduct import OPTUNA_FILE, conduct
 from study.handover import run_on_head
-from study.node_check import SharedFolder
+from study.identity import with_identity
+from study.interruption import StudyHaltedError
 from study.plan import Data, Node, Plan, make_arms, make_plan
 from study.plan_text import render
 from study.report import write_report
 from study.selection import NoFinishedTrialError
 from study.space import SearchSpace, with_overrides
 from study.space_file import load_spaces
-from study.splits import DEFAULT_SPLITS, Counts, make_splits, parse_counts
+from study.splits import DEFAULT_SPLITS, Counts, Split, make_splits, parse_counts
 from study.tracking import resolve_tracking_uri, ui_command
 
 EXIT_NO_FINISHED_TRIAL = 4
+EXIT_HALTED = 5
 EXIT_INTERRUPTED = 130
 PHANTOM_PATIENTS = 45
 PHANTOM_SEED = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a study; give the exit status: 0, 2 usage, 3 data, 4 an arm without a finished trial, 130 Ctrl+C."""
+    """Run a study; give the exit status.
+
+    0 done, 2 usage, 3 data, 4 an arm without a finished trial, 5 the disk is full or the tracking store away, 130
+    interrupted. After 5 and 130 the same command goes on.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
+    again = (
+        f"Nothing is lost. To go on: {shlex.join(['python', '-m', 'study.run', *(a for a in given if a != '--new')])}"
+    )
     try:
         if is_client(options.address):
             return run_on_head(str(resolve_address(options.address)), given)
@@ -44,13 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for fault in error.faults:
             print(fault, file=sys.stderr)
         return error.exit_status
+    except StudyHaltedError as error:
+        print(f"{'Interrupted' if error.by_user else f'Stopped: {error}'}. {again}", file=sys.stderr)
+        return EXIT_INTERRUPTED if error.by_user else EXIT_HALTED
     except KeyboardInterrupt:
-        print("Interrupted. No run of the tracking store is left RUNNING: open ones are KILLED.", file=sys.stderr)
+        print(f"Interrupted. {again}", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
 def _run(options: argparse.Namespace) -> int:
-    plan = plan_of(options)
+    plan = with_identity(plan_of(options), new=options.new, named=options.study)
     print(render(plan), flush=True)
     if plan.data.kind == "phantom":
         if not plan.data.folder.exists():
@@ -64,8 +80,9 @@ def _run(options: argparse.Namespace) -> int:
     report = write_report(plan.tracking_uri, plan.study_id, plan.folder / "report")
     minutes = (datetime.now(UTC) - plan.started).total_seconds() / 60
     print(f"\n{report.terminal_table(colour=sys.stdout.isatty())}")
-    print(f"Study      {plan.study_id}, {minutes:.1f} minutes")
+    print(f"Study      {plan.study_id}, {minutes:.1f} minutes of this command")
     print(f"Report     {plan.folder / 'report'}")
+    print(f"Trials     {plan.folder / OPTUNA_FILE} (for optuna-dashboard)")
     print(f"MLflow UI  {ui_command(plan.tracking_uri)}")
     for line in missing:
         print(line, file=sys.stderr)
@@ -73,14 +90,16 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
-    """Give the plan that the options ask for; a folder of the user's is checked by names and headers, not read.
+    """Give the plan that the options ask for, without the study's id.
+
+    Of a folder of the user's the headers are checked, and the training and validation patients' files hashed.
 
     Raises:
         SettingsFaultError: with the faults of all options and search spaces.
         DataFaultError: where the folder of scans breaks a rule.
     """
     started = datetime.now(UTC)
-    faults = _option_faults(options)
+    faults = option_faults(options)
     request = Request(options.device, options.cpus_per_trial, options.gpus_per_trial, options.concurrent)
     spaces: tuple[SearchSpace, ...] = ()
     try:
@@ -104,16 +123,18 @@ def plan_of(options: argparse.Namespace) -> Plan:
     nodes: tuple[Node, ...] = ()
     try:
         address = resolve_address(options.address)
-        nodes, found = survey(address, _shared(options))
+        nodes, found = survey(address, shared_folders(options))
         faults += [*found, *resource_faults(request, nodes)]
     except SettingsFaultError as error:
         faults += error.faults
     if faults:
         raise SettingsFaultError(faults)
-    data, numbers = _data(options, spaces)
+    data, files = _data(options, spaces)
+    numbers = list(files) if files else list(range(1, data.patients + 1))
+    splits = make_splits(numbers, counts, options.seed)
     return make_plan(
-        make_arms(spaces, make_splits(numbers, counts, options.seed)),
-        data=data,
+        make_arms(spaces, splits),
+        data=replace(data, fingerprint=_fingerprint(files, splits)) if files else data,
         resources=resources_of(request, nodes),
         seed=options.seed,
         out=options.out,
@@ -123,41 +144,6 @@ def plan_of(options: argparse.Namespace) -> Plan:
         address=address,
         nodes=nodes,
     )
-
-
-def _option_faults(options: argparse.Namespace) -> list[str]:
-    least = {
-        "num_samples": 1,
-        "max_epochs": 1,
-        "minutes": 0.01,
-        "concurrent": 1,
-        "cpus_per_trial": 0.01,
-        "gpus_per_trial": 0,
-        "seed": 0,
-    }
-    faults = []
-    for name, bound in least.items():
-        value = getattr(options, name)
-        if value is not None and not value >= bound:
-            faults.append(f"--{name.replace('_', '-')}: must be at least {bound}, got {value}")
-    for name in ("data", "out", "cache"):
-        path = getattr(options, name)
-        if path is not None and re.match(r"\w+:/", str(path)):
-            faults.append(f"--{name}: must be a folder, if need be on mounted storage, not an address, got {path}")
-    if short_lived(Path.cwd()):
-        asked = {"--out": options.out.is_absolute(), "MLFLOW_TRACKING_URI": "MLFLOW_TRACKING_URI" in os.environ}
-        faults += [
-            f"{name}: must be given, and absolute, in a submitted job, whose working directory goes with the cluster"
-            for name, good in asked.items()
-            if not good
-        ]
-    return faults
-
-
-def _shared(options: argparse.Namespace) -> tuple[SharedFolder, ...]:
-    """Give the folders that all nodes of a cluster must see."""
-    out, cache = options.out.absolute(), (options.cache or default_cache()).absolute()
-    return SharedFolder("--out", out, written=True), SharedFolder("--cache", cache, written=False)
 
 
 def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Counts, ...]:
@@ -172,18 +158,25 @@ def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple
     return parse_counts(own.pop() if own else DEFAULT_SPLITS)
 
 
-def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Data, list[int]]:
-    """Give where the scans are and the patients' numbers; the phantom is not written yet."""
+def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Data, Mapping[int, PatientFiles]]:
+    """Give where the scans are and their files; the phantom is not written yet, so it has none."""
     if options.data is not None:
         folder = options.data.absolute()
-        numbers = list(_checked(folder))
-        return Data("folder", folder, len(numbers)), numbers
+        files = _checked(folder)
+        return Data("folder", folder, len(files), ""), files
     own = {space.phantom_patients for space in spaces if space.phantom_patients}
     if len(own) > 1:
         raise SettingsFaultError(f"--search: the searches must agree on phantom_patients, got {sorted(map(str, own))}")
     patients = own.pop() if own else PHANTOM_PATIENTS
-    folder = Path(f"data/phantom-{patients}-{PHANTOM_SEED}").absolute()
-    return Data("phantom", folder, patients), list(range(1, patients + 1))
+    name = f"phantom-{patients}-{PHANTOM_SEED}"
+    return Data("phantom", Path("data").absolute() / name, patients, name), {}
+
+
+def _fingerprint(files: Mapping[int, PatientFiles], splits: Sequence[Split]) -> str:
+    """Give the fingerprint of the training and validation patients; the test patients' voxels stay unread."""
+    return fingerprint_of_files(
+        select(dict(files), sorted({number for split in splits for number in (*split.train, *split.validation)}))
+    )
 
 
 def _checked(folder: Path) -> Mapping[int, PatientFiles]:
@@ -193,28 +186,6 @@ def _checked(folder: Path) -> Mapping[int, PatientFiles]:
     if faults:
         raise DataFaultError(faults)
     return patients
-
-
-def parser() -> argparse.ArgumentParser:
-    """Give the command line."""
-    command = argparse.ArgumentParser(prog="python -m study.run", description=__doc__)
-    add = command.add_argument
-    add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
-    add("--data", type=Path, metavar="DIR", help="folder of MS-CMRSeg scans; the built-in phantom where not given")
-    add("--settings", metavar="NAME|FILE", help="default, quick, paper or a TOML file, instead of the search space's")
-    add("--splits", nargs="+", metavar="TRAIN/VAL/TEST", help=f"patients; {' '.join(DEFAULT_SPLITS)} where not given")
-    add("--seed", type=int, default=0, help="of splits, sampler and trainings (0)")
-    add("--num-samples", type=int, metavar="N", help="trials per arm, instead of the search space's")
-    add("--max-epochs", type=int, metavar="E", help="most epochs of a trial, instead of the search space's")
-    add("--minutes", type=float, metavar="M", help="time budget of each search, instead of the search space's")
-    add("--concurrent", type=int, metavar="N", help="trials at once; as many as fit where not given")
-    add("--cpus-per-trial", type=float, default=1.0, metavar="C", help="CPU cores, and torch threads, of a trial (1)")
-    add("--gpus-per-trial", type=float, metavar="G", help="GPUs of a trial, also fractions; 1 where there are GPUs")
-    add("--address", metavar="auto|HOST:PORT|ray://HOST:PORT", help="a Ray cluster; RAY_ADDRESS, else this machine")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where trials compute (auto)")
-    add("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of models and reports (runs)")
-    add("--cache", type=Path, metavar="DIR", help="folder of prepared scans; JOINTNET_CACHE or the user's cache")
-    return command
 
 
 if __name__ == "__main__":

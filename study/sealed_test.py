@@ -1,7 +1,8 @@
-"""The one opening of the sealed test patients: after the selection of every arm is recorded, never before."""
+"""The opening of the sealed test patients: after the selection of every arm is recorded, never before."""
 
-import tempfile
+import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jointnet.aggregation import named_metrics, patient_means, summarise
+from jointnet.atomic_file import write_whole
 from jointnet.cache import CachedPatient, fingerprint, prepare
 from jointnet.checkpoint import load_model
 from jointnet.evaluation import evaluate
@@ -18,43 +20,42 @@ from jointnet.folder import PatientFiles
 from jointnet.geometry import warp, warp_labels
 from jointnet.prediction import predict
 from jointnet.structures import CODE
-from study.selection import Selection
-from study.tracking import StudyTracker
+
+
+@dataclass(frozen=True)
+class TestedArm:
+    """What the test patients gave for an arm: their fingerprint, and the metrics of its model on them."""
+
+    fingerprint: str
+    metrics: dict[str, float]
 
 
 def open_test(
-    files: Sequence[PatientFiles],
-    cache: Path,
-    selections: Mapping[str, Selection],
-    arm_runs: Mapping[str, str],
-    tracker: StudyTracker,
-    device: str,
-) -> None:
-    """Prepare the test patients and evaluate each arm's selected model on them.
+    files: Sequence[PatientFiles], cache: Path, models: Mapping[Path, Path], device: str
+) -> dict[Path, TestedArm]:
+    """Prepare the test patients and evaluate selected models on them.
 
     Args:
         files: the test patients' files; they are read here for the first time.
         cache: folder of prepared patients.
-        selections: of the arms, by name; all of them are recorded already.
-        arm_runs: the arms' runs in the tracking store.
-        tracker: writes rows, metrics and overlays, and counts the opening for each arm.
+        models: by the folder that receives `slices.csv`, `patients.csv` and `overlays.npz`; their selections are
+            recorded already.
         device: where the models compute; the driver's CPU where the driver has no such device.
     """
     device = device_here(device)
     patients = prepare(files, cache)
-    for arm, selection in selections.items():
-        run = arm_runs[arm]
-        tracker.count_opening(run)
-        tracker.tag(run, {"test.fingerprint": fingerprint(patients)})
-        model = load_model(selection.model, device).model
+    tested = {}
+    for folder, path in models.items():
+        model = load_model(path, device).model
         rows = evaluate(model, patients, device)
-        tracker.log_text(run, "test/slices.csv", rows.to_csv(index=False))
-        tracker.log_text(run, "test/patients.csv", patient_means(rows).reset_index().to_csv(index=False))
-        tracker.log_metrics(run, test_metrics(rows))
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "overlays.npz"
-            np.savez_compressed(path, **overlays(model, patients, device))  # type: ignore[arg-type]
-            tracker.log_file(run, path, "test")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "slices.csv", rows.to_csv(index=False).encode())
+        write_whole(folder / "patients.csv", patient_means(rows).reset_index().to_csv(index=False).encode())
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **overlays(model, patients, device))  # type: ignore[arg-type]
+        write_whole(folder / "overlays.npz", packed.getvalue())
+        tested[folder] = TestedArm(fingerprint(patients), test_metrics(rows))
+    return tested
 
 
 def device_here(device: str) -> str:

@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from study.recorder import TrialOutcome
-from study.store_layout import OBJECTIVE, TIME_BUDGET
+from study.outcome import TrialOutcome
+from study.store_layout import OBJECTIVE
 
 
 class NoFinishedTrialError(Exception):
@@ -37,7 +37,6 @@ class Selection:
             "arm": self.arm,
             "metric": OBJECTIVE,
             "trial_id": self.trial.trial_id,
-            "run_id": self.trial.run_id,
             "objective": self.trial.objective,
             "epoch": self.trial.best_epoch,
             "parameters": dict(self.trial.sample),
@@ -48,18 +47,19 @@ class Selection:
         }
 
 
-def select_best(arm: str, trials: Iterable[TrialOutcome], now: datetime) -> Selection:
+def select_best(arm: str, trials: Iterable[TrialOutcome], planned: int, now: datetime) -> Selection:
     """Choose the trial with the smallest objective; at equal ones the first by id.
 
     A trial is a candidate where it ended (complete, stopped early, or cut short by the time budget after an epoch or
-    more) and its model of the best epoch is on disk. A failed or running one never is.
+    more) and its model of the best epoch is on disk. A failed or running one never is. Where fewer than `planned`
+    trials are candidates, the remarks say why.
 
     Raises:
         NoFinishedTrialError: where there is no candidate.
     """
     trials = list(trials)
     candidates = [trial for trial in trials if _is_candidate(trial)]
-    remarks = _remarks(trials)
+    remarks = _remarks(trials, planned)
     if not candidates:
         told = "; ".join(remarks) or "no trial was started"
         raise NoFinishedTrialError(
@@ -75,15 +75,15 @@ def _is_candidate(trial: TrialOutcome) -> bool:
     return trial.state in ("complete", "stopped") and finite and trial.model is not None
 
 
-def _remarks(trials: list[TrialOutcome]) -> tuple[str, ...]:
-    cut = sum(trial.state == "stopped" and trial.reason == TIME_BUDGET for trial in trials)
+def _remarks(trials: list[TrialOutcome], planned: int) -> tuple[str, ...]:
     counts = {
         "failed": sum(trial.state == "failed" for trial in trials),
         "still running": sum(trial.state == "running" for trial in trials),
-        "interrupted": sum(trial.state == "interrupted" for trial in trials),
-        "cut short by the time budget": cut,
+        "cut short by the time budget": sum(trial.cut for trial in trials),
         "ended without a model": sum(
             trial.state in ("complete", "stopped") and not _is_candidate(trial) for trial in trials
         ),
+        "never started": planned - len(trials),
     }
-    return tuple(f"{count} of {len(trials)} trials {what}" for what, count in counts.items() if count)
+    whole = max(planned, len(trials))
+    return tuple(f"{count} of {whole} trials {what}" for what, count in counts.items() if count > 0)

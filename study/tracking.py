@@ -1,7 +1,8 @@
 """All writing to MLflow: a study run, beside it an arm run for each arm, beneath that a run for each trial.
 
-Only the driver writes. It creates the store and the experiment before any trial starts, and it owns every run's
-status: whatever way the study ends, no run is left RUNNING.
+Only the driver writes. Every call finds what an earlier one or an earlier driver left before it makes anything, and
+saying the same again changes nothing: a row of metrics has the moment of the ledger's event as its timestamp, by which
+MLflow's databases know a row that they hold already.
 """
 
 import json
@@ -11,10 +12,8 @@ import os
 import shlex
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from mlflow import MlflowClient
@@ -29,6 +28,13 @@ NOTE = "mlflow.note.content"
 """The tag that the MLflow UI shows as a run's description."""
 LONGEST_TAG = 5000
 LONGEST_PARAM = 500
+MOST_METRICS = 1000
+"""That MLflow takes in one call."""
+REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
+"""Error codes that mean the same however often one asks."""
+
+Row = tuple[int, int, Mapping[str, float]]
+"""Step, Unix time in ms, and metrics."""
 
 
 def resolve_tracking_uri() -> str:
@@ -60,65 +66,76 @@ def ui_command(uri: str) -> str:
 
 
 class StudyTracker:
-    """The runs of one study, written through one client. Use as a context manager: it ends every run it began."""
+    """The runs of one study, written through one client, which is opened when it is first needed."""
 
     def __init__(self, uri: str, study_id: str, tags: Mapping[str, str]) -> None:
         self.study_id = study_id
-        self._tags = {"study.id": study_id, **tags}
-        self._open: dict[str, None] = {}
-        self._trials: dict[tuple[str, str], str] = {}
+        self._uri, self._tags = uri, {"study.id": study_id, **tags}
+        self._store: tuple[MlflowClient, str] | None = None
+        self._runs: dict[tuple[str, str, str], str] = {}
+        self._with_params: set[str] = set()
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        for name, value in {"MAX_RETRIES": "2", "TIMEOUT": "5"}.items():
+        # One attempt a call: a client that repeats a call by itself may make a run twice.
+        for name, value in {"MAX_RETRIES": "0", "TIMEOUT": "20"}.items():
             os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
+
+    def connect(self) -> None:
+        """Open the store now; store and experiment are made where they are missing.
+
+        Raises:
+            SettingsFaultError: where it does not open.
+        """
         try:
-            self._client, self._experiment = _open_store(uri)
+            self._opened()
         except Exception as error:  # whatever the store's own backend raises where it cannot be reached
             told = " ".join(str(error).split())[:200]
-            raise SettingsFaultError(f"MLFLOW_TRACKING_URI: must be a store that opens, got {uri!r}: {told}") from error
-        self.study_run = self._begin(f"study {study_id}", {"study.kind": "study"})
+            raise SettingsFaultError(
+                f"MLFLOW_TRACKING_URI: must be a store that opens, got {self._uri!r}: {told}"
+            ) from error
 
-    def __enter__(self) -> "StudyTracker":
-        return self
+    def study_run(self) -> str:
+        """Give the study's own run."""
+        return self._run(("study", "", ""), f"study {self.study_id}", {})
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End every open run: FINISHED, KILLED after Ctrl+C, FAILED after any other exception."""
-        interrupted = kind is not None and not issubclass(kind, Exception)
-        status = "FINISHED" if kind is None else "KILLED" if interrupted else "FAILED"
-        for run_id in list(self._open):
-            try:
-                self.end(run_id, status)
-            except MlflowException:
-                continue
-
-    def begin_arm(self, arm: str, tags: Mapping[str, str]) -> str:
-        """Begin the run of an arm, the parent of its trials; it stands beside the study's run, which a tag names."""
-        return self._begin(arm, {"study.kind": "arm", "arm": arm, **tags})
+    def arm_run(self, arm: str, tags: Mapping[str, str]) -> str:
+        """Give the run of an arm, the parent of its trials; it stands beside the study's run, which a tag names."""
+        return self._run(("arm", arm, ""), arm, tags)
 
     def trial_run(
-        self, arm_run: str, trial_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]
+        self, arm_run: str, arm: str, trial_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]
     ) -> str:
         """Give the run of a trial: the one in the store where there is one, else a new one called `name`."""
-        known = self._trials.get((arm_run, trial_id)) or self._find_trial(arm_run, trial_id)
-        if known is None:
-            own = {"study.kind": "trial", "trial.id": trial_id, "trial.state": "running", PARENT: arm_run, **tags}
-            known = self._begin(name, own)
+        own = {"trial.state": "running", PARENT: arm_run, **tags}
+        run_id = self._run(("trial", arm, trial_id), name, own)
+        if run_id not in self._with_params:
             entities = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
-            self._client.log_batch(known, params=entities)
-        elif known not in self._open:
-            self._client.update_run(known, status="RUNNING")
-            self._open[known] = None
-        self._trials[arm_run, trial_id] = known
-        return known
+            self._client.log_batch(run_id, params=entities)
+            self._with_params.add(run_id)
+        return run_id
 
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Log the finite ones of some metrics in one call: MLflow stores an infinity as a number."""
-        now = int(time.time() * 1000)
-        entities = [Metric(name, float(value), now, step) for name, value in metrics.items() if math.isfinite(value)]
-        if entities:
-            self._client.log_batch(run_id, metrics=entities)
+    def known_trial(self, arm: str, trial_id: str) -> str | None:
+        """Give the run of a trial where the store has one."""
+        return self._find(("trial", arm, trial_id))
+
+    def holds(self, arm: str, trial_id: str, tags: Mapping[str, str]) -> bool:
+        """Whether a trial's run is over and has these tags, which are the last that it gets."""
+        run_id = self._find(("trial", arm, trial_id))
+        if run_id is None:
+            return False
+        run = self._client.get_run(run_id)
+        return run.info.status != "RUNNING" and tags.items() <= run.data.tags.items()
+
+    def log_rows(self, run_id: str, rows: Sequence[Row]) -> None:
+        """Log rows of metrics, the finite ones: MLflow stores an infinity as a number."""
+        entities = [
+            Metric(name, float(value), at_ms, step)
+            for step, at_ms, metrics in rows
+            for name, value in metrics.items()
+            if math.isfinite(value)
+        ]
+        for first in range(0, len(entities), MOST_METRICS):
+            self._client.log_batch(run_id, metrics=entities[first : first + MOST_METRICS])
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run in one call."""
@@ -130,44 +147,75 @@ class StudyTracker:
 
     def log_json(self, run_id: str, name: str, content: Any) -> None:
         """Store plain values as a JSON artifact."""
-        self.log_text(run_id, name, json.dumps(content, indent=1))
-
-    def log_text(self, run_id: str, name: str, text: str) -> None:
-        """Store a text artifact; `name` may hold a folder."""
-        folder, _, file = name.rpartition("/")
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / file
-            path.write_text(text, encoding="utf-8")
-            self.log_file(run_id, path, folder)
+            path = Path(scratch) / name
+            path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+            self.log_file(run_id, path)
 
     def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
         """Store a file as an artifact, in a folder of the run's artifacts."""
         self._client.log_artifact(run_id, str(path), folder or None)
 
-    def count_opening(self, arm_run: str) -> int:
-        """Count one more opening of the sealed test patients by an arm, and give the count."""
-        count = int(self._client.get_run(arm_run).data.tags.get("test.openings", "0")) + 1
-        self.tag(arm_run, {"test.openings": str(count)})
-        return count
-
-    def end(self, run_id: str, status: str = "FINISHED") -> None:
-        """End a run: FINISHED, FAILED or KILLED. One that has ended stays as it is."""
-        if run_id in self._open:
+    def set_status(self, run_id: str, status: str) -> None:
+        """Say that a run is RUNNING, FINISHED, FAILED or KILLED."""
+        if status == "RUNNING":
+            self._client.update_run(run_id, status="RUNNING")
+        else:
             self._client.set_terminated(run_id, status)
-            del self._open[run_id]
 
-    def _begin(self, name: str, tags: Mapping[str, str]) -> str:
-        merged = {key: str(value)[:LONGEST_TAG] for key, value in {**self._tags, **tags}.items()}
-        run_id = str(self._client.create_run(self._experiment, tags=merged, run_name=name).info.run_id)
-        self._open[run_id] = None
+    @property
+    def _client(self) -> MlflowClient:
+        return self._opened()[0]
+
+    def _opened(self) -> tuple[MlflowClient, str]:
+        if self._store is None:
+            self._store = _open_store(self._uri)
+        return self._store
+
+    def _run(self, key: tuple[str, str, str], name: str, tags: Mapping[str, str]) -> str:
+        """Find a run by its kind, arm and trial, or make it."""
+        run_id = self._find(key)
+        if run_id is None:
+            merged = {**self._tags, **_identity(key), **tags}
+            made = self._opened()[0].create_run(
+                self._opened()[1],
+                tags={key: str(value)[:LONGEST_TAG] for key, value in merged.items()},
+                run_name=name,
+            )
+            run_id = str(made.info.run_id)
+        self._runs[key] = run_id
         return run_id
 
-    def _find_trial(self, arm_run: str, trial_id: str) -> str | None:
-        condition = (
-            f"tags.`study.id` = '{self.study_id}' and tags.`trial.id` = '{trial_id}' and tags.`{PARENT}` = '{arm_run}'"
-        )
-        found = self._client.search_runs([self._experiment], condition, max_results=1)
-        return str(found[0].info.run_id) if found else None
+    def _find(self, key: tuple[str, str, str]) -> str | None:
+        """Give the run of that identity; of several, left by a call answered too late, only the first stays."""
+        if key in self._runs:
+            return self._runs[key]
+        wanted = {"study.id": self.study_id, **_identity(key)}
+        condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
+        client, experiment = self._opened()
+        found = client.search_runs([experiment], condition, order_by=["start_time ASC"])
+        for double in found[1:]:
+            client.delete_run(double.info.run_id)
+        if found:
+            self._runs[key] = str(found[0].info.run_id)
+        return self._runs.get(key)
+
+    def remove_doubles(self) -> None:
+        """Look every run up once more, so that a run made twice by a slow server is removed."""
+        for key in list(self._runs):
+            del self._runs[key]
+            self._find(key)
+
+
+def refused(error: Exception) -> bool:
+    """Whether the same will happen however often it is tried: the store refuses it, or what is told makes no sense."""
+    if isinstance(error, MlflowException):
+        return str(error.error_code) in REFUSALS
+    return isinstance(error, TypeError | AttributeError | LookupError)
+
+
+def _identity(key: tuple[str, str, str]) -> dict[str, str]:
+    return {name: value for name, value in zip(("study.kind", "arm", "trial.id"), key, strict=True) if value}
 
 
 def _open_store(uri: str) -> tuple[MlflowClient, str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from jointnet.atomic_file import write_whole
 from jointnet.cache import CachedPatient
 from jointnet.checkpoint import load_model
 from jointnet.faults import InputFaultError
@@ -23,6 +24,9 @@ from study.store_layout import OBJECTIVE
 
 PREVIOUS_FILE = "previous.pt"
 """The model of the best epoch that was surely reported; `model.pt` may be one epoch ahead of the reports."""
+CHECKPOINTS = "checkpoints"
+"""Folder, in the trial's own, that a killed trial goes on from."""
+BEST_FILE = f"best/{MODEL_FILE}"
 
 
 class ObjectiveNotFiniteError(Exception):
@@ -92,7 +96,9 @@ class TrialProgress:
 
 
 def run_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None] | None = None) -> TrialProgress:
-    """Train one model and give its last progress.
+    """Train one model and give its last progress; where the trial's folder holds a checkpoint, go on from there.
+
+    The epochs before are told again.
 
     Raises:
         TrainingDivergedError: where the loss is no longer finite.
@@ -116,7 +122,7 @@ def run_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None] | None 
         if on_epoch is not None:
             on_epoch(last)
         if best_epoch == report.epoch:
-            shutil.copyfile(spec.folder / MODEL_FILE, spec.folder / PREVIOUS_FILE)
+            write_whole(spec.folder / PREVIOUS_FILE, (spec.folder / MODEL_FILE).read_bytes())
 
     train(
         spec.settings,
@@ -125,6 +131,7 @@ def run_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None] | None 
         seed=spec.task.seed,
         device=spec.task.device,
         out=spec.folder,
+        checkpoints=spec.folder / CHECKPOINTS,
         on_epoch=forward,
     )
     return last
@@ -135,14 +142,21 @@ def freeze_model(folder: Path, epoch: int) -> Path | None:
 
     A trial that is stopped from outside may be training still and write once more, so the copy is what is checked.
     """
-    frozen = folder / "best" / MODEL_FILE
+    frozen = folder / BEST_FILE
     for candidate in (folder / MODEL_FILE, folder / PREVIOUS_FILE):
         if candidate.is_file():
             frozen.parent.mkdir(exist_ok=True)
-            shutil.copyfile(candidate, frozen)
+            write_whole(frozen, candidate.read_bytes())
             try:
                 if load_model(frozen).epoch == epoch:
                     return frozen
             except InputFaultError:
                 continue
     return None
+
+
+def keep_best_only(folder: Path) -> None:
+    """Remove all that a trial that is over wrote into its folder, but its frozen model."""
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    for name in (MODEL_FILE, PREVIOUS_FILE):
+        (folder / name).unlink(missing_ok=True)

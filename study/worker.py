@@ -7,23 +7,14 @@ from ray import tune
 
 from study.trial import ArmTask, TrialProgress, TrialSpec, run_trial
 
+REPORT = "report"
+"""Key of a report's content; it is a list, which Ray Tune leaves as it is."""
+
 
 def trainable(config: Mapping[str, Any], task: ArmTask) -> None:
-    """Run one trial; every epoch becomes a report, those before the first validation together with the first after."""
-    held: list[dict[str, Any]] = []
+    """Run one trial and report every epoch; Ray Tune takes the next one only when the driver says so."""
 
     def forward(progress: TrialProgress) -> None:
-        held.append({"epoch": progress.epoch, "metrics": dict(progress.metrics)})
-        if progress.objective is None:  # Optuna and ASHA cannot take a report without an objective
-            return
-        epochs, held[:] = list(held), []
-        tune.report(
-            {
-                "epoch": progress.epoch,
-                "objective": progress.objective,
-                "best_epoch": progress.best_epoch,
-                "epochs": epochs,
-            }
-        )
+        tune.report({REPORT: [{"epoch": progress.epoch, "metrics": dict(progress.metrics)}]})
 
-    run_trial(TrialSpec(task, str(tune.get_context().get_trial_id()), dict(config)), forward)
+    run_trial(TrialSpec(task, str(config["trial_id"]), dict(config["sample"])), forward)

@@ -279,3 +279,28 @@ def test_a_patient_is_labelled_or_unlabelled(scan_folder, tmp_path, tiny, capsys
     how = {"unlabelled": 4, "teacher": tmp_path / "teacher", "patients": "1-4"}
     assert run(scan_folder, tmp_path / "out", tiny, **how) == 2
     assert "[4] in both" in capsys.readouterr().err
+
+
+def test_the_same_command_goes_on_where_a_killed_one_was_and_says_so(scan_folder, tmp_path, tiny, monkeypatch, capsys):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(scan_folder, whole, tiny, epochs=3) == 0
+    real, calls = training._train_epoch, []
+
+    def dying(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise SystemError("killed")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemError):
+        patch.setattr(training, "_train_epoch", dying)
+        run(scan_folder, killed, tiny, epochs=3)
+    capsys.readouterr()
+    assert run(scan_folder, killed, tiny, epochs=3) == 0
+    assert f"going on after epoch 2, from {killed / 'checkpoints'}" in capsys.readouterr().out
+    logs = [
+        [(row["epoch"], row["metric"], row["value"]) for row in csv.DictReader((out / "log.csv").open())]
+        for out in (whole, killed)
+    ]
+    assert logs[0] == logs[1]
+    assert sorted(path.name for path in killed.iterdir()) == ["config.json", "log.csv", "model.pt"]

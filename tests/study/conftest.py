@@ -1,8 +1,11 @@
 """What is costly to make and may be shared: a store with invented studies, an empty store, a Ray on this machine."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import pytest
 import synthetic_store as synthetic

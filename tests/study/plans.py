@@ -1,8 +1,10 @@
 """A plan of the shipped searches for 45 patients, without any scans."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from study.identity import with_identity
 from study.plan import Data, Plan, Resources, make_arms, make_plan
 from study.space_file import load_spaces
 from study.splits import make_splits, parse_counts
@@ -12,12 +14,17 @@ NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 
 
 def plan_of(
-    *searches: str, seed: int = 0, kind: str = "phantom", device: str = "cpu", settings: str | None = None
+    *searches: str,
+    seed: int = 0,
+    kind: str = "phantom",
+    device: str = "cpu",
+    settings: str | None = None,
+    out: Path | None = None,
 ) -> Plan:
     """Plan these searches, `joint` where none is named."""
-    return make_plan(
+    plan = make_plan(
         make_arms(load_spaces(searches or ("joint",), settings), SPLITS),
-        data=Data(kind, Path("/data/scans"), 45),
+        data=Data(kind, Path("/data/scans"), 45, "0123456789abcdef"),
         resources=Resources(2, 1.0, 0.0, device),
         seed=seed,
         out=Path("runs"),
@@ -25,3 +32,4 @@ def plan_of(
         tracking_uri="sqlite:////store/mlflow.db",
         now=NOON,
     )
+    return with_identity(replace(plan, out=(out or Path("/nowhere")).absolute()))

@@ -23,17 +23,19 @@ def test_an_arm_that_two_searches_ask_for_is_refused():
         make_arms(load_spaces(["joint", "smoke"]), SPLITS)
 
 
-def test_the_id_is_the_moment_and_a_digest_of_the_specification():
-    plan = plan_of()
-    assert plan.study_id.startswith("20260102-120000-") and len(plan.study_id) == 24
-    assert plan.study_id == plan_of().study_id != plan_of(seed=1).study_id
-    assert plan.folder.is_absolute() and plan.folder.name == plan.study_id
-
-
 def test_the_plan_says_where_everything_goes_and_that_a_phantom_is_no_scan():
     text = render(plan_of())
     assert "PHANTOM, not real scans" in text
-    for said in ("joint-25", "joint-35", "25/15/5", "trials of", "sqlite:////store/mlflow.db", "/runs/2026", "/cache"):
+    for said in (
+        "joint-25",
+        "joint-35",
+        "25/15/5",
+        "trials of",
+        "sqlite:////store/mlflow.db",
+        "/nowhere/2026",
+        "/cache",
+        "MB of models",
+    ):
         assert said in text, said
     assert "PHANTOM" not in render(plan_of(kind="folder"))
 

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from outcomes import outcome
 from rich.console import Console
 
 from study.progress import ArmProgress, StudyProgress
@@ -54,3 +55,20 @@ def test_plain_lines_where_there_is_no_terminal():
     assert "trial a failed: TrainingDivergedError: [NaN]" in said
     assert "3 trials (0 complete, 1 stopped early, 1 cut by time, 1 failed), 3 epochs, best 0.800" in said
     assert "\x1b" not in said
+
+
+def test_what_an_earlier_driver_did_counts_as_done_but_not_as_pace():
+    text = io.StringIO()
+    arm = ArmProgress("joint-25", 4, expected_epochs=10, expected_seconds=100)
+    progress = StudyProgress({"joint-25": arm}, 0, Console(file=text, width=80))
+    progress.known("joint-25", outcome(1, [0.9, 0.8, 0.7]))
+    progress.known("joint-25", outcome(2, [0.6], "stopped", TIME_BUDGET))
+    progress.known("joint-25", outcome(3, [0.1], "failed"))
+    progress.known("joint-25", outcome(4, [], "running"))
+    assert (arm.ended, arm.epochs, arm.best) == (3, 5, 0.6)
+    assert arm.remaining_seconds(0, pace=1) == pytest.approx(50)  # half the epochs are there already
+    arm.began, arm.epochs = 0.0, 7
+    assert arm.remaining_seconds(30, pace=1) == pytest.approx(45)  # two epochs in 30 s, three to go
+    assert arm.pace(30) == pytest.approx(1.5)
+    progress.arm_ended("joint-25")
+    assert "3 trials (1 complete, 0 stopped early, 1 cut by time, 1 failed)" in text.getvalue()

@@ -1,7 +1,9 @@
 """The command: its faults, and a whole study with the search stubbed, to see when the test patients are opened."""
 
 import json
+import os
 import shutil
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from mlflow import MlflowClient
 import study.conduct
 from jointnet.folder import PatientFiles
 from jointnet.phantom import write_phantom
-from study.recorder import ArmRecorder
+from study.arm_search import ArmSearch
+from study.failures import Cause
+from study.ledger import Ledger
 from study.run import main
-from study.store_layout import EXPERIMENT, INTERRUPTED, default_tracking_uri
+from study.store_layout import EXPERIMENT, default_tracking_uri
 from study.trial import ArmTask, TrialSpec, run_trial
 
 TINY = """
@@ -128,6 +132,7 @@ class _NoRay:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events: list[tuple[str, Any]] = []
         self.raising: BaseException | None = None
+        self.signal = 0
         self.failing: set[str] = set()
         prepare, log_json = study.conduct.prepare, study.conduct.StudyTracker.log_json
 
@@ -145,20 +150,24 @@ class _NoRay:
         monkeypatch.setattr("study.sealed_test.prepare", noted_prepare)
         monkeypatch.setattr(study.conduct.StudyTracker, "log_json", noted_log)
 
-    def _search(self, task: ArmTask, space: Any, resources: Any, recorder: ArmRecorder, *rest: Any) -> None:
+    def _search(self, task: ArmTask, search: ArmSearch, *rest: Any) -> None:
         self.events.append(("search", [p.patient for p in (*task.training, *task.validation)]))
-        recorder.started("t1", {"alpha": 0.5})
         try:
-            if self.raising:
-                raise self.raising
-            if task.arm in self.failing:
-                recorder.failed("t1", "TrainingDivergedError: NaN")
-                return
-            last = run_trial(TrialSpec(task, "t1", {"alpha": 0.5}))
-            recorder.reported("t1", 1, last.metrics, last.objective, last.best_epoch)
-            recorder.ended("t1")
+            while (trial := search.next_trial("attempt")) is not None:
+                if self.raising:
+                    raise self.raising
+                if self.signal:
+                    os.kill(os.getpid(), self.signal)
+                if task.arm in self.failing:
+                    search.raised("attempt", Cause.TRAINING, "TrainingDivergedError: NaN")
+                    continue
+                run_trial(
+                    TrialSpec(task, trial.trial_id, trial.sample),
+                    lambda told: search.reported("attempt", told.epoch, told.metrics) and None,
+                )
+                search.returned("attempt")
         finally:
-            recorder.close(INTERRUPTED)
+            search.close(None)
 
 
 def _runs() -> list[Any]:
@@ -207,14 +216,22 @@ def test_an_arm_without_a_finished_trial_gives_status_4_and_the_others_a_report(
     assert main(["--search", "tiny", "--data", str(phantom)]) == 4
     captured = capsys.readouterr()
     assert "standalone-1: at least one trial must end" in captured.err and "standalone-2" in captured.out
+    assert main(["--search", "tiny", "--data", str(phantom)]) == 4  # nothing new: the same report, the same status
+    assert "standalone-1: at least one trial must end" in capsys.readouterr().err
     ray.failing = {"standalone-1", "standalone-2"}
     before = len(ray.events)
-    assert main(["--search", "tiny", "--data", str(phantom)]) == 4
+    assert main(["--search", "tiny", "--data", str(phantom), "--new"]) == 4
     assert [name for name, _ in ray.events[before:]].count("prepare") == 1  # the test patients stay sealed
+    assert main(["--search", "tiny", "--data", str(phantom)]) == 4
+    assert len(ray.events) == before + len(ray.events[before:])
+
+
+def _studies(place: Path) -> list[Path]:
+    return sorted((place / "runs").iterdir())
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "KILLED"), (RuntimeError("driver"), "FAILED")])
-def test_no_run_stays_running_whatever_ends_the_driver(
+def test_no_run_stays_running_whatever_ends_the_driver_and_the_same_command_goes_on(
     error, status: str, place: Path, phantom: Path, monkeypatch, capsys
 ):
     ray = _NoRay(monkeypatch)
@@ -222,9 +239,100 @@ def test_no_run_stays_running_whatever_ends_the_driver(
     arguments = ["--search", "tiny", "--data", str(phantom)]
     if status == "KILLED":
         assert main(arguments) == 130
-        assert "Interrupted" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert said == f"Interrupted. Nothing is lost. To go on: python -m study.run {' '.join(arguments)}\n"
     else:
         with pytest.raises(RuntimeError, match="driver"):
             main(arguments)
     by_kind = {run.data.tags["study.kind"]: run.info.status for run in _runs()}
     assert by_kind == {"study": status, "arm": status, "trial": "KILLED"}
+    ray.raising = None
+    before = {run.info.run_id for run in _runs()}
+    assert main(arguments) == 0
+    assert len(_studies(place)) == 1
+    assert before < {run.info.run_id for run in _runs()}  # found again, none made twice
+    assert {run.info.status for run in _runs()} == {"FINISHED"}
+    assert "which this command continues" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_once_lets_the_epoch_end_and_says_how_to_go_on(number, place: Path, phantom: Path, monkeypatch, capsys):
+    ray = _NoRay(monkeypatch)
+    ray.signal = number
+    arguments = ["--search", "tiny", "--data", str(phantom)]
+    assert main(arguments) == 130
+    captured = capsys.readouterr()
+    assert "running trials finish their epoch" in captured.out and "To go on: python -m study.run" in captured.err
+    assert "RUNNING" not in {run.info.status for run in _runs()}
+    with Ledger(_studies(place)[0]) as ledger:
+        (outcome,) = ledger.outcomes("standalone-1").values()
+        assert outcome.epoch == 1 and outcome.objective is not None
+    ray.signal = 0
+    assert main(arguments) == 0
+    assert {run.info.status for run in _runs()} == {"FINISHED"}
+
+
+def test_a_finished_study_is_reported_again_and_goes_on_when_more_is_asked_for(
+    place: Path, phantom: Path, monkeypatch, capsys
+):
+    ray = _NoRay(monkeypatch)
+    arguments = ["--search", "tiny", "--data", str(phantom)]
+    assert main(arguments) == 0
+    events, runs = len(ray.events), {run.info.run_id for run in _runs()}
+    with Ledger(_studies(place)[0]) as ledger:
+        length, first = len(ledger.events), dict(ledger.outcomes("standalone-1"))
+    capsys.readouterr()
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "which this command continues" in out and "/report" in out and "before" in out
+    assert len(ray.events) == events and {run.info.run_id for run in _runs()} == runs
+    with Ledger(_studies(place)[0]) as ledger:
+        assert len(ledger.events) == length
+    assert main([*arguments, "--num-samples", "4"]) == 0
+    with Ledger(_studies(place)[0]) as ledger:
+        for arm in ("standalone-1", "standalone-2"):
+            assert list(ledger.outcomes(arm)) == ["t0001", "t0002", "t0003", "t0004"]
+            changes = len(
+                {event["trial"] for event in ledger.events if event["event"] == "opened" and event["arm"] == arm}
+            )
+            assert ledger.count("opened", arm) == changes <= 2
+        assert dict(ledger.outcomes("standalone-1"))["t0001"] == first["t0001"]
+        openings = {arm: str(ledger.count("opened", arm)) for arm in ("standalone-1", "standalone-2")}
+    arms = [run for run in _runs() if run.data.tags["study.kind"] == "arm"]
+    assert {run.data.tags["arm"]: run.data.tags["test.openings"] for run in arms} == openings
+    assert len(_studies(place)) == 1
+
+
+def test_a_study_named_with_another_specification_is_refused_with_the_differences(
+    place: Path, phantom: Path, monkeypatch, capsys
+):
+    _NoRay(monkeypatch)
+    arguments = ["--search", "tiny", "--data", str(phantom)]
+    assert main(arguments) == 0
+    name = _studies(place)[0].name
+    found = _faults(capsys, *arguments, "--study", name, "--seed", "1", "--max-epochs", "2")
+    assert f"--study {name}: seed: must be 0 as when the study began, got 1" in found
+    assert any("fidelity.max_epochs: must be 1 as when the study began, got 2" in fault for fault in found)
+    assert _faults(capsys, *arguments, "--study", name, "--new") == [
+        f"--new: must not be given with --study, got --study {name}"
+    ]
+
+
+def test_a_study_that_another_driver_runs_is_refused(place: Path, phantom: Path, monkeypatch, capsys):
+    _NoRay(monkeypatch)
+    arguments = ["--search", "tiny", "--data", str(phantom)]
+    assert main(arguments) == 0
+    with Ledger(_studies(place)[0]):
+        (fault,) = _faults(capsys, *arguments)
+    assert "is being run by another" in fault
+
+
+def test_scans_that_changed_under_a_phantoms_name_are_refused(place: Path, phantom: Path, monkeypatch, capsys):
+    _NoRay(monkeypatch)
+    assert main(["--search", "tiny"]) == 0
+    (ledger,) = (place / "runs").glob("*/ledger.jsonl")
+    text = ledger.read_text()
+    fingerprint = json.loads(text.splitlines()[0])["fingerprint"]
+    ledger.write_text(text.replace(fingerprint, "0" * 16).replace('{"event": "delivered"', '{"event": "other"'))
+    (fault,) = _faults(capsys, "--search", "tiny", status=3)
+    assert f"must hold the scans that study {ledger.parent.name} began with, fingerprint 0000000000000000" in fault

@@ -1,12 +1,15 @@
 """The search of an arm with a real Ray on this machine, with trainings as small as they get."""
 
 import io
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-import optuna
+import processes
 import pytest
 import ray as ray_module
 from cohort import cached_patients
@@ -14,16 +17,20 @@ from mlflow import MlflowClient
 from ray import tune
 from rich.console import Console
 
+from jointnet.cache import CachedPatient
 from jointnet.settings import Settings, with_values
-from jointnet.training import TrainingDivergedError
+from study.arm_search import ArmSearch
+from study.ledger import Ledger
+from study.outbox import Outbox
+from study.outcome import TrialOutcome
 from study.plan import Resources
 from study.progress import ArmProgress, StudyProgress
-from study.recorder import ArmRecorder, TrialOutcome
-from study.search import distributions, reason_of, search_arm
+from study.recorder import ArmRecorder
+from study.search import search_arm
 from study.selection import select_best
 from study.space import Budget, Fidelity, Objective, Parameter, SearchSpace
-from study.store_layout import EARLY, INTERRUPTED, TIME_BUDGET
-from study.tracking import StudyTracker
+from study.store_layout import EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET
+from study.tracking import StudyTracker, refused
 from study.trial import ArmTask
 
 ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
@@ -47,71 +54,136 @@ def _space(samples: int, epochs: int) -> SearchSpace:
 
 
 def _search(
-    tracker: StudyTracker,
+    uri: str,
     folder: Path,
     space: SearchSpace,
     arm: str,
     seconds: float | None = None,
     broken: bool = False,
+    at_event: Callable[[ArmSearch, str], None] | None = None,
+    at_once: int = 2,
 ) -> tuple[list[TrialOutcome], str]:
-    patients = cached_patients(folder / f"cache-{arm}", 3)
+    """Search an arm with one driver; `at_event` hears of every event of the ledger."""
+    if not (folder / f"cache-{arm}").exists():
+        cached_patients(folder / f"cache-{arm}", 3)
+    patients = [CachedPatient(n, folder / f"cache-{arm}" / f"digest-{n}", f"digest-{n}") for n in (1, 2, 3)]
     if broken:
         (patients[0].path / "images.npy").write_bytes(b"damaged")
     settings = space.settings_of("standalone")
     task = ArmTask(arm, settings, tuple(patients[:2]), tuple(patients[2:]), 0, "cpu", 1, folder / arm)
     text = io.StringIO()
-    progress = StudyProgress({arm: ArmProgress(arm, 2, 4, 60)}, 0, Console(file=text))
-    recorder = ArmRecorder(task, tracker.begin_arm(arm, {}), {"arm": arm}, tracker, progress)
-    progress.arm_started(arm, seconds)
-    search_arm(task, space, ONE_CPU, recorder, folder / "tune", seconds)
-    return list(recorder.outcomes.values()), text.getvalue()
+    progress = StudyProgress({arm: ArmProgress(arm, 2, 4, 60)}, 0, Console(file=text, width=200))
+    outbox = Outbox(progress.note, refused)
+    with Ledger(folder) as ledger:
+        recorder = ArmRecorder(task, {"arm": arm}, ledger, StudyTracker(uri, arm, {}), outbox, progress)
+        search = ArmSearch(space, recorder, at_once)
+        recorder.catch_up()
+        search.settle()
+        if at_event is not None:
+            append = ledger.append
+
+            def noted(kind: str, **values: object) -> dict:
+                event = append(kind, **values)
+                at_event(search, kind)
+                return event
+
+            ledger.append = noted  # type: ignore[method-assign]
+        progress.arm_started(arm, seconds)
+        search_arm(task, search, ONE_CPU, folder / "tune", seconds)
+        assert not (folder / "tune").exists()
+        assert outbox.close(60) == 0
+        return list(recorder.outcomes.values()), text.getvalue()
+
+
+def _run_of(uri: str, arm: str, trial_id: str) -> Any:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    condition = f"tags.`study.id` = '{arm}' and tags.`trial.id` = '{trial_id}'"
+    (run,) = client.search_runs([experiment.experiment_id], condition)
+    return run
 
 
 @pytest.mark.slow
 def test_two_trials_are_searched_recorded_and_selected_from(ray: None, uri: str, tmp_path: Path):
-    with StudyTracker(uri, "good", {}) as tracker:
-        outcomes, _ = _search(tracker, tmp_path, _space(2, 2), "standalone-2")
+    outcomes, _ = _search(uri, tmp_path, _space(2, 2), "standalone-2")
     assert [outcome.state for outcome in outcomes] == ["complete", "complete"]
     assert len({outcome.sample["alpha"] for outcome in outcomes}) == 2
-    chosen = select_best("standalone-2", outcomes, NOW)
+    chosen = select_best("standalone-2", outcomes, 2, NOW)
     assert chosen.model.is_file() and chosen.model.is_relative_to(tmp_path / "standalone-2" / chosen.trial.trial_id)
     client = MlflowClient(uri)
     for outcome in outcomes:
-        run = client.get_run(str(outcome.run_id))
+        run = _run_of(uri, "standalone-2", outcome.trial_id)
         assert run.info.status == "FINISHED"
         assert float(run.data.params["alpha"]) == outcome.sample["alpha"]
         assert run.data.tags["trial.node"] == ray_module.util.get_node_ip_address()
-        history = client.get_metric_history(run.info.run_id, "val/registration_ratio")
+        history = client.get_metric_history(run.info.run_id, OBJECTIVE)
         assert [point.step for point in history] == list(range(1, outcome.epoch + 1))
         assert min(point.value for point in history) == outcome.objective
         assert [item.path for item in client.list_artifacts(run.info.run_id, "model")] == ["model/model.pt"]
+        left = {str(path.relative_to(outcome.model.parents[1])) for path in outcome.model.parents[1].rglob("*")}
+        assert left == {"best", "best/model.pt"}
 
 
 @pytest.mark.slow
 def test_a_trial_that_raises_fails_alone_with_its_reason(ray: None, uri: str, tmp_path: Path):
-    with StudyTracker(uri, "broken", {}) as tracker:
-        outcomes, said = _search(tracker, tmp_path, _space(2, 2), "standalone-3", broken=True)
+    outcomes, said = _search(uri, tmp_path, _space(2, 2), "standalone-3", broken=True)
     assert [outcome.state for outcome in outcomes] == ["failed", "failed"]  # the second was tried all the same
-    run = MlflowClient(uri).get_run(str(outcomes[0].run_id))
+    run = _run_of(uri, "standalone-3", "t0001")
     assert run.info.status == "FAILED" and run.data.tags["trial.state"] == "failed"
     assert run.data.tags["trial.reason"].startswith("ValueError: ")
     assert "failed: ValueError: " in " ".join(said.split())
 
 
+@pytest.mark.slow
+def test_killed_workers_and_a_gentle_stop_change_nothing(ray: None, uri: str, tmp_path: Path):
+    """A worker is killed in the first trial; the driver stops gently in the second and another one goes on."""
+    space = replace(_space(2, 3), budget=Budget(2, None))
+    twin, _ = _search(uri, tmp_path / "twin", space, "standalone-6", at_once=1)
+    epochs: list[int] = []
+
+    def disturb(search: ArmSearch, kind: str) -> None:
+        epochs.extend([1] if kind == "epoch" else [])
+        if kind == "epoch" and len(epochs) == 1:
+            _kill_workers()
+        if len(epochs) == 4:
+            search.halt(INTERRUPTED)
+
+    stopped, said = _search(uri, tmp_path / "own", space, "standalone-7", at_event=disturb, at_once=1)
+    assert "was interrupted, it goes on from its checkpoint" in said
+    assert sum(outcome.epoch for outcome in stopped) == 4
+    after, _ = _search(uri, tmp_path / "own", space, "standalone-7", at_once=1)
+    for mine, other in zip(after, twin, strict=True):
+        assert (mine.sample, mine.state, mine.objective) == (other.sample, other.state, other.objective)
+        assert [epoch.metrics for epoch in mine.epochs] == [epoch.metrics for epoch in other.epochs]
+        run = _run_of(uri, "standalone-7", mine.trial_id)
+        points = MlflowClient(uri).get_metric_history(run.info.run_id, "train/loss")
+        assert [(p.step, p.value) for p in points] == [(e.epoch, e.metrics["train/loss"]) for e in other.epochs]
+        assert run.info.status == "FINISHED"
+
+
+def _kill_workers() -> None:
+    """Kill the processes that run trials of the Ray that this test started."""
+    workers = [pid for pid in processes.descendants(os.getpid()) if "ray::ImplicitFunc" in processes.title(pid)]
+    assert [processes.kill(pid) for pid in workers].count(True) >= 1
+
+
 class _FakeTuner:
-    """Stands in for `tune.Tuner`: tells the callbacks of two trials and returns while the second still runs."""
+    """Stands in for `tune.Tuner`: starts two trials, ends the first, and returns while the second still runs."""
 
     def __init__(self, trainable: object, *, tune_config: tune.TuneConfig, run_config: tune.RunConfig) -> None:
-        self.budget = tune_config.time_budget_s
+        self.budget, self.searcher = tune_config.time_budget_s, tune_config.search_alg
+        self.scheduler = tune_config.scheduler
         (self.callback,) = run_config.callbacks or []
 
     def fit(self) -> None:
-        first, second = (SimpleNamespace(trial_id=name, config={"alpha": 0.5}) for name in ("t1", "t2"))
-        epochs = [{"epoch": 1, "metrics": {"train/loss": 1.0}}]
-        epoch = {"epoch": 1, "objective": 0.9, "best_epoch": 1, "epochs": epochs}
-        for trial in (first, second):
-            self.callback.on_trial_start(0, [], trial)
-            self.callback.on_trial_result(0, [], trial, epoch)
+        first, second = (SimpleNamespace(trial_id=name) for name in ("a", "b"))
+        for trial, value in ((first, 0.5), (second, 0.9)):
+            trial.config = self.searcher.suggest(trial.trial_id)
+            report = [{"epoch": 1, "metrics": {"train/loss": 1.0, OBJECTIVE: value}}]
+            assert self.scheduler.on_trial_result(None, trial, {"report": report}) == "CONTINUE"
+        assert self.searcher.suggest("c") is None
+        report = [{"epoch": 2, "metrics": {"train/loss": 1.0, OBJECTIVE: 0.4}}]
+        self.scheduler.on_trial_result(None, first, {"report": report})
         self.callback.on_trial_complete(0, [], first)
         assert self.budget in (None, 60)
         _FakeClock.now += self.budget or 1
@@ -125,41 +197,24 @@ class _FakeClock:
         return cls.now
 
 
-@pytest.mark.parametrize(("seconds", "ended"), [(60, ("stopped", TIME_BUDGET)), (None, ("interrupted", INTERRUPTED))])
-def test_what_still_runs_at_the_end_is_told_apart_from_what_asha_stopped(
-    seconds, ended: tuple[str, str], uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("seconds", "ended", "status"), [(60, ("stopped", TIME_BUDGET), "KILLED"), (None, ("running", ""), "KILLED")]
+)
+def test_what_still_runs_at_the_end_was_cut_by_time_or_waits(
+    seconds, ended: tuple[str, str], status: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("study.search.tune.Tuner", _FakeTuner)
     monkeypatch.setattr("study.search.time", _FakeClock)
-    with StudyTracker(uri, f"late-{seconds}", {}) as tracker:
-        outcomes, _ = _search(tracker, tmp_path, _space(2, 2), "standalone-4", seconds=seconds)
-    assert [(outcome.state, outcome.reason) for outcome in outcomes] == [("stopped", EARLY), ended]
-    statuses = [MlflowClient(uri).get_run(str(outcome.run_id)).info.status for outcome in outcomes]
-    assert statuses == ["FINISHED", "KILLED"]
+    arm = f"late-{seconds}"
+    outcomes, _ = _search(uri, tmp_path, _space(2, 2), arm, seconds=seconds)
+    assert [(outcome.state, outcome.reason) for outcome in outcomes] == [("complete", ""), ended]
+    assert [_run_of(uri, arm, outcome.trial_id).info.status for outcome in outcomes] == ["FINISHED", status]
 
 
 @pytest.mark.slow
 def test_the_time_budget_ends_a_search_that_would_never_end(ray: None, uri: str, tmp_path: Path):
     """However far the trials came: a busy machine may not even have started them."""
     space = replace(_space(2, 100_000), fidelity=Fidelity(100_000, 100_000, 2))
-    with StudyTracker(uri, "never", {}) as tracker:
-        outcomes, _ = _search(tracker, tmp_path, space, "standalone-5", seconds=4)
+    outcomes, _ = _search(uri, tmp_path, space, "standalone-5", seconds=4)
     assert {(outcome.state, outcome.reason) for outcome in outcomes} <= {("stopped", TIME_BUDGET)}
     assert all(outcome.model is not None for outcome in outcomes if outcome.epoch)
-
-
-def test_parameters_become_optunas_distributions():
-    rate = Parameter("optimiser.learning_rate", 1e-4, 1e-2, "log", "?", ("joint",))
-    steps = Parameter("model.guide_steps", 1, 8, "linear", "?", ("joint",))
-    assert distributions((ALPHA, rate, steps)) == {
-        "alpha": optuna.distributions.FloatDistribution(0.0, 1.0),
-        "optimiser.learning_rate": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True),
-        "model.guide_steps": optuna.distributions.IntDistribution(1, 8),
-    }
-
-
-def test_a_reason_is_one_line_without_rays_wrapping():
-    wrapped = RuntimeError("ray::_trainable() ... Traceback")
-    wrapped.cause = TrainingDivergedError("the loss must be\nfinite")  # type: ignore[attr-defined]
-    assert reason_of(wrapped) == "TrainingDivergedError: the loss must be finite"
-    assert reason_of(None) == "ended without a word"

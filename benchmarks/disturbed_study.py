@@ -1,0 +1,229 @@
+"""A study as a process of its own that can be hurt, and what it left in its ledger and in the tracking store."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+sys.path.insert(0, str(Path(__file__).parent))
+from processes import descendants, kill, title, with_variable
+
+from study.ledger import LEDGER_FILE, read_events
+from study.outcome import TrialOutcome, after
+from study.store_layout import EXPERIMENT
+
+MARK = "JOINTNET_FAULTS"
+SEARCH = """
+question = "Does a study survive what happens to it?"
+models = ["standalone"]
+phantom_patients = 5
+splits = ["2/2/1"]
+[fixed]
+"model.widths" = [4, 4]
+"training.downsampling" = 4
+[objective]
+metric = "val/registration_ratio"
+direction = "minimize"
+[parameters.alpha]
+low = 0.0
+high = 1.0
+scale = "linear"
+why = "all of it"
+[fidelity]
+max_epochs = 4
+grace_epochs = 2
+reduction_factor = 2
+[budget]
+num_samples = 3
+"""
+"""The phantom's smallest setting."""
+
+
+@dataclass
+class DisturbedStudy:
+    """One study: its command, its driver while one runs, and what was done to it.
+
+    Attributes:
+        place: working directory of all studies of a campaign; they share the phantom and its cache.
+        name: of the study within the campaign.
+        seed: of the study.
+        tracking_uri: where it is tracked.
+    """
+
+    place: Path
+    name: str
+    seed: int
+    tracking_uri: str
+    driver: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+    done: list[str] = field(default_factory=list)
+
+    @property
+    def out(self) -> Path:
+        """Folder of the study's folder."""
+        return self.place / "out" / self.name
+
+    @property
+    def folder(self) -> Path | None:
+        """The study's own folder, once there is one."""
+        return next(iter(sorted(path.parent for path in self.out.glob(f"*/{LEDGER_FILE}"))), None)
+
+    @property
+    def log(self) -> Path:
+        """What its drivers said."""
+        return self.place / f"{self.name}.log"
+
+    def start(self) -> None:
+        """Start a driver; the command is always the same."""
+        command = [sys.executable, "-m", "study.run", "--search", "faults.toml", "--concurrent", "1"]
+        command += ["--seed", str(self.seed), "--out", str(self.out)]
+        root = str(Path(__file__).parents[1])
+        own = {
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
+            "JOINTNET_CACHE": str(self.place / "cache"),
+            "PYTHONPATH": root,
+            "OMP_NUM_THREADS": "1",
+            MARK: str(self.out),
+        }
+        with self.log.open("ab") as log:
+            self.driver = subprocess.Popen(
+                command, cwd=self.place, env=os.environ | own, stdout=log, stderr=log, start_new_session=True
+            )
+        self.starts += 1
+
+    def ended(self) -> int | None:
+        """Give the exit status of the driver; None while it runs."""
+        return None if self.driver is None else self.driver.poll()
+
+    def clear(self) -> None:
+        """Kill what a dead driver left of its Ray, so that drivers do not pile up on a small machine."""
+        for pid in with_variable(MARK, str(self.out)):
+            kill(pid)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Give the ledger's events so far."""
+        return [] if self.folder is None else read_events(self.folder / LEDGER_FILE)[0]
+
+    def epochs(self) -> int:
+        """Give the number of epochs in the ledger so far."""
+        return sum(event["event"] == "epoch" for event in self.events())
+
+    # What can be done to it; each gives whether there was something to hurt.
+
+    def kill_driver(self) -> bool:
+        """Kill the driver."""
+        return self.driver is not None and self.driver.poll() is None and kill(self.driver.pid)
+
+    def kill_below(self, *names: str) -> bool:
+        """Kill the first process below the driver that shows one of these names."""
+        if self.driver is None:
+            return False
+        found = [pid for pid in descendants(self.driver.pid) if any(name in title(pid) for name in names)]
+        return bool(found) and kill(found[0])
+
+    def corrupt_checkpoint(self, draw: random.Random) -> bool:
+        """Cut or overwrite the newest checkpoint, and kill the driver so that it is needed."""
+        files = sorted(self.out.rglob("checkpoints/epoch-*.pt"), key=lambda path: path.stat().st_mtime)
+        if not files:
+            return False
+        killed = self.kill_driver()
+        self.clear()
+        files = sorted(path for path in files if path.exists())
+        if files:
+            content = files[-1].read_bytes()
+            files[-1].write_bytes(draw.choice([b"", content[: len(content) // 2], b"x" * len(content)]))
+        return killed and bool(files)
+
+    # What it left.
+
+    def outcomes(self) -> dict[str, TrialOutcome]:
+        """Give the trials of the ledger by arm and id."""
+        trials: dict[str, TrialOutcome] = {}
+        for event in self.events():
+            if "trial" in event and self.folder is not None:
+                key = f"{event['arm']}/{event['trial']}"
+                outcome = after(trials.get(key), event, self.folder)
+                if outcome is not None:
+                    trials[key] = outcome
+        return trials
+
+    def runs(self) -> list[Any]:
+        """Give the study's runs in the tracking store."""
+        if self.folder is None:
+            return []
+        client = MlflowClient(self.tracking_uri)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        condition = f"tags.`study.id` = '{self.folder.name}'"
+        return list(client.search_runs([experiment.experiment_id], condition, max_results=1000))
+
+    def rows(self, run: Any) -> list[tuple[str, int, float]]:
+        """Give the metric rows of a run: name, step, value."""
+        client = MlflowClient(self.tracking_uri)
+        return sorted(
+            (name, point.step, point.value)
+            for name in run.data.metrics
+            for point in client.get_metric_history(run.info.run_id, name)
+        )
+
+
+def wait_for(study: DisturbedStudy, condition: Any, seconds: float) -> bool:
+    """Wait until a condition of a study holds or its driver ends; give whether it holds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition(study):
+            return True
+        if study.ended() is not None:
+            return bool(condition(study))
+        time.sleep(0.05)
+    return False
+
+
+def differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:
+    """Count what of a study is not as in its undisturbed twin."""
+    mine, other = study.outcomes(), twin.outcomes()
+    common = sorted(set(mine) & set(other))
+    counts: dict[str, int] = {
+        "trials lost": len(set(other) - set(mine)),
+        "trials too many": len(set(mine) - set(other)),
+        "other suggestions": sum(mine[key].sample != other[key].sample for key in common),
+        "other ends": sum((mine[k].state, mine[k].reason) != (other[k].state, other[k].reason) for k in common),
+        "other metrics": sum(
+            [(e.epoch, e.metrics) for e in mine[key].epochs] != [(e.epoch, e.metrics) for e in other[key].epochs]
+            for key in common
+        ),
+    }
+    return counts | _store_differences(study, twin)
+
+
+def _store_differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:
+    mine, other = ([(_key(run), run) for run in each.runs()] for each in (study, twin))
+    by_key: Mapping[str, Any] = dict(mine)
+    expected = dict(other)
+    lost = doubled = 0
+    for key in set(by_key) & set(expected):
+        rows, wanted = study.rows(by_key[key]), twin.rows(expected[key])
+        lost += len(set(wanted) - set(rows))
+        doubled += len(rows) - len(set(rows)) + len(set(rows) - set(wanted))
+    return {
+        "runs lost": len(set(expected) - set(by_key)),
+        "runs too many": len(mine) - len(set(by_key) & set(expected)),
+        "wrong statuses": sum(
+            by_key[key].info.status != run.info.status for key, run in expected.items() if key in by_key
+        ),
+        "metric rows lost": lost,
+        "metric rows too many": doubled,
+        "openings too many": sum(event["event"] == "opened" for event in study.events())
+        - sum(event["event"] == "opened" for event in twin.events()),
+    }
+
+
+def _key(run: Any) -> str:
+    tags = run.data.tags
+    return "/".join(tags.get(name, "") for name in ("study.kind", "arm", "trial.id"))

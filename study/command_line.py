@@ -1,0 +1,75 @@
+"""The command line of `python -m study.run`: its options, and what is wrong with them by themselves."""
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from jointnet.cache import default_cache
+from study.cluster import short_lived
+from study.node_check import SharedFolder
+from study.splits import DEFAULT_SPLITS
+
+DESCRIPTION = "Plan a study, say so, carry it out, and report it. The same command again goes on with it where it was."
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the command line."""
+    command = argparse.ArgumentParser(prog="python -m study.run", description=DESCRIPTION)
+    add = command.add_argument
+    add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
+    add("--data", type=Path, metavar="DIR", help="folder of MS-CMRSeg scans; the built-in phantom where not given")
+    add("--settings", metavar="NAME|FILE", help="default, quick, paper or a TOML file, instead of the search space's")
+    add("--splits", nargs="+", metavar="TRAIN/VAL/TEST", help=f"patients; {' '.join(DEFAULT_SPLITS)} where not given")
+    add("--seed", type=int, default=0, help="of splits, sampler and trainings (0)")
+    add("--study", metavar="ID", help="continue this study, and refuse to where the specification differs from its own")
+    add("--new", action="store_true", help="begin another study instead of continuing the one of this specification")
+    add("--num-samples", type=int, metavar="N", help="trials per arm, instead of the search space's")
+    add("--max-epochs", type=int, metavar="E", help="most epochs of a trial, instead of the search space's")
+    add("--minutes", type=float, metavar="M", help="time budget of each search, instead of the search space's")
+    add("--concurrent", type=int, metavar="N", help="trials at once; as many as fit where not given")
+    add("--cpus-per-trial", type=float, default=1.0, metavar="C", help="CPU cores, and torch threads, of a trial (1)")
+    add("--gpus-per-trial", type=float, metavar="G", help="GPUs of a trial, also fractions; 1 where there are GPUs")
+    add("--address", metavar="auto|HOST:PORT|ray://HOST:PORT", help="a Ray cluster; RAY_ADDRESS, else this machine")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where trials compute (auto)")
+    add("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of models and reports (runs)")
+    add("--cache", type=Path, metavar="DIR", help="folder of prepared scans; JOINTNET_CACHE or the user's cache")
+    return command
+
+
+def option_faults(options: argparse.Namespace) -> list[str]:
+    """Give what is wrong with the options, whatever the searches and the machine."""
+    least = {
+        "num_samples": 1,
+        "max_epochs": 1,
+        "minutes": 0.01,
+        "concurrent": 1,
+        "cpus_per_trial": 0.01,
+        "gpus_per_trial": 0,
+        "seed": 0,
+    }
+    faults = []
+    for name, bound in least.items():
+        value = getattr(options, name)
+        if value is not None and not value >= bound:
+            faults.append(f"--{name.replace('_', '-')}: must be at least {bound}, got {value}")
+    if options.new and options.study is not None:
+        faults.append(f"--new: must not be given with --study, got --study {options.study}")
+    for name in ("data", "out", "cache"):
+        path = getattr(options, name)
+        if path is not None and re.match(r"\w+:/", str(path)):
+            faults.append(f"--{name}: must be a folder, if need be on mounted storage, not an address, got {path}")
+    if short_lived(Path.cwd()):
+        asked = {"--out": options.out.is_absolute(), "MLFLOW_TRACKING_URI": "MLFLOW_TRACKING_URI" in os.environ}
+        faults += [
+            f"{name}: must be given, and absolute, in a submitted job, whose working directory goes with the cluster"
+            for name, good in asked.items()
+            if not good
+        ]
+    return faults
+
+
+def shared_folders(options: argparse.Namespace) -> tuple[SharedFolder, ...]:
+    """Give the folders that all nodes of a cluster must see."""
+    out, cache = options.out.absolute(), (options.cache or default_cache()).absolute()
+    return SharedFolder("--out", out, written=True), SharedFolder("--cache", cache, written=False)

@@ -1,0 +1,80 @@
+"""Deliveries to the tracking store, in order and in a thread of their own: a slow or dead store holds up nobody.
+
+What is not delivered waits in memory, and whatever it says is in the ledger: after a kill the next driver delivers it
+from there. So the spool on disk is the ledger itself, as long as the study and no longer, and nothing is ever dropped
+for want of room.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 15.0
+
+
+class Outbox:
+    """Delivers deeds one after the other; one that fails is tried again until it succeeds.
+
+    Args:
+        say: prints a line; it hears once of every time that the store is away, and once when it is back.
+        refused: whether an exception is the store's last word on a deed, which is then left out and said.
+    """
+
+    def __init__(self, say: Callable[[str], None], refused: Callable[[Exception], bool]) -> None:
+        self._say, self._refused = say, refused
+        self._deeds: deque[Callable[[], Any]] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._thread.start()
+
+    def put(self, deed: Callable[[], Any]) -> None:
+        """Have a deed done after all those before it. It may be done twice, so doing it again must change nothing."""
+        with self._changed:
+            self._deeds.append(deed)
+            self._changed.notify_all()
+
+    def flush(self, seconds: float) -> int:
+        """Wait until all is delivered, at most so long; give the number of deeds that are not."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._deeds, timeout=seconds)
+            return len(self._deeds)
+
+    def close(self, seconds: float) -> int:
+        """Flush, then deliver no more; give the number of deeds that are not done."""
+        left = self.flush(seconds)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        return left
+
+    def _run(self) -> None:
+        pause, away_since = FIRST_PAUSE_SECONDS, 0.0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._deeds) or self._closed)
+                if self._closed:
+                    return
+                deed = self._deeds[0]
+            try:
+                deed()
+            except Exception as error:  # whatever the store's client raises
+                told = " ".join(str(error).split())[:200]
+                if not self._refused(error):
+                    if not away_since:
+                        away_since = time.monotonic()
+                        self._say(f"WARNING: the tracking store cannot be written, the ledger keeps all for it: {told}")
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._closed, timeout=pause)
+                    pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+                    continue
+                self._say(f"WARNING: the tracking store refused an entry: {told}")
+            if away_since:
+                self._say(f"The tracking store is back after {time.monotonic() - away_since:.0f} s; nothing is lost.")
+            pause, away_since = FIRST_PAUSE_SECONDS, 0.0
+            with self._changed:
+                self._deeds.popleft()
+                self._changed.notify_all()

@@ -1,0 +1,22 @@
+"""Outcomes of trials from the values that they had, epoch by epoch."""
+
+from pathlib import Path
+
+from study.outcome import EpochRecord, TrialOutcome, trial_name
+from study.store_layout import OBJECTIVE
+
+
+def outcome(
+    number: int,
+    values: list[float | None],
+    state: str = "complete",
+    reason: str = "",
+    sample: dict | None = None,
+    model: Path | None = None,
+) -> TrialOutcome:
+    """Give a trial with these objectives from epoch 1 on; None is an epoch without a validation."""
+    epochs = tuple(
+        EpochRecord(epoch, 1000 + epoch, {"train/loss": 1.0} | ({} if value is None else {OBJECTIVE: value}))
+        for epoch, value in enumerate(values, start=1)
+    )
+    return TrialOutcome(number, trial_name(number), sample or {"alpha": 0.5}, state, reason, epochs, model=model)

@@ -1,0 +1,120 @@
+"""An arm's search without Ray and without training: attempts that report what a formula says, and drivers that die."""
+
+import io
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jointnet.checkpoint import save_model
+from jointnet.networks import build_model
+from jointnet.settings import Settings, with_values
+from jointnet.training import MODEL_FILE
+from study.arm_search import ArmSearch
+from study.ledger import Event, Ledger
+from study.progress import ArmProgress, StudyProgress
+from study.recorder import ArmRecorder
+from study.space import Budget, Fidelity, Objective, Parameter, SearchSpace
+from study.store_layout import OBJECTIVE
+from study.trial import ArmTask
+
+ARM = "standalone-1"
+ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
+TINY = with_values(Settings(), {"model.name": "standalone", "model.widths": [4, 4], "training.downsampling": 4})
+
+
+class KilledError(BaseException):
+    """The driver is dead: nothing catches it."""
+
+
+class MortalLedger(Ledger):
+    """A ledger whose driver dies at its n-th event from now, before or after it is written."""
+
+    def __init__(self, folder: Path, dies_at: int = 0, written: bool = True) -> None:
+        super().__init__(folder)
+        self._left, self._written = dies_at, written
+
+    def append(self, kind: str, **values: Any) -> Event:
+        self._left -= 1
+        if self._left == 0 and not self._written:
+            raise KilledError
+        event = super().append(kind, **values)
+        if self._left == 0:
+            raise KilledError
+        return event
+
+
+class Deaf:
+    """An outbox that forgets what it is given."""
+
+    def put(self, deed: Callable[[], Any]) -> None:
+        """Forget it."""
+
+
+def space(samples: int = 6, epochs: int = 4, grace: int = 2, minutes: float | None = None) -> SearchSpace:
+    """A search of alpha alone."""
+    base = with_values(TINY, {"training.epochs": epochs})
+    fidelity, budget = Fidelity(epochs, grace, 2), Budget(samples, minutes)
+    return SearchSpace("own", "?", ("standalone",), "default", base, {}, Objective(), (ALPHA,), fidelity, budget)
+
+
+def recorder_of(ledger: Ledger, own: SearchSpace, outbox: Any = None, tracker: Any = None) -> ArmRecorder:
+    """Give a recorder whose progress nobody reads."""
+    task = ArmTask(ARM, own.settings_of("standalone"), (), (), 0, "cpu", 1, ledger.folder / ARM)
+    progress = StudyProgress({ARM: ArmProgress(ARM, 6, 24, 60)}, 0, Console(file=io.StringIO()))
+    return ArmRecorder(task, {"arm": ARM}, ledger, tracker, outbox or Deaf(), progress)
+
+
+def metrics_of(sample: Mapping[str, Any], epoch: int) -> dict[str, float]:
+    """Give what a trial reports: it falls with the epochs and is least at alpha 0.3."""
+    return {"train/loss": 1 / epoch, OBJECTIVE: abs(sample["alpha"] - 0.3) + 0.5 / epoch}
+
+
+@lru_cache(maxsize=1)
+def _weights() -> dict[str, Any]:
+    return dict(build_model(TINY).state_dict())
+
+
+def write_model(folder: Path, epoch: int) -> None:
+    """Leave the model of an epoch, as a training does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(folder / MODEL_FILE, _weights(), TINY, {}, epoch)
+
+
+def run_to_end(search: ArmSearch, recorder: ArmRecorder, at_once: int = 1) -> None:
+    """Run attempts, an epoch of each in turn, until the search has nothing more to run."""
+    most = recorder.task.settings.training.epochs
+    running: dict[str, tuple[str, int]] = {}
+    number = 0
+    while True:
+        while len(running) < at_once and (trial := search.next_trial(f"attempt {number}")) is not None:
+            running[f"attempt {number}"] = (trial.trial_id, 0)
+            number += 1
+        if not running:
+            return
+        for attempt, (trial_id, epoch) in list(running.items()):
+            now = recorder.outcomes[trial_id]
+            write_model(recorder.task.folder / trial_id, epoch + 1)  # the formula falls: each epoch is the best
+            stop = search.reported(attempt, epoch + 1, metrics_of(now.sample, epoch + 1))
+            running[attempt] = (trial_id, epoch + 1)
+            if stop or epoch + 1 == most:
+                del running[attempt]
+                search.returned(attempt)
+
+
+def told(ledger: Ledger) -> list[tuple[Any, ...]]:
+    """Give all of the trials that must not depend on when a driver died: all but the moments."""
+    return [
+        (
+            t.number,
+            t.trial_id,
+            dict(t.sample),
+            t.state,
+            t.reason,
+            [(e.epoch, dict(e.metrics)) for e in t.epochs],
+            t.behind,
+        )
+        for t in ledger.outcomes(ARM).values()
+    ]
