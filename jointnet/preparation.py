@@ -103,6 +103,7 @@ def _pair(
 
 
 def read_image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
+    """Read a scan (i, j, k) and its geometry, or add to `faults` why not and give None."""
     read = _read(path, faults)
     if read is not None and (broken := int((~np.isfinite(read[0])).sum())):
         faults.append(f"{path}: must have finite intensities, {broken} voxels are NaN or infinite; repair or remove it")
@@ -111,7 +112,7 @@ def read_image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stac
 
 
 def read_label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
-    """Read a manual segmentation as class codes."""
+    """Read a segmentation as class codes (i, j, k), or add to `faults` why not and give None."""
     read = _read(path, faults)
     if read is None:
         return None

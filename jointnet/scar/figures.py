@@ -1,6 +1,7 @@
 """How much scar there is and where: volume, mass, share of the myocardium, and transmurality of the segments."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,7 +64,7 @@ def wall_of(codes: Codes, spacing_mm: Spacing) -> Wall:
     one_hot = np.eye(SEGMENTS + 1, dtype=np.float32)[:, 1:]
     middle, level = centres(codes), levels(codes)
     pool = np.flatnonzero(level > BEYOND)
-    angle = (np.arange(CHORDS) + 0.5) * (2 * np.pi / CHORDS)
+    angle: Array = np.arange(0.5, CHORDS) * (2 * np.pi / CHORDS)
     reach_mm = float(np.hypot(codes.shape[1] * spacing_mm[1], codes.shape[2] * spacing_mm[2]))
     radius_mm = np.arange(0, reach_mm, min(spacing_mm[1:]) / RADIAL_STEPS_PER_PIXEL)
     rows = -np.sin(angle)[:, None] * radius_mm / spacing_mm[1] + middle[pool, 0, None, None]
@@ -112,7 +113,9 @@ def measure(scar: Mask, seen: Mask, wall: Wall) -> dict[str, Array]:
         "percent": _percent(scar_pixels @ wall.in_segment, seen_pixels @ wall.in_segment),
     }
     depth, crossed, chords = _chords(scar, seen, wall)
-    figures["transmurality_percent"] = np.where(crossed > 0, _percent(depth, crossed), np.where(chords > 0, 0.0, np.nan))
+    figures["transmurality_percent"] = np.where(
+        crossed > 0, _percent(depth, crossed), np.where(chords > 0, 0.0, np.nan)
+    )
     figures["extent_percent"] = _percent(crossed, chords)
     return figures
 
@@ -139,7 +142,7 @@ def _chords(scar: Mask, seen: Mask, wall: Wall) -> tuple[Array, Array, Array]:
     return depth, crossed, chords
 
 
-def _percent(part: Array, whole: Array) -> Array:
+def _percent(part: NDArray[Any], whole: NDArray[Any]) -> Array:
     """Give 100 part / whole, NaN where the whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     return np.where(whole > 0, 100 * part / np.where(whole > 0, whole, 1), np.nan)

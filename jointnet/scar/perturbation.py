@@ -5,8 +5,8 @@ normal, with a standard deviation of `sd_mm` along rows and along columns, round
 average the noise that n-SD measures; rounding adds a variance of a twelfth of a pixel's side squared instead. The whole
 analysis, remote myocardium included, is done again on each displaced stack; the segmentation stays.
 
-A mean centre distance of d mm between registered centroids belongs to sd_mm = d sqrt(2 / pi) = 0.80 d, if errors are normal
-(Rayleigh's distribution). The LGE at hand holds the registration's error once already, so the spread says how
+A mean centre distance of d mm between registered centroids belongs to sd_mm = d sqrt(2 / pi) = 0.80 d, if errors are
+normal (Rayleigh's distribution). The LGE at hand holds the registration's error once already, so the spread says how
 sensitive a figure is to that error; it does not correct for it.
 """
 
@@ -75,7 +75,7 @@ def perturbed_figures(
 
 
 def displaced(lge: Stack, shifts_px: NDArray[np.integer], window: tuple[slice, slice, slice]) -> Stack:
-    """Give a window of the stack (S, H, W) moved by whole pixels, shifts (N, S, 2) in rows and columns: (N, S, h, w)."""
+    """Give a window of a stack (S, H, W) moved by whole pixels (N, S, 2) along rows and columns: (N, S, h, w)."""
     slices, height, width = lge.shape
     rows = np.arange(height)[window[1]] - shifts_px[..., 0, None]
     columns = np.arange(width)[window[2]] - shifts_px[..., 1, None]

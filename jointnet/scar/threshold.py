@@ -93,9 +93,7 @@ def find_scar(
     return with_cores(scar, codes, spacing_mm, settings.largest_core_mm2) & np.isfinite(lge)
 
 
-def remote_statistics(
-    lge: Stack, codes: Codes, spacing_mm: Spacing, remote: Mask | None = None
-) -> tuple[Array, Array]:
+def remote_statistics(lge: Stack, codes: Codes, spacing_mm: Spacing, remote: Mask | None = None) -> tuple[Array, Array]:
     """Give mean and SD of remote myocardium per slice, each of shape (..., S).
 
     A slice without remote myocardium takes the median of the other slices'; all are NaN where none has any.
