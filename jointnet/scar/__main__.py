@@ -173,7 +173,8 @@ def _write_volumes(folder: Path, pair: Pair, scar: Mask, figures: dict[str, Arra
     drawn = pair.lge if pair.cine is None else pair.cine
     _save(scar_overlay(drawn, pair.codes, scar, title), folder / "overlay.png")
     towards_base, right = pair.affine[:3, 0], pair.affine[:3, 2]
-    _save(surface_picture(meshes, right, towards_base, title), folder / "surfaces.png")
+    drawn_meshes = surfaces(pair.codes, scar, pair.affine, step=2)
+    _save(surface_picture(drawn_meshes, right, towards_base, title), folder / "surfaces.png")
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -1,10 +1,10 @@
 """Surfaces of the LV pool, the myocardium, the RV pool and the scar in world mm.
 
 Slices are 5 to 13 mm apart and pixels 0.75 to 1.4 mm wide, so a surface of the raw mask would be a staircase. The
-signed distance to the mask's border is computed in each slice, smoothed within the slice, and interpolated linearly between
-slices (shape-based interpolation: Raya and Udupa, IEEE Trans Med Imaging 1990; 9:32-42). The zero level of the result
-is meshed by marching cubes (Lewiner et al., J Graphics Tools 2003; 8:1-15). A structure ends half a slice distance
-beyond the last slice that shows it, with a flat end: a stack does not say more.
+signed distance to the mask's border is computed in each slice, smoothed within the slice, and interpolated linearly
+between slices (shape-based interpolation: Raya and Udupa, IEEE Trans Med Imaging 1990; 9:32-42). The zero level of the
+result is meshed by marching cubes (Lewiner et al., J Graphics Tools 2003; 8:1-15). A structure ends half a slice
+distance beyond the last slice that shows it, with a flat end: a stack does not say more.
 """
 
 from dataclasses import dataclass
@@ -45,13 +45,14 @@ class Mesh:
         return float(np.einsum("ij,ij->", first, np.cross(second, third)) / 6000)
 
 
-def surface(mask: Mask, affine: Array, smoothing_mm: float = SMOOTHING_MM) -> Mesh | None:
+def surface(mask: Mask, affine: Array, smoothing_mm: float = SMOOTHING_MM, step: int = 1) -> Mesh | None:
     """Give the surface of a mask; None where it holds nothing.
 
     Args:
         mask: (S, H, W).
         affine: (4, 4), from (slice, row, column) to world mm.
         smoothing_mm: of the outline within slices; a part thinner than about twice as much may vanish.
+        step: pixels, and interpolated slices, per cube; 2 gives a quarter of the triangles.
     """
     if not mask.any():
         return None
@@ -68,17 +69,17 @@ def surface(mask: Mask, affine: Array, smoothing_mm: float = SMOOTHING_MM) -> Me
     levels = _interpolated(distance, steps)
     if not (levels.min() < 0 < levels.max()):
         return None
-    points, triangles, _, _ = marching_cubes(levels, 0.0, allow_degenerate=False)
+    points, triangles, _, _ = marching_cubes(levels, 0.0, step_size=step, allow_degenerate=False)
     voxels = points / [steps, 1, 1] + corner - [1, 3, 3]
     world_mm = voxels @ affine[:3, :3].T + affine[:3, 3]
     mesh = Mesh(np.asarray(world_mm, np.float64), np.asarray(triangles, np.int64))
     return mesh if mesh.volume_ml >= 0 else Mesh(mesh.points_mm, mesh.triangles[:, ::-1])
 
 
-def surfaces(codes: Codes, scar: Mask, affine: Array) -> dict[str, Mesh]:
+def surfaces(codes: Codes, scar: Mask, affine: Array, step: int = 1) -> dict[str, Mesh]:
     """Give the surfaces that there are of `lv`, `myo`, `rv` and `scar`; the scar's is not smoothed within slices."""
-    found = {name: surface(codes == code, affine) for name, code in CODE.items()}
-    found["scar"] = surface(scar, affine, smoothing_mm=0.0)
+    found = {name: surface(codes == code, affine, step=step) for name, code in CODE.items()}
+    found["scar"] = surface(scar, affine, smoothing_mm=0.0, step=step)
     return {name: found[name] for name in ("lv", "myo", "rv", "scar") if found[name] is not None}  # type: ignore[misc]
 
 
