@@ -1,6 +1,6 @@
 """Error of the scar's amount on phantom patients, whose scar is known: where it comes from, and how far it moves.
 
-python benchmarks/scar.py [--patients 12] [--draws 20] [--out FILE.csv]
+python benchmarks/scar.py [--patients 12] [--draws 10] [--out FILE.csv]
 
 On the common grid, against the true scar within LGE's true myocardium:
 
@@ -126,7 +126,7 @@ def main() -> None:
     """Measure all cases with both methods and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=12)
-    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--out", type=Path, help="CSV that receives a row per patient, case and draw")
     options = parser.parse_args()
     folder = Path(f"data/phantom-{options.patients}-{SEED}").absolute()

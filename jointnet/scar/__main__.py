@@ -28,6 +28,7 @@ from jointnet.scar.threshold import METHODS, Mask, ScarSettings, find_scar, remo
 from jointnet.structures import CODE
 
 PICTURE_DPI = 130
+SIDES = ("seen from the lateral wall", "seen from the septum")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,7 +175,7 @@ def _write_volumes(folder: Path, pair: Pair, scar: Mask, figures: dict[str, Arra
     _save(scar_overlay(drawn, pair.codes, scar, title), folder / "overlay.png")
     towards_base, right = pair.affine[:3, 0], pair.affine[:3, 2]
     drawn_meshes = surfaces(pair.codes, scar, pair.affine, step=2)
-    _save(surface_picture(drawn_meshes, right, towards_base, title), folder / "surfaces.png")
+    _save(surface_picture(drawn_meshes, right, towards_base, SIDES, title), folder / "surfaces.png")
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -68,7 +68,9 @@ def draw_slice(axes: Axes, image: NDArray[np.floating], codes: Codes, scar: Mask
     axes.set_axis_off()
 
 
-def surface_picture(meshes: Mapping[str, Mesh], view_from: Array, upwards: Array, title: str = "") -> Figure:
+def surface_picture(
+    meshes: Mapping[str, Mesh], view_from: Array, upwards: Array, sides: tuple[str, str], title: str = ""
+) -> Figure:
     """Draw surfaces in space, scar opaque, the chambers translucent, from two sides.
 
     Args:
@@ -76,6 +78,7 @@ def surface_picture(meshes: Mapping[str, Mesh], view_from: Array, upwards: Array
         view_from: world direction (3,) from the heart towards the viewer of the left panel; the right panel's
             viewer stands opposite.
         upwards: world direction (3,) that is drawn upwards.
+        sides: what the two panels are called.
         title: above all.
     """
     figure = Figure(figsize=(8.4, 4.6), layout="constrained")
@@ -87,6 +90,7 @@ def surface_picture(meshes: Mapping[str, Mesh], view_from: Array, upwards: Array
         frame = np.stack([toward, np.cross(up, toward), up])
         _draw_meshes(axes, meshes, frame)
         axes.view_init(elev=0, azim=0)
+        axes.set_title(sides[place], fontsize=9)
     keys = [Patch(facecolor=to_rgba(_colour(name), max(0.4, _OPACITY[name])), label=NAMES[name]) for name in meshes]
     if keys:
         figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=9, frameon=False)

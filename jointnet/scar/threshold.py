@@ -3,8 +3,9 @@
 *n-SD* (Kim et al., Circulation 1999; 100:1992-2002; 5 SD: Bondarenko et al., J Cardiovasc Magn Reson 2005;
 7:481-485): brighter than mean + n SD of remote myocardium, slice by slice, since slices differ in brightness. Unless a
 mask of remote myocardium is given, it is in each slice the sector of `WINDOW_DEG` with the lowest mean, among sectors
-that start every `STEP_DEG`. Where remote myocardium lies sways n-SD by half of its value (Heiberg et al., J Cardiovasc
-Magn Reson 2022; 24:53), and a slice that is all scar has none.
+that start every `STEP_DEG`. A slice whose darkest sector is itself more than `TOO_BRIGHT_SD` above the median slice's
+is all scar, as apices often are, and takes the other slices' median. Where remote myocardium lies sways n-SD by half of
+its value (Heiberg et al., J Cardiovasc Magn Reson 2022; 24:53), and a heart that is all scar has none.
 
 *FWHM* (Amado et al., J Am Coll Cardiol 2004; 44:2383-2389): brighter than half of the maximum of the hyper-enhanced
 region, and connected to it. That region is the n-SD scar; its maximum, robustly, is the `MAXIMUM_PERCENTILE` of all its
@@ -29,6 +30,7 @@ STEP_DEG = 15
 WINDOW_DEG = 60
 LEAST_PIXELS = 20
 """A sector with fewer pixels that LGE shows is no remote myocardium."""
+TOO_BRIGHT_SD = 5.0
 MAXIMUM_PERCENTILE = 95.0
 
 
@@ -96,7 +98,8 @@ def find_scar(
 def remote_statistics(lge: Stack, codes: Codes, spacing_mm: Spacing, remote: Mask | None = None) -> tuple[Array, Array]:
     """Give mean and SD of remote myocardium per slice, each of shape (..., S).
 
-    A slice without remote myocardium takes the median of the other slices'; all are NaN where none has any.
+    A slice without remote myocardium takes the median of the other slices'; all are NaN where none has any. Where a
+    mask is given, none of its slices counts as too bright.
     """
     batch, slices = lge.shape[:-3], len(codes)
     bins = 360 // STEP_DEG
@@ -126,6 +129,9 @@ def remote_statistics(lge: Stack, codes: Codes, spacing_mm: Spacing, remote: Mas
     spread = np.where(enough, squares / np.maximum(count, 1), 0) - np.where(enough, means, 0) ** 2
     sd = np.sqrt(np.maximum(np.take_along_axis(spread, chosen, -1)[..., 0], 0))
     known = np.isfinite(mean)
+    if remote is None:
+        typical_mean, typical_sd = (_filled(values, known, everywhere=True) for values in (mean, sd))
+        known &= ~(mean > typical_mean + TOO_BRIGHT_SD * typical_sd)
     return _filled(mean, known), _filled(sd, known)
 
 
@@ -183,12 +189,12 @@ def _parts(mask: Mask, corners: bool) -> NDArray[np.int32]:
     return np.asarray(ndimage.label(mask, _structure(mask.ndim, corners))[0])
 
 
-def _filled(values: Array, known: Mask) -> Array:
-    """Replace what is not known along the last axis by the median of what is."""
+def _filled(values: Array, known: Mask, everywhere: bool = False) -> Array:
+    """Replace what is not known along the last axis, or everything, by the median of what is."""
     result = np.where(known, values, np.nan)
     for place in np.ndindex(*values.shape[:-1]):
-        if known[place].any() and not known[place].all():
-            result[place][~known[place]] = np.median(values[place][known[place]])
+        if known[place].any():
+            result[place][~known[place] | everywhere] = np.median(values[place][known[place]])
     return result
 
 

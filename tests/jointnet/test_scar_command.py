@@ -254,4 +254,4 @@ def test_the_overlay_shows_every_slice_with_myocardium(scar_deg):
 def test_nothing_to_draw_gives_empty_pictures():
     empty = np.zeros((2, 10, 10), np.uint8)
     assert scar_overlay(empty.astype(float), empty, empty > 0).axes == []
-    assert len(surface_picture({}, np.array([1.0, 0, 0]), np.array([0, 0, 1.0])).axes) == 2
+    assert len(surface_picture({}, np.array([1.0, 0, 0]), np.array([0, 0, 1.0]), ("a", "b")).axes) == 2
