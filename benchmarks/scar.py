@@ -9,9 +9,9 @@ On the common grid, against the true scar within LGE's true myocardium:
 - `cine's labels, unregistered`: LGE left where it is.
 - `oracle, off by X mm`: the oracle's LGE displaced per slice by a normal error of X mm along each axis.
 
-Bias and mean absolute error are over patients, in ml and in percent points of the myocardium. Dice is over patients
-with scar; patients without scar count in all other columns. The spread is the standard deviation over draws, averaged
-over patients.
+Bias, mean and median absolute error are over patients, in ml and in percent points of the myocardium. Dice is over
+patients with scar; patients without scar count in all other columns. The spread is the standard deviation over draws,
+averaged over patients.
 """
 
 import argparse
@@ -109,17 +109,19 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Give bias and mean absolute error over patients (draws of a patient averaged first), Dice and spread."""
     rows = rows.assign(absolute_ml=rows["ml"].abs(), absolute_percent=rows["percent"].abs())
     by_patient = rows.groupby(["method", "case", "patient"], sort=False).mean(numeric_only=True)
-    means = by_patient.groupby(level=["method", "case"], sort=False).mean()
+    by_case = by_patient.groupby(level=["method", "case"], sort=False)
+    means = by_case.mean().assign(median=by_case["absolute_percent"].median())
     return means.rename(
         columns={
             "ml": "bias ml",
             "absolute_ml": "|error| ml",
             "percent": "bias %",
             "absolute_percent": "|error| %",
+            "median": "median %",
             "dice": "Dice",
             "spread": "spread %",
         }
-    )[["bias ml", "|error| ml", "bias %", "|error| %", "Dice", "spread %"]]
+    )[["bias ml", "|error| ml", "bias %", "|error| %", "median %", "Dice", "spread %"]]
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ STEP_DEG = 15
 WINDOW_DEG = 60
 LEAST_PIXELS = 20
 """A sector with fewer pixels that LGE shows is no remote myocardium."""
-TOO_BRIGHT_SD = 5.0
+TOO_BRIGHT_SD = 2.0
 MAXIMUM_PERCENTILE = 95.0
 
 
