@@ -22,11 +22,16 @@ from jointnet.scar.mesh_files import write_stl, write_vtp
 from jointnet.scar.pair import Pair, read_pair
 from jointnet.scar.perturbation import perturbed_figures, spread_table
 from jointnet.scar.pictures import scar_overlay, surface_picture
-from jointnet.scar.reference import NAMES, Array, septum_middles
+from jointnet.scar.reference import APICAL, BASAL, NAMES, Array, levels, septum_middles
 from jointnet.scar.surfaces import surfaces
 from jointnet.scar.threshold import METHODS, Mask, ScarSettings, find_scar, remote_statistics
 from jointnet.structures import CODE
 
+OUTPUTS: tuple[str, ...] = (
+    *("scar.json", "segments.csv", "spread.csv", "scar.nii.gz", "overlay.png", "bullseye.png", "surfaces.png"),
+    *(f"{name}.{kind}" for name in ("lv", "myo", "rv", "scar") for kind in ("stl", "vtp")),
+)
+"""Files that the command may write; of an earlier run's, those that it does not write again are removed."""
 PICTURE_DPI = 130
 SIDES = ("seen from the lateral wall", "seen from the septum")
 
@@ -72,8 +77,11 @@ def _quantify(options: argparse.Namespace) -> None:
         described = _write_tables(draft, options, settings, pair, figures, notes)
         _write_volumes(draft, pair, scar, figures)
         out.mkdir(exist_ok=True)
-        for path in sorted(draft.iterdir()):
-            path.replace(out / path.name)
+        for name in OUTPUTS:
+            if (draft / name).exists():
+                (draft / name).replace(out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     print("\n".join([*described, *(f"note: {note}" for note in notes), f"{options.out}: tables, surfaces, pictures"]))
@@ -112,9 +120,10 @@ def _notes(pair: Pair, settings: ScarSettings) -> list[str]:
     mean, _ = remote_statistics(pair.lge, pair.codes, pair.spacing_mm)
     if np.isnan(mean).all():
         notes.append("no slice has enough remote myocardium, so no scar could be found")
-    area = (pair.codes == CODE["lv"]).sum((1, 2)).astype(float)
-    held = area[area > 0]
-    if len(held) >= 3 and held[-1] < held[0]:
+    area, level = (pair.codes == CODE["lv"]).sum((1, 2)), levels(pair.codes)
+    if all((level == third).any() for third in (APICAL, BASAL)) and (
+        area[level == BASAL].mean() < area[level == APICAL].mean()
+    ):
         notes.append("the LV narrows towards the end that the header calls the base: check the files' orientation")
     return notes
 

@@ -125,6 +125,8 @@ def test_a_second_run_replaces_the_first(heart, tmp_path):
     assert main(arguments) == 0
     assert main([*arguments, "--n-sd", "1e9"]) == 0
     assert json.loads((tmp_path / "out" / "scar.json").read_text())["figures"]["scar_ml"] == 0
+    assert not (tmp_path / "out" / "scar.stl").exists()
+    assert (tmp_path / "out" / "rv.stl").exists()
 
 
 def test_what_a_reader_must_know_is_noted(heart, tmp_path, capsys):
