@@ -73,7 +73,7 @@ def _quantify(options: argparse.Namespace) -> None:
     draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}.part")
     draft.mkdir()
     try:
-        notes = _notes(pair, settings)
+        notes = _notes(pair)
         described = _write_tables(draft, options, settings, pair, figures, notes)
         _write_volumes(draft, pair, scar, figures)
         out.mkdir(exist_ok=True)
@@ -107,7 +107,7 @@ def _settings(options: argparse.Namespace) -> ScarSettings:
     return settings
 
 
-def _notes(pair: Pair, settings: ScarSettings) -> list[str]:
+def _notes(pair: Pair) -> list[str]:
     """Say what a reader of the figures has to know about this heart."""
     muscle = pair.codes == CODE["myo"]
     notes = []

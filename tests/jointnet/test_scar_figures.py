@@ -4,7 +4,7 @@ from rings import OUTER_MM, POOL_MM, SPACING_MM, lge_of, sector, ventricle
 
 from jointnet.faults import SettingsFaultError
 from jointnet.scar.figures import DENSITY_G_PER_ML, measure, segment_table, wall_of
-from jointnet.scar.perturbation import perturbed_figures, spread_table
+from jointnet.scar.perturbation import displaced, perturbed_figures, spread_table
 from jointnet.scar.reference import NAMES, levels, segments, septum_middles
 from jointnet.scar.threshold import ScarSettings, find_scar
 from jointnet.structures import CODE
@@ -140,6 +140,16 @@ def test_myocardium_that_lge_does_not_show_counts_in_no_figure():
     found = measure(scar & seen, seen, wall_of(codes, SPACING_MM))
     assert found["myocardium_ml"] == pytest.approx(RING_ML * 0.75, rel=0.01)
     assert found["scar_percent"] == pytest.approx(100 / 3, abs=0.3)
+
+
+def test_a_displaced_stack_moves_each_slice_by_its_own_rows_and_columns():
+    lge = np.random.default_rng(0).normal(size=(2, 9, 11)).astype(np.float32)
+    shifts = np.array([[[2, -3], [0, 4]], [[-1, 0], [0, 0]]])
+    window = (slice(None), slice(1, 8), slice(2, 10))
+    for moved, by_slice in zip(displaced(lge, shifts, window), shifts, strict=True):
+        for plane, found, (down, right) in zip(lge, moved, by_slice, strict=True):
+            expected = np.roll(np.pad(plane, 5, constant_values=np.nan), (down, right), (0, 1))[5:-5, 5:-5]
+            np.testing.assert_array_equal(found, expected[window[1:]])
 
 
 def test_no_error_of_the_registration_moves_no_figure():
