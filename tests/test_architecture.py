@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 INSTRUMENTS = {"ray", "mlflow", "optuna", "study"}
-PURE = {"jointnet.structures", "jointnet.faults", "jointnet.aggregation"}
+PURE = {"jointnet.structures", "jointnet.faults", "jointnet.aggregation", "jointnet.outlines"}
+PURE |= {"jointnet.scar", "jointnet.scar.threshold", "jointnet.scar.reference"}
 """What the report may use of the science: neither torch nor nibabel behind it."""
 
 
@@ -92,10 +93,10 @@ def test_a_trial_runs_without_ray_and_without_a_tracking_store():
         assert not {name.split(".")[0] for name in _imports(module)} & {"ray", "mlflow", "optuna"}, module
 
 
-def test_one_module_writes_to_mlflow_and_one_reads():
+def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
     users = {module for module in MODULES if any(name.split(".")[0] == "mlflow" for name in _imports(module))}
     models = {"study.champion", "study.model_code"}  # how a model is registered, and what its copy there loads
-    assert users == {"study.reporting.store", "study.tracking"} | models
+    assert users == {"study.reporting.store", "study.tracking", "study.model_address"} | models
     assert not any("study.model_code" in _imports(name) for name in MODULES)
     assert {name for name in MODULES if "study.champion" in _imports(name)} == {
         "study.tracking",

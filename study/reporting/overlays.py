@@ -8,12 +8,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jointnet.structures import CODE
+from jointnet.outlines import OUTLINES, contour, outline
 from study.reporting import scar
 from study.reporting.shown import Shown
 
-OUTLINES = {"lv": "#ff6b6b", "myo": "#ffd43b", "rv": "#4dc3ff"}
-"""Contour colours: LV pool, outer border of the myocardium, RV pool."""
 CINE_COLOUR, SCAR_COLOUR, TEXT_COLOUR = "#ffffff", "#ff3df2", "#e8edf2"
 ROWS = (
     "LGE, scar",
@@ -37,9 +35,7 @@ def overlay(patient: Shown) -> Figure:
     its contours and the registered scar filled.
     """
     frames, count = patient.frames, len(patient.slices)
-    above = scar.threshold(frames["lge_before"], frames["lge_labels_before"])
-    before = scar.scar(frames["lge_before"], frames["lge_labels_before"], above)
-    after = scar.scar(frames["lge_after"], frames["lge_labels_after"], above)
+    before, after = (scar.scar(frames[f"lge_{when}"], frames[f"lge_labels_{when}"]) for when in ("before", "after"))
     width, height = _LEFT_INCHES + PANEL_INCHES * count, _TOP_INCHES + PANEL_INCHES * len(ROWS)
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="black")
     images = (
@@ -56,13 +52,13 @@ def overlay(patient: Shown) -> Figure:
         axes.text(-0.08 / (width - _LEFT_INCHES), 0.5, name, transform=axes.transAxes, rotation=90, fontsize=8,
                   color=TEXT_COLOUR, ha="right", va="center")  # fmt: skip
         if place == 0:
-            _contour(axes, before, SCAR_COLOUR, "solid", 1.0)
+            contour(axes, _mosaic(before), SCAR_COLOUR, "solid", 1.0)
             _titles(axes, patient)
         elif place in (1, 2):
-            _outlines(axes, frames["cine_labels"], None)
-            _outlines(axes, frames["lge_labels_before" if place == 1 else "lge_labels_after"], OUTLINES)
+            _outlines(axes, frames["cine_labels"], cine=True)
+            _outlines(axes, frames["lge_labels_before" if place == 1 else "lge_labels_after"], cine=False)
         elif place == 4:
-            _outlines(axes, frames["cine_labels"], None)
+            _outlines(axes, frames["cine_labels"], cine=True)
             _fill(axes, after)
     return figure
 
@@ -70,7 +66,7 @@ def overlay(patient: Shown) -> Figure:
 def scar_share(patient: Shown) -> float:
     """Give the part of the patient's myocardium in LGE that is drawn as scar, from 0 to 1."""
     lge, labels = patient.frames["lge_before"], patient.frames["lge_labels_before"]
-    return scar.share(lge, labels, scar.threshold(lge, labels))
+    return scar.share(scar.scar(lge, labels), labels)
 
 
 def as_images(figure: Figure) -> dict[str, bytes]:
@@ -106,19 +102,13 @@ def _checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where((rows[:, None] + columns[None, :]) % 2 == 0, first, second)
 
 
-def _outlines(axes: Axes, labels: np.ndarray, colours: dict[str, str] | None) -> None:
+def _outlines(axes: Axes, labels: np.ndarray, cine: bool) -> None:
     for structure, colour in OUTLINES.items():
-        codes = [CODE["myo"], CODE["lv"]] if structure == "myo" else [CODE[structure]]  # myo: its outer border
-        region = np.isin(labels, codes)
-        if colours is None:
-            _contour(axes, region, CINE_COLOUR, "dashed", 0.8)
+        region = _mosaic(outline(labels, structure))
+        if cine:
+            contour(axes, region, CINE_COLOUR, "dashed", 0.8)
         else:
-            _contour(axes, region, colour, "solid", 1.4)
-
-
-def _contour(axes: Axes, region: np.ndarray, colour: str, style: str, width: float) -> None:
-    if region.any() and not region.all():
-        axes.contour(_mosaic(region.astype(np.float32)), [0.5], colors=[colour], linestyles=[style], linewidths=[width])
+            contour(axes, region, colour, "solid", 1.4)
 
 
 def _fill(axes: Axes, region: np.ndarray) -> None:

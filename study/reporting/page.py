@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from jointnet.outlines import OUTLINES
 from study.reporting import (
     efficiency,
     findings,
@@ -119,7 +120,7 @@ def html(content: Content, image: IMAGE) -> str:
         box_note=pictures.BOX_NOTE,
         ranking=shown.RANKING,
         scar_rule=scar.RULE,
-        outlines=overlays.OUTLINES,
+        outlines=OUTLINES,
         scar_colour=overlays.SCAR_COLOUR,
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )

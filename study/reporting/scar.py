@@ -1,45 +1,36 @@
-"""Where LGE is bright inside the myocardium: a simple threshold, to show scars on pictures, measured on nobody."""
+"""Where LGE is bright inside the myocardium, on the slices that a study kept: to be looked at, measured on nobody."""
 
 import math
 
 import numpy as np
 
+from jointnet.faults import DataFaultError
+from jointnet.scar.threshold import ScarSettings, find_scar
 from jointnet.structures import CODE
 
-SD_ABOVE = 5.0
-FEWEST_PIXELS = 50
+SPACING_MM = (5.0, 0.75, 0.75)
+"""Of the common grid: slices, rows, columns."""
+SETTINGS = ScarSettings()
 RULE = (
-    f"Scar is drawn where LGE is brighter than the mean plus {SD_ABOVE:g} SD of the darker half of the same patient's "
-    "myocardium, inside the manual myocardium label. The rule is illustrative: no reader marked these scars."
+    f"Scar is drawn where LGE is brighter than the mean plus {SETTINGS.n_sd:g} SD of remote myocardium, the darkest sector "
+    "of each slice, inside the manual myocardium label of LGE. The rule is illustrative: no reader marked these scars."
 )
 
 
-def threshold(lge: np.ndarray, labels: np.ndarray) -> float:
-    """Give the grey value above which a patient's myocardium counts as scar.
-
-    The darker half of all myocardial pixels stands for the remote, healthy muscle: mean + 5 of its SDs. Of normally
-    distributed grey values without any scar 1.4 % lie above it.
+def scar(lge: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Give the pixels (S, H, W) of myocardium that count as scar, by `jointnet.scar`; none where there is no myocardium.
 
     Args:
-        lge: grey values of all slices (S, H, W), any unit.
+        lge: grey values of a patient's slices (S, H, W), any unit.
         labels: their class codes (S, H, W).
-
-    Returns:
-        The grey value; infinity where there are fewer than `FEWEST_PIXELS` pixels of myocardium to judge by.
     """
-    muscle = np.sort(lge[labels == CODE["myo"]].astype(float))
-    if len(muscle) < FEWEST_PIXELS:
-        return math.inf
-    remote = muscle[: len(muscle) // 2]
-    return float(remote.mean() + SD_ABOVE * remote.std(ddof=1))
+    try:
+        return find_scar(lge.astype(np.float32), labels, SPACING_MM, SETTINGS)
+    except DataFaultError:
+        return np.zeros(labels.shape, bool)
 
 
-def scar(lge: np.ndarray, labels: np.ndarray, above: float) -> np.ndarray:
-    """Give the pixels (S, H, W) of myocardium that are brighter than `above`."""
-    return (labels == CODE["myo"]) & (lge > above)
-
-
-def share(lge: np.ndarray, labels: np.ndarray, above: float) -> float:
+def share(found: np.ndarray, labels: np.ndarray) -> float:
     """Give the part of the myocardium that is scar, from 0 to 1; NaN where there is no myocardium."""
     muscle = int((labels == CODE["myo"]).sum())
-    return float(scar(lge, labels, above).sum()) / muscle if muscle else math.nan
+    return float((found & (labels == CODE["myo"])).sum()) / muscle if muscle else math.nan

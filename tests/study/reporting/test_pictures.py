@@ -57,23 +57,22 @@ def test_an_old_study_shows_the_slice_that_it_kept() -> None:
     assert overlays.as_images(overlays.overlay(one))["png"].startswith(b"\x89PNG")
 
 
-def test_scar_is_what_is_brighter_than_five_sd_above_the_darker_half() -> None:
-    labels = np.ones((1, 10, 10), np.uint8)
-    labels[0, :, 9] = 2  # bright blood is no scar
-    values = np.array([0, 2] * 23 + [3] * 40 + [6, 6, 7, 9])  # the darker half, 45 values: 23 of 0 and 22 of 2
-    lge = np.full((1, 10, 10), 200)
-    lge[0, :, :9] = values.reshape(10, 9)
-    mean = 44 / 45
-    sd = math.sqrt((23 * mean**2 + 22 * (2 - mean) ** 2) / 44)
-    assert scar.threshold(lge, labels) == pytest.approx(mean + 5 * sd)  # 6.04
-    assert scar.scar(lge, labels, scar.threshold(lge, labels)).sum() == 2
-    assert scar.share(lge, labels, scar.threshold(lge, labels)) == pytest.approx(2 / 90)
+def test_scar_is_drawn_where_the_myocardium_is_bright() -> None:
+    arrays = record({1: 0.5}).overlays
+    labels = arrays["lge_labels_before"]
+    lge = np.where(labels == 1, 30.0, 150.0) + np.random.default_rng(0).normal(0, 2, labels.shape)
+    columns = np.broadcast_to(np.arange(labels.shape[2]), labels.shape)
+    infarct = (labels == 1) & (columns > columns[labels == 1].max() - 8)
+    lge[infarct] += 60  # 30 SD
+    found = scar.scar(lge, labels)
+    assert (found & infarct).sum() > 0.95 * infarct.sum() and (found & ~infarct).sum() < 0.02 * (labels == 1).sum()
+    assert scar.share(found, labels) == pytest.approx(infarct.sum() / (labels == 1).sum(), rel=0.05)
 
 
-def test_without_enough_myocardium_there_is_no_scar() -> None:
-    labels = np.zeros((2, 5, 5), np.uint8)
-    assert scar.threshold(labels, labels) == math.inf
-    assert math.isnan(scar.share(labels, labels, math.inf))
+def test_without_myocardium_there_is_no_scar() -> None:
+    labels = np.zeros((2, 9, 9), np.uint8)
+    assert not scar.scar(labels, labels).any()
+    assert math.isnan(scar.share(scar.scar(labels, labels), labels))
 
 
 def test_the_checkerboard_takes_fields_by_turns() -> None:
