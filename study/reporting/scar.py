@@ -12,13 +12,13 @@ SPACING_MM = (5.0, 0.75, 0.75)
 """Of the common grid: slices, rows, columns."""
 SETTINGS = ScarSettings()
 RULE = (
-    f"Scar is drawn where LGE is brighter than the mean plus {SETTINGS.n_sd:g} SD of remote myocardium, the darkest sector "
-    "of each slice, inside the manual myocardium label of LGE. The rule is illustrative: no reader marked these scars."
+    f"Scar is drawn where LGE is brighter than the mean plus {SETTINGS.n_sd:g} SD of remote myocardium, the darkest "
+    "sector of each slice, inside the manual myocardium label of LGE. The rule is illustrative: no reader marked these scars."
 )
 
 
 def scar(lge: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Give the pixels (S, H, W) of myocardium that count as scar, by `jointnet.scar`; none where there is no myocardium.
+    """Give the pixels (S, H, W) of myocardium that count as scar, by `jointnet.scar`; none without myocardium.
 
     Args:
         lge: grey values of a patient's slices (S, H, W), any unit.
