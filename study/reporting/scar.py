@@ -13,7 +13,8 @@ SPACING_MM = (5.0, 0.75, 0.75)
 SETTINGS = ScarSettings()
 RULE = (
     f"Scar is drawn where LGE is brighter than the mean plus {SETTINGS.n_sd:g} SD of remote myocardium, the darkest "
-    "sector of each slice, inside the manual myocardium label of LGE. The rule is illustrative: no reader marked these scars."
+    "sector of each slice, inside the manual myocardium label of LGE. The rule is illustrative: no reader marked "
+    "these scars."
 )
 
 
