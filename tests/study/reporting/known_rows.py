@@ -38,7 +38,7 @@ def patients_of(
     return pd.DataFrame(lines, columns=PATIENT_COLUMNS)
 
 
-def tested(rows_of: Mapping[str, pd.DataFrame], columns: Sequence[Column], labels: Mapping[str, str]) -> Table:
+def table_of(rows_of: Mapping[str, pd.DataFrame], columns: Sequence[Column], labels: Mapping[str, str]) -> Table:
     """Give the table of arms from their rows, each tested against before."""
     patients = {arm: per_patient(rows) for arm, rows in rows_of.items()}
     endpoints = [(column.metric, column.structure) for column in columns]

@@ -1,6 +1,6 @@
 """Tables as Markdown, LaTeX and text."""
 
-from known_rows import rows_of, tested
+from known_rows import rows_of, table_of
 
 from study.reporting import table_formats, tables
 
@@ -9,7 +9,7 @@ COLUMN = tables.REGISTRATION[0]
 
 def test_formats() -> None:
     rows = {"a_1": rows_of({patient: [(3.0, 1.0 + 0.1 * patient)] for patient in range(5)})}
-    table = tables.grid(tested(rows, [COLUMN], {"a_1": "A_1, 5% & more", "none": "No rows"}), "p < 0.05")
+    table = tables.grid(table_of(rows, [COLUMN], {"a_1": "A_1, 5% & more", "none": "No rows"}), "p < 0.05")
     assert table_formats.markdown(table).splitlines() == [
         "|  | LV CD (mm) |",
         "| --- | ---: |",
