@@ -137,7 +137,7 @@ def _patient(one: Shown) -> Picture:
     note = f"Patient {one.patient}{where}: {one.rank} of {one.of}, registration ratio {one.ratio:.3f}. "
     note += f"Drawn as scar: {share:.0%} of the myocardium in LGE.".replace("%", " %")
     if not one.whole:
-        note += " The study kept only this slice."
+        note += " The study kept no picture of its other slices."
     alt = (
         f"{len(one.slices)} slices of patient {one.patient} ({one.rank} of {one.arm}): LGE with its scar, cine with "
         "the contours of cine and LGE unregistered and registered, a checkerboard of cine and registered LGE, and the "
