@@ -153,10 +153,10 @@ def cut_network(seconds: float) -> bool:
 
 def await_moment(study: DisturbedStudy, draw: random.Random) -> None:
     """Wait until shortly after the next epoch, or for any while, but not longer than the driver lives."""
-    if draw.random() < 0.5:
+    if draw.random() < 0.7:
         seen = study.epochs()
         wait_for(study, lambda s: s.epochs() > seen, LONGEST_EPOCH_SECONDS)
-        time.sleep(draw.uniform(0, 1.5))
+        time.sleep(draw.uniform(0, 0.5))
     else:
         wait_for(study, lambda _: False, draw.uniform(0, LONGEST_PAUSE_SECONDS))
 
@@ -170,9 +170,12 @@ def disturb(study: DisturbedStudy, faults: int, server: Server, disk: Disk, draw
         status = study.ended()
         if status is None and len(study.done) < faults:
             await_moment(study, draw)
-            kind = draw.choice(KINDS_ON_A_CLUSTER if ON_A_CLUSTER else KINDS)
-            if study.ended() is None and hurt(kind, study, server, disk, draw):
-                study.done.append(kind)
+            kinds = list(KINDS_ON_A_CLUSTER if ON_A_CLUSTER else KINDS)
+            while kinds and study.ended() is None:
+                kind = kinds.pop(draw.randrange(len(kinds)))
+                if hurt(kind, study, server, disk, draw):
+                    study.done.append(kind)
+                    break
         elif status is None:
             time.sleep(0.5)
         elif status == 0:

@@ -72,7 +72,7 @@ def voxel_faults(files: PatientFiles, but: Iterable[Path]) -> list[str]:
     """Name the faults in the voxels of a patient's files, those in `but` left out."""
     faults: list[str] = []
     skipped = set(but)
-    for read, paths in ((_image, (files.cine, files.lge)), (_label, (files.cine_label, files.lge_label))):
+    for read, paths in ((read_image, (files.cine, files.lge)), (read_label, (files.cine_label, files.lge_label))):
         for path in paths:
             if path is not None and path not in skipped:
                 read(path, faults)
@@ -96,13 +96,14 @@ def _pair(
     scan: Path, label: Path | None, faults: list[str]
 ) -> tuple[tuple[NDArray[np.float32], Stack] | None, NDArray[np.uint8] | None]:
     """Read a scan and its class codes."""
-    image = _image(scan, faults)
+    image = read_image(scan, faults)
     if label is not None:
-        return image, _label(label, faults)
+        return image, read_label(label, faults)
     return image, None if image is None else np.zeros(image[0].shape, np.uint8)
 
 
-def _image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
+def read_image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
+    """Read a scan (i, j, k) and its geometry, or add to `faults` why not and give None."""
     read = _read(path, faults)
     if read is not None and (broken := int((~np.isfinite(read[0])).sum())):
         faults.append(f"{path}: must have finite intensities, {broken} voxels are NaN or infinite; repair or remove it")
@@ -110,8 +111,8 @@ def _image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] |
     return read
 
 
-def _label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
-    """Read a manual segmentation as class codes."""
+def read_label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
+    """Read a segmentation as class codes (i, j, k), or add to `faults` why not and give None."""
     read = _read(path, faults)
     if read is None:
         return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jointnet.phantom.texture import Array, Field, sample_field
-from jointnet.phantom.tissue import Codes, Mask, Tissue
+from jointnet.phantom.tissue import INFARCT, Codes, Mask, Tissue
 
 BASAL_STRETCH = 1.7
 """The ventricle narrows this many times more slowly towards the base than towards the apex."""
@@ -267,6 +267,6 @@ def scar_burden(heart: Heart, step_mm: float = 1.5) -> tuple[float, float]:
     levels = np.arange(heart.apex_mm, heart.base_mm, step_mm, dtype=np.float32)
     points_mm = np.stack(np.meshgrid(plane, plane, levels, indexing="ij"))
     codes, _ = heart_codes(heart, points_mm, points_mm[2])
-    scar = int(np.isin(codes, [Tissue.SCAR, Tissue.OBSTRUCTION]).sum())
+    scar = int(np.isin(codes, INFARCT).sum())
     muscle = scar + int((codes == Tissue.MYO).sum())
     return scar * step_mm**3 / 1000.0, scar / muscle

@@ -16,7 +16,7 @@ from jointnet.phantom.motion import Matrix, sample_heart_motion, sample_slice_sh
 from jointnet.phantom.scanner import HEADER_UNITS, Grid, Storage, sample_placement, stored
 from jointnet.phantom.texture import Array
 from jointnet.phantom.thorax import Thorax, fill_surroundings, sample_thorax
-from jointnet.phantom.tissue import labels_of
+from jointnet.phantom.tissue import INFARCT, Mask, labels_of
 
 ODD_STORAGE_EVERY = 6
 """One patient in so many has scans that are stored in an unusual way, each such patient in another."""
@@ -113,6 +113,28 @@ def scan_volumes(scan: Scan, thorax: Thorax, noise: np.random.Generator) -> tupl
         labels[:, :, index] = labels_of(codes)
         image[:, :, index] = render_slice(scan.look, codes, moving_mm, noise)
     return image, labels
+
+
+def true_scar(seed: int, number: int, name: str = "LGE") -> Mask:
+    """Say where a patient's scar truly is, dark cores of microvascular obstruction included.
+
+    Args:
+        seed: Of the phantom.
+        number: The patient's.
+        name: Which scan's time and grid: `LGE` or `C0` (cine, in which the scar does not show).
+
+    Returns:
+        A mask in the order in which the scan's file stores its voxels.
+    """
+    scene = sample_scene(seed, number)
+    scan = {"C0": scene.cine, "LGE": scene.lge}[name]
+    world_to_heart = np.linalg.inv(scan.heart_to_world)
+    scar = np.empty(scan.grid.shape, bool)
+    for index, shift_mm in enumerate(scan.shifts_mm):
+        moving_mm = scan.grid.slice_points(index, world_to_heart, shift_mm)
+        codes, _ = heart_codes(scan.heart, moving_mm, _axis_level_mm(moving_mm))
+        scar[:, :, index] = np.isin(codes, INFARCT)
+    return stored(scene.storage[name], scan.grid, scar)[0]
 
 
 def nifti_bytes(volume: NDArray[Any], grid: Grid, storage: Storage) -> bytes:

@@ -36,7 +36,8 @@ class Tissue(IntEnum):
     RV = 14
 
 
-MYOCARDIUM: tuple[Tissue, ...] = (Tissue.MYO, Tissue.SCAR, Tissue.OBSTRUCTION)
+INFARCT: tuple[Tissue, ...] = (Tissue.SCAR, Tissue.OBSTRUCTION)
+MYOCARDIUM: tuple[Tissue, ...] = (Tissue.MYO, *INFARCT)
 LV_POOL: tuple[Tissue, ...] = (Tissue.LV, Tissue.PAPILLARY)
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from jointnet.faults import EXIT_DATA, EXIT_USAGE, DataFaultError, SettingsFaultError
-from jointnet.phantom import PHANTOM_VERSION, write_phantom, writer
+from jointnet.phantom import PHANTOM_VERSION, true_scar, write_phantom, writer
 from jointnet.phantom.__main__ import main
 from jointnet.phantom.anatomy import BASAL_STRETCH, Scar, sample_heart, scar_burden
 from jointnet.phantom.motion import rotation
@@ -279,3 +279,24 @@ def test_command_line(phantom, tmp_path, capsys):
     assert not Path(out).exists()
     assert main(["--out", str(phantom), "--patients", str(PATIENTS)]) == 0
     assert main(["--out", str(phantom), "--patients", str(PATIENTS), "--seed", "4"]) == EXIT_DATA
+
+
+@pytest.mark.parametrize("number", range(1, PATIENTS + 1))
+@pytest.mark.parametrize("name", ["C0", "LGE"])
+def test_the_true_scar_lies_in_the_files_myocardium(phantom, number, name):
+    scar = true_scar(0, number, name)
+    _, values = labels(phantom, number, name)
+    assert scar.shape == values.shape
+    assert (values[scar] == FILE_VALUE["myo"]).all()
+    assert scar.any() == (truth_of(phantom, number)["scar_volume_ml"] > 0.5)
+
+
+def test_the_true_scar_is_bright_in_lge_and_has_the_truths_share_of_the_wall(phantom):
+    """Patient 4's stack holds nearly the whole ventricle; patient 3's scars have no dark core."""
+    truth = truth_of(phantom, 4)
+    _, values = labels(phantom, 4, "LGE")
+    share = true_scar(0, 4).sum() / (values == FILE_VALUE["myo"]).sum()
+    assert share == pytest.approx(truth["scar_fraction_of_myocardium"], rel=0.2)
+    _, values = labels(phantom, 3, "LGE")
+    scar, image = true_scar(0, 3), np.asarray(scan(phantom, 3, "LGE").dataobj)
+    assert image[scar].mean() > 1.5 * image[(values == FILE_VALUE["myo"]) & ~scar].mean()

@@ -1,0 +1,132 @@
+"""Reading registered LGE and its segmentation, from NIfTI files of equal grids into the short-axis view and back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from jointnet.faults import DataFaultError
+from jointnet.folder import AFFINE_TOLERANCE_MM, corner_distance_mm
+from jointnet.grid import Stack, image_axes
+from jointnet.preparation import read_image, read_label
+from jointnet.scar.reference import Array, Codes, Spacing
+from jointnet.structures import CODE
+
+Volume = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class View:
+    """How a file's axes become slice, row and column.
+
+    Attributes:
+        axes: the file's axes that become slices, rows and columns.
+        flips: which of these, after reordering, run the other way than in the file.
+    """
+
+    axes: tuple[int, int, int]
+    flips: tuple[int, ...]
+
+    def shown(self, volume: Volume) -> Volume:
+        """Bring a file's volume (i, j, k) into the view (slice, row, column)."""
+        return np.ascontiguousarray(np.flip(volume.transpose(self.axes), self.flips))
+
+    def stored(self, stack: Volume) -> Volume:
+        """Bring a stack (slice, row, column) back into the file's order."""
+        back = np.argsort(self.axes)
+        return np.ascontiguousarray(np.flip(stack, self.flips).transpose(back))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """LGE and labels on one grid in the short-axis view.
+
+    Attributes:
+        lge: (S, H, W), NaN where LGE shows nothing.
+        codes: class codes (S, H, W).
+        affine: (4, 4), from (slice, row, column) to world mm.
+        file_affine: (4, 4), from the files' voxels to world mm.
+        view: how the files store it.
+        cine: (S, H, W) or None, to draw upon.
+    """
+
+    lge: NDArray[np.float32]
+    codes: Codes
+    affine: Array
+    file_affine: Array
+    view: View
+    cine: NDArray[np.float32] | None = None
+
+    @property
+    def spacing_mm(self) -> Spacing:
+        """Distances in mm between neighbouring slices, rows and columns."""
+        slices, rows, columns = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(slices), float(rows), float(columns)
+
+
+def short_axis_view(stack: Stack) -> View:
+    """Find the view of a file's grid, slices along k, as the common grid does: by the patient's directions."""
+    column, row = image_axes(stack)
+    directions = stack.affine[:3, :3] / stack.spacing_mm
+    axes = (2, 1, 0) if abs(directions[:, 0] @ column) > abs(directions[:, 1] @ column) else (2, 0, 1)
+    wanted = (np.cross(column, row), row, column)
+    flips = tuple(place for place, axis in enumerate(axes) if directions[:, axis] @ wanted[place] < 0)
+    return View(axes, flips)
+
+
+def read_pair(lge: Path, labels: Path, cine: Path | None = None) -> Pair:
+    """Read registered LGE, the segmentation of the same grid and, where given, the cine of that grid.
+
+    Raises:
+        DataFaultError: with every fault: files that cannot be read, unknown labels, unequal grids.
+    """
+    faults: list[str] = []
+    images = {path: read_image(path, faults) for path in (lge, cine) if path is not None}
+    codes, frame = read_label(labels, faults), read_image(labels, [])
+    for path, image in images.items():
+        if image is not None and frame is not None:
+            faults += _grid_faults(path, image[1], labels, frame[1])
+    read = images[lge]
+    if faults or read is None or codes is None:
+        raise DataFaultError(faults)
+    if not (codes == CODE["myo"]).any():
+        raise DataFaultError(f"{labels}: must label myocardium, got none")
+    view = short_axis_view(read[1])
+    reorder = np.eye(4)
+    reorder[:3, :3] = np.eye(3)[:, view.axes]
+    for place in view.flips:
+        reorder[:3, 3] += reorder[:3, place] * (codes.shape[view.axes[place]] - 1)
+        reorder[:3, place] *= -1
+    background = images[cine] if cine is not None else None
+    return Pair(
+        lge=without_padding(view.shown(read[0])),
+        codes=view.shown(codes),
+        affine=read[1].affine @ reorder,
+        file_affine=read[1].affine,
+        view=view,
+        cine=None if background is None else view.shown(background[0]),
+    )
+
+
+def without_padding(lge: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Replace zeros that are connected to a slice's border by NaN: registration writes them where LGE shows nothing."""
+    empty = np.pad(lge == 0, ((0, 0), (1, 1), (1, 1)), constant_values=True)
+    in_plane = np.zeros((3, 3, 3), bool)
+    in_plane[1] = ndimage.generate_binary_structure(2, 1)
+    parts = ndimage.label(empty, in_plane)[0]
+    outside = np.isin(parts, parts[:, 0, 0])[:, 1:-1, 1:-1]
+    return np.where(outside, np.float32(np.nan), lge)
+
+
+def _grid_faults(path: Path, stack: Stack, labels: Path, frame: Stack) -> list[str]:
+    if len(frame.shape) != 3:
+        return [f"{labels}: must be a volume with three axes, got shape {frame.shape}"]
+    if stack.shape != frame.shape:
+        return [f"{path}: must have the grid of {labels.name}, {frame.shape} voxels, got {stack.shape}"]
+    distance_mm = corner_distance_mm(frame.shape, stack.affine, frame.affine)
+    if not distance_mm <= AFFINE_TOLERANCE_MM:
+        return [f"{path}: must have the grid of {labels.name}; a corner of it lies {distance_mm:.2f} mm off"]
+    return []

@@ -1,0 +1,136 @@
+"""Pictures of scar: slice by slice on cine, and as surfaces in space."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+from numpy.typing import NDArray
+
+from jointnet.scar.reference import Array, Codes
+from jointnet.scar.surfaces import Mesh
+from jointnet.scar.threshold import Mask
+from jointnet.structures import CODE
+
+OUTLINES: Mapping[str, str] = {"lv": "#56b4e9", "myo": "#f0e442", "rv": "#cc79a7"}
+"""Colours of the contours (Okabe and Ito, safe with colour deficiency)."""
+SCAR_COLOUR = "#ff4f00"
+NAMES: Mapping[str, str] = {"lv": "LV pool", "myo": "myocardium", "rv": "RV pool", "scar": "scar"}
+COLUMNS = 5
+MARGIN_PX = 8
+
+_OPACITY: Mapping[str, float] = {"lv": 0.12, "myo": 0.12, "rv": 0.12, "scar": 1.0}
+_LIGHT = np.array([0.4, -0.5, 0.77])
+
+
+def scar_overlay(image: NDArray[np.floating], codes: Codes, scar: Mask, title: str = "") -> Figure:
+    """Draw every slice that holds myocardium, apex first: the contours of the labels, and the scar filled.
+
+    Args:
+        image: cine, or LGE, (S, H, W); NaN is drawn black.
+        codes: class codes (S, H, W).
+        scar: (S, H, W).
+        title: above all.
+    """
+    shown = np.flatnonzero((codes == CODE["myo"]).any((1, 2)))
+    rows, columns = _window(codes)
+    count = max(1, -(-len(shown) // COLUMNS))
+    width = min(COLUMNS, max(1, len(shown)))
+    figure = Figure(figsize=(2.1 * width, 2.2 * count + 0.7), layout="constrained", facecolor="black")
+    for place, index in enumerate(shown):
+        axes = figure.add_subplot(count, width, place + 1)
+        draw_slice(axes, image[index, rows, columns], codes[index, rows, columns], scar[index, rows, columns])
+        axes.set_title(f"slice {index + 1}", fontsize=8, color="white")
+    keys = [Patch(facecolor="none", edgecolor=colour, label=NAMES[name]) for name, colour in OUTLINES.items()]
+    keys.append(Patch(facecolor=SCAR_COLOUR, alpha=0.6, label=NAMES["scar"]))
+    figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=8, frameon=False, labelcolor="white")
+    if title:
+        figure.suptitle(title, fontsize=10, color="white")
+    return figure
+
+
+def draw_slice(axes: Axes, image: NDArray[np.floating], codes: Codes, scar: Mask) -> None:
+    """Draw one slice (H, W) with the contours of its labels and its scar filled."""
+    seen = image[np.isfinite(image)]
+    low, high = np.percentile(seen, (0.5, 99.5)) if len(seen) else (0.0, 1.0)
+    axes.imshow(np.nan_to_num(image, nan=low), cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+    colour = np.zeros((*scar.shape, 4))
+    colour[scar] = to_rgba(SCAR_COLOUR, 0.6)
+    axes.imshow(colour, interpolation="nearest")
+    for name, edge in OUTLINES.items():
+        region = np.isin(codes, (CODE["lv"], CODE["myo"])) if name == "myo" else codes == CODE[name]
+        if region.any() and not region.all():
+            axes.contour(region.astype(np.float32), [0.5], colors=[edge], linewidths=[0.9])
+    axes.set_axis_off()
+
+
+def surface_picture(
+    meshes: Mapping[str, Mesh], view_from: Array, upwards: Array, sides: tuple[str, str], title: str = ""
+) -> Figure:
+    """Draw surfaces in space, scar opaque, the chambers translucent, from two sides.
+
+    Args:
+        meshes: by name, as `surfaces.surfaces` gives them.
+        view_from: world direction (3,) from the heart towards the viewer of the left panel; the right panel's
+            viewer stands opposite.
+        upwards: world direction (3,) that is drawn upwards.
+        sides: what the two panels are called.
+        title: above all.
+    """
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+    for place, side in enumerate((1.0, -1.0)):
+        axes = figure.add_subplot(1, 2, place + 1, projection="3d", computed_zorder=False)
+        toward = side * view_from / np.linalg.norm(view_from)
+        up = upwards - (upwards @ toward) * toward
+        up /= np.linalg.norm(up)
+        frame = np.stack([toward, np.cross(up, toward), up])
+        _draw_meshes(axes, meshes, frame)
+        axes.view_init(elev=0, azim=0)
+        axes.set_title(sides[place], fontsize=9)
+    keys = [Patch(facecolor=to_rgba(_colour(name), max(0.4, _OPACITY[name])), label=NAMES[name]) for name in meshes]
+    if keys:
+        figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _draw_meshes(axes: Any, meshes: Mapping[str, Mesh], frame: Array) -> None:
+    """Draw all triangles as one collection, so that they are sorted by depth together."""
+    corners, colours = [], []
+    for name, mesh in meshes.items():
+        points = (mesh.points_mm @ frame.T)[mesh.triangles]
+        normals = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        shade = 0.45 + 0.55 * np.clip(normals @ (_LIGHT[[2, 0, 1]] / np.linalg.norm(_LIGHT)), 0, 1)
+        colour = np.tile(to_rgba(_colour(name), _OPACITY[name]), (len(points), 1))
+        colour[:, :3] *= shade[:, None]
+        corners.append(points)
+        colours.append(colour)
+    axes.set_axis_off()
+    if not corners:
+        return
+    triangles, faces = np.concatenate(corners), np.concatenate(colours)
+    axes.add_collection3d(Poly3DCollection(triangles, facecolors=faces, edgecolors="none", linewidths=0))
+    low, high = triangles.min((0, 1)), triangles.max((0, 1))
+    middle, half = (low + high) / 2, float((high - low).max()) / 2
+    for place, limit in enumerate((axes.set_xlim, axes.set_ylim, axes.set_zlim)):
+        limit(middle[place] - half, middle[place] + half)
+    axes.set_box_aspect((1, 1, 1), zoom=1.35)
+
+
+def _colour(name: str) -> str:
+    return SCAR_COLOUR if name == "scar" else OUTLINES[name]
+
+
+def _window(codes: Codes) -> tuple[slice, slice]:
+    """Give the rows and columns around all labels."""
+    if not codes.any():
+        return slice(None), slice(None)
+    held = np.nonzero(codes.any(0))
+    rows, columns = (slice(max(0, int(axis.min()) - MARGIN_PX), int(axis.max()) + 1 + MARGIN_PX) for axis in held)
+    return rows, columns

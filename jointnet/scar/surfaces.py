@@ -1,0 +1,118 @@
+"""Surfaces of the LV pool, the myocardium, the RV pool and the scar in world mm.
+
+Slices are 5 to 13 mm apart and pixels 0.75 to 1.4 mm wide, so a surface of the raw mask would be a staircase. The
+signed distance to the mask's border is computed in each slice, smoothed within the slice, and interpolated linearly
+between slices (shape-based interpolation: Raya and Udupa, IEEE Trans Med Imaging 1990; 9:32-42). The zero level of the
+result is meshed by marching cubes (Lewiner et al., J Graphics Tools 2003; 8:1-15). A structure ends half a slice
+distance beyond the last slice that shows it, with a flat end: a stack does not say more.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import marching_cubes
+
+from jointnet.scar.reference import Array, Codes
+from jointnet.scar.threshold import Mask
+from jointnet.structures import CODE
+
+STEP_MM = 1.25
+"""Distance between interpolated slices, at most."""
+SMOOTHING_MM = 0.75
+"""Standard deviation of the Gaussian over the signed distance, within the slice."""
+EMPTY_MM = -1e3
+"""Signed distance where no slice nearby shows the structure."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A closed surface of triangles, wound so that normals point outwards.
+
+    Attributes:
+        points_mm: world coordinates (V, 3).
+        triangles: indices of points (T, 3).
+    """
+
+    points_mm: Array
+    triangles: NDArray[np.int64]
+
+    @property
+    def volume_ml(self) -> float:
+        """The enclosed volume, by the divergence theorem."""
+        first, second, third = np.moveaxis(self.points_mm[self.triangles] - self.points_mm.mean(0), 1, 0)
+        return float(np.einsum("ij,ij->", first, np.cross(second, third)) / 6000)
+
+
+def surface(mask: Mask, affine: Array, smoothing_mm: float = SMOOTHING_MM, step: int = 1) -> Mesh | None:
+    """Give the surface of a mask; None where it holds nothing.
+
+    Args:
+        mask: (S, H, W).
+        affine: (4, 4), from (slice, row, column) to world mm.
+        smoothing_mm: of the outline within slices; a part thinner than about twice as much may vanish.
+        step: pixels, and interpolated slices, per cube; 2 gives a quarter of the triangles.
+    """
+    if not mask.any():
+        return None
+    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    held = np.nonzero(mask)
+    corner = np.array([max(0, axis.min() - 3) for axis in held])
+    corner[0] = held[0].min()
+    end = np.array([axis.max() + 4 for axis in held])
+    end[0] = held[0].max() + 1
+    part = mask[tuple(slice(first, last) for first, last in zip(corner, end, strict=True))]
+    part = np.pad(part, ((0, 0), (3, 3), (3, 3)))
+    distance = np.stack([_signed_distance(plane, spacing_mm[1:], smoothing_mm) for plane in part])
+    steps = max(1, 2 * int(np.ceil(spacing_mm[0] / STEP_MM / 2)))
+    levels = _interpolated(distance, steps)
+    if not (levels.min() < 0 < levels.max()):
+        return None
+    points, triangles, _, _ = marching_cubes(levels, 0.0, step_size=step, allow_degenerate=False)
+    voxels = points / [steps, 1, 1] + corner - [1, 3, 3]
+    world_mm = voxels @ affine[:3, :3].T + affine[:3, 3]
+    mesh = Mesh(np.asarray(world_mm, np.float64), np.asarray(triangles, np.int64))
+    return mesh if mesh.volume_ml >= 0 else Mesh(mesh.points_mm, mesh.triangles[:, ::-1])
+
+
+def surfaces(codes: Codes, scar: Mask, affine: Array, step: int = 1) -> dict[str, Mesh]:
+    """Give the surfaces that there are of `lv`, `myo`, `rv` and `scar`; the scar's is not smoothed within slices."""
+    found = {name: surface(codes == code, affine, step=step) for name, code in CODE.items()}
+    found["scar"] = surface(scar, affine, smoothing_mm=0.0, step=step)
+    return {name: found[name] for name in ("lv", "myo", "rv", "scar") if found[name] is not None}  # type: ignore[misc]
+
+
+def _signed_distance(plane: Mask, spacing_mm: Array, smoothing_mm: float) -> NDArray[np.float32]:
+    """Give the distance in mm to the border of one slice's mask, positive inside; `EMPTY_MM` where it is empty."""
+    if not plane.any():
+        return np.full(plane.shape, EMPTY_MM, np.float32)
+    inside, outside = (ndimage.distance_transform_edt(each, sampling=spacing_mm) for each in (plane, ~plane))
+    half_pixel = float(np.mean(spacing_mm)) / 2
+    distance = np.where(plane, inside - half_pixel, half_pixel - outside)
+    return np.asarray(ndimage.gaussian_filter(distance, smoothing_mm / spacing_mm), np.float32)
+
+
+def _interpolated(distance: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
+    """Interpolate linearly between slices, `steps` levels per slice distance, from one slice before to one behind.
+
+    Beside a slice that shows the structure, one that does not counts as that slice's mirror image, minus the magnitude:
+    the zero level then lies half-way.
+    """
+    empty = np.full_like(distance[:1], EMPTY_MM)
+    padded = np.concatenate([empty, distance, empty])
+    shows = padded.max((1, 2)) > EMPTY_MM
+    levels = np.full(((len(padded) - 1) * steps + 1, *distance.shape[1:]), EMPTY_MM, np.float32)
+    for index in range(len(padded) - 1):
+        below, above = padded[index], padded[index + 1]
+        if not (shows[index] or shows[index + 1]):
+            continue
+        if not shows[index]:
+            below = -np.abs(above)
+        if not shows[index + 1]:
+            above = -np.abs(below)
+        for step in range(steps + 1):
+            share = step / steps
+            level = index * steps + step
+            levels[level] = np.maximum(levels[level], (1 - share) * below + share * above)
+    return levels

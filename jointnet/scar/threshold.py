@@ -1,0 +1,212 @@
+"""Which myocardium is scar: by standard deviations above remote myocardium, or by full width at half maximum.
+
+*n-SD* (Kim et al., Circulation 1999; 100:1992-2002; 5 SD: Bondarenko et al., J Cardiovasc Magn Reson 2005;
+7:481-485): brighter than mean + n SD of remote myocardium, slice by slice, since slices differ in brightness. Unless a
+mask of remote myocardium is given, it is in each slice the sector of `WINDOW_DEG` with the lowest mean, among sectors
+that start every `STEP_DEG`. A slice whose darkest sector is itself more than `TOO_BRIGHT_SD` above the median slice's
+is all scar, as apices often are, and takes the other slices' median. Where remote myocardium lies sways n-SD by half of
+its value (Heiberg et al., J Cardiovasc Magn Reson 2022; 24:53), and a heart that is all scar has none.
+
+*FWHM* (Amado et al., J Am Coll Cardiol 2004; 44:2383-2389): brighter than half of the maximum of the hyper-enhanced
+region, and connected to it. That region is the n-SD scar; its maximum, robustly, is the `MAXIMUM_PERCENTILE` of all its
+pixels in the heart.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.scar.reference import Array, Codes, Spacing, angles
+from jointnet.structures import CODE
+
+Mask = NDArray[np.bool_]
+Stack = NDArray[np.float32]
+
+METHODS: tuple[str, ...] = ("n-sd", "fwhm")
+STEP_DEG = 15
+WINDOW_DEG = 60
+LEAST_PIXELS = 20
+"""A sector with fewer pixels that LGE shows is no remote myocardium."""
+TOO_BRIGHT_SD = 2.0
+MAXIMUM_PERCENTILE = 95.0
+
+
+@dataclass(frozen=True)
+class ScarSettings:
+    """How scar is found.
+
+    Attributes:
+        method: one of `METHODS`.
+        n_sd: standard deviations above remote myocardium; with FWHM they find the hyper-enhanced region.
+        smallest_mm2: connected scar of a smaller area within a slice is noise and removed; 0 keeps all.
+        largest_core_mm2: a hole of at most this area, closed in by scar or by scar and pool, is microvascular
+            obstruction and counted as scar; 0 fills none.
+
+    Raises:
+        SettingsFaultError: with all values out of range.
+    """
+
+    method: str = "n-sd"
+    n_sd: float = 5.0
+    smallest_mm2: float = 10.0
+    largest_core_mm2: float = 100.0
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.method not in METHODS:
+            faults.append(f"method: must be one of {', '.join(METHODS)}, got {self.method!r}")
+        for name in ("n_sd", "smallest_mm2", "largest_core_mm2"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value >= 0):
+                faults.append(f"{name}: must be a number of 0 or more, got {value}")
+        if faults:
+            raise SettingsFaultError(faults)
+
+
+def find_scar(
+    lge: Stack, codes: Codes, spacing_mm: Spacing, settings: ScarSettings, remote: Mask | None = None
+) -> Mask:
+    """Say which pixels are scar.
+
+    Args:
+        lge: LGE (..., S, H, W), NaN where it shows nothing.
+        codes: class codes (S, H, W).
+        spacing_mm: of slices, rows and columns.
+        settings: how.
+        remote: remote myocardium (S, H, W); chosen automatically where None.
+
+    Returns:
+        The mask (..., S, H, W), within the myocardium that LGE shows. Empty where no remote myocardium was found.
+
+    Raises:
+        DataFaultError: where shapes differ, or there is no myocardium, or the remote mask holds none of it.
+    """
+    _check(lge, codes, remote)
+    muscle = codes == CODE["myo"]
+    mean, sd = remote_statistics(lge, codes, spacing_mm, remote)
+    enhanced = muscle & (lge > (mean + settings.n_sd * sd)[..., None, None])
+    scar = without_islands(enhanced, spacing_mm, settings.smallest_mm2)
+    if settings.method == "fwhm":
+        scar = _above_half_maximum(lge, muscle, scar)
+        scar = without_islands(scar, spacing_mm, settings.smallest_mm2)
+    return with_cores(scar, codes, spacing_mm, settings.largest_core_mm2) & np.isfinite(lge)
+
+
+def remote_statistics(lge: Stack, codes: Codes, spacing_mm: Spacing, remote: Mask | None = None) -> tuple[Array, Array]:
+    """Give mean and SD of remote myocardium per slice, each of shape (..., S).
+
+    A slice without remote myocardium takes the median of the other slices'; all are NaN where none has any. Where a
+    mask is given, none of its slices counts as too bright.
+    """
+    batch, slices = lge.shape[:-3], len(codes)
+    bins = 360 // STEP_DEG
+    muscle = codes == CODE["myo"]
+    if remote is None:
+        sector = (np.degrees(angles(codes, spacing_mm)[muscle]) // STEP_DEG).astype(int) % bins
+    else:
+        muscle = muscle & remote
+        bins, sector = 1, np.zeros(int(muscle.sum()), int)
+    group = np.nonzero(muscle)[0] * bins + sector
+    order = np.argsort(group, kind="stable")
+    held, starts = np.unique(group[order], return_index=True)
+    values = lge[..., muscle][..., order].astype(np.float64)
+    seen = np.isfinite(values)
+    values = np.where(seen, values, 0)
+    sums = np.zeros((3, *batch, slices * bins))
+    for total, summand in zip(sums, (seen.astype(np.float64), values, values**2), strict=True):
+        if len(held):
+            total[..., held] = np.add.reduceat(summand, starts, axis=-1)
+    sums = sums.reshape(3, *batch, slices, bins)
+    width = 1 if remote is not None else WINDOW_DEG // STEP_DEG
+    count, total, squares = sum(np.roll(sums, -shift, axis=-1) for shift in range(width))  # type: ignore[misc]
+    enough = count >= (1 if remote is not None else LEAST_PIXELS)
+    means = np.where(enough, total / np.maximum(count, 1), np.inf)
+    chosen = np.argmin(means, axis=-1)[..., None]
+    mean = np.take_along_axis(means, chosen, -1)[..., 0]
+    spread = np.where(enough, squares / np.maximum(count, 1), 0) - np.where(enough, means, 0) ** 2
+    sd = np.sqrt(np.maximum(np.take_along_axis(spread, chosen, -1)[..., 0], 0))
+    known = np.isfinite(mean)
+    if remote is None:
+        typical_mean, typical_sd = (_filled(values, known, everywhere=True) for values in (mean, sd))
+        known &= ~(mean > typical_mean + TOO_BRIGHT_SD * typical_sd)
+    return _filled(mean, known), _filled(sd, known)
+
+
+def without_islands(mask: Mask, spacing_mm: Spacing, smallest_mm2: float) -> Mask:
+    """Remove connected parts (8 neighbours, within a slice) of less than `smallest_mm2` from masks (..., S, H, W)."""
+    if smallest_mm2 <= 0 or not mask.any():
+        return mask
+    parts = _parts(mask, corners=True)
+    area_mm2 = np.bincount(parts.ravel()) * spacing_mm[1] * spacing_mm[2]
+    keep = area_mm2 >= smallest_mm2 - 1e-9
+    keep[0] = False
+    return np.asarray(keep[parts])
+
+
+def with_cores(scar: Mask, codes: Codes, spacing_mm: Spacing, largest_mm2: float) -> Mask:
+    """Fill holes of the myocardium that scar, or scar and pool, close in, up to `largest_mm2` each."""
+    if largest_mm2 <= 0 or not scar.any():
+        return scar
+    muscle, pool = codes == CODE["myo"], codes == CODE["lv"]
+    open_parts = _parts(~(scar | pool), corners=False)
+    area_mm2 = np.bincount(open_parts.ravel()) * spacing_mm[1] * spacing_mm[2]
+    outside = np.bincount(open_parts.ravel(), np.broadcast_to(~muscle, scar.shape).ravel().astype(float))
+    touches = np.zeros(len(area_mm2), bool)
+    near_scar = ndimage.binary_dilation(scar, _structure(scar.ndim, corners=False))
+    touches[np.unique(open_parts[near_scar & ~scar])] = True
+    fill = touches & (outside == 0) & (area_mm2 <= largest_mm2 + 1e-9)
+    fill[0] = False
+    return np.asarray(scar | fill[open_parts])
+
+
+def _above_half_maximum(lge: Stack, muscle: Mask, enhanced: Mask) -> Mask:
+    """Give the myocardium above half of the enhanced region's maximum that is connected to that region."""
+    batch = lge.shape[:-3]
+    half = np.full(batch, np.inf)
+    for place in np.ndindex(*batch):
+        if enhanced[place].any():
+            half[place] = np.percentile(lge[place][enhanced[place]], MAXIMUM_PERCENTILE) / 2
+    bright = muscle & (lge > half[..., None, None, None])
+    parts = _parts(bright, corners=True)
+    keep = np.zeros(int(parts.max()) + 1, bool)
+    keep[parts[enhanced & bright]] = True
+    keep[0] = False
+    return np.asarray(keep[parts])
+
+
+def _structure(dimensions: int, corners: bool) -> Mask:
+    """Give the neighbours of a pixel within its own slice: 8 with corners, 4 without."""
+    structure = np.zeros((3,) * dimensions, bool)
+    structure[(1,) * (dimensions - 2)] = ndimage.generate_binary_structure(2, 2 if corners else 1)
+    return structure
+
+
+def _parts(mask: Mask, corners: bool) -> NDArray[np.int32]:
+    """Number the connected parts of masks (..., S, H, W) within slices from 1."""
+    return np.asarray(ndimage.label(mask, _structure(mask.ndim, corners))[0])
+
+
+def _filled(values: Array, known: Mask, everywhere: bool = False) -> Array:
+    """Replace what is not known along the last axis, or everything, by the median of what is."""
+    result = np.where(known, values, np.nan)
+    for place in np.ndindex(*values.shape[:-1]):
+        if known[place].any():
+            result[place][~known[place] | everywhere] = np.median(values[place][known[place]])
+    return result
+
+
+def _check(lge: Stack, codes: Codes, remote: Mask | None) -> None:
+    faults = []
+    if codes.ndim != 3 or lge.shape[-3:] != codes.shape:
+        faults.append(f"lge: must have the labels' grid, {codes.shape}, got {lge.shape}")
+    if not (codes == CODE["myo"]).any():
+        faults.append("labels: must hold myocardium, got none")
+    elif remote is not None and remote.shape != codes.shape:
+        faults.append(f"remote: must have the labels' grid, {codes.shape}, got {remote.shape}")
+    elif remote is not None and not (remote & (codes == CODE["myo"])).any():
+        faults.append("remote: must hold myocardium, got none")
+    if faults:
+        raise DataFaultError(faults)

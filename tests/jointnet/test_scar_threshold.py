@@ -1,0 +1,197 @@
+import numpy as np
+import pytest
+from rings import BRIGHT, DARK, SPACING_MM, lge_of, polar, sector, ventricle
+from scipy.stats import norm
+
+from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.scar.threshold import (
+    MAXIMUM_PERCENTILE,
+    ScarSettings,
+    find_scar,
+    remote_statistics,
+    with_cores,
+    without_islands,
+)
+from jointnet.structures import CODE
+
+PLAIN = {"smallest_mm2": 0.0, "largest_core_mm2": 0.0}
+METHODS = [ScarSettings("n-sd", **PLAIN), ScarSettings("fwhm", **PLAIN)]
+
+
+@pytest.mark.parametrize("n_sd", [1.0, 2.0, 3.0])
+def test_normal_noise_exceeds_n_sd_as_often_as_the_normal_distribution_says(n_sd):
+    codes = ventricle(slices=12)
+    lge = lge_of(codes, np.zeros(codes.shape, bool), noise=3.0)
+    muscle = codes == CODE["myo"]
+    scar = find_scar(lge, codes, SPACING_MM, ScarSettings("n-sd", n_sd, **PLAIN), remote=muscle)
+    assert scar.sum() / muscle.sum() == pytest.approx(norm.sf(n_sd), rel=0.1)
+    assert not scar[~muscle].any()
+
+
+@pytest.mark.parametrize("settings", METHODS)
+@pytest.mark.parametrize("start_deg", [0, 100, 330])
+def test_a_bright_sector_is_found_wherever_it_lies(settings, start_deg):
+    codes = ventricle()
+    truth = sector(start_deg, 120)
+    found = find_scar(lge_of(codes, truth), codes, SPACING_MM, settings)
+    np.testing.assert_array_equal(found, truth)
+
+
+def test_remote_myocardium_is_the_darkest_sector_of_each_slice():
+    codes = ventricle(slices=4)
+    lge = np.random.default_rng(0).normal(50, 3, codes.shape).astype(np.float32)
+    dark = sector(30, 60, slices=4)
+    lge[dark] -= 30
+    lge[2] += 4
+    mean, sd = remote_statistics(lge, codes, SPACING_MM)
+    np.testing.assert_allclose(mean, [20, 20, 24, 20], atol=0.5)
+    np.testing.assert_allclose(sd, 3, atol=0.3)
+    given_mean, given_sd = remote_statistics(lge, codes, SPACING_MM, sector(100, 50, slices=4))
+    np.testing.assert_allclose(given_mean, [50, 50, 54, 50], atol=0.5)
+    np.testing.assert_allclose(given_sd, 3, atol=0.3)
+
+
+@pytest.mark.parametrize("settings", METHODS)
+def test_a_slice_that_is_all_scar_is_found_by_the_other_slices(settings):
+    codes = ventricle(slices=5)
+    truth = sector(0, 90, slices=5)
+    truth[0] = codes[0] == CODE["myo"]
+    np.testing.assert_array_equal(find_scar(lge_of(codes, truth), codes, SPACING_MM, settings), truth)
+
+
+def test_a_slice_without_remote_myocardium_takes_the_other_slices_median():
+    codes = ventricle(slices=3)
+    lge = lge_of(codes, np.zeros(codes.shape, bool), noise=2.0)
+    lge[1] = np.nan
+    lge[2] += 4
+    mean, sd = remote_statistics(lge, codes, SPACING_MM)
+    np.testing.assert_allclose(mean, [DARK, DARK + 2, DARK + 4], atol=0.4)
+    assert mean[1] == pytest.approx((mean[0] + mean[2]) / 2)
+    assert sd[1] == pytest.approx((sd[0] + sd[2]) / 2)
+
+
+def test_half_maximum_cuts_a_linear_profile_where_it_is_half():
+    """Brightness falls from 100 at the pool to 0 at the outer border of one sector: a ramp of 10 mm."""
+    codes = ventricle(slices=2)
+    radius, _ = polar()
+    lge = np.zeros(codes.shape, np.float32)
+    ramp = sector(0, 120, slices=2)
+    lge[ramp] = np.broadcast_to(100 * (30 - radius) / 10, codes.shape)[ramp]
+    found = find_scar(lge, codes, SPACING_MM, ScarSettings("fwhm", **PLAIN))
+    maximum = np.percentile(lge[ramp & (lge > 0)], MAXIMUM_PERCENTILE)
+    np.testing.assert_array_equal(found, ramp & (lge > maximum / 2))
+    # the share of the ring's area within x of its inner border is (40 x + x^2) / 500; the brightest 5 % end at x = 0.62
+    border_mm = 30 - (100 * (1 - 0.0616)) / 2 / 10
+    reached = np.broadcast_to(radius, codes.shape)[found].max()
+    assert reached == pytest.approx(border_mm, abs=0.4)
+
+
+def test_half_maximum_takes_only_what_is_connected_to_the_enhanced_region():
+    codes = ventricle(slices=1)
+    bright, grey = sector(0, 60, slices=1), sector(180, 40, slices=1)
+    lge = lge_of(codes, bright, noise=1.0)
+    lge[grey] = 60.0
+    remote = sector(90, 60, slices=1)
+    lge[remote] = np.random.default_rng(1).normal(DARK, 12.0, int(remote.sum()))
+    found = find_scar(lge, codes, SPACING_MM, ScarSettings("fwhm", 6.0, **PLAIN), remote=remote)
+    assert found[bright].all()
+    assert not found[grey].any()
+
+
+def test_small_parts_are_removed_by_their_area_within_a_slice():
+    mask = np.zeros((2, 20, 20), bool)
+    mask[0, 2:4, 2:4] = True
+    mask[0, 4, 4] = True
+    mask[:, 10, 10] = True
+    kept = without_islands(mask, (5.0, 2.0, 1.0), 10.0)
+    assert kept.sum() == 5
+    assert kept[0, 4, 4]
+    assert without_islands(mask, (5.0, 2.0, 1.0), 10.5).sum() == 0
+    np.testing.assert_array_equal(without_islands(mask, (5.0, 2.0, 1.0), 0.0), mask)
+
+
+def test_a_dark_core_closed_in_by_scar_and_pool_is_filled_up_to_its_area():
+    codes = ventricle(slices=1)
+    core = sector(20, 20, outer_mm=25, slices=1)
+    shell = sector(0, 60, slices=1) & ~core
+    area_mm2 = core.sum() * 0.25
+    np.testing.assert_array_equal(with_cores(shell, codes, SPACING_MM, area_mm2 + 0.01), shell | core)
+    np.testing.assert_array_equal(with_cores(shell, codes, SPACING_MM, area_mm2 - 0.2), shell)
+    open_core = sector(20, 20, inner_mm=25, slices=1)
+    beside = sector(0, 60, slices=1) & ~open_core
+    np.testing.assert_array_equal(with_cores(beside, codes, SPACING_MM, 1e6), beside)
+
+
+@pytest.mark.parametrize("settings", METHODS)
+def test_a_batch_gives_what_its_stacks_give_alone(settings):
+    codes = ventricle(slices=3)
+    stacks = np.stack([lge_of(codes, sector(30 * place, 90, slices=3), 5.0, place) for place in range(3)])
+    stacks[1, 0] = np.nan
+    together = find_scar(stacks, codes, SPACING_MM, settings)
+    for stack, found in zip(stacks, together, strict=True):
+        np.testing.assert_array_equal(found, find_scar(stack, codes, SPACING_MM, settings))
+
+
+@pytest.mark.parametrize("settings", METHODS)
+def test_brightness_and_contrast_change_nothing(settings):
+    codes = ventricle()
+    lge = lge_of(codes, sector(0, 100), noise=8.0)
+    expected = find_scar(lge, codes, SPACING_MM, settings)
+    np.testing.assert_array_equal(find_scar(lge * 4, codes, SPACING_MM, settings), expected)
+
+
+EMPTY = np.zeros((6, 200, 200), bool)
+
+
+@pytest.mark.parametrize("settings", METHODS)
+@pytest.mark.parametrize(
+    ("name", "scar", "expected"),
+    [
+        ("no scar", EMPTY, 0),
+        ("constant image", None, 0),
+        ("LGE that shows nothing", np.nan, 0),
+        ("all scar, so that no remote myocardium is left", sector(0, 360), 0),
+    ],
+)
+def test_degenerate_hearts(settings, name, scar, expected):
+    codes = ventricle()
+    if isinstance(scar, np.ndarray):
+        lge = lge_of(codes, scar, noise=0.0)
+    else:
+        lge = np.full(codes.shape, BRIGHT if scar is None else scar, np.float32)
+    assert find_scar(lge, codes, SPACING_MM, settings).sum() == expected, name
+
+
+def test_a_heart_that_is_all_scar_but_for_a_given_remote_region_is_found():
+    codes = ventricle()
+    remote = sector(0, 30)
+    lge = lge_of(codes, (codes == CODE["myo"]) & ~remote)
+    found = find_scar(lge, codes, SPACING_MM, ScarSettings(), remote=remote)
+    np.testing.assert_array_equal(found, (codes == CODE["myo"]) & ~remote)
+
+
+def test_one_slice_and_unseen_pixels():
+    codes, truth = ventricle(slices=1), sector(0, 90, slices=1)
+    lge = lge_of(codes, truth)
+    hidden = sector(45, 90, slices=1)
+    lge[hidden] = np.nan
+    np.testing.assert_array_equal(find_scar(lge, codes, SPACING_MM, ScarSettings()), truth & ~hidden)
+
+
+def test_faults_are_named_together():
+    codes = ventricle(slices=2)
+    with pytest.raises(DataFaultError) as caught:
+        find_scar(np.zeros((3, 200, 200), np.float32), np.zeros_like(codes), SPACING_MM, ScarSettings())
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["lge", "labels"]
+    lge = lge_of(codes, sector(0, 50, slices=2))
+    for remote, rule in ((EMPTY, "must have the labels' grid"), (codes == CODE["lv"], "must hold myocardium")):
+        with pytest.raises(DataFaultError, match=rule):
+            find_scar(lge, codes, SPACING_MM, ScarSettings(), remote=remote)
+    with pytest.raises(SettingsFaultError) as refused:
+        ScarSettings("otsu", -1.0, float("nan"), float("inf"))
+    assert [fault.split(":")[0] for fault in refused.value.faults] == [
+        "method",
+        "n_sd",
+        "smallest_mm2",
+        "largest_core_mm2",
+    ]
