@@ -70,6 +70,7 @@ class StudyTracker:
         # One attempt a call: a client that repeats a call by itself may make a run twice.
         for name, value in {"MAX_RETRIES": "0", "TIMEOUT": "20"}.items():
             os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would break the progress
 
     def connect(self) -> None:
         """Open the store now; store and experiment are made where they are missing.
