@@ -9,8 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 INSTRUMENTS = {"ray", "mlflow", "optuna", "study"}
-PURE = {"jointnet.structures", "jointnet.faults", "jointnet.aggregation", "jointnet.outlines"}
-PURE |= {"jointnet.scar", "jointnet.scar.threshold", "jointnet.scar.reference"}
+PURE = {
+    *("jointnet.structures", "jointnet.faults", "jointnet.aggregation", "jointnet.outlines"),
+    *("jointnet.scar.threshold", "jointnet.scar.reference"),
+}
 """What the report may use of the science: neither torch nor nibabel behind it."""
 
 
