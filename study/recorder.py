@@ -14,7 +14,7 @@ from study.ledger import Ledger
 from study.outbox import Outbox
 from study.outcome import TrialOutcome
 from study.progress import StudyProgress
-from study.store_layout import INTERRUPTED, OBJECTIVE, ending
+from study.store_layout import BEST, INTERRUPTED, OBJECTIVE, ending
 from study.tracking import StudyTracker, arm_title
 from study.trial import ArmTask, TrialSpec, freeze_model, keep_best_only
 from study.work import Drawn
@@ -188,6 +188,10 @@ class ArmRecorder:
         run_id = self._run_of(outcome)
         if outcome.model is not None:
             self._tracker.log_file(run_id, outcome.model, "model")
+        if outcome.best is not None:
+            best, known = outcome.best, outcome.best.metrics.items()
+            summary = {f"{BEST}{name}": value for name, value in known if name.startswith("val/")}
+            self._tracker.log_rows(run_id, [(best.epoch, best.at_ms, summary)])
         self._tracker.describe(run_id, self._told(outcome))
         self._tracker.tag(run_id, _end_tags(outcome))
         self._tracker.set_status(run_id, "KILLED" if outcome.cut else STATUS[outcome.state])

@@ -154,6 +154,28 @@ def test_a_trial_that_goes_on_keeps_its_run(uri: str, tmp_path: Path):
     later.close()
 
 
+def test_a_trial_that_ended_has_the_validation_metrics_of_its_best_epoch(uri: str, tmp_path: Path):
+    driver = Studied(uri, "s7", tmp_path, epochs=4)
+    trial = driver.start(1)
+    for epoch, (objective, dice) in enumerate([(0.9, 0.5), (0.7, 0.6), (0.8, 0.99)], start=1):
+        driver.recorder.reported(
+            trial, epoch, {"train/loss": 1.0, OBJECTIVE: objective, "val/dice/lv": dice}, False, ""
+        )
+    driver.recorder.ended(trial, "stopped", TIME_BUDGET)
+    driver.recorder.started(trial)  # it goes on, and becomes better
+    driver.recorder.reported(trial, 4, {OBJECTIVE: 0.6, "val/dice/lv": 0.7}, False, "")
+    driver.recorder.ended(trial, "complete", "")
+    without = driver.start(2)
+    driver.recorder.reported(without, 1, {"train/loss": 1.0}, True, "")
+    driver.recorder.ended(without, "stopped", EARLY)
+    assert driver.close() == 0
+    runs = _runs(uri, "s7")
+    best = {name: value for name, value in runs[trial].data.metrics.items() if name.startswith("best/")}
+    assert best == {f"best/{OBJECTIVE}": 0.6, "best/val/dice/lv": 0.7}
+    assert _history(uri, runs[trial], "best/val/dice/lv") == [(2, 0.6), (4, 0.7)]
+    assert not any(name.startswith("best/") for name in runs[without].data.metrics)
+
+
 def test_what_is_settled_is_not_told_again(uri: str, tmp_path: Path, monkeypatch):
     first = Studied(uri, "s4", tmp_path)
     first.recorder.ended(first.start(1), "failed", "ValueError: x")
