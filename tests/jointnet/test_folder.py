@@ -6,17 +6,15 @@ import numpy as np
 import pytest
 from scans import file_paths, pair, write_nifti, write_patient
 
-from jointnet import folder
 from jointnet.faults import DataFaultError
 from jointnet.folder import (
     check_headers,
-    corner_distance_mm,
     file_name,
     find_patients,
     scan_folder,
     select,
-    volume_shape,
 )
+from jointnet.scan_file import LARGEST_VOXELS, corner_distance_mm, volume_shape
 
 SHAPE = (4, 5, 3)
 
@@ -285,7 +283,7 @@ def test_only_trailing_axes_of_length_1_fall_away(shape, volume):
 
 
 def test_the_largest_scan_accepted_holds_any_real_one():
-    assert folder.LARGEST_VOXELS > 512 * 512 * 40
+    assert LARGEST_VOXELS > 512 * 512 * 40
 
 
 def test_an_unlabelled_patient_needs_no_manual_segmentations_and_those_it_has_are_left_aside(tmp_path):
