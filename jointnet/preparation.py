@@ -75,7 +75,7 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
 def voxel_faults(files: PatientFiles, known: Sequence[str]) -> list[str]:
     """Name the faults in the voxels of a patient's files, but not of those that are at fault already in `known`."""
     faults: list[str] = []
-    for read, paths in ((_image, (files.cine, files.lge)), (_label, (files.cine_label, files.lge_label))):
+    for read, paths in ((read_image, (files.cine, files.lge)), (read_label, (files.cine_label, files.lge_label))):
         for path in paths:
             if path is not None and not any(fault.startswith(f"{path}:") for fault in known):
                 read(path, faults)
@@ -95,13 +95,14 @@ def _pair(
     scan: Path, label: Path | None, faults: list[str]
 ) -> tuple[tuple[NDArray[np.float32], Stack] | None, NDArray[np.uint8] | None]:
     """Read a scan and its class codes."""
-    image = _image(scan, faults)
+    image = read_image(scan, faults)
     if label is not None:
-        return image, _label(label, faults)
+        return image, read_label(label, faults)
     return image, None if image is None else np.zeros(image[0].shape, np.uint8)
 
 
-def _image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
+def read_image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
+    """Read intensities (I, J, K) and where they lie; None where the file is at fault, which is noted."""
     read = _read(path, faults)
     if read is None:
         return None
@@ -114,8 +115,8 @@ def _image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] |
     return read
 
 
-def _label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
-    """Read a manual segmentation as class codes."""
+def read_label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
+    """Read a manual segmentation as class codes (I, J, K); None where the file is at fault, which is noted."""
     read = _read(path, faults)
     if read is None:
         return None
