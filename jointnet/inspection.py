@@ -121,10 +121,10 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
 def slices_reached(scan: Stack, other: Stack) -> int:
     """Give the number of a scan's slices of which another scan reaches a point at least."""
     sides = [np.unique(np.linspace(0, length - 1, RASTER).round()) for length in scan.shape[:2]]
-    points = np.stack(np.meshgrid(*sides, np.arange(scan.shape[2]), indexing="ij"), -1)
+    points = np.stack(np.meshgrid(*sides, np.arange(float(scan.shape[2])), indexing="ij"), -1)
     voxels = other.voxels(scan.world(points))
     inside = ((voxels >= -0.5) & (voxels <= np.array(other.shape) - 0.5)).all(-1)
-    return int(inside.any((0, 1)).sum())
+    return int(np.asarray(inside).any((0, 1)).sum())
 
 
 def enclosed_slices(codes: NDArray[np.uint8]) -> tuple[int, int]:
@@ -147,7 +147,7 @@ def label_facts(codes: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None)
     in_field = on_grid = None
     if grid is not None and codes.any():
         grid_of_world = np.linalg.inv(grid.affine)
-        points = stack.world(np.argwhere(codes)) @ grid_of_world[:3, :3].T + grid_of_world[:3, 3]
+        points = stack.world(np.argwhere(codes).astype(float)) @ grid_of_world[:3, :3].T + grid_of_world[:3, 3]
         rows, columns, slices = points.T
         field = (np.abs(rows - (SIZE_PX - 1) / 2) <= SIZE_PX / 2) & (np.abs(columns - (SIZE_PX - 1) / 2) <= SIZE_PX / 2)
         within = (slices >= -0.5) & (slices <= grid.slices - 0.5)
