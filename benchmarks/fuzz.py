@@ -3,8 +3,8 @@
     python benchmarks/fuzz.py --cases 10000 --seed 0
 
 A case is a sound input with one to three mutations. It passes where reading it gives a valid result, or an
-InputFaultError whose every line names a file and a rule, within 5 s of CPU and 2 GB of memory, without a warning of numpy's, and
-without a change to the input. What fails is listed with the number that repeats it: --only 1234.
+InputFaultError whose every line names a file and a rule, within 5 s of CPU and 2 GB of memory, without a warning of
+numpy's, and without a change to the input. What fails is listed with the number that repeats it: --only 1234.
 """
 
 import argparse

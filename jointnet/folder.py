@@ -81,7 +81,11 @@ def files_by_patient(folder: Path, only: Collection[int] | None = None) -> tuple
     Raises:
         DataFaultError: where the folder is missing, cannot be read, or holds no patient at all.
     """
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError:  # a name that none can have
+        there = False
+    if not there:
         raise DataFaultError(f"{folder}: must be a folder with MS-CMRSeg scans; there is no such folder")
     found: dict[int, dict[str, Path]] = {}
     faults: list[str] = []

@@ -98,7 +98,13 @@ def _open(tracking_uri: str) -> MlflowClient:
         if not path.is_file():
             raise InputFaultError(f"{path}: no such tracking store; give --tracking-uri or run `python -m study.run`")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar per file would bury the table
-    return MlflowClient(tracking_uri)
+    try:
+        client = MlflowClient(tracking_uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # whatever the store's own backend raises where it is none, or cannot be reached
+        reason = " ".join(str(error).split())[:200]
+        raise InputFaultError(f"{tracking_uri}: must be a tracking store that answers: {reason}") from None
+    return client
 
 
 def _runs(client: MlflowClient, tracking_uri: str, condition: str) -> list[Any]:
