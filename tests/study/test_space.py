@@ -121,6 +121,10 @@ def test_faults_of_all_files_come_together(tmp_path: Path):
         ('models = ["joint"]', 'models = ["joint"]\nsettings = "none"', "settings: settings 'none': must be"),
         ('models = ["joint"]', 'models = ["joint"]\nsplits = ["25-15-5"]', "splits: must be train/validation/test"),
         ("[budget]", "[budget", "must be TOML"),
+        ("num_samples = 4", "num_samples = 1000000", "num_samples: must be .* from 1 to 100000"),
+        ("num_samples = 4", "num_samples = 0x1" + "0" * 40, "num_samples: must be .* at most 64 bits"),
+        ("num_samples = 4", "num_samples = 4\nminutes = 1e300", "minutes: must be .* at most 1000000"),
+        ("high = 10.0", "high = 1e300", "high: must be at most 1e"),
     ],
 )
 def test_one_broken_rule_gives_one_fault(old: str, new: str, fault: str, tmp_path: Path):
