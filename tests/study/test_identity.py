@@ -112,3 +112,11 @@ def test_an_identity_is_flat_and_plain():
     found = identity(specification(plan_of("joint", "standalone")))
     assert found["search.standalone.parameters.alpha.low"] == 0.0
     assert json.loads(json.dumps(found)).keys() == found.keys()
+
+
+def test_a_study_s_name_leads_out_of_no_folder(tmp_path: Path):
+    plan = begun(plan_of(out=tmp_path / "elsewhere"))
+    inside = replace(plan_of(out=tmp_path / "runs"), study_id="")
+    for name in (f"../elsewhere/{plan.study_id}", str(plan.folder), "..", "a\0b", "a" * 300):
+        with pytest.raises(SettingsFaultError, match="--study: must be one of"):
+            with_identity(inside, named=name)
