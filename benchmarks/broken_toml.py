@@ -1,5 +1,6 @@
 """Mutations of TOML files: of their bytes, and of their structure after reading them."""
 
+import copy
 import json
 import tomllib
 from datetime import date, datetime
@@ -40,7 +41,7 @@ def _structure(table: dict[str, Any], rng: np.random.Generator) -> None:
             break
         table = inner[int(rng.integers(len(inner)))]
     keys = list(table)
-    value = STRANGE[int(rng.integers(len(STRANGE)))]
+    value = copy.deepcopy(STRANGE[int(rng.integers(len(STRANGE)))])  # a table is mutated further
     key = keys[int(rng.integers(len(keys)))] if keys else "a"
     match rng.integers(0, 5):
         case 0:
