@@ -81,10 +81,9 @@ def prepare(
     cached, faults = [], [*known_faults, *check_headers(files)]
     headers = tuple(faults)
     for done, patient in enumerate(files, start=1):
-        broken = [path for path in patient.paths if any(fault.startswith(f"{path}:") for fault in headers)]
         try:
-            if broken:
-                raise DataFaultError(voxel_faults(patient, broken))
+            if any(fault.startswith(f"{path}:") for fault in headers for path in patient.paths):
+                raise DataFaultError(voxel_faults(patient, headers))
             cached.append(_prepare_one(patient, cache_dir))
         except DataFaultError as error:
             faults += error.faults

@@ -13,6 +13,8 @@ from jointnet.atomic_file import write_whole
 from jointnet.faults import InputFaultError
 from jointnet.networks import build_model
 from jointnet.settings import Settings, settings_from_dict, settings_to_dict
+from jointnet.toml_file import is_file
+from jointnet.torch_file import read_torch
 
 FORMAT = 2
 
@@ -64,21 +66,22 @@ def save_model(
 
 
 def load_model(path: Path, device: str = "cpu") -> SavedModel:
-    """Read a model file. Nothing in it is executed: `weights_only` reads tensors and plain values.
+    """Read a model file. Nothing in it is executed, and no more memory is asked for than its weights need.
 
     Raises:
         InputFaultError: where the file is missing, damaged or of another format.
     """
-    if not Path(path).is_file():
+    if not is_file(path):
         raise InputFaultError(f"{path}: must be a model file that `jointnet.train` wrote; there is no such file")
     try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        content: dict[str, Any] = read_torch(Path(path).read_bytes(), device)
         if content["format"] != FORMAT:
             raise InputFaultError(f"{path}: must be a model file of format {FORMAT}, got {content['format']!r}")
         try:
             settings = settings_from_dict(content["settings"])
         except InputFaultError as error:
             raise InputFaultError(f"{path}: {fault}" for fault in error.faults) from None
+        _check_weights(content["weights"], settings)
         model = build_model(settings).to(device)
         model.load_state_dict(content["weights"])
         patients = {role: tuple(numbers) for role, numbers in content["patients"].items()}
@@ -88,3 +91,20 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
     except Exception as error:  # a damaged archive raises whatever its readers met
         message = " ".join(str(error).split())[:200]
         raise InputFaultError(f"{path}: must be a model file that `jointnet.train` wrote: {message}") from None
+
+
+def _check_weights(weights: Mapping[str, Tensor], settings: Settings) -> None:
+    """Compare weights with what the settings ask for, before a model of that size is made.
+
+    Raises:
+        ValueError: where they are not the same tensors, or hold what no training leaves.
+    """
+    with torch.device("meta"):
+        wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in build_model(settings).state_dict().items()}
+    found = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
+    if strange := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        raise ValueError(f"its weights are not those of its settings, {len(strange)} differ, e.g. {strange[0]}")
+    if any(tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes() for tensor in weights.values()):
+        raise ValueError("its weights must be stored whole")
+    if any(tensor.is_floating_point() and not torch.isfinite(tensor).all() for tensor in weights.values()):
+        raise ValueError("its weights must be finite")

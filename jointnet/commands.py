@@ -3,9 +3,12 @@
 import sys
 from collections.abc import Callable
 
-from jointnet.faults import EXIT_USAGE, InputFaultError, SettingsFaultError
+from jointnet.faults import EXIT_USAGE, InputFaultError, SettingsFaultError, shown
+from jointnet.folder import LARGEST_PATIENT
 
-LARGEST_PATIENT = 1_000_000
+LARGEST_SEED = 2**31 - 1
+"""What all generators of random numbers take."""
+LONGEST_NUMBER = 7
 
 
 def run_command(command: Callable[[], None]) -> int:
@@ -34,9 +37,11 @@ def parse_patients(text: str, option: str = "--patients") -> tuple[int, ...]:
     numbers: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise SettingsFaultError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {text!r}")
-        if int(last if dash else first) > LARGEST_PATIENT:
-            raise SettingsFaultError(f"{option}: must be numbers up to {LARGEST_PATIENT}, got {text!r}")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise SettingsFaultError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {shown(text)}")
+        if max(len(first), len(last)) > LONGEST_NUMBER or int(last if dash else first) > LARGEST_PATIENT:
+            raise SettingsFaultError(f"{option}: must be numbers up to {LARGEST_PATIENT}, got {shown(text)}")
+        if dash and int(last) < int(first):
+            raise SettingsFaultError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {shown(text)}")
         numbers.update(range(int(first), int(last if dash else first) + 1))
     return tuple(sorted(numbers))

@@ -8,10 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from jointnet.aggregation import registration_ratio, summarise
+from jointnet.atomic_file import write_whole
 from jointnet.cache import prepare
 from jointnet.checkpoint import load_model
 from jointnet.commands import parse_patients, run_command
 from jointnet.evaluation import evaluate
+from jointnet.faults import SettingsFaultError
 from jointnet.folder import scan_folder, select
 from jointnet.training import MODEL_FILE, model_file, resolve_device
 
@@ -50,6 +52,8 @@ def table(rows: pd.DataFrame) -> str:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    if options.out.suffix != ".csv":
+        raise SettingsFaultError(f"--out: must be a file whose name ends in .csv, got {options.out}")
     device = resolve_device(options.device)
     saved = None if options.model == "identity" else load_model(model_file(Path(options.model)), device)
     chosen = parse_patients(options.patients) if options.patients is not None else None
@@ -58,9 +62,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     cached = prepare(select(found, wanted), options.cache, known_faults=faults)
     rows = evaluate(saved.model if saved else None, cached, device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    part = options.out.with_name(f".{options.out.name}.part")
-    rows[WRITTEN_COLUMNS].to_csv(part, index=False)
-    part.replace(options.out)
+    write_whole(options.out, rows[WRITTEN_COLUMNS].to_csv(index=False).encode())
     print(table(rows))
     lost = int(rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates().shape[0])
     print(

@@ -6,6 +6,8 @@ EXIT_USAGE = 2
 """Exit status of a command whose arguments, settings or search space break a rule."""
 EXIT_DATA = 3
 """Exit status of a command whose scans or labels break a rule."""
+LONGEST_SHOWN = 120
+"""Characters of a received value that a fault repeats."""
 
 
 class InputFaultError(Exception):
@@ -29,3 +31,12 @@ class DataFaultError(InputFaultError):
 
 class SettingsFaultError(InputFaultError):
     """Settings, a search space or command-line values that break a rule."""
+
+
+def shown(value: object) -> str:
+    """Give a value as a fault repeats it: as Python writes it, without control characters, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, or hundreds of tables
+        text = f"{type(value).__name__} that is too long to show"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

@@ -4,21 +4,19 @@ Files are `patient{N}_C0.nii.gz`, `patient{N}_LGE.nii.gz` and their `..._manual.
 ignored. Nothing here reads a voxel.
 """
 
-import math
+import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
+from jointnet.faults import DataFaultError, shown
+from jointnet.scan_file import ScanHeader, corner_distance_mm, read_header
 
-from jointnet.faults import DataFaultError
-
-NAME = re.compile(r"patient(\d+)_(C0|LGE)(_manual)?\.nii(\.gz)?")
+NAME = re.compile(r"patient([0-9]+)_(C0|LGE)(_manual)?\.nii(\.gz)?")
 ROLES = {("C0", None): "cine", ("LGE", None): "lge", ("C0", "_manual"): "cine_label", ("LGE", "_manual"): "lge_label"}
-LARGEST_VOXELS = 512 * 1024 * 1024 // 8
-"""A scan that claims more voxels than this is refused before memory is asked for."""
+LARGEST_PATIENT = 1_000_000
+"""Numbers up to here are patients' numbers."""
 AFFINE_TOLERANCE_MM = 1e-2
 
 
@@ -68,22 +66,7 @@ def scan_folder(
         DataFaultError: where the folder is missing or holds no patient at all.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise DataFaultError(f"{folder}: must be a folder with MS-CMRSeg scans; there is no such folder")
-    found: dict[int, dict[str, Path]] = {}
-    faults = []
-    for path in sorted(folder.rglob("patient*.nii*")):
-        match = NAME.fullmatch(path.name)
-        if match is None or not path.is_file() or (only is not None and int(match[1]) not in only):
-            continue
-        role = ROLES[match[2], match[3]]
-        files = found.setdefault(int(match[1]), {})
-        if role in files:
-            faults.append(f"{path}: patient {match[1]} must have one {role} file, {files[role]} is another")
-        files[role] = path
-    if not found:
-        rule = "must hold files named patientN_C0.nii.gz, patientN_LGE.nii.gz and ..._manual.nii.gz"
-        raise DataFaultError(f"{folder}: {rule}")
+    found, faults = files_by_patient(folder, only)
     complete = {}
     for patient, files in sorted(found.items()):
         roles = [role for role in ROLES.values() if patient not in unlabelled or not role.endswith("_label")]
@@ -94,6 +77,46 @@ def scan_folder(
         else:
             complete[patient] = PatientFiles(patient, **{role: files[role] for role in roles})
     return complete, faults
+
+
+def files_by_patient(folder: Path, only: Collection[int] | None = None) -> tuple[dict[int, dict[str, Path]], list[str]]:
+    """Give the files of each patient of a folder by role, complete or not, and what is wrong with the files' names.
+
+    Links to files are followed, links to folders are not, so that none leads out of the folder or round in circles.
+
+    Raises:
+        DataFaultError: where the folder is missing, cannot be read, or holds no patient at all.
+    """
+    try:
+        there = folder.is_dir()
+    except OSError:  # a name that none can have
+        there = False
+    if not there:
+        raise DataFaultError(f"{folder}: must be a folder with MS-CMRSeg scans; there is no such folder")
+    found: dict[int, dict[str, Path]] = {}
+    faults: list[str] = []
+    unread: list[OSError] = []
+    paths = sorted(Path(here, name) for here, _, names in os.walk(folder, onerror=unread.append) for name in names)
+    faults += [f"{error.filename}: must be a readable folder: {error.strerror}" for error in unread]
+    for path in paths:
+        match = NAME.fullmatch(path.name)
+        if match is None or not path.is_file():
+            continue
+        number = int(match[1])
+        if number > LARGEST_PATIENT:
+            faults.append(f"{path}: must have a patient's number up to {LARGEST_PATIENT}")
+            continue
+        if only is not None and number not in only:
+            continue
+        role = ROLES[match[2], match[3]]
+        files = found.setdefault(number, {})
+        if role in files:
+            faults.append(f"{path}: patient {match[1]} must have one {role} file, {files[role]} is another")
+        files[role] = path
+    if not found:
+        rule = "must hold files named patientN_C0.nii.gz, patientN_LGE.nii.gz and ..._manual.nii.gz"
+        raise DataFaultError([*faults, f"{folder}: {rule}"])
+    return found, faults
 
 
 def file_name(patient: int, role: str) -> str:
@@ -110,57 +133,30 @@ def select(patients: dict[int, PatientFiles], wanted: Iterable[int]) -> list[Pat
     """
     wanted = list(wanted)
     if missing := [number for number in wanted if number not in patients]:
-        raise DataFaultError(f"patients {missing} must be in the folder, which holds {sorted(patients)}")
+        raise DataFaultError(f"patients {shown(missing)} must be in the folder, which holds {sorted(patients)}")
     return [patients[number] for number in wanted]
 
 
 def check_headers(files: Iterable[PatientFiles]) -> list[str]:
     """Name every fault in the headers of these patients: no voxel is read."""
-    faults = []
+    faults: list[str] = []
     for patient in files:
         for scan, label in ((patient.cine, patient.cine_label), (patient.lge, patient.lge_label)):
-            image = _header(scan)
-            manual = image if label is None else _header(label)
-            if isinstance(image, str) or isinstance(manual, str):
-                faults += [fault for fault in (image, manual) if isinstance(fault, str)]
+            image = _header(scan, faults)
+            manual = image if label is None else _header(label, faults)
+            if image is None or manual is None:
                 continue
-            (shape, affine), (label_shape, label_affine) = image, manual
-            if shape != label_shape:
-                faults.append(f"{label}: must have its image's grid, {shape} voxels, got {label_shape}")
-            elif (distance := corner_distance_mm(shape, affine, label_affine)) > AFFINE_TOLERANCE_MM:
+            if image.shape != manual.shape:
+                faults.append(f"{label}: must have its image's grid, {image.shape} voxels, got {manual.shape}")
+            elif (distance := corner_distance_mm(image.shape, image.affine, manual.affine)) > AFFINE_TOLERANCE_MM:
                 faults.append(f"{label}: must have its image's grid; a corner of it lies {distance:.2f} mm off")
     return faults
 
 
-def corner_distance_mm(shape: tuple[int, ...], affine: np.ndarray, other: np.ndarray) -> float:
-    """Give the largest distance in mm between the corners of a grid under two affines (4, 4)."""
-    corners = np.array([[i, j, k, 1] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1) for k in (0, shape[2] - 1)])
-    return float(np.linalg.norm(corners @ (affine - other).T, axis=1).max())
-
-
-def volume_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Give a shape without trailing axes of length 1 behind the third."""
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    return tuple(int(length) for length in shape)
-
-
-def _header(path: Path) -> tuple[tuple[int, ...], np.ndarray] | str:
-    """Give the shape and the affine of a file, or its fault."""
+def _header(path: Path, faults: list[str]) -> ScanHeader | None:
+    """Read a header; where it is at fault note that."""
     try:
-        image = nib.load(path)
-    except Exception as error:  # nibabel raises whatever its parsers meet: all of it means that the file is no scan
-        return f"{path}: must be a readable NIfTI file: {' '.join(str(error).split())[:160]}"
-    if not isinstance(image, nib.Nifti1Pair):
-        return f"{path}: must be a NIfTI file, got {type(image).__name__}"
-    shape = volume_shape(image.shape)
-    if len(shape) != 3 or min(shape) < 1:
-        return f"{path}: must be a volume with three axes, got shape {image.shape}"
-    if math.prod(shape) > LARGEST_VOXELS:
-        return f"{path}: must have at most {LARGEST_VOXELS} voxels, its header claims shape {image.shape}"
-    if not (int(image.header["sform_code"]) or int(image.header["qform_code"])):
-        return f"{path}: must place its voxels in the world by a qform or an sform, both codes are 0"
-    affine = image.affine
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        return f"{path}: must have an invertible affine, got {affine[:3].round(3).tolist()}"
-    return shape, affine
+        return read_header(path)
+    except DataFaultError as error:
+        faults += error.faults
+        return None

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.folder import volume_shape
+from jointnet.scan_file import volume_shape
 from jointnet.structures import CODE, FILE_VALUE
 
 PLACING = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")

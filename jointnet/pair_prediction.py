@@ -27,7 +27,7 @@ from jointnet.back_projection import (
 from jointnet.checkpoint import SavedModel
 from jointnet.evaluation import patient_rows
 from jointnet.faults import DataFaultError, SettingsFaultError
-from jointnet.folder import AFFINE_TOLERANCE_MM, PatientFiles, check_headers, corner_distance_mm, volume_shape
+from jointnet.folder import AFFINE_TOLERANCE_MM, PatientFiles, check_headers
 from jointnet.geometry import warp
 from jointnet.grid import Stack, common_grid
 from jointnet.native_files import as_file_values, as_stored, intensities, nifti_bytes
@@ -35,6 +35,7 @@ from jointnet.prediction import predict
 from jointnet.preparation import prepare_patient
 from jointnet.quality import SliceQuality, judge, patient_agreement, patient_warnings
 from jointnet.quality_sheet import quality_sheet
+from jointnet.scan_file import corner_distance_mm, volume_shape
 from jointnet.structures import STRUCTURES
 from jointnet.transforms_file import itk_displacement, itk_transforms, transforms_content
 

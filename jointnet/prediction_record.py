@@ -10,8 +10,9 @@ import nibabel as nib
 
 from jointnet.back_projection import Registration
 from jointnet.checkpoint import SavedModel
-from jointnet.folder import PatientFiles, volume_shape
+from jointnet.folder import PatientFiles
 from jointnet.provenance import commit, versions
+from jointnet.scan_file import volume_shape
 from jointnet.settings import settings_to_dict
 
 FORMAT = 1

@@ -1,16 +1,16 @@
 """One patient from files to the common grid: read, check, resample, normalise."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from jointnet.faults import DataFaultError
-from jointnet.folder import PatientFiles, volume_shape
+from jointnet.folder import PatientFiles
 from jointnet.grid import Stack, common_grid, sample
+from jointnet.scan_file import read_header, read_voxels
 from jointnet.structures import CODE, FILE_VALUE
 
 PREPARATION_VERSION = 2
@@ -20,6 +20,9 @@ PERCENTILES = (1.0, 99.0)
 """Robust ends of the intensities: these percentiles of what both scans show become 0 and 1."""
 CEILING = 1.5
 """Intensities are cut at 0 and here after normalisation: bright fat and coils carry nothing."""
+LARGEST_INTENSITY = 1e30
+"""Differences of larger ones do not fit into single precision."""
+MOST_SHOWN = 6
 
 
 def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[np.uint8], dict[str, Any]]:
@@ -58,7 +61,8 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
             share = PERCENTILES[1] - PERCENTILES[0]
             faults.append(f"{path}: must show something where both scans reach, but {share:g} % of it is {low:g}")
             continue
-        images.append(np.where(both, np.clip((scan - low) / (high - low), 0, CEILING), 0).astype(np.float16))
+        with np.errstate(over="ignore"):  # infinite is above the ceiling
+            images.append(np.where(both, np.clip((scan - low) / (high - low), 0, CEILING), 0).astype(np.float16))
     for manual, label in ((files.cine_label, cine_label), (files.lge_label, lge_label)):
         if manual is not None and not label.any():
             faults.append(f"{manual}: must label a structure where both scans reach; every label there is 0")
@@ -68,28 +72,23 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
     return np.stack(images, 1), np.stack([cine_label, lge_label], 1), description
 
 
-def voxel_faults(files: PatientFiles, but: Iterable[Path]) -> list[str]:
-    """Name the faults in the voxels of a patient's files, those in `but` left out."""
+def voxel_faults(files: PatientFiles, known: Sequence[str]) -> list[str]:
+    """Name the faults in the voxels of a patient's files, but not of those that are at fault already in `known`."""
     faults: list[str] = []
-    skipped = set(but)
     for read, paths in ((read_image, (files.cine, files.lge)), (read_label, (files.cine_label, files.lge_label))):
         for path in paths:
-            if path is not None and path not in skipped:
+            if path is not None and not any(fault.startswith(f"{path}:") for fault in known):
                 read(path, faults)
     return faults
 
 
 def _read(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
     try:
-        image = nib.load(path)
-        data = np.asarray(image.dataobj, dtype=np.float32)
-    except Exception as error:  # a truncated or damaged stream raises whatever the reader met
-        faults.append(
-            f"{path}: must be a readable NIfTI file, it may be truncated: {' '.join(str(error).split())[:160]}"
-        )
+        header = read_header(path)
+        return read_voxels(header), Stack(header.affine, header.shape)
+    except DataFaultError as error:
+        faults += error.faults
         return None
-    shape = volume_shape(data.shape)
-    return data.reshape(shape), Stack(np.asarray(image.affine, float), shape)
 
 
 def _pair(
@@ -103,25 +102,31 @@ def _pair(
 
 
 def read_image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
-    """Read a scan (i, j, k) and its geometry, or add to `faults` why not and give None."""
+    """Read intensities (I, J, K) and where they lie; None where the file is at fault, which is noted."""
     read = _read(path, faults)
-    if read is not None and (broken := int((~np.isfinite(read[0])).sum())):
+    if read is None:
+        return None
+    if broken := int((~np.isfinite(read[0])).sum()):
         faults.append(f"{path}: must have finite intensities, {broken} voxels are NaN or infinite; repair or remove it")
+        return None
+    if (largest := float(np.abs(read[0]).max())) > LARGEST_INTENSITY:
+        faults.append(f"{path}: must have intensities up to {LARGEST_INTENSITY:g} in size, got {largest:g}")
         return None
     return read
 
 
 def read_label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
-    """Read a segmentation as class codes (i, j, k), or add to `faults` why not and give None."""
+    """Read a manual segmentation as class codes (I, J, K); None where the file is at fault, which is noted."""
     read = _read(path, faults)
     if read is None:
         return None
-    rounded = np.rint(read[0])
-    codes_in_file = np.where(np.abs(read[0] - rounded) < 1e-3, rounded, read[0])
-    values = np.unique(codes_in_file)
-    unknown = [float(value) for value in values if value not in (0, *FILE_VALUE.values())]
-    if unknown:
-        shown = ", ".join(f"{value:g}" for value in unknown[:6]) + (", ..." if len(unknown) > 6 else "")
+    with np.errstate(invalid="ignore"):  # infinite minus infinite
+        rounded = np.rint(read[0])
+        codes_in_file = np.where(np.abs(read[0] - rounded) < 1e-3, rounded, read[0])
+    strange = codes_in_file[~np.isin(codes_in_file, (0, *FILE_VALUE.values()))]
+    if strange.size:
+        unknown = np.unique(strange)
+        shown = ", ".join(f"{value:g}" for value in unknown[:MOST_SHOWN]) + (", ..." * (len(unknown) > MOST_SHOWN))
         known = ", ".join(f"{value} {name}" for name, value in FILE_VALUE.items())
         faults.append(f"{path}: must hold the labels 0 background, {known} only, got {shown}")
         return None

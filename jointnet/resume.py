@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from jointnet.atomic_file import write_whole
+from jointnet.torch_file import read_torch
 
 FORMAT = 1
 KEPT = 2
@@ -102,10 +103,10 @@ class Checkpoints:
     def _read(self, path: Path) -> dict[str, Any] | None:
         """Read a checkpoint of this training; None where it is damaged, or another training's.
 
-        Nothing in it is executed: `weights_only` reads tensors and plain values.
+        Nothing in it is executed.
         """
         try:
-            content: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+            content: dict[str, Any] = read_torch(path.read_bytes())
             sound = content["format"] == FORMAT and content["identity"] == self._identity
             return content if sound and set(content["parts"]) == set(self._parts) else None
         except OSError:

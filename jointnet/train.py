@@ -18,8 +18,8 @@ import torch
 
 from jointnet.cache import fingerprint, prepare
 from jointnet.checkpoint import SavedModel, load_model
-from jointnet.commands import parse_patients, run_command
-from jointnet.faults import SettingsFaultError
+from jointnet.commands import LARGEST_SEED, parse_patients, run_command
+from jointnet.faults import SettingsFaultError, shown
 from jointnet.folder import PatientFiles, scan_folder, select
 from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
 from jointnet.training import (
@@ -32,6 +32,8 @@ from jointnet.training import (
     train,
 )
 from jointnet.weak import label_by_model
+
+MOST_THREADS = 4096
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,12 +172,12 @@ class EpochLog:
 
 def _settings(options: argparse.Namespace) -> Settings:
     """Give the settings that the options name, after checking the options that are numbers."""
-    least = {"seed": 0, "threads": 1}
-    given = {name: getattr(options, name) for name in least}
+    bounds = {"seed": (0, LARGEST_SEED), "threads": (1, MOST_THREADS)}
+    given = {name: getattr(options, name) for name in bounds}
     faults = [
-        f"--{name}: must be at least {least[name]}, got {value}"
+        f"--{name}: must be at least {bounds[name][0]} and at most {bounds[name][1]}, got {shown(value)}"
         for name, value in given.items()
-        if value is not None and value < least[name]
+        if value is not None and not bounds[name][0] <= value <= bounds[name][1]
     ]
     if faults:
         raise SettingsFaultError(faults)

@@ -1,5 +1,6 @@
 """How many trials the nodes hold, on what device, and what they cannot give: sums over plain values, no Ray."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ def resource_faults(request: Request, nodes: Sequence[Node]) -> list[str]:
     """Name what the nodes cannot give: Ray would wait for it silently and for ever."""
     faults = []
     asked = request.gpus_per_trial
+    if not math.isfinite(request.cpus_per_trial) or not math.isfinite(asked or 0):
+        return []  # the command line's own bounds refuse them
     if asked is not None and asked > 1 and asked != int(asked):
         faults.append(f"--gpus-per-trial: must be whole where it is above 1, got {asked:g}")
     if request.device == "cpu" and asked:

@@ -26,6 +26,7 @@ CLIENT = "ray://"
 PORT = 6379
 """Of a cluster's head, where the address names none."""
 CLIENT_PORT = 10001
+LARGEST_PORT = 65535
 SECONDS_TO_CONNECT = 5.0
 QUIET = ("ray", "ray.tune", "ray.train", "optuna")
 
@@ -43,7 +44,8 @@ def resolve_address(option: str | None) -> str | None:
         return None
     scheme, client = ("ray://", True) if address.startswith(CLIENT) else ("", False)
     host, colon, port = address.removeprefix(scheme).partition(":")
-    if not host or "/" in address.removeprefix(scheme) or (colon and not port.isdecimal()):
+    numbered = port.isdecimal() and len(port) <= 5 and 0 < int(port) <= LARGEST_PORT
+    if not host or "/" in address.removeprefix(scheme) or (colon and not numbered):
         raise SettingsFaultError(f"{name}: must be local, auto, HOST:PORT or ray://HOST:PORT, got {address!r}")
     return f"{scheme}{host}:{port or (CLIENT_PORT if client else PORT)}"
 

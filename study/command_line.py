@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 from jointnet.cache import default_cache
+from jointnet.commands import LARGEST_SEED
+from jointnet.faults import shown
 from study.cluster import short_lived
 from study.node_check import SharedFolder
+from study.space_file import MOST_EPOCHS, MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS
 from study.splits import DEFAULT_SPLITS
 
 DESCRIPTION = "Plan a study, say so, carry it out, and report it. The same command again goes on with it where it was."
@@ -49,22 +52,23 @@ def parser() -> argparse.ArgumentParser:
 
 def option_faults(options: argparse.Namespace) -> list[str]:
     """Give what is wrong with the options, whatever the searches and the machine."""
-    least = {
-        "num_samples": 1,
-        "max_epochs": 1,
-        "minutes": 0.01,
-        "concurrent": 1,
-        "cpus_per_trial": 0.01,
-        "gpus_per_trial": 0,
-        "seed": 0,
-        "folds": 1,
-        "seeds": 0,
+    bounds: dict[str, tuple[float, float]] = {
+        "num_samples": (1, MOST_TRIALS),
+        "max_epochs": (1, MOST_EPOCHS),
+        "minutes": (0.01, MOST_MINUTES),
+        "concurrent": (1, MOST_TRIALS),
+        "cpus_per_trial": (0.01, MOST_TRIALS),
+        "gpus_per_trial": (0, MOST_TRIALS),
+        "seed": (0, LARGEST_SEED),
+        "folds": (1, MOST_PATIENTS),
+        "seeds": (0, MOST_TRIALS),
     }
     faults = []
-    for name, bound in least.items():
+    for name, (least, most) in bounds.items():
         value = getattr(options, name)
-        if value is not None and not value >= bound:
-            faults.append(f"--{name.replace('_', '-')}: must be at least {bound}, got {value}")
+        if value is not None and not least <= value <= most:
+            rule = f"at least {least}" if not value > most else f"at most {most}"
+            faults.append(f"--{name.replace('_', '-')}: must be {rule}, got {shown(value)}")
     if options.equal_compute and options.minutes is None:
         faults.append("--minutes: must be given with --equal-compute, the minutes of each arm, got none")
     if options.equal_compute and options.num_samples is not None:

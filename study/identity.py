@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jointnet.faults import SettingsFaultError
+from jointnet.faults import SettingsFaultError, shown
 from study.plan import Plan, specification
+from study.store_layout import is_plain_name
 
 SPECIFICATION_FILE = "specification.json"
 """In a study's folder; a folder without it is no study."""
@@ -69,11 +70,11 @@ def with_identity(plan: Plan, *, new: bool = False, named: str | None = None) ->
     """
     asked = json.loads(json.dumps(specification(plan)))
     if named is not None:
-        began = _specification_of(plan.out / named)
+        began = _specification_of(plan.out / named) if is_plain_name(named) else None
         if began is None:
             known = sorted(path.parent.name for path in plan.out.glob(f"*/{SPECIFICATION_FILE}"))
             raise SettingsFaultError(
-                f"--study: must be one of {', '.join(known) or '(none)'} in {plan.out}, got {named!r}"
+                f"--study: must be one of {', '.join(known) or '(none)'} in {plan.out}, got {shown(named)}"
             )
         if found := differences(began, asked):
             raise SettingsFaultError(f"--study {named}: {line}" for line in found)
@@ -97,7 +98,7 @@ def _specification_of(folder: Path) -> dict[str, Any] | None:
         content = json.loads((folder / SPECIFICATION_FILE).read_text(encoding="utf-8"))
         identity(content)
         return dict(content)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jointnet.cache import default_cache, fingerprint_of_files
-from jointnet.faults import DataFaultError, InputFaultError, SettingsFaultError
+from jointnet.faults import EXIT_USAGE, DataFaultError, InputFaultError, SettingsFaultError
 from jointnet.folder import PatientFiles, check_headers, scan_folder, select
 from jointnet.phantom import write_phantom
 from study.capacity import Request, resource_faults, resources_of
@@ -66,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"Interrupted. {again}", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except OSError as error:  # a folder that cannot be written, a file that cannot be read
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
 
 
 def _run(options: argparse.Namespace) -> int:

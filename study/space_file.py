@@ -1,13 +1,13 @@
 """Strict reading of search spaces: all faults of all named files come together, each with file, key, rule and value."""
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jointnet.faults import SettingsFaultError
+from jointnet.faults import SettingsFaultError, shown
 from jointnet.settings import MODELS, Settings, load_settings, with_values
 from jointnet.settings.parsing import flat_settings
+from jointnet.toml_file import is_file, read_toml
 from study.claim import read_margin
 from study.space import (
     JOINT_ONLY,
@@ -21,7 +21,12 @@ from study.space import (
 )
 from study.splits import parse_counts
 from study.store_layout import OBJECTIVE
-from study.toml_table import TomlTable, is_count, is_number, is_positive, is_table, is_text, is_texts
+from study.toml_table import TomlTable, is_count, is_number, is_table, is_text, is_texts
+
+MOST_EPOCHS, MOST_TRIALS, MOST_PATIENTS = 100_000, 100_000, 10_000
+MOST_MINUTES = 1_000_000
+LARGEST_RATIO = 1e6
+"""Of two lambdas: beyond it one branch is lost in rounding."""
 
 
 def load_spaces(names: Sequence[str], settings: str | None = None) -> tuple[SearchSpace, ...]:
@@ -35,7 +40,10 @@ def load_spaces(names: Sequence[str], settings: str | None = None) -> tuple[Sear
     Raises:
         SettingsFaultError: with every fault of every file.
     """
-    spaces, faults = [], [f"--search: {name!r} must be named once" for name in {n for n in names if names.count(n) > 1}]
+    spaces, faults = (
+        [],
+        [f"--search: {shown(name)} must be named once" for name in {n for n in names if names.count(n) > 1}],
+    )
     if settings is not None:
         try:
             load_settings(settings)
@@ -59,23 +67,20 @@ def folders() -> tuple[Path, ...]:
 
 def _find(name: str) -> Path:
     if name.endswith(".toml"):
-        if Path(name).is_file():
+        if is_file(name):
             return Path(name)
-        raise SettingsFaultError(f"--search: {name!r} must be a file; there is no such file")
+        raise SettingsFaultError(f"--search: {shown(name)} must be a file; there is no such file")
     for folder in folders():
-        if (folder / f"{name}.toml").is_file():
+        if is_file(folder / f"{name}.toml"):
             return folder / f"{name}.toml"
     known = sorted({path.stem for folder in folders() for path in folder.glob("*.toml")})
     raise SettingsFaultError(
-        f"--search: {name!r} must be the path of a .toml file or one of {', '.join(known) or '(none found)'}"
+        f"--search: {shown(name)} must be the path of a .toml file or one of {', '.join(known) or '(none found)'}"
     )
 
 
 def _read(path: Path, settings: str | None) -> SearchSpace:
-    try:
-        content = tomllib.loads(path.read_text(errors="replace"))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsFaultError(f"{path.name}: must be TOML: {error}") from None
+    content = read_toml(path, path.name)
     faults: list[str] = []
     top = TomlTable(f"{path.name}: ", content, faults)
     question = top.take("question", is_text, "must be a sentence")
@@ -83,7 +88,9 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
     own = top.take("settings", is_text, "must be the name or the file of settings", "default")
     settings = settings or str(own or "default")
     splits = top.take("splits", is_texts, 'must be a list of texts such as "25/15/5"', None)
-    phantom = top.take("phantom_patients", is_count(3), "must be a whole number from 3 up", None)
+    phantom = top.take(
+        "phantom_patients", is_count(3, MOST_PATIENTS), f"must be a whole number from 3 to {MOST_PATIENTS}", None
+    )
     fixed = top.take("fixed", is_table, "must be a table", {})
     parameters = top.take("parameters", is_table, "must be a table with at least one parameter")
     objective = TomlTable(f"{path.name}: objective.", top.take("objective", is_table, "must be a table"), faults)
@@ -126,7 +133,9 @@ def _base(file: str, name: str, fixed: dict[str, Any], faults: list[str]) -> Set
         base = Settings()
     given = {"model.name": "the key `models`", "training.epochs": "the key `fidelity.max_epochs`"}
     faults += [
-        f"{file}: fixed.{key}: must be left to {by}, got {fixed[key]!r}" for key, by in given.items() if key in fixed
+        f"{file}: fixed.{key}: must be left to {by}, got {shown(fixed[key])}"
+        for key, by in given.items()
+        if key in fixed
     ]
     usable = {key: value for key, value in fixed.items() if key not in given}
     try:
@@ -144,10 +153,10 @@ def _objective(table: TomlTable) -> Objective:
 
 
 def _fidelity(table: TomlTable, faults: list[str]) -> Fidelity:
-    count = "must be a whole number from 1 up"
-    most = table.take("max_epochs", is_count(1), count)
-    grace = table.take("grace_epochs", is_count(1), count)
-    factor = table.take("reduction_factor", is_count(2), "must be a whole number from 2 up")
+    count = f"must be a whole number from 1 to {MOST_EPOCHS}"
+    most = table.take("max_epochs", is_count(1, MOST_EPOCHS), count)
+    grace = table.take("grace_epochs", is_count(1, MOST_EPOCHS), count)
+    factor = table.take("reduction_factor", is_count(2, MOST_EPOCHS), f"must be a whole number from 2 to {MOST_EPOCHS}")
     table.finish()
     if most and grace and grace > most:
         faults.append(f"{table.where}grace_epochs: must be at most max_epochs, {most}, got {grace}")
@@ -155,8 +164,10 @@ def _fidelity(table: TomlTable, faults: list[str]) -> Fidelity:
 
 
 def _budget(table: TomlTable) -> Budget:
-    samples = table.take("num_samples", is_count(1), "must be a whole number from 1 up")
-    minutes = table.take("minutes", is_positive, "must be a number above 0", None)
+    trials = f"must be a whole number from 1 to {MOST_TRIALS}"
+    samples = table.take("num_samples", is_count(1, MOST_TRIALS), trials)
+    positive = lambda value: is_number(value) and 0 < value <= MOST_MINUTES  # noqa: E731
+    minutes = table.take("minutes", positive, f"must be a number above 0, at most {MOST_MINUTES}", None)
     table.finish()
     return Budget(samples or 1, None if minutes is None else float(minutes))
 
@@ -178,14 +189,16 @@ def _parameters(
     for name, content in tables.items():
         where = f"{file}: parameters.{name}"
         if name not in names:
-            faults.append(f"{where}: unknown parameter {name!r}, must be one of {', '.join(names)}")
+            faults.append(f"{where}: unknown parameter {shown(name)}, must be one of {', '.join(names)}")
             continue
         if not is_table(content):
-            faults.append(f"{where}: must be a table, got {content!r}")
+            faults.append(f"{where}: must be a table, got {shown(content)}")
             continue
         key = SHORT_NAMES.get(name, name)
         clashing = ("loss.lambda_1", "loss.lambda_2", "loss.lambda_3") if name in RATIOS else (key,)
-        faults += [f"{where}: must not be searched while fixed.{k} holds {fixed[k]!r}" for k in clashing if k in fixed]
+        faults += [
+            f"{where}: must not be searched while fixed.{k} holds {shown(fixed[k])}" for k in clashing if k in fixed
+        ]
         parameter = _parameter(TomlTable(f"{where}.", content, faults), name, models, base)
         if parameter is not None:
             read.append(parameter)
@@ -208,11 +221,13 @@ def _parameter(table: TomlTable, name: str, models: tuple[str, ...], base: Setti
         )
     if low is not None and high is not None:
         if low >= high:
-            table.faults.append(f"{table.where}low: must be below high, {high!r}, got {low!r}")
+            table.faults.append(f"{table.where}low: must be below high, {shown(high)}, got {shown(low)}")
         if scale == "log" and low <= 0:
-            table.faults.append(f"{table.where}low: must be above 0 on a log scale, got {low!r}")
+            table.faults.append(f"{table.where}low: must be above 0 on a log scale, got {shown(low)}")
         if name in RATIOS and low < 0:
-            table.faults.append(f"{table.where}low: must be at least 0, got {low!r}")
+            table.faults.append(f"{table.where}low: must be at least 0, got {shown(low)}")
+        if name in RATIOS and high > LARGEST_RATIO:
+            table.faults.append(f"{table.where}high: must be at most {LARGEST_RATIO:g}, got {shown(high)}")
         for key, bound in (("low", low), ("high", high)):
             if name not in RATIOS:
                 try:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from jointnet.faults import SettingsFaultError
+from jointnet.patient_counts import PAPER_SPLITS, proposed_splits
 
-DEFAULT_SPLITS = ("25/15/5", "35/5/5")
+DEFAULT_SPLITS = PAPER_SPLITS
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,4 @@ def make_splits(patients: Iterable[int], counts: Sequence[Counts], seed: int) ->
 
 def propose(patients: int) -> str:
     """Propose two splits in the proportions of the paper's that use all patients; "" where there are too few."""
-    if patients < 4:
-        return ""
-    test = min(5, max(1, patients // 5))
-    rest = patients - test
-    validation = min(5, max(1, rest // 4))
-    large = rest - validation
-    small = large * 5 // 7
-    if small >= 10:
-        small -= small % 5
-    larger, smaller = Counts(large, validation, test), Counts(small, rest - small, test)
-    return f"{smaller} {larger}" if 0 < small < large else str(larger)
+    return " ".join(proposed_splits(patients))

@@ -4,6 +4,7 @@ It imports nothing of the project, so that the report can use it without what a 
 """
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -24,6 +25,11 @@ _ENDINGS = {"stopped": "stopped early by ASHA", "running": "still running"}
 def default_tracking_uri() -> str:
     """Give `MLFLOW_TRACKING_URI`, or else the SQLite store in `mlruns/` of the working directory."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlruns/mlflow.db').resolve()}"
+
+
+def is_plain_name(name: str) -> bool:
+    """Tell whether a study's or an arm's name may be part of a path: one that leads nowhere else."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name) is not None
 
 
 def ui_command(uri: str) -> str:

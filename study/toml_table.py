@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from jointnet.faults import shown
+
 Check = Callable[[Any], bool]
 REQUIRED = object()
 
@@ -26,7 +28,7 @@ class TomlTable:
         value = self._content[key]
         if check(value):
             return value
-        self.faults.append(f"{self.where}{key}: {rule}, got {value!r}")
+        self.faults.append(f"{self.where}{key}: {rule}, got {shown(value)}")
         return None
 
     def finish(self) -> None:
@@ -35,7 +37,7 @@ class TomlTable:
             if key not in self._taken:
                 self.faults.append(
                     f"{self.where}{key}: unknown key, must be one of {', '.join(self._taken)}, "
-                    f"got {self._content[key]!r}"
+                    f"got {shown(self._content[key])}"
                 )
 
 
@@ -64,6 +66,6 @@ def is_positive(value: Any) -> bool:
     return is_number(value) and value > 0
 
 
-def is_count(least: int) -> Check:
-    """Give the check for whole numbers from `least` up."""
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
+def is_count(least: int, most: int) -> Check:
+    """Give the check for whole numbers from `least` to `most`."""
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

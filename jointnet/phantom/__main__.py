@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jointnet.faults import InputFaultError
+from jointnet.commands import run_command
 from jointnet.phantom import write_phantom
 
 
@@ -18,14 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--patients", type=int, default=45, help="how many patients (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="which patients (default: %(default)s)")
     options = parser.parse_args(arguments)
-    try:
-        write_phantom(options.out, patients=options.patients, seed=options.seed)
-    except InputFaultError as fault:
-        for line in fault.faults:
-            print(f"{parser.prog}: {line}", file=sys.stderr)
-        return fault.exit_status
+    return run_command(lambda: _write(options))
+
+
+def _write(options: argparse.Namespace) -> None:
+    write_phantom(options.out, patients=options.patients, seed=options.seed)
     print(f"{options.out}: {options.patients} patients, seed {options.seed}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """Strict reading of settings: every unknown key and every value out of bounds is named in one error."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from jointnet.faults import SettingsFaultError
+from jointnet.faults import SettingsFaultError, shown
 from jointnet.geometry import SIZE_PX
 from jointnet.settings.schema import Settings
+from jointnet.toml_file import is_file, parse_toml, read_toml
 
 
 def settings_to_dict(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -28,11 +28,11 @@ def settings_from_dict(values: Mapping[str, Any], base: Settings | None = None) 
     sections = [part.name for part in fields(Settings)]
     for section, content in values.items():
         if section not in sections:
-            faults.append(f"{section}: unknown section {section!r}, must be one of {', '.join(sections)}")
+            faults.append(f"{section}: unknown section {shown(section)}, must be one of {', '.join(sections)}")
         elif isinstance(content, Mapping):
             flat.update({f"{section}.{key}": value for key, value in content.items()})
         else:
-            faults.append(f"{section}: must be a table of settings, got {content!r}")
+            faults.append(f"{section}: must be a table of settings, got {shown(content)}")
     try:
         settings = with_values(Settings() if base is None else base, flat)
     except SettingsFaultError as error:
@@ -54,7 +54,7 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     for dotted, value in values.items():
         section, _, key = dotted.partition(".")
         if section not in known:
-            faults.append(f"{dotted}: unknown section {section!r}, must be one of {', '.join(known)}")
+            faults.append(f"{dotted}: unknown section {shown(section)}, must be one of {', '.join(known)}")
             continue
         checked, fault = _checked(known[section], key, value)
         if fault:
@@ -77,48 +77,45 @@ def load_settings(name_or_file: str | Path, base: Settings | None = None) -> Set
     """
     shipped = resources.files("jointnet.settings")
     names = sorted(item.name.removesuffix(".toml") for item in shipped.iterdir() if item.name.endswith(".toml"))
+    where = f"settings {shown(str(name_or_file))}"
     if str(name_or_file) == "default":
         return Settings() if base is None else base
     if str(name_or_file) in names:
-        text = (shipped / f"{name_or_file}.toml").read_text(encoding="utf-8")
-    elif Path(name_or_file).is_file():
-        text = Path(name_or_file).read_text(encoding="utf-8", errors="replace")
+        values = parse_toml((shipped / f"{name_or_file}.toml").read_bytes(), where)
+    elif is_file(name_or_file):
+        values = read_toml(Path(name_or_file), where)
     else:
-        raise SettingsFaultError(
-            f"settings {str(name_or_file)!r}: must be a TOML file or one of {', '.join(['default', *names])}"
-        )
+        raise SettingsFaultError(f"{where}: must be a TOML file or one of {', '.join(['default', *names])}")
     try:
-        return settings_from_dict(tomllib.loads(text), base)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsFaultError(f"settings {str(name_or_file)!r}: must be TOML: {error}") from None
+        return settings_from_dict(values, base)
     except SettingsFaultError as error:
-        raise SettingsFaultError(f"settings {str(name_or_file)!r}: {fault}" for fault in error.faults) from None
+        raise SettingsFaultError(f"{where}: {fault}" for fault in error.faults) from None
 
 
 def _checked(section: Any, key: str, value: Any) -> tuple[Any, str | None]:
     """Give the value as its field's type, or a fault that says why it cannot be."""
     by_name = {part.name: part for part in fields(section)}
     if key not in by_name:
-        return None, f"unknown key {key!r}, must be one of {', '.join(by_name)}"
+        return None, f"unknown key {shown(key)}, must be one of {', '.join(by_name)}"
     wanted = get_type_hints(type(section))[key]
     rules = by_name[key].metadata
     if wanted is bool:
-        return (value, None) if isinstance(value, bool) else (None, f"must be true or false, got {value!r}")
+        return (value, None) if isinstance(value, bool) else (None, f"must be true or false, got {shown(value)}")
     if wanted is str:
         choices = rules.get("choices", ())
-        return (value, None) if value in choices else (None, f"must be one of {', '.join(choices)}, got {value!r}")
+        return (value, None) if value in choices else (None, f"must be one of {', '.join(choices)}, got {shown(value)}")
     if wanted in (int, float):
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not (whole or (wanted is float and isinstance(value, float))):
-            return None, f"must be a{' whole' if wanted is int else ''} number, got {value!r}"
+            return None, f"must be a{' whole' if wanted is int else ''} number, got {shown(value)}"
         if not rules["low"] <= value <= rules["high"]:
-            return None, f"must be between {rules['low']} and {rules['high']}, got {value!r}"
+            return None, f"must be between {rules['low']} and {rules['high']}, got {shown(value)}"
         return wanted(value), None
     valid = isinstance(value, list | tuple) and len(value) >= 2
     if not (
         valid and all(isinstance(width, int) and not isinstance(width, bool) and 1 <= width <= 4096 for width in value)
     ):
-        return None, f"must be at least two whole numbers between 1 and 4096, got {value!r}"
+        return None, f"must be at least two whole numbers between 1 and 4096, got {shown(value)}"
     return tuple(value), None
 
 

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from jointnet.faults import InputFaultError
 from study.reporting.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
-from study.store_layout import BEST, EXPERIMENT, OBJECTIVE
+from study.store_layout import BEST, EXPERIMENT, OBJECTIVE, is_plain_name
 
 REPORT_ARTIFACTS = "report"
 _INFINITY = 1e300  # MLflow writes an infinity as 1.8e308
@@ -28,7 +28,8 @@ def study_ids(tracking_uri: str) -> list[str]:
         InputFaultError: where the store does not exist, or holds no study.
     """
     client = _open(tracking_uri)
-    ids = [run.data.tags["study.id"] for run in _runs(client, tracking_uri, "tags.`study.kind` = 'study'")]
+    runs = _runs(client, tracking_uri, "tags.`study.kind` = 'study'")
+    ids = [name for run in runs if is_plain_name(name := run.data.tags.get("study.id", ""))]
     if not ids:
         raise InputFaultError(f"{tracking_uri}: holds no study; run `python -m study.run` first")
     return ids
@@ -45,6 +46,10 @@ def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
         raise InputFaultError(f"study {study_id!r}: not in {tracking_uri}, which holds {', '.join(known)}")
     client = _open(tracking_uri)
     runs = _runs(client, tracking_uri, f"tags.`study.id` = '{study_id}'")
+    if strange := [arm for run in runs if not is_plain_name(arm := run.data.tags.get("arm", "none"))]:
+        raise InputFaultError(
+            f"study {study_id!r}: must have arms with plain names, {tracking_uri} holds {strange[:3]}"
+        )
     kinds: dict[str, list[Any]] = {"study": [], "arm": [], "trial": [], "retrain": []}
     for run in runs:
         kinds.setdefault(run.data.tags.get("study.kind", ""), []).append(run)
@@ -107,7 +112,13 @@ def _open(tracking_uri: str) -> MlflowClient:
         if not path.is_file():
             raise InputFaultError(f"{path}: no such tracking store; give --tracking-uri or run `python -m study.run`")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar per file would bury the table
-    return MlflowClient(tracking_uri)
+    try:
+        client = MlflowClient(tracking_uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # whatever the store's own backend raises where it is none, or cannot be reached
+        reason = " ".join(str(error).split())[:200]
+        raise InputFaultError(f"{tracking_uri}: must be a tracking store that answers: {reason}") from None
+    return client
 
 
 def _runs(client: MlflowClient, tracking_uri: str, condition: str) -> list[Any]:

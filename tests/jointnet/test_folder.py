@@ -1,4 +1,5 @@
 import gzip
+import os
 import shutil
 
 import nibabel as nib
@@ -6,17 +7,15 @@ import numpy as np
 import pytest
 from scans import file_paths, pair, write_nifti, write_patient
 
-from jointnet import folder
 from jointnet.faults import DataFaultError
 from jointnet.folder import (
     check_headers,
-    corner_distance_mm,
     file_name,
     find_patients,
     scan_folder,
     select,
-    volume_shape,
 )
+from jointnet.scan_file import LARGEST_VOXELS, corner_distance_mm, volume_shape
 
 SHAPE = (4, 5, 3)
 
@@ -285,7 +284,7 @@ def test_only_trailing_axes_of_length_1_fall_away(shape, volume):
 
 
 def test_the_largest_scan_accepted_holds_any_real_one():
-    assert folder.LARGEST_VOXELS > 512 * 512 * 40
+    assert LARGEST_VOXELS > 512 * 512 * 40
 
 
 def test_an_unlabelled_patient_needs_no_manual_segmentations_and_those_it_has_are_left_aside(tmp_path):
@@ -308,3 +307,48 @@ def test_an_unlabelled_patient_still_needs_both_scans(tmp_path):
     assert found == {}
     assert len(faults) == 1
     assert "patient1_LGE.nii.gz" in faults[0]
+
+
+def test_a_folder_that_may_not_be_read_is_named_and_not_left_out(tmp_path, monkeypatch):
+    write_blank(tmp_path, 1)
+    write_blank(tmp_path / "more", 2)
+    walk = os.walk
+
+    def refuse(top, onerror):
+        for here, folders, found in walk(top):
+            if here == str(top):
+                yield here, folders, found
+            else:
+                onerror(PermissionError(13, "Permission denied", here))
+
+    monkeypatch.setattr(os, "walk", refuse)
+    found, faults = scan_folder(tmp_path)
+    assert list(found) == [1]
+    assert faults == [f"{tmp_path / 'more'}: must be a readable folder: Permission denied"]
+
+
+def test_links_that_lead_round_in_circles_end(tmp_path):
+    write_blank(tmp_path, 1)
+    (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "patient2_C0.nii.gz").symlink_to("patient2_C0.nii.gz")
+    (tmp_path / "patient3_C0.nii.gz").symlink_to(tmp_path / "absent")
+    assert list(find_patients(tmp_path)) == [1]
+
+
+@pytest.mark.parametrize("number", ["\u0663", "1\u0660"])
+def test_digits_of_other_scripts_make_no_patient(tmp_path, number):
+    touch(tmp_path, *names(1), *(f"patient{number}_{name}.nii.gz" for name in ("C0", "LGE")))
+    assert list(find_patients(tmp_path)) == [1]
+
+
+def test_a_number_that_no_array_holds_is_named(tmp_path):
+    touch(tmp_path, *names(1), *names(10**20))
+    found, faults = scan_folder(tmp_path)
+    assert list(found) == [1]
+    assert len(faults) == 4
+    assert all("1000000" in fault for fault in faults)
+
+
+def test_leading_zeros_are_the_same_patient(tmp_path):
+    touch(tmp_path, *names(1), "patient01_C0.nii.gz")
+    assert len(scan_folder(tmp_path)[1]) == 1

@@ -271,3 +271,11 @@ def test_without_manual_segmentations_images_are_the_same_and_labels_are_0(tmp_p
     assert labels.any()
     assert bare_labels.shape == labels.shape
     assert not bare_labels.any()
+
+
+def test_intensities_whose_difference_overflows_are_named(tmp_path):
+    cine, lge = pair()
+    image = cine.image.copy()
+    image[0, 0, 0], image[1, 0, 0] = 3e38, -3e38
+    (fault,) = faults_of(tmp_path, with_image(cine, image), lge)
+    assert "1e+30" in fault

@@ -140,3 +140,11 @@ def test_a_margin_does_not_move_once_a_study_has_begun(tmp_path: Path):
     with pytest.raises(SettingsFaultError, match=r"search\.joint\.claim\.margin_mm: must be nothing as when"):
         with_identity(replace(plan, arms=arms), named=plan.study_id)
     assert specification(replace(plan, arms=arms))["searches"][0]["claim"] == {"margin_mm": 1.0}
+
+
+def test_a_study_s_name_leads_out_of_no_folder(tmp_path: Path):
+    plan = begun(plan_of(out=tmp_path / "elsewhere"))
+    inside = replace(plan_of(out=tmp_path / "runs"), study_id="")
+    for name in (f"../elsewhere/{plan.study_id}", str(plan.folder), "..", "a\0b", "a" * 300):
+        with pytest.raises(SettingsFaultError, match="--study: must be one of"):
+            with_identity(inside, named=name)

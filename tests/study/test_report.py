@@ -15,6 +15,7 @@ from scipy import stats
 from jointnet.faults import InputFaultError
 from study.report import Report, main, write_report
 from study.reporting.store import read_study
+from study.store_layout import EXPERIMENT
 
 ARMS = ("standalone-25", "standalone-35", "joint-25", "joint-35")
 
@@ -192,3 +193,24 @@ def test_command_line_reports_the_newest_study_and_tells_in_words_what_is_missin
     assert main(["--tracking-uri", f"sqlite:///{tmp_path / 'none.db'}"]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2 and "'unknown'" in errors[0] and "none.db" in errors[1]
+
+
+@pytest.mark.parametrize("tag", ["study.id", "arm"])
+def test_a_name_in_the_store_that_leads_elsewhere_is_not_written_to(tmp_path, tag):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment(EXPERIMENT, artifact_location=(tmp_path / "artifacts").as_uri())
+    names = {"study.id": "s1", "arm": "joint-25"} | {tag: "../../outside"}
+    for kind in ("study", "arm"):
+        tags = {"study.kind": kind, "study.id": names["study.id"]} | ({"arm": names["arm"]} if kind == "arm" else {})
+        client.create_run(experiment, tags=tags)
+    with pytest.raises(InputFaultError, match=r"plain names|holds no study"):
+        write_report(uri, names["study.id"], tmp_path / "inner" / "report")
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_file_that_is_no_store_is_named_and_left_as_it_is(tmp_path, capsys):
+    (tmp_path / "mlflow.db").write_bytes(b"no database")
+    assert main(["--tracking-uri", f"sqlite:///{tmp_path / 'mlflow.db'}", "--out", str(tmp_path / "report")]) == 2
+    assert "must be a tracking store" in capsys.readouterr().err
+    assert (tmp_path / "mlflow.db").read_bytes() == b"no database"

@@ -1,16 +1,11 @@
-"""Folds and retrainings as the store holds them, and a report that shows each fold apart."""
+"""Folds and retrainings as the report reads them from the store."""
 
-from pathlib import Path
-
-import numpy as np
 import pandas as pd
 import pytest
 import synthetic_store as synthetic
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from study.report import write_report
-from study.reporting.rows import over_seeds
 from study.reporting.store import read_study
 from study.store_layout import EXPERIMENT
 
@@ -60,29 +55,3 @@ def test_arms_are_read_by_fold_with_the_retrainings_of_their_winner(nested: str)
             (0.5, 2, 3, 2.0, "complete")
         }
         assert set(arm.rows["seed_index"]) == {1, 2} and len(arm.trials) == 5
-
-
-def test_the_report_shows_each_fold_apart_with_means_over_seeds(nested: str, tmp_path: Path):
-    report = write_report(nested, "nested", tmp_path, log=False)
-    assert [row.key for row in report.table.rows] == ["before", "joint-25-fold-1", "joint-25-fold-2"]
-    assert "fold 2 of 2" in (tmp_path / "report.html").read_text()
-    assert (tmp_path / "overlay-joint-25-fold-2.png").is_file()
-    plain = synthetic.slice_rows(0.6, True)
-    slices = pd.read_csv(tmp_path / "slices.csv").query("arm == 'joint-25-fold-1'")
-    assert len(slices) == len(plain)
-    merged = slices.merge(plain, on=["patient", "slice", "metric", "structure"])
-    assert np.allclose(merged["after_x"], merged["after_y"] + 1.5)
-
-
-def test_rows_of_one_tuned_model_stay_as_they_are():
-    rows = synthetic.slice_rows(0.6, False)
-    assert over_seeds(rows) is rows
-
-
-def test_a_structure_that_one_seed_lost_is_lost():
-    row = {"patient": 1, "slice": 2, "structure": "rv", "metric": "cd_mm", "before": 4.0}
-    rows = pd.DataFrame(
-        [{**row, "after": 2.0, "lost": False, "seed_index": 1}, {**row, "after": 4.0, "lost": True, "seed_index": 2}]
-    )
-    (found,) = over_seeds(rows).to_dict("records")
-    assert found == {**row, "after": 3.0, "lost": True}

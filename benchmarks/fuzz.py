@@ -1,0 +1,227 @@
+"""Thousands of broken scans, TOML files and model files: each gives a valid result or a message, and nothing else.
+
+    python benchmarks/fuzz.py --cases 10000 --seed 0
+
+A case is a sound input with one to three mutations. It passes where reading it gives a valid result, or an
+InputFaultError whose every line names a file and a rule, within 5 s of CPU and 2 GB of memory, without a warning of
+numpy's, and without a change to the input. What fails is listed with the number that repeats it: --only 1234.
+"""
+
+import argparse
+import hashlib
+import json
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from broken_scans import SECRET, broken_scan, sound_patient
+from broken_toml import broken_toml
+
+from jointnet.checkpoint import load_model, save_model
+from jointnet.data import content, inspect_folder, table
+from jointnet.faults import InputFaultError
+from jointnet.folder import find_patients
+from jointnet.networks import build_model
+from jointnet.preparation import prepare_patient
+from jointnet.settings import Settings, load_settings, with_values
+from study.plan import make_arms
+from study.space_file import load_spaces
+from study.splits import Counts, make_splits
+from study.store_layout import is_plain_name
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 5.0
+MEMORY_BYTES = 2 * 1024**3
+"""Beyond what the process has when the cases begin."""
+KINDS = {"scan": 0.62, "search": 0.2, "settings": 0.13, "model": 0.05}
+
+
+class TooSlowError(Exception):
+    """A case took longer than it may."""
+
+
+def main() -> int:
+    """Run the cases and give 0 where all of them pass."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, help="this case alone, with its traceback")
+    options = parser.parse_args()
+    warnings.simplefilter("error", RuntimeWarning)
+    signal.signal(signal.SIGPROF, _too_slow)
+    model = _sound_model()
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MEMORY_BYTES, resource.RLIM_INFINITY))
+    numbers = range(options.cases) if options.only is None else [options.only]
+    outcomes: Counter[tuple[str, str]] = Counter()
+    failed, began = [], time.perf_counter()
+    slowest, largest_mb = 0.0, 0.0
+    for done, number in enumerate(numbers, start=1):
+        rng = np.random.default_rng([options.seed, number])
+        kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+        outcome, detail, seconds, mb = run_case(kind, rng, model)
+        slowest, largest_mb = max(slowest, seconds), max(largest_mb, mb)
+        outcomes[kind, outcome] += 1
+        if outcome == "FAILED":
+            failed.append((number, kind, detail))
+            shown = detail.splitlines()[-1] if options.only is None else detail
+            print(f"case {number}, {kind}: {shown}", flush=True)
+        elif options.only is not None:
+            print(f"case {number}, {kind}, {outcome}: {detail}")
+        if done % 1000 == 0:
+            print(f"{done} cases, {len(failed)} failed, {time.perf_counter() - began:.0f} s", flush=True)
+    for (kind, outcome), count in sorted(outcomes.items()):
+        print(f"{kind:<10}{outcome:<10}{count:>7}")
+    print(f"{len(failed)} failed of {len(numbers)}; at most {slowest:.2f} s of CPU and {largest_mb:.0f} MB for a case")
+    return int(bool(failed))
+
+
+def run_case(kind: str, rng: np.random.Generator, model: tuple[bytes, Settings]) -> tuple[str, str, float, float]:
+    """Make an input and read it; give `valid`, `refused` or `FAILED`, what was said, seconds of CPU and MB."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        reading = {"scan": _scan, "search": _search, "settings": _settings}
+        read, told = _model(folder, rng, model) if kind == "model" else reading[kind](folder, rng)
+        before = _digest(folder)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is what there is now
+        resident_mb, began = _resident_mb(), time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        try:
+            read()
+            outcome, detail = "valid", ""
+        except InputFaultError as error:
+            outcome, detail = "refused", str(error)
+            strange = [line for line in error.faults if not any(name in line for name in told) or "must" not in line]
+            if strange or not error.faults or SECRET in detail or max(map(len, error.faults)) > 3000:
+                outcome, detail = "FAILED", f"message: {detail[:400]!r}"
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            outcome, detail = "FAILED", traceback.format_exc()
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        used = time.process_time() - began, _resident_mb("VmHWM") - resident_mb
+        if _digest(folder) != before:
+            outcome, detail = "FAILED", "the input was changed"
+        return outcome, detail, *used
+
+
+Case = tuple[Callable[[], None], list[str]]
+
+
+def _scan(folder: Path, rng: np.random.Generator) -> Case:
+    """Check a folder of one patient of whom a file is broken, as the command does, and prepare the patient."""
+    for name, data in sound_patient().items():
+        (folder / name).write_bytes(data)
+    names = sorted(path.name for path in folder.iterdir())
+    for name in rng.choice(names, int(rng.integers(1, 3)), replace=False):
+        (folder / name).write_bytes(broken_scan((folder / name).read_bytes(), rng))
+
+    def read() -> None:
+        facts, faults = inspect_folder(folder)
+        result = content(facts, faults)
+        shown = f"{table(facts)}{json.dumps(result, allow_nan=False)}"
+        if SECRET in shown:
+            raise RuntimeError("text of a header is shown")
+        if result["faults"]:
+            raise InputFaultError(result["faults"])
+        images, labels, _ = prepare_patient(find_patients(folder)[1])
+        if not (np.isfinite(images).all() and labels.max() <= 3 and 0 <= images.min() <= images.max() <= 1.5):
+            raise RuntimeError("prepared arrays are not valid")
+
+    return read, [str(folder)]
+
+
+def _search(folder: Path, rng: np.random.Generator) -> Case:
+    """Read a search space and carry it as far as its arms."""
+    path = folder / "own.toml"
+    path.write_bytes(
+        broken_toml((ROOT / "search_spaces" / f"{rng.choice(['joint', 'standalone', 'smoke'])}.toml"), rng)
+    )
+
+    def read() -> None:
+        spaces = load_spaces([str(path)])
+        for arm in make_arms(spaces, make_splits(range(1, 11), [Counts(5, 3, 2)], 0)):
+            arm.space.settings_of(arm.model)
+            if not is_plain_name(arm.name) or "/" in arm.space.name:
+                raise RuntimeError(f"arm {arm.name!r} is no plain name")
+
+    return read, [path.name]
+
+
+def _settings(folder: Path, rng: np.random.Generator) -> Case:
+    path = folder / "own.toml"
+    path.write_bytes(broken_toml(ROOT / "jointnet" / "settings" / f"{rng.choice(['quick', 'paper'])}.toml", rng))
+
+    def read() -> None:
+        if not isinstance(load_settings(path), Settings):
+            raise RuntimeError("no settings")
+
+    return read, [path.name]
+
+
+def _model(folder: Path, rng: np.random.Generator, sound: tuple[bytes, Settings]) -> Case:
+    data, settings = bytearray(sound[0]), sound[1]
+    for _ in range(int(rng.integers(1, 4))):
+        match rng.integers(0, 4):
+            case 0:
+                data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+            case 1:
+                data = data[: int(rng.integers(1, len(data)))]
+            case 2:
+                at = int(rng.integers(len(data)))
+                data[at : at + 64] = rng.bytes(64)
+            case _:
+                first, second = sorted(int(at) for at in rng.integers(0, len(data), 2))
+                data += data[first:second]
+    path = folder / "model.pt"
+    path.write_bytes(data)
+
+    def read() -> None:
+        if load_model(path).settings != settings:
+            raise RuntimeError("another model was read")
+
+    return read, [str(path)]
+
+
+def _sound_model() -> tuple[bytes, Settings]:
+    """Give the file of a small joint model, and its settings."""
+    settings = with_values(Settings(), {"model.widths": [4, 4], "model.hidden": 2})
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.pt"
+        save_model(path, build_model(settings).state_dict(), settings, {"training": [1], "validation": [2]}, 1)
+        return path.read_bytes(), settings
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        digest.update(str(path).encode())
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()
+
+
+def _resident_mb(field: str = "VmRSS") -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
+
+
+def _address_space() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+def _too_slow(signum: int, frame: FrameType | None) -> None:
+    raise TooSlowError(f"took more than {SECONDS:g} s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Look at a folder of scans before anything is trained: `python -m jointnet.data check DIR`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jointnet.atomic_file import write_whole
+from jointnet.commands import parse_patients, run_command
+from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.folder import files_by_patient, scan_folder
+from jointnet.inspection import PatientFacts, ScanFacts, inspect_patient
+from jointnet.patient_counts import PAPER_SPLITS, proposed_splits, suffices
+from jointnet.structures import STRUCTURES
+
+HEADINGS = (
+    "patient",
+    "scan",
+    "voxels",
+    "mm",
+    "axes",
+    "labels",
+    "slices",
+    "LV enclosed",
+    "pieces",
+    "on grid",
+    "reached",
+)
+WIDTHS = (8, 5, 13, 18, 5, 12, 7, 12, 9, 8, 8)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and give its exit status: 0 no fault, 2 bad usage, 3 at least one fault."""
+    parser = argparse.ArgumentParser(prog="python -m jointnet.data", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="say what a folder holds and every fault in it; nothing is changed")
+    check.add_argument("folder", type=Path, metavar="DIR", help="folder in the layout of MS-CMRSeg 2019")
+    check.add_argument("--patients", metavar="1-25", help="these only; all of the folder's by default")
+    check.add_argument("--unlabelled", metavar="26-35", help="patients who need no manual segmentations")
+    check.add_argument("--json", type=Path, metavar="FILE", help="receives the same and more; its name ends in .json")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _check(options))
+
+
+def inspect_folder(
+    folder: Path, unlabelled: Sequence[int] = (), only: Sequence[int] | None = None
+) -> tuple[list[PatientFacts], list[str]]:
+    """Look at all patients of a folder, by number, and give the faults of the folder's names beside theirs.
+
+    Raises:
+        DataFaultError: where there is no such folder, or no patient in it.
+    """
+    found, _ = files_by_patient(folder, only)
+    complete, faults = scan_folder(folder, unlabelled, only)
+    absent = sorted(set(only or ()) - set(found))
+    faults += [f"{folder}: must hold patient {number}, got no file of it" for number in absent]
+    return [inspect_patient(number, found[number], complete.get(number)) for number in sorted(found)], faults
+
+
+def content(facts: Sequence[PatientFacts], faults: Sequence[str]) -> dict[str, Any]:
+    """Give everything as plain values for JSON; of the files' headers, numbers only."""
+    usable = _usable(facts)
+    return {
+        "patients": [asdict(patient) for patient in facts],
+        "faults": [*faults, *(fault for patient in facts for fault in patient.faults)],
+        "labelled_without_fault": usable,
+        "splits": {split: suffices(usable, split) for split in PAPER_SPLITS},
+        "splits_that_fit": list(proposed_splits(usable)),
+    }
+
+
+def table(facts: Sequence[PatientFacts]) -> str:
+    """Give a line for each scan of each patient."""
+    lines = [_line(HEADINGS)]
+    for patient in facts:
+        reached = patient.cine_slices_reached
+        for name, scan in (("cine", patient.cine), ("LGE", patient.lge)):
+            number = str(patient.patient) if name == "cine" else ""
+            if scan is None:
+                present = name.lower() in patient.files
+                lines.append(_line((number, name, "at fault" if present else "missing")))
+                continue
+            share = f"{reached}/{scan.slices}" if name == "cine" and reached is not None else ""
+            lines.append(_line((number, name, *_cells(scan), share)))
+    return "\n".join(lines)
+
+
+def splits_text(usable: int) -> str:
+    """Say which splits so many patients support."""
+    told = ", ".join(f"{split} {'yes' if suffices(usable, split) else 'no'}" for split in PAPER_SPLITS)
+    fitting = " ".join(proposed_splits(usable))
+    return f"{usable} labelled patients without fault. Splits train/validation/test of the paper: {told}. " + (
+        f"All of them are used by --splits {fitting}" if fitting else "A study needs at least 4 patients"
+    )
+
+
+def _check(options: argparse.Namespace) -> None:
+    unlabelled = parse_patients(options.unlabelled, "--unlabelled") if options.unlabelled is not None else ()
+    only = parse_patients(options.patients) if options.patients is not None else None
+    if options.json is not None and options.json.suffix != ".json":
+        raise SettingsFaultError(f"--json: must be a file whose name ends in .json, got {options.json}")
+    facts, faults = inspect_folder(options.folder, unlabelled, None if only is None else (*only, *unlabelled))
+    result = content(facts, faults)
+    if options.json is not None:
+        write_whole(options.json, (json.dumps(result, indent=1) + "\n").encode())
+    print(table(facts))
+    print(splits_text(_usable(facts)), flush=True)
+    if result["faults"]:
+        raise DataFaultError(result["faults"])
+
+
+def _usable(facts: Sequence[PatientFacts]) -> int:
+    """Give how many patients a study could take: those whom training would accept with their labels."""
+    labels = {"cine_label", "lge_label"}
+    return sum(patient.both_fraction is not None and labels <= set(patient.files) for patient in facts)
+
+
+def _cells(scan: ScanFacts) -> tuple[str, ...]:
+    geometry = ("x".join(map(str, scan.shape)), " ".join(f"{mm:.2f}" for mm in scan.spacing_mm), scan.orientation)
+    if scan.label is None:
+        return (*geometry, "", "", "", "", "")
+    found = scan.label
+    pieces = " ".join(str(found.pieces.get(name, 0)) for name in STRUCTURES)
+    held = "" if found.on_grid is None else f"{100 * found.on_grid:.0f} %"
+    labels = " ".join(str(value) for value in sorted(found.voxels))
+    return (*geometry, labels, str(found.slices), f"{found.enclosed}/{found.lv_slices}", pieces, held)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " ".join(f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=False)).rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

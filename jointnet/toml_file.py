@@ -1,0 +1,71 @@
+"""A TOML file read strictly: bounded in size, with printable texts and whole numbers of 64 bits, as TOML has them."""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jointnet.faults import SettingsFaultError, shown
+
+LARGEST_BYTES = 256 * 1024
+LONGEST_KEY = 100
+LARGEST_WHOLE = 2**63 - 1
+
+
+def is_file(path: str | Path) -> bool:
+    """Tell whether there is such a file; a name that no file can have, or that may not be looked up, is none."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
+def read_toml(path: Path, name: str) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Args:
+        path: the file.
+        name: how faults name it.
+
+    Raises:
+        SettingsFaultError: where it cannot be read, is too large, is no TOML, or holds what no setting can be.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise SettingsFaultError(f"{name}: must be a readable file: {error.strerror}") from None
+    if len(content) > LARGEST_BYTES:
+        raise SettingsFaultError(f"{name}: must have at most {LARGEST_BYTES} bytes")
+    return parse_toml(content, name)
+
+
+def parse_toml(content: bytes, name: str) -> dict[str, Any]:
+    """Parse the content of a TOML file; see `read_toml`."""
+    try:
+        values = tomllib.loads(content.decode("utf-8", errors="replace").replace("\r\n", "\n"))
+        faults = [f"{name}: {fault}" for fault in _faults("", values)]
+    except RecursionError:
+        raise SettingsFaultError(f"{name}: must be TOML without hundreds of tables inside each other") from None
+    except ValueError as error:  # beside tomllib's own, what int() raises of thousands of digits
+        raise SettingsFaultError(f"{name}: must be TOML: {error}") from None
+    if faults:
+        raise SettingsFaultError(faults)
+    return values
+
+
+def _faults(where: str, value: Any) -> Iterator[str]:
+    """Name the values and keys, anywhere inside, that no setting can be."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if not key.isprintable() or len(key) > LONGEST_KEY:
+                yield f"{where}: must have printable keys of at most {LONGEST_KEY} characters, got {shown(key)}"
+            else:
+                yield from _faults(f"{where}.{key}" if where else key, part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _faults(where, part)
+    elif isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        yield f"{where}: must be a whole number of at most 64 bits, got one of {value.bit_length()}"
+    elif isinstance(value, str) and not all(character.isprintable() or character in "\n\t" for character in value):
+        yield f"{where}: must be printable text, got {shown(value)}"
