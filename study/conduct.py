@@ -50,7 +50,8 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
     Raises:
         DataFaultError: where scans break a rule, or are not those that the study began with.
         NoFinishedTrialError: where no arm has a finished trial; the test patients stay sealed.
-        StudyHaltedError: where it was interrupted, the disk is full, or the tracking store stays away.
+        StudyHaltedError: where it was interrupted, the disk is full or fails, or the tracking store stays away.
+        OSError: where a file cannot be read or written before anything has begun.
     """
     with Ledger(plan.folder) as ledger:
         selections, missing = select_all(plan, ledger, datetime.now(UTC))
@@ -61,8 +62,8 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
         try:
             return _conduct(plan, patients, ledger)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
+            if ledger.last("session") is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise  # nothing has begun: what was asked for cannot be read or written
             raise StudyHaltedError(str(error), by_user=False) from error
 
 
