@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 sys.path.insert(0, str(Path(__file__).parent))
 from processes import descendants, kill, title, with_variable
 
-from study.ledger import LEDGER_FILE, read_events
-from study.outcome import TrialOutcome, after
 from study.store_layout import EXPERIMENT
+from study.trials.ledger import LEDGER_FILE, read_events
+from study.trials.outcome import TrialOutcome, after
 
 MARK = "JOINTNET_FAULTS"
 SEARCH = """

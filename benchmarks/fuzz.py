@@ -33,9 +33,9 @@ from jointnet.folder import find_patients
 from jointnet.networks import build_model
 from jointnet.preparation import prepare_patient
 from jointnet.settings import Settings, load_settings, with_values
-from study.plan import make_arms
-from study.space_file import load_spaces
-from study.splits import Counts, make_splits
+from study.planning.plan import make_arms
+from study.question.space_file import load_spaces
+from study.question.splits import Counts, make_splits
 from study.store_layout import is_plain_name
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ import time
 import ray
 
 from jointnet.faults import SettingsFaultError
-from study.cluster import check_reachable
+from study.machines.cluster import check_reachable
 
 
 def main(address: str, wanted: int, seconds: float = 300.0) -> int:

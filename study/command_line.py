@@ -8,10 +8,10 @@ from pathlib import Path
 from jointnet.cache import default_cache
 from jointnet.commands import LARGEST_SEED
 from jointnet.faults import shown
-from study.cluster import short_lived
-from study.node_check import SharedFolder
-from study.space_file import MOST_EPOCHS, MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS
-from study.splits import DEFAULT_SPLITS
+from study.machines.cluster import short_lived
+from study.machines.node_check import SharedFolder
+from study.question.space_file import MOST_EPOCHS, MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS
+from study.question.splits import DEFAULT_SPLITS
 
 DESCRIPTION = "Plan a study, say so, carry it out, and report it. The same command again goes on with it where it was."
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointnet import predict
-from study.model_address import fetch_model, is_address
+from study.tracking.model_address import fetch_model, is_address
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

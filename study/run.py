@@ -15,24 +15,24 @@ from jointnet.cache import default_cache, fingerprint_of_files
 from jointnet.faults import EXIT_USAGE, DataFaultError, InputFaultError, SettingsFaultError
 from jointnet.folder import PatientFiles, check_headers, scan_folder, select
 from jointnet.phantom import write_phantom
-from study.capacity import Request, resource_faults, resources_of
-from study.cluster import is_client, resolve_address, survey
 from study.command_line import option_faults, parser, shared_folders
-from study.conduct import conduct
-from study.folds import Folds, fold_faults, make_folds, proportional, same_validation
-from study.handover import run_on_head
-from study.identity import with_identity
-from study.interruption import StudyHaltedError
-from study.plan import Data, Design, Node, Plan, make_arms, make_plan
-from study.plan_text import render
+from study.driver.conduct import conduct
+from study.driver.interruption import StudyHaltedError
+from study.driver.searching import OPTUNA_FILE
+from study.machines.cluster import is_client, resolve_address, survey
+from study.machines.handover import run_on_head
+from study.planning.capacity import Request, resource_faults, resources_of
+from study.planning.identity import with_identity
+from study.planning.plan import Data, Design, Node, Plan, make_arms, make_plan
+from study.planning.plan_text import render
+from study.question.folds import Folds, fold_faults, make_folds, proportional, same_validation
+from study.question.space import SearchSpace, with_overrides
+from study.question.space_file import load_spaces
+from study.question.splits import DEFAULT_SPLITS, Counts, Split, make_splits, parse_counts
 from study.report import write_report
-from study.searching import OPTUNA_FILE
-from study.selection import NoFinishedTrialError
-from study.space import SearchSpace, with_overrides
-from study.space_file import load_spaces
-from study.splits import DEFAULT_SPLITS, Counts, Split, make_splits, parse_counts
 from study.store_layout import ui_command
-from study.tracking import resolve_tracking_uri
+from study.testing.selection import NoFinishedTrialError
+from study.tracking.tracker import resolve_tracking_uri
 
 EXIT_NO_FINISHED_TRIAL = 4
 EXIT_HALTED = 5

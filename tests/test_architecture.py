@@ -91,23 +91,48 @@ def test_loading_the_report_loads_neither_torch_nor_ray():
 
 
 def test_a_trial_runs_without_ray_and_without_a_tracking_store():
-    for module in _reached("study.trial") | {"study.trial"}:
+    for module in _reached("study.trials.trial") | {"study.trials.trial"}:
         assert not {name.split(".")[0] for name in _imports(module)} & {"ray", "mlflow", "optuna"}, module
 
 
 def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
     users = {module for module in MODULES if any(name.split(".")[0] == "mlflow" for name in _imports(module))}
-    models = {"study.champion", "study.model_code"}  # how a model is registered, and what its copy there loads
-    assert users == {"study.reporting.store", "study.tracking", "study.model_address"} | models
-    assert not any("study.model_code" in _imports(name) for name in MODULES)
-    assert {name for name in MODULES if "study.champion" in _imports(name)} == {
-        "study.tracking",
-        "study.study_recorder",
+    models = {
+        "study.tracking.champion",
+        "study.tracking.model_code",
+    }  # how a model is registered, and what its copy there loads
+    assert users == {"study.reporting.store", "study.tracking.tracker", "study.tracking.model_address"} | models
+    assert not any("study.tracking.model_code" in _imports(name) for name in MODULES)
+    assert {name for name in MODULES if "study.tracking.champion" in _imports(name)} == {
+        "study.tracking.tracker",
+        "study.driver.study_recorder",
     }
-    assert not _reached("study.worker") & users
+    assert not _reached("study.trials.worker") & users
 
 
 def test_no_module_imports_itself_through_others():
     circles = {module for module in MODULES if module in _reached(module)}
     packages = {module for module in circles if MODULES[module].name == "__init__.py"}
     assert not circles - packages, sorted(circles)
+
+
+ROOMS = ("question", "planning", "machines", "trials", "tracking", "search", "testing", "driver")
+"""Of `study`, each of which may use those before it; the trials know of the question only, and machines of no trial."""
+
+
+def _room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "study" and len(parts) > 2 else ""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_of_the_study_uses_those_before_it_only(room: str):
+    used = {_room(name) for module in MODULES if _room(module) == room for name in _imports(module) & set(MODULES)}
+    before = ROOMS[: ROOMS.index(room) + 1]
+    assert used - {""} <= set(before)
+
+
+def test_every_module_of_the_study_has_a_room_but_the_commands_and_what_the_report_shares():
+    loose = {name for name in MODULES if name.startswith("study.") and not _room(name)} - {"study.reporting"}
+    commands = {"study.run", "study.command_line", "study.report", "study.predict"}
+    assert loose - {f"study.{room}" for room in ROOMS} == commands | {"study.store_layout"}

@@ -11,7 +11,7 @@ import pytest
 import synthetic_store as synthetic
 from mlflow import MlflowClient
 
-from study.cluster import ray_session
+from study.machines.cluster import ray_session
 from study.report import Report, write_report
 from study.reporting.store import read_study
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from study.outcome import EpochRecord, TrialOutcome, trial_name
 from study.store_layout import OBJECTIVE
+from study.trials.outcome import EpochRecord, TrialOutcome, trial_name
 
 
 def outcome(

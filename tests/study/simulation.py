@@ -12,14 +12,14 @@ from jointnet.checkpoint import save_model
 from jointnet.networks import build_model
 from jointnet.settings import Settings, with_values
 from jointnet.training import MODEL_FILE
-from study.arm_search import ArmSearch
-from study.ledger import Event, Ledger
-from study.progress import ArmProgress, StudyProgress
-from study.recorder import ArmRecorder
-from study.space import Budget, Fidelity, Objective, Parameter, SearchSpace
+from study.question.space import Budget, Fidelity, Objective, Parameter, SearchSpace
+from study.search.arm_search import ArmSearch
+from study.search.progress import ArmProgress, StudyProgress
+from study.search.recorder import ArmRecorder
+from study.search.work import SearchWork
 from study.store_layout import OBJECTIVE
-from study.trial import ArmTask
-from study.work import SearchWork
+from study.trials.ledger import Event, Ledger
+from study.trials.trial import ArmTask
 
 ARM = "standalone-1"
 ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))

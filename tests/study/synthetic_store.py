@@ -92,7 +92,7 @@ def lose_one(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def picture_arrays(gain: float, rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Give every tested slice as `study.slice_pictures` keeps it: LGE's heart lies beside cine's, less so afterwards.
+    """Give every tested slice as `study.testing.slice_pictures` keeps it: LGE's heart beside cine's, less so later.
 
     Each patient's LGE is shifted by as many pixels as its number has units, and `gain` of that is left.
     """

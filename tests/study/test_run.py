@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-import study.conduct
+import study.driver.conduct
 from jointnet.folder import PatientFiles
 from jointnet.phantom import write_phantom
-from study.arm_search import ArmSearch
-from study.failures import Cause
-from study.ledger import Ledger
 from study.run import main
+from study.search.arm_search import ArmSearch
+from study.search.work import retrain_seeds
 from study.store_layout import EXPERIMENT, default_tracking_uri
-from study.trial import ArmTask, TrialSpec, run_trial
-from study.work import retrain_seeds
+from study.trials.failures import Cause
+from study.trials.ledger import Ledger
+from study.trials.trial import ArmTask, TrialSpec, run_trial
 
 TINY = """
 question = "Does it run?"
@@ -163,7 +163,7 @@ class _NoRay:
         self.raising_in = ""
         self.signal = 0
         self.failing: set[str] = set()
-        prepare, log_json = study.conduct.prepare, study.conduct.StudyTracker.log_json
+        prepare, log_json = study.driver.conduct.prepare, study.driver.conduct.StudyTracker.log_json
 
         def noted_prepare(files: list[PatientFiles], cache: Path, progress: Any = None) -> Any:
             self.events.append(("prepare", [item.patient for item in files]))
@@ -173,11 +173,11 @@ class _NoRay:
             self.events.append((name, content))
             log_json(tracker, run, name, content)
 
-        monkeypatch.setattr("study.rounds.ray_session", lambda address: nullcontext())
-        monkeypatch.setattr("study.rounds.search_arm", self._search)
-        monkeypatch.setattr(study.conduct, "prepare", noted_prepare)
-        monkeypatch.setattr("study.sealed_test.prepare", noted_prepare)
-        monkeypatch.setattr(study.conduct.StudyTracker, "log_json", noted_log)
+        monkeypatch.setattr("study.driver.rounds.ray_session", lambda address: nullcontext())
+        monkeypatch.setattr("study.driver.rounds.search_arm", self._search)
+        monkeypatch.setattr(study.driver.conduct, "prepare", noted_prepare)
+        monkeypatch.setattr("study.testing.sealed_test.prepare", noted_prepare)
+        monkeypatch.setattr(study.driver.conduct.StudyTracker, "log_json", noted_log)
 
     def _search(self, task: ArmTask, search: ArmSearch, *rest: Any) -> None:
         self.events.append(("search", [p.patient for p in (*task.training, *task.validation)]))

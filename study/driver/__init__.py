@@ -1,0 +1,1 @@
+"""A whole study, from its plan to its recorded test."""

@@ -1,0 +1,96 @@
+"""The choice of every arm, recorded, and then the one opening of its sealed test patients."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from jointnet.cache import CachedPatient
+from jointnet.folder import PatientFiles, select
+from study.driver.interruption import StudyHaltedError
+from study.driver.session import SECONDS_TO_DELIVER, Session
+from study.planning.plan import Arm
+from study.testing.opening import is_recorded, is_tested, models_to_test, names_of, reason_to_open, select_all
+from study.testing.sealed_test import open_test, unseal
+from study.testing.selection import NoFinishedTrialError, Selection
+from study.trials.outcome import TrialOutcome
+
+
+def choose_all(session: Session) -> tuple[dict[str, Selection], list[str]]:
+    """Select in every arm and record that.
+
+    Returns:
+        The selections by the key of their arm, and one line for each arm without a finished trial.
+
+    Raises:
+        NoFinishedTrialError: where no arm has a finished trial.
+    """
+    ledger = session.ledger
+    selections, missing = select_all(session.plan, ledger, datetime.now(UTC))
+    for arm in session.plan.arms:
+        if arm.key in selections:
+            selection = selections[arm.key]
+            if not is_recorded(ledger, arm.key, selection):
+                ledger.append("selected", arm=arm.key, selection=selection.as_dict())
+            session.recorder.selected(arm)
+            for remark in selection.remarks:
+                session.progress.note(f"{arm.key}: {remark}")
+    if not selections:
+        raise NoFinishedTrialError("\n".join(missing))
+    return selections, missing
+
+
+def open_all(session: Session, selections: Mapping[str, Selection], patients: Mapping[int, PatientFiles]) -> list[str]:
+    """Open the test patients of the arms whose models are new: each arm's once, for all its models.
+
+    Args:
+        session: of the study.
+        selections: by the key of their arm, recorded in the ledger and retrained where seeds are asked for.
+        patients: the files of all patients, by number.
+
+    Returns:
+        One line for each arm without a model to test.
+
+    Raises:
+        StudyHaltedError: where the tracking store does not have all selections; then the patients stay sealed.
+    """
+    plan, ledger = session.plan, session.ledger
+    tested, due, missing = list[Arm](), dict[str, tuple[TrialOutcome, ...]](), list[str]()
+    for arm in (arm for arm in plan.arms if arm.key in selections):
+        try:
+            models = models_to_test(plan, arm, ledger, selections[arm.key])
+        except NoFinishedTrialError as error:
+            missing.append(str(error))
+            continue
+        tested.append(arm)
+        if not is_tested(ledger, arm.key, models):
+            due[arm.key] = models
+    if due and session.outbox.flush(SECONDS_TO_DELIVER):
+        raise StudyHaltedError(
+            "the tracking store is away, and the test patients stay sealed until it has the selections", by_user=False
+        )
+    arms = [arm for arm in tested if arm.key in due]
+    for arm in arms:
+        _open(session, arm, selections[arm.key], due[arm.key])
+    unsealed = dict[tuple[int, ...], list[CachedPatient]]()
+    for arm in arms:
+        session.progress.phase(f"testing {arm.key} on its sealed patients")
+        numbers, models = arm.split.test, due[arm.key]
+        if numbers not in unsealed:
+            unsealed[numbers] = unseal(select(dict(patients), numbers), plan.cache)
+        files = {model.number if plan.design.seeds else None: model.model for model in models}
+        result = open_test(unsealed[numbers], files, plan.arm_folder(arm) / "test", plan.resources.device)
+        content = {"metrics": result.metrics, "fingerprint": result.fingerprint, "models": names_of(models)}
+        ledger.append("tested", arm=arm.key, trial=selections[arm.key].trial.trial_id, **content)
+    for arm in tested:
+        session.recorder.tested(arm)
+    session.recorder.champions()
+    return missing
+
+
+def _open(session: Session, arm: Arm, selection: Selection, models: tuple[TrialOutcome, ...]) -> None:
+    """Count an opening, unless the test patients were opened for these models already."""
+    ledger = session.ledger
+    if reason := reason_to_open(ledger, arm.key, selection, models):
+        times = ledger.count("opened", arm.key) + 1
+        ledger.append("opened", arm=arm.key, trial=selection.trial.trial_id, reason=reason, models=names_of(models))
+        if times > 1:
+            session.progress.note(f"{arm.key}: the test patients are opened again ({times} times by now): {reason}")

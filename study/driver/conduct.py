@@ -1,0 +1,161 @@
+"""A study from its plan to its recorded test: prepare, search each arm, select, and only then open the test.
+
+Everything is in the study's ledger before it is acted on, so whatever dies, the same command goes on from there.
+"""
+
+import errno
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from jointnet.atomic_file import write_whole
+from jointnet.cache import CachedPatient, fingerprint, prepare
+from jointnet.faults import DataFaultError
+from jointnet.folder import PatientFiles, select
+from study.driver.choosing import choose_all, open_all
+from study.driver.interruption import StudyHaltedError
+from study.driver.retraining import retrain_all
+from study.driver.rounds import Rounds
+from study.driver.searching import search_all
+from study.driver.session import SECONDS_TO_DELIVER, Session, retrain_row
+from study.driver.study_recorder import StudyRecorder
+from study.machines import provenance
+from study.planning.capacity import told
+from study.planning.estimate import arm_epochs, arm_minutes, budget_share_minutes, retrain_minutes
+from study.planning.identity import SPECIFICATION_FILE
+from study.planning.plan import Arm, Plan, specification
+from study.search.progress import ArmProgress, StudyProgress
+from study.testing.opening import nothing_left, select_all, untestable
+from study.testing.selection import NoFinishedTrialError
+from study.tracking.outbox import Outbox
+from study.tracking.tracker import StudyTracker, refused
+from study.trials.ledger import Ledger
+
+SECONDS_AFTER_SEARCH = 30.0
+"""The sealed test and the report, about."""
+SECONDS_TO_DELIVER_INTERRUPTED = 15.0
+
+
+def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
+    """Carry a study out, or go on with one, all of it recorded in its ledger and in the tracking store.
+
+    Args:
+        plan: what to do.
+        patients: the files of all patients, by number; those of the test patients stay unread until the end.
+
+    Returns:
+        One line for each arm without a finished trial.
+
+    Raises:
+        DataFaultError: where scans break a rule, or are not those that the study began with.
+        NoFinishedTrialError: where no arm has a finished trial; the test patients stay sealed.
+        StudyHaltedError: where it was interrupted, the disk is full or fails, or the tracking store stays away.
+        OSError: where a file cannot be read or written before anything has begun.
+    """
+    with Ledger(plan.folder) as ledger:
+        selections, missing = select_all(plan, ledger, datetime.now(UTC))
+        if nothing_left(plan, ledger, selections):
+            if not selections:
+                raise NoFinishedTrialError("\n".join(missing))
+            return missing + untestable(plan, ledger, selections)
+        try:
+            return _conduct(plan, patients, ledger)
+        except OSError as error:
+            if ledger.last("session") is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise  # nothing has begun: what was asked for cannot be read or written
+            raise StudyHaltedError(str(error), by_user=False) from error
+
+
+def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> list[str]:
+    progress = StudyProgress(_rows(plan), SECONDS_AFTER_SEARCH)
+    with progress:
+        cached = _prepare(plan, patients, ledger, progress)
+        progress.phase("opening the tracking store")
+        scans = fingerprint(cached.values())
+        tags = {
+            "seed": str(plan.seed),
+            "data.kind": plan.data.kind,
+            "data.fingerprint": scans,
+            "nodes": told(plan.nodes),
+            **provenance.tags(),
+        }
+        tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags)
+        if ledger.last("session") is None:  # later on, a store that is away holds up nobody
+            tracker.connect()
+        write_whole(plan.folder / SPECIFICATION_FILE, json.dumps(specification(plan), indent=1).encode())
+        ledger.append("session", fingerprint=scans, commit=tags["git.commit"])
+        outbox = Outbox(progress.note, refused)
+        recorder = StudyRecorder(plan, ledger, tracker, outbox)
+        session = Session(plan, ledger, tracker, outbox, recorder, progress)
+        recorder.begin()
+        status, missing = "FAILED", list[str]()
+        try:
+            with Rounds(session) as rounds:
+                search_all(session, rounds, cached)
+                selections, missing = choose_all(session)
+                retrain_all(session, rounds, cached, selections)
+            missing += open_all(session, selections, patients)
+            status = "FINISHED"
+        except NoFinishedTrialError:
+            missing = [arm.key for arm in plan.arms]
+            raise
+        except (KeyboardInterrupt, StudyHaltedError):
+            status = "KILLED"
+            raise
+        finally:
+            progress.phase("telling the tracking store the rest")
+            recorder.end(status, tuple(line.partition(":")[0] for line in missing))
+            left = outbox.close(SECONDS_TO_DELIVER_INTERRUPTED if status == "KILLED" else SECONDS_TO_DELIVER)
+            if left:
+                progress.note(f"{left} entries are not in the tracking store yet; the same command delivers them.")
+            else:
+                ledger.append("delivered")
+        if left:
+            raise StudyHaltedError("the tracking store is away", by_user=False)
+        return missing
+
+
+def _rows(plan: Plan) -> dict[str, ArmProgress]:
+    """Give the rows of the progress: the search of each arm, and then its retrainings where seeds are asked for."""
+    rows = {arm.key: _arm_progress(plan, arm) for arm in plan.arms}
+    if plan.design.seeds:
+        rows |= {retrain_row(arm): _retrain_progress(plan, arm) for arm in plan.arms}
+    return rows
+
+
+def _arm_progress(plan: Plan, arm: Arm) -> ArmProgress:
+    share, minutes, epochs = budget_share_minutes(plan, arm), arm_minutes(plan, arm), arm_epochs(plan, arm)
+    samples = arm.space.budget.num_samples
+    return ArmProgress(
+        name=arm.key,
+        trials=samples,
+        expected_epochs=math.inf if samples is None or epochs is None else epochs,
+        expected_seconds=None if minutes is None else minutes * 60,
+        limit_seconds=None if share is None else share * 60,
+    )
+
+
+def _retrain_progress(plan: Plan, arm: Arm) -> ArmProgress:
+    minutes, seeds = retrain_minutes(plan, arm), plan.design.seeds
+    epochs = seeds * arm.space.fidelity.max_epochs
+    return ArmProgress(retrain_row(arm), seeds, epochs, None if minutes is None else minutes * 60)
+
+
+def _prepare(
+    plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger, progress: StudyProgress
+) -> dict[int, CachedPatient]:
+    """Prepare the training and validation patients; they must be those that the study began with."""
+    searched = sorted({number for split in plan.splits.values() for number in (*split.train, *split.validation)})
+    cached = prepare(
+        select(dict(patients), searched),
+        plan.cache,
+        lambda done, total: progress.counted("preparing training and validation patients", done, total),
+    )
+    began, now = ledger.last("session"), fingerprint(cached)
+    if began is not None and began["fingerprint"] != now:
+        raise DataFaultError(
+            f"{plan.data.folder}: must hold the scans that study {plan.study_id} began with, fingerprint "
+            f"{began['fingerprint']}, got {now}"
+        )
+    return {patient.patient: patient for patient in cached}

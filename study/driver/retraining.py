@@ -1,0 +1,73 @@
+"""The retrainings: the winner of each arm and fold again with fresh seeds, once its selection is recorded."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from jointnet.cache import CachedPatient
+from study.driver.rounds import Rounds, check_halted
+from study.driver.searching import arm_task
+from study.driver.session import Session
+from study.planning.plan import Arm, Plan
+from study.search.arm_search import ArmSearch
+from study.search.recorder import ArmRecorder
+from study.search.work import retrain_prefix, retrain_work
+from study.testing.selection import Selection
+from study.trials.trial import ArmTask
+
+RETRAIN_FOLDER = "retrain"
+
+
+def retrain_all(
+    session: Session, rounds: Rounds, patients: Mapping[int, CachedPatient], selections: Mapping[str, Selection]
+) -> None:
+    """Retrain the winners as often as seeds are asked for and not done yet.
+
+    Args:
+        session: of the study.
+        rounds: run the retrainings.
+        patients: the training and validation patients, by number.
+        selections: by the key of their arm, recorded in the ledger.
+
+    Raises:
+        StudyHaltedError: where it was interrupted, or the disk is full.
+    """
+    plan, progress = session.plan, session.progress
+    for arm in plan.arms:
+        for trial_id in _winners(session, arm):  # those of earlier selections too: nothing is to look as if it ran
+            if arm.key not in selections or trial_id != selections[arm.key].trial.trial_id:
+                _recorder(session, arm, trial_id, patients).catch_up(counted=False)
+    for arm in plan.arms:
+        if arm.key not in selections or not plan.design.seeds:
+            continue
+        winner = selections[arm.key].trial
+        recorder = _recorder(session, arm, winner.trial_id, patients)
+        recorder.catch_up()
+        search = ArmSearch(retrain_work(plan, arm, winner), recorder, plan.resources.concurrent)
+        search.settle()
+        if search.work_left():
+            rounds.ready()
+            session.recorder.runs(arm)
+            progress.arm_started(recorder.row, None, f"retraining {winner.trial_id} of {arm.key}")
+            rounds.run(search, recorder.task, None)
+            check_halted(search)
+            session.recorder.rests(arm)
+            progress.arm_ended(recorder.row, "retrainings")
+
+
+def retrain_task(plan: Plan, arm: Arm, winner: str, patients: Mapping[int, CachedPatient]) -> ArmTask:
+    """Give what the retrainings of a winner share: what its search's trials did."""
+    return replace(
+        arm_task(plan, arm, patients),
+        arm=f"{retrain_prefix(arm)}{winner}",
+        folder=plan.arm_folder(arm) / RETRAIN_FOLDER,
+    )
+
+
+def _recorder(session: Session, arm: Arm, winner: str, patients: Mapping[int, CachedPatient]) -> ArmRecorder:
+    return session.arm_recorder(arm, retrain_task(session.plan, arm, winner, patients), retrains=winner)
+
+
+def _winners(session: Session, arm: Arm) -> list[str]:
+    """Give the trials that were ever retrained in an arm."""
+    prefix = retrain_prefix(arm)
+    return [key.removeprefix(prefix) for key in session.ledger.groups() if key.startswith(prefix)]

@@ -1,0 +1,57 @@
+"""Rounds of trainings, one after the other on one Ray: the trials of an arm's search, or its winner's retrainings."""
+
+from contextlib import ExitStack
+from types import TracebackType
+
+from study.driver.interruption import StudyHaltedError, first_gently
+from study.driver.session import Session
+from study.machines.cluster import ray_session
+from study.search.arm_search import ArmSearch
+from study.search.tune_search import search_arm
+from study.store_layout import INTERRUPTED
+from study.trials.trial import ArmTask
+
+
+class Rounds:
+    """Runs rounds; Ray starts with the first that needs it and ends with the block. Use as a context manager."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._stack = ExitStack()
+        self._started = False
+
+    def __enter__(self) -> "Rounds":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop Ray where it was started here."""
+        self._stack.close()
+
+    def ready(self) -> None:
+        """Have Ray run."""
+        if not self._started:
+            self._session.progress.phase("starting Ray")
+            self._stack.enter_context(ray_session(self._session.plan.address))
+            self._started = True
+
+    def run(self, search: ArmSearch, task: ArmTask, seconds: float | None) -> None:
+        """Run the trainings of a round until none is left or the seconds are over; Ctrl+C stops it gently."""
+        plan = self._session.plan
+        with first_gently(lambda: self._stop_gently(search)):
+            search_arm(task, search, plan.resources, plan.folder / "tune", seconds)
+
+    def _stop_gently(self, search: ArmSearch) -> None:
+        search.halt(INTERRUPTED)
+        self._session.progress.note("Interrupted: running trainings finish their epoch. Once more stops them at once.")
+
+
+def check_halted(search: ArmSearch) -> None:
+    """Stop the study where a round was halted.
+
+    Raises:
+        StudyHaltedError: where it was interrupted, or the disk is full.
+    """
+    if search.halted:
+        raise StudyHaltedError(search.halted, by_user=not search.faulty)

@@ -1,0 +1,98 @@
+"""The searches of a study's arms, one after the other, as far as trials and time are left."""
+
+from collections.abc import Mapping
+
+from jointnet.cache import CachedPatient
+from study.driver.rounds import Rounds, check_halted
+from study.driver.session import Session
+from study.planning.plan import Arm, Plan
+from study.search.arm_search import ArmSearch
+from study.search.work import search_work
+from study.testing.opening import search_is_over
+from study.trials.ledger import Ledger
+from study.trials.suggestion import export
+from study.trials.trial import ArmTask
+
+OPTUNA_FILE = "optuna.db"
+
+
+def search_all(session: Session, rounds: Rounds, patients: Mapping[int, CachedPatient]) -> None:
+    """Search the arms that are not over.
+
+    Args:
+        session: of the study.
+        rounds: run the trials.
+        patients: the training and validation patients, by number.
+
+    Raises:
+        StudyHaltedError: where it was interrupted, or the disk is full.
+    """
+    plan, ledger, progress = session.plan, session.ledger, session.progress
+    recorders = {arm.key: session.arm_recorder(arm, arm_task(plan, arm, patients)) for arm in plan.arms}
+    for recorder in recorders.values():
+        recorder.catch_up()
+    for arm in plan.arms:
+        if search_is_over(arm, ledger):
+            continue
+        rounds.ready()
+        seconds = arm_seconds(plan, arm, ledger)
+        recorder = recorders[arm.key]
+        search = ArmSearch(search_work(plan, arm), recorder, plan.resources.concurrent)
+        ledger.append("searching", arm=arm.key)
+        session.recorder.runs(arm)
+        progress.arm_started(arm.key, seconds, f"searching {arm.key}")
+        search.settle()
+        if search.work_left() and (seconds is None or seconds > 0):
+            rounds.run(search, recorder.task, seconds)
+        elif search.work_left():
+            progress.note(f"{arm.key}: the minutes are used up; a larger --minutes goes on.")
+        _export(session)
+        check_halted(search)
+        ledger.append("searched", arm=arm.key, **vars(arm.space.budget))
+        progress.arm_ended(arm.key, "trials")
+        session.recorder.rests(arm)
+
+
+def arm_task(plan: Plan, arm: Arm, patients: Mapping[int, CachedPatient]) -> ArmTask:
+    """Give what the trials of an arm share: training and validation patients only."""
+    return ArmTask(
+        arm=arm.key,
+        settings=arm.space.settings_of(arm.model),
+        training=tuple(patients[number] for number in arm.split.train),
+        validation=tuple(patients[number] for number in arm.split.validation),
+        seed=plan.seed,
+        device=plan.resources.device,
+        threads=max(1, int(plan.resources.cpus_per_trial)),
+        folder=plan.arm_folder(arm),
+    )
+
+
+def arm_seconds(plan: Plan, arm: Arm, ledger: Ledger) -> float | None:
+    """Give the seconds that are left to search an arm for; None without a limit.
+
+    Its share is the minutes where each arm has the same, else what the arms of its search before it left of them,
+    divided among it and those after it.
+    """
+    budget = arm.space.budget
+    if budget.minutes is None:
+        return None
+    share = budget.minutes * 60
+    if not budget.per_arm:
+        of_search = [other.key for other in plan.arms if other.space.name == arm.space.name]
+        position = of_search.index(arm.key)
+        before = sum(ledger.searched_seconds(key) for key in of_search[:position])
+        share = (share - before) / len(of_search[position:])
+    return share - ledger.searched_seconds(arm.key)
+
+
+def _export(session: Session) -> None:
+    """Mirror the trials to a file that optuna-dashboard opens; nothing depends on it."""
+    path = session.plan.folder / OPTUNA_FILE
+    arms = {
+        arm.key: (arm.space.parameters_of(arm.model), session.ledger.outcomes(arm.key).values())
+        for arm in session.plan.arms
+    }
+    try:
+        export(path, arms)
+    except Exception as error:  # a mirror must not cost the study, whatever its database raises
+        session.progress.note(f"WARNING: {path} could not be written: {' '.join(str(error).split())[:200]}")

@@ -1,0 +1,164 @@
+"""What the tracking store is told of a study and its arms, by way of the outbox; each may be told again."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from study.planning.plan import Arm, Plan, specification
+from study.testing.champion_choice import best_tested
+from study.tracking.champion import Champion, registered_name
+from study.tracking.outbox import Outbox
+from study.tracking.tracker import StudyTracker
+from study.trials.ledger import Ledger
+
+TEST_FILES = ("slices.csv", "patients.csv", "overlays.npz")
+
+
+class StudyRecorder:
+    """Tells of one study."""
+
+    def __init__(self, plan: Plan, ledger: Ledger, tracker: StudyTracker, outbox: Outbox) -> None:
+        self._plan, self._ledger, self._tracker, self._outbox = plan, ledger, tracker, outbox
+
+    def begin(self) -> None:
+        """The study runs; its arms are to."""
+        self._outbox.put(self._tell_study)
+        for arm in self._plan.arms:
+            self._outbox.put(partial(self._tell_arm, arm))
+
+    def runs(self, arm: Arm) -> None:
+        """Trials or retrainings of an arm run."""
+        self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), "RUNNING"))
+
+    def rests(self, arm: Arm) -> None:
+        """They are over; what else there is to do for the arm comes later."""
+        self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), "SCHEDULED"))
+
+    def selected(self, arm: Arm) -> None:
+        """The ledger has the selection of an arm."""
+        self._outbox.put(partial(self._tell_selection, arm))
+
+    def tested(self, arm: Arm) -> None:
+        """The ledger and the arm's folder have its test rows."""
+        self._outbox.put(partial(self._tell_test, arm))
+
+    def champions(self) -> None:
+        """Every arm that could be tested has been, in all of its folds."""
+        for name in dict.fromkeys(arm.name for arm in self._plan.arms):
+            self._outbox.put(partial(self._tell_champion, name))
+
+    def end(self, status: str, without_result: tuple[str, ...] = ()) -> None:
+        """Nothing runs any more; arms without a result have FAILED."""
+        for arm in self._plan.arms:
+            own = "FAILED" if arm.key in without_result else status
+            self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), own))
+        self._outbox.put(partial(self._tell_status, self._tracker.study_run, status))
+        self._outbox.put(self._tracker.remove_doubles)
+
+    def _arm_run(self, arm: Arm) -> str:
+        return self._tracker.arm_run(arm_tags(arm))
+
+    def _tell_status(self, run: Callable[[], str], status: str) -> None:
+        self._tracker.set_status(run(), status)
+
+    def _tell_study(self) -> None:
+        plan, run = self._plan, self._tracker.study_run()
+        self._tracker.set_status(run, "RUNNING")
+        questions = " ".join(space.question for space in plan.spaces)
+        data = "The built-in phantom, no real scans." if plan.data.kind == "phantom" else "A folder of scans."
+        arms = ", ".join(dict.fromkeys(arm.name for arm in plan.arms))
+        folds = plan.design.folds
+        if folds > 1:
+            arms += f", each in {folds} folds, so that every patient is tested once"
+        self._tracker.describe(
+            run, f"{questions} {data} Arms: {arms}. Report: `python -m study.report --study {plan.study_id}`."
+        )
+        self._tracker.tag(run, {f"split.sha256.{counts}": split.sha256 for counts, split in plan.splits.items()})
+        self._tracker.log_json(run, "specification.json", specification(plan))
+        content = {counts: {**split.as_dict(), "sha256": split.sha256} for counts, split in plan.splits.items()}
+        self._tracker.log_json(run, "splits.json", content)
+
+    def _tell_arm(self, arm: Arm) -> None:
+        run, counts, space = self._arm_run(arm), arm.split.counts, arm.space
+        self._tracker.set_status(run, "SCHEDULED")
+        searched = ", ".join(parameter.name for parameter in space.parameters_of(arm.model))
+        budget, seeds = space.budget, self._plan.design.seeds
+        trials = (
+            f"Trials for {budget.minutes:g} minutes" if budget.num_samples is None else f"{budget.num_samples} trials"
+        )
+        fold = f", fold {arm.fold} of {arm.folds}" if arm.folds > 1 else ""
+        tested = f"the selected trial retrained with {seeds} fresh seeds" if seeds else "the selected trial itself"
+        self._tracker.describe(
+            run,
+            f"{arm.model} model{fold}: {counts.train} patients to train, {counts.validation} to validate, "
+            f"{counts.test} sealed. {trials} over {searched}; {space.objective.metric} ranks them (1 is no "
+            f"better than doing nothing). The test values are those of {tested}.",
+        )
+
+    def _tell_selection(self, arm: Arm) -> None:
+        record = self._last("selected", arm)["selection"]
+        run = self._arm_run(arm)
+        trial_run = self._tracker.known_trial(record["trial_id"], arm_tags(arm)) or ""
+        self._tracker.log_json(run, "selection.json", {**record, "run_id": trial_run})
+        self._tracker.tag(
+            run,
+            {
+                "selected.trial.id": record["trial_id"],
+                "selected.run.id": trial_run,
+                "selection.objective": str(record["objective"]),
+            },
+        )
+
+    def _tell_test(self, arm: Arm) -> None:
+        tested, run = self._last("tested", arm), self._arm_run(arm)
+        openings = [event for event in self._ledger.events if event["event"] == "opened" and event["arm"] == arm.key]
+        folder = self._plan.arm_folder(arm) / "test"
+        for name in TEST_FILES:
+            self._tracker.log_file(run, folder / name, "test")
+        self._tracker.log_rows(run, [(len(openings) - 1, tested["at_ms"], tested["metrics"])])
+        self._tracker.tag(
+            run,
+            {
+                "test.fingerprint": tested["fingerprint"],
+                "test.openings": str(len(openings)),
+                "test.opening.reasons": "; ".join(event["reason"] for event in openings),
+            },
+        )
+
+    def _tell_champion(self, name: str) -> None:
+        chosen = best_tested(self._plan, self._ledger, name)
+        if chosen is None:
+            return
+        model, arm = chosen.model, chosen.arm
+        kind = "retrain" if chosen.seed_index else "trial"
+        own = {"seed.index": str(chosen.seed_index), "seed": str(chosen.seed)} if chosen.seed_index else {}
+        why = f"; the best on validation of the {chosen.of} that were tested" if chosen.of > 1 else ""
+        self._tracker.register(
+            Champion(
+                name=registered_name(name),
+                file=chosen.file,
+                run_id=self._tracker.known_trial(model.trial_id, arm_tags(arm), kind) or self._arm_run(arm),
+                segments=arm.model == "joint",
+                tags={
+                    "study.id": self._plan.study_id,
+                    "data.kind": self._plan.data.kind,
+                    "test.fingerprint": self._last("tested", arm)["fingerprint"],
+                    "trial.id": model.trial_id,
+                    "epoch": str(model.best_epoch),
+                    "tested.models": str(chosen.of),
+                    **arm_tags(arm),
+                    **own,
+                },
+                description=f"{arm.key} of study {self._plan.study_id}, {model.trial_id}, epoch {model.best_epoch}: "
+                f"registration ratio {model.objective:.4f} on validation{why}.",
+            )
+        )
+
+    def _last(self, kind: str, arm: Arm) -> Mapping[str, Any]:
+        return self._ledger.last(kind, arm.key) or {}
+
+
+def arm_tags(arm: Arm) -> dict[str, str]:
+    """Give the tags of an arm's run and of its trials."""
+    own = {"arm": arm.name, "model": arm.model, "split": str(arm.split.counts), "split.sha256": arm.split.sha256}
+    return own if arm.folds == 1 else {**own, "fold": str(arm.fold), "folds": str(arm.folds)}

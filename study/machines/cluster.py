@@ -1,0 +1,141 @@
+"""Ray itself: started on this machine, or joined where a cluster runs, and the nodes that it has."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # trials are the work; at Ray's 15 they starve beside anything else
+
+import optuna
+import ray
+import torch
+
+from jointnet.faults import SettingsFaultError
+from study.machines.node_check import SharedFolder, check_nodes
+from study.machines.provenance import usable_cpus
+from study.planning.plan import Node
+
+CLIENT = "ray://"
+"""Begins the address of a Ray client's server: the study's driver then runs on the cluster, see `handover`."""
+PORT = 6379
+"""Of a cluster's head, where the address names none."""
+CLIENT_PORT = 10001
+LARGEST_PORT = 65535
+SECONDS_TO_CONNECT = 5.0
+QUIET = ("ray", "ray.tune", "ray.train", "optuna")
+
+
+def resolve_address(option: str | None) -> str | None:
+    """Give the cluster's address: `--address`, else `RAY_ADDRESS`; None where Ray is to be started on this machine.
+
+    Raises:
+        SettingsFaultError: where it is neither `local`, `auto`, HOST, HOST:PORT nor ray://HOST:PORT.
+    """
+    name, address = _asked(option)
+    if address == "auto":
+        return address
+    if address in ("", "local"):
+        return None
+    scheme, client = ("ray://", True) if address.startswith(CLIENT) else ("", False)
+    host, colon, port = address.removeprefix(scheme).partition(":")
+    numbered = port.isdecimal() and len(port) <= 5 and 0 < int(port) <= LARGEST_PORT
+    if not host or "/" in address.removeprefix(scheme) or (colon and not numbered):
+        raise SettingsFaultError(f"{name}: must be local, auto, HOST:PORT or ray://HOST:PORT, got {address!r}")
+    return f"{scheme}{host}:{port or (CLIENT_PORT if client else PORT)}"
+
+
+def is_client(option: str | None) -> bool:
+    """Say whether `--address`, else `RAY_ADDRESS`, is that of a Ray client's server."""
+    return _asked(option)[1].startswith(CLIENT)
+
+
+def check_reachable(address: str) -> None:
+    """Refuse an address where nothing listens, in seconds; Ray itself would try for minutes.
+
+    Raises:
+        SettingsFaultError: where no connection can be made.
+    """
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), SECONDS_TO_CONNECT).close()
+    except OSError as error:
+        raise SettingsFaultError(f"--address: a cluster must listen there, got {address}: {error}") from None
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[None]:
+    """Start Ray on this machine where `address` is None, else join that cluster; leave it afterwards.
+
+    A Ray that is started here is this study's own: it never attaches to one that was left running.
+
+    Raises:
+        SettingsFaultError: where there is no cluster to join.
+    """
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        here = this_machine()
+        ray.init(address="local", num_cpus=here.cpus, num_gpus=here.gpus, include_dashboard=False, **quiet)
+    else:
+        if address != "auto":
+            check_reachable(address)
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise SettingsFaultError(
+                f"--address: must be a cluster that runs and that this machine is a node of, got {address}: {reason}"
+            ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def short_lived(folder: Path) -> bool:
+    """Say whether a folder is Ray's copy of a submitted job's files, which is deleted with the job or the cluster."""
+    return "runtime_resources" in folder.parts
+
+
+def this_machine() -> Node:
+    """Give what this machine has for trials."""
+    return Node("this machine", usable_cpus(), torch.cuda.device_count() if torch.cuda.is_available() else 0)
+
+
+def survey(address: str | None, shared: tuple[SharedFolder, ...]) -> tuple[tuple[Node, ...], list[str]]:
+    """Give the nodes there are, and what is wrong with them; of a cluster, every node is asked.
+
+    Args:
+        address: of a cluster; None for this machine, of which nothing is asked.
+        shared: the folders that every node must see.
+
+    Raises:
+        SettingsFaultError: where there is no cluster to join.
+    """
+    if address is None:
+        return (this_machine(),), []
+    with ray_session(address):
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        nodes = tuple(
+            Node(_name(node), node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in alive
+        )
+        return nodes, check_nodes({node["NodeID"]: _name(node) for node in alive}, shared)
+
+
+def _asked(option: str | None) -> tuple[str, str]:
+    """Give what names the address, and the address; `--address auto` is what `RAY_ADDRESS` says where it is set."""
+    variable = os.environ.get("RAY_ADDRESS", "")
+    named_by_option = option is not None and not (option == "auto" and variable)
+    return ("--address", str(option)) if named_by_option else ("RAY_ADDRESS", variable)
+
+
+def _name(node: dict[str, Any]) -> str:
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"

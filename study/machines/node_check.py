@@ -1,0 +1,155 @@
+"""What every node of a cluster must have before a trial starts: the shared folders, this package, equal versions.
+
+A study's folders are on storage that all nodes share: the driver prepares patients into the cache and trials read them
+there; trials write models and the driver reads those. A path that is another folder on another node would fail hours
+later, or not at all but wrongly, so the driver leaves a mark and every node is asked whether it sees it.
+"""
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from study.machines.provenance import versions
+
+COMPARED = ("python", "ray", "torch", "numpy")
+"""What shapes a trial; `+cpu` and the like after a version may differ."""
+SECONDS_TO_ANSWER = 300.0
+"""For a busy node to start a process that imports this package."""
+SECONDS_TO_APPEAR = 10.0
+"""A network file system may show a new folder late."""
+
+
+@dataclass(frozen=True)
+class SharedFolder:
+    """A folder that all nodes must see as one.
+
+    Attributes:
+        option: the argument that names it.
+        path: absolute.
+        written: whether trials write there, not only read.
+    """
+
+    option: str
+    path: Path
+    written: bool
+
+
+@dataclass(frozen=True)
+class NodeAnswer:
+    """What a node says: the folders that it does not see or cannot write, by their options, and its versions."""
+
+    unseen: tuple[str, ...]
+    unwritable: tuple[str, ...]
+    versions: Mapping[str, str]
+
+
+def check_nodes(names: Mapping[str, str], shared: Sequence[SharedFolder]) -> list[str]:
+    """Ask every node of the cluster that this process is connected to.
+
+    Args:
+        names: of the nodes, by their ids.
+        shared: the folders; those that are missing are made.
+
+    Returns:
+        One line for each folder that some nodes do not see or cannot write, and for each other difference.
+    """
+    mark = f".node-check-{uuid4().hex}"
+    marks = [folder.path / mark for folder in shared]
+    try:
+        for path in marks:
+            path.mkdir(parents=True)
+        answers, faults = _ask(names, tuple(shared), mark)
+    except OSError as error:
+        return [f"--out, --cache: must be folders that can be written, got {error}"]
+    finally:
+        for path in marks:
+            shutil.rmtree(path, ignore_errors=True)
+    return faults + answer_faults(answers, shared, versions())
+
+
+def look(
+    shared: Sequence[SharedFolder], mark: str, node_id: str, wait_seconds: float = SECONDS_TO_APPEAR
+) -> NodeAnswer:
+    """Give a node's answer; runs on the node."""
+    unseen, unwritable = [], []
+    until = time.monotonic() + wait_seconds
+    for folder in shared:
+        while not (folder.path / mark).is_dir() and time.monotonic() < until:
+            time.sleep(0.2)
+        if not (folder.path / mark).is_dir():
+            unseen.append(folder.option)
+            continue
+        try:
+            if folder.written:
+                (folder.path / mark / node_id).touch()
+        except OSError:
+            unwritable.append(folder.option)
+    return NodeAnswer(tuple(unseen), tuple(unwritable), versions())
+
+
+def answer_faults(
+    answers: Mapping[str, NodeAnswer], shared: Sequence[SharedFolder], here: Mapping[str, str]
+) -> list[str]:
+    """Name the nodes that lack something.
+
+    Args:
+        answers: by the nodes' names.
+        shared: the folders that they were asked for.
+        here: the driver's versions.
+    """
+    faults = []
+    for folder in shared:
+        rule = f"{folder.option}: must be one folder that all nodes share, got {folder.path}, which"
+        unseen = [name for name, answer in answers.items() if folder.option in answer.unseen]
+        unwritable = [name for name, answer in answers.items() if folder.option in answer.unwritable]
+        if unseen:
+            faults.append(f"{rule} {_listed(unseen)} not see")
+        if unwritable:
+            faults.append(f"{rule} {_listed(unwritable)} see but not write")
+    for package in COMPARED:
+        mine = _public(here.get(package, "none"))
+        for name, answer in answers.items():
+            theirs = _public(answer.versions.get(package, "none"))
+            if theirs != mine:
+                faults.append(f"{package}: must have one version on all nodes, got {mine} here and {theirs} on {name}")
+    return faults
+
+
+def _ask(
+    names: Mapping[str, str], shared: tuple[SharedFolder, ...], mark: str
+) -> tuple[dict[str, NodeAnswer], list[str]]:
+    task = ray.remote(num_cpus=0, max_retries=0)(look)
+    asked = {
+        node_id: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
+            shared, mark, node_id
+        )
+        for node_id in names
+    }
+    answers, faults = {}, []
+    until = time.monotonic() + SECONDS_TO_ANSWER
+    for node_id, reference in asked.items():
+        try:
+            answers[names[node_id]] = ray.get(reference, timeout=max(0.1, until - time.monotonic()))
+        except ray.exceptions.GetTimeoutError:
+            faults.append(
+                f"--address: every node must answer within {SECONDS_TO_ANSWER:g} s, got none from {names[node_id]}"
+            )
+        except Exception as error:  # whatever Ray raises for a node that is lost, mute or lacks a package
+            cause = getattr(error, "cause", None) or error
+            reason = " ".join(str(cause).split())[:300] or type(cause).__name__
+            faults.append(f"--address: every node must be able to run this package, got {names[node_id]}: {reason}")
+    return answers, faults
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{' and '.join(names)} {'does' if len(names) == 1 else 'do'}"
+
+
+def _public(version: str) -> str:
+    return version.partition("+")[0]

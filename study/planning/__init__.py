@@ -1,0 +1,1 @@
+"""What will be done, what it costs, which study it is, and saying so."""

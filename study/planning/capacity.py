@@ -1,0 +1,89 @@
+"""How many trials the nodes hold, on what device, and what they cannot give: sums over plain values, no Ray."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.planning.plan import Node, Resources
+
+STEPS = 10_000
+"""Ray counts resources in ten-thousandths, so that 4 CPUs hold 40 trials of 0.1, not 39."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    Attributes:
+        device: `auto`, `cpu` or `cuda`; `auto` is `cuda` where a node has a GPU.
+        cpus_per_trial: CPU cores of one trial.
+        gpus_per_trial: GPUs of one trial, below 1 a share of one; None for 1 on `cuda` and 0 on `cpu`.
+        concurrent: trials at once; None for as many as fit.
+    """
+
+    device: str
+    cpus_per_trial: float
+    gpus_per_trial: float | None
+    concurrent: int | None
+
+
+def resource_faults(request: Request, nodes: Sequence[Node]) -> list[str]:
+    """Name what the nodes cannot give: Ray would wait for it silently and for ever."""
+    faults = []
+    asked = request.gpus_per_trial
+    if not math.isfinite(request.cpus_per_trial) or not math.isfinite(asked or 0):
+        return []  # the command line's own bounds refuse them
+    if asked is not None and asked > 1 and asked != int(asked):
+        faults.append(f"--gpus-per-trial: must be whole where it is above 1, got {asked:g}")
+    if request.device == "cpu" and asked:
+        faults.append(f"--gpus-per-trial: must be 0 with --device cpu, got {asked:g}")
+    if request.device == "cuda" and asked == 0:
+        faults.append("--gpus-per-trial: must be above 0 with --device cuda, got 0")
+    if request.device == "cuda" and not any(node.gpus for node in nodes):
+        faults.append(f"--device: must be cpu or auto where no node has a GPU, got cuda ({told(nodes)})")
+    if faults:
+        return faults
+    resources = resources_of(request, nodes)
+    if not any(trials_on(node, resources) for node in nodes):
+        faults.append(
+            f"--cpus-per-trial, --gpus-per-trial: one node must have them, got {resources.cpus_per_trial:g} CPU and "
+            f"{resources.gpus_per_trial:g} GPU ({told(nodes)})"
+        )
+    return faults
+
+
+def resources_of(request: Request, nodes: Sequence[Node]) -> Resources:
+    """Give what each trial gets, and how many run at once: what is asked for, else as many as the nodes hold."""
+    gpus = request.gpus_per_trial
+    if gpus is None:
+        wanted = request.device == "cuda" or (request.device == "auto" and any(node.gpus for node in nodes))
+        gpus = 1.0 if wanted else 0.0
+    one = Resources(1, request.cpus_per_trial, gpus, "cuda" if gpus and request.device != "cpu" else "cpu")
+    fitting = sum(trials_on(node, one) for node in nodes)
+    return Resources(request.concurrent or max(1, fitting), one.cpus_per_trial, one.gpus_per_trial, one.device)
+
+
+def trials_on(node: Node, resources: Resources) -> int:
+    """Give how many trials a node holds at once. A trial's share of a GPU is never split over two GPUs."""
+    by_cpus = _times(node.cpus, resources.cpus_per_trial)
+    gpus = resources.gpus_per_trial
+    if not gpus:
+        return by_cpus
+    by_gpus = _times(node.gpus, gpus) if gpus >= 1 else int(node.gpus) * _times(1.0, gpus)
+    return min(by_cpus, by_gpus)
+
+
+def told(nodes: Sequence[Node]) -> str:
+    """Say what nodes there are, such as `2 nodes of 4 CPU and 1 GPU`."""
+    kinds = Counter((node.cpus, node.gpus) for node in nodes)
+    parts = [
+        f"{count} node{'s' if count > 1 else ''} of {cpus:g} CPU and {gpus:g} GPU"
+        for (cpus, gpus), count in sorted(kinds.items())
+    ]
+    return ", ".join(parts) or "no nodes"
+
+
+def _times(have: float, each: float) -> int:
+    """Give how often `each` goes into `have`, counted as Ray counts."""
+    return round(have * STEPS) // max(1, round(each * STEPS))

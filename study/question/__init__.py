@@ -1,0 +1,1 @@
+"""What is asked, and of which patients: search spaces, splits and folds, checked before anything starts."""

@@ -1,0 +1,1 @@
+"""The work of an arm, run by Ray Tune and recorded."""

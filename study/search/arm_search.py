@@ -1,0 +1,160 @@
+"""The decisions of one round of trainings: which runs next, when one stops, what a failure means. No Ray in it.
+
+A round is the search of an arm, or the retrainings of its winner, which differ by their `Work` only.
+
+All of them follow from the ledger, so a driver that starts again decides what the one before would have decided.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from study.search.recorder import ArmRecorder
+from study.search.work import Work
+from study.store_layout import EARLY
+from study.trials.failures import Cause
+from study.trials.outcome import EpochRecord, TrialOutcome
+from study.trials.rungs import falls_behind
+
+MOST_FAILURES = 3
+"""Attempts at a trial that the machine may end one after the other, without an epoch between them."""
+
+
+class ArmSearch:
+    """Decides for one arm. Attempts at trials are named by whoever runs them.
+
+    Args:
+        work: how many trials there are, what each one is, and their fidelity.
+        recorder: knows the trials, and is told of all that happens.
+        concurrent: most trials at once.
+
+    Attributes:
+        halted: why nothing new is begun and running trials stop after their epoch; "" while the search goes on.
+        faulty: whether it was halted because the disk is full or cannot be written.
+        limit: most trials at once by now.
+    """
+
+    def __init__(self, work: Work, recorder: ArmRecorder, concurrent: int) -> None:
+        self._work, self._recorder = work, recorder
+        self._active: dict[str, str] = {}
+        self.limit = concurrent
+        self.halted = ""
+        self.faulty = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no attempt is under way."""
+        return not self._active
+
+    def settle(self) -> None:
+        """End the trials whose last epoch was recorded just before a driver was killed."""
+        for outcome in self._recorder.outcomes.values():
+            if outcome.state == "running" and self._decided(outcome) and self._recorder.has_model(outcome):
+                with self._guarded():
+                    self._end(outcome)
+
+    def work_left(self) -> bool:
+        """Whether a trial is to begin or to go on."""
+        outcomes = self._recorder.outcomes.values()
+        return self._more(len(outcomes)) or any(not outcome.over for outcome in outcomes)
+
+    def next_trial(self, attempt: str) -> TrialOutcome | None:
+        """Give the trial that an attempt is to run, unfinished ones first; None where there is none for now."""
+        if self.halted or len(self._active) >= self.limit:
+            return None
+        known = self._recorder.outcomes
+        waiting = [o.trial_id for o in known.values() if not o.over and o.trial_id not in self._active.values()]
+        if not waiting and not self._more(len(known)):
+            return None
+        with self._guarded():
+            if not waiting:
+                number = len(known) + 1
+                waiting = [self._recorder.drawn(number, self._work.draw(number, known.values()))]
+            self._recorder.started(waiting[0])
+            self._active[attempt] = waiting[0]
+            return self._recorder.outcomes[waiting[0]]
+        return None
+
+    def reported(self, attempt: str, epoch: int, metrics: Mapping[str, float], node: str = "") -> bool:
+        """An attempt ended an epoch; give whether it is to stop. A repeated epoch is answered as it was before."""
+        trial_id = self._active[attempt]
+        known = self._recorder.outcomes[trial_id]
+        if epoch <= known.epoch:
+            return bool(self.halted) or (known.behind and epoch == known.epoch)
+        with self._guarded():
+            others = [other for other in self._recorder.outcomes.values() if other.trial_id != trial_id]
+            now = known.with_epoch(EpochRecord(epoch, int(time.time() * 1000), metrics, node))
+            behind = falls_behind(now, others, self._work.fidelity)
+            self._recorder.reported(trial_id, epoch, metrics, behind, node)
+            return behind or bool(self.halted)
+        return True
+
+    def returned(self, attempt: str) -> None:
+        """An attempt is over without an error: it trained all epochs, or was told to stop."""
+        trial = self._recorder.outcomes[self._active.pop(attempt)]
+        if self._decided(trial):
+            with self._guarded():
+                self._end(trial)
+        elif self.halted:
+            self._recorder.paused(trial.trial_id)
+        else:
+            self._failed(trial, Cause.MACHINE, "ended before its last epoch")
+
+    def raised(self, attempt: str, cause: Cause, reason: str) -> None:
+        """An attempt ended with an error.
+
+        What the training did is final. What the machine did is tried again from the last checkpoint, at most
+        MOST_FAILURES times without an epoch between; where memory was short, with one trial fewer beside it. A full
+        disk halts the search, since no trial is to blame for it.
+        """
+        self._failed(self._recorder.outcomes[self._active.pop(attempt)], cause, reason)
+
+    def halt(self, reason: str, faulty: bool = False) -> None:
+        """Begin nothing new and stop what runs after its epoch."""
+        self.halted = self.halted or reason
+        self.faulty = self.faulty or faulty
+
+    def close(self, cut_reason: str | None) -> None:
+        """Whoever ran the attempts has stopped: the time budget cut those under way, or they are paused (None)."""
+        while self._active:
+            trial = self._recorder.outcomes[self._active.popitem()[1]]
+            if self._decided(trial) or (cut_reason and not self.halted):
+                with self._guarded():
+                    self._end(trial, cut_reason or "")
+            else:
+                self._recorder.paused(trial.trial_id)
+
+    def _more(self, drawn: int) -> bool:
+        return self._work.most is None or drawn < self._work.most
+
+    def _decided(self, trial: TrialOutcome) -> bool:
+        return trial.behind or trial.epoch >= self._work.fidelity.max_epochs
+
+    def _end(self, trial: TrialOutcome, cut_reason: str = "") -> None:
+        if trial.epoch >= self._work.fidelity.max_epochs:
+            self._recorder.ended(trial.trial_id, "complete", "")
+        else:
+            self._recorder.ended(trial.trial_id, "stopped", EARLY if trial.behind else cut_reason)
+
+    def _failed(self, trial: TrialOutcome, cause: Cause, reason: str) -> None:
+        if cause is Cause.DISK:
+            self.halt(reason, faulty=True)
+            self._recorder.paused(trial.trial_id)
+            return
+        with self._guarded():
+            if cause is Cause.TRAINING:
+                self._recorder.ended(trial.trial_id, "failed", reason)
+                return
+            self._recorder.attempt_failed(trial.trial_id, reason)
+            if trial.failures + 1 >= MOST_FAILURES:
+                self._recorder.ended(trial.trial_id, "failed", f"{MOST_FAILURES} attempts in a row: {reason}")
+            elif cause is Cause.MEMORY:
+                self.limit = max(1, self.limit - 1)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Halt the search where the ledger or a model cannot be written, instead of going on without a record."""
+        try:
+            yield
+        except OSError as error:
+            self.halt(f"{type(error).__name__}: {error}", faulty=True)

@@ -1,0 +1,56 @@
+"""One round of trainings: Ray Tune runs what `study.search.arm_search` decides on, until none is left."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with verbose=0: silent, so that the progress is ours
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl+C is to raise here, not to look like a finished search
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+
+from ray import tune
+
+from study.planning.plan import Resources
+from study.search.arm_search import ArmSearch
+from study.search.tune_bridge import LedgerCallback, LedgerScheduler, LedgerSearcher
+from study.store_layout import TIME_BUDGET
+from study.trials.trial import ArmTask
+from study.trials.worker import trainable
+
+
+def search_arm(task: ArmTask, search: ArmSearch, resources: Resources, storage: Path, seconds: float | None) -> None:
+    """Run the trials of one arm, or its retrainings; the ledger holds what became of them.
+
+    Args:
+        task: what the trials share.
+        search: decides, and records what happens.
+        resources: of a trial.
+        storage: absolute folder of what Ray Tune writes for itself; it is removed afterwards.
+        seconds: time budget; None for no limit.
+    """
+    shutil.rmtree(storage, ignore_errors=True)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(trainable, task=task),
+            {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+        ),
+        tune_config=tune.TuneConfig(
+            num_samples=-1,
+            time_budget_s=seconds,
+            reuse_actors=True,
+            search_alg=LedgerSearcher(search),
+            scheduler=LedgerScheduler(search),
+        ),
+        run_config=tune.RunConfig(
+            name=task.arm.replace("/", "-"), storage_path=str(storage), verbose=0, callbacks=[LedgerCallback(search)]
+        ),
+    )
+    began = time.monotonic()
+    try:
+        tuner.fit()
+    finally:
+        over = seconds is not None and time.monotonic() - began >= seconds
+        search.close(TIME_BUDGET if over else None)
+        shutil.rmtree(storage, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""One choice per arm; when the test patients are opened, and that."""

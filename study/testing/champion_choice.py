@@ -1,0 +1,55 @@
+"""Which of an arm's tested models is registered: the one with the best validation objective, of all folds and seeds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.planning.plan import Arm, Plan
+from study.search.work import retrain_prefix, retrain_seeds
+from study.trials.ledger import Ledger
+from study.trials.outcome import TrialOutcome
+
+
+@dataclass(frozen=True)
+class TestedModel:
+    """A model of an arm that was tested.
+
+    Attributes:
+        arm: the arm in the model's fold.
+        model: the trial, or the retraining of one.
+        file: its model file.
+        seed_index, seed: of a retraining; 0 and None for a trial.
+        of: number of models that were tested for the arm, over folds and seeds.
+    """
+
+    arm: Arm
+    model: TrialOutcome
+    file: Path
+    seed_index: int
+    seed: int | None
+    of: int
+
+
+def best_tested(plan: Plan, ledger: Ledger, name: str) -> TestedModel | None:
+    """Choose among the tested models of an arm, all folds; None where none was tested, or kept.
+
+    The choice rests on the validation patients alone. Models of different folds were validated on different patients,
+    so it is a choice of convenience among models that are all the arm's, and no estimate of which is best.
+    """
+    found: list[tuple[Arm, TrialOutcome, bool]] = []
+    for arm in (arm for arm in plan.arms if arm.name == name):
+        tested = ledger.last("tested", arm.key)
+        if tested is None:
+            continue
+        trials = ledger.outcomes(arm.key)
+        again = ledger.outcomes(f"{retrain_prefix(arm)}{tested['trial']}")
+        for trial_id, _ in tested["models"]:
+            retrained = trial_id in again
+            found.append((arm, (again if retrained else trials)[trial_id], retrained))
+    kept = [one for one in found if one[1].model is not None and one[1].objective is not None]
+    if not kept:
+        return None
+    arm, model, retrained = min(kept, key=lambda one: (one[1].objective, one[0].fold, one[1].trial_id))
+    index = model.number if retrained else 0
+    seed = retrain_seeds(plan.seed, index)[index - 1] if retrained else None
+    assert model.model is not None
+    return TestedModel(arm, model, model.model, index, seed, len(found))

@@ -1,0 +1,1 @@
+"""What MLflow is told, in order, however long it is away."""

@@ -1,0 +1,1 @@
+"""One training and what became of it; what runs next and what stops, decided from the outcomes alone."""

@@ -1,0 +1,171 @@
+"""The ledger of a study: an append-only file of events, the truth that everything else is rebuilt from.
+
+Each line is one event in JSON with its kind (`event`) and moment (`at_ms`, Unix time), on the disk before anything acts
+on it. Kinds:
+
+    session     a driver starts: data fingerprint, commit
+    searching   the search of an arm begins, or goes on
+    drawn       a trial is drawn: arm, trial, number, sample; of a retraining also its seed
+    epoch       a trial ended an epoch: arm, trial, epoch, metrics, and whether early stopping decides against it
+    failure     the machine ended an attempt at a trial: arm, trial, reason
+    ended       a trial is over: arm, trial, state, reason, model
+    continued   a trial that the time budget had cut goes on
+    searched    the search of an arm is over: arm, num_samples, minutes, per_arm
+    selected    a trial is chosen: arm, selection
+    opened      the sealed test patients are opened for an arm: arm, trial, reason, the models (id and epoch)
+    tested      the models were evaluated on them: arm, trial, models
+    delivered   the tracking store holds everything up to here
+
+An arm is named by its key, `joint-25` or, in folds, `fold-2/joint-25`; the retrainings of its trial `t0003` are trials
+of their own under `joint-25/retrain/t0003`.
+
+A line that was cut short by a kill is removed when the ledger is opened again. One driver at a time holds it.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from jointnet.atomic_file import sync_folder
+from jointnet.faults import InputFaultError, SettingsFaultError
+from study.trials.outcome import TrialOutcome, after
+
+LEDGER_FILE = "ledger.jsonl"
+TRIAL_EVENTS = ("drawn", "epoch", "failure", "ended", "continued")
+SEARCH_EVENTS = (*TRIAL_EVENTS, "searched")
+
+Event = dict[str, Any]
+
+
+class Ledger:
+    """The events of one study, and the outcomes of its trials that follow from them. Use as a context manager.
+
+    Args:
+        folder: of the study; it is made where it is missing.
+
+    Raises:
+        SettingsFaultError: where another driver holds the ledger.
+        InputFaultError: where a line other than the last is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / LEDGER_FILE
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / f".{LEDGER_FILE}.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise SettingsFaultError(
+                f"--out: a study must be run by one process at a time, {folder} is being run by another"
+            ) from None
+        self.events, length = read_events(self.path)
+        self._outcomes: dict[str, dict[str, TrialOutcome]] = {}
+        for event in self.events:
+            self._follow(event)
+        self._stream = self.path.open("ab", buffering=0)
+        self._stream.truncate(length)
+        sync_folder(folder)
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Let another driver have it; of a study that was refused before its first event nothing stays."""
+        self._stream.close()
+        if not self.events:
+            self.path.unlink(missing_ok=True)
+        self._lock.release()
+        if not self.events:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            with suppress(OSError):  # something else is in it
+                self.folder.rmdir()
+
+    def append(self, kind: str, **values: Any) -> Event:
+        """Write an event to the disk and follow it.
+
+        Raises:
+            OSError: where the disk takes no more; then nothing of it is written.
+        """
+        event = {"event": kind, "at_ms": int(time.time() * 1000), **values}
+        line = json.dumps(event).encode() + b"\n"
+        length = os.fstat(self._stream.fileno()).st_size
+        try:
+            written = 0
+            while written < len(line):
+                written += self._stream.write(line[written:]) or 0
+            os.fsync(self._stream.fileno())
+        except OSError:
+            self._stream.truncate(length)
+            raise
+        event = json.loads(line)
+        self.events.append(event)
+        self._follow(event)
+        return event
+
+    def outcomes(self, arm: str) -> Mapping[str, TrialOutcome]:
+        """Give an arm's trials by id, in the order in which they were drawn."""
+        return dict(self._outcomes.get(arm, {}))
+
+    def groups(self) -> list[str]:
+        """Give the keys of all arms, and of all their winners' retrainings, that have a trial."""
+        return list(self._outcomes)
+
+    def last(self, kind: str, arm: str | None = None) -> Event | None:
+        """Give the last event of a kind, of an arm where one is named."""
+        return next((e for e in reversed(self.events) if e["event"] == kind and arm in (None, e.get("arm"))), None)
+
+    def count(self, kind: str, arm: str) -> int:
+        """Give the number of an arm's events of a kind."""
+        return sum(event["event"] == kind and event.get("arm") == arm for event in self.events)
+
+    def searched_seconds(self, arm: str) -> float:
+        """Give the seconds for which an arm was searched, over all drivers: each up to its last word on that arm."""
+        total_ms = began = until = 0
+        for event in (event for event in self.events if event.get("arm") == arm):
+            if event["event"] == "searching":
+                total_ms, began, until = total_ms + until - began, event["at_ms"], event["at_ms"]
+            elif event["event"] in SEARCH_EVENTS:
+                until = event["at_ms"]
+        return (total_ms + until - began) / 1000
+
+    def _follow(self, event: Event) -> None:
+        if event["event"] in TRIAL_EVENTS:
+            trials = self._outcomes.setdefault(event["arm"], {})
+            outcome = after(trials.get(event["trial"]), event, self.folder)
+            if outcome is not None:
+                trials[event["trial"]] = outcome
+
+
+def read_events(path: Path) -> tuple[list[Event], int]:
+    """Read a ledger's events, and the bytes that they take; a last line that was cut short is left out.
+
+    Raises:
+        InputFaultError: where another line is damaged.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    lines = content.split(b"\n")
+    events: list[Event] = []
+    length = 0
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            event = json.loads(line)
+            if not isinstance(event, dict) or "event" not in event:
+                raise ValueError("no event")
+        except ValueError as error:
+            if number == len(lines) - 1:  # a crash of the machine may leave the length without the content
+                break
+            raise InputFaultError(
+                f"{path}: line {number} must be an event in JSON, got {line[:80]!r} ({error})"
+            ) from None
+        events.append(event)
+        length += len(line) + 1
+    return events, length

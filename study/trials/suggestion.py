@@ -1,0 +1,103 @@
+"""What Optuna's TPE suggests for a trial, as a function of the seed, the trial's number and what the others gave.
+
+Nothing is carried from one suggestion to the next but the outcomes: after any restart the same trial is suggested.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from study.question.space import Parameter
+from study.trials.outcome import TrialOutcome
+
+STARTUP_TRIALS = 5
+"""Trials that TPE draws at random before it models anything."""
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def suggest(
+    parameters: Sequence[Parameter], outcomes: Iterable[TrialOutcome], number: int, seed: int
+) -> Mapping[str, Any]:
+    """Give the sample of a trial.
+
+    Args:
+        parameters: what is drawn.
+        outcomes: of the arm's other trials; those that are not over count as running.
+        number: of the trial, from 1.
+        seed: of the study.
+    """
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    sampler = optuna.samplers.TPESampler(
+        seed=own, multivariate=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS
+    )
+    study = optuna.create_study(sampler=sampler, direction="minimize")
+    study.add_trials(optuna_trials(parameters, outcomes, TrialState.RUNNING))
+    return dict(study.ask(distributions(parameters)).params)
+
+
+def optuna_trials(
+    parameters: Sequence[Parameter], outcomes: Iterable[TrialOutcome], unfinished: TrialState
+) -> list[FrozenTrial]:
+    """Give trials to Optuna as what they are, each with the objective as it stood after each epoch.
+
+    A trial that trained all its epochs is COMPLETE; one that was stopped, early or by the time budget, is PRUNED and
+    never COMPLETE with what it had by then; one that failed, also by a NaN, is FAIL; one that is not over is
+    `unfinished`.
+    """
+    states = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+    known = distributions(parameters)
+    found = []
+    for outcome in outcomes:
+        state = states.get(outcome.state, unfinished)
+        if state == TrialState.COMPLETE and outcome.objective is None:
+            state = TrialState.FAIL
+        found.append(
+            optuna.trial.create_trial(
+                state=state,
+                value=outcome.objective if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+                params=dict(outcome.sample),
+                distributions=known,
+                intermediate_values=outcome.history,
+                user_attrs={"trial.id": outcome.trial_id, "reason": outcome.reason},
+            )
+        )
+    return found
+
+
+def export(path: Path, arms: Mapping[str, tuple[Sequence[Parameter], Iterable[TrialOutcome]]]) -> None:
+    """Write an SQLite file that optuna-dashboard opens, one Optuna study per arm; it replaces an older one whole.
+
+    A trial that is not over is WAITING in it: nothing says RUNNING where nothing runs.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{part}")
+    try:
+        for arm, (parameters, outcomes) in arms.items():
+            study = optuna.create_study(study_name=arm, storage=storage, direction="minimize")
+            study.add_trials(optuna_trials(parameters, outcomes, TrialState.WAITING))
+        storage.remove_session()
+        storage.engine.dispose()
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def distributions(parameters: Sequence[Parameter]) -> dict[str, optuna.distributions.BaseDistribution]:
+    """Give Optuna's distributions of the parameters."""
+    found: dict[str, optuna.distributions.BaseDistribution] = {}
+    for parameter in parameters:
+        log = parameter.scale == "log"
+        if parameter.whole:
+            found[parameter.name] = optuna.distributions.IntDistribution(
+                int(parameter.low), int(parameter.high), log=log
+            )
+        else:
+            found[parameter.name] = optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=log)
+    return found

@@ -1,0 +1,20 @@
+"""What a Ray worker runs: one trial, its epochs as reports. Apart from the search so that workers import little."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray import tune
+
+from study.trials.trial import ArmTask, TrialProgress, TrialSpec, run_trial
+
+REPORT = "report"
+"""Key of a report's content; it is a list, which Ray Tune leaves as it is."""
+
+
+def trainable(config: Mapping[str, Any], task: ArmTask) -> None:
+    """Run one trial and report every epoch; Ray Tune takes the next one only when the driver says so."""
+
+    def forward(progress: TrialProgress) -> None:
+        tune.report({REPORT: [{"epoch": progress.epoch, "metrics": dict(progress.metrics)}]})
+
+    run_trial(TrialSpec(task, str(config["trial_id"]), dict(config["sample"]), config["seed"]), forward)

@@ -1,0 +1,28 @@
+"""Ctrl+C: once gently, twice at once."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from study.driver.interruption import first_gently
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_stops_gently_and_the_second_at_once(number):
+    before = signal.getsignal(number)
+    heard = []
+    with pytest.raises(KeyboardInterrupt), first_gently(lambda: heard.append(1)):
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+        assert heard == [1]
+        os.kill(os.getpid(), number)
+        time.sleep(1)
+    assert heard == [1]
+    assert signal.getsignal(number) is before
+
+
+def test_without_a_signal_nothing_is_called():
+    with first_gently(lambda: pytest.fail("called")):
+        pass

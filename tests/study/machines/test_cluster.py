@@ -1,0 +1,112 @@
+"""Which Ray a study runs on: addresses as they are given, and what is refused before anything starts."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import study.machines.cluster
+from jointnet.faults import SettingsFaultError
+from study.machines.cluster import (
+    check_reachable,
+    is_client,
+    ray_session,
+    resolve_address,
+    short_lived,
+    survey,
+    this_machine,
+)
+from study.machines.provenance import usable_cpus
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "address"),
+    [
+        (None, None, None),
+        (None, "", None),
+        ("local", "10.0.0.1:6379", None),
+        (None, "local", None),
+        ("auto", None, "auto"),
+        ("auto", "10.0.0.1:6379", "10.0.0.1:6379"),
+        (None, "10.0.0.1:6379", "10.0.0.1:6379"),
+        ("head", None, "head:6379"),
+        ("head:6380", "10.0.0.1:6379", "head:6380"),
+        ("ray://head", None, "ray://head:10001"),
+        (None, "ray://head:7", "ray://head:7"),
+    ],
+)
+def test_the_option_names_the_cluster_else_the_variable(option, variable, address, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert resolve_address(option) == address
+    assert is_client(option) == str(address).startswith("ray://")
+
+
+@pytest.mark.parametrize("wrong", ["http://127.0.0.1:8265", "head:", "head:port", ":6379", "ray://", "a/b"])
+def test_another_form_of_address_is_refused_by_the_name_of_what_gave_it(wrong: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(SettingsFaultError, match="--address: must be local, auto, HOST:PORT or ray://HOST:PORT, got"):
+        resolve_address(wrong)
+    monkeypatch.setenv("RAY_ADDRESS", wrong)
+    with pytest.raises(SettingsFaultError, match="RAY_ADDRESS: must be"):
+        resolve_address(None)
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        check_reachable(address)
+        check_reachable(f"ray://{address}")
+    with pytest.raises(SettingsFaultError, match=f"--address: a cluster must listen there, got {address}"):
+        check_reachable(address)
+
+
+class _FakeRay:
+    """Notes how Ray is started and left."""
+
+    exceptions = study.machines.cluster.ray.exceptions
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def init(self, **options: Any) -> None:
+        self.calls.append(options)
+        if options["address"] == "auto":
+            raise ConnectionError("Could not find\nany running Ray instance.")
+
+    def shutdown(self) -> None:
+        self.calls.append("shutdown")
+
+
+def test_a_local_study_never_attaches_to_a_cluster_that_runs(monkeypatch: pytest.MonkeyPatch):
+    ray = _FakeRay()
+    monkeypatch.setattr(study.machines.cluster, "ray", ray)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with ray_session(None):
+        pass
+    started, ended = ray.calls
+    assert (started["address"], started["num_cpus"], started["num_gpus"]) == ("local", usable_cpus(), 0)
+    assert ended == "shutdown"
+
+
+def test_no_cluster_to_join_is_a_fault_of_the_address(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(study.machines.cluster, "ray", _FakeRay())
+    with (
+        pytest.raises(SettingsFaultError, match="got auto: Could not find any running Ray instance"),
+        ray_session("auto"),
+    ):
+        pass
+
+
+def test_this_machine_is_the_only_node_without_a_cluster(tmp_path: Path):
+    assert survey(None, ()) == ((this_machine(),), [])
+
+
+@pytest.mark.parametrize(
+    ("folder", "gone_with_the_job"),
+    [("/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1", True), ("/home/me/project", False)],
+)
+def test_the_working_directory_of_a_submitted_job_does_not_last(folder: str, gone_with_the_job: bool):
+    assert short_lived(Path(folder)) is gone_with_the_job

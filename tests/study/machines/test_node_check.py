@@ -1,0 +1,57 @@
+"""What every node is asked, and what is said of those that lack something."""
+
+from pathlib import Path
+
+import pytest
+import ray as ray_module
+
+from study.machines.node_check import NodeAnswer, SharedFolder, answer_faults, check_nodes, look
+from study.machines.provenance import versions
+
+OUT, CACHE = SharedFolder("--out", Path("/shared/runs"), True), SharedFolder("--cache", Path("/shared/cache"), False)
+SAME = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0+cpu", "numpy": "2.4.6"}
+
+
+def test_a_node_says_what_it_does_not_see_and_leaves_a_sign_where_trials_write(tmp_path: Path):
+    out, cache = SharedFolder("--out", tmp_path / "out", True), SharedFolder("--cache", tmp_path / "cache", False)
+    (tmp_path / "out/mark").mkdir(parents=True)
+    assert look((out, cache), "mark", "n1", wait_seconds=0).unseen == ("--cache",)
+    assert [path.name for path in (tmp_path / "out/mark").iterdir()] == ["n1"]
+    (tmp_path / "cache/mark").mkdir(parents=True)
+    answer = look((out, cache), "mark", "n2", wait_seconds=0)
+    assert answer == NodeAnswer((), (), versions())
+    assert not list((tmp_path / "cache/mark").iterdir())
+
+
+def test_the_nodes_that_lack_something_are_named():
+    good = NodeAnswer((), (), SAME)
+    blind = NodeAnswer(("--out", "--cache"), (), SAME)
+    answers = {"a": good, "b": blind, "c": NodeAnswer(("--cache",), ("--out",), SAME)}
+    assert answer_faults(answers, (OUT, CACHE), SAME) == [
+        "--out: must be one folder that all nodes share, got /shared/runs, which b does not see",
+        "--out: must be one folder that all nodes share, got /shared/runs, which c does see but not write",
+        "--cache: must be one folder that all nodes share, got /shared/cache, which b and c do not see",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "faults"),
+    [
+        ({"torch": "2.13.0+cu126"}, []),  # another build of the same version
+        ({"torch": "2.12.0"}, ["torch: must have one version on all nodes, got 2.13.0 here and 2.12.0 on b"]),
+        ({"mlflow": "1.0"}, []),  # only the driver uses it
+    ],
+)
+def test_versions_that_shape_a_trial_must_agree(theirs, faults: list[str]):
+    assert answer_faults({"b": NodeAnswer((), (), SAME | theirs)}, (), SAME) == faults
+
+
+@pytest.mark.slow
+def test_a_real_node_is_asked_and_nothing_is_left_behind(ray: None, tmp_path: Path):
+    names = {node["NodeID"]: "here" for node in ray_module.nodes() if node["Alive"]}
+    shared = (SharedFolder("--out", tmp_path / "new/out", True), SharedFolder("--cache", tmp_path / "cache", False))
+    assert check_nodes(names, shared) == []
+    assert not list((tmp_path / "new/out").iterdir()) and not list((tmp_path / "cache").iterdir())
+    (tmp_path / "file").write_text("")
+    (fault,) = check_nodes(names, (SharedFolder("--out", tmp_path / "file", True),))
+    assert fault.startswith("--out, --cache: must be folders that can be written")

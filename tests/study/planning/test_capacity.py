@@ -1,0 +1,68 @@
+"""What fits on which nodes: answers by counting."""
+
+import pytest
+
+from study.planning.capacity import Request, resource_faults, resources_of, told, trials_on
+from study.planning.plan import Node, Resources
+
+BARE, SMALL, BIG = Node("bare", 0, 0), Node("small", 4, 0), Node("big", 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("node", "cpus", "gpus", "trials"),
+    [
+        (SMALL, 1, 0, 4),
+        (SMALL, 3, 0, 1),
+        (SMALL, 5, 0, 0),
+        (SMALL, 0.1, 0, 40),  # 4 // 0.1 is 39 in floating point
+        (SMALL, 1, 1, 0),
+        (BIG, 1, 1, 2),
+        (BIG, 1, 2, 1),
+        (BIG, 1, 0.5, 4),
+        (BIG, 3, 0.5, 2),  # CPUs are scarcer
+        (BIG, 1, 0.6, 2),  # one on each GPU, though 2 // 0.6 is 3
+        (BIG, 1, 3, 0),
+        (BARE, 1, 0, 0),
+    ],
+)
+def test_a_node_holds_as_many_trials_as_its_scarcer_resource(node: Node, cpus: float, gpus: float, trials: int):
+    assert trials_on(node, Resources(1, cpus, gpus, "cpu")) == trials
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "given"),
+    [
+        (("auto", 1, None, None), (SMALL, SMALL), (8, 1, 0, "cpu")),
+        (("auto", 1, None, None), (SMALL, BIG), (2, 1, 1, "cuda")),  # the nodes' GPUs count, not the driver's
+        (("auto", 1, 0, None), (SMALL, BIG), (12, 1, 0, "cpu")),
+        (("cpu", 2, None, None), (SMALL, BIG), (6, 2, 0, "cpu")),
+        (("cuda", 1, 0.5, None), (BARE, BIG), (4, 1, 0.5, "cuda")),
+        (("auto", 1, None, 3), (SMALL,), (3, 1, 0, "cpu")),
+    ],
+)
+def test_a_trial_gets_what_is_asked_for_and_as_many_run_as_fit(asked, nodes, given):
+    request = Request(*asked)
+    assert resource_faults(request, nodes) == []
+    assert resources_of(request, nodes) == Resources(*given)
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "fault"),
+    [
+        (("auto", 5, None, None), (SMALL, SMALL), "got 5 CPU and 0 GPU (2 nodes of 4 CPU and 0 GPU)"),
+        (("auto", 1, 0.5, None), (SMALL,), "got 1 CPU and 0.5 GPU (1 node of 4 CPU and 0 GPU)"),
+        (("auto", 1, None, None), (), "got 1 CPU and 0 GPU (no nodes)"),
+        (("auto", 8, 0.5, None), (SMALL, Node("thin", 2, 1)), "one node must have them"),
+        (("cuda", 1, None, None), (SMALL,), "--device: must be cpu or auto where no node has a GPU, got cuda"),
+        (("auto", 1, 1.5, None), (BIG,), "--gpus-per-trial: must be whole where it is above 1, got 1.5"),
+        (("cpu", 1, 1, None), (BIG,), "--gpus-per-trial: must be 0 with --device cpu, got 1"),
+        (("cuda", 1, 0, None), (BIG,), "--gpus-per-trial: must be above 0 with --device cuda, got 0"),
+    ],
+)
+def test_what_no_node_can_give_is_refused_with_what_there_is(asked, nodes, fault: str):
+    (found,) = resource_faults(Request(*asked), nodes)
+    assert fault in found
+
+
+def test_nodes_are_told_by_kind():
+    assert told((BIG, SMALL, SMALL)) == "2 nodes of 4 CPU and 0 GPU, 1 node of 8 CPU and 2 GPU"

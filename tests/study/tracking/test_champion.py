@@ -1,0 +1,158 @@
+"""The registered model: loaded by MLflow alone it says what the model file says, and nothing is registered twice."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from simulation import TINY
+
+from jointnet.checkpoint import load_model, save_model
+from jointnet.networks import build_model
+from jointnet.prediction import predict
+from jointnet.settings import with_values
+from study.store_layout import EXPERIMENT
+from study.tracking import champion as module
+from study.tracking.champion import ALIAS, Champion, input_example, register, registered_name
+from study.tracking.tracker import StudyTracker
+
+LOAD = """
+import json, sys, mlflow, numpy
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(sys.argv[2])
+found = model.predict(numpy.load(sys.argv[3]))
+numpy.savez(sys.argv[4], **found)
+example = model.predict(model.input_example)
+own = [name for name in sys.modules if name.split(".")[0] == "study"]
+print(json.dumps({"file": sys.modules["jointnet"].__file__, "own": own, "inputs": str(model.metadata.signature.inputs),
+                  "outputs": model.metadata.signature.outputs.input_names(), "example": len(example["theta"])}))
+"""
+
+
+@pytest.fixture(scope="module", params=["joint", "standalone"])
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp(request.param) / "model.pt"
+    torch.manual_seed(3)
+    settings = with_values(TINY, {"model.name": request.param})
+    model = build_model(settings)
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, 0, 0.05)
+    save_model(path, model.state_dict(), settings, {"training": [1], "validation": [2]}, 7)
+    return path
+
+
+def champion_of(path: Path, client_run: str, study: str, **tags: str) -> Champion:
+    model = path.parent.name.rstrip("0123456789")
+    known = {"study.id": study, "data.kind": "phantom", "trial.id": "t0001", "epoch": "7", **tags}
+    return Champion(registered_name(f"{model}-{study}"), path, client_run, model == "joint", known, "made up")
+
+
+@pytest.fixture
+def run(uri: str) -> str:
+    return StudyTracker(uri, "registry", {}).study_run()
+
+
+def experiment(uri: str) -> tuple[MlflowClient, str]:
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(EXPERIMENT)
+    assert found is not None
+    return client, str(found.experiment_id)
+
+
+def test_mlflow_alone_loads_it_and_predicts_the_same(saved: Path, uri: str, run: str, tmp_path: Path):
+    client, number = experiment(uri)
+    chosen = champion_of(saved, run, "load")
+    register(client, number, chosen)
+    images = np.random.default_rng(0).random((3, 2, 224, 224), dtype=np.float32)
+    np.save(tmp_path / "images.npy", images)
+    arguments = [uri, f"models:/{chosen.name}@{ALIAS}", str(tmp_path / "images.npy"), str(tmp_path / "found.npz")]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", LOAD, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert "/code/jointnet/" in told["file"] and told["own"] == [] and told["example"] == 1
+    assert "float32" in told["inputs"] and "(-1, 2, 224, 224)" in told["inputs"]
+    expected = predict(load_model(saved).model, images)
+    with np.load(tmp_path / "found.npz") as found:
+        assert sorted(found) == sorted(told["outputs"])
+        np.testing.assert_allclose(found["theta"], expected.theta, atol=1e-5)
+        assert chosen.segments or not np.allclose(expected.theta, [[1, 0, 0], [0, 1, 0]])
+        if chosen.segments:
+            assert (found["cine_labels"] == expected.cine_labels).mean() > 0.999
+            assert found["lge_labels"].dtype == np.uint8
+    files = {path.suffix for path in (tmp_path).rglob("*")}
+    assert ".pkl" not in files
+
+
+def test_nothing_is_pickled(saved: Path, uri: str, run: str):
+    client, number = experiment(uri)
+    chosen = champion_of(saved, run, "files")
+    version = client.get_model_version(chosen.name, register(client, number, chosen))
+    stored = [path for path in Path(version.source.removeprefix("file://")).rglob("*") if path.is_file()]
+    assert {"model.pt", "model_code.py", "MLmodel", "input_example.json"} <= {path.name for path in stored}
+    assert not [path for path in stored if path.suffix in (".pkl", ".pickle", ".pt2", ".pyc")]
+    assert (version.run_id, version.tags["study.id"], version.description) == (run, "files", "made up")
+    (logged,) = [model for model in client.search_logged_models([number]) if model.artifact_location == version.source]
+    assert (logged.source_run_id, str(logged.status)) == (run, "READY")
+
+
+def test_told_again_it_changes_nothing_and_an_old_study_takes_nothing_back(saved: Path, uri: str, run: str):
+    client, number = experiment(uri)
+    first, second = champion_of(saved, run, "twice"), champion_of(saved, run, "twice", **{"trial.id": "t0002"})
+    assert [register(client, number, first) for _ in range(2)] == ["1", "1"]
+    assert register(client, number, second) == "2"
+    assert register(client, number, second) == "2"
+    assert str(client.get_model_version_by_alias(first.name, ALIAS).version) == "2"
+    assert str(client.get_model_version_by_alias(first.name, "study-twice").version) == "2"
+    assert len(client.search_model_versions(f"name = '{first.name}'")) == 2
+
+
+def test_a_study_told_again_after_a_newer_one_leaves_the_alias_there(saved: Path, uri: str, run: str):
+    client, number = experiment(uri)
+    old = champion_of(saved, run, "old")
+    new = Champion(**{**vars(old), "tags": {**old.tags, "study.id": "new"}})
+    for chosen in (old, new, old):
+        register(client, number, chosen)
+    assert client.get_model_version_by_alias(old.name, ALIAS).tags["study.id"] == "new"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "leads"),
+    [
+        ("phantom", "folder", "folder"),
+        ("folder", "phantom", "folder"),
+        ("folder", "folder", "second"),
+        ("phantom", "phantom", "second"),
+    ],
+)
+def test_a_phantom_takes_no_alias_from_real_scans(first, second, leads, uri: str, run: str, monkeypatch):
+    monkeypatch.setattr(module, "_log", lambda client, number, champion: (None, "file:///nowhere"))
+    client, number = experiment(uri)
+    for study, kind in (("first", first), ("second", second)):
+        tags = {"study.id": study, "data.kind": kind, "trial.id": "t1", "epoch": "1"}
+        register(client, number, Champion(f"jointnet-{first}-{second}", Path("none"), run, False, tags, ""))
+    tags = client.get_model_version_by_alias(f"jointnet-{first}-{second}", ALIAS).tags
+    assert leads in (tags["study.id"], tags["data.kind"])
+    assert client.get_model_version_by_alias(f"jointnet-{first}-{second}", "study-second").tags["study.id"] == "second"
+
+
+def test_a_driver_killed_half_way_leaves_one_version_and_one_model(saved: Path, uri: str, run: str, monkeypatch):
+    client, number = experiment(uri)
+    chosen = champion_of(saved, run, "killed")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_model_artifacts", lambda *a: (_ for _ in ()).throw(ConnectionError("gone")))
+        with pytest.raises(ConnectionError):
+            register(client, number, chosen)
+    assert register(client, number, chosen) == "1"
+    logged = client.search_logged_models([number], "tags.`study.id` = 'killed'")
+    assert len([model for model in logged if model.name == chosen.name]) == 1
+
+
+def test_the_example_is_two_discs_six_mm_apart():
+    cine, lge = input_example()[0]
+    centres = [np.argwhere(image)[:, 1].mean() for image in (cine, lge)]
+    assert (centres[1] - centres[0]) * 0.75 == 6

@@ -1,0 +1,93 @@
+"""Deliveries: in order, until they succeed, said once, and never in anybody's way."""
+
+import threading
+import time
+
+import pytest
+
+from study.tracking import outbox as module
+from study.tracking.outbox import Outbox
+
+
+class RefusedError(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0.02)
+
+
+@pytest.fixture
+def box():
+    said: list[str] = []
+    made = Outbox(said.append, lambda error: isinstance(error, RefusedError))
+    yield made, said
+    made.close(0)
+
+
+def test_deeds_are_done_in_order(box):
+    outbox, said = box
+    done: list[int] = []
+    for number in range(100):
+        outbox.put(lambda number=number: done.append(number))
+    assert outbox.flush(10) == 0
+    assert done == list(range(100)) and said == []
+
+
+def test_a_store_that_is_away_and_back_is_said_once_and_loses_nothing(box):
+    outbox, said = box
+    away, done = threading.Event(), []
+    away.set()
+
+    def deed(number):
+        if away.is_set():
+            raise ConnectionError("connection refused")
+        done.append(number)
+
+    for number in range(20):
+        outbox.put(lambda number=number: deed(number))
+    assert outbox.flush(0.2) == 20
+    away.clear()
+    assert outbox.flush(10) == 0
+    assert done == list(range(20))
+    assert len(said) == 2
+    assert said[0].startswith("WARNING: the tracking store cannot be written") and "connection refused" in said[0]
+    assert said[1].startswith("The tracking store is back")
+
+
+def test_putting_never_waits_for_the_store(box):
+    outbox, _ = box
+    stuck = threading.Event()
+    outbox.put(lambda: stuck.wait(30))
+    began = time.monotonic()
+    for _ in range(1000):
+        outbox.put(lambda: None)
+    assert time.monotonic() - began < 5
+    stuck.set()
+    assert outbox.flush(10) == 0
+
+
+def test_what_the_store_refuses_is_said_and_left_out(box):
+    outbox, said = box
+    done: list[int] = []
+
+    def refuse():
+        raise RefusedError("no such run")
+
+    for deed in (lambda: done.append(1), refuse, lambda: done.append(2)):
+        outbox.put(deed)
+    assert outbox.flush(10) == 0
+    assert done == [1, 2] and said == ["WARNING: the tracking store refused an entry: no such run"]
+
+
+def test_closing_gives_up_what_is_left(box):
+    outbox, _ = box
+
+    def fail():
+        raise ConnectionError("gone")
+
+    outbox.put(fail)
+    outbox.put(fail)
+    assert outbox.close(0.05) == 2

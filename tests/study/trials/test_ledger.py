@@ -1,0 +1,134 @@
+"""The ledger: what was written is there again after any kill, and nothing else."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+import study.trials.ledger
+from jointnet.faults import InputFaultError, SettingsFaultError
+from study.trials.ledger import LEDGER_FILE, Ledger
+
+
+def fill(ledger: Ledger) -> None:
+    ledger.append("searching", arm="a")
+    ledger.append("drawn", arm="a", trial="t0001", number=1, sample={"alpha": 0.1 + 0.2})
+    ledger.append(
+        "epoch", arm="a", trial="t0001", epoch=1, metrics={"val/registration_ratio": 1 / 3}, behind=False, node=""
+    )
+
+
+def test_a_ledger_opened_again_knows_the_same_to_the_last_bit(tmp_path: Path):
+    with Ledger(tmp_path / "study") as ledger:
+        fill(ledger)
+        before = ledger.outcomes("a")
+    with Ledger(tmp_path / "study") as again:
+        assert again.outcomes("a") == before
+        assert again.outcomes("a")["t0001"].sample == {"alpha": 0.1 + 0.2}
+        assert again.outcomes("a")["t0001"].objective == 1 / 3
+        assert again.outcomes("b") == {}
+        assert [event["event"] for event in again.events] == ["searching", "drawn", "epoch"]
+
+
+@pytest.mark.parametrize("lost", range(1, 60, 7))
+def test_a_kill_in_the_middle_of_a_line_loses_that_line_only(tmp_path: Path, lost: int):
+    with Ledger(tmp_path) as ledger:
+        fill(ledger)
+    path = tmp_path / LEDGER_FILE
+    path.write_bytes(path.read_bytes()[:-lost])
+    with Ledger(tmp_path) as again:
+        assert [event["event"] for event in again.events] == ["searching", "drawn"]
+        again.append("failure", arm="a", trial="t0001", reason="?")
+    with Ledger(tmp_path) as third:
+        assert third.outcomes("a")["t0001"].failures == 1
+
+
+def test_zeros_that_a_crash_of_the_machine_left_are_no_line(tmp_path: Path):
+    with Ledger(tmp_path) as ledger:
+        fill(ledger)
+    with (tmp_path / LEDGER_FILE).open("ab") as stream:
+        stream.write(b"\0" * 50 + b"\n")
+    with Ledger(tmp_path) as again:
+        assert len(again.events) == 3
+        again.append("delivered")
+    with Ledger(tmp_path) as third:
+        assert len(third.events) == 4
+
+
+@pytest.mark.parametrize("line", [b"garbage", b"[1]", b"{}"])
+def test_damage_elsewhere_is_named_with_its_line(tmp_path: Path, line: bytes):
+    with Ledger(tmp_path) as ledger:
+        fill(ledger)
+    path = tmp_path / LEDGER_FILE
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], line + b"\n", *lines[1:]]))
+    with pytest.raises(InputFaultError, match=r"ledger\.jsonl: line 2 must be an event in JSON"):
+        Ledger(tmp_path)
+
+
+def test_a_full_disk_writes_nothing_and_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with Ledger(tmp_path) as ledger:
+        fill(ledger)
+        length = (tmp_path / LEDGER_FILE).stat().st_size
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(study.trials.ledger.os, "fsync", full)
+            with pytest.raises(OSError, match="No space"):
+                ledger.append("failure", arm="a", trial="t0001", reason="?")
+        assert (tmp_path / LEDGER_FILE).stat().st_size == length
+        assert ledger.outcomes("a")["t0001"].failures == 0 and len(ledger.events) == 3
+        ledger.append("delivered")
+    assert len((tmp_path / LEDGER_FILE).read_text().splitlines()) == 4
+
+
+def test_one_driver_at_a_time(tmp_path: Path):
+    with Ledger(tmp_path), pytest.raises(SettingsFaultError, match="is being run by another"):
+        Ledger(tmp_path)
+    Ledger(tmp_path).__exit__(None, None, None)
+
+
+def test_of_a_study_without_an_event_nothing_stays(tmp_path: Path):
+    with Ledger(tmp_path / "refused"):
+        pass
+    assert not (tmp_path / "refused").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "note").write_text("of a user's")
+    with Ledger(tmp_path / "other"):
+        pass
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["note"]
+
+
+def test_last_and_count_are_by_arm(tmp_path: Path):
+    with Ledger(tmp_path) as ledger:
+        ledger.append("opened", arm="a", trial="t0001", epoch=1, reason="x")
+        ledger.append("opened", arm="b", trial="t0002", epoch=1, reason="y")
+        assert ledger.last("opened", "a")["reason"] == "x" and ledger.last("opened")["reason"] == "y"
+        assert ledger.last("tested", "a") is None
+        assert (ledger.count("opened", "a"), ledger.count("opened", "c")) == (1, 0)
+
+
+def test_the_time_of_a_search_is_that_of_its_drivers_up_to_their_last_word(tmp_path: Path):
+    """10 s by a driver that was killed, 5 s by one that ended; not the pause between, nor another arm, nor the test."""
+    moments = [
+        ("searching", "a", 100),
+        ("drawn", "a", 104),
+        ("epoch", "a", 110),
+        ("session", None, 500),
+        ("searching", "a", 600),
+        ("searched", "a", 605),
+        ("searching", "b", 610),
+        ("searched", "b", 640),
+        ("selected", "a", 900),
+    ]
+    trial = {"trial": "t0001", "number": 1, "sample": {}, "epoch": 1, "metrics": {}, "behind": False, "node": ""}
+    lines = [
+        {"event": event, "at_ms": second * 1000, **({"arm": arm} if arm else {}), **trial}
+        for event, arm, second in moments
+    ]
+    (tmp_path / LEDGER_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with Ledger(tmp_path) as ledger:
+        assert [ledger.searched_seconds(arm) for arm in ("a", "b", "c")] == [15.0, 30.0, 0.0]

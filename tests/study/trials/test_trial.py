@@ -1,0 +1,96 @@
+"""One trial without Ray: what it trains on, what it tells, what it leaves."""
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cohort import cached_patients
+
+import study.trials.trial
+from jointnet.cache import CachedPatient
+from jointnet.checkpoint import save_model
+from jointnet.networks import build_model
+from jointnet.settings import Settings, with_values
+from jointnet.training import MODEL_FILE, EpochReport
+from study.trials.trial import ArmTask, ObjectiveNotFiniteError, TrialProgress, TrialSpec, freeze_model, run_trial
+
+TINY = with_values(
+    Settings(),
+    {
+        "model.name": "standalone",
+        "model.widths": [4, 4],
+        "model.stem": 2,
+        "training.epochs": 2,
+        "training.validate_every": 1,
+    },
+)
+
+
+def spec_in(folder: Path, patients: list[CachedPatient], sample: dict[str, Any] | None = None) -> TrialSpec:
+    half = max(1, len(patients) // 2)
+    task = ArmTask("standalone-2", TINY, tuple(patients[:half]), tuple(patients[half:]), 0, "cpu", 1, folder)
+    return TrialSpec(task, "t1", sample or {"alpha": 0.3})
+
+
+def test_a_trial_holds_training_and_validation_patients_only():
+    assert [part.name for part in fields(ArmTask) if "CachedPatient" in str(part.type)] == ["training", "validation"]
+    assert not any("test" in part.name for cls in (ArmTask, TrialSpec) for part in fields(cls))
+
+
+def test_a_real_training_reports_plain_floats_and_leaves_its_best_model(tmp_path: Path):
+    spec = spec_in(tmp_path / "arm", cached_patients(tmp_path / "cache", 4))
+    told: list[TrialProgress] = []
+    last = run_trial(spec, told.append)
+    assert [progress.epoch for progress in told] == [1, 2] and told[-1] == last
+    assert all(type(value) is float for progress in told for value in progress.metrics.values())
+    values = [progress.metrics["val/registration_ratio"] for progress in told]
+    assert last.objective == min(values) and last.best_epoch == 1 + values.index(min(values))
+    assert freeze_model(spec.folder, last.best_epoch) == spec.folder / "best" / "model.pt"
+    assert freeze_model(spec.folder, 9) is None
+    assert torch.get_num_threads() == 1
+
+
+def _fake(monkeypatch: pytest.MonkeyPatch, values: list[float | None]) -> list[Settings]:
+    """Replace the training by one that reports these objectives (None: no validation) and writes no real model."""
+    seen: list[Settings] = []
+
+    def train(settings: Settings, training: Any, validation: Any, *, on_epoch: Any, out: Path, **other: Any) -> None:
+        seen.append(settings)
+        (out / MODEL_FILE).touch()
+        for epoch, value in enumerate(values, start=1):
+            metrics = {"train/loss": 1.0} | ({} if value is None else {"val/registration_ratio": value})
+            on_epoch(EpochReport(epoch, 0.1, metrics))
+
+    monkeypatch.setattr(study.trials.trial, "train", train)
+    return seen
+
+
+def test_the_objective_is_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = _fake(monkeypatch, [None, 0.9, 0.7, 0.8])
+    told: list[TrialProgress] = []
+    run_trial(spec_in(tmp_path, []), told.append)
+    assert [(p.objective, p.best_epoch) for p in told] == [(None, 0), (0.9, 2), (0.7, 3), (0.7, 3)]
+    assert seen[0].loss.alpha == 0.3
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_objective_that_is_not_finite_fails_the_trial(value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _fake(monkeypatch, [0.9, value])
+    with pytest.raises(ObjectiveNotFiniteError, match=r"must be finite, got .* in epoch 2"):
+        run_trial(spec_in(tmp_path, []))
+
+
+def test_the_frozen_model_is_that_of_the_reported_epoch(tmp_path: Path):
+    """A trial stopped from outside may have written one epoch more than it reported."""
+    weights = build_model(TINY).state_dict()
+    save_model(tmp_path / "previous.pt", weights, TINY, {}, epoch=3)
+    save_model(tmp_path / "model.pt", weights, TINY, {}, epoch=4)
+    frozen = freeze_model(tmp_path, 3)
+    assert frozen is not None and frozen.read_bytes() == (tmp_path / "previous.pt").read_bytes()
+    frozen = freeze_model(tmp_path, 4)
+    assert frozen is not None and frozen.read_bytes() == (tmp_path / "model.pt").read_bytes()
+    (tmp_path / "model.pt").write_bytes(b"damaged")
+    assert freeze_model(tmp_path, 4) is None
