@@ -75,7 +75,7 @@ def test_the_report_reads_only_the_tracking_store():
     assert reached - own - {"study"} == {"study.report", "study.store_layout"} | PURE
     roots = {module: {name.split(".")[0] for name in _imports(module)} for module in reached | _reporting()}
     assert not set().union(*roots.values()) & {"ray", "torch", "nibabel"}
-    assert {module for module, used in roots.items() if "optuna" in used} == {"study.reporting.importance"}
+    assert {module for module, used in roots.items() if "optuna" in used} == {"study.reporting.found.importance"}
 
 
 def test_the_search_uses_the_report_by_its_command_only():
@@ -84,7 +84,7 @@ def test_the_search_uses_the_report_by_its_command_only():
 
 
 def test_loading_the_report_loads_neither_torch_nor_ray():
-    code = "import sys, study.report, study.reporting.search_figures; "
+    code = "import sys, study.report, study.reporting.found.search_figures; "
     code += "print(sorted({'ray', 'torch', 'nibabel'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,13 +7,13 @@ from itertools import combinations
 import pandas as pd
 
 from study.reporting import tables
-from study.reporting.claim_design import claim_arms, given_margins
-from study.reporting.claim_result import ClaimResult
-from study.reporting.claims import non_inferiority, superiority
-from study.reporting.comparisons import Comparison, compare_arms, compare_with_before
+from study.reporting.found.searched import by_arm
 from study.reporting.records import ArmRecord, StudyRecord
 from study.reporting.rows import check_rows, over_folds
-from study.reporting.searched import by_arm
+from study.reporting.statistics.claim_design import claim_arms, given_margins
+from study.reporting.statistics.claim_result import ClaimResult
+from study.reporting.statistics.claims import non_inferiority, superiority
+from study.reporting.statistics.comparisons import Comparison, compare_arms, compare_with_before
 
 _MODEL_TITLES = {"standalone": "Stand-alone STN", "joint": "Joint model"}
 Family = tuple[Comparison, ...]

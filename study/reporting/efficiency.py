@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from study.reporting.figures import LIGHT, Theme, dress
+from study.reporting.pictures.figures import LIGHT, Theme, dress
 from study.reporting.records import ArmRecord
-from study.reporting.statistics import CONFIDENCE, mean_sd
+from study.reporting.statistics.paired import CONFIDENCE, mean_sd
 from study.reporting.tables import BEFORE, Column
 
 COLUMNS = ["metric", "structure", "model", "arm", "train", "n", "mean", "low", "high"]

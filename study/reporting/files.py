@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from study.reporting import efficiency, figures, page, tables
-from study.reporting.claim_result import claims_frame
-from study.reporting.comparisons import comparison_frame
+from study.reporting import efficiency, page, tables
+from study.reporting.found.search_findings import optimism_table
 from study.reporting.grid import Grid
 from study.reporting.page import IMAGE, Content
-from study.reporting.pictures import Picture, every
+from study.reporting.pictures import figures
+from study.reporting.pictures.patient_pictures import Picture, every
 from study.reporting.records import StudyRecord
 from study.reporting.rows import PATIENT_COLUMNS, ROW_COLUMNS
-from study.reporting.search_findings import optimism_table
+from study.reporting.statistics.claim_result import claims_frame
+from study.reporting.statistics.comparisons import comparison_frame
 from study.reporting.table_formats import latex, markdown, markdown_text
 
 IN_A_PAPER = ("table1", "claims", "between", "segmentation")

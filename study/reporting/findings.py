@@ -13,7 +13,7 @@ from study.reporting import tables
 from study.reporting.analysis import Analysis
 from study.reporting.records import ArmRecord, StudyRecord, TrialRecord
 from study.reporting.rows import lost_structures
-from study.reporting.statistics import smallest_wilcoxon_p
+from study.reporting.statistics.paired import smallest_wilcoxon_p
 
 
 @dataclass(frozen=True)

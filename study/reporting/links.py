@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from study.reporting.found.searched import by_arm
 from study.reporting.records import ArmRecord, StudyRecord
-from study.reporting.searched import by_arm
 from study.reporting.tables import BEFORE
 
 

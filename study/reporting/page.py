@@ -7,28 +7,19 @@ from datetime import UTC, datetime
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jointnet.outlines import OUTLINES
-from study.reporting import (
-    efficiency,
-    findings,
-    overlays,
-    page_tables,
-    pictures,
-    run_tables,
-    scar,
-    shown,
-    statements,
-    tables,
-)
+from study.reporting import efficiency, findings, page_tables, run_tables, statements, tables
 from study.reporting.analysis import Analysis, analyse
-from study.reporting.claim_result import ClaimResult
 from study.reporting.findings import ArmText, arm_text
+from study.reporting.found.search_findings import warnings
+from study.reporting.found.searched import searched
 from study.reporting.grid import Grid
 from study.reporting.links import Links, links_of
 from study.reporting.origin import provenance
-from study.reporting.pictures import Picture
+from study.reporting.pictures import overlays, scar, shown
+from study.reporting.pictures import patient_pictures as pictures
+from study.reporting.pictures.patient_pictures import Picture
 from study.reporting.records import StudyRecord
-from study.reporting.search_findings import warnings
-from study.reporting.searched import searched
+from study.reporting.statistics.claim_result import ClaimResult
 from study.reporting.table_formats import markdown as markdown_table
 from study.reporting.table_formats import markdown_text
 from study.store_layout import ui_command

@@ -7,11 +7,11 @@ import pandas as pd
 
 from study.reporting import tables
 from study.reporting.analysis import Analysis
-from study.reporting.claim_result import TITLES, ClaimResult
-from study.reporting.comparisons import Comparison
 from study.reporting.grid import Grid, GridCell, GridRow, line
 from study.reporting.statements import DETECTABLE
-from study.reporting.statistics import significance_stars
+from study.reporting.statistics.claim_result import TITLES, ClaimResult
+from study.reporting.statistics.comparisons import Comparison
+from study.reporting.statistics.paired import significance_stars
 from study.reporting.tables import number
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 
 from jointnet.aggregation import ENDPOINTS
 from jointnet.structures import STRUCTURES
-from study.reporting.comparisons import Comparison, comparison_line
 from study.reporting.grid import Grid, GridCell, GridRow
-from study.reporting.statistics import mean_sd, significance_stars
+from study.reporting.statistics.comparisons import Comparison, comparison_line
+from study.reporting.statistics.paired import mean_sd, significance_stars
 
 BEFORE = "before"
 

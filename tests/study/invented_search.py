@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from study.reporting.found.searched import Searched
 from study.reporting.records import ArmRecord, TrialRecord
-from study.reporting.searched import Searched
 from study.store_layout import EARLY, TIME_BUDGET
 
 BEGIN = datetime(2026, 6, 1, tzinfo=UTC)

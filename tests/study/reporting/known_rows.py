@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from jointnet.aggregation import ENDPOINTS
-from study.reporting.comparisons import compare_with_before
 from study.reporting.rows import PATIENT_COLUMNS, ROW_COLUMNS, per_patient
+from study.reporting.statistics.comparisons import compare_with_before
 from study.reporting.tables import Column, Table, comparison
 
 

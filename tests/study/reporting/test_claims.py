@@ -10,9 +10,9 @@ from scipy import stats
 
 from jointnet.aggregation import ENDPOINTS
 from jointnet.faults import InputFaultError
-from study.reporting.claim_design import LV_CD, ClaimArms, claim_arms, given_margins
-from study.reporting.claim_result import claims_frame
-from study.reporting.claims import non_inferiority, superiority
+from study.reporting.statistics.claim_design import LV_CD, ClaimArms, claim_arms, given_margins
+from study.reporting.statistics.claim_result import claims_frame
+from study.reporting.statistics.claims import non_inferiority, superiority
 
 ARMS = ClaimArms("joint-25", "standalone-25", "standalone-35", 25, 35)
 WOBBLE = np.array([-0.3, 0.2, 0.1, -0.1, 0.3, -0.2, 0.15, -0.15])

@@ -9,7 +9,7 @@ from known_rows import patients_of
 from scipy import stats
 
 from jointnet.aggregation import ENDPOINTS
-from study.reporting.comparisons import compare_arms, compare_with_before, comparison_frame
+from study.reporting.statistics.comparisons import compare_arms, compare_with_before, comparison_frame
 
 BEFORE = [5.0, 4.0, 6.0, 7.0, 3.0, 5.5]
 FIRST = [2.0, 2.5, 2.0, 4.0, 2.6, 3.0]

@@ -5,7 +5,7 @@ import math
 import pytest
 from scipy import stats
 
-from study.reporting.detectable import detectable_difference
+from study.reporting.statistics.detectable import detectable_difference
 
 
 @pytest.mark.parametrize(("effect", "pairs"), [(0.2, 199), (0.5, 34), (0.8, 15)])

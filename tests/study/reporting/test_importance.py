@@ -4,8 +4,8 @@ import invented_search as invented
 import numpy as np
 import pytest
 
-from study.reporting import importance
-from study.reporting.importance import FOLD
+from study.reporting.found import importance
+from study.reporting.found.importance import FOLD
 
 
 def _arm(values, alphas, ratios=None, **changes):

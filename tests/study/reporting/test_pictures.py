@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import synthetic_store as synthetic
 
-from study.reporting import efficiency, overlays, scar, tables
+from study.reporting import efficiency, tables
+from study.reporting.pictures import overlays, scar
+from study.reporting.pictures.shown import shown
 from study.reporting.records import ArmRecord
-from study.reporting.shown import shown
 from study.reporting.store import read_study
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.reporting.resampling import bootstrap, bootstrap_difference, bootstrap_relative_change
+from study.reporting.statistics.resampling import bootstrap, bootstrap_difference, bootstrap_relative_change
 
 SKEWED = np.array([0.2, 0.5, 1.1, 2.0, 4.5, 7.0])
 

@@ -9,7 +9,8 @@ import pytest
 import synthetic_store as synthetic
 from mlflow import MlflowClient
 
-from study.reporting import effort, figures, importance, parallel, parameter_slices, search_figures, ternary, tradeoff
+from study.reporting.found import effort, importance, parallel, parameter_slices, search_figures, ternary, tradeoff
+from study.reporting.pictures import figures
 from study.reporting.store import read_study
 
 TITLE = "Validation registration ratio"

@@ -6,9 +6,9 @@ import invented_search as invented
 import pandas as pd
 import pytest
 
-from study.reporting import search_findings
-from study.reporting.search_findings import expected_maximum, on_bound, optimism, optimism_table
-from study.reporting.searched import trial_table
+from study.reporting.found import search_findings
+from study.reporting.found.search_findings import expected_maximum, on_bound, optimism, optimism_table
+from study.reporting.found.searched import trial_table
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import invented_search as invented
 import numpy as np
 import pytest
 
-from study.reporting.searched import Searched, by_arm, fewest_complete, searched, trial_table
+from study.reporting.found.searched import Searched, by_arm, fewest_complete, searched, trial_table
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from study.reporting.statistics import holm, mean_sd, paired_test, significance_stars, smallest_wilcoxon_p
+from study.reporting.statistics.paired import holm, mean_sd, paired_test, significance_stars, smallest_wilcoxon_p
 
 # Student (1908), extra hours of sleep under two drugs; R's `t.test(extra ~ group, paired = TRUE)` gives these figures.
 SLEEP_FIRST = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]

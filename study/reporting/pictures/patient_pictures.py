@@ -7,13 +7,15 @@ from functools import cached_property
 
 from matplotlib.figure import Figure
 
-from study.reporting import efficiency, figures, overlays, search_figures, tables
+from study.reporting import efficiency, tables
 from study.reporting.analysis import Analysis
-from study.reporting.figures import DARK, LIGHT, Theme
-from study.reporting.importance import importance
+from study.reporting.found import search_figures
+from study.reporting.found.importance import importance
+from study.reporting.found.searched import searched
+from study.reporting.pictures import figures, overlays
+from study.reporting.pictures.figures import DARK, LIGHT, Theme
+from study.reporting.pictures.shown import Shown, shown
 from study.reporting.records import ArmRecord, StudyRecord
-from study.reporting.searched import searched
-from study.reporting.shown import Shown, shown
 
 BOX_NOTE = (
     "Box: quartiles and median; whiskers: furthest value within 1.5 interquartile ranges. Every dot is a patient (mean "

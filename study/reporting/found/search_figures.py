@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from study.reporting import effort, importance, parallel, parameter_slices, ternary, tradeoff
-from study.reporting.figures import DARK, LIGHT
-from study.reporting.importance import Importance
+from study.reporting.found import effort, importance, parallel, parameter_slices, ternary, tradeoff
+from study.reporting.found.importance import Importance
+from study.reporting.found.searched import Searched
+from study.reporting.pictures.figures import DARK, LIGHT
 from study.reporting.records import ArmRecord
-from study.reporting.searched import Searched
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ def of_arm(
 
     Args:
         arms: the records of one arm, one per fold; at least one.
-        space: what was searched, as `study.reporting.searched.searched` gives it.
-        found: as `study.reporting.importance.importance` gives it.
+        space: what was searched, as `study.reporting.found.searched.searched` gives it.
+        found: as `study.reporting.found.importance.importance` gives it.
         objective: what the objective is, e.g. `Validation registration ratio`.
     """
     model = arms[0].model

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jointnet.outlines import OUTLINES, contour, outline
-from study.reporting import scar
-from study.reporting.shown import Shown
+from study.reporting.pictures import scar
+from study.reporting.pictures.shown import Shown
 
 CINE_COLOUR, SCAR_COLOUR, TEXT_COLOUR = "#ffffff", "#ff3df2", "#e8edf2"
 ROWS = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from study.reporting.statistics import CONFIDENCE, ROUNDING, paired_arrays, why_untestable
+from study.reporting.statistics.paired import CONFIDENCE, ROUNDING, paired_arrays, why_untestable
 
 RESAMPLES = 9999
 SEED = 20210215

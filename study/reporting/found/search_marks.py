@@ -11,8 +11,8 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from study.reporting.figures import LIGHT, Theme
-from study.reporting.searched import COMPLETE, CUT, EARLY, KINDS, OTHER, several_folds
+from study.reporting.found.searched import COMPLETE, CUT, EARLY, KINDS, OTHER, several_folds
+from study.reporting.pictures.figures import LIGHT, Theme
 
 _MARKERS = {COMPLETE: "o", EARLY: "o", CUT: "D", OTHER: "x"}
 _SIZES = {COMPLETE: 30.0, EARLY: 24.0, CUT: 22.0, OTHER: 26.0}

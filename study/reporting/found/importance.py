@@ -17,9 +17,9 @@ from matplotlib.lines import Line2D
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
-from study.reporting.figures import LIGHT, Theme, dress
+from study.reporting.found.searched import Searched, complete, fewest_complete, trial_table
+from study.reporting.pictures.figures import LIGHT, Theme, dress
 from study.reporting.records import ArmRecord
-from study.reporting.searched import Searched, complete, fewest_complete, trial_table
 
 FOLD = "fold"
 FITS = 10

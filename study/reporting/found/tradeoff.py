@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from study.reporting import search_marks
-from study.reporting.figures import LIGHT, Theme, dress
+from study.reporting.found import search_marks
+from study.reporting.found.searched import OTHER, endings_text, several_folds, trial_table
+from study.reporting.pictures.figures import LIGHT, Theme, dress
 from study.reporting.records import ArmRecord
-from study.reporting.searched import OTHER, endings_text, several_folds, trial_table
 
 SEGMENTATION = ("val/dice_cine/", "val/dice_lge/")
 OVERLAP = ("val/dice/",)

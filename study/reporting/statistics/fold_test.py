@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from study.reporting.statistics import CONFIDENCE, ROUNDING, mean_sd, paired_arrays
+from study.reporting.statistics.paired import CONFIDENCE, ROUNDING, mean_sd, paired_arrays
 
 
 @dataclass(frozen=True)

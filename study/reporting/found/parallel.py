@@ -9,10 +9,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from study.reporting import search_marks
-from study.reporting.figures import LIGHT, Theme
+from study.reporting.found import search_marks
+from study.reporting.found.searched import COMPLETE, CUT, EARLY, OTHER, Searched, endings_text, trial_table
+from study.reporting.pictures.figures import LIGHT, Theme
 from study.reporting.records import ArmRecord
-from study.reporting.searched import COMPLETE, CUT, EARLY, OTHER, Searched, endings_text, trial_table
 
 _STYLES: dict[str, Any] = {COMPLETE: "solid", EARLY: (0, (1.2, 1.4)), CUT: (0, (5, 2)), OTHER: (0, (6, 2, 1, 2))}
 _WIDTHS = {COMPLETE: 1.2, EARLY: 0.9, CUT: 1.0, OTHER: 0.9}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from study.reporting.comparisons import Comparison, comparison_line
-from study.reporting.statistics import CONFIDENCE, PairedTest
+from study.reporting.statistics.comparisons import Comparison, comparison_line
+from study.reporting.statistics.paired import CONFIDENCE, PairedTest
 from study.reporting.tables import REGISTRATION, number
 
 NOT_INFERIOR, SUPERIOR = "not inferior", "superior"

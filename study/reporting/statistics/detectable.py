@@ -4,7 +4,7 @@ import math
 
 from statsmodels.stats.power import TTestPower
 
-from study.reporting.statistics import ALPHA
+from study.reporting.statistics.paired import ALPHA
 
 POWER = 0.8
 

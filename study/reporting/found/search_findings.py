@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from jointnet.aggregation import registration_ratio
+from study.reporting.found.searched import Searched, complete, fewest_complete, trial_table
 from study.reporting.records import ArmRecord
-from study.reporting.searched import Searched, complete, fewest_complete, trial_table
 
 NOISE_SD = 0.015
 """SD of the objective between trainings that differ in their seed alone, assumed where no retraining measured it."""

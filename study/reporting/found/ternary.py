@@ -9,10 +9,10 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from study.reporting import search_marks
-from study.reporting.figures import LIGHT, Theme
+from study.reporting.found import search_marks
+from study.reporting.found.searched import LAMBDAS, Searched, endings_text, several_folds, trial_table
+from study.reporting.pictures.figures import LIGHT, Theme
 from study.reporting.records import ArmRecord
-from study.reporting.searched import LAMBDAS, Searched, endings_text, several_folds, trial_table
 
 CORNERS = np.array([[0.5, np.sqrt(3) / 2], [0.0, 0.0], [1.0, 0.0]])
 """Where lambda_1, lambda_2 and lambda_3 are 1: above, below left, below right, in a triangle of side 1."""

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
-from study.reporting import search_marks
-from study.reporting.figures import LIGHT, Theme, dress
+from study.reporting.found import search_marks
+from study.reporting.found.searched import Searched, endings_text, several_folds, trial_table
+from study.reporting.pictures.figures import LIGHT, Theme, dress
 from study.reporting.records import ArmRecord
-from study.reporting.searched import Searched, endings_text, several_folds, trial_table
 
 _PER_ROW = 3
 _BOUND = (0, (1.5, 1.5))

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from jointnet.aggregation import ENDPOINTS
-from study.reporting.detectable import detectable_difference
-from study.reporting.fold_test import FoldTest, fold_test, untested_folds
-from study.reporting.resampling import Interval, bootstrap_difference, bootstrap_relative_change, without
-from study.reporting.statistics import PairedTest, holm, mean_sd, paired_test, untested
+from study.reporting.statistics.detectable import detectable_difference
+from study.reporting.statistics.fold_test import FoldTest, fold_test, untested_folds
+from study.reporting.statistics.paired import PairedTest, holm, mean_sd, paired_test, untested
+from study.reporting.statistics.resampling import Interval, bootstrap_difference, bootstrap_relative_change, without
 
 Endpoint = tuple[str, str]
 """A metric and a structure, such as `("cd_mm", "lv")`."""

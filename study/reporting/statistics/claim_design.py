@@ -7,7 +7,7 @@ from typing import Any
 
 from jointnet.aggregation import ENDPOINTS
 from jointnet.faults import InputFaultError
-from study.reporting.comparisons import Endpoint
+from study.reporting.statistics.comparisons import Endpoint
 
 LV_CD: Endpoint = ("cd_mm", "lv")
 """The primary endpoint where no other is named: the claims stand or fall with it."""

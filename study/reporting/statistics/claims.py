@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from jointnet.aggregation import ENDPOINTS
-from study.reporting.claim_design import LV_CD, ClaimArms
-from study.reporting.claim_result import (
+from study.reporting.statistics.claim_design import LV_CD, ClaimArms
+from study.reporting.statistics.claim_result import (
     ESTIMATED,
     GIVEN,
     INCONCLUSIVE,
@@ -23,8 +23,8 @@ from study.reporting.claim_result import (
     SUPPORTED,
     ClaimResult,
 )
-from study.reporting.comparisons import Comparison, Endpoint, adjusted, aligned, compare
-from study.reporting.statistics import ALPHA, PairedTest, paired_test, untested
+from study.reporting.statistics.comparisons import Comparison, Endpoint, adjusted, aligned, compare
+from study.reporting.statistics.paired import ALPHA, PairedTest, paired_test, untested
 
 MARGIN_SHARE = 0.5
 """The share of the stand-alone's gain by more training patients that an estimated margin is."""

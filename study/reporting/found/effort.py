@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from study.reporting import search_marks
-from study.reporting.figures import LIGHT, Theme, dress
+from study.reporting.found import search_marks
+from study.reporting.found.searched import COMPLETE, CUT, EARLY, OTHER, kind_of
+from study.reporting.pictures.figures import LIGHT, Theme, dress
 from study.reporting.records import ArmRecord
-from study.reporting.searched import COMPLETE, CUT, EARLY, OTHER, kind_of
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What the search found: which parameters matter, pictures of the trials, doubts about a winner."""

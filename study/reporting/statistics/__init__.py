@@ -1,0 +1,1 @@
+"""Tests and intervals of paired values, arms compared, and what was claimed in advance."""
