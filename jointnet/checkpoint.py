@@ -1,7 +1,7 @@
 """A trained model as a file: weights, settings and whose patients made it. Plain tensors and values, no code."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,15 @@ class SavedModel:
     settings: Settings
     patients: dict[str, tuple[int, ...]]
     epoch: int
+
+    def known(self, numbers: Iterable[int]) -> list[str]:
+        """Say which of these patients took part in the training: figures on them are not a test."""
+        numbers = set(numbers)
+        return [
+            f"patients {seen} were used for {role}; figures on them are not a test"
+            for role, own in self.patients.items()
+            if (seen := sorted(set(own) & numbers))
+        ]
 
 
 def save_model(

@@ -66,10 +66,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(
         f"registration ratio {registration_ratio(rows):.3f} (1 is no better than doing nothing); lost structures {lost}"
     )
-    if saved:
-        for role, numbers in saved.patients.items():
-            if seen := sorted(set(numbers) & set(wanted)):
-                print(f"warning: patients {seen} were used for {role}; figures on them are not a test", file=sys.stderr)
+    for warning in saved.known(wanted) if saved else ():
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,10 @@ def find_patients(folder: Path) -> dict[int, PatientFiles]:
 
 
 def scan_folder(
-    folder: Path, unlabelled: Collection[int] = (), only: Collection[int] | None = None
+    folder: Path,
+    unlabelled: Collection[int] = (),
+    only: Collection[int] | None = None,
+    labels_needed: bool = True,
 ) -> tuple[dict[int, PatientFiles], list[str]]:
     """Give the complete patients of a folder, as `find_patients` does, and the faults in its files' names.
 
@@ -59,6 +62,7 @@ def scan_folder(
         folder: in the challenge's layout.
         unlabelled: patients who need no manual segmentations; those they have are left aside.
         only: patients to look at; all where None. What the others lack is no fault.
+        labels_needed: where False, no other patient needs any either, and takes what there is.
 
     Raises:
         DataFaultError: where the folder is missing or holds no patient at all.
@@ -83,6 +87,8 @@ def scan_folder(
     complete = {}
     for patient, files in sorted(found.items()):
         roles = [role for role in ROLES.values() if patient not in unlabelled or not role.endswith("_label")]
+        if not labels_needed:
+            roles = [role for role in roles if role in files or not role.endswith("_label")]
         if missing := [file_name(patient, role) for role in roles if role not in files]:
             faults.append(f"{folder}: patient {patient} lacks {', '.join(missing)}; add or remove the patient")
         else:

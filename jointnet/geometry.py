@@ -81,6 +81,13 @@ def invert(theta: Tensor) -> Tensor:
     return torch.cat([linear, -linear @ theta[..., 2:]], -1)
 
 
+def in_mm(theta: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Give affines (S, 2, 3) that do to (column, row) in mm from the field's middle what `theta` does to normalised."""
+    affine = np.array(theta, dtype=np.float64)
+    affine[..., 2] *= HALF_EXTENT_MM
+    return affine
+
+
 def warp(images: Tensor, theta: Tensor, mode: str = "bilinear") -> Tensor:
     """Resample images (B, C, H, W) so that result(x) = image(theta x); what lies outside is 0."""
     grid = F.affine_grid(theta.to(images.dtype), list(images.shape), align_corners=False)

@@ -75,6 +75,15 @@ class CommonGrid:
         return np.asarray(start + steps[:, None, None] * self.row + steps[None, :, None] * self.column)
 
     @property
+    def frame(self) -> Array:
+        """Affine (4, 4) to world mm of (column, row, slice): mm from the field's middle twice, and a slice number."""
+        half_side = (SIZE_PX - 1) / 2 * PIXEL_MM
+        middle = self.origin_mm + half_side * (self.column + self.row)
+        frame = np.eye(4)
+        frame[:3] = np.stack([self.column, self.row, self.normal * SLICE_MM, middle], 1)
+        return frame
+
+    @property
     def affine(self) -> Array:
         """Affine (4, 4) of the grid as an array indexed (row, column, slice)."""
         affine = np.eye(4)
@@ -101,6 +110,17 @@ def common_grid(cine: Stack, lge: Stack) -> CommonGrid | None:
     return CommonGrid(np.asarray(origin), column, row, normal, slices)
 
 
+def acquired_slice(voxels: Array, stack: Stack, grid: CommonGrid) -> Array:
+    """Give the number (...) of the stack's slice that is nearest to fractional voxels (..., 3)."""
+    along = np.sign(stack.affine[:3, 2] @ grid.normal)
+    return np.asarray(np.rint(voxels[..., 2] - TIE * along).clip(0, stack.shape[2] - 1))
+
+
+def inside(voxels: Array, stack: Stack) -> NDArray[np.bool_]:
+    """Tell of fractional voxels (..., 3) which lie in the stack: at most half a voxel beyond the outermost centres."""
+    return np.asarray(((voxels >= -0.5) & (voxels <= np.array(stack.shape) - 0.5)).all(-1))
+
+
 def sample(
     volumes: list[tuple[NDArray, int]], stack: Stack, grid: CommonGrid
 ) -> tuple[list[NDArray], NDArray[np.bool_]]:
@@ -115,18 +135,23 @@ def sample(
         The sampled arrays (slice, row, column), 0 outside, and the mask of what lies inside.
     """
     sampled = [np.zeros((grid.slices, SIZE_PX, SIZE_PX), volume.dtype) for volume, _ in volumes]
-    inside = np.zeros((grid.slices, SIZE_PX, SIZE_PX), bool)
-    limits = np.array(stack.shape) - 0.5
-    along = np.sign(stack.affine[:3, 2] @ grid.normal)
+    covered = np.zeros((grid.slices, SIZE_PX, SIZE_PX), bool)
     for index in range(grid.slices):
         voxels = stack.voxels(grid.points(index))
-        inside[index] = ((voxels >= -0.5) & (voxels <= limits)).all(-1)
-        voxels[..., 2] = np.rint(voxels[..., 2] - TIE * along)
-        coordinates = np.moveaxis(voxels, -1, 0)
+        covered[index] = inside(voxels, stack)
+        voxels[..., 2] = acquired_slice(voxels, stack, grid)
         for (volume, order), result in zip(volumes, sampled, strict=True):
-            plane = map_coordinates(volume, coordinates, order=order, mode="nearest", prefilter=False)
-            result[index] = np.where(inside[index], plane, 0)
-    return sampled, inside
+            result[index] = np.where(covered[index], in_plane(volume, voxels, order), 0)
+    return sampled, covered
+
+
+def in_plane(volume: NDArray, voxels: Array, order: int) -> NDArray:
+    """Interpolate a volume (i, j, k) at voxels (..., 3) whose k is whole; beyond its edge goes what the edge holds.
+
+    `order` is 1 for linear interpolation, of images, and 0 for the nearest neighbour, of labels.
+    """
+    plane = map_coordinates(volume, np.moveaxis(voxels, -1, 0), order=order, mode="nearest", prefilter=False)
+    return np.asarray(plane)
 
 
 def _image_axes(cine: Stack) -> tuple[Array, Array]:

@@ -2,34 +2,18 @@
 
 import os
 import platform
-import subprocess
-from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "scipy", "pandas", "nibabel", "jointnet-study")
+from jointnet import provenance
+from jointnet.provenance import commit
 
-
-def commit() -> str:
-    """Give the commit of the checkout that holds this package, `+changes` where files differ from it.
-
-    An image or a submitted job holds the files only: there it is what `GIT_COMMIT` says.
-    """
-    root = Path(__file__).parents[1]
-    head = _git(root, "rev-parse", "HEAD")
-    if not head or not (root / "pyproject.toml").is_file():
-        return os.environ.get("GIT_COMMIT") or "unknown"
-    return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+INSTRUMENTS = ("ray", "optuna", "mlflow")
+"""Packages that shape a study's result beside those that shape a model's."""
 
 
 def versions() -> dict[str, str]:
     """Give the versions of Python and of the packages that shape a result."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return provenance.versions((*provenance.PACKAGES, *INSTRUMENTS))
 
 
 def machine() -> dict[str, str]:
@@ -58,16 +42,6 @@ def tags() -> dict[str, str]:
         | {f"version.{name}": version for name, version in versions().items()}
         | {f"machine.{name}": value for name, value in machine().items()}
     )
-
-
-def _git(root: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
 
 
 def _lines(path: str) -> list[str]:

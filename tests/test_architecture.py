@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 INSTRUMENTS = {"ray", "mlflow", "optuna", "study"}
-PURE = {"jointnet.structures", "jointnet.faults", "jointnet.aggregation"}
+PURE = {"jointnet.structures", "jointnet.faults", "jointnet.aggregation", "jointnet.outlines"}
 """What the report may use of the science: neither torch nor nibabel behind it."""
 
 
@@ -85,9 +85,9 @@ def test_a_trial_runs_without_ray_and_without_a_tracking_store():
         assert not {name.split(".")[0] for name in _imports(module)} & {"ray", "mlflow", "optuna"}, module
 
 
-def test_one_module_writes_to_mlflow_and_one_reads():
+def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
     users = {module for module in MODULES if any(name.split(".")[0] == "mlflow" for name in _imports(module))}
-    assert users == {"study.reporting.store", "study.tracking"}
+    assert users == {"study.reporting.store", "study.tracking", "study.model_address"}
     assert not _reached("study.worker") & users
 
 

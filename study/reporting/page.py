@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from jointnet.outlines import OUTLINES
 from study.reporting import figures, findings, overlays, table_formats, tables
 from study.reporting.findings import ArmText, arm_text, arm_title
 from study.reporting.records import ArmRecord, StudyRecord
@@ -114,7 +115,7 @@ def html(content: Content) -> str:
         overlays=uris,
         stars=findings.STARS,
         conventions=findings.CONVENTIONS,
-        outlines=overlays.OUTLINES,
+        outlines=OUTLINES,
         most_overlays=overlays.MOST_OVERLAYS,
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )

@@ -1,0 +1,62 @@
+"""Contours of labels on pictures of slices, the same in every picture."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from contourpy import contour_generator
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from numpy.typing import NDArray
+
+from jointnet.structures import CODE
+
+OUTLINES: Mapping[str, str] = {"lv": "#ff6b6b", "myo": "#ffd43b", "rv": "#4dc3ff"}
+"""Contour colours: LV pool, outer border of the myocardium, RV pool."""
+MARGIN_PX = 12
+"""Pixels shown around the contours."""
+
+
+def outline(labels: NDArray, structure: str) -> NDArray[np.bool_]:
+    """Give the region whose border is drawn: myocardium together with the pool inside, for its outer border."""
+    codes = [CODE["myo"], CODE["lv"]] if structure == "myo" else [CODE[structure]]
+    return np.isin(labels, codes)
+
+
+def contour(
+    axes: Axes,
+    region: NDArray[np.bool_],
+    colour: str,
+    style: str,
+    width: float,
+    at: tuple[float, float] = (0.0, 0.0),
+    scale: float = 1.0,
+) -> None:
+    """Draw the border of a region (row, column); an empty or a full one has none.
+
+    Args:
+        axes: where.
+        region: what.
+        colour: of the line.
+        style: of the line.
+        width: of the line in points.
+        at: (x, y) of the first pixel's centre.
+        scale: side of a pixel.
+    """
+    if region.any() and not region.all():
+        lines = contour_generator(z=region.astype(np.float32)).lines(0.5)
+        shifted = [scale * np.asarray(line) + at for line in lines]
+        axes.add_collection(LineCollection(shifted, colors=colour, linestyles=style, linewidths=width), autolim=False)
+
+
+def window(held: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Give the square of rows and columns around what is held, with a margin; everything where nothing is."""
+    rows, columns = np.nonzero(held)
+    if len(rows) == 0:
+        return slice(None), slice(None)
+    half = max(np.ptp(rows), np.ptp(columns)) // 2 + MARGIN_PX
+    side = min(2 * half, *held.shape)
+    starts = [
+        int(np.clip((axis.min() + axis.max()) // 2 - side // 2, 0, size - side))
+        for axis, size in zip((rows, columns), held.shape, strict=True)
+    ]
+    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)

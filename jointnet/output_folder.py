@@ -1,0 +1,40 @@
+"""The folder of a pair's results: every file appears whole, and the record, which lists them, last."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jointnet.atomic_file import write_whole
+from jointnet.pair_prediction import CINE_LABELS, DISPLACEMENT, INVERSE_LABELS, LGE_LABELS, REGISTERED, SHEET, SLICES
+from jointnet.pair_prediction import TRANSFORMS as TRANSFORMS_JSON
+
+RECORD = "provenance.json"
+ROWS = "slices.csv"
+NAMES = (
+    *(REGISTERED, CINE_LABELS, LGE_LABELS, INVERSE_LABELS, DISPLACEMENT),
+    *(TRANSFORMS_JSON, SLICES, SHEET, ROWS),
+)
+"""Every file that a pair can have beside the record and the transforms in `transforms/`."""
+
+
+def write_results(folder: Path, files: Mapping[str, bytes], record: bytes) -> None:
+    """Write a pair's files; those of an earlier prediction that this one does not have are removed.
+
+    While files are written there is no record: a folder with a record is complete.
+
+    Raises:
+        OSError: where something cannot be written.
+        ValueError: where a name is not one of a pair's files.
+    """
+    for name in files:
+        if name not in NAMES and not (Path(name).parent == Path("transforms") and Path(name).match("cine_slice_*.tfm")):
+            raise ValueError(f"must be the name of a pair's file, got {name!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
+    for path in [*(folder / name for name in NAMES), *folder.glob("transforms/cine_slice_*.tfm")]:
+        if path.relative_to(folder).as_posix() not in files:
+            path.unlink(missing_ok=True)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, content)
+    write_whole(folder / RECORD, record)

@@ -1,0 +1,217 @@
+"""Register and segment scans: `python -m jointnet.predict --model M --cine C0.nii.gz --lge LGE.nii.gz --out DIR`.
+
+A whole folder: `--data DIR` instead of `--cine` and `--lge`. `docs/predict.md` describes every file written.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jointnet.aggregation import patient_means
+from jointnet.atomic_file import write_whole
+from jointnet.checkpoint import SavedModel, load_model
+from jointnet.commands import parse_patients, run_command
+from jointnet.evaluate import WRITTEN_COLUMNS, table
+from jointnet.evaluation import COLUMNS
+from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.folder import NAME, PatientFiles, scan_folder
+from jointnet.output_folder import ROWS, write_results
+from jointnet.pair_prediction import PairResult, predict_pair, table_bytes
+from jointnet.prediction_record import model_content, record_bytes, software_content, without_paths
+from jointnet.training import MODEL_FILE, model_file, resolve_device
+
+EXIT_INTERRUPTED = 130
+PATHS = ("--model", "--cine", "--lge", "--cine-label", "--lge-label", "--cine-labels", "--data", "--out")
+"""Options whose values the record leaves out: a path may name a patient. Scans are known by their digests."""
+PAIR_ONLY = ("lge", "cine_label", "lge_label", "cine_labels")
+PATIENTS = "patients.csv"
+SUMMARY = "summary.csv"
+
+
+def main(arguments: Sequence[str] | None = None, find_model: Callable[[str], Path] | None = None) -> int:
+    """Run the command and give its exit status: 0 done, 2 bad usage, 3 bad data, 130 interrupted.
+
+    Args:
+        arguments: of the command line.
+        find_model: gives the file of what `--model` names; a file or a folder's `model.pt` where None.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(arguments)
+    try:
+        return run_command(lambda: _predict(options, arguments, find_model or local_model))
+    except KeyboardInterrupt:
+        print("interrupted; a folder that holds provenance.json is complete", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def local_model(name: str) -> Path:
+    """Give the file of a model that is named by itself or by its folder.
+
+    Raises:
+        SettingsFaultError: for an address in a tracking store.
+    """
+    if name.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
+        raise SettingsFaultError(f"--model: a tracking store's address needs `python -m study.predict`, got {name!r}")
+    return model_file(Path(name))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jointnet.predict",
+        description="Register LGE onto cine and segment both; docs/predict.md describes every file written.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", required=True, help=f"a {MODEL_FILE}, or the folder that holds it")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--cine", type=Path, metavar="FILE", help="cine scan, NIfTI; --lge goes with it")
+    what.add_argument("--data", type=Path, metavar="DIR", help="folder of pairs in the layout of MS-CMRSeg 2019")
+    parser.add_argument("--lge", type=Path, metavar="FILE", help="LGE scan of the same patient, NIfTI")
+    parser.add_argument("--patients", metavar="1-5", help="these of --data only")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="receives the results")
+    parser.add_argument(
+        "--cine-label", type=Path, metavar="FILE", help="cine's manual segmentation, to measure against"
+    )
+    parser.add_argument("--lge-label", type=Path, metavar="FILE", help="LGE's manual segmentation, to measure against")
+    parser.add_argument("--inverse", action="store_true", help="bring cine's labels onto LGE's own grid, too")
+    parser.add_argument(
+        "--cine-labels", type=Path, metavar="FILE", help="--inverse takes these, not the predicted ones"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads; torch's own choice by default")
+    return parser
+
+
+def _predict(options: argparse.Namespace, arguments: Sequence[str], find_model: Callable[[str], Path]) -> None:
+    _check(options)
+    device = resolve_device(options.device)
+    path = find_model(options.model)
+    saved = load_model(path, device)
+    if options.inverse and options.cine_labels is None and saved.settings.model.name != "joint":
+        raise SettingsFaultError(
+            f"--inverse: must have --cine-labels with a model that does not segment, got {saved.settings.model.name}"
+        )
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    address = options.model if ":/" in options.model and not Path(options.model).exists() else None
+    model, software = model_content(saved, path, address), software_content()
+    pairs, faults = _pairs(options)
+    command = ["python", "-m", "jointnet.predict", *without_paths(arguments, PATHS)]
+    rows: list[dict[str, Any]] = []
+    summaries: list[dict[str, Any]] = []
+    with _progress() as progress:
+        task = progress.add_task("predicting", total=len(pairs))
+        for folder, files in pairs:
+            name = f"patient {files.patient}" if options.data else "LGE onto cine"
+            progress.update(task, description=name)
+            try:
+                result = predict_pair(saved, files, device, options.inverse, options.cine_labels)
+            except DataFaultError as error:
+                faults += error.faults
+            else:
+                written = dict(result.files)
+                if result.rows:
+                    written[ROWS] = table_bytes(result.rows, WRITTEN_COLUMNS)
+                further = {} if options.cine_labels is None else {"cine_labels": options.cine_labels}
+                record = record_bytes(
+                    command, model, software, files, result.registration, result.warnings, written, further
+                )
+                write_results(folder, written, record)
+                rows += result.rows
+                summaries.append({"patient": files.patient, **result.summary})
+                progress.console.print(_line(name, result), markup=False, highlight=False, soft_wrap=True)
+                for warning in () if options.data else result.warnings:
+                    progress.console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+            progress.advance(task)
+    _finish(options.out if options.data else None, saved, rows, summaries)
+    if faults:
+        raise DataFaultError(faults)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together, all of them at once."""
+    faults = []
+    if options.data is not None:
+        faults += [
+            f"--{name.replace('_', '-')}: goes with --cine, not with --data, got {getattr(options, name)}"
+            for name in PAIR_ONLY
+            if getattr(options, name) is not None
+        ]
+    else:
+        if options.lge is None:
+            faults.append("--lge: must be given with --cine, got none")
+        if options.patients is not None:
+            faults.append(f"--patients: goes with --data, got {options.patients}")
+        if (options.cine_label is None) != (options.lge_label is None):
+            faults.append("--cine-label, --lge-label: must be given together, got one of them")
+        if options.cine_labels is not None and not options.inverse:
+            faults.append("--cine-labels: goes with --inverse; what to measure against is --cine-label")
+    if options.threads is not None and options.threads < 1:
+        faults.append(f"--threads: must be at least 1, got {options.threads}")
+    if options.out.exists() and not options.out.is_dir():
+        faults.append(f"--out: must be a folder, got {options.out}")
+    if faults:
+        raise SettingsFaultError(faults)
+
+
+def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]], list[str]]:
+    """Give each pair's output folder and files, and the faults in a folder's names."""
+    if options.data is None:
+        named = NAME.fullmatch(options.cine.name)
+        number = int(named[1]) if named else 0
+        files = PatientFiles(number, options.cine, options.lge, options.cine_label, options.lge_label)
+        return [(options.out, files)], []
+    chosen = parse_patients(options.patients) if options.patients is not None else None
+    found, faults = scan_folder(options.data, only=chosen, labels_needed=False)
+    absent = [number for number in chosen or () if number not in found]
+    known = " ".join(faults)
+    faults += [
+        f"{options.data}: must hold patient {number} of --patients, there is none"
+        for number in absent
+        if f"patient {number} lacks" not in known
+    ]
+    return [(options.out / f"patient{number}", files) for number, files in found.items()], faults
+
+
+def _finish(out: Path | None, saved: SavedModel, rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> None:
+    """Print the metrics where there are manual segmentations; write what holds of all pairs into a folder `out`."""
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    if out is not None and summaries:
+        write_whole(out / SUMMARY, table_bytes(summaries, list(summaries[0])))
+        if rows:
+            means = patient_means(frame).reset_index().round(4)
+            write_whole(out / PATIENTS, means.to_csv(index=False, lineterminator="\n").encode())
+        else:
+            (out / PATIENTS).unlink(missing_ok=True)
+    if rows:
+        print(table(frame))
+        for warning in saved.known(frame["patient"].unique().tolist()):
+            print(f"warning: {warning}", file=sys.stderr)
+
+
+def _line(name: str, result: PairResult) -> str:
+    """Say in a line what came of a pair."""
+    summary = result.summary
+    before, after, warnings = summary["dice_before"], summary["dice_after"], summary["warnings"]
+    agreement = "" if before == "" else f", predicted Dice {before:.2f} > {after:.2f}"
+    return (
+        f"{name}: {summary['covered']} of {summary['cine_slices']} cine slices, {summary['displacement_mm']:.1f} mm"
+        f"{agreement}, {warnings} warning{'' if warnings == 1 else 's'}, {result.seconds:.1f} s"
+    )
+
+
+def _progress() -> Progress:
+    """Give a bar on standard error; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""What a prediction was made of, as JSON: digests and numbers, no path, no patient's name, no text of a header."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+
+from jointnet.back_projection import Registration
+from jointnet.checkpoint import SavedModel
+from jointnet.folder import PatientFiles, volume_shape
+from jointnet.provenance import commit, versions
+from jointnet.settings import settings_to_dict
+
+FORMAT = 1
+ROLES = ("cine", "lge", "cine_label", "lge_label")
+
+
+def file_digest(path: Path) -> str:
+    """Give the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def model_content(saved: SavedModel, path: Path, address: str | None) -> dict[str, Any]:
+    """Describe a model: what it is by digest, how it was trained and on whom.
+
+    Args:
+        saved: the model.
+        path: its file.
+        address: how it is named in a tracking store, None for a file.
+    """
+    return {
+        "sha256": file_digest(path),
+        "address": address,
+        "name": saved.settings.model.name,
+        "epoch": saved.epoch,
+        "patients": {role: list(numbers) for role, numbers in saved.patients.items()},
+        "settings": settings_to_dict(saved.settings),
+    }
+
+
+def software_content() -> dict[str, Any]:
+    """Describe the code: its commit and the versions of what it uses."""
+    return {"commit": commit(), "versions": versions()}
+
+
+def without_paths(arguments: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Give a command's arguments with the values of some options left out: a path may name a patient.
+
+    Args:
+        arguments: as the command received them.
+        paths: options whose value is a path, e.g. `--cine`.
+    """
+
+    def shown() -> Iterator[str]:
+        hidden = False
+        for argument in arguments:
+            option, equals, _ = argument.partition("=")
+            if hidden:
+                yield "..."
+            elif option in paths and equals:
+                yield f"{option}=..."
+            else:
+                yield argument
+            hidden = not hidden and argument in paths
+
+    return list(shown())
+
+
+def record_bytes(
+    command: Sequence[str],
+    model: Mapping[str, Any],
+    software: Mapping[str, Any],
+    files: PatientFiles,
+    pair: Registration,
+    warnings: Sequence[str],
+    written: Mapping[str, bytes],
+    further: Mapping[str, Path],
+) -> bytes:
+    """Give the provenance file of a pair.
+
+    Args:
+        command: without paths.
+        model: from `model_content`.
+        software: from `software_content`.
+        files: what was read.
+        pair: which slices both scans show.
+        warnings: of the pair.
+        written: the other files by name.
+        further: other files that were read, by role.
+    """
+    inputs = {role: getattr(files, role) for role in ROLES} | dict(further)
+    covered = [number for number, match in enumerate(pair.cine_matches) if match is not None]
+    content = {
+        "format": FORMAT,
+        "command": list(command),
+        "software": software,
+        "model": model,
+        "inputs": {role: _input(path) for role, path in inputs.items() if path is not None},
+        "coverage": {
+            "cine_slices": len(pair.cine_matches),
+            "covered": covered,
+            "not_covered": [number for number in range(len(pair.cine_matches)) if number not in covered],
+            "rule": "slices that are not covered lie outside of what both scans show and are 0 in every output",
+            "lge_slices": len(pair.lge_matches),
+            "lge_covered": [number for number, match in enumerate(pair.lge_matches) if match is not None],
+            "common_grid_slices": pair.grid.slices,
+            "common_grid_affine_ras": pair.grid.affine.tolist(),
+        },
+        "warnings": list(warnings),
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(written.items())},
+    }
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _input(path: Path) -> dict[str, Any]:
+    image = nib.load(path)
+    return {
+        "sha256": file_digest(path),
+        "shape": list(volume_shape(image.shape)),
+        "spacing_mm": [round(float(length), 5) for length in image.header.get_zooms()[:3]],
+    }

@@ -1,0 +1,47 @@
+"""A model of a tracking store, brought to a file: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN/model`."""
+
+import os
+from pathlib import Path
+
+import mlflow
+
+from jointnet.faults import SettingsFaultError
+from jointnet.training import MODEL_FILE
+from study.store_layout import default_tracking_uri
+
+SCHEMES = ("models:/", "runs:/", "mlflow-artifacts:/")
+
+
+def is_address(name: str) -> bool:
+    """Tell whether a model's name is an address in a tracking store, not a path."""
+    return name.startswith(SCHEMES)
+
+
+def fetch_model(address: str, folder: Path) -> Path:
+    """Download a model and give its file.
+
+    Args:
+        address: in the store that `MLFLOW_TRACKING_URI` names, else in `mlruns/mlflow.db`.
+        folder: receives what is downloaded.
+
+    Raises:
+        SettingsFaultError: where the store does not open, does not hold the address, or holds no or several
+            model files there.
+    """
+    uri = default_tracking_uri()
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise SettingsFaultError(f"MLFLOW_TRACKING_URI: must be a store that there is, got {uri}")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder))
+    except Exception as error:  # whatever the store's own backend raises
+        told = " ".join(str(error).split())[:200]
+        raise SettingsFaultError(f"--model: must be an address that {uri} holds, got {address!r}: {told}") from None
+    finally:
+        mlflow.set_tracking_uri(before)
+    found = sorted(folder.rglob(MODEL_FILE))
+    if len(found) != 1:
+        raise SettingsFaultError(f"--model: must hold one {MODEL_FILE}, {address!r} holds {len(found)}")
+    return found[0]
