@@ -93,7 +93,7 @@ class CommonGrid:
 
 def common_grid(cine: Stack, lge: Stack) -> CommonGrid | None:
     """Give the grid where both scans reach, or None where they do not overlap by at least one slice."""
-    column, row = _image_axes(cine)
+    column, row = image_axes(cine)
     normal = np.cross(column, row)
     centre = []
     for axis in (column, row, normal):
@@ -154,7 +154,7 @@ def in_plane(volume: NDArray, voxels: Array, order: int) -> NDArray:
     return np.asarray(plane)
 
 
-def _image_axes(cine: Stack) -> tuple[Array, Array]:
+def image_axes(cine: Stack) -> tuple[Array, Array]:
     """Give the unit vectors of columns and rows: the cine's in-plane axes in the patient's usual order and sense."""
     first, second = (cine.affine[:3, axis] / cine.spacing_mm[axis] for axis in (0, 1))
     second = second - (second @ first) * first
