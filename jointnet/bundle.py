@@ -1,7 +1,7 @@
 """A model as a MONAI bundle: a folder that MONAI's tools describe, check and run.
 
 The network is this package's own, so what runs the bundle has this package installed; the bundle's configuration names
-its functions (`_target_`), and nothing here imports MONAI. Layout and keys: docs.monai.io, "MONAI Bundle Specification".
+its functions (`_target_`), and nothing here imports MONAI. Layout and keys: MONAI's "MONAI Bundle Specification".
 """
 
 import importlib.metadata
@@ -87,9 +87,9 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
         "commit": commit(),
         "name": name,
         "task": "Registration of LGE onto cine cardiac MRI" + (", and segmentation of both" if segments else ""),
-        "description": f"For each short-axis slice a {saved.settings.model.name} network predicts the 2 x 3 affine theta "
-        "that takes cine coordinates to LGE coordinates, normalised as torch's affine_grid with align_corners=False has "
-        "them" + (", and segments both images." if segments else "."),
+        "description": f"For each short-axis slice a {saved.settings.model.name} network predicts theta, the 2 x 3 affine "
+        "from cine to LGE coordinates, normalised as torch's affine_grid with align_corners=False has them"
+        + (", and segments both images." if segments else "."),
         "authors": authors,
         "copyright": copyright_line,
         "data_type": "nibabel",
@@ -186,16 +186,16 @@ def readme_text(saved: SavedModel, name: str) -> str:
 
 A {saved.settings.model.name} network that brings LGE onto cine cardiac MRI, slice by slice. {LIMITS}
 
-Trained for {saved.epoch} epochs; patients: {seen}. What it was trained on, and how well it does, is for whoever hands it
-on to say; `configs/inference.json` has its settings.
+Trained for {saved.epoch} epochs; patients: {seen}. What it was trained on, and how well it does, is for whoever
+hands it on to say; `configs/inference.json` has its settings.
 
 With the package `{PACKAGE}` of the version in `configs/metadata.json` and MONAI installed, in this folder:
 
     python -m monai.bundle run --config_file configs/inference.json --cine C0.nii.gz --lge LGE.nii.gz --output_dir out
 
 `out` then holds what `python -m jointnet.predict` writes: registered LGE, segmentations where the network segments,
-transforms and a quality sheet. As with every bundle, a configuration is code: run it only if you trust where it is from.
-`models/model.pt` is a plain state dict and loads with `weights_only=True`.
+transforms and a quality sheet. As with every bundle, a configuration is code: run it only if you trust its
+origin. `models/model.pt` is a plain state dict and loads with `weights_only=True`.
 """
 
 

@@ -123,10 +123,7 @@ def screen_layout(cine: Stack) -> NDArray[np.float64]:
 
 def letters(direction: NDArray[np.float64]) -> str:
     """Name a direction (3,) in RAS+ by the sides of the patient that it leads to, e.g. `AR`, the main one first."""
-    ends = [
-        ("LR"[component > 0], "PA"[component > 0], "IS"[component > 0])[axis]
-        for axis, component in enumerate(direction)
-    ]
+    ends = [pair[int(component > 0)] for pair, component in zip(("LR", "PA", "IS"), direction, strict=True)]
     order = np.argsort(-abs(direction), kind="stable")
     return "".join(ends[axis] for axis in order if abs(direction[axis]) >= LETTER_FROM)
 
