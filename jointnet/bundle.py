@@ -87,7 +87,7 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
         "commit": commit(),
         "name": name,
         "task": "Registration of LGE onto cine cardiac MRI" + (", and segmentation of both" if segments else ""),
-        "description": f"For each short-axis slice a {saved.settings.model.name} network predicts theta, the 2 x 3 affine "
+        "description": f"For each short-axis slice a {saved.settings.model.name} network gives theta, the 2 x 3 affine "
         "from cine to LGE coordinates, normalised as torch's affine_grid with align_corners=False has them"
         + (", and segments both images." if segments else "."),
         "authors": authors,
@@ -118,8 +118,8 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
         "imports": [
             "$import pathlib",
             "$import torch",
-            "$import jointnet.output_folder",
-            "$import jointnet.prediction_record",
+            "$import jointnet.output_folder as output_folder",
+            "$import jointnet.prediction_record as prediction_record",
         ],
         "bundle_root": ".",
         "cine": "$@bundle_root + '/data/C0.nii.gz'",
@@ -162,15 +162,15 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
         "record": {
             "_target_": "jointnet.prediction_record.record_bytes",
             "command": ["python", "-m", "monai.bundle", "run"],
-            "model": "$jointnet.prediction_record.model_content(@saved, @model_path, None)",
-            "software": "$jointnet.prediction_record.software_content()",
+            "model": "$prediction_record.model_content(@saved, @model_path, None)",
+            "software": "$prediction_record.software_content()",
             "files": "@scans",
             "pair": "$@results.registration",
             "warnings": "$@results.warnings",
             "written": "$@results.files",
             "further": {},
         },
-        "run": ["$jointnet.output_folder.write_results(pathlib.Path(@output_dir), @results.files, @record)"],
+        "run": ["$output_folder.write_results(pathlib.Path(@output_dir), @results.files, @record)"],
     }
 
 

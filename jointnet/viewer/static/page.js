@@ -201,7 +201,7 @@ async function start() {
   element("result").replaceChildren(...state.results.map((result, n) => new Option(result.name, n)));
   element("choice").hidden = state.results.length === 1;
   const options = {
-    ...{ backColor: [0, 0, 0, 1], crosshairColor: [0.3, 0.76, 1, 0.8], crosshairWidth: 1, crosshairWidthUnit: "fixedPixels" },
+    ...{ backColor: [0, 0, 0, 1], crosshairColor: [0.3, 0.76, 1, 0.8], crosshairWidth: 0.3, crosshairWidthUnit: "mm" },
     ...{ sliceType: 0, dragAndDropEnabled: false, isOrientationTextVisible: false, loadingText: "", logLevel: "error" },
     ...{ viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", isColorbar: false },
   };
