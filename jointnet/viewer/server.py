@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from jointnet.viewer.shown import ShownResult
 
@@ -64,7 +63,7 @@ class Site:
 
     def answer(self, method: str, target: str, host: str) -> Answer:
         """Answer a request by its method, its target as sent, and its Host header."""
-        if urlsplit(f"//{host}").hostname not in HOSTS:
+        if host.partition(":")[0].lower() not in HOSTS:
             return _refusal(403, "asked by a name that is not this machine's")
         if method not in ("GET", "HEAD"):
             return _refusal(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
