@@ -24,8 +24,8 @@ from jointnet.structures import CODE
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 """Where MONAI's own check downloads what it holds `metadata.json` against."""
 BUNDLE_VERSION = "1.0.0"
-MONAI_VERSION = "1.4.0"
-"""The oldest MONAI that the tests have run a bundle with, or newer."""
+MONAI_VERSION = "1.6.1"
+"""The MONAI that the tests run a bundle with."""
 PACKAGE = "jointnet-study"
 REQUIRED = ("nibabel", "scipy", "pandas", "matplotlib", "contourpy")
 STRUCTURE_WORDS = {"lv": "LV blood pool", "myo": "LV myocardium", "rv": "RV blood pool"}

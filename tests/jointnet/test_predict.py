@@ -92,6 +92,17 @@ def test_a_pair_gives_its_files_on_cine_s_own_grid(models, scan_folder, tmp_path
     assert "LGE onto cine: 2 of 2 cine slices" in told
 
 
+def test_a_model_that_moves_nothing_gives_lge_as_it_lay(scan_folder, tmp_path, capsys):
+    settings = tiny_settings(model__name="standalone")
+    save_model(tmp_path / "model.pt", build_model(settings).state_dict(), settings, {"training": [1]}, 1)
+    assert one(tmp_path / "model.pt", tmp_path / "out", scan_folder) == 0
+    before, after = (volume(tmp_path / "out" / f"lge_{name}.nii.gz") for name in ("unregistered", "registered"))
+    np.testing.assert_allclose(before, after, rtol=1e-4, atol=1e-2)
+    assert before.std() > 10
+    np.testing.assert_array_equal(volume(tmp_path / "out" / "cine.nii.gz"), volume(file_paths(scan_folder, 1)["cine"]))
+    capsys.readouterr()
+
+
 def test_a_folder_gives_what_single_pairs_give(models, scan_folder, tmp_path, capsys):
     assert run(models["joint"], tmp_path / "all", "--data", scan_folder, "--patients", "2-3", "--inverse") == 0
     assert {path.name for path in (tmp_path / "all").iterdir()} == {
