@@ -4,13 +4,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jointnet.atomic_file import write_whole
-from jointnet.pair_prediction import CINE_LABELS, DISPLACEMENT, INVERSE_LABELS, LGE_LABELS, REGISTERED, SHEET, SLICES
+from jointnet.pair_prediction import (
+    CINE,
+    CINE_LABELS,
+    DISPLACEMENT,
+    INVERSE_LABELS,
+    LGE_LABELS,
+    REGISTERED,
+    SHEET,
+    SLICES,
+    UNREGISTERED,
+    UNREGISTERED_LABELS,
+)
 from jointnet.pair_prediction import TRANSFORMS as TRANSFORMS_JSON
 
 RECORD = "provenance.json"
 ROWS = "slices.csv"
 NAMES = (
-    *(REGISTERED, CINE_LABELS, LGE_LABELS, INVERSE_LABELS, DISPLACEMENT),
+    *(CINE, UNREGISTERED, REGISTERED, DISPLACEMENT),
+    *(CINE_LABELS, UNREGISTERED_LABELS, LGE_LABELS, INVERSE_LABELS),
     *(TRANSFORMS_JSON, SLICES, SHEET, ROWS),
 )
 """Every file that a pair can have beside the record and the transforms in `transforms/`."""

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,12 @@ from jointnet.scan_file import corner_distance_mm, volume_shape
 from jointnet.structures import STRUCTURES
 from jointnet.transforms_file import itk_displacement, itk_transforms, transforms_content
 
+CINE = "cine.nii.gz"
+UNREGISTERED = "lge_unregistered.nii.gz"
 REGISTERED = "lge_registered.nii.gz"
 CINE_LABELS = "cine_segmentation.nii.gz"
 LGE_LABELS = "lge_segmentation_registered.nii.gz"
+UNREGISTERED_LABELS = "lge_segmentation_unregistered.nii.gz"
 INVERSE_LABELS = "cine_segmentation_on_lge.nii.gz"
 DISPLACEMENT = "displacement.nii.gz"
 TRANSFORMS = "transforms.json"
@@ -120,16 +123,21 @@ def predict_pair(
     warnings = tuple(patient_warnings(pair, judged))
 
     voxels, taken = lge_voxels(pair)
-    registered = as_stored(lge_on_cine(intensities(lge), voxels, taken), lge)
+    still = replace(pair, transforms=np.broadcast_to(np.eye(4), pair.transforms.shape))
+    lge_values = intensities(lge)
     written = {
-        REGISTERED: nifti_bytes(registered, cine),
+        CINE: nifti_bytes(as_stored(intensities(cine), cine), cine),
+        UNREGISTERED: nifti_bytes(as_stored(lge_on_cine(lge_values, *lge_voxels(still)), lge), cine),
+        REGISTERED: nifti_bytes(as_stored(lge_on_cine(lge_values, voxels, taken), lge), cine),
         DISPLACEMENT: nifti_bytes(itk_displacement(displacement_mm(pair, voxels)), cine),
     }
     on_cine = None
     if prediction.cine_labels is not None and prediction.lge_labels is not None:
         on_cine = as_file_values(labels_on_cine(prediction.cine_labels, pair, moved=False))
-        moved = as_file_values(labels_on_cine(prediction.lge_labels, pair, moved=True))
-        written |= {CINE_LABELS: nifti_bytes(on_cine, cine), LGE_LABELS: nifti_bytes(moved, cine)}
+        for name, moved in ((UNREGISTERED_LABELS, False), (LGE_LABELS, True)):
+            lge_labels = as_file_values(labels_on_cine(prediction.lge_labels, pair, moved))
+            written[name] = nifti_bytes(lge_labels, cine)
+        written[CINE_LABELS] = nifti_bytes(on_cine, cine)
     if inverse:
         taken_back = given if given is not None else on_cine
         if taken_back is None:

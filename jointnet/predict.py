@@ -58,7 +58,7 @@ def local_model(name: str) -> Path:
         SettingsFaultError: for an address in a tracking store.
     """
     if name.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
-        raise SettingsFaultError(f"--model: a tracking store's address needs `python -m study.predict`, got {name!r}")
+        raise SettingsFaultError(f"--model: a tracking store's address needs the same command of `study`, got {name!r}")
     return model_file(Path(name))
 
 

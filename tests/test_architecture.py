@@ -134,5 +134,5 @@ def test_a_room_of_the_study_uses_those_before_it_only(room: str):
 
 def test_every_module_of_the_study_has_a_room_but_the_commands_and_what_the_report_shares():
     loose = {name for name in MODULES if name.startswith("study.") and not _room(name)} - {"study.reporting"}
-    commands = {"study.run", "study.command_line", "study.report", "study.predict"}
+    commands = {"study.run", "study.command_line", "study.report", "study.predict", "study.export_bundle"}
     assert loose - {f"study.{room}" for room in ROOMS} == commands | {"study.store_layout"}

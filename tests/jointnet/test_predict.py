@@ -20,10 +20,20 @@ from jointnet.output_folder import write_results
 from jointnet.predict import main
 
 OF_ANY = {
-    *("lge_registered.nii.gz", "displacement.nii.gz", "transforms.json", "quality.csv", "quality.png"),
+    *(
+        "cine.nii.gz",
+        "lge_unregistered.nii.gz",
+        "lge_registered.nii.gz",
+        "displacement.nii.gz",
+        "transforms.json",
+        "quality.csv",
+        "quality.png",
+    ),
     *("provenance.json", "transforms/cine_slice_000.tfm", "transforms/cine_slice_001.tfm"),
 }
-OF_JOINT = {"cine_segmentation.nii.gz", "lge_segmentation_registered.nii.gz"}
+OF_JOINT = {
+    *("cine_segmentation.nii.gz", "lge_segmentation_unregistered.nii.gz", "lge_segmentation_registered.nii.gz"),
+}
 
 
 def write_model(path, name):
@@ -65,7 +75,12 @@ def test_a_pair_gives_its_files_on_cine_s_own_grid(models, scan_folder, tmp_path
     assert one(models[name].parent, out, scan_folder) == 0
     assert written(out) == OF_ANY | (OF_JOINT if name == "joint" else set())
     cine = nib.load(file_paths(scan_folder, 1)["cine"])
-    for file in ("lge_registered.nii.gz", *(OF_JOINT if name == "joint" else ())):
+    for file in (
+        "cine.nii.gz",
+        "lge_unregistered.nii.gz",
+        "lge_registered.nii.gz",
+        *(OF_JOINT if name == "joint" else ()),
+    ):
         image = nib.load(out / file)
         assert image.shape == cine.shape
         np.testing.assert_array_equal(image.affine, cine.affine)
@@ -75,6 +90,17 @@ def test_a_pair_gives_its_files_on_cine_s_own_grid(models, scan_folder, tmp_path
     assert volume(out / "lge_registered.nii.gz").std() > 0
     told = capsys.readouterr().err
     assert "LGE onto cine: 2 of 2 cine slices" in told
+
+
+def test_a_model_that_moves_nothing_gives_lge_as_it_lay(scan_folder, tmp_path, capsys):
+    settings = tiny_settings(model__name="standalone")
+    save_model(tmp_path / "model.pt", build_model(settings).state_dict(), settings, {"training": [1]}, 1)
+    assert one(tmp_path / "model.pt", tmp_path / "out", scan_folder) == 0
+    before, after = (volume(tmp_path / "out" / f"lge_{name}.nii.gz") for name in ("unregistered", "registered"))
+    np.testing.assert_allclose(before, after, rtol=1e-4, atol=1e-2)
+    assert before.std() > 10
+    np.testing.assert_array_equal(volume(tmp_path / "out" / "cine.nii.gz"), volume(file_paths(scan_folder, 1)["cine"]))
+    capsys.readouterr()
 
 
 def test_a_folder_gives_what_single_pairs_give(models, scan_folder, tmp_path, capsys):
@@ -329,7 +355,7 @@ def test_options_that_do_not_go_together(models, tmp_path, more, told, capsys):
 
 
 @pytest.mark.parametrize(
-    "model, told", [("nowhere.pt", "no such file"), ("models:/heart@champion", "python -m study.predict")]
+    "model, told", [("nowhere.pt", "no such file"), ("models:/heart@champion", "the same command of `study`")]
 )
 def test_a_model_that_is_not_there(scan_folder, tmp_path, model, told, capsys):
     assert one(model, tmp_path / "out", scan_folder) == 2

@@ -1,0 +1,84 @@
+"""Write a model as a MONAI bundle: `python -m jointnet.export_bundle --model M --out DIR` (`docs/interop.md`)."""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from jointnet.bundle import bundle_files
+from jointnet.checkpoint import load_model
+from jointnet.commands import run_command
+from jointnet.faults import SettingsFaultError
+from jointnet.predict import local_model
+
+UNSAID = "not stated"
+
+
+def main(arguments: Sequence[str] | None = None, find_model: Callable[[str], Path] | None = None) -> int:
+    """Run the command and give its exit status: 0 done, 2 a command line or model that breaks a rule.
+
+    Args:
+        arguments: of the command line.
+        find_model: gives the file of what `--model` names; a file or a folder's `model.pt` where None.
+    """
+    options = _parser().parse_args(arguments)
+    return run_command(lambda: _export(options, find_model or local_model))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jointnet.export_bundle",
+        description="Write a model as a MONAI bundle; docs/interop.md says what it holds and how it is run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", required=True, help="a model.pt, or the folder that holds it")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle; must not exist or be empty")
+    parser.add_argument("--authors", default=UNSAID, help="who made the model, for metadata.json")
+    parser.add_argument("--copyright", default=UNSAID, help="of the model, for metadata.json")
+    return parser
+
+
+def _export(options: argparse.Namespace, find_model: Callable[[str], Path]) -> None:
+    out: Path = options.out
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise SettingsFaultError(f"--out: must be a folder that is empty or does not exist, got {out}")
+    saved = load_model(find_model(options.model))
+    write_folder(out, bundle_files(saved, out.resolve().name, options.authors, options.copyright))
+    print(f"{out}: bundle of a {saved.settings.model.name} model, epoch {saved.epoch}")
+
+
+def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files; it appears whole or not at all.
+
+    Args:
+        out: does not exist or is empty.
+        files: content by path within it.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        beside.chmod(0o777 & ~_umask())
+        for name, content in files.items():
+            path = beside / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        os.replace(beside, out)  # noqa: PTH105  # onto an empty folder, too
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+if __name__ == "__main__":
+    sys.exit(main())

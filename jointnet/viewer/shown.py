@@ -1,0 +1,151 @@
+"""What the viewer shows of a folder of predictions: files, how they lie on the screen, what is said of a slice."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.grid import Stack, image_axes
+from jointnet.output_folder import RECORD
+from jointnet.pair_prediction import (
+    CINE,
+    CINE_LABELS,
+    LGE_LABELS,
+    REGISTERED,
+    SHEET,
+    SLICES,
+    UNREGISTERED,
+    UNREGISTERED_LABELS,
+)
+from jointnet.scan_file import volume_shape
+
+FILES = (CINE, UNREGISTERED, REGISTERED, CINE_LABELS, UNREGISTERED_LABELS, LGE_LABELS, SHEET)
+"""What the page may ask for."""
+NEEDED = (CINE, UNREGISTERED, REGISTERED, SLICES)
+LETTER_FROM = 0.35
+"""Directions are named by the letters of those axes of the patient along which they have at least this component."""
+STRUCTURE_WORDS = {"lv": "LV", "myo": "myocardium", "rv": "RV"}
+
+
+@dataclass(frozen=True)
+class ShownResult:
+    """A pair's prediction as the page shows it.
+
+    Attributes:
+        folder: that holds its files.
+        files: the names of those that the page may ask for.
+        content: what the page is told of it, plain values.
+    """
+
+    folder: Path
+    files: frozenset[str]
+    content: dict[str, Any]
+
+
+def find_results(folder: Path) -> list[ShownResult]:
+    """Give the prediction in a folder, or all in its subfolders by number and name.
+
+    Raises:
+        SettingsFaultError: where the folder holds none.
+        DataFaultError: with every file that is missing or cannot be read.
+    """
+    if (folder / RECORD).is_file():
+        folders = [folder]
+    elif folder.is_dir():
+        folders = sorted((path.parent for path in folder.glob(f"*/{RECORD}")), key=_order)
+    else:
+        raise SettingsFaultError(f"--folder: must be a folder that `jointnet.predict` wrote, got {folder}")
+    if not folders:
+        raise SettingsFaultError(f"--folder: must hold a {RECORD}, or folders that do, got {folder}")
+    found: list[ShownResult] = []
+    faults: list[str] = []
+    for path in folders:
+        absent = [name for name in NEEDED if not (path / name).is_file()]
+        if absent:
+            faults.append(f"{path}: must hold {', '.join(absent)}; predict again with this version")
+            continue
+        try:
+            found.append(read_result(path))
+        except Exception as error:  # damaged files raise whatever their readers meet
+            faults.append(f"{path}: must be what `jointnet.predict` wrote: {' '.join(str(error).split())[:160]}")
+    if faults:
+        raise DataFaultError(faults)
+    return found
+
+
+def read_result(folder: Path) -> ShownResult:
+    """Read what the page is told of the prediction in a folder."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    with (folder / SLICES).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    image = nib.load(folder / CINE)
+    cine = Stack(np.asarray(image.affine, float), volume_shape(image.shape))
+    column, row = image_axes(cine)
+    layout = screen_layout(cine)
+    files = frozenset(name for name in FILES if (folder / name).is_file())
+    content = {
+        "name": folder.resolve().name,
+        "files": sorted(files),
+        "layout": layout.tolist(),
+        "field_mm": (abs(layout[:2, :2]) @ np.array(cine.shape[:2])).tolist(),
+        "towards": {"left": letters(-column), "top": letters(-row)},
+        "covered": [int(number) for number in record["coverage"]["covered"]],
+        "slices": [slice_words(line) for line in rows],
+        "warnings": [str(warning) for warning in record["warnings"]],
+    }
+    return ShownResult(folder, files, content)
+
+
+def screen_layout(cine: Stack) -> NDArray[np.float64]:
+    """Give the affine (4, 4) from voxels to mm of the screen: x to the right, y up, z the slices in the file's order.
+
+    In the plane this is the patient's usual view, as on the quality sheet, however the file is stored; the middle of
+    the volume is 0.
+    """
+    column, row = image_axes(cine)
+    directions = cine.affine[:3, :2] / cine.spacing_mm[:2]
+    layout = np.zeros((4, 4))
+    for axis in (0, 1):
+        along_column, along_row = directions[:, axis] @ column, directions[:, axis] @ row
+        screen_axis, sign = (0, along_column) if abs(along_column) > abs(along_row) else (1, -along_row)
+        layout[screen_axis, axis] = np.sign(sign) * cine.spacing_mm[axis]
+    layout[2, 2] = cine.spacing_mm[2]
+    layout[:3, 3] = -layout[:3, :3] @ ((np.array(cine.shape) - 1) / 2)
+    layout[3, 3] = 1
+    return layout
+
+
+def letters(direction: NDArray[np.float64]) -> str:
+    """Name a direction (3,) in RAS+ by the sides of the patient that it leads to, e.g. `AR`, the main one first."""
+    ends = [pair[int(component > 0)] for pair, component in zip(("LR", "PA", "IS"), direction, strict=True)]
+    order = np.argsort(-abs(direction), kind="stable")
+    return "".join(ends[axis] for axis in order if abs(direction[axis]) >= LETTER_FROM)
+
+
+def slice_words(row: dict[str, str]) -> str:
+    """Say in a line what a row of `quality.csv` holds."""
+    if row["covered"] != "1":
+        return "LGE does not reach this slice of cine: nothing is registered here."
+    overlaps = [
+        f"{word} {float(row[f'dice_before_{name}']):.2f} > {float(row[f'dice_after_{name}']):.2f}"
+        for name, word in STRUCTURE_WORDS.items()
+        if row.get(f"dice_before_{name}") and row.get(f"dice_after_{name}")
+    ]
+    parts = [
+        f"LGE slice {row['lge_slice']}, {abs(float(row['lge_offset_mm'])):.1f} mm off",
+        f"displaced {float(row['displacement_mm']):.1f} mm",
+        *(["Dice of the predicted segmentations " + ", ".join(overlaps)] if overlaps else []),
+        *([row["warnings"]] if row["warnings"] else []),
+    ]
+    return "; ".join(parts)
+
+
+def _order(path: Path) -> tuple[int, str]:
+    digits = "".join(character for character in path.name if character.isdecimal())
+    return int(digits or 0), path.name
