@@ -24,11 +24,11 @@ import torch
 from matplotlib import pyplot as plt
 
 from jointnet.aggregation import registration_ratio
-from jointnet.cache import CachedPatient, prepare
 from jointnet.checkpoint import load_model
 from jointnet.evaluation import evaluate
-from jointnet.folder import find_patients
 from jointnet.phantom import write_phantom
+from jointnet.scans.cache import CachedPatient, prepare
+from jointnet.scans.folder import find_patients
 from jointnet.settings import MODELS, Settings, load_settings, with_values
 from jointnet.slices import LabelledPatient
 from jointnet.training import MODEL_FILE, train

@@ -29,9 +29,9 @@ from broken_toml import broken_toml
 from jointnet.checkpoint import load_model, save_model
 from jointnet.data import content, inspect_folder, table
 from jointnet.faults import InputFaultError
-from jointnet.folder import find_patients
 from jointnet.networks import build_model
-from jointnet.preparation import prepare_patient
+from jointnet.scans.folder import find_patients
+from jointnet.scans.preparation import prepare_patient
 from jointnet.settings import Settings, load_settings, with_values
 from study.planning.plan import make_arms
 from study.question.space_file import load_spaces

@@ -25,14 +25,14 @@ import pandas as pd
 import torch
 
 from jointnet.aggregation import ENDPOINTS, patient_means, registration_ratio
-from jointnet.cache import CachedPatient, prepare
 from jointnet.checkpoint import load_model
 from jointnet.evaluation import evaluate, patient_rows
-from jointnet.folder import find_patients
 from jointnet.geometry import HALF_EXTENT_MM, PIXEL_MM
 from jointnet.oracle import achieved, oracle
 from jointnet.phantom import write_phantom
 from jointnet.prediction import Prediction
+from jointnet.scans.cache import CachedPatient, prepare
+from jointnet.scans.folder import find_patients
 from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
 from jointnet.training import MODEL_FILE, train
 

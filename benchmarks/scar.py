@@ -23,12 +23,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from jointnet.folder import PatientFiles, find_patients
 from jointnet.geometry import PIXEL_MM, SLICE_MM, warp, warp_labels
-from jointnet.grid import common_grid, sample
 from jointnet.oracle import oracle
 from jointnet.phantom import true_scar, write_phantom
-from jointnet.preparation import read_image, read_label
+from jointnet.scans.folder import PatientFiles, find_patients
+from jointnet.scans.grid import common_grid, sample
+from jointnet.scans.preparation import read_image, read_label
 from jointnet.scar.figures import measure, wall_of
 from jointnet.scar.perturbation import perturbed_figures
 from jointnet.scar.threshold import METHODS, ScarSettings, find_scar

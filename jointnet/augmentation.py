@@ -15,7 +15,7 @@ from torch import Tensor
 
 from jointnet.enhancement import Enhancement, draw_enhancement, enhance
 from jointnet.geometry import HALF_EXTENT_MM, compose, theta_from_motion
-from jointnet.preparation import CEILING
+from jointnet.scans.preparation import CEILING
 from jointnet.settings import AugmentationSettings
 
 KNOTS = 6

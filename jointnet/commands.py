@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 
 from jointnet.faults import EXIT_USAGE, InputFaultError, SettingsFaultError, shown
-from jointnet.folder import LARGEST_PATIENT
+from jointnet.scans.folder import LARGEST_PATIENT
 
 LARGEST_SEED = 2**31 - 1
 """What all generators of random numbers take."""

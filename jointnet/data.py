@@ -11,9 +11,9 @@ from typing import Any
 from jointnet.atomic_file import write_whole
 from jointnet.commands import parse_patients, run_command
 from jointnet.faults import DataFaultError, SettingsFaultError
-from jointnet.folder import files_by_patient, scan_folder
-from jointnet.inspection import PatientFacts, ScanFacts, inspect_patient
-from jointnet.patient_counts import PAPER_SPLITS, proposed_splits, suffices
+from jointnet.scans.folder import files_by_patient, scan_folder
+from jointnet.scans.inspection import PatientFacts, ScanFacts, inspect_patient
+from jointnet.scans.patient_counts import PAPER_SPLITS, proposed_splits, suffices
 from jointnet.structures import STRUCTURES
 
 HEADINGS = (

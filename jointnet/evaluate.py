@@ -9,12 +9,12 @@ import pandas as pd
 
 from jointnet.aggregation import registration_ratio, summarise
 from jointnet.atomic_file import write_whole
-from jointnet.cache import prepare
 from jointnet.checkpoint import load_model
 from jointnet.commands import parse_patients, run_command
 from jointnet.evaluation import evaluate
 from jointnet.faults import SettingsFaultError
-from jointnet.folder import scan_folder, select
+from jointnet.scans.cache import prepare
+from jointnet.scans.folder import scan_folder, select
 from jointnet.training import MODEL_FILE, model_file, resolve_device
 
 WRITTEN_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after"]

@@ -15,10 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import nn
 
-from jointnet.cache import CachedPatient
 from jointnet.geometry import warp_labels
 from jointnet.metrics import LOST_MM, dice, overlap_metrics
 from jointnet.prediction import Prediction, predict
+from jointnet.scans.cache import CachedPatient
 from jointnet.structures import CODE, STRUCTURES
 
 COLUMNS = ("patient", "slice", "structure", "metric", "before", "after", "lost")

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jointnet.bundle import bundle_files
 from jointnet.checkpoint import load_model
 from jointnet.commands import run_command
+from jointnet.delivery.bundle import bundle_files
 from jointnet.faults import SettingsFaultError
 from jointnet.predict import local_model
 

@@ -18,13 +18,13 @@ from jointnet.aggregation import patient_means
 from jointnet.atomic_file import write_whole
 from jointnet.checkpoint import SavedModel, load_model
 from jointnet.commands import parse_patients, run_command
+from jointnet.delivery.output_folder import ROWS, write_results
+from jointnet.delivery.pair_prediction import PairResult, predict_pair, table_bytes
+from jointnet.delivery.prediction_record import model_content, record_bytes, software_content, without_paths
 from jointnet.evaluate import WRITTEN_COLUMNS, table
 from jointnet.evaluation import COLUMNS
 from jointnet.faults import DataFaultError, SettingsFaultError
-from jointnet.folder import NAME, PatientFiles, scan_folder
-from jointnet.output_folder import ROWS, write_results
-from jointnet.pair_prediction import PairResult, predict_pair, table_bytes
-from jointnet.prediction_record import model_content, record_bytes, software_content, without_paths
+from jointnet.scans.folder import NAME, PatientFiles, scan_folder
 from jointnet.training import MODEL_FILE, model_file, resolve_device
 
 EXIT_INTERRUPTED = 130

@@ -16,11 +16,11 @@ from typing import TextIO
 import numpy as np
 import torch
 
-from jointnet.cache import fingerprint, prepare
 from jointnet.checkpoint import SavedModel, load_model
 from jointnet.commands import LARGEST_SEED, parse_patients, run_command
 from jointnet.faults import SettingsFaultError, shown
-from jointnet.folder import PatientFiles, scan_folder, select
+from jointnet.scans.cache import fingerprint, prepare
+from jointnet.scans.folder import PatientFiles, scan_folder, select
 from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
 from jointnet.training import (
     MODEL_FILE,

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from jointnet.aggregation import named_metrics
 from jointnet.augmentation import apply, draw
-from jointnet.cache import CachedPatient
 from jointnet.checkpoint import save_model
 from jointnet.evaluation import evaluate
 from jointnet.faults import SettingsFaultError
@@ -20,6 +19,7 @@ from jointnet.gradients import shared_gradient_norms
 from jointnet.losses import branch_losses, weighted_losses
 from jointnet.networks import build_model
 from jointnet.resume import Checkpoints
+from jointnet.scans.cache import CachedPatient
 from jointnet.settings import OptimiserSettings, Settings, settings_to_dict
 from jointnet.slices import LabelledPatient, SlicePairs
 

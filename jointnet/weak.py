@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from jointnet.cache import CachedPatient
 from jointnet.faults import SettingsFaultError
 from jointnet.geometry import warp_labels
 from jointnet.metrics import dice
 from jointnet.prediction import predict
+from jointnet.scans.cache import CachedPatient
 from jointnet.structures import CODE
 
 LEAST_AGREEMENT = 0.7

@@ -5,9 +5,9 @@ import os
 import re
 from pathlib import Path
 
-from jointnet.cache import default_cache
 from jointnet.commands import LARGEST_SEED
 from jointnet.faults import shown
+from jointnet.scans.cache import default_cache
 from study.machines.cluster import short_lived
 from study.machines.node_check import SharedFolder
 from study.question.space_file import MOST_EPOCHS, MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS

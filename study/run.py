@@ -11,10 +11,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jointnet.cache import default_cache, fingerprint_of_files
 from jointnet.faults import EXIT_USAGE, DataFaultError, InputFaultError, SettingsFaultError
-from jointnet.folder import PatientFiles, check_headers, scan_folder, select
 from jointnet.phantom import write_phantom
+from jointnet.scans.cache import default_cache, fingerprint_of_files
+from jointnet.scans.folder import PatientFiles, check_headers, scan_folder, select
 from study.command_line import option_faults, parser, shared_folders
 from study.driver.conduct import conduct
 from study.driver.interruption import StudyHaltedError

@@ -10,10 +10,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.faults import DataFaultError, SettingsFaultError
-from jointnet.grid import Stack, image_axes
-from jointnet.output_folder import RECORD
-from jointnet.pair_prediction import (
+from jointnet.delivery.output_folder import RECORD
+from jointnet.delivery.pair_prediction import (
     CINE,
     CINE_LABELS,
     LGE_LABELS,
@@ -23,7 +21,9 @@ from jointnet.pair_prediction import (
     UNREGISTERED,
     UNREGISTERED_LABELS,
 )
-from jointnet.scan_file import volume_shape
+from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.scans.grid import Stack, image_axes
+from jointnet.scans.scan_file import volume_shape
 
 FILES = (CINE, UNREGISTERED, REGISTERED, CINE_LABELS, UNREGISTERED_LABELS, LGE_LABELS, SHEET)
 """What the page may ask for."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from jointnet.cache import CachedPatient
-from jointnet.folder import PatientFiles, select
+from jointnet.scans.cache import CachedPatient
+from jointnet.scans.folder import PatientFiles, select
 from study.driver.interruption import StudyHaltedError
 from study.driver.session import SECONDS_TO_DELIVER, Session
 from study.planning.plan import Arm

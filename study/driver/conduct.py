@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from jointnet.atomic_file import write_whole
-from jointnet.cache import CachedPatient, fingerprint, prepare
 from jointnet.faults import DataFaultError
-from jointnet.folder import PatientFiles, select
+from jointnet.scans.cache import CachedPatient, fingerprint, prepare
+from jointnet.scans.folder import PatientFiles, select
 from study.driver.choosing import choose_all, open_all
 from study.driver.interruption import StudyHaltedError
 from study.driver.retraining import retrain_all

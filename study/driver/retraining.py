@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from jointnet.cache import CachedPatient
+from jointnet.scans.cache import CachedPatient
 from study.driver.rounds import Rounds, check_halted
 from study.driver.searching import arm_task
 from study.driver.session import Session

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from jointnet.cache import CachedPatient
+from jointnet.scans.cache import CachedPatient
 from study.driver.rounds import Rounds, check_halted
 from study.driver.session import Session
 from study.planning.plan import Arm, Plan

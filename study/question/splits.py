@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jointnet.faults import SettingsFaultError
-from jointnet.patient_counts import PAPER_SPLITS, proposed_splits
+from jointnet.scans.patient_counts import PAPER_SPLITS, proposed_splits
 
 DEFAULT_SPLITS = PAPER_SPLITS
 

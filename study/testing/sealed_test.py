@@ -11,10 +11,10 @@ import torch
 
 from jointnet.aggregation import named_metrics, patient_means, summarise
 from jointnet.atomic_file import write_whole
-from jointnet.cache import CachedPatient, fingerprint, prepare
 from jointnet.checkpoint import load_model
 from jointnet.evaluation import evaluate
-from jointnet.folder import PatientFiles
+from jointnet.scans.cache import CachedPatient, fingerprint, prepare
+from jointnet.scans.folder import PatientFiles
 from study.testing.slice_pictures import slice_pictures
 
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from jointnet.cache import CachedPatient
 from jointnet.geometry import SIZE_PX, warp, warp_labels
 from jointnet.prediction import predict
-from jointnet.preparation import CEILING
+from jointnet.scans.cache import CachedPatient
+from jointnet.scans.preparation import CEILING
 
 GREY_LEVELS = 64
 """Finer ones are noise, and noise does not compress."""
@@ -29,7 +29,7 @@ def slice_pictures(
 
     Returns:
         `patients` and `slices` (N,), numbers of the patient and of the slice on its grid; `cine`, `lge_before`,
-        `lge_after` (N, side, side), uint8, 252 standing for `jointnet.preparation.CEILING`; `cine_labels`,
+        `lge_after` (N, side, side), uint8, 252 standing for `jointnet.scans.preparation.CEILING`; `cine_labels`,
         `lge_labels_before`, `lge_labels_after` (N, side, side), uint8, of `jointnet.structures.CODE`. Slices of
         a patient follow each other and are cropped by the same window.
     """

@@ -29,7 +29,7 @@ class RegistrationModel(PythonModel):
         Args:
             context: unused.
             model_input: images (S, 2, 224, 224), float32: cine and LGE on the common grid, intensities as
-                `jointnet.preparation` leaves them.
+                `jointnet.scans.preparation` leaves them.
             params: unused.
 
         Returns:

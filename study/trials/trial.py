@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from jointnet.atomic_file import write_whole
-from jointnet.cache import CachedPatient
 from jointnet.checkpoint import load_model
 from jointnet.faults import InputFaultError
+from jointnet.scans.cache import CachedPatient
 from jointnet.settings import Settings
 from jointnet.training import MODEL_FILE, EpochReport, train
 from study.question.space import settings_of_sample

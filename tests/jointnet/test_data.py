@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scans import axes, pair, write_nifti, write_patient
 
-from jointnet.cache import prepare
 from jointnet.data import main
 from jointnet.faults import DataFaultError
-from jointnet.folder import scan_folder
-from jointnet.grid import Stack
-from jointnet.inspection import enclosed_slices, label_facts, slices_reached
+from jointnet.scans.cache import prepare
+from jointnet.scans.folder import scan_folder
+from jointnet.scans.grid import Stack
+from jointnet.scans.inspection import enclosed_slices, label_facts, slices_reached
 from jointnet.structures import CODE
 
 

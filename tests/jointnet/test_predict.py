@@ -10,14 +10,14 @@ import pytest
 import torch
 from scans import affine_about, axes, file_paths, pair, scan, stir, tiny_settings, write_nifti, write_patient
 
-from jointnet import output_folder
-from jointnet.cache import prepare
 from jointnet.checkpoint import load_model, save_model
+from jointnet.delivery import output_folder
+from jointnet.delivery.output_folder import write_results
 from jointnet.evaluation import evaluate
-from jointnet.folder import find_patients
 from jointnet.networks import build_model
-from jointnet.output_folder import write_results
 from jointnet.predict import main
+from jointnet.scans.cache import prepare
+from jointnet.scans.folder import find_patients
 
 OF_ANY = {
     *(

@@ -8,8 +8,8 @@ import pytest
 from rings import lge_of, sector, ventricle
 
 from jointnet.faults import EXIT_DATA, EXIT_USAGE, DataFaultError
-from jointnet.grid import Stack
 from jointnet.phantom.motion import rotation
+from jointnet.scans.grid import Stack
 from jointnet.scar.__main__ import main
 from jointnet.scar.bullseye import bullseye
 from jointnet.scar.pair import read_pair, short_axis_view, without_padding

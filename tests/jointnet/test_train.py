@@ -7,10 +7,10 @@ import pytest
 from scans import pair, write_patient
 
 from jointnet import training
-from jointnet.cache import fingerprint, prepare
 from jointnet.checkpoint import load_model
 from jointnet.faults import SettingsFaultError
-from jointnet.folder import find_patients
+from jointnet.scans.cache import fingerprint, prepare
+from jointnet.scans.folder import find_patients
 from jointnet.settings import settings_from_dict
 from jointnet.train import EpochLog, draw_patients, main
 from jointnet.training import EpochReport

@@ -13,8 +13,8 @@ from scans import affine_about, axes, stir, tiny_settings
 
 from jointnet import predict
 from jointnet.checkpoint import save_model
-from jointnet.grid import Stack
 from jointnet.networks import build_model
+from jointnet.scans.grid import Stack
 from jointnet.view import main
 from jointnet.viewer.server import Site, serve
 from jointnet.viewer.shown import FILES, find_results, letters, screen_layout

@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 import study.driver.conduct
-from jointnet.folder import PatientFiles
 from jointnet.phantom import write_phantom
+from jointnet.scans.folder import PatientFiles
 from study.run import main
 from study.search.arm_search import ArmSearch
 from study.search.work import retrain_seeds

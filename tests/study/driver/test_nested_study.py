@@ -11,8 +11,8 @@ from plans import plan_of
 from rich.console import Console
 from simulation import Deaf, KilledError, MortalLedger, run_to_end, space
 
-from jointnet.cache import CachedPatient
-from jointnet.folder import PatientFiles
+from jointnet.scans.cache import CachedPatient
+from jointnet.scans.folder import PatientFiles
 from study.driver.choosing import choose_all, open_all
 from study.driver.conduct import _rows
 from study.driver.retraining import retrain_all

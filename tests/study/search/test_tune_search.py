@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from ray import tune
 from rich.console import Console
 
-from jointnet.cache import CachedPatient
+from jointnet.scans.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from study.planning.plan import Resources
 from study.question.space import Budget, Fidelity, Objective, Parameter, SearchSpace

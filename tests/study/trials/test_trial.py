@@ -10,9 +10,9 @@ import torch
 from cohort import cached_patients
 
 import study.trials.trial
-from jointnet.cache import CachedPatient
 from jointnet.checkpoint import save_model
 from jointnet.networks import build_model
+from jointnet.scans.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from jointnet.training import MODEL_FILE, EpochReport
 from study.trials.trial import ArmTask, ObjectiveNotFiniteError, TrialProgress, TrialSpec, freeze_model, run_trial

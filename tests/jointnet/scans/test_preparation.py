@@ -22,9 +22,9 @@ from scans import (
 )
 
 from jointnet.faults import DataFaultError
-from jointnet.folder import find_patients
 from jointnet.geometry import PIXEL_MM
-from jointnet.preparation import CEILING, prepare_patient
+from jointnet.scans.folder import find_patients
+from jointnet.scans.preparation import CEILING, prepare_patient
 from jointnet.structures import CODE, FILE_VALUE
 
 CODES = np.zeros(601, np.uint8)

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jointnet.back_projection import (
+from jointnet.checkpoint import SavedModel
+from jointnet.delivery.back_projection import (
     Registration,
     cine_labels_on_lge,
     displacement_mm,
@@ -24,20 +25,19 @@ from jointnet.back_projection import (
     lge_voxels,
     registration,
 )
-from jointnet.checkpoint import SavedModel
+from jointnet.delivery.native_files import as_file_values, as_stored, intensities, nifti_bytes
+from jointnet.delivery.quality import SliceQuality, judge, patient_agreement, patient_warnings
+from jointnet.delivery.quality_sheet import quality_sheet
+from jointnet.delivery.transforms_file import itk_displacement, itk_transforms, transforms_content
 from jointnet.evaluation import patient_rows
 from jointnet.faults import DataFaultError, SettingsFaultError
-from jointnet.folder import AFFINE_TOLERANCE_MM, PatientFiles, check_headers
 from jointnet.geometry import warp
-from jointnet.grid import Stack, common_grid
-from jointnet.native_files import as_file_values, as_stored, intensities, nifti_bytes
 from jointnet.prediction import predict
-from jointnet.preparation import prepare_patient
-from jointnet.quality import SliceQuality, judge, patient_agreement, patient_warnings
-from jointnet.quality_sheet import quality_sheet
-from jointnet.scan_file import corner_distance_mm, volume_shape
+from jointnet.scans.folder import AFFINE_TOLERANCE_MM, PatientFiles, check_headers
+from jointnet.scans.grid import Stack, common_grid
+from jointnet.scans.preparation import prepare_patient
+from jointnet.scans.scan_file import corner_distance_mm, volume_shape
 from jointnet.structures import STRUCTURES
-from jointnet.transforms_file import itk_displacement, itk_transforms, transforms_content
 
 CINE = "cine.nii.gz"
 UNREGISTERED = "lge_unregistered.nii.gz"

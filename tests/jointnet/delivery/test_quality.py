@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scans import affine_about, axes, heart
 
-from jointnet.back_projection import registration
+from jointnet.delivery.back_projection import registration
+from jointnet.delivery.quality import judge, patient_agreement, patient_warnings
+from jointnet.delivery.quality_sheet import quality_sheet
 from jointnet.geometry import HALF_EXTENT_MM, SIZE_PX
-from jointnet.grid import Stack, common_grid
 from jointnet.prediction import Prediction
-from jointnet.quality import judge, patient_agreement, patient_warnings
-from jointnet.quality_sheet import quality_sheet
+from jointnet.scans.grid import Stack, common_grid
 from jointnet.structures import CODE
 
 SHIFT = (6.0, -3.0)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scans import pair, scan, write_patient
 
-from jointnet import cache
-from jointnet.cache import CachedPatient, default_cache, fingerprint, prepare
 from jointnet.faults import DataFaultError
-from jointnet.folder import find_patients
-from jointnet.preparation import prepare_patient
+from jointnet.scans import cache
+from jointnet.scans.cache import CachedPatient, default_cache, fingerprint, prepare
+from jointnet.scans.folder import find_patients
+from jointnet.scans.preparation import prepare_patient
 
 
 @pytest.fixture

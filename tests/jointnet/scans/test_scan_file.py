@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scans import write_nifti
 
 from jointnet.faults import DataFaultError
-from jointnet.scan_file import LARGEST_HEADER, LARGEST_VOXELS, read_header, read_voxels
+from jointnet.scans.scan_file import LARGEST_HEADER, LARGEST_VOXELS, read_header, read_voxels
 
 SHAPE = (4, 5, 3)
 DATA = np.arange(60, dtype=np.int16).reshape(SHAPE)

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.scan_file import volume_shape
+from jointnet.scans.scan_file import volume_shape
 from jointnet.structures import CODE, FILE_VALUE
 
 PLACING = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
@@ -41,7 +41,7 @@ def nifti_bytes(volume: NDArray, like: nib.Nifti1Image) -> bytes:
 
 
 def intensities(image: nib.Nifti1Image) -> NDArray[np.float32]:
-    """Give a scan's intensities (I, J, K) as `jointnet.preparation` reads them."""
+    """Give a scan's intensities (I, J, K) as `jointnet.scans.preparation` reads them."""
     data = np.asarray(image.dataobj, dtype=np.float32)
     return data.reshape(volume_shape(data.shape))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.back_projection import Registration
+from jointnet.delivery.back_projection import Registration
 from jointnet.geometry import PIXEL_MM, SIZE_PX, in_mm, warp_labels
 from jointnet.metrics import dice
 from jointnet.prediction import Prediction

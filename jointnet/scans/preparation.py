@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointnet.faults import DataFaultError
-from jointnet.folder import PatientFiles
-from jointnet.grid import Stack, common_grid, sample
-from jointnet.scan_file import read_header, read_voxels
+from jointnet.scans.folder import PatientFiles
+from jointnet.scans.grid import Stack, common_grid, sample
+from jointnet.scans.scan_file import read_header, read_voxels
 from jointnet.structures import CODE, FILE_VALUE
 
 PREPARATION_VERSION = 2

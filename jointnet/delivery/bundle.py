@@ -16,8 +16,8 @@ import torch
 
 from jointnet.checkpoint import SavedModel
 from jointnet.geometry import SIZE_PX
-from jointnet.preparation import CEILING
 from jointnet.provenance import commit, versions
+from jointnet.scans.preparation import CEILING
 from jointnet.settings import settings_to_dict
 from jointnet.structures import CODE
 
@@ -118,8 +118,8 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
         "imports": [
             "$import pathlib",
             "$import torch",
-            "$import jointnet.output_folder as output_folder",
-            "$import jointnet.prediction_record as prediction_record",
+            "$import jointnet.delivery.output_folder as output_folder",
+            "$import jointnet.delivery.prediction_record as prediction_record",
         ],
         "bundle_root": ".",
         "cine": "$@bundle_root + '/data/C0.nii.gz'",
@@ -133,12 +133,12 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
         "weights": "$torch.load(@model_path, map_location='cpu', weights_only=True)",
         "network": "$(@network_def.load_state_dict(@weights), @network_def.to(@device).eval())[1]",
         "scans": {
-            "_target_": "jointnet.folder.PatientFiles",
+            "_target_": "jointnet.scans.folder.PatientFiles",
             "patient": 0,
             "cine": "$pathlib.Path(@cine)",
             "lge": "$pathlib.Path(@lge)",
         },
-        "preprocessing": {"_target_": "jointnet.preparation.prepare_patient", "files": "@scans"},
+        "preprocessing": {"_target_": "jointnet.scans.preparation.prepare_patient", "files": "@scans"},
         "prediction": {
             "_target_": "jointnet.prediction.predict",
             "model": "@network",
@@ -154,13 +154,13 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
             "epoch": saved.epoch,
         },
         "results": {
-            "_target_": "jointnet.pair_prediction.predict_pair",
+            "_target_": "jointnet.delivery.pair_prediction.predict_pair",
             "saved": "@saved",
             "files": "@scans",
             "device": "@device",
         },
         "record": {
-            "_target_": "jointnet.prediction_record.record_bytes",
+            "_target_": "jointnet.delivery.prediction_record.record_bytes",
             "command": ["python", "-m", "monai.bundle", "run"],
             "model": "$prediction_record.model_content(@saved, @model_path, None)",
             "software": "$prediction_record.software_content()",
@@ -201,7 +201,7 @@ origin. `models/model.pt` is a plain state dict and loads with `weights_only=Tru
 
 def license_text() -> str:
     """Give the licence of the code, and say that it does not speak for the weights."""
-    checkout = Path(__file__).parents[1] / "LICENSE"
+    checkout = Path(__file__).parents[2] / "LICENSE"
     if checkout.is_file():
         text = checkout.read_text(encoding="utf-8")
     else:

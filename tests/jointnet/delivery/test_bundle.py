@@ -11,10 +11,10 @@ from scans import file_paths, stir, tiny_settings
 from jointnet import predict as predict_command
 from jointnet.checkpoint import load_model, save_model
 from jointnet.export_bundle import main
-from jointnet.folder import PatientFiles
 from jointnet.networks import build_model
 from jointnet.prediction import predict
-from jointnet.preparation import prepare_patient
+from jointnet.scans.folder import PatientFiles
+from jointnet.scans.preparation import prepare_patient
 
 TENSOR = ("type", "format", "num_channels", "spatial_shape", "dtype", "value_range")
 MANDATORY = (

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, label
 
 from jointnet.faults import DataFaultError
-from jointnet.folder import PatientFiles, check_headers
 from jointnet.geometry import SIZE_PX
-from jointnet.grid import CommonGrid, Stack, common_grid
-from jointnet.preparation import prepare_patient, read_image, read_label, voxel_faults
-from jointnet.scan_file import ScanHeader, read_header
+from jointnet.scans.folder import PatientFiles, check_headers
+from jointnet.scans.grid import CommonGrid, Stack, common_grid
+from jointnet.scans.preparation import prepare_patient, read_image, read_label, voxel_faults
+from jointnet.scans.scan_file import ScanHeader, read_header
 from jointnet.structures import CODE, FILE_VALUE, STRUCTURES
 
 RASTER = 32

@@ -10,11 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from jointnet.back_projection import Registration
+from jointnet.delivery.back_projection import Registration
+from jointnet.delivery.quality import NAMES, SliceQuality, patient_agreement
 from jointnet.geometry import warp_labels
 from jointnet.outlines import OUTLINES, contour, outline, window
 from jointnet.prediction import Prediction
-from jointnet.quality import NAMES, SliceQuality, patient_agreement
 
 COLUMNS = 6
 """Slices beside each other."""

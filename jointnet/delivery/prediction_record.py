@@ -8,11 +8,11 @@ from typing import Any
 
 import nibabel as nib
 
-from jointnet.back_projection import Registration
 from jointnet.checkpoint import SavedModel
-from jointnet.folder import PatientFiles
+from jointnet.delivery.back_projection import Registration
 from jointnet.provenance import commit, versions
-from jointnet.scan_file import volume_shape
+from jointnet.scans.folder import PatientFiles
+from jointnet.scans.scan_file import volume_shape
 from jointnet.settings import settings_to_dict
 
 FORMAT = 1

@@ -6,7 +6,7 @@ import pytest
 import SimpleITK
 from scans import affine_about, axes, write_nifti
 
-from jointnet.native_files import as_file_values, as_stored, intensities, nifti_bytes
+from jointnet.delivery.native_files import as_file_values, as_stored, intensities, nifti_bytes
 
 SHAPE = (12, 10, 3)
 

@@ -8,14 +8,14 @@ import pytest
 from scans import file_paths, pair, write_nifti, write_patient
 
 from jointnet.faults import DataFaultError
-from jointnet.folder import (
+from jointnet.scans.folder import (
     check_headers,
     file_name,
     find_patients,
     scan_folder,
     select,
 )
-from jointnet.scan_file import LARGEST_VOXELS, corner_distance_mm, volume_shape
+from jointnet.scans.scan_file import LARGEST_VOXELS, corner_distance_mm, volume_shape
 
 SHAPE = (4, 5, 3)
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM, in_mm
-from jointnet.grid import Array, CommonGrid, Stack, acquired_slice, in_plane, inside
+from jointnet.scans.grid import Array, CommonGrid, Stack, acquired_slice, in_plane, inside
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from scans import CENTRE_MM, affine_about, axes
 
-from jointnet.back_projection import (
+from jointnet.delivery.back_projection import (
     Match,
     cine_labels_on_lge,
     displacement_mm,
@@ -16,7 +16,7 @@ from jointnet.back_projection import (
     world_transforms,
 )
 from jointnet.geometry import HALF_EXTENT_MM, PIXEL_MM, SIZE_PX, SLICE_MM
-from jointnet.grid import Stack, common_grid
+from jointnet.scans.grid import Stack, common_grid
 
 FLIPS = ("as is", "mirrored", "reversed", "transposed")
 

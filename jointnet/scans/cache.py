@@ -18,9 +18,9 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from jointnet.faults import DataFaultError
-from jointnet.folder import PatientFiles, check_headers
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
-from jointnet.preparation import PREPARATION_VERSION, prepare_patient, voxel_faults
+from jointnet.scans.folder import PatientFiles, check_headers
+from jointnet.scans.preparation import PREPARATION_VERSION, prepare_patient, voxel_faults
 
 RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jointnet.atomic_file import write_whole
-from jointnet.pair_prediction import (
+from jointnet.delivery.pair_prediction import (
     CINE,
     CINE_LABELS,
     DISPLACEMENT,
@@ -16,7 +16,7 @@ from jointnet.pair_prediction import (
     UNREGISTERED,
     UNREGISTERED_LABELS,
 )
-from jointnet.pair_prediction import TRANSFORMS as TRANSFORMS_JSON
+from jointnet.delivery.pair_prediction import TRANSFORMS as TRANSFORMS_JSON
 
 RECORD = "provenance.json"
 ROWS = "slices.csv"

@@ -9,11 +9,17 @@ import SimpleITK
 from scans import CENTRE_MM, transposed, write_nifti
 from scans import pair as scan_pair
 
-from jointnet.back_projection import displacement_mm, lge_on_cine, lge_voxels, registration
+from jointnet.delivery.back_projection import displacement_mm, lge_on_cine, lge_voxels, registration
+from jointnet.delivery.native_files import nifti_bytes
+from jointnet.delivery.transforms_file import (
+    in_lps,
+    itk_displacement,
+    itk_transform,
+    itk_transforms,
+    transforms_content,
+)
 from jointnet.geometry import HALF_EXTENT_MM
-from jointnet.grid import Stack, common_grid
-from jointnet.native_files import nifti_bytes
-from jointnet.transforms_file import in_lps, itk_displacement, itk_transform, itk_transforms, transforms_content
+from jointnet.scans.grid import Stack, common_grid
 
 TURNED = np.array([[0.0, -1.0, 0.0, 10.0], [1.0, 0.0, 0.0, 20.0], [0.0, 0.0, 1.0, 30.0], [0.0, 0.0, 0.0, 1.0]])
 SKEW = np.array([[1.05, 0.08], [-0.1, 0.95]])

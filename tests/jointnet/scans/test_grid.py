@@ -3,7 +3,7 @@ import pytest
 from scans import CENTRE_MM, affine_about, axes, mirrored, scan, transposed
 
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
-from jointnet.grid import COLUMN_DIRECTION, ROW_DIRECTION, Stack, common_grid, sample
+from jointnet.scans.grid import COLUMN_DIRECTION, ROW_DIRECTION, Stack, common_grid, sample
 
 SHAPE = (60, 50, 4)
 

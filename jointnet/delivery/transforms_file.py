@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.back_projection import Registration
-from jointnet.grid import Array
+from jointnet.delivery.back_projection import Registration
+from jointnet.scans.grid import Array
 
 FORMAT = 1
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -1,0 +1,1 @@
+"""What a prediction is handed over with, on the scans' own grids."""
