@@ -12,7 +12,7 @@ smoke: $(READY)
 	$(BIN)/python -m study.run --search smoke
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -274,7 +274,7 @@ def test_a_nested_study_that_is_interrupted_while_it_retrains_goes_on(
         assert (rows.query("seed_index == 1")["before"].array == rows.query("seed_index == 2")["before"].array).all()
         tested += set(rows["patient"])
     assert sorted(tested) == [1, 2, 3, 4, 5]
-    assert "standalone-1-fold-2" in capsys.readouterr().out
+    assert "standalone-1 " in capsys.readouterr().out  # one row over all folds
 
 
 def test_an_arm_without_a_finished_trial_gives_status_4_and_the_others_a_report(
