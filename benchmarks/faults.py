@@ -7,7 +7,7 @@ sudo PYTHON=$PWD/.venv/bin/python HEAD_CPUS=0 cluster/two_nodes.sh DIR \
 Faults: kill -9 of a worker, of the driver, of the raylet and of the tracking server; a full disk (a small tmpfs,
 where one can be mounted); a damaged newest checkpoint together with a killed driver. On the two nodes of the second
 command, where the trials run on the other node than the driver: the network between them is cut, for seconds or for
-so long that Ray gives the node up; the driver and the server are killed; a checkpoint is damaged. Half of the faults
+so long that Ray gives the node up; the driver and the server are killed; a checkpoint is damaged. Most of the faults
 come right after an epoch, the others at any moment, that of a start or of the test included. After each fault the
 same command is started again where the driver is gone. The studies use the phantom's smallest setting, one trial at a
 time, so that trials, suggestions, metrics, runs and their rows must all equal the twin's. Exit status 1 where

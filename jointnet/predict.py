@@ -51,13 +51,17 @@ def main(arguments: Sequence[str] | None = None, find_model: Callable[[str], Pat
         return EXIT_INTERRUPTED
 
 
+STORE_SCHEMES = ("models:/", "runs:/", "mlflow-artifacts:/")
+"""How the address of a model in a tracking store begins."""
+
+
 def local_model(name: str) -> Path:
     """Give the file of a model that is named by itself or by its folder.
 
     Raises:
         SettingsFaultError: for an address in a tracking store.
     """
-    if name.startswith(("models:/", "runs:/", "mlflow-artifacts:/")):
+    if name.startswith(STORE_SCHEMES):
         raise SettingsFaultError(f"--model: a tracking store's address needs the same command of `study`, got {name!r}")
     return model_file(Path(name))
 

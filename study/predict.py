@@ -4,21 +4,15 @@ Options, files written and exit statuses are otherwise those of `python -m joint
 """
 
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from jointnet import predict
-from study.tracking.model_address import fetch_model, is_address
+from study.tracking.model_address import models_by_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and give its exit status; a model file or its folder does, too."""
-    with tempfile.TemporaryDirectory(prefix="jointnet-model-") as scratch:
-
-        def find(name: str) -> Path:
-            return fetch_model(name, Path(scratch)) if is_address(name) else predict.local_model(name)
-
+    with models_by_name() as find:
         return predict.main(arguments, find)
 
 

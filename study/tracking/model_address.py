@@ -1,20 +1,29 @@
 """A model of a tracking store, brought to a file: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN/model`."""
 
 import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
 
 from jointnet.faults import SettingsFaultError
+from jointnet.predict import STORE_SCHEMES, local_model
 from jointnet.training import MODEL_FILE
 from study.store_layout import default_tracking_uri
-
-SCHEMES = ("models:/", "runs:/", "mlflow-artifacts:/")
 
 
 def is_address(name: str) -> bool:
     """Tell whether a model's name is an address in a tracking store, not a path."""
-    return name.startswith(SCHEMES)
+    return name.startswith(STORE_SCHEMES)
+
+
+@contextmanager
+def models_by_name() -> Iterator[Callable[[str], Path]]:
+    """Give what finds the file of a model by a store's address, by path or by folder; downloads go afterwards."""
+    with tempfile.TemporaryDirectory(prefix="jointnet-model-") as scratch:
+        yield lambda name: fetch_model(name, Path(scratch)) if is_address(name) else local_model(name)
 
 
 def fetch_model(address: str, folder: Path) -> Path:
