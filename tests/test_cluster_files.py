@@ -19,7 +19,7 @@ import yaml
 from study.command_line import parser
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = [*sorted((ROOT / "cluster").glob("*.sh")), *sorted((ROOT / "benchmarks").glob("*.sh"))]
+SCRIPTS = [*sorted((ROOT / "cluster").glob("*.sh")), *sorted((ROOT / "benchmarks").rglob("*.sh"))]
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")
 
 

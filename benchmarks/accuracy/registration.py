@@ -1,6 +1,6 @@
 """Registration by cross-validation over patients: before, the oracle, each model and a classical baseline side by side.
 
-python benchmarks/registration.py --out runs/registration [--data DIR] [--folds 5] [--seeds 3]
+python benchmarks/accuracy/registration.py --out runs/registration [--data DIR] [--folds 5] [--seeds 3]
     [--models joint standalone] [--settings default] [--epochs E] [--validation 4] [--jobs 1] [--classical]
 
 Every patient is in one test fold per seed; `--validation` of the others choose the best epoch and the rest are trained

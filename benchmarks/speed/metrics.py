@@ -1,6 +1,6 @@
 """Time CD, ASD and Dice of a 224 x 224 slice pair with three structures, ours against MONAI's.
 
-python benchmarks/metrics.py [--repeats 5]
+python benchmarks/speed/metrics.py [--repeats 5]
 
 Both answer for the same label maps: a ring (myocardium) around a disc (LV) beside an ellipse (RV), the moving one moved
 by known amounts. One thread. MONAI is a test dependency; without it only ours is timed.

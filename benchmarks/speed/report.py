@@ -1,6 +1,6 @@
 """How long a report takes: an invented study of many trials and test patients is written, reported and verified.
 
-python benchmarks/report.py --trials 200 --patients 45
+python benchmarks/speed/report.py --trials 200 --patients 45
 """
 
 import argparse
@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "study"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
 
 import synthetic_store as synthetic
 

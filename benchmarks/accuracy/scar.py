@@ -1,6 +1,6 @@
 """Error of the scar's amount on phantom patients, whose scar is known: where it comes from, and how far it moves.
 
-python benchmarks/scar.py [--patients 12] [--draws 10] [--out FILE.csv]
+python benchmarks/accuracy/scar.py [--patients 12] [--draws 10] [--out FILE.csv]
 
 On the common grid, against the true scar within LGE's true myocardium:
 

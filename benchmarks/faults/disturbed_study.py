@@ -86,7 +86,7 @@ class DisturbedStudy:
         """Start a driver; the command is always the same."""
         command = [sys.executable, "-m", "study.run", "--search", "faults.toml", "--concurrent", "1"]
         command += ["--seed", str(self.seed), "--out", str(self.out), *self.options]
-        root = str(Path(__file__).parents[1])
+        root = str(Path(__file__).parents[2])
         own = {
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "JOINTNET_CACHE": str(self.place / "cache"),

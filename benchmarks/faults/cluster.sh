@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole of docs/cluster.md that one machine can show, on two Ray nodes and the phantom; 10 minutes on two cores:
 #
-#     sudo PYTHON=$PWD/.venv/bin/python cluster/two_nodes.sh DIR benchmarks/cluster.sh DIR
+#     sudo PYTHON=$PWD/.venv/bin/python cluster/two_nodes.sh DIR benchmarks/faults/cluster.sh DIR
 #
 # MLflow on PostgreSQL with a password; a study from a node, one by `ray job submit`, one by ray://, one beside the cluster; then
 # what the store holds of each: minutes, runs by status, trials by node. DIR is an absolute folder. Debian's PostgreSQL is
@@ -10,7 +10,7 @@ set -euo pipefail
 
 work=$1
 python=${PYTHON:-$PWD/.venv/bin/python}
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 database=$work/local/postgresql
 postgres=(runuser -u postgres --)
 

@@ -1,6 +1,6 @@
 """Error against the number of annotated patients, with and without weak supervision, stand-alone and joint.
 
-python benchmarks/annotation.py --out runs/annotation [--data DIR] [--annotated 5 10 15] [--seeds 3] [--test 5]
+python benchmarks/accuracy/annotation.py --out runs/annotation [--data DIR] [--annotated 5 10 15] [--seeds 3] [--test 5]
     [--validation 4] [--models joint standalone] [--settings default] [--epochs E] [--jobs 1]
 
 For each seed the test and validation patients are the same for all counts, and fewer annotated patients are a subset of

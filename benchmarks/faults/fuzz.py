@@ -1,6 +1,6 @@
 """Thousands of broken scans, TOML files and model files: each gives a valid result or a message, and nothing else.
 
-    python benchmarks/fuzz.py --cases 10000 --seed 0
+    python benchmarks/faults/fuzz.py --cases 10000 --seed 0
 
 A case is a sound input with one to three mutations. It passes where reading it gives a valid result, or an
 InputFaultError whose every line names a file and a rule, within 5 s of CPU and 2 GB of memory, without a warning of
@@ -38,7 +38,7 @@ from study.question.space_file import load_spaces
 from study.question.splits import Counts, make_splits
 from study.store_layout import is_plain_name
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECONDS = 5.0
 MEMORY_BYTES = 2 * 1024**3
 """Beyond what the process has when the cases begin."""

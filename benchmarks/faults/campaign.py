@@ -1,8 +1,8 @@
 """A fault campaign: hurt small studies at random moments and compare each with an undisturbed twin.
 
-python benchmarks/faults.py --studies 20 --faults 100 --minutes 240 [--seed 0] [--place DIR]
+python benchmarks/faults/campaign.py --studies 20 --faults 100 --minutes 240 [--seed 0] [--place DIR]
 sudo PYTHON=$PWD/.venv/bin/python HEAD_CPUS=0 cluster/two_nodes.sh DIR \
-    .venv/bin/python benchmarks/faults.py --place DIR --studies 4 --faults 20
+    .venv/bin/python benchmarks/faults/campaign.py --place DIR --studies 4 --faults 20
 
 Faults: kill -9 of a worker, of the driver, of the raylet and of the tracking server; a full disk (a small tmpfs,
 where one can be mounted); a damaged newest checkpoint together with a killed driver. On the two nodes of the second

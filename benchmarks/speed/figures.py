@@ -1,0 +1,149 @@
+"""What all timings here share: taking turns, a table, and JSON that a later run is compared with.
+
+These machines are noisy, so no single time is a figure. What is compared is measured in turn (A B A B ...), a ratio is
+taken turn by turn, and every figure is a median with its range. The load beside it is told.
+
+    python benchmarks/speed/step.py --out runs/speed/step.json
+    python benchmarks/speed/step.py --compare runs/speed/step.json
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("torch", "numpy", "scipy", "ray", "optuna", "mlflow", "monai", "torchio")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure.
+
+    Attributes:
+        name: what was measured; figures of two runs are compared by it.
+        values: one for each repeat.
+        unit: `s`, `ms`, `MB`, `x` (a ratio) ...
+        most: the goal, where it is an upper bound.
+        least: the goal, where it is a lower bound.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    unit: str
+    most: float | None = None
+    least: float | None = None
+
+    @property
+    def median(self) -> float:
+        """The middle value."""
+        return statistics.median(self.values)
+
+    @property
+    def goal(self) -> str:
+        """The goal in words, "" where there is none."""
+        bounds = [f"{word} {bound:g}" for word, bound in (("at most", self.most), ("at least", self.least)) if bound]
+        return " and ".join(bounds)
+
+    @property
+    def missed(self) -> bool:
+        """Whether the median is on the wrong side of the goal."""
+        over = self.most is not None and self.median > self.most
+        return over or (self.least is not None and self.median < self.least)
+
+
+def in_turn(functions: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> dict[str, list[float]]:
+    """Time functions in turn, `repeats` rounds after `warm_up` uncounted ones; give the seconds of each."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range(warm_up + repeats):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            function()
+            if turn >= warm_up:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def ratios(over: Sequence[float], under: Sequence[float]) -> tuple[float, ...]:
+    """Give the ratio of each turn."""
+    return tuple(a / b for a, b in zip(over, under, strict=True))
+
+
+def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
+    """Give a benchmark the options that all have."""
+    parser.add_argument("--repeats", type=int, default=repeats, help=f"counted turns (default {repeats})")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures and the machine")
+    parser.add_argument("--compare", type=Path, help="JSON file of an earlier run; its medians stand beside these")
+
+
+def machine() -> dict[str, Any]:
+    """Tell what the figures were taken on: processor, threads, versions, and the load of the last minute."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    return {
+        "processor": _processor(),
+        "simd": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        "versions": versions,
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def tell(figures: Sequence[Figure], options: argparse.Namespace, **settings: Any) -> None:
+    """Print the figures as a table, beside those of an earlier run where one is named; write them where asked for.
+
+    Args:
+        figures: in the order in which they are shown.
+        options: of the command line, see `add_options`.
+        settings: what else a reader needs to repeat the figures.
+    """
+    before = {}
+    if options.compare is not None:
+        before = {each["name"]: each["median"] for each in json.loads(options.compare.read_text())["figures"]}
+    here = machine()
+    print(f"{here['processor']}, {here['simd']}, {here['threads']} threads, GPU {here['gpu']}, load {here['load']}")
+    width = max((len(each.name) for each in figures), default=0)
+    for each in figures:
+        low, high = min(each.values), max(each.values)
+        line = f"{each.name:{width}}  {each.median:10.4g} {each.unit:4} ({low:.4g} to {high:.4g})"
+        if each.goal:
+            line += f"  goal {each.goal}: {'MISSED' if each.missed else 'met'}"
+        if each.name in before:
+            line += f"  before {before[each.name]:.4g}"
+        print(line)
+    if options.out is not None:
+        content = {
+            "machine": here,
+            "settings": settings,
+            "figures": [
+                {"name": f.name, "median": f.median, "unit": f.unit, "goal": f.goal, "values": list(f.values)}
+                for f in figures
+            ],
+        }
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(content, indent=1))
+
+
+def _processor() -> str:
+    """Give the processor's name as Linux tells it, or what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
