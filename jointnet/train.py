@@ -18,6 +18,7 @@ import torch
 
 from jointnet.checkpoint import SavedModel, load_model
 from jointnet.commands import LARGEST_SEED, parse_patients, run_command
+from jointnet.epoch import TrainingDivergedError
 from jointnet.faults import SettingsFaultError, shown
 from jointnet.scans.cache import fingerprint, prepare
 from jointnet.scans.folder import PatientFiles, scan_folder, select
@@ -26,7 +27,6 @@ from jointnet.training import (
     MODEL_FILE,
     OBJECTIVE,
     EpochReport,
-    TrainingDivergedError,
     model_file,
     resolve_device,
     train,

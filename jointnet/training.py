@@ -1,6 +1,5 @@
 """Training one model: plain floats per epoch go to a callback, the best weights so far to a file."""
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -8,31 +7,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from jointnet.aggregation import named_metrics
-from jointnet.augmentation import apply, draw
 from jointnet.checkpoint import save_model
+from jointnet.epoch import TrainingDivergedError, new_learner, train_epoch
 from jointnet.evaluation import evaluate
 from jointnet.faults import SettingsFaultError
-from jointnet.gradients import shared_gradient_norms
-from jointnet.losses import branch_losses, weighted_losses
-from jointnet.networks import build_model
 from jointnet.resume import Checkpoints
 from jointnet.scans.cache import CachedPatient
-from jointnet.settings import OptimiserSettings, Settings, settings_to_dict
+from jointnet.settings import Settings, settings_to_dict
 from jointnet.slices import LabelledPatient, SlicePairs
 
 OBJECTIVE = "val/registration_ratio"
 MODEL_FILE = "model.pt"
-LARGEST_GRADIENT = 5.0
-"""Norm that a step's gradient is cut to."""
-WARM_UP = 0.05
-"""Share of a cosine schedule's steps over which the learning rate rises from nothing."""
-
-
-class TrainingDivergedError(RuntimeError):
-    """The loss became NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +76,9 @@ def train(
     where = torch.device(resolve_device(device))
     torch.manual_seed(seed)
     generator = torch.Generator(where).manual_seed(seed)
-    model = build_model(settings).to(where)
-    averaged = copy.deepcopy(model)
     pairs = SlicePairs(training, settings.training.downsampling, settings.model.neighbours, where)
-    steps = math.ceil(len(pairs) / settings.training.batch_size)
-    optimiser = torch.optim.Adam(
-        model.parameters(), lr=settings.optimiser.learning_rate, weight_decay=settings.optimiser.weight_decay
-    )
-    rate = learning_rate_factor(settings.optimiser, steps, settings.training.epochs)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-    scaler = torch.amp.GradScaler(where.type, enabled=half_precision(where) is torch.float16)
+    learner = new_learner(settings, math.ceil(len(pairs) / settings.training.batch_size), where)
+    averaged = learner.averaged
     patients = {"training": [p.patient for p in training], "validation": [p.patient for p in validation]}
     if teachers:
         patients["teacher"] = list(teachers)
@@ -107,7 +88,7 @@ def train(
     if checkpoints is not None:
         data = [[f"{p.patient} {p.digest}" for p in part] for part in (training, validation)]
         identity = {"settings": settings_to_dict(settings), "seed": seed, "data": data, "teachers": list(teachers)}
-        parts = {"model": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule, "scaler": scaler}
+        parts = {name: getattr(learner, name) for name in ("model", "averaged", "optimiser", "schedule", "scaler")}
         kept = Checkpoints(checkpoints, identity, parts, generator)
         done, progress = kept.restore()
         if done:
@@ -124,7 +105,7 @@ def train(
     for epoch in range(len(reports) + 1, settings.training.epochs + 1):
         started = time.perf_counter()
         validates = epoch % settings.training.validate_every == 0 or epoch == settings.training.epochs
-        metrics = _train_epoch(model, averaged, pairs, settings, optimiser, schedule, scaler, generator, validates)
+        metrics = train_epoch(learner, pairs, generator, validates)
         if validates:
             metrics |= named_metrics(evaluate(averaged, validation, str(where)), "val")
         report = EpochReport(epoch, time.perf_counter() - started, metrics)
@@ -170,81 +151,3 @@ def resolve_device(device: str) -> str:
             f"--device: must be auto or a device of this machine, got {device!r}: {reason}"
         ) from None
     return device
-
-
-def half_precision(device: torch.device) -> torch.dtype | None:
-    """Give the 16-bit type that the networks are trained in: bf16 or fp16 on a GPU, bf16 on a CPU that has it."""
-    if device.type == "cpu":
-        return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else None
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def learning_rate_factor(settings: OptimiserSettings, steps: int, epochs: int) -> Callable[[int], float]:
-    """Give the factor of the learning rate by optimiser step, for `steps` steps an epoch."""
-    total = steps * epochs
-
-    def step(done: int) -> float:
-        return settings.step_factor ** (done // steps // settings.step_epochs)
-
-    def cosine(done: int) -> float:
-        warm = min(1.0, (done + 1) / max(1.0, WARM_UP * total))
-        return warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done / total)))
-
-    return step if settings.schedule == "step" else cosine
-
-
-def _train_epoch(
-    model: nn.Module,
-    averaged: nn.Module,
-    pairs: SlicePairs,
-    settings: Settings,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    scaler: torch.amp.GradScaler,
-    generator: torch.Generator,
-    measure_gradients: bool,
-) -> dict[str, float]:
-    """Pass once over the slices and give the mean losses, and on request the branches' gradients in the last step."""
-    model.train()
-    device = generator.device
-    half = half_precision(device)
-    order = torch.randperm(len(pairs), generator=generator, device=device)
-    sums: dict[str, Tensor] = {}
-    batches = order.split(settings.training.batch_size)
-    gradients: dict[str, float] = {}
-    for number, indices in enumerate(batches, start=1):
-        batch = pairs.batch(indices)
-        batch = apply(draw(settings.augmentation, len(indices), generator), batch)
-        with torch.autocast(device.type, dtype=half, enabled=half is not None):
-            output = model(batch.cine, batch.lge)
-        losses = branch_losses(output, batch.cine_labels, batch.lge_labels, settings.loss)
-        weighted = weighted_losses(losses, settings.loss)
-        total = torch.stack(list(weighted.values())).sum()
-        if not torch.isfinite(total):
-            shown = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
-            raise TrainingDivergedError(f"the loss must be finite, got {total.item():g} ({shown})")
-        if measure_gradients and number == len(batches):
-            gradients = shared_gradient_norms(weighted, model.parameters())
-        optimiser.zero_grad(set_to_none=True)
-        scaler.scale(total).backward()
-        scaler.unscale_(optimiser)
-        nn.utils.clip_grad_norm_(model.parameters(), LARGEST_GRADIENT)
-        scaler.step(optimiser)
-        scaler.update()
-        schedule.step()
-        _average(averaged, model, min(settings.training.average_decay, 1 - 10 / (10 + schedule.last_epoch)))
-        for name, loss in {"train/loss": total, **{f"train/loss/{k}": v for k, v in losses.items()}}.items():
-            sums[name] = sums.get(name, torch.zeros((), device=device)) + loss.detach() * len(indices)
-    means = {name: float(value) / len(pairs) for name, value in sums.items()}
-    return means | {f"train/gradient/{name}": norm for name, norm in gradients.items()}
-
-
-def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights towards the model's.
-
-    The decay is 0 at first and grows to its own value, so that the first weights, which know nothing, are forgotten.
-    """
-    with torch.no_grad():
-        torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)

@@ -125,7 +125,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(patients, tmp_
 def test_a_training_that_was_over_only_reports_again(patients, tmp_path, monkeypatch):
     whole = run(tmp_path / "whole", patients)
     (tmp_path / "whole" / MODEL_FILE).unlink()
-    monkeypatch.setattr(training, "_train_epoch", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "train_epoch", lambda *a: pytest.fail("trained again"))
     assert run(tmp_path / "whole", patients) == whole
     assert (tmp_path / "whole" / MODEL_FILE).is_file()
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from scans import pair, write_patient
 
-from jointnet import training
+from jointnet import epoch, training
 from jointnet.checkpoint import load_model
 from jointnet.faults import SettingsFaultError
 from jointnet.scans.cache import fingerprint, prepare
@@ -162,8 +162,8 @@ def test_patients_that_are_not_there_are_named(scan_folder, tmp_path, tiny, caps
 
 
 def test_a_training_that_diverges_is_1(scan_folder, tmp_path, tiny, capsys, monkeypatch):
-    real = training.branch_losses
-    monkeypatch.setattr(training, "branch_losses", lambda *a: {k: v * float("nan") for k, v in real(*a).items()})
+    real = epoch.branch_losses
+    monkeypatch.setattr(epoch, "branch_losses", lambda *a: {k: v * float("nan") for k, v in real(*a).items()})
     assert run(scan_folder, tmp_path / "out", tiny) == 1
     assert "finite" in capsys.readouterr().err
     assert not (tmp_path / "out/model.pt").exists()
@@ -172,8 +172,8 @@ def test_a_training_that_diverges_is_1(scan_folder, tmp_path, tiny, capsys, monk
 def test_a_training_that_diverges_leaves_no_model_of_an_earlier_one(scan_folder, tmp_path, tiny, monkeypatch, capsys):
     """Else model.pt would be of another seed than the config beside it says."""
     assert run(scan_folder, tmp_path / "out", tiny, seed=1) == 0
-    real = training.branch_losses
-    monkeypatch.setattr(training, "branch_losses", lambda *a: {k: v * float("nan") for k, v in real(*a).items()})
+    real = epoch.branch_losses
+    monkeypatch.setattr(epoch, "branch_losses", lambda *a: {k: v * float("nan") for k, v in real(*a).items()})
     assert run(scan_folder, tmp_path / "out", tiny, seed=2) == 1
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert config["seed"] == 1 or not (tmp_path / "out/model.pt").exists()
@@ -284,7 +284,7 @@ def test_a_patient_is_labelled_or_unlabelled(scan_folder, tmp_path, tiny, capsys
 def test_the_same_command_goes_on_where_a_killed_one_was_and_says_so(scan_folder, tmp_path, tiny, monkeypatch, capsys):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run(scan_folder, whole, tiny, epochs=3) == 0
-    real, calls = training._train_epoch, []
+    real, calls = training.train_epoch, []
 
     def dying(*arguments):
         calls.append(1)
@@ -293,7 +293,7 @@ def test_the_same_command_goes_on_where_a_killed_one_was_and_says_so(scan_folder
         return real(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(SystemError):
-        patch.setattr(training, "_train_epoch", dying)
+        patch.setattr(training, "train_epoch", dying)
         run(scan_folder, killed, tiny, epochs=3)
     capsys.readouterr()
     assert run(scan_folder, killed, tiny, epochs=3) == 0

@@ -5,18 +5,16 @@ import pytest
 import torch
 from scans import easy_patients, tiny_settings
 
-from jointnet import training
+from jointnet import epoch, training
 from jointnet.aggregation import named_metrics
 from jointnet.checkpoint import load_model
+from jointnet.epoch import WARM_UP, TrainingDivergedError, learning_rate_factor, move_average
 from jointnet.evaluation import evaluate
 from jointnet.settings import Settings, with_values
 from jointnet.training import (
     MODEL_FILE,
     OBJECTIVE,
-    WARM_UP,
     EpochReport,
-    TrainingDivergedError,
-    learning_rate_factor,
     resolve_device,
     train,
 )
@@ -142,14 +140,14 @@ def test_validation_is_as_rare_as_the_settings_say_and_the_last_epoch_always(pat
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_ends_the_training_with_its_branches(patients, tmp_path, monkeypatch, broken):
-    real, calls = training.branch_losses, []
+    real, calls = epoch.branch_losses, []
 
     def breaking(*arguments):
         calls.append(1)
         losses = real(*arguments)
         return losses | {"registration": losses["registration"] * broken} if len(calls) == 3 else losses
 
-    monkeypatch.setattr(training, "branch_losses", breaking)
+    monkeypatch.setattr(epoch, "branch_losses", breaking)
     with pytest.raises(TrainingDivergedError, match=r"registration (nan|inf)"):
         run(tiny_settings(training__batch_size=2), patients, out=tmp_path)
     assert len(calls) == 3
@@ -157,14 +155,14 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_its_branches(patients,
 
 
 def test_weights_that_are_nan_end_the_training(patients, monkeypatch):
-    real = training.build_model
+    real = epoch.build_model
 
     def broken(settings):
         model = real(settings)
         torch.nn.init.constant_(model.head.motion.bias, math.nan)
         return model
 
-    monkeypatch.setattr(training, "build_model", broken)
+    monkeypatch.setattr(epoch, "build_model", broken)
     with pytest.raises(TrainingDivergedError):
         run(tiny_settings(model__name="standalone"), patients)
 
@@ -187,11 +185,11 @@ def test_the_averaged_weights_start_at_the_model_s_and_end_at_their_decay():
     for module, value in ((model, 1.0), (averaged, 0.0)):
         torch.nn.init.constant_(module.weight, value)
         torch.nn.init.constant_(module.bias, value)
-    training._average(averaged, model, 0.75)
+    move_average(averaged, model, 0.75)
     assert float(averaged.weight.detach()) == pytest.approx(0.25)
-    training._average(averaged, model, 0.75)
+    move_average(averaged, model, 0.75)
     assert float(averaged.weight.detach()) == pytest.approx(1 - 0.75**2)
-    training._average(averaged, model, 0.0)
+    move_average(averaged, model, 0.0)
     assert float(averaged.weight.detach()) == 1
     assert float(model.weight.detach()) == 1
 

@@ -6,8 +6,8 @@ import pytest
 import ray
 import torch
 
+from jointnet.epoch import TrainingDivergedError
 from jointnet.faults import DataFaultError
-from jointnet.training import TrainingDivergedError
 from study.trials.failures import Cause, cause_of, reason_of
 from study.trials.trial import ObjectiveNotFiniteError
 

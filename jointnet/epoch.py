@@ -1,0 +1,132 @@
+"""One pass over the slices: what is fitted, by which optimiser, and the steps of an epoch."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from jointnet.augmentation import apply, draw
+from jointnet.gradients import shared_gradient_norms
+from jointnet.losses import branch_losses, weighted_losses
+from jointnet.networks import build_model
+from jointnet.settings import OptimiserSettings, Settings
+from jointnet.slices import SlicePairs
+
+LARGEST_GRADIENT = 5.0
+"""Norm that a step's gradient is cut to."""
+WARM_UP = 0.05
+"""Share of a cosine schedule's steps over which the learning rate rises from nothing."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """All that learns, and how.
+
+    Attributes:
+        settings: of the training.
+        model: what the gradients are taken of.
+        averaged: the model with the moving average of the weights, which is validated and saved.
+        optimiser, schedule, scaler: Adam, its learning rate step by step, and the scale of gradients in fp16.
+    """
+
+    settings: Settings
+    model: nn.Module
+    averaged: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+
+
+def new_learner(settings: Settings, steps: int, device: torch.device) -> Learner:
+    """Give an untrained one, its weights drawn by torch's own random numbers, for `steps` steps an epoch."""
+    model = build_model(settings).to(device)
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=settings.optimiser.learning_rate, weight_decay=settings.optimiser.weight_decay
+    )
+    rate = learning_rate_factor(settings.optimiser, steps, settings.training.epochs)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    scaler = torch.amp.GradScaler(device.type, enabled=half_precision(device) is torch.float16)
+    return Learner(settings, model, copy.deepcopy(model), optimiser, schedule, scaler)
+
+
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """Give the 16-bit type that the networks are trained in: bf16 or fp16 on a GPU, bf16 on a CPU that has it."""
+    if device.type == "cpu":
+        return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else None
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def learning_rate_factor(settings: OptimiserSettings, steps: int, epochs: int) -> Callable[[int], float]:
+    """Give the factor of the learning rate by optimiser step, for `steps` steps an epoch."""
+    total = steps * epochs
+
+    def step(done: int) -> float:
+        return settings.step_factor ** (done // steps // settings.step_epochs)
+
+    def cosine(done: int) -> float:
+        warm = min(1.0, (done + 1) / max(1.0, WARM_UP * total))
+        return warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done / total)))
+
+    return step if settings.schedule == "step" else cosine
+
+
+def train_epoch(
+    learner: Learner, pairs: SlicePairs, generator: torch.Generator, measure_gradients: bool
+) -> dict[str, float]:
+    """Pass once over the slices and give the mean losses, and on request the branches' gradients in the last step.
+
+    Raises:
+        TrainingDivergedError: where the loss is not finite.
+    """
+    settings, model = learner.settings, learner.model
+    optimiser, schedule, scaler = learner.optimiser, learner.schedule, learner.scaler
+    model.train()
+    device = generator.device
+    half = half_precision(device)
+    order = torch.randperm(len(pairs), generator=generator, device=device)
+    sums: dict[str, Tensor] = {}
+    batches = order.split(settings.training.batch_size)
+    gradients: dict[str, float] = {}
+    for number, indices in enumerate(batches, start=1):
+        batch = pairs.batch(indices)
+        batch = apply(draw(settings.augmentation, len(indices), generator), batch)
+        with torch.autocast(device.type, dtype=half, enabled=half is not None):
+            output = model(batch.cine, batch.lge)
+        losses = branch_losses(output, batch.cine_labels, batch.lge_labels, settings.loss)
+        weighted = weighted_losses(losses, settings.loss)
+        total = torch.stack(list(weighted.values())).sum()
+        if not torch.isfinite(total):
+            shown = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
+            raise TrainingDivergedError(f"the loss must be finite, got {total.item():g} ({shown})")
+        if measure_gradients and number == len(batches):
+            gradients = shared_gradient_norms(weighted, model.parameters())
+        optimiser.zero_grad(set_to_none=True)
+        scaler.scale(total).backward()
+        scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_(model.parameters(), LARGEST_GRADIENT)
+        scaler.step(optimiser)
+        scaler.update()
+        schedule.step()
+        move_average(learner.averaged, model, min(settings.training.average_decay, 1 - 10 / (10 + schedule.last_epoch)))
+        for name, loss in {"train/loss": total, **{f"train/loss/{k}": v for k, v in losses.items()}}.items():
+            sums[name] = sums.get(name, torch.zeros((), device=device)) + loss.detach() * len(indices)
+    means = {name: float(value) / len(pairs) for name, value in sums.items()}
+    return means | {f"train/gradient/{name}": norm for name, norm in gradients.items()}
+
+
+def move_average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the averaged weights towards the model's.
+
+    The decay is 0 at first and grows to its own value, so that the first weights, which know nothing, are forgotten.
+    """
+    with torch.no_grad():
+        torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
