@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointnet.settings import AugmentationSettings
+from jointnet.smooth_maps import smooth_map
 from jointnet.structures import CODE, STRUCTURES
 
 SCAR_PX = 9
@@ -72,11 +73,11 @@ def enhance(images: Tensor, labels: Tensor, drawn: Enhancement) -> Tensor:
     middle = images.shape[1] // 2
     image = images[:, middle : middle + 1]
     shown = image > 0
-    softened = F.avg_pool2d(labels[:, 1:], 3, stride=1, padding=1)
-    image = image + (softened * drawn.offset[:, :, None, None]).sum(1, keepdim=True)
+    offset = (labels[:, 1:] * drawn.offset[:, :, None, None]).sum(1, keepdim=True)
+    image = image + F.avg_pool2d(offset, 3, stride=1, padding=1)
     pool = labels[:, CODE["lv"]].unsqueeze(1)
     blood = (image * pool).sum((2, 3), keepdim=True) / (pool.sum((2, 3), keepdim=True) + 1)
-    shape = F.interpolate(drawn.scar, size=images.shape[-2:], mode="bicubic", align_corners=False)
+    shape = smooth_map(drawn.scar, images.shape[-1], "bicubic")
     scar = torch.sigmoid(SCAR_EDGE * shape) * labels[:, CODE["myo"]].unsqueeze(1) * drawn.scarred[:, None, None, None]
     image = torch.lerp(image, blood * drawn.brightness[:, None, None, None], (1 - TEXTURE) * scar)
     enhanced = image.clamp(min=0) * shown

@@ -202,10 +202,10 @@ def optimiser(**values):
 @pytest.mark.parametrize(("factor", "every"), [(0.99, 2), (0.5, 1), (1.0, 3)])
 def test_the_step_schedule_falls_by_its_factor_every_few_epochs(steps, factor, every):
     rate = learning_rate_factor(optimiser(schedule="step", step_factor=factor, step_epochs=every), steps, 100)
-    for epoch in range(1, 101):
+    for number in range(1, 101):
         for step in {0, steps - 1}:
-            expected = factor ** ((epoch - 1) // every)
-            assert rate((epoch - 1) * steps + step) == pytest.approx(expected)
+            expected = factor ** ((number - 1) // every)
+            assert rate((number - 1) * steps + step) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(10, 20), (1, 5), (1, 1), (7, 60)])
