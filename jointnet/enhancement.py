@@ -74,7 +74,7 @@ def enhance(images: Tensor, labels: Tensor, drawn: Enhancement) -> Tensor:
     image = images[:, middle : middle + 1]
     shown = image > 0
     offset = (labels[:, 1:] * drawn.offset[:, :, None, None]).sum(1, keepdim=True)
-    image = image + F.avg_pool2d(offset, 3, stride=1, padding=1)
+    image = image + F.conv2d(offset, torch.full((1, 1, 3, 3), 1 / 9, device=offset.device), padding=1)
     pool = labels[:, CODE["lv"]].unsqueeze(1)
     blood = (image * pool).sum((2, 3), keepdim=True) / (pool.sum((2, 3), keepdim=True) + 1)
     shape = smooth_map(drawn.scar, images.shape[-1], "bicubic")

@@ -88,6 +88,12 @@ def in_mm(theta: NDArray[np.floating]) -> NDArray[np.float64]:
     return affine
 
 
+def centres(size_px: int, device: torch.device | str = "cpu") -> Tensor:
+    """Give the normalised coordinates (size_px, size_px, 2) of all pixels of a square image, the column first."""
+    x = pixel_centres(size_px, device)
+    return torch.stack(torch.meshgrid(x, x, indexing="xy"), -1)
+
+
 def moved_centres(theta: Tensor, size_px: int) -> Tensor:
     """Give theta x of all pixels' centres x, (B, size_px, size_px, 2), the column first, for theta (B, 2, 3).
 

@@ -35,9 +35,9 @@ def dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
 
 def segmentation_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
     """Dual loss (a scalar) of logits and target probabilities, both (B, C, H, W)."""
-    logits = logits.float()
-    entropy = cross_entropy(F.log_softmax(logits, 1), target)
-    return (alpha * entropy + (1 - alpha) * dice_loss(logits.softmax(1), target)).mean()
+    log_probabilities = F.log_softmax(logits.float(), 1)
+    entropy = cross_entropy(log_probabilities, target)
+    return (alpha * entropy + (1 - alpha) * dice_loss(log_probabilities.exp(), target)).mean()
 
 
 def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) -> Tensor:

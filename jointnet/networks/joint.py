@@ -1,5 +1,7 @@
 """The joint model: U-Nets for cine and LGE, and a registration branch that reads their features or their results."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -96,4 +98,4 @@ def guide_map(logits: Tensor) -> Tensor:
     does not pull, and before training nothing does.
     """
     trusted = (2 * logits.float().softmax(1)[:, 1:] - 1).clamp(min=0)
-    return F.avg_pool2d(trusted, max(1, logits.shape[-1] // GUIDE_PX))
+    return F.avg_pool2d(trusted, math.ceil(logits.shape[-1] / GUIDE_PX))
