@@ -1,8 +1,9 @@
-"""What the commands of `jointnet` share: how they answer bad input."""
+"""What the commands of `jointnet` share: how they answer bad input, and what the process does with memory."""
 
 import sys
 from collections.abc import Callable
 
+from jointnet.allocator import keep_freed_memory
 from jointnet.faults import EXIT_USAGE, InputFaultError, SettingsFaultError, shown
 from jointnet.scans.folder import LARGEST_PATIENT
 
@@ -16,6 +17,7 @@ def run_command(command: Callable[[], None]) -> int:
 
     0 done, 2 arguments or settings break a rule, 3 scans or labels break a rule.
     """
+    keep_freed_memory()
     try:
         command()
     except InputFaultError as error:

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointnet.geometry import HALF_EXTENT_MM, about, pixel_centres, theta_from_motion, warp
+from jointnet.networks.normal_equations import directions, normal_equations
 
 PATIENT_SD = (math.radians(5), 0.06, 0.06, 0.03, 8 / HALF_EXTENT_MM, 8 / HALF_EXTENT_MM)
 """Spread of a motion over patients: rotation (radians), log-scales, shear, translations (normalised)."""
@@ -188,31 +189,31 @@ def _fit(
 def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -> tuple[Tensor, Tensor]:
     """Give the motion (B, 6) after one Gauss-Newton step, and the precision of the segmentations' part (B, 6)."""
     weight = 1 / (pair.mass + LEAST_PIXELS)
-    residual, jacobian = _compare(pair.cine, pair.lge, motion, pair.centre)
-    variance = (weight * residual.detach().square().sum(1) / OBSERVATIONS).unsqueeze(1)
-    precision = weight[:, None] * jacobian.detach().square().sum(2) / (variance + DAMPING)
+    theta, turned = about(theta_from_motion(motion), pair.centre), directions(motion, pair.centre)
+    residual, along_columns, along_rows = _compare(pair.cine, pair.lge, theta)
+    variance = (weight * residual.detach().square().sum((1, 2, 3)) / OBSERVATIONS).unsqueeze(1)
+    seen, slope = normal_equations(residual, along_columns, along_rows)
+    known = (turned @ seen @ turned.mT).diagonal(dim1=1, dim2=2).detach()
+    precision = weight[:, None] * known / (variance + DAMPING)
     if evidence is not None:
-        further, slopes = _compare(evidence.cine, evidence.lge, motion, pair.centre)
-        counts = evidence.counts.expand_as(evidence.cine).flatten(1)
-        residual = torch.cat([residual, counts * further], 1)
-        jacobian = torch.cat([jacobian, counts[:, None] * slopes], 2)
+        further = normal_equations(*_compare(evidence.cine, evidence.lge, theta), evidence.counts.squeeze(1).square())
+        seen, slope = seen + further[0], slope + further[1]
     pull = variance / prior.sd**2 + DAMPING
-    seen = weight[:, None, None] * (jacobian @ jacobian.transpose(1, 2))
-    slope = weight[:, None] * (jacobian @ residual.unsqueeze(-1)).squeeze(-1) - pull * (motion - prior.mean)
-    return motion + torch.linalg.solve(seen + torch.diag_embed(pull), slope), precision
+    curvature = weight[:, None, None] * (turned @ seen @ turned.mT) + torch.diag_embed(pull)
+    downhill = weight[:, None] * (turned @ slope.unsqueeze(-1)).squeeze(-1) - pull * (motion - prior.mean)
+    return motion + torch.linalg.solve(curvature, downhill), precision
 
 
-def _compare(cine: Tensor, lge: Tensor, motion: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-    """Give what cine's maps have over LGE's moved ones (B, K H W), and how a motion changes the moved (B, 6, K H W).
+def _compare(cine: Tensor, lge: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Give what cine's maps have over LGE's moved ones, and the moved ones' gradient by columns and by rows.
 
     Args:
-        cine: maps (B, K, H, W).
+        cine: maps (B, K, H, W), as all that is given back.
         lge: LGE's, and their derivatives behind them, (B, 3 K, H, W).
-        motion: (B, 6), about `centre` (B, 2).
-        centre: normalised.
+        theta: (B, 2, 3).
     """
-    moved, slope_x, slope_y = warp(lge, about(theta_from_motion(motion), centre)).split(cine.shape[1], 1)
-    return (cine - moved).flatten(1), _jacobian(motion, centre, slope_x, slope_y).flatten(2)
+    moved, along_columns, along_rows = warp(lge, theta).split(cine.shape[1], 1)
+    return cine - moved, along_columns, along_rows
 
 
 def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -230,20 +231,3 @@ def _gradients(maps: Tensor) -> tuple[Tensor, Tensor]:
     columns = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
     rows = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
     return columns, rows
-
-
-def _jacobian(motion: Tensor, centre: Tensor, slope_x: Tensor, slope_y: Tensor) -> Tensor:
-    """Give the derivative (B, 6, K, H, W) of the moved maps by each column of the motion."""
-    coordinates = pixel_centres(slope_x.shape[-1], slope_x.device)
-    x, y = torch.meshgrid(coordinates, coordinates, indexing="xy")
-    angle, log_x, log_y, shear, _, _ = (column.reshape(-1, 1, 1) for column in motion.unbind(1))
-    cosine, sine, scale_x, scale_y = angle.cos(), angle.sin(), log_x.exp(), log_y.exp()
-    u = x - centre[:, 0, None, None]
-    v = y - centre[:, 1, None, None]
-    moved_x = cosine * scale_x * u + (cosine * shear - sine) * scale_y * v
-    moved_y = sine * scale_x * u + (sine * shear + cosine) * scale_y * v
-    zero, one = torch.zeros_like(u), torch.ones_like(u)
-    along_x = (-moved_y, cosine * scale_x * u, (cosine * shear - sine) * scale_y * v, cosine * scale_y * v, one, zero)
-    along_y = (moved_x, sine * scale_x * u, (sine * shear + cosine) * scale_y * v, sine * scale_y * v, zero, one)
-    pairs = zip(along_x, along_y, strict=True)
-    return torch.stack([slope_x * by_x.unsqueeze(1) + slope_y * by_y.unsqueeze(1) for by_x, by_y in pairs], 1)

@@ -5,6 +5,7 @@ from typing import Any
 
 from ray import tune
 
+from jointnet.allocator import keep_freed_memory
 from study.trials.trial import ArmTask, TrialProgress, TrialSpec, run_trial
 
 REPORT = "report"
@@ -17,4 +18,5 @@ def trainable(config: Mapping[str, Any], task: ArmTask) -> None:
     def forward(progress: TrialProgress) -> None:
         tune.report({REPORT: [{"epoch": progress.epoch, "metrics": dict(progress.metrics)}]})
 
+    keep_freed_memory()
     run_trial(TrialSpec(task, str(config["trial_id"]), dict(config["sample"]), config["seed"]), forward)

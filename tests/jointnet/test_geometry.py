@@ -15,9 +15,11 @@ from jointnet.geometry import (
     PIXEL_MM,
     SIZE_PX,
     about,
+    centres,
     compose,
     identity,
     invert,
+    moved_centres,
     pixel_centres,
     pixels_from_normalised,
     theta_from_motion,
@@ -194,3 +196,11 @@ def test_warp_labels_of_many_slices_equals_a_loop():
         np.testing.assert_array_equal(
             together[index], warp_labels(labels[index : index + 1], theta[index : index + 1])[0]
         )
+
+
+@pytest.mark.parametrize("size_px", [1, 7, 112])
+def test_moved_centres_are_torch_s_affine_grid(size_px):
+    theta = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
+    wanted = torch.nn.functional.affine_grid(theta, [3, 1, size_px, size_px], align_corners=False)
+    torch.testing.assert_close(moved_centres(theta, size_px), wanted, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(moved_centres(identity(1), size_px)[0], centres(size_px))

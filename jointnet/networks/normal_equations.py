@@ -1,0 +1,80 @@
+"""The normal equations of an affine motion, from a few moments of the moved maps' gradients.
+
+With g the gradient of a moved map at x and u = x - c, the motion p changes the map by
+
+    dQ(theta_p x) / dp_j = sum_ai  M_jai  g_a(x) m_i(u),      m = (1, u_column, u_row),
+
+where M depends on p alone. So of J J^T and J r only the moments sum_x g_a g_b m_i m_k and sum_x g_a r m_i are needed,
+18 and 6 numbers a slice; J itself, six values for every pixel of every map, is never made.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from jointnet.geometry import MOTION_PARAMETERS, centres, theta_from_motion
+
+GRADIENT_PAIR = ((0, 1), (1, 2))
+"""Where g_a g_b stands among (column column, column row, row row)."""
+MONOMIAL = ((0, 1, 2), (1, 3, 4), (2, 4, 5))
+"""Where m_i m_k stands among (1, column, row, column^2, column row, row^2)."""
+
+
+def normal_equations(
+    residual: Tensor, along_columns: Tensor, along_rows: Tensor, weight: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Give the moments of J J^T (B, 6, 6) and J r (B, 6), summed over maps and pixels, about the image's middle.
+
+    Args:
+        residual: r (B, K, H, H).
+        along_columns: the moved maps' gradient along columns, of the same shape.
+        along_rows: the same along rows.
+        weight: of each pixel's square (B, H, H); 1 where not given.
+    """
+    pairs = ((along_columns, along_columns), (along_columns, along_rows), (along_rows, along_rows))
+    second = torch.stack([(first * other).sum(1) for first, other in pairs], 1)
+    first = torch.stack([(gradient * residual).sum(1) for gradient in (along_columns, along_rows)], 1)
+    if weight is not None:
+        second, first = second * weight[:, None], first * weight[:, None]
+    monomials = _monomials(residual.shape[-1], residual.device)
+    sums = second.flatten(2) @ monomials
+    pair, power = _places(residual.device)
+    return sums[:, pair, power], (first.flatten(2) @ monomials[:, :3]).flatten(1)
+
+
+def directions(motion: Tensor, centre: Tensor) -> Tensor:
+    """Give M (B, 6, 6) of motions (B, 6) about `centre` (B, 2), for moments about the image's middle.
+
+    J J^T is then M S M^T, and J r is M s.
+    """
+    (a, b), (c, d) = (row.unbind(-1) for row in theta_from_motion(motion)[..., :2].unbind(-2))
+    angle, log_y = motion[:, 0], motion[:, 2]
+    along, across = angle.cos() * log_y.exp(), angle.sin() * log_y.exp()
+    zero, one = torch.zeros_like(a), torch.ones_like(a)
+    rows = (
+        (zero, -c, -d, zero, a, b),  # rotation
+        (zero, a, zero, zero, c, zero),  # log-scale of columns
+        (zero, zero, b, zero, zero, d),  # log-scale of rows
+        (zero, zero, along, zero, zero, across),  # shear
+        (one, zero, zero, zero, zero, zero),
+        (zero, zero, zero, one, zero, zero),
+    )
+    about_centre = torch.stack([torch.stack(row, -1) for row in rows], 1).unflatten(2, (2, 3))
+    shift = torch.eye(3, device=motion.device).repeat(len(motion), 1, 1)
+    shift[:, 1:, 0] = -centre
+    return (about_centre @ shift[:, None]).reshape(-1, MOTION_PARAMETERS, MOTION_PARAMETERS)
+
+
+@lru_cache(maxsize=16)
+def _monomials(size_px: int, device: torch.device) -> Tensor:
+    """Give (1, column, row, column^2, column row, row^2) of every pixel, (size_px^2, 6)."""
+    column, row = centres(size_px, device).flatten(0, 1).unbind(1)
+    return torch.stack([torch.ones_like(row), column, row, column * column, column * row, row * row], 1)
+
+
+@lru_cache(maxsize=4)
+def _places(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Give where the entries (6, 6) of J J^T stand among the sums (3, 6)."""
+    pair = torch.tensor(GRADIENT_PAIR, device=device).repeat_interleave(3, 0).repeat_interleave(3, 1)
+    return pair, torch.tensor(MONOMIAL, device=device).repeat(2, 2)

@@ -1,0 +1,66 @@
+import math
+
+import pytest
+import torch
+
+from jointnet.geometry import about, centres, theta_from_motion
+from jointnet.networks.normal_equations import directions, normal_equations
+
+SIZE = 12
+MOTIONS = torch.tensor(
+    [[0.0, 0, 0, 0, 0, 0], [math.radians(12), 0.1, -0.08, 0.05, 0.1, -0.2], [-0.3, -0.1, 0.1, -0.1, 0, 0.05]]
+)
+CENTRES = torch.tensor([[0.0, 0.0], [0.2, -0.1], [-0.4, 0.3]])
+
+
+def drawn():
+    """A residual and a gradient (3, 2, 12, 12) for three slices of two maps."""
+    return torch.randn(3, 3, 2, SIZE, SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64).unbind()
+
+
+def jacobian(along_columns, along_rows, motion, centre):
+    """J (6, K H W) of one slice by automatic differentiation of the places theta_p x about the centre."""
+    points = centres(SIZE).double().reshape(-1, 2)
+
+    def places(p):
+        theta = about(theta_from_motion(p[None]), centre[None])[0]
+        return points @ theta[:, :2].T + theta[:, 2]
+
+    moved = torch.autograd.functional.jacobian(places, motion)
+    pixels = torch.stack([along_columns.flatten(1), along_rows.flatten(1)], -1)
+    return torch.einsum("kxa,xaj->jkx", pixels, moved).flatten(1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_moments_give_the_jacobian_s_products(weighted):
+    residual, along_columns, along_rows = drawn()
+    weight = torch.rand(3, SIZE, SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    motions, middles = MOTIONS.double(), CENTRES.double()
+    second, first = normal_equations(
+        residual.float(), along_columns.float(), along_rows.float(), weight.float() if weighted else None
+    )
+    turned = directions(MOTIONS, CENTRES)
+    for index in range(3):
+        exact = jacobian(along_columns[index], along_rows[index], motions[index], middles[index])
+        each = weight[index].flatten().repeat(2) if weighted else torch.ones(2 * SIZE**2, dtype=torch.float64)
+        products = (turned @ second @ turned.mT)[index], (turned @ first[..., None])[index, :, 0]
+        torch.testing.assert_close(products[0].double(), (exact * each) @ exact.T, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(
+            products[1].double(), (exact * each) @ residual[index].flatten(), atol=1e-3, rtol=1e-4
+        )
+
+
+def test_maps_without_a_slope_say_nothing():
+    flat = torch.zeros(3, 2, SIZE, SIZE)
+    second, first = normal_equations(torch.ones_like(flat), flat, flat)
+    assert float(second.abs().max()) == float(first.abs().max()) == 0
+
+
+def test_a_batch_is_its_slices_one_by_one():
+    residual, along_columns, along_rows = (each.float() for each in drawn())
+    together = normal_equations(residual, along_columns, along_rows)
+    for index in range(3):
+        one = slice(index, index + 1)
+        alone = normal_equations(residual[one], along_columns[one], along_rows[one])
+        torch.testing.assert_close(alone, tuple(part[one] for part in together), atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(directions(MOTIONS[one], CENTRES[one]), directions(MOTIONS, CENTRES)[one])
