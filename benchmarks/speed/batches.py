@@ -68,11 +68,11 @@ def phantom_patients(count: int) -> list[CachedPatient]:
     return prepare(list(find_patients(folder).values()))
 
 
-def few_slices(patients: list[CachedPatient], settings: Settings, side: int, count: int) -> FewSlices:
-    """Give slice pairs of `side` pixels at the settings' resolution."""
+def few_slices(patients: list[CachedPatient], settings: Settings, side: int, count: int | None) -> FewSlices:
+    """Give so many slice pairs, all where None, of `side` pixels at the settings' resolution."""
     side_px = side * settings.training.downsampling
     seen = [patient if side_px == SIZE_PX else CroppedPatient(patient, side_px) for patient in patients]
     pairs = SlicePairs(seen, settings.training.downsampling, settings.model.neighbours, "cpu")
-    if len(pairs) < count:
+    if count is not None and len(pairs) < count:
         raise ValueError(f"{count} slice pairs are wanted, the phantom has {len(pairs)}")
-    return FewSlices(pairs, count)
+    return FewSlices(pairs, len(pairs) if count is None else count)

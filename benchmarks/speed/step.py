@@ -4,9 +4,9 @@
 
 Bare is forward, backward and optimiser of the same network on a resident batch, from the plain sum of its outputs.
 Whole is what a training does for each batch: gather it from the cache, augment it, forward, loss, backward, clip,
-optimiser, moving average, logging; an epoch without validation, divided by its steps. 96 and 112 pixels a side are half the common grid's
-resolution (96 cropped, as published crops are), 224 is the whole. The peak is the best of a matrix product and of a
-convolution, measured in the same turns.
+optimiser, moving average, logging; an epoch without validation, divided by its steps. 96 and 112 pixels a side are half
+the common grid's resolution (96 cropped, as published crops are), 224 is the whole. The peak is the best of a matrix
+product and of a convolution, measured in the same turns.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from batches import few_slices, phantom_patients
 from figures import Figure, add_options, in_turn, ratios, tell
 from torch.utils.flop_counter import FlopCounterMode
 
+from jointnet.allocator import keep_freed_memory
 from jointnet.augmentation import Batch
 from jointnet.epoch import Learner, new_learner, train_epoch
 from jointnet.losses import branch_losses, weighted_losses
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice)")
     add_options(parser, repeats=7)
     options = parser.parse_args()
+    keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
     figures: list[Figure] = []
