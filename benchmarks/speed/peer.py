@@ -15,15 +15,15 @@ structures, on 6 others. MONAI comes with `pip install -e '.[benchmark]'`.
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from batches import FewSlices, few_slices, phantom_patients
-from figures import Figure, add_options, ratios, tell
+from figures import Figure, add_options, in_turn, ratios, tell
 
 from jointnet.allocator import keep_freed_memory
 from jointnet.epoch import new_learner, train_epoch
@@ -109,10 +109,7 @@ def measured(kind: str, side: int, widths: list[int], epochs: int) -> dict[str, 
         test = few_slices(others, settings, side, None)
         result["Dice of cine"], result["Dice of LGE"] = dice_of(networks, test)
     else:
-        fit()
-        started = time.perf_counter()
-        fit()
-        seconds = (time.perf_counter() - started) / BATCHES
+        seconds = statistics.median(in_turn({"epoch": fit}, repeats=3, warm_up=2)["epoch"]) / BATCHES
         slices = sum(patient.slices for patient in learned) / len(learned)
         result["seconds a step"] = seconds
         result["patients a second"] = settings.training.batch_size / slices / seconds
