@@ -22,6 +22,7 @@ from jointnet.atomic_file import make_folder_once
 from jointnet.faults import DataFaultError
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.scans.folder import PatientFiles, check_headers
+from jointnet.scans.network_arrays import NetworkArrays, kept_network_arrays
 from jointnet.scans.preparation import PREPARATION_VERSION, prepare_patient, voxel_faults
 
 RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"
@@ -52,6 +53,10 @@ class CachedPatient:
     def labels(self) -> NDArray[np.uint8]:
         """Give the class codes (slice, 2, row, column) of `structures.CODE`, memory-mapped read-only."""
         return np.load(self.path / "labels.npy", mmap_mode="r")
+
+    def network_arrays(self, block: int) -> NetworkArrays:
+        """Give images and labels at the networks' resolution, memory-mapped read-only; see there."""
+        return kept_network_arrays(self.path, self.images(), self.labels(), block)
 
     @property
     def slices(self) -> int:
