@@ -20,6 +20,7 @@ processes that start at once on an empty one. Start-up of Python and imports are
 import argparse
 import multiprocessing
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -78,26 +79,32 @@ def main() -> None:
 
 
 def _ours_and_peers(files: Sequence[PatientFiles], scratch: Path, repeats: int) -> list[Figure]:
-    """Measure ours and the peers that are installed, in turn."""
-    cores, empty = torch.get_num_threads(), scratch / "empty"
-    ways: dict[str, Callable[[], object]] = {"jointnet": lambda: cache.prepare(files, _emptied(empty))}
-    for name, pipeline in (("MONAI", monai_pipeline), ("TorchIO", torchio_pipeline)):
+    """Measure ours and the peers that are installed, in turn; two patients each before that, to warm up."""
+    for way in _ways(files[:2], scratch).values():
+        way()
+    seconds = in_turn(_ways(files, scratch), repeats, warm_up=0)
+    figures = [Figure(f"{way}, {len(files)} patients", tuple(times), "s") for way, times in seconds.items()]
+    for name in PEERS:
+        own = [times for way, times in seconds.items() if way.startswith(name)]
+        if own:
+            fastest = min(own, key=statistics.median)
+            figures.append(Figure(f"jointnet / {name}", ratios(seconds["jointnet"], fastest), "x", most=MOST_RATIO))
+    return figures
+
+
+def _ways(files: Sequence[PatientFiles], scratch: Path) -> dict[str, Callable[[], object]]:
+    """Give what is timed, by name: ours, and each peer without and with workers."""
+    ways: dict[str, Callable[[], object]] = {"jointnet": lambda: cache.prepare(files, _emptied(scratch / "empty"))}
+    for name, pipeline in PEERS.items():
         try:
             transform = pipeline()
         except ImportError:
             print(f"{name} is not installed and left out")
             continue
         asked = [_asked(patient, scratch / name) for patient in files]
-        for workers in (0, cores):
+        for workers in (0, torch.get_num_threads()):
             ways[f"{name}, {workers} workers"] = _with_workers(transform, asked, workers)
-    seconds = in_turn(ways, repeats)
-    figures = [Figure(f"{way}, {len(files)} patients", tuple(times), "s") for way, times in seconds.items()]
-    for name in ("MONAI", "TorchIO"):
-        own = [times for way, times in seconds.items() if way.startswith(name)]
-        if own:
-            fastest = min(own, key=lambda times: float(np.median(times)))
-            figures.append(Figure(f"jointnet / {name}", ratios(seconds["jointnet"], fastest), "x", most=MOST_RATIO))
-    return figures
+    return ways
 
 
 def _again(files: Sequence[PatientFiles], scratch: Path, repeats: int) -> list[Figure]:
@@ -239,6 +246,8 @@ def torchio_pipeline() -> Callable[[Asked], dict[str, np.ndarray]]:
 
     return transform
 
+
+PEERS = {"MONAI": monai_pipeline, "TorchIO": torchio_pipeline}
 
 if __name__ == "__main__":
     main()
