@@ -59,6 +59,12 @@ def dice(first: Mask, second: Mask) -> float:
     return 2 * int(np.count_nonzero(first & second)) / total if total else math.nan
 
 
+def dice_by_structure(first: Labels, second: Labels) -> dict[str, float]:
+    """Give the Dice of each structure of two label maps (row, column); NaN where neither shows it."""
+    masks = _structure_masks(first, second)
+    return {structure: dice(masks[0, index], masks[1, index]) for index, structure in enumerate(STRUCTURES)}
+
+
 def surface_points_mm(mask: Mask, spacing_mm: Spacing) -> NDArray[np.float64]:
     """Give the positions (n, 2) in mm of a mask's surface pixels, row by row; none for an empty mask."""
     (pixels,) = _surface_pixels(np.pad(mask, 1)[None])
@@ -74,7 +80,7 @@ def overlap_metrics(
         `("cd_mm", structure)` for the blood pools, `("asd_mm", structure)` and `("dice", structure)` for all three;
         NaN where a mask is empty, so the caller decides what an empty mask means.
     """
-    masks = _boxed(fixed, moving)[:, None] == STRUCTURE_CODES
+    masks = _structure_masks(fixed, moving)
     structures, height, width = masks.shape[1:]
     by_image = masks.reshape(-1, height, width)
     surfaces, centroids = _surface_pixels(by_image), _centroids(by_image)
@@ -87,6 +93,11 @@ def overlap_metrics(
         values["asd_mm", structure] = _average_distance_mm(surfaces[index], surfaces[structures + index], spacing_mm)
         values["dice", structure] = dice(masks[0, index], masks[1, index])
     return values
+
+
+def _structure_masks(first: Labels, second: Labels) -> Mask:
+    """Give the masks (2, structures, h, w) of two label maps in the box of what either shows, see `_boxed`."""
+    return np.asarray(_boxed(first, second)[:, None] == STRUCTURE_CODES)
 
 
 def _boxed(first: NDArray[MaskOrLabels], second: NDArray[MaskOrLabels]) -> NDArray[MaskOrLabels]:

@@ -372,6 +372,18 @@ def test_overlap_metrics_of_any_labels_are_monai_s(seed):
             assert values["cd_mm", structure] == pytest.approx(expected, abs=1e-9)
 
 
+def test_dice_by_structure_is_the_dice_of_each_mask():
+    first, second = heart(), heart((6.0, 4.5))
+    second[second == CODE["rv"]] = 0
+    second[:4, :4] = CODE["myo"]
+    expected = {name: dice(first == code, second == code) for name, code in CODE.items()}
+    assert metrics.dice_by_structure(first, second) == expected
+    assert expected["rv"] == 0
+    assert 0 < expected["lv"] < 1
+    nothing = metrics.dice_by_structure(np.zeros_like(first), np.zeros_like(first))
+    assert all(math.isnan(value) for value in nothing.values())
+
+
 def test_overlap_metrics_of_empty_maps_are_nan():
     empty = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
     assert all(math.isnan(value) for value in overlap_metrics(empty, empty).values())
