@@ -119,10 +119,11 @@ def prepare(
         for number, outcome in zip(left, made, strict=True):
             if outcome is not None:
                 settle(number, outcome)
-    faults += [fault for _, outcome in sorted(outcomes.items()) for fault in getattr(outcome, "faults", ())]
+    settled = [outcome for _, outcome in sorted(outcomes.items())]
+    faults += [fault for outcome in settled if isinstance(outcome, DataFaultError) for fault in outcome.faults]
     if faults:
         raise DataFaultError(faults)
-    return [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, CachedPatient)]
+    return [outcome for outcome in settled if isinstance(outcome, CachedPatient)]
 
 
 def fingerprint(cached: Iterable[CachedPatient]) -> str:
