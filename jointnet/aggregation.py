@@ -42,7 +42,24 @@ def registration_ratio(rows: pd.DataFrame) -> float:
     1 is no better than doing nothing. NaN where no slice holds one of the five on both sides, or where the scans
     already agree exactly.
     """
-    means = patient_means(rows).groupby(["metric", "structure"]).mean()
+    return _ratio(_structure_means(rows))
+
+
+def named_metrics(rows: pd.DataFrame, prefix: str) -> dict[str, float]:
+    """Give the values after registration, means over patients, as `prefix/metric/structure`, and `prefix/lost`."""
+    means = _structure_means(rows)
+    values = {f"{prefix}/{'/'.join(map(str, key))}": float(after) for key, after in means["after"].items()}
+    lost = rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates()
+    return {f"{prefix}/registration_ratio": _ratio(means), **values, f"{prefix}/lost": float(len(lost))}
+
+
+def _structure_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give `before` and `after` averaged over patients, each the mean of its slices, indexed by metric, structure."""
+    return patient_means(rows).groupby(["metric", "structure"]).mean()
+
+
+def _ratio(means: pd.DataFrame) -> float:
+    """Give the `registration_ratio` of what `_structure_means` gives."""
     if any(endpoint not in means.index for endpoint in ENDPOINTS):
         return math.nan
     chosen = means.loc[list(ENDPOINTS)]
@@ -50,11 +67,3 @@ def registration_ratio(rows: pd.DataFrame) -> float:
     if (before <= 0).any():
         return math.nan
     return float(np.exp(np.log(np.maximum(after, 1e-12) / before).mean()))
-
-
-def named_metrics(rows: pd.DataFrame, prefix: str) -> dict[str, float]:
-    """Give the values after registration, means over patients, as `prefix/metric/structure`, and `prefix/lost`."""
-    means = patient_means(rows)["after"].groupby(["metric", "structure"]).mean()
-    values = {f"{prefix}/{'/'.join(map(str, key))}": float(means[key]) for key in means.index}
-    lost = rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates()
-    return {f"{prefix}/registration_ratio": registration_ratio(rows), **values, f"{prefix}/lost": float(len(lost))}

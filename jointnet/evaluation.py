@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jointnet.geometry import warp_labels
-from jointnet.metrics import LOST_MM, dice, overlap_metrics
+from jointnet.metrics import LOST_MM, dice_by_structure, overlap_metrics
 from jointnet.prediction import Prediction, predict
 from jointnet.scans.cache import CachedPatient
-from jointnet.structures import CODE, STRUCTURES
+from jointnet.structures import STRUCTURES
 
 COLUMNS = ("patient", "slice", "structure", "metric", "before", "after", "lost")
 
@@ -70,20 +70,19 @@ def patient_rows(
     moved = lge if prediction is None else warp_labels(lge, prediction.theta)
     rows: list[tuple[Any, ...]] = []
     for index in range(len(cine)):
-        shared = [name for name in STRUCTURES if (cine[index] == CODE[name]).any() and (lge[index] == CODE[name]).any()]
+        before = before_by_slice[index] if before_by_slice else overlap_metrics(cine[index], lge[index])
+        shared = [name for name in STRUCTURES if not math.isnan(before["asd_mm", name])]  # NaN where either has none
         if not shared:
             continue
-        before = before_by_slice[index] if before_by_slice else overlap_metrics(cine[index], lge[index])
         after = before if prediction is None else overlap_metrics(cine[index], moved[index])
         for (metric, structure), value in before.items():
             if structure in shared:
-                lost = not (moved[index] == CODE[structure]).any()
+                lost = math.isnan(after["asd_mm", structure])
                 scored = (0.0 if metric == "dice" else LOST_MM) if lost else after[metric, structure]
                 rows.append((patient, index, structure, metric, value, scored, lost))
         for name, predicted, truth in _segmentations(prediction, cine, lge):
-            for structure in shared:
-                overlap = dice(predicted[index] == CODE[structure], truth[index] == CODE[structure])
-                rows.append((patient, index, structure, name, math.nan, overlap, False))
+            overlaps = dice_by_structure(predicted[index], truth[index])
+            rows += [(patient, index, structure, name, math.nan, overlaps[structure], False) for structure in shared]
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 

@@ -17,6 +17,7 @@ from jointnet.geometry import warp_labels
 from jointnet.metrics import dice
 from jointnet.prediction import predict
 from jointnet.scans.cache import CachedPatient
+from jointnet.scans.network_arrays import NetworkArrays, class_counts
 from jointnet.structures import CODE
 
 LEAST_AGREEMENT = 0.7
@@ -52,6 +53,10 @@ class WeakPatient:
     def labels(self) -> NDArray[np.uint8]:
         """Give the predicted class codes (S, 2, H, W)."""
         return self.predicted
+
+    def network_arrays(self, block: int) -> NetworkArrays:
+        """Give images and predicted labels at the networks' resolution; of the images all trainings share one copy."""
+        return NetworkArrays(self.prepared.network_arrays(block).images, class_counts(self.predicted, block))
 
     @property
     def slices_taking_part(self) -> int:

@@ -110,9 +110,9 @@ def lge_voxels(pair: Registration) -> tuple[Array, NDArray[np.bool_]]:
             continue
         points = _on_grid_slice(pair.grid, _slice_points(pair.cine, number), match.grid_slice)
         found = pair.lge.voxels(_apply(pair.transforms[match.grid_slice], points))
-        taken[:, :, number] = inside(found, pair.lge)
+        taken[:, :, number] = inside(np.moveaxis(found, -1, 0), pair.lge)
         within = abs(found[..., 2] - (pair.lge.shape[2] - 1) / 2) <= pair.lge.shape[2] / 2
-        found[..., 2] = np.where(within, acquired_slice(found, pair.lge, pair.grid), found[..., 2])
+        found[..., 2] = np.where(within, acquired_slice(found[..., 2], pair.lge, pair.grid), found[..., 2])
         voxels[:, :, number] = found
     return voxels, taken
 
@@ -120,7 +120,7 @@ def lge_voxels(pair: Registration) -> tuple[Array, NDArray[np.bool_]]:
 def lge_on_cine(volume: NDArray, voxels: Array, taken: NDArray[np.bool_]) -> NDArray:
     """Resample LGE (I', J', K') onto cine's grid with what `lge_voxels` gives; what lies outside of it is 0."""
     result = np.zeros(taken.shape, volume.dtype)
-    result[taken] = in_plane(volume, voxels[taken], order=1)
+    result[taken] = in_plane(volume, voxels[taken].T, order=1)
     return result
 
 
@@ -180,7 +180,7 @@ def _along_normal(grid: CommonGrid, stack: Stack) -> tuple[NDArray[np.int_], Arr
     """
     middle = grid.frame[:3, 3]
     centres = middle + np.arange(grid.slices)[:, None] * SLICE_MM * grid.normal
-    shown = acquired_slice(stack.voxels(centres), stack, grid).astype(int)
+    shown = acquired_slice(stack.voxels(centres)[:, 2], stack, grid).astype(int)
     first, further = stack.voxels(np.stack([middle, middle + grid.normal]))[:, 2]
     return shown, (np.arange(stack.shape[2]) - first) / (further - first)
 

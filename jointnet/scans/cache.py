@@ -7,22 +7,29 @@ changed file or rule makes a new one and an old one is never read by mistake. Fo
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from filelock import FileLock
+import torch
 from numpy.typing import NDArray
 
+from jointnet.atomic_file import make_folder_once
 from jointnet.faults import DataFaultError
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.scans.folder import PatientFiles, check_headers
+from jointnet.scans.network_arrays import NetworkArrays, kept_network_arrays
 from jointnet.scans.preparation import PREPARATION_VERSION, prepare_patient, voxel_faults
 
 RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"
+MOST_AT_ONCE = 8
+"""Patients that a process prepares at a time; each takes about 100 MB meanwhile."""
+Asked = TypeVar("Asked")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,10 @@ class CachedPatient:
         """Give the class codes (slice, 2, row, column) of `structures.CODE`, memory-mapped read-only."""
         return np.load(self.path / "labels.npy", mmap_mode="r")
 
+    def network_arrays(self, block: int) -> NetworkArrays:
+        """Give images and labels at the networks' resolution, memory-mapped read-only; see there."""
+        return kept_network_arrays(self.path, self.images(), self.labels(), block)
+
     @property
     def slices(self) -> int:
         """Number of slices on the common grid."""
@@ -67,6 +78,8 @@ def prepare(
 ) -> list[CachedPatient]:
     """Give the patients on the common grid, preparing those that the cache does not hold.
 
+    Where several processes ask for the same patients at once, each patient is prepared by one of them.
+
     Args:
         files: the patients' files.
         cache_dir: where to keep them; `default_cache()` where None.
@@ -78,20 +91,39 @@ def prepare(
     """
     cache_dir = default_cache() if cache_dir is None else Path(cache_dir).absolute()
     cache_dir.mkdir(parents=True, exist_ok=True)
-    cached, faults = [], [*known_faults, *check_headers(files)]
+    faults = [*known_faults, *check_headers(files)]
     headers = tuple(faults)
-    for done, patient in enumerate(files, start=1):
+    outcomes: dict[int, CachedPatient | DataFaultError] = {}
+
+    def settle(number: int, outcome: CachedPatient | DataFaultError) -> None:
+        outcomes[number] = outcome
+        if progress:
+            progress(len(outcomes), len(files))
+
+    missing: dict[int, CachedPatient] = {}
+    for number, patient in enumerate(files):
         try:
             if any(fault.startswith(f"{path}:") for fault in headers for path in patient.paths):
                 raise DataFaultError(voxel_faults(patient, headers))
-            cached.append(_prepare_one(patient, cache_dir))
+            cached = _keyed(patient, cache_dir)
         except DataFaultError as error:
-            faults += error.faults
-        if progress:
-            progress(done, len(files))
+            settle(number, error)
+            continue
+        if cached.path.is_dir():
+            settle(number, cached)
+        else:
+            missing[number] = cached
+    for wait in (False, True):  # what another process is preparing comes last
+        left = [number for number in missing if number not in outcomes]
+        made = _each(partial(_make, wait=wait), [(files[number], missing[number]) for number in left])
+        for number, outcome in zip(left, made, strict=True):
+            if outcome is not None:
+                settle(number, outcome)
+    settled = [outcome for _, outcome in sorted(outcomes.items())]
+    faults += [fault for outcome in settled if isinstance(outcome, DataFaultError) for fault in outcome.faults]
     if faults:
         raise DataFaultError(faults)
-    return cached
+    return [outcome for outcome in settled if isinstance(outcome, CachedPatient)]
 
 
 def fingerprint(cached: Iterable[CachedPatient]) -> str:
@@ -113,25 +145,41 @@ def _fingerprint(digests: Iterable[tuple[int, str]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _prepare_one(files: PatientFiles, cache_dir: Path) -> CachedPatient:
+def _keyed(files: PatientFiles, cache_dir: Path) -> CachedPatient:
+    """Give the patient whether or not the cache holds it yet."""
     digest = _digest(files)
-    patient = CachedPatient(files.patient, cache_dir / digest, digest)
-    if patient.path.is_dir():
-        return patient
-    with FileLock(cache_dir / f"{digest}.lock"):
-        if not patient.path.is_dir():
-            images, labels, description = prepare_patient(files)
-            part = Path(tempfile.mkdtemp(prefix=f"{digest}.part-", dir=cache_dir))
-            try:
-                part.chmod(0o755)
-                np.save(part / "images.npy", images)
-                np.save(part / "labels.npy", labels)
-                (part / "description.json").write_text(json.dumps(description, indent=1))
-                part.rename(patient.path)
-            except BaseException:
-                shutil.rmtree(part, ignore_errors=True)
-                raise
-    return patient
+    return CachedPatient(files.patient, cache_dir / digest, digest)
+
+
+def _make(asked: tuple[PatientFiles, CachedPatient], wait: bool) -> CachedPatient | DataFaultError | None:
+    """Prepare a patient and give it, or its faults, or None where another is preparing it and one does not wait."""
+    files, patient = asked
+
+    def fill(part: Path) -> None:
+        images, labels, description = prepare_patient(files)
+        np.save(part / "images.npy", images)
+        np.save(part / "labels.npy", labels)
+        (part / "description.json").write_text(json.dumps(description, indent=1))
+
+    try:
+        there = make_folder_once(patient.path, fill, patient.path.with_suffix(".lock"), wait)
+    except DataFaultError as error:
+        return error
+    return patient if there else None
+
+
+def _each(make: Callable[[Asked], Outcome], asked: Sequence[Asked]) -> Iterator[Outcome]:
+    """Give the outcome for each patient, in order, several at once where threads are to be had.
+
+    As many as torch uses in this process: all cores by default, a Ray worker's share, or what `OMP_NUM_THREADS` says.
+    Most of a preparation runs in zlib and numpy, which let other threads run.
+    """
+    threads = min(torch.get_num_threads(), MOST_AT_ONCE, len(asked))
+    if threads < 2:
+        yield from map(make, asked)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(make, asked)
 
 
 def _digest(files: PatientFiles) -> str:

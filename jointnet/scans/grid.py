@@ -10,12 +10,12 @@ Through the plane the nearest acquired slice is taken, for images and labels ali
 each has a breath-hold of its own, so a blend of two would be an image of no heart.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
 
@@ -29,6 +29,8 @@ ROW_DIRECTION: Array = np.array([0.37, -0.12, -0.92])
 TIE = 1e-3
 """A grid slice this close to the middle between two scan slices, in slice distances, takes the one that comes first
 along the grid's normal: rounding noise would settle it pixel by pixel."""
+STILL = 1e-9
+"""What changes by less than this part of a voxel over the whole field does not change: rounding noise."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,21 @@ def common_grid(cine: Stack, lge: Stack) -> CommonGrid | None:
     return CommonGrid(np.asarray(origin), column, row, normal, slices)
 
 
-def acquired_slice(voxels: Array, stack: Stack, grid: CommonGrid) -> Array:
-    """Give the number (...) of the stack's slice that is nearest to fractional voxels (..., 3)."""
+def acquired_slice(k: Array, stack: Stack, grid: CommonGrid) -> Array:
+    """Give the number of the stack's slice that is nearest to each fractional slice, of any shape."""
     along = np.sign(stack.affine[:3, 2] @ grid.normal)
-    return np.asarray(np.rint(voxels[..., 2] - TIE * along).clip(0, stack.shape[2] - 1))
+    return np.asarray(np.rint(k - TIE * along).clip(0, stack.shape[2] - 1))
 
 
-def inside(voxels: Array, stack: Stack) -> NDArray[np.bool_]:
-    """Tell of fractional voxels (..., 3) which lie in the stack: at most half a voxel beyond the outermost centres."""
-    return np.asarray(((voxels >= -0.5) & (voxels <= np.array(stack.shape) - 0.5)).all(-1))
+def inside(voxels: Iterable[Array], stack: Stack) -> NDArray[np.bool_]:
+    """Tell which fractional voxels lie in the stack: at most half a voxel beyond the outermost centres.
+
+    Args:
+        voxels: i, j and k, of shapes that broadcast to one.
+        stack: the scan's geometry.
+    """
+    i, j, k = ((along >= -0.5) & (along <= length - 0.5) for along, length in zip(voxels, stack.shape, strict=True))
+    return np.asarray(i & j & k)
 
 
 def sample(
@@ -134,24 +142,66 @@ def sample(
     Returns:
         The sampled arrays (slice, row, column), 0 outside, and the mask of what lies inside.
     """
+    volumes = [(np.asfortranarray(volume), order) for volume, order in volumes]
     sampled = [np.zeros((grid.slices, SIZE_PX, SIZE_PX), volume.dtype) for volume, _ in volumes]
     covered = np.zeros((grid.slices, SIZE_PX, SIZE_PX), bool)
     for index in range(grid.slices):
-        voxels = stack.voxels(grid.points(index))
-        covered[index] = inside(voxels, stack)
-        voxels[..., 2] = acquired_slice(voxels, stack, grid)
+        i, j, k = _slice_voxels(stack, grid, index)
+        covered[index] = inside((i, j, k), stack)
+        voxels = (i, j, acquired_slice(k, stack, grid))
         for (volume, order), result in zip(volumes, sampled, strict=True):
-            result[index] = np.where(covered[index], in_plane(volume, voxels, order), 0)
+            np.copyto(result[index], in_plane(volume, voxels, order), where=covered[index])
     return sampled, covered
 
 
-def in_plane(volume: NDArray, voxels: Array, order: int) -> NDArray:
-    """Interpolate a volume (i, j, k) at voxels (..., 3) whose k is whole; beyond its edge goes what the edge holds.
+def in_plane(volume: NDArray, voxels: Iterable[Array], order: int) -> NDArray:
+    """Interpolate a volume (I, J, K) in its slices; beyond their edges goes what the edge holds.
 
-    `order` is 1 for linear interpolation, of images, and 0 for the nearest neighbour, of labels.
+    Args:
+        volume: fastest where its first axis is the innermost in memory, as scans are stored.
+        voxels: i, j and k, of shapes that broadcast to one; k is whole.
+        order: 1 for linear interpolation, of images in floating point, and 0 for the nearest neighbour, of labels.
     """
-    plane = map_coordinates(volume, np.moveaxis(voxels, -1, 0), order=order, mode="nearest", prefilter=False)
-    return np.asarray(plane)
+    values = volume.ravel(order="F")
+    rows, columns = volume.shape[:2]
+    i, j, k = (along.clip(0, length - 1) for along, length in zip(voxels, volume.shape, strict=True))
+    begins = k.astype(np.intp) * (rows * columns)
+    if order == 0:
+        return values.take((i + 0.5).astype(np.intp) + ((j + 0.5).astype(np.intp) * rows + begins))
+    first_i, first_j = (
+        np.minimum(along.astype(np.intp), max(length - 2, 0)) for along, length in ((i, rows), (j, columns))
+    )
+    share_i, share_j = ((along - first).astype(volume.dtype) for along, first in ((i, first_i), (j, first_j)))
+    here = first_i + (first_j * rows + begins)
+    lines = []
+    for line in (here, here + rows * (columns > 1)):
+        value = values.take(line)
+        step = values.take(line + (rows > 1))
+        step -= value
+        step *= share_i
+        value += step
+        lines.append(value)
+    near, far = lines
+    far -= near
+    far *= share_j
+    near += far
+    return near
+
+
+def _slice_voxels(stack: Stack, grid: CommonGrid, index: int) -> list[Array]:
+    """Give where in the stack the pixels of a slice of the grid lie: i, j and k, which broadcast to (row, column).
+
+    Each is a sum of a share by row and a share by column; one that does not change along an axis has length 1 there.
+    """
+    to_voxels = np.linalg.inv(stack.affine) @ grid.affine
+    steps = np.arange(SIZE_PX)
+    voxels = []
+    for by_row, by_column, by_slice, start in to_voxels[:3]:
+        along_rows, along_columns = (
+            (steps if abs(by) * SIZE_PX > STILL else steps[:1]) * by for by in (by_row, by_column)
+        )
+        voxels.append((start + by_slice * index + along_rows)[:, None] + along_columns)
+    return voxels
 
 
 def image_axes(cine: Stack) -> tuple[Array, Array]:

@@ -1,5 +1,6 @@
 """One patient from files to the common grid: read, check, resample, normalise."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from jointnet.scans.grid import Stack, common_grid, sample
 from jointnet.scans.scan_file import read_header, read_voxels
 from jointnet.structures import CODE, FILE_VALUE
 
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 """Raise it whenever the same files would give other arrays, so that no old cache is read."""
 
 PERCENTILES = (1.0, 99.0)
@@ -98,7 +99,7 @@ def _pair(
     image = read_image(scan, faults)
     if label is not None:
         return image, read_label(label, faults)
-    return image, None if image is None else np.zeros(image[0].shape, np.uint8)
+    return image, None if image is None else np.zeros_like(image[0], np.uint8)
 
 
 def read_image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
@@ -106,10 +107,12 @@ def read_image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stac
     read = _read(path, faults)
     if read is None:
         return None
-    if broken := int((~np.isfinite(read[0])).sum()):
+    low, high = float(read[0].min()), float(read[0].max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        broken = int((~np.isfinite(read[0])).sum())
         faults.append(f"{path}: must have finite intensities, {broken} voxels are NaN or infinite; repair or remove it")
         return None
-    if (largest := float(np.abs(read[0]).max())) > LARGEST_INTENSITY:
+    if (largest := max(-low, high)) > LARGEST_INTENSITY:
         faults.append(f"{path}: must have intensities up to {LARGEST_INTENSITY:g} in size, got {largest:g}")
         return None
     return read
@@ -120,17 +123,27 @@ def read_label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
     read = _read(path, faults)
     if read is None:
         return None
+    codes = _codes(read[0])
+    if codes is not None:
+        return codes
     with np.errstate(invalid="ignore"):  # infinite minus infinite
         rounded = np.rint(read[0])
-        codes_in_file = np.where(np.abs(read[0] - rounded) < 1e-3, rounded, read[0])
-    strange = codes_in_file[~np.isin(codes_in_file, (0, *FILE_VALUE.values()))]
-    if strange.size:
-        unknown = np.unique(strange)
+        in_file = np.where(np.abs(read[0] - rounded) < 1e-3, rounded, read[0])
+    codes = _codes(in_file)
+    if codes is None:
+        unknown = np.unique(in_file[~np.isin(in_file, (0, *FILE_VALUE.values()))])
         shown = ", ".join(f"{value:g}" for value in unknown[:MOST_SHOWN]) + (", ..." * (len(unknown) > MOST_SHOWN))
         known = ", ".join(f"{value} {name}" for name, value in FILE_VALUE.items())
         faults.append(f"{path}: must hold the labels 0 background, {known} only, got {shown}")
-        return None
-    codes = np.zeros(read[0].shape, np.uint8)
-    for name, value in FILE_VALUE.items():
-        codes[codes_in_file == value] = CODE[name]
     return codes
+
+
+def _codes(in_file: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+    """Give the class codes of a file's label values; None where one of them is no label's."""
+    codes = np.zeros_like(in_file, np.uint8)
+    known = np.count_nonzero(in_file == 0)
+    for name, value in FILE_VALUE.items():
+        labelled = in_file == value
+        known += np.count_nonzero(labelled)
+        codes += labelled * np.uint8(CODE[name])
+    return codes if known == in_file.size else None

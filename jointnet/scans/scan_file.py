@@ -4,7 +4,6 @@ Of the header only the numbers are read that say how voxels are stored and where
 `aux_file`, `intent_name`) and its extensions are never looked at, so they cannot get anywhere from here.
 """
 
-import io
 import math
 import struct
 import zlib
@@ -86,9 +85,9 @@ def read_header(path: Path) -> ScanHeader:
 
 
 def read_voxels(header: ScanHeader) -> NDArray[np.float32]:
-    """Read the intensities (I, J, K) that a header describes; compressed content is verified by its checksum.
+    """Read the intensities (I, J, K) that a header describes, I the innermost in memory, as they are stored.
 
-    Values that single precision cannot hold become infinite.
+    Compressed content is verified by its checksum. Values that single precision cannot hold become infinite.
 
     Raises:
         DataFaultError: where the content ends early, goes on for long, or is damaged.
@@ -102,9 +101,11 @@ def read_voxels(header: ScanHeader) -> NDArray[np.float32]:
         )
     if len(content) > most:
         raise DataFaultError(f"{header.path}: must end with its voxels, at byte {header.end}, but goes on for long")
-    proxy = nib.arrayproxy.ArrayProxy(io.BytesIO(content), (header.shape, header.dtype, header.offset, *header.scale))
+    count = math.prod(header.shape)
+    stored = np.frombuffer(content, header.dtype, count, header.offset).reshape(header.shape, order="F")
+    factor, summand = header.scale
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(proxy, dtype=np.float32)
+        return np.asarray(stored if header.scale == (1.0, 0.0) else stored * factor + summand, dtype=np.float32)
 
 
 def corner_distance_mm(shape: tuple[int, ...], affine: np.ndarray, other: np.ndarray) -> float:
@@ -130,7 +131,7 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
         raise DataFaultError(f"{path}: must be a readable NIfTI file: {error.strerror}") from None
     if size > LARGEST_BYTES + 2 * LARGEST_HEADER:
         raise DataFaultError(f"{path}: must be a scan of at most {LARGEST_BYTES} bytes, got {size}")
-    return _content(path, max(HEADERS), whole=False), size
+    return bytes(_content(path, max(HEADERS), whole=False)), size
 
 
 def _parsed(path: Path, block: bytes) -> nib.Nifti1Header:
@@ -255,7 +256,7 @@ def _affine_faults(path: Path, affine: NDArray[np.float64], shape: tuple[int, ..
     return faults
 
 
-def _content(path: Path, most: int, whole: bool = True) -> bytes:
+def _content(path: Path, most: int, whole: bool = True) -> bytes | bytearray:
     """Give the first bytes of a file's content, `most` at most, inflated where its name says that it is compressed.
 
     Where that is all, a compressed file must end properly; where not `whole`, that does not matter.
@@ -269,7 +270,7 @@ def _content(path: Path, most: int, whole: bool = True) -> bytes:
         raise DataFaultError(f"{path}: must be a readable NIfTI file: {error.strerror or error}") from None
 
 
-def _inflated(stream: BinaryIO, most: int, whole: bool) -> bytes:
+def _inflated(stream: BinaryIO, most: int, whole: bool) -> bytearray:
     """Inflate gzip members, one after the other; zeros may follow each."""
     content, data = bytearray(), stream.read(CHUNK)
     for _ in range(MOST_MEMBERS):
@@ -278,11 +279,11 @@ def _inflated(stream: BinaryIO, most: int, whole: bool) -> bytes:
             content += engine.decompress(data, most - len(content))
             data = engine.unused_data if engine.eof else engine.unconsumed_tail or stream.read(CHUNK)
         if len(content) >= most or not (engine.eof or whole):
-            return bytes(content)
+            return content
         if not engine.eof:
             raise EOFError("the compressed stream ends early")
         while not (data := data.lstrip(b"\0")):
             data = stream.read(CHUNK)
             if not data:
-                return bytes(content)
+                return content
     raise zlib.error(f"more than {MOST_MEMBERS} gzip members")

@@ -1,5 +1,6 @@
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from monai.metrics import compute_average_surface_distance, compute_dice
 from scans import disc, heart
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
+from jointnet import metrics
 from jointnet.geometry import PIXEL_MM, SIZE_PX
 from jointnet.metrics import (
     LOST_MM,
@@ -21,7 +23,7 @@ from jointnet.metrics import (
     overlap_metrics,
     surface_points_mm,
 )
-from jointnet.structures import CODE
+from jointnet.structures import CENTRED, CODE
 
 SPACINGS = [(1.0, 1.0), (0.75, 0.75), (2.0, 0.5), (0.8, 3.0)]
 masks = arrays.arrays(bool, (9, 11), elements=st.booleans())
@@ -273,6 +275,58 @@ def test_asd_is_deepmind_s_within_half_a_pixel(name, pixels, spacing):
     assert average_surface_distance_mm(first, second, spacing) == pytest.approx(pooled, abs=max(spacing) * pixels)
 
 
+DEGENERATE = {
+    "one pixel, itself": (mask((3, 4)), mask((3, 4))),
+    "one pixel, elsewhere": (mask((3, 4)), mask((9, 12))),
+    "first and last pixel": (mask((0, 0)), mask((11, 13))),
+    "a row in a column": (mask(*((5, j) for j in range(14))), mask(*((i, 7) for i in range(12)))),
+    "all in all": (np.ones((12, 14), bool), np.ones((12, 14), bool)),
+    "a pixel in all": (np.ones((12, 14), bool), mask((6, 6))),
+    "an edge in the opposite edge": (mask(*((0, j) for j in range(14))), mask(*((11, j) for j in range(14)))),
+    "a hole of one pixel": (square(2, 9) & ~mask((5, 5), shape=(16, 16)), square(2, 9)),
+    "a chessboard in its complement": tuple(np.indices((12, 14)).sum(0) % 2 == odd for odd in (0, 1)),
+    "pieces in pieces": (mask((1, 1), (1, 12), (10, 6)), mask((2, 2), (10, 12))),
+}
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_degenerate_masks_agree_with_monai_and_scipy(name, spacing):
+    first, second = DEGENERATE[name]
+    got = average_surface_distance_mm(first, second, spacing)
+    monai = compute_average_surface_distance(one_hot(first), one_hot(second), symmetric=True, spacing=list(spacing))
+    assert got == pytest.approx(float(monai), abs=1e-3)
+    assert got == pytest.approx(brute_asd(first, second, spacing), abs=1e-9)
+    centres = [np.argwhere(this).mean(0) * spacing for this in (first, second)]
+    expected = float(np.linalg.norm(centres[0] - centres[1]))
+    assert centre_distance_mm(first, second, spacing) == pytest.approx(expected, abs=1e-9)
+    assert dice(first, second) == pytest.approx(surface_distance.compute_dice_coefficient(first, second))
+
+
+@pytest.mark.parametrize("spacing", [(0.75, 0.75), (0.8, 3.0)])
+@pytest.mark.parametrize(("table", "block"), [(0, 1 << 16), (1 << 30, 1 << 16), (1 << 30, 1), (1 << 30, 1 << 30)])
+def test_whatever_way_the_nearest_are_found_they_are_the_nearest(monkeypatch, table, block, spacing):
+    """By a tree, by a table at once, by a table of a few pixels at a time."""
+    monkeypatch.setattr(metrics, "LARGEST_TABLE", table)
+    monkeypatch.setattr(metrics, "BLOCK", block)
+    rng = np.random.default_rng(0)
+    ragged = [rng.random((40, 50)) < share for share in (0.5, 0.1)]
+    for first, second in (ragged, PAIRS["ring"], PAIRS["apart"]):
+        got = average_surface_distance_mm(first, second, spacing)
+        assert got == pytest.approx(reference_asd(first, second, spacing), abs=1e-9)
+
+
+def test_noise_over_the_whole_field_takes_little_memory():
+    """Surfaces of 25,000 pixels each: a table of all distances would take gigabytes."""
+    first, second = np.random.default_rng(0).random((2, SIZE_PX, SIZE_PX)) < 0.5
+    tracemalloc.start()
+    got = average_surface_distance_mm(first, second, (0.75, 0.75))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert got == pytest.approx(reference_asd(first, second, (0.75, 0.75)), abs=1e-9)
+    assert peak < 50e6
+
+
 # All together
 
 
@@ -292,6 +346,49 @@ def test_overlap_metrics_takes_each_structure_by_its_code():
         assert values["dice", structure] == pytest.approx(2 * (first & second).sum() / (first.sum() + second.sum()))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_overlap_metrics_of_any_labels_are_monai_s(seed):
+    """Label maps of discs over each other anywhere in the field, also cut by its edges; one map is not square."""
+    rng = np.random.default_rng(seed)
+    fixed, moving = (np.zeros((SIZE_PX, SIZE_PX), np.uint8) for _ in range(2))
+    for labels in (fixed, moving):
+        for code in rng.permutation(list(CODE.values())):
+            labels[disc(rng.uniform(-60, 60, 2), rng.uniform(5, 40))] = code
+    if seed % 2:
+        fixed, moving = fixed[:150], moving[:150]
+    values = overlap_metrics(fixed, moving, (0.75, 0.75))
+    for structure, code in CODE.items():
+        first, second = fixed == code, moving == code
+        if not (first.any() and second.any()):
+            assert math.isnan(values["asd_mm", structure])
+            continue
+        monai = compute_average_surface_distance(one_hot(first), one_hot(second), symmetric=True, spacing=0.75)
+        assert values["asd_mm", structure] == pytest.approx(float(monai), abs=1e-3)
+        overlap = compute_dice(one_hot(first), one_hot(second), include_background=False)
+        assert values["dice", structure] == pytest.approx(float(overlap), abs=1e-6)
+        if structure in CENTRED:
+            centres = [np.argwhere(this).mean(0) * 0.75 for this in (first, second)]
+            expected = float(np.linalg.norm(centres[0] - centres[1]))
+            assert values["cd_mm", structure] == pytest.approx(expected, abs=1e-9)
+
+
+def test_dice_by_structure_is_the_dice_of_each_mask():
+    first, second = heart(), heart((6.0, 4.5))
+    second[second == CODE["rv"]] = 0
+    second[:4, :4] = CODE["myo"]
+    expected = {name: dice(first == code, second == code) for name, code in CODE.items()}
+    assert metrics.dice_by_structure(first, second) == expected
+    assert expected["rv"] == 0
+    assert 0 < expected["lv"] < 1
+    nothing = metrics.dice_by_structure(np.zeros_like(first), np.zeros_like(first))
+    assert all(math.isnan(value) for value in nothing.values())
+
+
+def test_overlap_metrics_of_empty_maps_are_nan():
+    empty = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
+    assert all(math.isnan(value) for value in overlap_metrics(empty, empty).values())
+
+
 def test_overlap_metrics_of_a_missing_structure_are_nan_and_the_others_stay():
     moving = heart()
     moving[moving == CODE["rv"]] = 0
@@ -309,7 +406,7 @@ def test_nothing_in_view_is_farther_than_a_lost_structure():
 
 
 def test_a_slice_pair_takes_milliseconds():
-    """The goal is 4 ms; the bound leaves room for a busy machine."""
+    """It takes about half of one; the bound leaves room for a busy machine."""
     fixed, moving = heart(), heart((6.0, 4.5))
     overlap_metrics(fixed, moving)
     started = time.process_time()
@@ -317,4 +414,4 @@ def test_a_slice_pair_takes_milliseconds():
         overlap_metrics(fixed, moving)
     each_ms = (time.process_time() - started) / 50 * 1000
     print(f"metrics of a slice pair: {each_ms:.2f} ms")
-    assert each_ms < 20
+    assert each_ms < 10

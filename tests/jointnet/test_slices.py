@@ -41,7 +41,8 @@ def test_slices_without_any_label_are_left_out_and_one_label_is_enough(tmp_path)
         [network_images(patients[0].images(), 4, "cpu")[[1, 3, 4]], network_images(patients[1].images(), 4, "cpu")]
     )
     batch = pairs.batch(torch.arange(5))
-    torch.testing.assert_close(torch.cat([batch.cine, batch.lge], 1), expected)
+    torch.testing.assert_close(torch.cat([batch.cine, batch.lge], 1), expected.half().float(), rtol=0, atol=0)
+    torch.testing.assert_close(torch.cat([batch.cine, batch.lge], 1), expected, rtol=2**-11, atol=2**-25)
     assert float(batch.cine_labels[0, 1, 1, 1]) == pytest.approx(1 / 16)
     assert float(batch.lge_labels[1, 3, 2, 2]) == pytest.approx(1 / 16)
 
@@ -66,7 +67,52 @@ def test_neighbours_come_from_the_same_patient_labelled_or_not(tmp_path):
     labels[1] = 2
     patients = [prepared(tmp_path, number, labels) for number in (1, 2)]
     batch = SlicePairs(patients, 4, 1, "cpu").batch(torch.tensor([1]))
-    own = network_images(patients[1].images(), 4, "cpu")
-    torch.testing.assert_close(batch.cine[0], own[:, 0])
-    torch.testing.assert_close(batch.lge[0], own[:, 1])
+    own = network_images(patients[1].images(), 4, "cpu").half().float()
+    torch.testing.assert_close(batch.cine[0], own[:, 0], rtol=0, atol=0)
+    torch.testing.assert_close(batch.lge[0], own[:, 1], rtol=0, atol=0)
     assert len(SlicePairs(patients, 4, 1, "cpu")) == 2
+
+
+@pytest.mark.parametrize("downsampling", [1, 2])
+@pytest.mark.parametrize("neighbours", [0, 2])
+def test_a_batch_is_a_loop_over_its_indices(tmp_path, downsampling, neighbours):
+    rng = np.random.default_rng(3)
+    patients = [
+        prepared(tmp_path, number, labels_of(rng, slices), number) for number, slices in ((1, 3), (2, 1), (3, 4))
+    ]
+    pairs = SlicePairs(patients, downsampling, neighbours, "cpu")
+    indices = torch.tensor([7, 0, 3, 3, 5])
+    batch = pairs.batch(indices)
+    for place, index in enumerate(indices):
+        for whole, single in zip(batch, pairs.batch(index[None]), strict=True):
+            torch.testing.assert_close(whole[place], single[0], rtol=0, atol=0)
+    slices = [network_images(patient.images(), downsampling, "cpu").half().float() for patient in patients]
+    seen = [patient[around(len(patient), neighbours)] for patient in slices]
+    torch.testing.assert_close(batch.lge, torch.cat(seen)[indices, :, 1], rtol=0, atol=0)
+
+
+def test_other_devices_hold_what_a_cpu_reads_from_the_cache(tmp_path, monkeypatch):
+    """No GPU here: the tensors that would go to one are what a batch on the CPU is made of."""
+    labels = labels_of(np.random.default_rng(4), 3)
+    labels[1] = 0
+    patients = [prepared(tmp_path, number, labels) for number in (1, 2)]
+    expected = SlicePairs(patients, 2, 1, "cpu").batch(torch.tensor([3, 0]))
+    real = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda this, *how: this if how == (torch.device("cuda"),) else real(this, *how)
+    )
+    batch = SlicePairs(patients, 2, 1, "cuda").batch(torch.tensor([3, 0]))
+    for got, wanted in zip(batch, expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+
+
+def test_a_batch_is_a_copy_and_the_cache_is_read_only(tmp_path):
+    patient = prepared(tmp_path, 1, labels_of(np.random.default_rng(5), 2))
+    pairs = SlicePairs([patient], 2, 0, "cpu")
+    before = pairs.batch(torch.tensor([0]))
+    for tensor in pairs.batch(torch.tensor([0])):
+        tensor.zero_()
+    for tensor, same in zip(pairs.batch(torch.tensor([0])), before, strict=True):
+        torch.testing.assert_close(tensor, same, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="read-only"):
+        patient.network_arrays(2).images[0] = 0

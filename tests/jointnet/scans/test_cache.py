@@ -1,5 +1,8 @@
 import json
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -113,6 +116,108 @@ def test_two_at_once_prepare_a_patient_once(one, tmp_path, monkeypatch):
         results = list(pool.map(lambda _: prepare(one, tmp_path / "cache"), range(2)))
     assert calls == [1]
     assert results[0] == results[1]
+
+
+ASK = """
+import json, sys, time
+from pathlib import Path
+from jointnet.scans import cache
+from jointnet.scans.folder import find_patients
+
+scans, folder, go = map(Path, sys.argv[1:])
+own, real = [], cache.prepare_patient
+cache.prepare_patient = lambda files: own.append(files.patient) or real(files)
+files = list(find_patients(scans).values())
+print("ready", flush=True)
+while not go.exists():
+    time.sleep(0.001)
+found = cache.prepare(files, folder)
+print(json.dumps({"own": own, "digests": [patient.digest for patient in found]}))
+"""
+
+
+def test_two_processes_that_start_at_once_prepare_each_patient_once(scan_folder, tmp_path):
+    command = [sys.executable, "-c", ASK, str(scan_folder), str(tmp_path / "cache"), str(tmp_path / "go")]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.stdout.readline() for process in started] == ["ready\n"] * 2
+    (tmp_path / "go").touch()
+    told = [json.loads(process.communicate(timeout=120)[0]) for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert sorted(told[0]["own"] + told[1]["own"]) == [1, 2, 3, 4, 5]
+    assert told[0]["digests"] == told[1]["digests"] == content_in_order(scan_folder, tmp_path / "cache")
+
+
+def content_in_order(scans, folder):
+    """The digests that a third call finds in the cache, all of which must be there."""
+    before = content(folder)
+    digests = [patient.digest for patient in prepare(list(find_patients(scans).values()), folder)]
+    assert before == sorted(digests)
+    return digests
+
+
+@pytest.fixture
+def three_threads(monkeypatch):
+    monkeypatch.setattr(cache.torch, "get_num_threads", lambda: 3)
+
+
+def test_several_at_once_give_what_one_after_the_other_gives(scan_folder, tmp_path, monkeypatch):
+    files = list(find_patients(scan_folder).values())
+    alone = prepare(files, tmp_path / "alone")
+    threads = set()
+    monkeypatch.setattr(cache.torch, "get_num_threads", lambda: 3)
+    real = cache.prepare_patient
+    monkeypatch.setattr(cache, "prepare_patient", lambda each: threads.add(threading.get_ident()) or real(each))
+    told = []
+    together = prepare(files, tmp_path / "together", lambda done, total: told.append((done, total)))
+    assert threading.get_ident() not in threads
+    assert told == [(done, 5) for done in range(1, 6)]
+    assert [patient.digest for patient in together] == [patient.digest for patient in alone]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.images(), other.images())
+        np.testing.assert_array_equal(one.labels(), other.labels())
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_full_cache_starts_no_threads(scan_folder, tmp_path, monkeypatch):
+    files = list(find_patients(scan_folder).values())
+    first = prepare(files, tmp_path)
+    monkeypatch.setattr(cache, "ThreadPoolExecutor", lambda *_: pytest.fail("started threads"))
+    assert prepare(files, tmp_path) == first
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_several_at_once_name_all_faults_in_the_patients_order(tmp_path):
+    paths = []
+    for number in range(1, 7):
+        cine, lge = pair(seed=number)
+        lge.label[0, 0, 0] = 0 if number % 2 else 9
+        paths.append(write_patient(tmp_path / "scans", number, cine, lge)["lge_label"])
+    told = []
+    with pytest.raises(DataFaultError) as caught:
+        files = list(find_patients(tmp_path / "scans").values())
+        prepare(files, tmp_path / "cache", lambda *done: told.append(done), ["known"])
+    assert [fault.split(": ")[0] for fault in caught.value.faults] == ["known", *map(str, paths[1::2])]
+    assert told[-1] == (6, 6)
+    assert len(content(tmp_path / "cache")) == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_interruption_of_several_at_once_is_passed_on_and_starts_no_more(scan_folder, tmp_path, monkeypatch):
+    asked, real = [], cache.prepare_patient
+
+    def interrupted(files):
+        asked.append(files.patient)
+        if files.patient == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.5)
+        return real(files)
+
+    monkeypatch.setattr(cache, "prepare_patient", interrupted)
+    monkeypatch.setattr(cache.torch, "get_num_threads", lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(list(find_patients(scan_folder).values()), tmp_path)
+    assert 5 not in asked
+    assert not [name for name in content(tmp_path) if ".part-" in name]
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError, MemoryError])

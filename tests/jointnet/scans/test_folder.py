@@ -8,6 +8,7 @@ import pytest
 from scans import file_paths, pair, write_nifti, write_patient
 
 from jointnet.faults import DataFaultError
+from jointnet.scans import scan_file
 from jointnet.scans.folder import (
     check_headers,
     file_name,
@@ -263,9 +264,18 @@ def test_a_claim_whose_product_overflows_64_bits_is_refused_too(tmp_path, shape)
 
 def test_headers_are_checked_without_reading_a_voxel(tmp_path, monkeypatch):
     write_patient(tmp_path, 1, *pair())
-    monkeypatch.setattr(nib.arrayproxy.ArrayProxy, "__array__", lambda *_, **__: pytest.fail("voxels were read"))
-    monkeypatch.setattr(nib.arrayproxy.ArrayProxy, "_get_scaled", lambda *_, **__: pytest.fail("voxels were read"))
+    real, asked = scan_file._content, []
+
+    def noted(path, most, whole=True):
+        asked.append(most)
+        return real(path, most, whole)
+
+    monkeypatch.setattr(scan_file, "_content", noted)
+    monkeypatch.setattr(scan_file, "read_voxels", lambda _: pytest.fail("voxels were read"))
+    monkeypatch.setattr(nib, "load", lambda *_, **__: pytest.fail("nibabel was asked"))
     assert check_headers(find_patients(tmp_path).values()) == []
+    assert len(asked) == 4
+    assert max(asked) <= 540  # bytes of the longest header
 
 
 def test_corner_distance_is_that_of_the_farthest_corner():

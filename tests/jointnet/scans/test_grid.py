@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scans import CENTRE_MM, affine_about, axes, mirrored, scan, transposed
+from scipy.ndimage import map_coordinates
 
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.scans.grid import COLUMN_DIRECTION, ROW_DIRECTION, Stack, common_grid, sample
@@ -138,6 +139,39 @@ def test_sample_takes_the_nearest_slice_and_interpolates_in_the_plane():
         assert deep.mean() > 0.4
         np.testing.assert_allclose(sampled[index][deep], expected[deep], atol=1e-2)
         assert set(slices[index][inside[index]]) == {index // 2}
+
+
+@pytest.mark.parametrize("rotation_deg", [0.0, 90.0, 33.0])
+@pytest.mark.parametrize("tilt_deg", [0.0, 8.0, -20.0])
+@pytest.mark.parametrize("sheared", [False, True])
+@pytest.mark.parametrize("shape", [(64, 52, 7), (120, 130, 12), (50, 1, 4)], ids=["crop", "wide", "one column"])
+def test_sample_is_scipy_s_interpolation_at_the_same_voxels(rotation_deg, tilt_deg, sheared, shape):
+    """Voxels by the affines, k rounded as the rule says; SciPy then interpolates, clamped at the edges.
+
+    Of labels in the middle between two voxels rounding noise takes either.
+    """
+    cine = stack(axes(), (1.4, 1.4, 10.0), (128, 128, 8))
+    directions = axes(rotation_deg, tilt_deg)
+    affine = affine_about(directions, (1.3, 1.7, 8.0), shape, CENTRE_MM + np.array([2.3, -1.7, 3.1]))
+    if sheared:
+        affine = affine @ np.array([[1, 0.07, 0.2, 0], [0, 1, 0.3, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    here = Stack(affine, shape)
+    grid = common_grid(cine, here)
+    rng = np.random.default_rng(0)
+    image, label = rng.normal(size=shape).astype(np.float32), rng.integers(0, 4, shape, np.uint8)
+    (sampled, codes), inside = sample([(image, 1), (label, 0)], here, grid)
+    along = np.sign(affine[:3, 2] @ grid.normal)
+    for index in range(grid.slices):
+        voxels = np.moveaxis(here.voxels(grid.points(index)), -1, 0)
+        within = np.logical_and.reduce([(v >= -0.5) & (v <= n - 0.5) for v, n in zip(voxels, shape, strict=True)])
+        np.testing.assert_array_equal(inside[index], within)
+        voxels[2] = np.rint(voxels[2] - 1e-3 * along).clip(0, shape[2] - 1)
+        for got, volume, order in ((sampled, image.astype(float), 1), (codes, label, 0)):
+            expected = np.where(within, map_coordinates(volume, voxels, order=order, mode="nearest"), 0)
+            tie = (abs(voxels[:2] % 1 - 0.5) < 1e-9).any(0) & (order == 0)
+            assert tie.mean() < 0.05
+            np.testing.assert_allclose(got[index][~tie], expected[~tie], atol=1e-6 * order, rtol=0)
+    assert inside.any()
 
 
 def test_sample_is_zero_outside_of_the_scan_and_says_where_that_is():

@@ -1,0 +1,112 @@
+"""Memory of trainings that read the same 25 patients on one node: one copy, or one for each.
+
+    python benchmarks/speed/memory.py --data data/phantom --out runs/speed/memory.json
+
+1, 2 and 10 processes build `SlicePairs` of the same prepared patients and read every batch several times. While all
+hold them the proportional set size of each is read from `/proc/PID/smaps_rollup`: a page that n processes share counts
+as 1/n in each, so that the sum is what the node holds. Of each process what it held after its imports is taken off,
+measured while all have only imported. Linux only. Nothing is timed.
+
+`--patients` are taken from `--data`, or from a phantom that is made first.
+"""
+
+import argparse
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from figures import Figure, add_options, tell
+
+MOST_RATIO = 1.3
+PASSES = 3
+BATCH = 8
+
+
+def main() -> None:
+    """Measure and tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser, repeats=1)
+    parser.add_argument("--data", type=Path, help="folder of scans; a phantom where there is none")
+    parser.add_argument("--patients", type=int, default=25)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 10])
+    parser.add_argument("--downsampling", type=int, nargs="+", default=[2, 1])
+    options = parser.parse_args()
+    figures = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, cache = options.data, Path(scratch, "cache")
+        if folder is None:
+            folder = Path(scratch, "phantom")
+            make = [sys.executable, "-m", "jointnet.phantom", "--out", str(folder), "--patients", str(options.patients)]
+            subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+        for downsampling in options.downsampling:
+            megabytes: dict[int, tuple[float, ...]] = {}
+            for count in options.processes:
+                told = [_held_mb(count, folder, cache, options.patients, downsampling) for _ in range(options.repeats)]
+                megabytes[count] = tuple(told)
+                figures.append(Figure(f"{count} processes, downsampling {downsampling}", megabytes[count], "MB"))
+            first, last = options.processes[0], options.processes[-1]
+            figures.append(
+                Figure(
+                    f"{last} processes / {first}, downsampling {downsampling}",
+                    tuple(many / one for many, one in zip(megabytes[last], megabytes[first], strict=True)),
+                    "x",
+                    most=MOST_RATIO,
+                )
+            )
+    tell(figures, options, patients=options.patients, passes=PASSES, batch=BATCH)
+
+
+def _held_mb(count: int, folder: Path, cache: Path, patients: int, downsampling: int) -> float:
+    """Give the MB that so many processes hold together, beyond what they hold after their imports."""
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(count)]
+    started = [
+        context.Process(target=_training, args=(theirs, folder, cache, patients, downsampling)) for _, theirs in pipes
+    ]
+    for process in started:
+        process.start()
+    held = []
+    for step in ("read", "end"):  # what each does after all have told that they are ready for it
+        for ours, _ in pipes:
+            ours.recv()
+        held.append(sum(_proportional_mb(process.pid) for process in started))
+        for ours, _ in pipes:
+            ours.send(step)
+    for process in started:
+        process.join()
+    return held[1] - held[0]
+
+
+def _training(pipe: Connection, folder: Path, cache: Path, patients: int, downsampling: int) -> None:
+    """Do what a trial does with its patients, and hold them until told to end."""
+    import torch
+
+    from jointnet.scans.cache import prepare
+    from jointnet.scans.folder import find_patients
+    from jointnet.slices import SlicePairs
+
+    torch.set_num_threads(1)
+    pipe.send("imported")
+    pipe.recv()
+    cached = prepare(list(find_patients(folder).values())[:patients], cache)
+    pairs = SlicePairs(cached, downsampling, 1, "cpu")
+    for _ in range(PASSES):
+        for indices in torch.randperm(len(pairs)).split(BATCH):
+            pairs.batch(indices)
+    pipe.send("read")
+    pipe.recv()
+
+
+def _proportional_mb(pid: int | None) -> float:
+    """Give the proportional set size of a process."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise OSError(f"/proc/{pid}/smaps_rollup: must have a line Pss")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""A patient at a network's resolution: images averaged over blocks of pixels, labels counted in them.
+
+They are made once for a patient and a size of block, beside the full arrays in the cache, and read memory-mapped, so
+that all trainings of a node share one copy in the kernel's page cache however many there are.
+
+Images are averaged in single precision and kept in half, as the full ones are: relative to the average itself the
+error is at most 2^-11, and at most 0.0005 on the scale where tissue lies between 0 and 1. Counts are exact.
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jointnet.atomic_file import make_folder_once
+from jointnet.structures import CLASSES
+
+NETWORK_ARRAYS_VERSION = 1
+"""Raise it whenever the same patient would give other arrays, so that no old ones are read."""
+
+
+class NetworkArrays(NamedTuple):
+    """What a network reads of a patient; h x w blocks of common-grid pixels. Never write into them: they are shared.
+
+    Attributes:
+        images: averages (S, 2, h, w), cine first.
+        counts: pixels of each structure in each block (S, 2, structures, h, w).
+    """
+
+    images: NDArray[np.float16]
+    counts: NDArray[np.uint8]
+
+
+def block_means(images: Tensor, block: int) -> Tensor:
+    """Average images (S, 2, H, W) over blocks of `block` pixels a side, to (S, 2, h, w)."""
+    return F.avg_pool2d(images, block) if block > 1 else images
+
+
+def class_counts(codes: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:
+    """Count each structure's pixels per block: class codes (S, 2, H, W) to counts (S, 2, structures, h, w)."""
+    slices, images, height, width = codes.shape
+    counts = np.zeros((slices, images, CLASSES - 1, height // block, width // block), np.uint8)
+    for code in range(1, CLASSES):
+        of_class = codes == code
+        for row in range(block):
+            for column in range(block):
+                counts[:, :, code - 1] += of_class[:, :, row::block, column::block]
+    return counts
+
+
+def kept_network_arrays(
+    folder: Path, images: NDArray[np.float16], labels: NDArray[np.uint8], block: int
+) -> NetworkArrays:
+    """Give a prepared patient's arrays, memory-mapped read-only; the first who asks for them makes them.
+
+    Args:
+        folder: the patient's own in the cache. Where it cannot be written to, the arrays are in memory instead.
+        images: full images (S, 2, H, W), cine first.
+        labels: their class codes.
+        block: side of a block in pixels of the common grid, which it divides.
+    """
+    kept = folder / f"network-v{NETWORK_ARRAYS_VERSION}-block{block}"
+    if not kept.is_dir():
+        if not os.access(folder, os.W_OK):
+            return _averaged(images, labels, block)
+        make_folder_once(kept, partial(_fill, images, labels, block), folder.with_suffix(".lock"))
+    own_images = np.load(kept / "images.npy", mmap_mode="r") if block > 1 else images
+    return NetworkArrays(own_images, np.load(kept / "counts.npy", mmap_mode="r"))
+
+
+def _fill(images: NDArray[np.float16], labels: NDArray[np.uint8], block: int, part: Path) -> None:
+    arrays = _averaged(images, labels, block)
+    if block > 1:
+        np.save(part / "images.npy", arrays.images)
+    np.save(part / "counts.npy", arrays.counts)
+
+
+def _averaged(images: NDArray[np.float16], labels: NDArray[np.uint8], block: int) -> NetworkArrays:
+    means = images
+    if block > 1:
+        means = block_means(torch.from_numpy(np.array(images, np.float32)), block).to(torch.float16).numpy()
+    return NetworkArrays(means, class_counts(np.asarray(labels), block))
