@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from jointnet.augmentation import Batch
 from jointnet.geometry import SIZE_PX
 from jointnet.phantom import write_phantom
 from jointnet.scans.cache import CachedPatient, prepare
 from jointnet.scans.folder import find_patients
+from jointnet.scans.network_arrays import NetworkArrays
 from jointnet.settings import Settings
 from jointnet.slices import SlicePairs
 
@@ -33,17 +32,11 @@ class CroppedPatient:
         """What tells it from other crops."""
         return f"{self.whole.digest}-{self.side_px}"
 
-    def images(self) -> NDArray[np.float16]:
-        """Give the images (S, 2, side, side)."""
-        return self._middle(self.whole.images())
-
-    def labels(self) -> NDArray[np.uint8]:
-        """Give the class codes (S, 2, side, side)."""
-        return self._middle(self.whole.labels())
-
-    def _middle(self, whole: NDArray) -> NDArray:
-        edge = (SIZE_PX - self.side_px) // 2
-        return np.ascontiguousarray(whole[..., edge : SIZE_PX - edge, edge : SIZE_PX - edge])
+    def network_arrays(self, block: int) -> NetworkArrays:
+        """Give the middle of the whole patient's arrays."""
+        edge = (SIZE_PX - self.side_px) // 2 // block
+        middle = slice(edge, SIZE_PX // block - edge)
+        return NetworkArrays(*(each[..., middle, middle] for each in self.whole.network_arrays(block)))
 
 
 @dataclass(frozen=True)
