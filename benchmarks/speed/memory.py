@@ -5,13 +5,17 @@
 1, 2 and 10 processes build `SlicePairs` of the same prepared patients and read every batch several times. While all
 hold them the proportional set size of each is read from `/proc/PID/smaps_rollup`: a page that n processes share counts
 as 1/n in each, so that the sum is what the node holds. What the same processes held together before that is taken off:
-after their imports and one batch of one patient, with which libraries set themselves up. Linux only. Nothing is timed.
-The patients are prepared, and averaged over blocks, before any process starts.
+after their imports and one batch of one patient, with which libraries set themselves up. Before either measurement
+freed memory is handed back to the system, so that what a batch took and gave back is not counted: it is the same for
+any number of patients. The patients are prepared, and averaged over blocks, before any process starts. Linux with glibc
+only. Nothing is timed.
 
 `--patients` are taken from `--data`, or from a phantom that is made first.
 """
 
 import argparse
+import ctypes
+import gc
 import multiprocessing
 import subprocess
 import sys
@@ -92,14 +96,22 @@ def _training(pipe: Connection, cached: Sequence[CachedPatient], downsampling: i
     torch.set_num_threads(1)
     one = SlicePairs(cached[:1], downsampling, NEIGHBOURS, "cpu")
     one.batch(torch.arange(BATCH))
+    _hand_back()
     pipe.send("ready")
     pipe.recv()
     pairs = SlicePairs(cached, downsampling, NEIGHBOURS, "cpu")
     for _ in range(PASSES):
         for indices in torch.randperm(len(pairs)).split(BATCH):
             pairs.batch(indices)
+    _hand_back()
     pipe.send("read")
     pipe.recv()
+
+
+def _hand_back() -> None:
+    """Give freed memory back to the system."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _proportional_mb(pid: int | None) -> float:
