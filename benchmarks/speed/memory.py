@@ -4,25 +4,37 @@
 
 1, 2 and 10 processes build `SlicePairs` of the same prepared patients and read every batch several times. While all
 hold them the proportional set size of each is read from `/proc/PID/smaps_rollup`: a page that n processes share counts
-as 1/n in each, so that the sum is what the node holds. Of each process what it held after its imports is taken off,
-measured while all have only imported. Linux only. Nothing is timed.
+as 1/n in each, so that the sum is what the node holds. What the same processes held together before that is taken off:
+after their imports and one batch of one patient, with which libraries set themselves up. Before either measurement
+freed memory is handed back to the system, so that what a batch took and gave back is not counted: it is the same for
+any number of patients. The patients are prepared, and averaged over blocks, before any process starts. Linux with glibc
+only. Nothing is timed.
 
 `--patients` are taken from `--data`, or from a phantom that is made first.
 """
 
 import argparse
+import ctypes
+import gc
 import multiprocessing
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import torch
 from figures import Figure, add_options, tell
+
+from jointnet.scans.cache import CachedPatient, prepare
+from jointnet.scans.folder import find_patients
+from jointnet.slices import SlicePairs
 
 MOST_RATIO = 1.3
 PASSES = 3
 BATCH = 8
+NEIGHBOURS = 1
 
 
 def main() -> None:
@@ -41,11 +53,12 @@ def main() -> None:
             folder = Path(scratch, "phantom")
             make = [sys.executable, "-m", "jointnet.phantom", "--out", str(folder), "--patients", str(options.patients)]
             subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+        cached = prepare(list(find_patients(folder).values())[: options.patients], cache)
         for downsampling in options.downsampling:
+            SlicePairs(cached, downsampling, NEIGHBOURS, "cpu")
             megabytes: dict[int, tuple[float, ...]] = {}
             for count in options.processes:
-                told = [_held_mb(count, folder, cache, options.patients, downsampling) for _ in range(options.repeats)]
-                megabytes[count] = tuple(told)
+                megabytes[count] = tuple(_held_mb(count, cached, downsampling) for _ in range(options.repeats))
                 figures.append(Figure(f"{count} processes, downsampling {downsampling}", megabytes[count], "MB"))
             first, last = options.processes[0], options.processes[-1]
             figures.append(
@@ -59,13 +72,11 @@ def main() -> None:
     tell(figures, options, patients=options.patients, passes=PASSES, batch=BATCH)
 
 
-def _held_mb(count: int, folder: Path, cache: Path, patients: int, downsampling: int) -> float:
-    """Give the MB that so many processes hold together, beyond what they hold after their imports."""
+def _held_mb(count: int, cached: Sequence[CachedPatient], downsampling: int) -> float:
+    """Give the MB that so many processes hold together for the patients."""
     context = multiprocessing.get_context("spawn")
     pipes = [context.Pipe() for _ in range(count)]
-    started = [
-        context.Process(target=_training, args=(theirs, folder, cache, patients, downsampling)) for _, theirs in pipes
-    ]
+    started = [context.Process(target=_training, args=(theirs, cached, downsampling)) for _, theirs in pipes]
     for process in started:
         process.start()
     held = []
@@ -80,24 +91,27 @@ def _held_mb(count: int, folder: Path, cache: Path, patients: int, downsampling:
     return held[1] - held[0]
 
 
-def _training(pipe: Connection, folder: Path, cache: Path, patients: int, downsampling: int) -> None:
+def _training(pipe: Connection, cached: Sequence[CachedPatient], downsampling: int) -> None:
     """Do what a trial does with its patients, and hold them until told to end."""
-    import torch
-
-    from jointnet.scans.cache import prepare
-    from jointnet.scans.folder import find_patients
-    from jointnet.slices import SlicePairs
-
     torch.set_num_threads(1)
-    pipe.send("imported")
+    one = SlicePairs(cached[:1], downsampling, NEIGHBOURS, "cpu")
+    one.batch(torch.arange(BATCH))
+    _hand_back()
+    pipe.send("ready")
     pipe.recv()
-    cached = prepare(list(find_patients(folder).values())[:patients], cache)
-    pairs = SlicePairs(cached, downsampling, 1, "cpu")
+    pairs = SlicePairs(cached, downsampling, NEIGHBOURS, "cpu")
     for _ in range(PASSES):
         for indices in torch.randperm(len(pairs)).split(BATCH):
             pairs.batch(indices)
+    _hand_back()
     pipe.send("read")
     pipe.recv()
+
+
+def _hand_back() -> None:
+    """Give freed memory back to the system."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _proportional_mb(pid: int | None) -> float:

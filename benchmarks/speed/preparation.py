@@ -11,10 +11,11 @@ do not check headers, hash files or name faults, and are told the grid, so nothi
   `ScaleIntensityRangePercentilesd`, `MapLabelValued`.
 - TorchIO: `Subject`, `Resample` onto the grid's affine and shape, linear or nearest, `RescaleIntensity`, `RemapLabels`.
 
-Each peer is tried in this process with all threads, and with as many DataLoader worker processes as there are cores,
-one thread each; the faster way of the two counts, and both are shown. Then ours again: from a full cache, and two
-processes that start at once on an empty one. Start-up of Python and imports are in none of the times but that of
-`imports`. Without `--data` a phantom of `--patients` patients is made first. MONAI and TorchIO are optional.
+Each peer is tried with each number of DataLoader worker processes in `--workers`: 0, in this process with all threads,
+and by default as many as there are cores, one thread each; the fastest counts, and all are shown. Then ours again:
+from a full cache, and two processes that start at once on an empty one. Start-up of Python and imports are in none of
+the times but that of `imports`. Without `--data` a phantom of `--patients` patients is made first. MONAI and TorchIO
+are optional.
 """
 
 import argparse
@@ -65,6 +66,7 @@ def main() -> None:
     add_options(parser, repeats=3)
     parser.add_argument("--data", type=Path, help="folder of scans; a phantom where there is none")
     parser.add_argument("--patients", type=int, default=45)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, torch.get_num_threads()], help="of the peers")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.data
@@ -73,16 +75,17 @@ def main() -> None:
             make = [sys.executable, "-m", "jointnet.phantom", "--out", str(folder), "--patients", str(options.patients)]
             subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         files = list(find_patients(folder).values())[: options.patients]
-        figures = _ours_and_peers(files, Path(scratch), options.repeats) + _again(files, Path(scratch), options.repeats)
+        figures = _ours_and_peers(files, Path(scratch), options.workers, options.repeats)
+        figures += _again(files, Path(scratch), options.repeats)
     figures += _at_once(files, options.repeats) + _imports(options.repeats)
     tell(figures, options, patients=len(files), torch_threads=torch.get_num_threads())
 
 
-def _ours_and_peers(files: Sequence[PatientFiles], scratch: Path, repeats: int) -> list[Figure]:
+def _ours_and_peers(files: Sequence[PatientFiles], scratch: Path, workers: Sequence[int], repeats: int) -> list[Figure]:
     """Measure ours and the peers that are installed, in turn; two patients each before that, to warm up."""
-    for way in _ways(files[:2], scratch).values():
+    for way in _ways(files[:2], scratch, workers).values():
         way()
-    seconds = in_turn(_ways(files, scratch), repeats, warm_up=0)
+    seconds = in_turn(_ways(files, scratch, workers), repeats, warm_up=0)
     figures = [Figure(f"{way}, {len(files)} patients", tuple(times), "s") for way, times in seconds.items()]
     for name in PEERS:
         own = [times for way, times in seconds.items() if way.startswith(name)]
@@ -92,7 +95,7 @@ def _ours_and_peers(files: Sequence[PatientFiles], scratch: Path, repeats: int) 
     return figures
 
 
-def _ways(files: Sequence[PatientFiles], scratch: Path) -> dict[str, Callable[[], object]]:
+def _ways(files: Sequence[PatientFiles], scratch: Path, workers: Sequence[int]) -> dict[str, Callable[[], object]]:
     """Give what is timed, by name: ours, and each peer without and with workers."""
     ways: dict[str, Callable[[], object]] = {"jointnet": lambda: cache.prepare(files, _emptied(scratch / "empty"))}
     for name, pipeline in PEERS.items():
@@ -102,8 +105,8 @@ def _ways(files: Sequence[PatientFiles], scratch: Path) -> dict[str, Callable[[]
             print(f"{name} is not installed and left out")
             continue
         asked = [_asked(patient, scratch / name) for patient in files]
-        for workers in (0, torch.get_num_threads()):
-            ways[f"{name}, {workers} workers"] = _with_workers(transform, asked, workers)
+        for count in workers:
+            ways[f"{name}, {count} workers"] = _with_workers(transform, asked, count)
     return ways
 
 

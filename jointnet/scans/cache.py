@@ -172,7 +172,7 @@ def _each(make: Callable[[Asked], Outcome], asked: Sequence[Asked]) -> Iterator[
     """Give the outcome for each patient, in order, several at once where threads are to be had.
 
     As many as torch uses in this process: all cores by default, a Ray worker's share, or what `OMP_NUM_THREADS` says.
-    Most of a preparation runs in zlib and numpy, which let other threads run.
+    Most of a preparation runs in ISA-L and numpy, which let other threads run.
     """
     threads = min(torch.get_num_threads(), MOST_AT_ONCE, len(asked))
     if threads < 2:

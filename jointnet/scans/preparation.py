@@ -19,6 +19,7 @@ PREPARATION_VERSION = 3
 
 PERCENTILES = (1.0, 99.0)
 """Robust ends of the intensities: these percentiles of what both scans show become 0 and 1."""
+SAMPLE = 101
 CEILING = 1.5
 """Intensities are cut at 0 and here after normalisation: bright fat and coils carry nothing."""
 LARGEST_INTENSITY = 1e30
@@ -57,7 +58,7 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
         raise DataFaultError(f"{files.lge}: must overlap {files.cine.name}; no pixel of the common grid lies in both")
     images = []
     for path, scan in ((files.cine, cine), (files.lge, lge)):
-        low, high = np.percentile(scan[both], PERCENTILES)
+        low, high = robust_ends(scan[both])
         if not high > low:
             share = PERCENTILES[1] - PERCENTILES[0]
             faults.append(f"{path}: must show something where both scans reach, but {share:g} % of it is {low:g}")
@@ -71,6 +72,25 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
         raise DataFaultError(faults)
     description = {"affine": grid.affine.tolist(), "slices": grid.slices, "both_fraction": float(both.mean())}
     return np.stack(images, 1), np.stack([cine_label, lge_label], 1), description
+
+
+def robust_ends(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Give `np.percentile(values, PERCENTILES)`, a few times as fast: only what lies in the tails is sorted.
+
+    Where a tail ends is guessed from every `SAMPLE`th value; a guess that leaves out what is needed is not used.
+    """
+    guess = np.percentile(values[::SAMPLE], (2 * PERCENTILES[0], 2 * PERCENTILES[1] - 100))
+    ends = []
+    for percentile, tail in zip(PERCENTILES, (values[values <= guess[0]], values[values >= guess[1]]), strict=True):
+        place = (len(values) - 1) * percentile / 100
+        before = 0 if percentile < 50 else len(values) - len(tail)
+        first = math.floor(place) - before
+        if first >= 0 and first + 1 < len(tail):
+            lower, upper = np.partition(tail, (first, first + 1))[first : first + 2].astype(float)
+            ends.append(lower + (upper - lower) * (place % 1))
+        else:
+            ends.append(float(np.percentile(values, percentile)))
+    return ends[0], ends[1]
 
 
 def voxel_faults(files: PatientFiles, known: Sequence[str]) -> list[str]:

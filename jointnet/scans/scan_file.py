@@ -6,13 +6,13 @@ Of the header only the numbers are read that say how voxels are stored and where
 
 import math
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
+from isal import isal_zlib
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -35,8 +35,8 @@ LEAST_DETERMINANT = 0.1
 FORMS_TOLERANCE_MM = 0.1
 """A qform is a rotation in single precision, so that it cannot repeat an sform exactly."""
 
-CHUNK = 64 * 1024
-GZIP = zlib.MAX_WBITS | 16
+CHUNK = 256 * 1024
+GZIP = isal_zlib.MAX_WBITS | 16
 HEADERS = {348: (nib.Nifti1Header, 344, b"n+1\0"), 540: (nib.Nifti2Header, 4, b"n+2\0")}
 """By size: the header's class, and where which magic string stands in a file that holds header and voxels."""
 OTHER_UNITS = {1: "metres", 3: "micrometres"}
@@ -264,17 +264,17 @@ def _content(path: Path, most: int, whole: bool = True) -> bytes | bytearray:
     try:
         with path.open("rb") as stream:
             return _inflated(stream, most, whole) if path.name.endswith(".gz") else stream.read(most)
-    except (zlib.error, EOFError) as error:
+    except (isal_zlib.error, EOFError) as error:
         raise DataFaultError(f"{path}: must be a readable NIfTI file, it may be damaged: {error}") from None
     except OSError as error:
         raise DataFaultError(f"{path}: must be a readable NIfTI file: {error.strerror or error}") from None
 
 
 def _inflated(stream: BinaryIO, most: int, whole: bool) -> bytearray:
-    """Inflate gzip members, one after the other; zeros may follow each."""
+    """Inflate gzip members, one after the other; zeros may follow each. ISA-L takes half of zlib's time for it."""
     content, data = bytearray(), stream.read(CHUNK)
     for _ in range(MOST_MEMBERS):
-        engine = zlib.decompressobj(GZIP)
+        engine = isal_zlib.decompressobj(GZIP)
         while data and not engine.eof and len(content) < most:
             content += engine.decompress(data, most - len(content))
             data = engine.unused_data if engine.eof else engine.unconsumed_tail or stream.read(CHUNK)
@@ -286,4 +286,4 @@ def _inflated(stream: BinaryIO, most: int, whole: bool) -> bytearray:
             data = stream.read(CHUNK)
             if not data:
                 return content
-    raise zlib.error(f"more than {MOST_MEMBERS} gzip members")
+    raise isal_zlib.error(f"more than {MOST_MEMBERS} gzip members")

@@ -24,7 +24,7 @@ from scans import (
 from jointnet.faults import DataFaultError
 from jointnet.geometry import PIXEL_MM
 from jointnet.scans.folder import find_patients
-from jointnet.scans.preparation import CEILING, prepare_patient
+from jointnet.scans.preparation import CEILING, PERCENTILES, prepare_patient, robust_ends
 from jointnet.structures import CODE, FILE_VALUE
 
 CODES = np.zeros(601, np.uint8)
@@ -279,3 +279,23 @@ def test_intensities_whose_difference_overflows_are_named(tmp_path):
     image[0, 0, 0], image[1, 0, 0] = 3e38, -3e38
     (fault,) = faults_of(tmp_path, with_image(cine, image), lge)
     assert "1e+30" in fault
+
+
+VALUES = {
+    "one": np.ones(1),
+    "two": np.array([3.0, -1.0]),
+    "few": np.arange(7.0)[::-1],
+    "noise": np.random.default_rng(0).normal(100, 20, 50_000),
+    "spikes": np.where(np.random.default_rng(1).random(50_000) < 0.3, 1e6, np.random.default_rng(2).random(50_000)),
+    "ties": np.random.default_rng(3).integers(0, 5, 50_000).astype(float),
+    "background": np.maximum(0, np.random.default_rng(4).normal(-1, 1, 50_000)),
+    "a sample that misleads": np.where(np.arange(50_000) % 101 == 0, 5.0, np.arange(50_000.0)),
+    "the same": np.full(1000, 7.5),
+    "sorted": np.arange(10_001.0),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_robust_ends_are_numpy_s_percentiles(name):
+    values = VALUES[name].astype(np.float32)
+    np.testing.assert_allclose(robust_ends(values), np.percentile(values.astype(float), PERCENTILES), rtol=1e-7)
