@@ -5,8 +5,7 @@
 Each study runs in a process of its own, see `costless`. `plain` is our own share without Ray: the same decisions,
 ledger and tracking, in turn in one thread. `ray` is what a user runs: Ray Tune, two trials at once, tracking in its own
 thread. Times per trial are means over the last tenth of the trials of a study; `flat` holds the last tenth of the
-largest study
-against the trials around its hundredth.
+largest study against the trials around its hundredth.
 """
 
 import argparse
