@@ -18,8 +18,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from costless import WAITED, AtOnce, TimedOutbox, by_ray, plainly, run_study
+from costless import WAITED, costless_trial, plainly
 from figures import Figure, add_options, tell
+from one_arm import SPACE, AtOnce, Course, TimedOutbox, arm_task, by_ray, run_study
 
 from study.machines.cluster import ray_session
 from study.trials.ledger import LEDGER_FILE, read_events
@@ -28,8 +29,6 @@ HUNDREDTH = (49, 149)
 """Rows of the trials around the hundredth."""
 MOST_RATIO = 1.2
 PARTS = {"plain": ("suggesting", "delivering"), "ray": ("suggesting",)}
-
-Course = list[dict[str, float]]
 
 
 def main() -> None:
@@ -53,12 +52,13 @@ def main() -> None:
 def study_of(driver: str, trials: int) -> dict[str, Any]:
     """Run a study in this process; give its course, and what Ray's workers waited for the driver's answers (ms)."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+        folder, uri = Path(scratch), f"sqlite:///{scratch}/mlflow.db"
+        task = arm_task(folder, SPACE.fidelity.max_epochs, (), ())
         if driver == "plain":
-            return {"course": run_study(folder, trials, plainly, AtOnce())}
+            return {"course": run_study(task, trials, SPACE.fidelity, plainly, AtOnce(), uri)}
         with ray_session(None):
             outbox = TimedOutbox(lambda text: print(text, file=sys.stderr), lambda error: False)
-            course = run_study(folder, trials, by_ray(folder), outbox)
+            course = run_study(task, trials, SPACE.fidelity, by_ray(costless_trial), outbox, uri)
         if outbox.flush(3600):
             raise SystemExit("the store must take what it is told, it did not within an hour")
         cpu = outbox.spent
