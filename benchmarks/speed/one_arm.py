@@ -114,6 +114,7 @@ def run_study(
     outbox: AtOnce | TimedOutbox,
     uri: str,
     also: Callable[[], dict[str, float]] = dict,
+    at_once: int = AT_ONCE,
 ) -> Course:
     """Search the arm by a driver.
 
@@ -125,6 +126,7 @@ def run_study(
         outbox: delivers to the tracking store.
         uri: of the tracking store.
         also: what else is to be noted.
+        at_once: most trials at once.
 
     Returns:
         A row for each trial that ended: `seconds` since the start, `epochs` reported, `memory` in MB, seconds spent on
@@ -140,7 +142,7 @@ def run_study(
 
     with Watched(task.folder.parent, parts) as ledger:
         recorder = ArmRecorder(task, {"arm": ARM}, ledger, tracker, outbox, progress)  # type: ignore[arg-type]
-        drive(ArmSearch(work, recorder, AT_ONCE), recorder)
+        drive(ArmSearch(work, recorder, at_once), recorder)
         return ledger.course
 
 
