@@ -17,12 +17,10 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
 
@@ -32,15 +30,13 @@ from figures import Figure, add_options, tell
 from one_arm import AT_ONCE, arm_task, by_ray, run_study
 from processors import seconds_by_group
 from stores import STORES, Store
+from timed_trial import MEASURED, timed_trial
 
-from jointnet.resume import Checkpoints
 from study.machines.cluster import ray_session
 from study.question.space import Fidelity
 from study.trials.ledger import LEDGER_FILE, read_events
-from study.trials.trial import ArmTask, TrialProgress, TrialSpec, run_trial
+from study.trials.trial import ArmTask
 
-WAITED, CHECKPOINTED, EPOCH = "waited_ms", "checkpoint_ms", "epoch_ms"
-"""Metrics that a worker adds to an epoch's: what the report and checkpoint of the one before took, and the epoch."""
 MOST_RATIO, MOST_LOGGING_PERCENT = 1.05, 1.0
 
 
@@ -76,15 +72,13 @@ class Study:
         seconds: wall time of all trials.
         samples: of all trials, the first ones too.
         processors: CPU seconds by group of processes, and of the thread that logs.
-        waited_ms, checkpoint_ms, epoch_ms: of every epoch, at the worker.
+        at_worker: milliseconds by what they were spent on, of every epoch or trial.
     """
 
     seconds: float
     samples: list[Mapping[str, Any]]
     processors: Mapping[str, float]
-    waited_ms: list[float]
-    checkpoint_ms: list[float]
-    epoch_ms: list[float]
+    at_worker: Mapping[str, list[float]]
 
 
 def study(task: ArmTask, trials: int, store: Store) -> Study:
@@ -96,37 +90,13 @@ def study(task: ArmTask, trials: int, store: Store) -> Study:
         outbox.close(store.seconds_to_close)
     first, last = course[AT_ONCE - 1], course[-1]
     events, _ = read_events(task.folder.parent / LEDGER_FILE)
-    told = [event["metrics"] for event in events if event["event"] == "epoch" and event["epoch"] > 1]
+    told = [event["metrics"] for event in events if event["event"] == "epoch"]
     return Study(
         seconds=last["seconds"] - first["seconds"],
         samples=[event["sample"] for event in events if event["event"] == "drawn"],
         processors={name: last[name] - first.get(name, 0.0) for name in last if name not in ("epochs", "memory")},
-        waited_ms=[each[WAITED] for each in told],
-        checkpoint_ms=[each[CHECKPOINTED] for each in told],
-        epoch_ms=[each[EPOCH] for each in told],
+        at_worker={name: [metrics[name] for metrics in told if name in metrics] for name in MEASURED},
     )
-
-
-def timed_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> None:
-    """Run a trial as a study does, and tell with every epoch what the one before waited for."""
-    waited, checkpointed = 0.0, 0.0
-    save = Checkpoints.save
-
-    def timed_save(*arguments: Any) -> None:
-        nonlocal checkpointed
-        began = time.perf_counter()
-        save(*arguments)
-        checkpointed = time.perf_counter() - began
-
-    def forward(progress: TrialProgress) -> None:
-        nonlocal waited
-        own = {WAITED: 1e3 * waited, CHECKPOINTED: 1e3 * checkpointed, EPOCH: 1e3 * progress.seconds}
-        began = time.perf_counter()
-        on_epoch(replace(progress, metrics={**progress.metrics, **own}))
-        waited = time.perf_counter() - began
-
-    with patch.object(Checkpoints, "save", timed_save):
-        run_trial(spec, forward)
 
 
 def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[float, float]]) -> list[Figure]:
@@ -151,9 +121,9 @@ def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[flo
     for group in (name for name in studies[0].processors if name not in ("seconds", "delivering")):
         shares = [100 * each.processors[group] / each.seconds for each in studies]
         found.append(figure(f"CPU of {group} / wall time", shares, "%"))
-    for what in ("epoch_ms", "waited_ms", "checkpoint_ms"):
-        name = {"epoch_ms": "an epoch", "waited_ms": "a report's wait", "checkpoint_ms": "a checkpoint"}[what]
-        found.append(figure(f"{name}, at the worker", [statistics.median(getattr(e, what)) for e in studies], "ms"))
+    for what, shown in MEASURED.items():
+        medians = [statistics.median(each.at_worker[what]) for each in studies]
+        found.append(figure(f"{shown}, at the worker", medians, "ms"))
     return found
 
 
