@@ -6,7 +6,7 @@ The study: Ray Tune, two trials at once with one thread each, ledger, TPE, check
 (see `one_arm`). By hand: two plain processes with one thread each take the same samples from a queue and train them by
 `jointnet.training.train`, validation and `model.pt` included, without checkpoints. No trial is stopped early. Starts
 are left out: Ray's, the imports, and each worker's first training (two more trials on both sides, before the clock
-starts).
+starts, which wait for each other).
 
 Stores: `sqlite` as a study has it; `server`, an `mlflow server` on this machine, whose own CPU is told apart; `slow`,
 SQLite where every entry takes ten times as long; `hanging`, a server that takes calls and never answers. The last two

@@ -1,10 +1,14 @@
 """A trial as a study runs it, which tells with every epoch what the one before spent on other things than training."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+from one_arm import AT_ONCE
 
 from jointnet.resume import Checkpoints
 from study.trials.trial import TrialProgress, TrialSpec, run_trial
@@ -24,7 +28,8 @@ _ended: list[float] = []
 
 def timed_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> None:
     """Stand in for `study.trials.trial.run_trial`, in a worker of Ray's: it is that, with a watch."""
-    own = {BETWEEN: 1e3 * (time.perf_counter() - _ended.pop())} if _ended else {}
+    warm = bool(_ended)
+    own = {BETWEEN: 1e3 * (time.perf_counter() - _ended.pop())} if warm else {}
     save = Checkpoints.save
 
     def timed_save(*arguments: Any) -> None:
@@ -41,4 +46,14 @@ def timed_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> N
 
     with patch.object(Checkpoints, "save", timed_save):
         run_trial(spec, forward)
+    if not warm:
+        wait_for_all(spec.task.folder / "warm")
     _ended.append(time.perf_counter())
+
+
+def wait_for_all(folder: Path) -> None:
+    """Wait until as many processes are here as train at once, so that the trials that count begin together."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < AT_ONCE:
+        time.sleep(0.005)
