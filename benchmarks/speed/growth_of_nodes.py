@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).absolute().parent))  # Ray's workers get the absolute ones
+
 import ray
 from costless import epoch_of
 from figures import Figure, add_options, tell

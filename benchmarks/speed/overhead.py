@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
+sys.path.insert(0, str(Path(__file__).absolute().parent))  # Ray's workers get the absolute ones
 
 from by_hand import seconds_by_hand
 from cohort import cached_patients
@@ -118,7 +119,16 @@ def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[flo
         figure("CPU of MLflow's thread / wall time", logging, "%", MOST_LOGGING_PERCENT),
         figure("CPU by hand / wall time", [100 * cpu / wall for wall, cpu in by_hand], "%"),
     ]
-    for group in (name for name in studies[0].processors if name not in ("seconds", "delivering")):
+    groups = [name for name in studies[0].processors if name not in ("seconds", "delivering", "suggesting")]
+    everything = [sum(each.processors[group] for group in groups) for each in studies]
+    found.append(
+        figure(
+            "CPU of the study, all of it / by hand",
+            [own / cpu for own, (_, cpu) in zip(everything, by_hand, strict=True)],
+            "x",
+        )
+    )
+    for group in groups:
         shares = [100 * each.processors[group] / each.seconds for each in studies]
         found.append(figure(f"CPU of {group} / wall time", shares, "%"))
     for what, shown in MEASURED.items():
