@@ -14,7 +14,7 @@ from study.search.work import Work
 from study.store_layout import EARLY
 from study.trials.failures import Cause
 from study.trials.outcome import EpochRecord, TrialOutcome
-from study.trials.rungs import falls_behind
+from study.trials.rungs import Standings
 
 MOST_FAILURES = 3
 """Attempts at a trial that the machine may end one after the other, without an epoch between them."""
@@ -36,6 +36,7 @@ class ArmSearch:
 
     def __init__(self, work: Work, recorder: ArmRecorder, concurrent: int) -> None:
         self._work, self._recorder = work, recorder
+        self._standings = Standings(work.fidelity, recorder.outcomes.values())
         self._active: dict[str, str] = {}
         self.limit = concurrent
         self.halted = ""
@@ -48,22 +49,21 @@ class ArmSearch:
 
     def settle(self) -> None:
         """End the trials whose last epoch was recorded just before a driver was killed."""
-        for outcome in self._recorder.outcomes.values():
+        for outcome in self._recorder.unfinished():
             if outcome.state == "running" and self._decided(outcome) and self._recorder.has_model(outcome):
                 with self._guarded():
                     self._end(outcome)
 
     def work_left(self) -> bool:
         """Whether a trial is to begin or to go on."""
-        outcomes = self._recorder.outcomes.values()
-        return self._more(len(outcomes)) or any(not outcome.over for outcome in outcomes)
+        return self._more(len(self._recorder.outcomes)) or bool(self._recorder.unfinished())
 
     def next_trial(self, attempt: str) -> TrialOutcome | None:
         """Give the trial that an attempt is to run, unfinished ones first; None where there is none for now."""
         if self.halted or len(self._active) >= self.limit:
             return None
-        known = self._recorder.outcomes
-        waiting = [o.trial_id for o in known.values() if not o.over and o.trial_id not in self._active.values()]
+        known, active = self._recorder.outcomes, set(self._active.values())
+        waiting = [o.trial_id for o in self._recorder.unfinished() if o.trial_id not in active]
         if not waiting and not self._more(len(known)):
             return None
         with self._guarded():
@@ -82,10 +82,10 @@ class ArmSearch:
         if epoch <= known.epoch:
             return bool(self.halted) or (known.behind and epoch == known.epoch)
         with self._guarded():
-            others = [other for other in self._recorder.outcomes.values() if other.trial_id != trial_id]
             now = known.with_epoch(EpochRecord(epoch, int(time.time() * 1000), metrics, node))
-            behind = falls_behind(now, others, self._work.fidelity)
+            behind = self._standings.falls_behind(now)
             self._recorder.reported(trial_id, epoch, metrics, behind, node)
+            self._standings.follow(now)
             return behind or bool(self.halted)
         return True
 

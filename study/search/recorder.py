@@ -14,7 +14,7 @@ from study.search.progress import StudyProgress
 from study.search.work import Drawn
 from study.store_layout import BEST, INTERRUPTED, OBJECTIVE, ending
 from study.tracking.outbox import Outbox
-from study.tracking.tracker import StudyTracker, arm_title
+from study.tracking.tracker import NOTE, Row, StudyTracker, arm_title
 from study.trials.ledger import Ledger
 from study.trials.outcome import TrialOutcome
 from study.trials.trial import ArmTask, TrialSpec, freeze_model, keep_best_only
@@ -50,11 +50,16 @@ class ArmRecorder:
         self.row, self._retrains = row or task.arm, retrains
         self._tags, self._ledger, self._tracker = dict(tags), ledger, tracker
         self._outbox, self._progress = outbox, progress
+        self._told: dict[str, int] = {}  # epochs that the store has, by trial; known to the outbox's thread alone
 
     @property
     def outcomes(self) -> Mapping[str, TrialOutcome]:
-        """The trials by id, in the order in which they were drawn."""
+        """The trials by id, in the order in which they were drawn, as the ledger has them at any time."""
         return self._ledger.outcomes(self.task.arm)
+
+    def unfinished(self) -> list[TrialOutcome]:
+        """Give the trials that are to run on, in that order."""
+        return self._ledger.unfinished(self.task.arm)
 
     def catch_up(self, counted: bool = True) -> None:
         """Bring store and disk to what the ledger says of the trials that drivers before this one left.
@@ -90,7 +95,7 @@ class ArmRecorder:
         )
         outcome = self.outcomes[trial_id]
         self._progress.epoch_done(self.row, trial_id, outcome.objective)
-        self._outbox.put(partial(self._tell_last_epoch, outcome))
+        self._outbox.put(partial(self._tell_epochs, trial_id))
 
     def attempt_failed(self, trial_id: str, reason: str) -> None:
         """The machine ended an attempt; the trial is not over."""
@@ -169,15 +174,19 @@ class ArmRecorder:
     def _tell_start(self, outcome: TrialOutcome) -> None:
         run_id = self._run_of(outcome)
         self._tracker.set_status(run_id, "RUNNING")
-        self._tracker.tag(run_id, {"trial.state": "running", "trial.reason": ""})
-        self._tracker.describe(run_id, f"{self._what(outcome)}. One point per epoch.")
+        state = {"trial.state": "running", "trial.reason": ""}
+        self._tracker.tag(run_id, {**state, NOTE: f"{self._what(outcome)}. One point per epoch."})
         self._tracker.log_json(run_id, "settings.json", settings_to_dict(self._spec(outcome).settings))
 
-    def _tell_last_epoch(self, outcome: TrialOutcome) -> None:
-        run_id, last = self._run_of(outcome), outcome.epochs[-1]
-        self._tracker.log_rows(run_id, [(last.epoch, last.at_ms, last.metrics)])
-        if not any(before.node == last.node for before in outcome.epochs[-2:-1]):
-            self._tracker.tag(run_id, {"trial.node": last.node})
+    def _tell_epochs(self, trial_id: str) -> None:
+        """Tell the epochs that were not told yet: of several that waited for a slow store, in one call."""
+        outcome, told = self.outcomes[trial_id], self._told.get(trial_id, 0)
+        new, before = outcome.epochs[told:], outcome.epochs[:told][-1:]
+        if new:
+            moved = not before or before[0].node != new[-1].node
+            rows = [(each.epoch, each.at_ms, each.metrics) for each in new]
+            self._tracker.log_rows(self._run_of(outcome), rows, {"trial.node": new[-1].node} if moved else {})
+            self._told[trial_id] = told + len(new)
 
     def _tell_pause(self, outcome: TrialOutcome) -> None:
         run_id = self._run_of(outcome)
@@ -188,12 +197,13 @@ class ArmRecorder:
         run_id = self._run_of(outcome)
         if outcome.model is not None:
             self._tracker.log_file(run_id, outcome.model, "model")
+        rows: list[Row] = []
         if outcome.best is not None:
             best, known = outcome.best, outcome.best.metrics.items()
-            summary = {f"{BEST}{name}": value for name, value in known if name.startswith("val/")}
-            self._tracker.log_rows(run_id, [(best.epoch, best.at_ms, summary)])
-        self._tracker.describe(run_id, self._told(outcome))
-        self._tracker.tag(run_id, _end_tags(outcome))
+            rows.append(
+                (best.epoch, best.at_ms, {f"{BEST}{name}": value for name, value in known if name.startswith("val/")})
+            )
+        self._tracker.log_rows(run_id, rows, {NOTE: self._end_of(outcome), **_end_tags(outcome)})
         self._tracker.set_status(run_id, "KILLED" if outcome.cut else STATUS[outcome.state])
 
     def _tell_whole(self, outcome: TrialOutcome) -> None:
@@ -201,18 +211,16 @@ class ArmRecorder:
         if outcome.state != "running" and self._tracker.holds(
             self._kind, outcome.trial_id, self._tags, _end_tags(outcome)
         ):
+            self._told[outcome.trial_id] = len(outcome.epochs)
             return
         self._tell_start(outcome)
-        rows = [(each.epoch, each.at_ms, each.metrics) for each in outcome.epochs]
-        self._tracker.log_rows(self._run_of(outcome), rows)
-        if outcome.epochs:
-            self._tracker.tag(self._run_of(outcome), {"trial.node": outcome.epochs[-1].node})
+        self._tell_epochs(outcome.trial_id)
         if outcome.state == "running":
             self._tell_pause(outcome)
         else:
             self._tell_end(outcome)
 
-    def _told(self, outcome: TrialOutcome) -> str:
+    def _end_of(self, outcome: TrialOutcome) -> str:
         """Describe a trial that has ended."""
         best = "No validation."
         if outcome.objective is not None:

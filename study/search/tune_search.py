@@ -9,6 +9,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with verbose=0: silent, so t
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl+C is to raise here, not to look like a finished search
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # its snapshots grow with the trials, and nobody reads them
 
 from ray import tune
 
@@ -16,11 +17,18 @@ from study.planning.plan import Resources
 from study.search.arm_search import ArmSearch
 from study.search.tune_bridge import LedgerCallback, LedgerScheduler, LedgerSearcher
 from study.store_layout import TIME_BUDGET
-from study.trials.trial import ArmTask
-from study.trials.worker import trainable
+from study.trials.trial import ArmTask, run_trial
+from study.trials.worker import RunTrial, trainable
 
 
-def search_arm(task: ArmTask, search: ArmSearch, resources: Resources, storage: Path, seconds: float | None) -> None:
+def search_arm(
+    task: ArmTask,
+    search: ArmSearch,
+    resources: Resources,
+    storage: Path,
+    seconds: float | None,
+    run: RunTrial = run_trial,
+) -> None:
     """Run the trials of one arm, or its retrainings; the ledger holds what became of them.
 
     Args:
@@ -29,11 +37,12 @@ def search_arm(task: ArmTask, search: ArmSearch, resources: Resources, storage: 
         resources: of a trial.
         storage: absolute folder of what Ray Tune writes for itself; it is removed afterwards.
         seconds: time budget; None for no limit.
+        run: trains one trial, in a worker.
     """
     shutil.rmtree(storage, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(trainable, task=task),
+            tune.with_parameters(trainable, task=task, run=run),
             {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
         ),
         tune_config=tune.TuneConfig(

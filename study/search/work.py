@@ -6,6 +6,7 @@ many there are, in what each one is, and in whether early stopping applies.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from study.planning.plan import Arm, Plan
 from study.question.space import Fidelity, Parameter
 from study.trials.outcome import TrialOutcome, trial_name
-from study.trials.suggestion import suggest
+from study.trials.suggestion import Suggester
 
 SEED_BITS = 31
 _RETRAIN = 1
@@ -49,7 +50,11 @@ class SearchWork:
 
     def draw(self, number: int, known: Iterable[TrialOutcome]) -> Drawn:
         """Give the training of a number, from 1, where these are known."""
-        return Drawn(trial_name(number), suggest(self.parameters, known, number, self.seed))
+        return Drawn(trial_name(number), self._suggester.suggest(known, number))
+
+    @cached_property
+    def _suggester(self) -> Suggester:
+        return Suggester(self.parameters, self.seed)
 
 
 @dataclass(frozen=True)

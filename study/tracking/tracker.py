@@ -64,6 +64,7 @@ class StudyTracker:
         self._store: tuple[MlflowClient, str] | None = None
         self._runs: dict[RunKey, str] = {}
         self._with_params: set[str] = set()
+        self._statuses: dict[str, str] = {}
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar per file would bury the progress
@@ -128,20 +129,24 @@ class StudyTracker:
         run = self._client.get_run(run_id)
         return run.info.status != "RUNNING" and last.items() <= run.data.tags.items()
 
-    def log_rows(self, run_id: str, rows: Sequence[Row]) -> None:
-        """Log rows of metrics, the finite ones: MLflow stores an infinity as a number."""
+    def log_rows(self, run_id: str, rows: Sequence[Row], tags: Mapping[str, str] | None = None) -> None:
+        """Log rows of metrics, the finite ones: MLflow stores an infinity as a number; and then tags, in one call."""
         entities = [
             Metric(name, float(value), at_ms, step)
             for step, at_ms, metrics in rows
             for name, value in metrics.items()
             if math.isfinite(value)
         ]
-        for first in range(0, len(entities), MOST_METRICS):
-            self._client.log_batch(run_id, metrics=entities[first : first + MOST_METRICS])
+        while len(entities) > MOST_METRICS:
+            self._client.log_batch(run_id, metrics=entities[:MOST_METRICS])
+            del entities[:MOST_METRICS]
+        if entities or tags:
+            own = [RunTag(key, str(value)[:LONGEST_TAG]) for key, value in (tags or {}).items()]
+            self._client.log_batch(run_id, metrics=entities, tags=own)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run in one call."""
-        self._client.log_batch(run_id, tags=[RunTag(key, str(value)[:LONGEST_TAG]) for key, value in tags.items()])
+        self.log_rows(run_id, (), tags)
 
     def describe(self, run_id: str, text: str) -> None:
         """Give a run the description that the MLflow UI shows above it."""
@@ -163,11 +168,14 @@ class StudyTracker:
         return register(*self._opened(), champion)
 
     def set_status(self, run_id: str, status: str) -> None:
-        """Say that a run is SCHEDULED, RUNNING, FINISHED, FAILED or KILLED."""
+        """Say that a run is SCHEDULED, RUNNING, FINISHED, FAILED or KILLED, unless this tracker said so last."""
+        if self._statuses.get(run_id) == status:
+            return
         if status in ("SCHEDULED", "RUNNING"):
             self._client.update_run(run_id, status=status)
         else:
             self._client.set_terminated(run_id, status)
+        self._statuses[run_id] = status
 
     @property
     def _client(self) -> MlflowClient:
@@ -189,6 +197,7 @@ class StudyTracker:
                 run_name=name,
             )
             run_id = str(made.info.run_id)
+            self._statuses[run_id] = "RUNNING"
         self._runs[key] = run_id
         return run_id
 

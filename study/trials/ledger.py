@@ -24,11 +24,12 @@ A line that was cut short by a kill is removed when the ledger is opened again. 
 
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -67,6 +68,7 @@ class Ledger:
             ) from None
         self.events, length = read_events(self.path)
         self._outcomes: dict[str, dict[str, TrialOutcome]] = {}
+        self._unfinished: dict[str, set[str]] = {}
         for event in self.events:
             self._follow(event)
         self._stream = self.path.open("ab", buffering=0)
@@ -106,18 +108,23 @@ class Ledger:
         except OSError:
             self._stream.truncate(length)
             raise
-        event = json.loads(line)
+        event = _parsed(line)
         self.events.append(event)
         self._follow(event)
         return event
 
     def outcomes(self, arm: str) -> Mapping[str, TrialOutcome]:
-        """Give an arm's trials by id, in the order in which they were drawn."""
-        return dict(self._outcomes.get(arm, {}))
+        """Give an arm's trials by id, in the order in which they were drawn: a view, which follows later events."""
+        return MappingProxyType(self._outcomes.setdefault(arm, {}))
+
+    def unfinished(self, arm: str) -> list[TrialOutcome]:
+        """Give an arm's trials that are not over, in the order in which they were drawn."""
+        outcomes = self._outcomes.get(arm, {})
+        return sorted((outcomes[name] for name in self._unfinished.get(arm, ())), key=lambda trial: trial.number)
 
     def groups(self) -> list[str]:
         """Give the keys of all arms, and of all their winners' retrainings, that have a trial."""
-        return list(self._outcomes)
+        return [arm for arm, trials in self._outcomes.items() if trials]
 
     def last(self, kind: str, arm: str | None = None) -> Event | None:
         """Give the last event of a kind, of an arm where one is named."""
@@ -143,6 +150,8 @@ class Ledger:
             outcome = after(trials.get(event["trial"]), event, self.folder)
             if outcome is not None:
                 trials[event["trial"]] = outcome
+                unfinished = self._unfinished.setdefault(event["arm"], set())
+                (unfinished.discard if outcome.over else unfinished.add)(event["trial"])
 
 
 def read_events(path: Path) -> tuple[list[Event], int]:
@@ -157,7 +166,7 @@ def read_events(path: Path) -> tuple[list[Event], int]:
     length = 0
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            event = json.loads(line)
+            event = _parsed(line)
             if not isinstance(event, dict) or "event" not in event:
                 raise ValueError("no event")
         except ValueError as error:
@@ -169,3 +178,8 @@ def read_events(path: Path) -> tuple[list[Event], int]:
         events.append(event)
         length += len(line) + 1
     return events, length
+
+
+def _parsed(line: bytes) -> Any:
+    """Read a line of JSON; the names in it, the same in thousands of events, are in memory once."""
+    return json.loads(line, object_pairs_hook=lambda pairs: {sys.intern(name): value for name, value in pairs})

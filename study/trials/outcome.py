@@ -1,6 +1,7 @@
 """What became of a trial so far, as the ledger's events tell it: pure values, and how one event changes them."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,7 +120,7 @@ def after(outcome: TrialOutcome | None, event: Mapping[str, Any], folder: Path) 
     if outcome is None:
         return None
     if kind == "epoch":
-        record = EpochRecord(int(event["epoch"]), int(event["at_ms"]), dict(event["metrics"]), str(event["node"]))
+        record = EpochRecord(int(event["epoch"]), int(event["at_ms"]), event["metrics"], sys.intern(str(event["node"])))
         return outcome.with_epoch(record, bool(event["behind"]))
     if kind == "failure":
         return replace(outcome, failures=outcome.failures + 1)

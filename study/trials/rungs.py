@@ -1,6 +1,6 @@
 """Early stopping by asynchronous successive halving (ASHA; Li et al., MLSys 2020), as a pure rule over outcomes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -17,22 +17,49 @@ def rungs(fidelity: Fidelity) -> tuple[int, ...]:
     return tuple(found)
 
 
-def falls_behind(trial: TrialOutcome, others: Iterable[TrialOutcome], fidelity: Fidelity) -> bool:
-    """Whether a trial is to be stopped after its last epoch.
+class Standings:
+    """What the trials of an arm had at each rung: a function of their outcomes, kept as these grow.
 
-    It is where this epoch is the first, from a rung on, that has an objective, and its objective is larger than the
-    1 / `reduction_factor` quantile of those that other trials had there. The first trial at a rung goes on.
+    What a trial had at a rung never changes again, so nobody has to look at all epochs of all trials once more.
+
+    Args:
+        fidelity: says where the rungs are.
+        outcomes: of the trials so far.
     """
-    passed = [rung for rung in rungs(fidelity) if trial.epoch >= rung]
-    if not passed or _first_at(trial, passed[-1]) != trial.epoch:
-        return False
-    history, rung = trial.history, passed[-1]
-    known = [other.history[epoch] for other in others if (epoch := _first_at(other, rung)) is not None]
-    if not known:
-        return False
-    return history[trial.epoch] > float(np.quantile(known, 1 / fidelity.reduction_factor))
+
+    def __init__(self, fidelity: Fidelity, outcomes: Iterable[TrialOutcome] = ()) -> None:
+        self._factor = fidelity.reduction_factor
+        self._objectives: dict[int, dict[str, float]] = {rung: {} for rung in rungs(fidelity)}
+        for outcome in outcomes:
+            self.follow(outcome)
+
+    def follow(self, trial: TrialOutcome) -> None:
+        """Take in the epochs that a trial has by now."""
+        history = trial.history
+        for rung, objectives in self._objectives.items():
+            epoch = _first_at(history, rung)
+            if epoch is not None:
+                objectives[trial.trial_id] = history[epoch]
+
+    def falls_behind(self, trial: TrialOutcome) -> bool:
+        """Whether a trial is to be stopped after its last epoch.
+
+        It is where this epoch is the first, from a rung on, that has an objective, and its objective is larger than the
+        1 / `reduction_factor` quantile of those that other trials had there. The first trial at a rung goes on.
+        """
+        passed = [rung for rung in self._objectives if trial.epoch >= rung]
+        history = trial.history
+        if not passed or _first_at(history, passed[-1]) != trial.epoch:
+            return False
+        known = [value for name, value in self._objectives[passed[-1]].items() if name != trial.trial_id]
+        return bool(known) and history[trial.epoch] > float(np.quantile(known, 1 / self._factor))
 
 
-def _first_at(trial: TrialOutcome, rung: int) -> int | None:
+def falls_behind(trial: TrialOutcome, others: Iterable[TrialOutcome], fidelity: Fidelity) -> bool:
+    """Whether a trial is to be stopped after its last epoch, by nothing but these outcomes; see `Standings`."""
+    return Standings(fidelity, others).falls_behind(trial)
+
+
+def _first_at(history: Mapping[int, float], rung: int) -> int | None:
     """Give a trial's first epoch, from a rung on, that has an objective."""
-    return next((epoch for epoch in trial.history if epoch >= rung), None)
+    return next((epoch for epoch in history if epoch >= rung), None)

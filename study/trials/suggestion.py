@@ -3,6 +3,7 @@
 Nothing is carried from one suggestion to the next but the outcomes: after any restart the same trial is suggested.
 """
 
+import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,24 +22,61 @@ STARTUP_TRIALS = 5
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def suggest(
-    parameters: Sequence[Parameter], outcomes: Iterable[TrialOutcome], number: int, seed: int
-) -> Mapping[str, Any]:
-    """Give the sample of a trial.
+class Suggester:
+    """Suggests the trials of an arm. What it remembers are outcomes in Optuna's words, which saves saying them again.
 
     Args:
         parameters: what is drawn.
-        outcomes: of the arm's other trials; those that are not over count as running.
-        number: of the trial, from 1.
         seed: of the study.
     """
-    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    sampler = optuna.samplers.TPESampler(
-        seed=own, multivariate=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS
-    )
-    study = optuna.create_study(sampler=sampler, direction="minimize")
-    study.add_trials(optuna_trials(parameters, outcomes, TrialState.RUNNING))
-    return dict(study.ask(distributions(parameters)).params)
+
+    def __init__(self, parameters: Sequence[Parameter], seed: int) -> None:
+        self._parameters, self._seed = tuple(parameters), seed
+        self._said: dict[str, tuple[TrialOutcome, _Said]] = {}
+
+    def suggest(self, outcomes: Iterable[TrialOutcome], number: int) -> Mapping[str, Any]:
+        """Give the sample of a trial.
+
+        Args:
+            outcomes: of the arm's other trials; those that are not over count as running.
+            number: of the trial, from 1.
+        """
+        own = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+        sampler = optuna.samplers.TPESampler(
+            seed=own, multivariate=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS
+        )
+        storage = optuna.storages.InMemoryStorage()
+        study = optuna.create_study(sampler=sampler, direction="minimize", storage=storage, study_name="arm")
+        place = storage.get_study_id_from_name(study.study_name)
+        for outcome in outcomes:
+            storage.create_new_trial(place, self._in_optunas_words(outcome))
+        return dict(study.ask(distributions(self._parameters)).params)
+
+    def _in_optunas_words(self, outcome: TrialOutcome) -> FrozenTrial:
+        known, said = self._said.get(outcome.trial_id, (None, None))
+        if known is outcome and said is not None:  # an outcome is a value: the same one says the same
+            return said
+        (trial,) = optuna_trials(self._parameters, [outcome], TrialState.RUNNING)
+        said = _Said(trial)
+        self._said[outcome.trial_id] = outcome, said
+        return said
+
+
+def suggest(
+    parameters: Sequence[Parameter], outcomes: Iterable[TrialOutcome], number: int, seed: int
+) -> Mapping[str, Any]:
+    """Give the sample of a trial by nothing but these outcomes; see `Suggester`."""
+    return Suggester(parameters, seed).suggest(outcomes, number)
+
+
+class _Said(FrozenTrial):
+    """A trial for a storage that only reads what is in it, so that a copy need not be a deep one."""
+
+    def __init__(self, trial: FrozenTrial) -> None:
+        self.__dict__.update(trial.__dict__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Said":
+        return copy.copy(self)
 
 
 def optuna_trials(

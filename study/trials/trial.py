@@ -14,10 +14,9 @@ from typing import Any
 import torch
 
 from jointnet.atomic_file import write_whole
-from jointnet.checkpoint import load_model
-from jointnet.faults import InputFaultError
 from jointnet.scans.cache import CachedPatient
 from jointnet.settings import Settings
+from jointnet.torch_file import read_torch
 from jointnet.training import MODEL_FILE, EpochReport, train
 from study.question.space import settings_of_sample
 from study.store_layout import OBJECTIVE
@@ -146,14 +145,25 @@ def freeze_model(folder: Path, epoch: int) -> Path | None:
     frozen = folder / BEST_FILE
     for candidate in (folder / MODEL_FILE, folder / PREVIOUS_FILE):
         if candidate.is_file():
-            frozen.parent.mkdir(exist_ok=True)
-            write_whole(frozen, candidate.read_bytes())
-            try:
-                if load_model(frozen).epoch == epoch:
-                    return frozen
-            except InputFaultError:
-                continue
+            content = candidate.read_bytes()
+            if _sound_epoch(content) == epoch:
+                frozen.parent.mkdir(exist_ok=True)
+                write_whole(frozen, content)
+                return frozen
     return None
+
+
+def _sound_epoch(content: bytes) -> int | None:
+    """Give the epoch of a model file that is whole and finite, None for another.
+
+    No network is built for it, as `load_model` does: the driver asks this at the end of every trial.
+    """
+    try:
+        read = read_torch(content)
+        finite = all(torch.isfinite(tensor).all() for tensor in read["weights"].values())
+        return int(read["epoch"]) if finite else None
+    except Exception:  # a damaged archive raises whatever its readers met
+        return None
 
 
 def keep_best_only(folder: Path) -> None:

@@ -19,8 +19,9 @@ from study.search.recorder import ArmRecorder
 from study.search.work import SearchWork
 from study.store_layout import OBJECTIVE
 from study.trials.ledger import Event, Ledger
-from study.trials.trial import ArmTask
+from study.trials.trial import ArmTask, TrialSpec
 
+Metrics = Mapping[str, float]
 ARM = "standalone-1"
 ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
 TINY = with_values(Settings(), {"model.name": "standalone", "model.widths": [4, 4], "training.downsampling": 4})
@@ -89,8 +90,16 @@ def write_model(folder: Path, epoch: int) -> None:
     save_model(folder / MODEL_FILE, _weights(), TINY, {}, epoch)
 
 
-def run_to_end(search: ArmSearch, recorder: ArmRecorder, at_once: int = 1) -> None:
-    """Run attempts, an epoch of each in turn, until the search has nothing more to run."""
+def falling(spec: TrialSpec, epoch: int) -> dict[str, float]:
+    """Train an epoch by the formula: it falls, so each epoch is the best and leaves its model."""
+    write_model(spec.folder, epoch)
+    return metrics_of(spec.sample, epoch)
+
+
+def run_to_end(
+    search: ArmSearch, recorder: ArmRecorder, at_once: int = 1, train: Callable[[TrialSpec, int], Metrics] = falling
+) -> None:
+    """Run attempts, an epoch of each in turn by `train`, until the search has nothing more to run."""
     most = recorder.task.settings.training.epochs
     running: dict[str, tuple[str, int]] = {}
     number = 0
@@ -101,9 +110,8 @@ def run_to_end(search: ArmSearch, recorder: ArmRecorder, at_once: int = 1) -> No
         if not running:
             return
         for attempt, (trial_id, epoch) in list(running.items()):
-            now = recorder.outcomes[trial_id]
-            write_model(recorder.task.folder / trial_id, epoch + 1)  # the formula falls: each epoch is the best
-            stop = search.reported(attempt, epoch + 1, metrics_of(now.sample, epoch + 1))
+            spec = TrialSpec(recorder.task, trial_id, recorder.outcomes[trial_id].sample)
+            stop = search.reported(attempt, epoch + 1, train(spec, epoch + 1))
             running[attempt] = (trial_id, epoch + 1)
             if stop or epoch + 1 == most:
                 del running[attempt]

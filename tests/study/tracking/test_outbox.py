@@ -17,6 +17,7 @@ class RefusedError(Exception):
 def quick(monkeypatch):
     monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.005)
     monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(module, "REST_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -91,3 +92,16 @@ def test_closing_gives_up_what_is_left(box):
     outbox.put(fail)
     outbox.put(fail)
     assert outbox.close(0.05) == 2
+
+
+def test_deliveries_come_in_rounds_unless_somebody_waits_for_them(box, monkeypatch):
+    outbox, _ = box
+    monkeypatch.setattr(module, "REST_SECONDS", 3600.0)
+    done: list[int] = []
+    outbox.put(lambda: done.append(1))
+    outbox.put(lambda: done.append(2))
+    assert outbox.flush(10) == 0 and done == [1, 2]
+    outbox.put(lambda: done.append(3))
+    time.sleep(0.2)
+    assert done == [1, 2]
+    assert outbox.close(10) == 0 and done == [1, 2, 3]

@@ -1,5 +1,6 @@
 """Writing to MLflow: runs in runs, nothing said twice, nothing left RUNNING."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -263,3 +264,29 @@ def test_a_store_that_does_not_open_is_a_fault_of_the_settings(tmp_path: Path):
     (tmp_path / "store.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(SettingsFaultError, match="must be a store that opens, got 'sqlite:///"):
         StudyTracker(f"sqlite:///{tmp_path}/store.db", "s8", {}).connect()
+
+
+def test_epochs_that_waited_for_the_store_are_told_in_one_call_and_each_once(uri: str, tmp_path: Path, monkeypatch):
+    driver = Studied(uri, "s-waited", tmp_path, epochs=6)
+    calls: list[list[int]] = []
+    log_rows = driver.tracker.log_rows
+
+    def noted(run_id, rows, tags=None):
+        calls.append([step for step, _, _ in rows])
+        log_rows(run_id, rows, tags)
+
+    monkeypatch.setattr(driver.tracker, "log_rows", noted)
+    trial = driver.start(1)
+    assert driver.outbox.flush(60) == 0
+    away = threading.Event()
+    driver.outbox.put(away.wait)
+    for epoch in range(1, 6):
+        driver.recorder.reported(trial, epoch, {"train/loss": 1 / epoch}, False, f"10.0.0.{1 + epoch // 4}")
+    away.set()
+    assert driver.outbox.flush(60) == 0
+    driver.recorder.reported(trial, 6, {"train/loss": 1 / 6}, False, "10.0.0.2")
+    assert driver.close() == 0 and driver.said == []
+    assert [steps for steps in calls if steps] == [[1, 2, 3, 4, 5], [6]]
+    run = _runs(uri, "s-waited")["t0001"]
+    assert _history(uri, run, "train/loss") == [(epoch, 1 / epoch) for epoch in range(1, 7)]
+    assert run.data.tags["trial.node"] == "10.0.0.2"

@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import study.trials.ledger
 from jointnet.faults import InputFaultError, SettingsFaultError
+from study.store_layout import EARLY, TIME_BUDGET
 from study.trials.ledger import LEDGER_FILE, Ledger
 
 
@@ -132,3 +135,36 @@ def test_the_time_of_a_search_is_that_of_its_drivers_up_to_their_last_word(tmp_p
     (tmp_path / LEDGER_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
     with Ledger(tmp_path) as ledger:
         assert [ledger.searched_seconds(arm) for arm in ("a", "b", "c")] == [15.0, 30.0, 0.0]
+
+
+TRIAL = st.sampled_from(["t0001", "t0002", "t0003", "t0004"])
+EVENTS = st.one_of(
+    st.builds(lambda trial: ("epoch", {"trial": trial, "metrics": {"train/loss": 0.5}, "node": ""}), TRIAL),
+    st.builds(lambda trial: ("failure", {"trial": trial, "reason": "killed"}), TRIAL),
+    st.builds(
+        lambda trial, state, reason: ("ended", {"trial": trial, "state": state, "reason": reason, "model": None}),
+        TRIAL,
+        st.sampled_from(["complete", "stopped", "failed"]),
+        st.sampled_from(["", EARLY, TIME_BUDGET]),
+    ),
+    st.builds(lambda trial: ("continued", {"trial": trial}), TRIAL),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=st.lists(EVENTS, max_size=25))
+def test_the_unfinished_trials_are_those_that_are_not_over_here_and_after_a_restart(tmp_path: Path, events: list):
+    (tmp_path / LEDGER_FILE).unlink(missing_ok=True)
+    with Ledger(tmp_path) as ledger:
+        view = ledger.outcomes("a")
+        for number in (1, 2, 3, 4):
+            ledger.append("drawn", arm="a", trial=f"t000{number}", number=number, sample={})
+        for epoch, (kind, values) in enumerate(events, start=1):
+            own = {"epoch": epoch, "behind": False} if kind == "epoch" else {}
+            ledger.append(kind, arm="a", **values, **own)
+            assert ledger.unfinished("a") == [trial for trial in ledger.outcomes("a").values() if not trial.over]
+        assert view == ledger.outcomes("a") and list(view) == ["t0001", "t0002", "t0003", "t0004"]
+        unfinished = ledger.unfinished("a")
+    with Ledger(tmp_path) as again:
+        assert again.unfinished("a") == unfinished and again.unfinished("b") == []
+        assert again.groups() == ["a"]

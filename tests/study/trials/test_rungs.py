@@ -3,12 +3,16 @@
 import random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from outcomes import outcome
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from study.question.space import Fidelity
-from study.trials.rungs import falls_behind, rungs
+from study.trials.outcome import TrialOutcome
+from study.trials.rungs import Standings, falls_behind, rungs
 
 
 @pytest.mark.parametrize(
@@ -57,7 +61,7 @@ def test_the_decisions_are_those_of_ray_tune(factor: int, grace: int):
     rays = {number: SimpleNamespace(trial_id=str(number)) for number in trials}
     for ray in rays.values():
         asha.on_trial_add(None, ray)
-    alive, stopped = list(trials), 0
+    alive, stopped, standings = list(trials), 0, Standings(fidelity)
     while alive:
         number = draw.choice(alive)
         values = [each.metrics["val/registration_ratio"] for each in trials[number].epochs]
@@ -68,9 +72,40 @@ def test_the_decisions_are_those_of_ray_tune(factor: int, grace: int):
             alive.remove(number)
             continue
         behind = falls_behind(now, others, fidelity)
+        assert behind == standings.falls_behind(now)
+        standings.follow(now)
         decision = asha.on_trial_result(None, rays[number], {"epoch": now.epoch, "objective": now.objective})
         assert behind == (decision == TrialScheduler.STOP)
         if behind:
             alive.remove(number)
             stopped += 1
     assert 5 < stopped < 30
+
+
+def plainly_behind(trial: TrialOutcome, others: list[TrialOutcome], fidelity: Fidelity) -> bool:
+    """The rule as it is written down, with a look at all epochs of all trials."""
+    reached = [rung for rung in rungs(fidelity) if trial.epoch >= rung]
+    if not reached or min((e for e in trial.history if e >= reached[-1]), default=None) != trial.epoch:
+        return False
+    at = {other.number: min((e for e in other.history if e >= reached[-1]), default=None) for other in others}
+    known = [other.history[at[other.number]] for other in others if at[other.number] is not None]
+    return bool(known) and trial.history[trial.epoch] > np.quantile(known, 1 / fidelity.reduction_factor)
+
+
+@given(
+    reports=st.lists(st.tuples(st.integers(1, 6), st.one_of(st.none(), st.floats(0, 1), st.just(np.nan))), max_size=60),
+    fidelity=st.builds(Fidelity, st.just(9), st.integers(1, 3), st.integers(2, 4)),
+    restart=st.integers(0, 60),
+)
+def test_what_is_kept_decides_as_a_look_at_everything_does(reports, fidelity: Fidelity, restart: int):
+    """Also where a driver starts again in between and takes in what was there."""
+    values: dict[int, list] = {}
+    standings = Standings(fidelity)
+    for moment, (number, value) in enumerate(reports):
+        if moment == restart:
+            standings = Standings(fidelity, [outcome(one, had) for one, had in values.items()])
+        now = outcome(number, [*values.get(number, []), value])
+        others = [outcome(one, had) for one, had in values.items() if one != number]
+        assert standings.falls_behind(now) == plainly_behind(now, others, fidelity)
+        standings.follow(now)
+        values.setdefault(number, []).append(value)

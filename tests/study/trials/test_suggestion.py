@@ -3,14 +3,18 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optuna.trial import TrialState
 from outcomes import outcome
 
 from study.question.space import Parameter
-from study.store_layout import EARLY, TIME_BUDGET
-from study.trials.suggestion import STARTUP_TRIALS, distributions, export, optuna_trials, suggest
+from study.store_layout import EARLY, OBJECTIVE, TIME_BUDGET
+from study.trials.outcome import TrialOutcome
+from study.trials.suggestion import STARTUP_TRIALS, Suggester, distributions, export, optuna_trials, suggest
 
 ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
 RATE = Parameter("optimiser.learning_rate", 1e-4, 1e-2, "log", "?", ("joint",))
@@ -66,6 +70,36 @@ def test_samples_are_within_their_bounds():
         assert sample["model.guide_steps"] in range(1, 9) and isinstance(sample["model.guide_steps"], int)
 
 
+def as_optuna_says(parameters: list[Parameter], outcomes: list[TrialOutcome], number: int, seed: int) -> dict:
+    """The same by Optuna's own ways alone: a fresh study that is told of every trial."""
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    sampler = optuna.samplers.TPESampler(
+        seed=own, multivariate=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS
+    )
+    study = optuna.create_study(sampler=sampler, direction="minimize")
+    study.add_trials(optuna_trials(parameters, outcomes, TrialState.RUNNING))
+    return dict(study.ask(distributions(parameters)).params)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_what_is_remembered_changes_no_suggestion(data: st.DataObject):
+    """Trials run, end, are cut and go on in any order; one suggester sees it all, others begin in the middle of it."""
+    parameters, suggester = [ALPHA, RATE, STEPS], Suggester([ALPHA, RATE, STEPS], seed=5)
+    known: dict[int, TrialOutcome] = {}
+    for number in range(1, 13):
+        drawn = suggester.suggest(known.values(), number)
+        assert drawn == as_optuna_says(parameters, list(known.values()), number, seed=5)
+        assert drawn == suggest(parameters, known.values(), number, seed=5)
+        known[number] = outcome(number, [], "running", sample=dict(drawn))
+        for one in data.draw(st.lists(st.sampled_from(sorted(known)), max_size=4)):
+            state, reason = data.draw(st.sampled_from(STATES))
+            values = [epoch.metrics.get(OBJECTIVE) for epoch in known[one].epochs]
+            value = data.draw(st.one_of(st.none(), st.floats(0, 2)))
+            known[one] = outcome(one, [*values, value], state, reason, dict(known[one].sample))
+
+
+STATES = [("running", ""), ("complete", ""), ("stopped", EARLY), ("stopped", TIME_BUDGET), ("failed", "ValueError: x")]
 ENDS = [
     (outcome(1, [0.9, 0.5]), TrialState.COMPLETE, 0.5, {1: 0.9, 2: 0.5}),
     (outcome(2, [None, 0.9, 0.95], "stopped", EARLY), TrialState.PRUNED, 0.9, {2: 0.9, 3: 0.9}),

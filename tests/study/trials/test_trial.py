@@ -94,3 +94,13 @@ def test_the_frozen_model_is_that_of_the_reported_epoch(tmp_path: Path):
     assert frozen is not None and frozen.read_bytes() == (tmp_path / "model.pt").read_bytes()
     (tmp_path / "model.pt").write_bytes(b"damaged")
     assert freeze_model(tmp_path, 4) is None
+
+
+def test_weights_that_are_not_finite_are_no_model(tmp_path: Path):
+    weights = dict(build_model(TINY).state_dict())
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
+    save_model(tmp_path / "model.pt", {**weights, name: torch.full_like(weights[name], math.nan)}, TINY, {}, epoch=2)
+    assert freeze_model(tmp_path, 2) is None
+    save_model(tmp_path / "previous.pt", weights, TINY, {}, epoch=2)
+    frozen = freeze_model(tmp_path, 2)
+    assert frozen is not None and frozen.read_bytes() == (tmp_path / "previous.pt").read_bytes()

@@ -1,0 +1,58 @@
+"""The trainings of a study by hand: plain processes that take samples from a queue, and nothing else."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from timed_trial import wait_for_all
+
+from jointnet.training import train
+from study.trials.trial import ArmTask, TrialSpec
+
+_warm: list[bool] = []
+"""Whether this process has trained."""
+
+
+def seconds_by_hand(
+    task: ArmTask, samples: Sequence[Mapping[str, Any]], processes: int, folder: Path
+) -> tuple[float, float]:
+    """Train these samples, as many at once as there are processes, which have a thread each.
+
+    Returns:
+        Wall seconds from the end of the first training of every process, which warms it up, to the last one's, and the
+        CPU seconds of the trainings in between.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
+    own = replace(task, folder=folder)
+    specs = [TrialSpec(own, f"t{number:04}", sample) for number, sample in enumerate(samples, start=1)]
+    ends, processor = list[float](), list[float]()
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for seconds in pool.imap_unordered(_train, specs):
+            ends.append(time.perf_counter())
+            processor.append(seconds)
+    return ends[-1] - ends[processes - 1], sum(processor[processes:])
+
+
+def _train(spec: TrialSpec) -> float:
+    """Train a sample; give its CPU seconds."""
+    torch.set_num_threads(spec.task.threads)
+    spec.folder.mkdir(parents=True)
+    began = time.process_time()
+    train(
+        spec.settings,
+        spec.task.training,
+        spec.task.validation,
+        seed=spec.task.seed,
+        device=spec.task.device,
+        out=spec.folder,
+    )
+    seconds = time.process_time() - began
+    if not _warm:
+        _warm.append(True)
+        wait_for_all(spec.task.folder / "warm")
+    return seconds

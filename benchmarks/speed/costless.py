@@ -1,0 +1,62 @@
+"""A training that costs nothing, so that what is left of a study is what a study costs.
+
+Its objective is a number drawn by the trial's id: whatever is suggested, early stopping halves the trials in the same
+way early and late in a study, so that late trials are like early ones. Its model is a tiny one.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
+
+from simulation import run_to_end, write_model
+
+from study.search.arm_search import ArmSearch
+from study.search.recorder import ArmRecorder
+from study.store_layout import OBJECTIVE
+from study.trials.trial import TrialProgress, TrialSpec
+
+BRANCHES = ("registration", "cine_segmentation", "lge_segmentation")
+PARTS = ("lv", "myo", "rv")
+Drive = Callable[[ArmSearch, ArmRecorder], None]
+WAITED = "waited_ms"
+"""Metric: for how long the worker's report of the epoch before held up the training."""
+VALIDATED = (
+    *(f"train/gradient/{branch}" for branch in BRANCHES),
+    *(f"val/{name}/{part}" for name in ("asd_mm", "dice", "dice_cine", "dice_lge") for part in PARTS),
+    *(f"val/cd_mm/{part}" for part in ("lv", "rv")),
+    "val/lost",
+)
+"""Metrics of a validated epoch, beside its losses and its objective: as many as a joint training has."""
+
+
+def epoch_of(spec: TrialSpec, epoch: int) -> dict[str, float]:
+    """Train an epoch: nothing but its metrics; the best is the first that validates, and leaves a model."""
+    settings = spec.task.settings.training
+    draw = np.random.default_rng([int(spec.trial_id[1:]), epoch]).random
+    metrics = {"train/loss": draw(), **{f"train/loss/{branch}": draw() for branch in BRANCHES}}
+    if epoch % settings.validate_every and epoch != settings.epochs:
+        return metrics
+    if epoch == settings.validate_every:
+        write_model(spec.folder, epoch)
+    level = float(np.random.default_rng(int(spec.trial_id[1:])).random())
+    return {**metrics, OBJECTIVE: level + 1e-4 * epoch, **{name: draw() for name in VALIDATED}}
+
+
+def costless_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> None:
+    """Stand in for `study.trials.trial.run_trial`, in a worker of Ray's."""
+    waited_ms = 0.0
+    for epoch in range(1, spec.task.settings.training.epochs + 1):
+        metrics = {**epoch_of(spec, epoch), WAITED: waited_ms}
+        began = time.perf_counter()
+        on_epoch(TrialProgress(epoch, 0.0, metrics, None, 0))
+        waited_ms = (time.perf_counter() - began) * 1e3
+
+
+def plainly(search: ArmSearch, recorder: ArmRecorder) -> None:
+    """Drive without Ray: two trials at once, in turn, in this thread."""
+    run_to_end(search, recorder, 2, epoch_of)

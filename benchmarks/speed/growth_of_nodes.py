@@ -1,0 +1,93 @@
+"""What a study costs with more nodes: the same number of trials a node on 1, 2 and 4 nodes, simulated on one machine.
+
+    python benchmarks/speed/growth_of_nodes.py [--nodes 1 2 4] [--trials 8] [--seconds 4]
+
+A node is a raylet of its own with two logical CPUs, and a trial sleeps, so that nodes do not compete for the processor.
+Without any cost of the study the time would be the same for all. This shows whether one driver (Ray Tune, ledger, TPE,
+MLflow) keeps up with more nodes; it cannot show networks, shared storage, or the start of real machines. Each worker's
+first trial is left out, since it starts a process.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).absolute().parent))  # Ray's workers get the absolute ones
+
+import ray
+from costless import epoch_of
+from figures import Figure, add_options, tell
+from one_arm import TimedOutbox, arm_task, by_ray, run_study
+from ray.cluster_utils import Cluster
+
+from study.question.space import Fidelity
+from study.tracking.tracker import refused
+from study.trials.trial import TrialProgress, TrialSpec
+
+CPUS = 2
+EPOCHS = 4
+MOST_RATIO = 1.2
+
+
+def main() -> None:
+    """Study on each cluster and tell the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--trials", type=int, default=8, help="a node")
+    parser.add_argument("--seconds", type=float, default=4.0, help="that a trial sleeps")
+    add_options(parser, repeats=1)
+    options = parser.parse_args()
+    seconds = {
+        nodes: [seconds_with(nodes, nodes * options.trials, options.seconds) for _ in range(options.repeats)]
+        for nodes in options.nodes
+    }
+    asleep = (options.trials - CPUS) / CPUS * options.seconds
+    figures = [
+        Figure(f"{nodes} nodes: wall time / time asleep", tuple(each / asleep for each in found), "x", MOST_RATIO)
+        for nodes, found in seconds.items()
+    ]
+    tell(figures, options, trials=options.trials, seconds=options.seconds)
+
+
+def seconds_with(nodes: int, trials: int, asleep: float) -> float:
+    """Study on a cluster of so many nodes; give the seconds of all trials but each worker's first."""
+    at_once = nodes * CPUS
+    with tempfile.TemporaryDirectory() as scratch, cluster(nodes):
+        task = arm_task(Path(scratch), EPOCHS, (), ())
+        outbox = TimedOutbox(lambda text: print(text, file=sys.stderr), refused)
+        whole = Fidelity(EPOCHS, EPOCHS, 2)
+        drive = by_ray(partial(sleeping_trial, asleep / EPOCHS))
+        course = run_study(task, trials, whole, drive, outbox, f"sqlite:///{scratch}/mlflow.db", at_once=at_once)
+        outbox.close(60)
+    return course[-1]["seconds"] - course[at_once - 1]["seconds"]
+
+
+@contextmanager
+def cluster(nodes: int) -> Iterator[None]:
+    """Simulate a cluster; this process is its driver."""
+    simulated = Cluster(initialize_head=True, head_node_args={"num_cpus": CPUS, "include_dashboard": False})
+    try:
+        for _ in range(nodes - 1):
+            simulated.add_node(num_cpus=CPUS)
+        simulated.wait_for_nodes()
+        ray.init(address=simulated.address, log_to_driver=False, logging_level="ERROR")
+        yield
+    finally:
+        ray.shutdown()
+        simulated.shutdown()
+
+
+def sleeping_trial(seconds: float, spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> None:
+    """Sleep for every epoch."""
+    for epoch in range(1, EPOCHS + 1):
+        time.sleep(seconds)
+        on_epoch(TrialProgress(epoch, seconds, epoch_of(spec, epoch), None, 0))
+
+
+if __name__ == "__main__":
+    main()

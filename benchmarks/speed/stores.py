@@ -1,0 +1,111 @@
+"""Tracking stores to study with: as they are, on a server, ten times slower, and one that takes calls in silence."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from one_arm import TimedOutbox
+
+from study.tracking.tracker import refused
+
+SLOWER = 10
+SECONDS_TO_START = 120.0
+
+Opened = tuple[str, TimedOutbox]
+"""Its address, and the outbox that delivers to it."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """One kind of store; called with a folder it opens one.
+
+    Attributes:
+        open: opens it in a folder.
+        seconds_to_close: that it is waited for in the end.
+    """
+
+    open: Callable[[Path], AbstractContextManager[Opened]]
+    seconds_to_close: float
+
+    def __call__(self, folder: Path) -> AbstractContextManager[Opened]:
+        """Open one in a folder."""
+        return self.open(folder)
+
+
+class SlowOutbox(TimedOutbox):
+    """An outbox whose entries take several times as long."""
+
+    def put(self, deed: Callable[[], Any]) -> None:
+        """Have a deed done, slowly."""
+
+        def slowly() -> None:
+            began = time.perf_counter()
+            deed()
+            time.sleep((SLOWER - 1) * (time.perf_counter() - began))
+
+        super().put(slowly)
+
+
+@contextmanager
+def _sqlite(folder: Path) -> Iterator[Opened]:
+    yield f"sqlite:///{folder}/mlflow.db", TimedOutbox(_say, refused)
+
+
+@contextmanager
+def _slow(folder: Path) -> Iterator[Opened]:
+    yield f"sqlite:///{folder}/mlflow.db", SlowOutbox(_say, refused)
+
+
+@contextmanager
+def _hanging(folder: Path) -> Iterator[Opened]:
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", TimedOutbox(_say, refused)
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[Opened]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
+    places = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*command, *places], env=environment, **quiet) as process:  # type: ignore[call-overload]
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/health")
+            yield f"http://127.0.0.1:{port}", TimedOutbox(_say, refused)
+        finally:
+            process.terminate()
+
+
+def _wait_for(address: str) -> None:
+    until = time.monotonic() + SECONDS_TO_START
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+STORES = {
+    "sqlite": Store(_sqlite, 60),
+    "server": Store(_server, 60),
+    "slow": Store(_slow, 60),
+    "hanging": Store(_hanging, 0),
+}

@@ -1,0 +1,59 @@
+"""A trial as a study runs it, which tells with every epoch what the one before spent on other things than training."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from one_arm import AT_ONCE
+
+from jointnet.resume import Checkpoints
+from study.trials.trial import TrialProgress, TrialSpec, run_trial
+
+EPOCH, WAITED, CHECKPOINTED, BETWEEN = "epoch_ms", "waited_ms", "checkpoint_ms", "between_ms"
+MEASURED = {
+    EPOCH: "an epoch",
+    WAITED: "an epoch's report",
+    CHECKPOINTED: "an epoch's checkpoint",
+    BETWEEN: "between two trials",
+}
+"""Metrics in ms, and what they are of; not every epoch has all."""
+
+_ended: list[float] = []
+"""When this worker's last trial ended."""
+
+
+def timed_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> None:
+    """Stand in for `study.trials.trial.run_trial`, in a worker of Ray's: it is that, with a watch."""
+    warm = bool(_ended)
+    own = {BETWEEN: 1e3 * (time.perf_counter() - _ended.pop())} if warm else {}
+    save = Checkpoints.save
+
+    def timed_save(*arguments: Any) -> None:
+        began = time.perf_counter()
+        save(*arguments)
+        own[CHECKPOINTED] = 1e3 * (time.perf_counter() - began)
+
+    def forward(progress: TrialProgress) -> None:
+        metrics = {**progress.metrics, **own, EPOCH: 1e3 * progress.seconds}
+        own.clear()
+        began = time.perf_counter()
+        on_epoch(replace(progress, metrics=metrics))
+        own[WAITED] = 1e3 * (time.perf_counter() - began)
+
+    with patch.object(Checkpoints, "save", timed_save):
+        run_trial(spec, forward)
+    if not warm:
+        wait_for_all(spec.task.folder / "warm")
+    _ended.append(time.perf_counter())
+
+
+def wait_for_all(folder: Path) -> None:
+    """Wait until as many processes are here as train at once, so that the trials that count begin together."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < AT_ONCE:
+        time.sleep(0.005)
