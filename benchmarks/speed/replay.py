@@ -1,8 +1,8 @@
 """Searches in simulated time: the study's own decisions over trainings whose objectives are known beforehand.
 
-What is drawn next (`study.trials.suggestion`) and what stops (`study.trials.rungs`) are the functions that a study calls;
-only the training and the clock are invented. An epoch lasts as long for one trial as for another but for a tenth, so that
-trials that run at once do not march in step.
+What is drawn next (`study.trials.suggestion`) and what stops (`study.trials.rungs`) are the functions that a study
+calls; only the training and the clock are invented. The epochs of one trial last up to a tenth longer or shorter than
+those of another, so that trials that run at once do not march in step.
 """
 
 import heapq
@@ -50,7 +50,8 @@ def replay(draw: Draw, train: Train, fidelity: Fidelity, trials: int, at_once: i
     """Run a search to its end.
 
     Args:
-        draw, train: what a trial is, and what it would give.
+        draw: what a trial is.
+        train: what it would give.
         fidelity: epochs and early stopping.
         trials: drawn in all.
         at_once: most trials at once.

@@ -1,18 +1,20 @@
 """Record a table of results: real trainings over a search's space, with the objective after every validated epoch.
 
-python benchmarks/speed/results_table.py --out runs/results-table [--samples 48] [--repeats 3] [--patients 6/4]
+python benchmarks/speed/results_table.py --out runs/results-table [--samples 48] [--repeats 3] [--patients 4/4]
 
 Samples are a scrambled Sobol sequence over the parameters of `--search`, each trained for all the search's epochs with
-one seed, as in a study, where all trials share the study's. Then the best two of them and two spread over the
-others' ranks are trained with `--repeats` more seeds: the seed spread, without which no difference between samples means
-anything. One thread a training, `--jobs` at once. The patients are the phantom's.
+one seed, as in a study, where all trials share the study's. Then the best two of them and two spread over the others'
+ranks are trained with `--repeats` more seeds: the seed spread, without which no difference between samples means
+anything. One thread a training, `--jobs` at once. The patients are the phantom's, few of them so that a training takes
+a minute, in smaller batches than the search's own so that an epoch still has some steps; all else is the search's.
 
-Into --out: `table.csv`, a line per training, and `table.json`, what it was recorded with. The same command goes on where
-it was stopped, and trains nothing twice; it refuses a folder that holds a table of other settings or patients. The
-recorded times are left out: on a busy machine they mean nothing. `benchmarks/speed/search.py` replays searches on it.
+Into --out: `table.csv`, a line per training, and `table.json`, what it was recorded with. The same command goes on
+where it was stopped and trains nothing twice; it refuses a folder that holds a table of other settings or patients.
+More samples begin with the fewer. `benchmarks/speed/search.py` replays searches on the table.
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import math
@@ -31,7 +33,7 @@ from jointnet.phantom import write_phantom
 from jointnet.provenance import commit, versions
 from jointnet.scans.cache import CachedPatient, fingerprint, prepare
 from jointnet.scans.folder import find_patients
-from jointnet.settings import Settings, settings_to_dict
+from jointnet.settings import Settings, settings_to_dict, with_values
 from jointnet.training import EpochReport, TrainingDivergedError, train
 from study.question.space import Parameter, SearchSpace, settings_of_sample
 from study.question.space_file import load_spaces
@@ -86,7 +88,7 @@ def epoch_columns(table: pd.DataFrame) -> list[str]:
 
 
 def best_so_far(table: pd.DataFrame) -> np.ndarray:
-    """Give the least objective up to each validated epoch, NaN at the others (trainings, epochs): what a study ranks by."""
+    """Give the least objective up to each validated epoch, NaN else (trainings, epochs): a study ranks by it."""
     objectives = table[epoch_columns(table)].to_numpy(float)
     return np.where(np.isnan(objectives), np.nan, np.fmin.accumulate(objectives, axis=1))
 
@@ -109,24 +111,23 @@ def learning_curve(
     def keep(report: EpochReport) -> None:
         found.append(report.metrics.get(OBJECTIVE, math.nan))
 
-    try:
+    with contextlib.suppress(TrainingDivergedError):
         train(settings, training, validation, seed=seed, device="cpu", on_epoch=keep)
-    except TrainingDivergedError:
-        pass
     return found + [math.nan] * (settings.training.epochs - len(found))
 
 
 class Recorder:
     """Trains what the table lacks and writes each training's line as soon as it is over."""
 
-    def __init__(self, folder: Path, space: SearchSpace, samples: np.ndarray, patients: tuple[Any, Any]) -> None:
+    def __init__(
+        self, folder: Path, space: SearchSpace, settings: Settings, samples: np.ndarray, patients: tuple[Any, Any]
+    ) -> None:
         self.path, self.parameters = folder / TABLE, space.parameters
-        self._settings = space.settings_of("joint")
+        self._settings = settings
         self._samples, self._patients = samples, patients
-        self.epochs = self._settings.training.epochs
         if not self.path.exists():
             names = [parameter.name for parameter in self.parameters]
-            self._write(["sample", "seed", *names, *range(1, self.epochs + 1)])
+            self._write(["sample", "seed", *names, *range(1, settings.training.epochs + 1)])
 
     def known(self) -> set[tuple[int, int]]:
         """Give the samples and seeds whose training is in the table."""
@@ -160,7 +161,8 @@ def main() -> None:
     parser.add_argument("--search", default="joint", help="search space of the joint model (default joint)")
     parser.add_argument("--samples", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=3, help="further seeds of four samples (default 3)")
-    parser.add_argument("--patients", default="6/4", help="to train on / to validate on (default 6/4)")
+    parser.add_argument("--patients", default="4/4", help="to train on / to validate on (default 4/4)")
+    parser.add_argument("--batch-size", type=int, default=4, help="slice pairs in a step (default 4)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples, the phantom and the trainings")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once, a thread each (default 2)")
     options = parser.parse_args()
@@ -170,16 +172,18 @@ def main() -> None:
     if not data.exists():
         write_phantom(data, patients=training + validation, seed=options.seed)
     cached = prepare(list(find_patients(data).values()), options.out / "cache")
+    settings = with_values(space.settings_of("joint"), {"training.batch_size": options.batch_size})
     recorder = Recorder(
         options.out,
         space,
+        settings,
         places(options.samples, space.parameters, options.seed),
         (cached[:training], cached[training:]),
     )
     identity = {
         "search": space.name,
         "parameters": {p.name: [p.low, p.high, p.scale] for p in space.parameters},
-        "settings": settings_to_dict(space.settings_of("joint")),
+        "settings": settings_to_dict(settings),
         "patients": {"training": training, "validation": validation},
         "data_fingerprint": fingerprint(cached),
         "seed": options.seed,

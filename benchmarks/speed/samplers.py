@@ -69,7 +69,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a replayed search gave: at each trial's end the epochs of all and the noise-free value of the one selected."""
+    """What a replayed search gave at the end of each trial: the epochs of all, the noise-free value of the selected."""
 
     epochs: tuple[int, ...]
     values: tuple[float, ...]
@@ -122,9 +122,19 @@ def replay_all(
 
 
 def sampler_figures(found: Mapping[Search, Sequence[Progress]]) -> list[Figure]:
-    """Compare each search with random search of the same kind, at equal trials; where they stop, at equal epochs."""
+    """Compare each search with random search of the same kind, at equal trials; where they stop, at equal epochs.
+
+    Where they stop, also with the same search without stopping: the share of its epochs, and what the end is worse by.
+    """
     figures = []
     for search, progress in found.items():
+        if search.stops:
+            epochs = search.fidelity.max_epochs
+            whole = found[replace(search, fidelity=replace(search.fidelity, grace_epochs=epochs))]
+            shares = tuple(each.epochs[-1] / (search.trials * epochs) for each in progress)
+            worse = tuple(a.values[-1] - b.values[-1] for a, b in zip(progress, whole, strict=True))
+            figures.append(Figure(f"{search}, {search.trials} trials: share of epochs", shares, ""))
+            figures.append(Figure(f"{search}, {search.trials} trials: less that of all epochs", worse, ""))
         random = found[replace(search, sampler=RANDOM)]
         for count in (count for count in COUNTS if count <= search.trials):
             if search.stops:

@@ -3,12 +3,12 @@
 python benchmarks/speed/results_table.py --out runs/results-table        # once; the trainings
 python benchmarks/speed/search.py --table runs/results-table [--out runs/speed/search.json] [--repeats 50]
 
-**Early stopping** runs over the table's own trainings: each repeat draws trials from it in a random order, none twice, and
-lets the study's rule stop them. The share is the epochs trained over those of all trials at full budget. The regret is
-the objective of the model that would be selected, as it was when its trial ended, less the best full-budget objective
-among the same trials; it is told in units of the seed spread, the SD over seeds of the best samples' full-budget objective.
-"Never less" is the share of a rule that knows every trial's end beforehand, stops for good, at the first validation, all
-but the best so far, and so loses nothing: trials that arrive in a random order have 1 + 1/2 + 1/3 + ... best-so-fars.
+**Early stopping** runs over the table's own trainings: each repeat draws trials from it in a random order, none twice,
+and lets the study's rule stop them. The share is the epochs trained over those of all trials at full budget. The
+regret is the objective of the model that would be selected, as it was when its trial ended, less the best full-budget
+objective among the same trials, over the seed spread: the SD over seeds of the best samples' full-budget objective.
+"Never less" is the share of a rule that knows every trial's end, stops all but the best so far for good at the first
+validation, and so loses nothing: T trials in a random order have 1 + 1/2 + ... + 1/T best-so-fars.
 
 **TPE** needs an answer for samples that no one trained, so `surrogate.py` gives it, and how good that is comes first;
 `samplers.py` says what is compared. `--curves FILE.png` draws the best so far.
@@ -72,7 +72,7 @@ def stopping_figures(curves: np.ndarray, spread: float, fidelities: Sequence[Fid
         bounds = tuple(never_less(curves[order]) for order in orders)
         found.append(Figure(f"{trials} trials: never less", bounds, ""))
         for fidelity in fidelities:
-            for at_once in (1, 2):
+            for at_once in (1, 2) if fidelity == fidelities[0] else (2,):
                 over = [stopped(curves[order], fidelity, at_once, repeat) for repeat, order in enumerate(orders)]
                 shares = tuple(each.epochs[-1] / (trials * curves.shape[1]) for each in over)
                 best = [float(curves[order, -1].min()) for order in orders]

@@ -1,9 +1,9 @@
 """A recorded table of results as a function of any sample: Gaussian processes, and the noise of the seed beside them.
 
 One process for each epoch, of the logarithm of the best objective so far, over the unit cube of the parameters
-(Eggensperger et al., AAAI 2015, replay searches on such surrogates). A training by the surrogate is its mean curve and a
-whole residual curve of a sample that was trained with several seeds, so that the noise of one epoch is that of the next.
-How good it is, is told by cross-validation over samples.
+(Eggensperger et al., AAAI 2015, replay searches on such surrogates). A training by the surrogate is its mean curve and
+a whole residual curve of a sample that was trained with several seeds, so that the noise of one epoch goes with that of
+the next. How good it is, is told by cross-validation over samples.
 """
 
 import warnings
