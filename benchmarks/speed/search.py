@@ -2,6 +2,10 @@
 
 python benchmarks/speed/results_table.py --out runs/results-table        # once; the trainings
 python benchmarks/speed/search.py --table runs/results-table [--out runs/speed/search.json] [--repeats 50]
+python benchmarks/speed/search.py                                        # the arithmetic alone, without a table
+
+**The arithmetic** of a schedule of early stopping: the share of epochs that it trains where the trials' order is the
+same at every epoch, so that nothing is ever lost.
 
 **Early stopping** runs over the table's own trainings: each repeat draws trials from it in a random order, none twice,
 and lets the study's rule stop them. The share is the epochs trained over those of all trials at full budget. The
@@ -17,6 +21,7 @@ validation, and so loses nothing: T trials in a random order have 1 + 1/2 + ... 
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only wait for each other
@@ -36,6 +41,8 @@ from study.question.space_file import load_spaces
 
 GOAL = 0.35
 TRIALS = (6, 16, 32)
+MOST_TRIALS, LONG = 64, 60
+"""For the arithmetic: most trials, and the epochs of a long training beside those of the search space."""
 SCHEDULES = ((4, 3), (2, 2), (2, 3), (2, 4))
 """Grace and reduction factor, beside those of the search space."""
 
@@ -91,6 +98,20 @@ def stopping_figures(curves: np.ndarray, spread: float, fidelities: Sequence[Fid
     return found
 
 
+def arithmetic_figures(fidelities: Sequence[Fidelity], repeats: int) -> list[Figure]:
+    """Give the share of epochs of invented trials, two at once, whose objectives never change."""
+    found = []
+    for trials in (*TRIALS, MOST_TRIALS):
+        levels = [np.random.default_rng([repeat, trials]).random((trials, 1)) for repeat in range(repeats)]
+        for fidelity in fidelities:
+            epochs = fidelity.max_epochs
+            over = [stopped(np.tile(each, (1, epochs)), fidelity, 2, repeat) for repeat, each in enumerate(levels)]
+            shares = tuple(each.epochs[-1] / (trials * epochs) for each in over)
+            name = f"{trials} trials of {epochs} epochs, grace {fidelity.grace_epochs}"
+            found.append(Figure(f"{name}, factor {fidelity.reduction_factor}: share of epochs", shares, "", most=GOAL))
+    return found
+
+
 def table_figures(table: pd.DataFrame, curves: np.ndarray, surrogate: Surrogate) -> list[Figure]:
     """Tell what the table is like: the samples, their spread, the seeds', and how well the surrogate knows them."""
     final = curves[:, -1]
@@ -110,13 +131,20 @@ def main() -> None:
     """Print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, repeats=50)
-    parser.add_argument("--table", type=Path, required=True, help="folder of a table that results_table.py recorded")
+    parser.add_argument("--table", type=Path, help="folder of a table that results_table.py recorded")
+    parser.add_argument("--search", default="joint", help="without a table: search space whose schedule it is")
     parser.add_argument("--trials", type=int, default=64, help="of a search on the surrogate (default 64)")
     parser.add_argument("--alternatives", action="store_true", help="other samplers too; several minutes more")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--curves", type=Path, help="PNG of the best so far")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.table is None:
+        shipped = load_spaces([options.search])[0].fidelity
+        schedules = [shipped, *(Fidelity(shipped.max_epochs, *each) for each in SCHEDULES)]
+        schedules += [replace(shipped, max_epochs=LONG), Fidelity(LONG, 4, 3)]
+        tell(arithmetic_figures(list(dict.fromkeys(schedules)), options.repeats), options)
+        return
     table, about = read_table(options.table)
     seed, space = about["identity"]["seed"], load_spaces([about["identity"]["search"]])[0]
     curves = best_so_far(table[table["seed"] == seed])
