@@ -149,7 +149,7 @@ def main() -> None:
     seed, space = about["identity"]["seed"], load_spaces([about["identity"]["search"]])[0]
     curves = best_so_far(table[table["seed"] == seed])
     epochs = curves.shape[1]
-    shipped, parameters = space.fidelity, space.parameters_of("joint")
+    shipped, parameters = replace(space.fidelity, max_epochs=epochs), space.parameters_of("joint")
     surrogate = Surrogate(table, parameters, seed)
     figures = table_figures(table, curves, surrogate)
     fidelities = dict.fromkeys([shipped, *(Fidelity(epochs, *schedule) for schedule in SCHEDULES)])
