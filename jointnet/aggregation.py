@@ -48,8 +48,8 @@ def registration_ratio(rows: pd.DataFrame) -> float:
 def named_metrics(rows: pd.DataFrame, prefix: str) -> dict[str, float]:
     """Give the values after registration, means over patients, as `prefix/metric/structure`, and `prefix/lost`."""
     means = _structure_means(rows)
-    names = (f"{prefix}/{metric}/{structure}" for metric, structure in means.index)
-    values = dict(zip(names, means["after"].astype(float).tolist(), strict=True))
+    after = means["after"]
+    values = {f"{prefix}/{'/'.join(map(str, key))}": float(after[key]) for key in means.index}
     lost = rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates()
     return {f"{prefix}/registration_ratio": _ratio(means), **values, f"{prefix}/lost": float(len(lost))}
 

@@ -6,9 +6,10 @@ Of the header only the numbers are read that say how voxels are stored and where
 
 import math
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -36,7 +37,7 @@ FORMS_TOLERANCE_MM = 0.1
 """A qform is a rotation in single precision, so that it cannot repeat an sform exactly."""
 
 CHUNK = 256 * 1024
-GZIP = isal_zlib.MAX_WBITS | 16
+GZIP = zlib.MAX_WBITS | 16
 HEADERS = {348: (nib.Nifti1Header, 344, b"n+1\0"), 540: (nib.Nifti2Header, 4, b"n+2\0")}
 """By size: the header's class, and where which magic string stands in a file that holds header and voxels."""
 OTHER_UNITS = {1: "metres", 3: "micrometres"}
@@ -263,18 +264,27 @@ def _content(path: Path, most: int, whole: bool = True) -> bytes | bytearray:
     """
     try:
         with path.open("rb") as stream:
-            return _inflated(stream, most, whole) if path.name.endswith(".gz") else stream.read(most)
-    except (isal_zlib.error, EOFError) as error:
+            if not path.name.endswith(".gz"):
+                return stream.read(most)
+            try:
+                return _inflated(stream, most, whole, isal_zlib)
+            except (isal_zlib.error, EOFError):  # type: ignore[misc]  # zlib has the last word, and says more exactly why
+                stream.seek(0)
+                return _inflated(stream, most, whole, zlib)
+    except (zlib.error, EOFError) as error:
         raise DataFaultError(f"{path}: must be a readable NIfTI file, it may be damaged: {error}") from None
     except OSError as error:
         raise DataFaultError(f"{path}: must be a readable NIfTI file: {error.strerror or error}") from None
 
 
-def _inflated(stream: BinaryIO, most: int, whole: bool) -> bytearray:
-    """Inflate gzip members, one after the other; zeros may follow each. ISA-L takes half of zlib's time for it."""
+def _inflated(stream: BinaryIO, most: int, whole: bool, library: Any) -> bytearray:
+    """Inflate gzip members, one after the other; zeros may follow each.
+
+    `library` is zlib, or ISA-L's module of the same functions, which takes half of the time.
+    """
     content, data = bytearray(), stream.read(CHUNK)
     for _ in range(MOST_MEMBERS):
-        engine = isal_zlib.decompressobj(GZIP)
+        engine = library.decompressobj(GZIP)
         while data and not engine.eof and len(content) < most:
             content += engine.decompress(data, most - len(content))
             data = engine.unused_data if engine.eof else engine.unconsumed_tail or stream.read(CHUNK)
@@ -286,4 +296,4 @@ def _inflated(stream: BinaryIO, most: int, whole: bool) -> bytearray:
             data = stream.read(CHUNK)
             if not data:
                 return content
-    raise isal_zlib.error(f"more than {MOST_MEMBERS} gzip members")
+    raise zlib.error(f"more than {MOST_MEMBERS} gzip members")
