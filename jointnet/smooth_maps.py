@@ -25,8 +25,12 @@ def smooth_map(values: Tensor, size_px: int, mode: str = "bilinear") -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _weights(count: int, size_px: int, mode: str, device: torch.device) -> Tensor:
-    """Give the weight (size_px, count) of every value at every pixel along one side."""
+    """Give the weight (size_px, count) of every value at every pixel along one side.
+
+    It is remembered, so it is made as trainings can use it too, whoever asks first.
+    """
     if mode == "extended":
         place = (torch.arange(size_px, device=device) + 0.5) * (count / size_px) - 0.5
         below = place.floor().clamp(0, count - 2)

@@ -8,7 +8,7 @@ The study: Ray Tune, two trials at once with one thread each, ledger, TPE, check
 are left out: Ray's, the imports, and each worker's first training (two more trials on both sides, before the clock
 starts, which wait for each other).
 
-Stores: `sqlite` as a study has it; `server`, an `mlflow server` on this machine, whose own CPU is told apart; `slow`,
+Stores: `sqlite` as a study has it; `server`, a tracking server on 127.0.0.1, whose own CPU is told apart; `slow`,
 SQLite where every entry takes ten times as long; `hanging`, a server that takes calls and never answers. The last two
 must cost the trials nothing, since logging is in nobody's way.
 """

@@ -67,6 +67,7 @@ def directions(motion: Tensor, centre: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def _monomials(size_px: int, device: torch.device) -> Tensor:
     """Give (1, column, row, column^2, column row, row^2) of every pixel, (size_px^2, 6)."""
     column, row = centres(size_px, device).flatten(0, 1).unbind(1)
@@ -74,6 +75,7 @@ def _monomials(size_px: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def _places(device: torch.device) -> tuple[Tensor, Tensor]:
     """Give where the entries (6, 6) of J J^T stand among the sums (3, 6)."""
     pair = torch.tensor(GRADIENT_PAIR, device=device).repeat_interleave(3, 0).repeat_interleave(3, 1)

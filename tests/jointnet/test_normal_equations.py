@@ -64,3 +64,13 @@ def test_a_batch_is_its_slices_one_by_one():
         alone = normal_equations(residual[one], along_columns[one], along_rows[one])
         torch.testing.assert_close(alone, tuple(part[one] for part in together), atol=1e-4, rtol=1e-5)
         torch.testing.assert_close(directions(MOTIONS[one], CENTRES[one]), directions(MOTIONS, CENTRES)[one])
+
+
+def test_what_a_prediction_asked_for_first_can_be_trained_through():
+    """A size that is asked for here only, first in inference mode, as a validation before a training does."""
+    maps = torch.ones(1, 1, 13, 13)
+    with torch.inference_mode():
+        normal_equations(maps, maps, maps)
+    residual = maps.clone().requires_grad_()
+    normal_equations(residual, maps, maps)[1].sum().backward()
+    assert torch.isfinite(residual.grad).all()

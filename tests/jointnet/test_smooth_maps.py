@@ -32,3 +32,13 @@ def test_within_the_outermost_values_extended_is_bilinear():
     inner = slice(10, -10)
     both = [smooth_map(values, 120, mode)[..., inner, inner] for mode in ("bilinear", "extended")]
     torch.testing.assert_close(*both)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "extended"])
+def test_what_a_prediction_asked_for_first_can_be_trained_through(mode):
+    """31 to 37 pixels is asked for here only, so what is remembered was made in inference mode."""
+    with torch.inference_mode():
+        smooth_map(torch.ones(1, 1, 31, 31), 37, mode)
+    values = torch.ones(1, 1, 31, 31, requires_grad=True)
+    smooth_map(values, 37, mode).sum().backward()
+    assert float(values.grad.sum()) == pytest.approx(37**2, rel=1e-5)
