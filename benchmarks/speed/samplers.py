@@ -168,7 +168,9 @@ def draw_curves(path: Path, found: Mapping[Search, Sequence[Progress]]) -> None:
     for search, progress in found.items():
         most = min(each.epochs[-1] for each in progress)
         spent = np.arange(search.fidelity.max_epochs, most + 1, search.fidelity.max_epochs // 2)
-        values = [[each.after_epochs(int(epochs)) for epochs in spent] for each in progress]
+        values = np.array([[each.after_epochs(int(epochs)) for epochs in spent] for each in progress])
+        ended = ~np.isnan(values).all(0)  # by then a trial had, in some repeat
+        spent, values = spent[ended], values[:, ended]
         low, middle, high = np.nanquantile(values, (0.25, 0.5, 0.75), axis=0)
         (line,) = axes.plot(spent, middle, label=str(search))
         axes.fill_between(spent, low, high, alpha=0.15, color=line.get_color())
