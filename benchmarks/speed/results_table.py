@@ -1,9 +1,9 @@
 """Record a table of results: real trainings over a search's space, with the objective after every validated epoch.
 
-python benchmarks/speed/results_table.py --out runs/results-table [--samples 48] [--repeats 3] [--patients 4/4]
+python benchmarks/speed/results_table.py --out runs/results-table [--samples 48] [--epochs 36]
 
-Samples are a scrambled Sobol sequence over the parameters of `--search`, each trained for all the search's epochs with
-one seed, as in a study, where all trials share the study's. Then the best two of them and two spread over the others'
+Samples are a scrambled Sobol sequence over the parameters of `--search`, each trained for all the search's epochs, or
+`--epochs`, with one seed, as in a study, where all trials share the study's. Then the best two of them and two spread over the others'
 ranks are trained with `--repeats` more seeds: the seed spread, without which no difference between samples means
 anything. One thread a training, `--jobs` at once. The patients are the phantom's, few of them so that a training takes
 a minute, in smaller batches than the search's own so that an epoch still has some steps; all else is the search's.
@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--search", default="joint", help="search space of the joint model (default joint)")
     parser.add_argument("--samples", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=3, help="further seeds of four samples (default 3)")
+    parser.add_argument("--epochs", type=int, help="of a training (default: the search's)")
     parser.add_argument("--patients", default="4/4", help="to train on / to validate on (default 4/4)")
     parser.add_argument("--batch-size", type=int, default=4, help="slice pairs in a step (default 4)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples, the phantom and the trainings")
@@ -172,7 +173,9 @@ def main() -> None:
     if not data.exists():
         write_phantom(data, patients=training + validation, seed=options.seed)
     cached = prepare(list(find_patients(data).values()), options.out / "cache")
-    settings = with_values(space.settings_of("joint"), {"training.batch_size": options.batch_size})
+    shipped = space.settings_of("joint")
+    epochs = options.epochs or shipped.training.epochs
+    settings = with_values(shipped, {"training.batch_size": options.batch_size, "training.epochs": epochs})
     recorder = Recorder(
         options.out,
         space,
