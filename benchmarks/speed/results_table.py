@@ -3,10 +3,11 @@
 python benchmarks/speed/results_table.py --out runs/results-table [--samples 48] [--epochs 36]
 
 Samples are a scrambled Sobol sequence over the parameters of `--search`, each trained for all the search's epochs, or
-`--epochs`, with one seed, as in a study, where all trials share the study's. Then the best two of them and two spread over the others'
-ranks are trained with `--repeats` more seeds: the seed spread, without which no difference between samples means
-anything. One thread a training, `--jobs` at once. The patients are the phantom's, few of them so that a training takes
-a minute, in smaller batches than the search's own so that an epoch still has some steps; all else is the search's.
+`--epochs`, with one seed, as in a study, where all trials share the study's. Then the best two of them and two spread
+over the others' ranks are trained with `--repeats` more seeds: the seed spread, without which no difference between
+samples means anything. One thread a training, `--jobs` at once. The patients are the phantom's, few of them so that a
+training takes a minute, in smaller batches than the search's own so that an epoch still has some steps; all else is the
+search's.
 
 Into --out: `table.csv`, a line per training, and `table.json`, what it was recorded with. The same command goes on
 where it was stopped and trains nothing twice; it refuses a folder that holds a table of other settings or patients.

@@ -1,15 +1,17 @@
 """What a training step costs beyond its arithmetic, and what share of the machine's peak the arithmetic reaches.
 
-    python benchmarks/speed/step.py [--models joint standalone] [--sides 96 112 224] [--settings default] [--repeats 7]
+    python benchmarks/speed/step.py [--models joint standalone] [--sides 96 112 224] [--settings default] [--compile]
 
 Bare is forward, backward and optimiser of the same network on a resident batch, from the plain sum of its outputs.
 Whole is what a training does for each batch: gather it from the cache, augment it, forward, loss, backward, clip,
 optimiser, moving average, logging; an epoch without validation, divided by its steps. 96 and 112 pixels a side are half
 the common grid's resolution (96 cropped, as published crops are), 224 is the whole. The peak is the best of a matrix
-product and of a convolution, measured in the same turns.
+product and of a convolution, measured in the same turns. `--compile` also takes bare steps of the network compiled by
+`torch.compile`, which needs a C++ compiler and minutes for every model and size.
 """
 
 import argparse
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +39,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--sides", nargs="+", type=int, default=[96, 112, 224], help="pixels, half or whole resolution")
     parser.add_argument("--settings", default="default")
+    parser.add_argument("--compile", action="store_true", help="a compiled network too")
     parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice)")
     add_options(parser, repeats=7)
     options = parser.parse_args()
@@ -49,11 +52,11 @@ def main() -> None:
             settings = with_values(
                 load_settings(options.settings), {"model.name": name, "training.downsampling": 1 if side > 112 else 2}
             )
-            figures += measured(settings, side, options.repeats)
+            figures += measured(settings, side, options.repeats, options.compile)
     tell(figures, options, settings=options.settings, batch=settings.training.batch_size)
 
 
-def measured(settings: Settings, side: int, repeats: int) -> list[Figure]:
+def measured(settings: Settings, side: int, repeats: int, compiles: bool) -> list[Figure]:
     """Give the figures of one model at one size."""
     pairs = few_slices(phantom_patients(4), settings, side, BATCHES * settings.training.batch_size)
     learner = new_learner(settings, BATCHES, torch.device("cpu"))
@@ -63,28 +66,36 @@ def measured(settings: Settings, side: int, repeats: int) -> list[Figure]:
     def epoch() -> None:
         train_epoch(learner, pairs, generator, False)
 
-    seconds = in_turn(
-        {
-            "bare": lambda: steps(learner, batch, plain_sum),
-            "with loss": lambda: steps(learner, batch, lambda output: weighted_sum(output, batch, settings)),
-            "whole": epoch,
-            "matrix product": matrix_product(),
-            "convolution": convolution(),
-        },
-        repeats,
-        warm_up=2,
-    )
+    network = learner.model
+    timed: dict[str, Callable[[], Any]] = {
+        "bare": lambda: steps(network, learner, batch, plain_sum),
+        "with loss": lambda: steps(network, learner, batch, lambda output: weighted_sum(output, batch, settings)),
+        "whole": epoch,
+        "matrix product": matrix_product(),
+        "convolution": convolution(),
+    }
+    what = f"{settings.model.name} {side}"
+    found = list[Figure]()
+    if compiles:
+        compiled = torch.compile(network, dynamic=False)
+        began = time.perf_counter()
+        steps(compiled, learner, batch, plain_sum)
+        found.append(Figure(f"{what}: first steps, compiled", (time.perf_counter() - began,), "s"))
+        timed["compiled"] = lambda: steps(compiled, learner, batch, plain_sum)
+    seconds = in_turn(timed, repeats, warm_up=2)
+    if compiles:
+        found.append(Figure(f"{what}: bare, compiled / as it is", ratios(seconds["compiled"], seconds["bare"]), "x"))
     bare, with_loss, whole = ([each / BATCHES for each in seconds[name]] for name in ("bare", "with loss", "whole"))
     with FlopCounterMode(display=False) as counter:
-        steps(learner, batch, plain_sum)
+        steps(network, learner, batch, plain_sum)
     work = counter.get_total_flops() / BATCHES / 1e9
     count, channels, px = PEAK_CONVOLUTION
     peaks = [
         max(2 * MATRIX**3 / product, 2 * 9 * count * (channels * px) ** 2 / convolved) / 1e9
         for product, convolved in zip(seconds["matrix product"], seconds["convolution"], strict=True)
     ]
-    what = f"{settings.model.name} {side}"
     return [
+        *found,
         Figure(f"{what}: bare step", tuple(1e3 * each for each in bare), "ms"),
         Figure(f"{what}: whole step", tuple(1e3 * each for each in whole), "ms"),
         Figure(f"{what}: whole / bare", ratios(whole, bare), "x", most=1.10),
@@ -98,10 +109,12 @@ def measured(settings: Settings, side: int, repeats: int) -> list[Figure]:
     ]
 
 
-def steps(learner: Learner, batch: Batch, objective: Callable[[Output], torch.Tensor]) -> None:
-    """Take as many optimiser steps as an epoch has, on a batch as it is."""
+def steps(
+    network: Callable[..., Output], learner: Learner, batch: Batch, objective: Callable[[Output], torch.Tensor]
+) -> None:
+    """Take as many optimiser steps as an epoch has, on a batch as it is, by the learner's network or a form of it."""
     for _ in range(BATCHES):
-        total = objective(learner.model(batch.cine, batch.lge))
+        total = objective(network(batch.cine, batch.lge))
         learner.optimiser.zero_grad(set_to_none=True)
         total.backward()
         learner.optimiser.step()

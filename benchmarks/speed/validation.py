@@ -1,0 +1,92 @@
+"""What share of a training its validations take: evaluation, and the gradients' norms that a validated epoch measures.
+
+    python benchmarks/speed/validation.py [--splits 25/15 35/5] [--models joint standalone] [--settings default]
+
+Trainings as a trial's are, on phantom patients, for as many epochs as lie between two validations, the last of which is
+validated. So one validation comes on `training.validate_every` epochs, as it does in a long training. `--repeats`
+trainings of each kind, after one epoch that is not counted.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+from batches import phantom_patients
+from figures import Figure, add_options, tell
+
+from jointnet import epoch, training
+from jointnet.allocator import keep_freed_memory
+from jointnet.scans.cache import CachedPatient
+from jointnet.settings import MODELS, Settings, load_settings, with_values
+from jointnet.training import train
+
+MOST_PERCENT = 5.0
+
+
+def main() -> None:
+    """Train with every split and model, and tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--splits", nargs="+", default=["25/15", "35/5"], help="patients to train on / to validate on")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--settings", default="default")
+    add_options(parser, repeats=2)
+    options = parser.parse_args()
+    keep_freed_memory()
+    figures: list[Figure] = []
+    for split in options.splits:
+        learned, validated = (int(count) for count in split.split("/"))
+        patients = phantom_patients(learned + validated)
+        for name in options.models:
+            settings = with_values(load_settings(options.settings), {"model.name": name})
+            shorter = with_values(settings, {"training.epochs": settings.training.validate_every})
+            figures += shares(f"{name} {split}", shorter, patients[:learned], patients[learned:], options.repeats)
+    tell(figures, options, settings=options.settings, validate_every=settings.training.validate_every)
+
+
+def shares(
+    what: str, settings: Settings, learned: list[CachedPatient], validated: list[CachedPatient], repeats: int
+) -> list[Figure]:
+    """Give the figures of one model and split."""
+    train(with_values(settings, {"training.epochs": 1}), learned[:2], validated[:1], seed=0, device="cpu")
+    wholes, evaluations, gradients = list[float](), list[float](), list[float]()
+    for _ in range(repeats):
+        spent = {"evaluate": 0.0, "gradients": 0.0}
+        with (
+            patch.object(training, "evaluate", timed(training.evaluate, spent, "evaluate")),
+            patch.object(epoch, "shared_gradient_norms", timed(epoch.shared_gradient_norms, spent, "gradients")),
+        ):
+            began = time.perf_counter()
+            train(settings, learned, validated, seed=0, device="cpu")
+            wholes.append(time.perf_counter() - began)
+        evaluations.append(spent["evaluate"])
+        gradients.append(spent["gradients"])
+    slices = sum(patient.slices for patient in validated)
+    both = tuple(
+        100 * (evaluation + gradient) / whole
+        for evaluation, gradient, whole in zip(evaluations, gradients, wholes, strict=True)
+    )
+    return [
+        Figure(f"{what}: {settings.training.epochs} epochs", tuple(wholes), "s"),
+        Figure(f"{what}: a validated slice", tuple(1e3 * each / slices for each in evaluations), "ms"),
+        Figure(f"{what}: gradients' norms", tuple(1e3 * each for each in gradients), "ms"),
+        Figure(f"{what}: validation / training", both, "%", most=MOST_PERCENT),
+    ]
+
+
+def timed(function: Callable[..., Any], spent: dict[str, float], name: str) -> Callable[..., Any]:
+    """Give a function that also adds its seconds to those spent."""
+
+    def call(*arguments: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            spent[name] += time.perf_counter() - began
+
+    return call
+
+
+if __name__ == "__main__":
+    main()
