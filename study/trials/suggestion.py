@@ -3,7 +3,6 @@
 Nothing is carried from one suggestion to the next but the outcomes: after any restart the same trial is suggested.
 """
 
-import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from study.question.space import Parameter
@@ -32,6 +32,7 @@ class Suggester:
 
     def __init__(self, parameters: Sequence[Parameter], seed: int) -> None:
         self._parameters, self._seed = tuple(parameters), seed
+        self._distributions = distributions(self._parameters)
         self._said: dict[str, tuple[TrialOutcome, _Said]] = {}
 
     def suggest(self, outcomes: Iterable[TrialOutcome], number: int) -> Mapping[str, Any]:
@@ -42,15 +43,13 @@ class Suggester:
             number: of the trial, from 1.
         """
         own = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
-        sampler = optuna.samplers.TPESampler(
-            seed=own, multivariate=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS
-        )
+        sampler = _Sampler(self._distributions, own)
         storage = optuna.storages.InMemoryStorage()
         study = optuna.create_study(sampler=sampler, direction="minimize", storage=storage, study_name="arm")
         place = storage.get_study_id_from_name(study.study_name)
         for outcome in outcomes:
             storage.create_new_trial(place, self._in_optunas_words(outcome))
-        return dict(study.ask(distributions(self._parameters)).params)
+        return dict(study.ask(self._distributions).params)
 
     def _in_optunas_words(self, outcome: TrialOutcome) -> FrozenTrial:
         known, said = self._said.get(outcome.trial_id, (None, None))
@@ -69,6 +68,24 @@ def suggest(
     return Suggester(parameters, seed).suggest(outcomes, number)
 
 
+class _Sampler(optuna.samplers.TPESampler):
+    """TPE over parameters that are the same in every trial, so that it need not compare all trials' to find that out.
+
+    Args:
+        space: of all parameters.
+        seed: of this suggestion.
+    """
+
+    def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
+        super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS)
+        self._space = dict(sorted((name, each) for name, each in space.items() if not each.single()))
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Give all parameters once a trial is over with an objective, as TPE's own method does."""
+        over = (TrialState.COMPLETE, TrialState.PRUNED)
+        return self._space if any(each.state in over for each in study.get_trials(deepcopy=False)) else {}
+
+
 class _Said(FrozenTrial):
     """A trial for a storage that only reads what is in it, so that a copy need not be a deep one."""
 
@@ -76,7 +93,7 @@ class _Said(FrozenTrial):
         self.__dict__.update(trial.__dict__)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Said":
-        return copy.copy(self)
+        return _Said(self)
 
 
 def optuna_trials(
@@ -127,9 +144,9 @@ def export(path: Path, arms: Mapping[str, tuple[Sequence[Parameter], Iterable[Tr
         part.unlink(missing_ok=True)
 
 
-def distributions(parameters: Sequence[Parameter]) -> dict[str, optuna.distributions.BaseDistribution]:
+def distributions(parameters: Sequence[Parameter]) -> dict[str, BaseDistribution]:
     """Give Optuna's distributions of the parameters."""
-    found: dict[str, optuna.distributions.BaseDistribution] = {}
+    found: dict[str, BaseDistribution] = {}
     for parameter in parameters:
         log = parameter.scale == "log"
         if parameter.whole:
