@@ -5,8 +5,9 @@
 Bare is forward, backward and optimiser of the same network on a resident batch, from the plain sum of its outputs.
 Whole is what a training does for each batch: gather it from the cache, augment it, forward, loss, backward, clip,
 optimiser, moving average, logging; an epoch without validation, divided by its steps. 96 and 112 pixels a side are half
-the common grid's resolution (96 cropped, as published crops are), 224 is the whole. The peak is the best of a matrix
-product and of a convolution, measured in the same turns. `--compile` also takes bare steps of the network compiled by
+the common grid's resolution (96 cropped, as published crops are), 224 is the whole. All in the precision that a
+training has on this machine, 16 bits where it has them, and the peak too: the best of a matrix product and of a
+convolution, measured in the same turns. `--compile` also takes bare steps of the network compiled by
 `torch.compile`, which needs a C++ compiler and minutes for every model and size.
 """
 
@@ -22,13 +23,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jointnet.allocator import keep_freed_memory
 from jointnet.augmentation import Batch
-from jointnet.epoch import Learner, new_learner, train_epoch
+from jointnet.epoch import Learner, half_precision, new_learner, train_epoch
 from jointnet.losses import branch_losses, weighted_losses
 from jointnet.networks.output import Output
 from jointnet.settings import MODELS, Settings, load_settings, with_values
 
 BATCHES = 4
 MATRIX = 2048
+PRECISION = half_precision(torch.device("cpu")) or torch.float32
 PEAK_CONVOLUTION = (16, 64, 56)
 """Batch, channels and side of the convolution that shows the peak."""
 
@@ -53,7 +55,7 @@ def main() -> None:
                 load_settings(options.settings), {"model.name": name, "training.downsampling": 1 if side > 112 else 2}
             )
             figures += measured(settings, side, options.repeats, options.compile)
-    tell(figures, options, settings=options.settings, batch=settings.training.batch_size)
+    tell(figures, options, settings=options.settings, precision=str(PRECISION), batch=settings.training.batch_size)
 
 
 def measured(settings: Settings, side: int, repeats: int, compiles: bool) -> list[Figure]:
@@ -114,7 +116,9 @@ def steps(
 ) -> None:
     """Take as many optimiser steps as an epoch has, on a batch as it is, by the learner's network or a form of it."""
     for _ in range(BATCHES):
-        total = objective(network(batch.cine, batch.lge))
+        with torch.autocast("cpu", dtype=PRECISION, enabled=PRECISION is not torch.float32):
+            output = network(batch.cine, batch.lge)
+        total = objective(output)
         learner.optimiser.zero_grad(set_to_none=True)
         total.backward()
         learner.optimiser.step()
@@ -122,7 +126,7 @@ def steps(
 
 def plain_sum(output: Output) -> torch.Tensor:
     """Give the cheapest scalar that every output takes part in."""
-    return torch.stack([each.sum() for each in output if each is not None]).sum()
+    return torch.stack([each.float().sum() for each in output if each is not None]).sum()
 
 
 def weighted_sum(output: Output, batch: Batch, settings: Settings) -> torch.Tensor:
@@ -133,16 +137,16 @@ def weighted_sum(output: Output, batch: Batch, settings: Settings) -> torch.Tens
 
 def matrix_product() -> Callable[[], Any]:
     """Give a large matrix product."""
-    first, second = torch.randn(2, MATRIX, MATRIX).unbind()
+    first, second = torch.randn(2, MATRIX, MATRIX).to(PRECISION).unbind()
     return lambda: first @ second
 
 
 def convolution() -> Callable[[], Any]:
     """Give a large convolution without its gradients."""
     count, channels, px = PEAK_CONVOLUTION
-    layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
-    layer.requires_grad_(False)
-    image = torch.randn(count, channels, px, px).to(memory_format=torch.channels_last)
+    layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, dtype=PRECISION)
+    layer = layer.to(memory_format=torch.channels_last).requires_grad_(False)
+    image = torch.randn(count, channels, px, px).to(PRECISION).to(memory_format=torch.channels_last)
     return lambda: layer(image)
 
 

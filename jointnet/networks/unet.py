@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jointnet.networks.group_norm import GroupNorm
+
 GROUPS = 4
 """Groups of a GroupNorm, or fewer where the channels do not divide: batches are small, so no batch statistics."""
 
@@ -17,9 +19,9 @@ SCORES_FACTOR = 10.0
 this is how much faster the last layer learns; from small scores, a factor of 1 stays at `all background` for long."""
 
 
-def normalisation(channels: int) -> nn.GroupNorm:
+def normalisation(channels: int) -> GroupNorm:
     """Give a GroupNorm for that many channels."""
-    return nn.GroupNorm(max(group for group in range(1, GROUPS + 1) if channels % group == 0), channels)
+    return GroupNorm(max(group for group in range(1, GROUPS + 1) if channels % group == 0), channels)
 
 
 def initialise(module: nn.Module) -> None:
