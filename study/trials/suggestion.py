@@ -81,7 +81,7 @@ class _Sampler(optuna.samplers.TPESampler):
         self._space = dict(sorted((name, each) for name, each in space.items() if not each.single()))
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Give all parameters once a trial is over with an objective, as TPE's own method does."""
+        """Give all parameters once a trial is over that did not fail, as TPE's own method does."""
         over = (TrialState.COMPLETE, TrialState.PRUNED)
         return self._space if any(each.state in over for each in study.get_trials(deepcopy=False)) else {}
 
