@@ -1,0 +1,127 @@
+"""The two trainings that are compared: ours, and the segmentation of the same slices as MONAI's users write it.
+
+The peer has CacheDataset, per-sample transforms in a DataLoader (in the process itself: workers made it slower), two
+BasicUNets, DiceCELoss and Adam at a constant rate. MONAI comes with `pip install -e '.[benchmark]'`.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from batches import FewSlices
+
+from jointnet.augmentation import Batch
+from jointnet.epoch import half_precision, new_learner, train_epoch
+from jointnet.settings import Settings
+
+RATE = 1e-3
+HALF = "ours, at half the resolution"
+OURS: dict[str, dict[str, Any]] = {
+    "ours": {},
+    HALF: {},
+    "ours, the finest level in place of the stem": {"model.stem": 1},
+    "ours, a network for each modality": {"model.sharing": "none"},
+    "ours, as in the paper": {"model.stem": 1, "model.sharing": "none", "model.head": "fully_connected"},
+}
+"""What each kind of ours has other than the defaults."""
+PEERS = ("MONAI", "MONAI, channels last", "MONAI, channels last, 16 bits")
+
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Pipeline(NamedTuple):
+    """An epoch to call, and the class scores of cine and of LGE that the networks then give of images (B, 1, H, W)."""
+
+    epoch: Callable[[], Any]
+    networks: tuple[Network, Network]
+
+
+def pipeline(kind: str, widths: list[int], pairs: FewSlices, settings: Settings) -> Pipeline:
+    """Give a training by the name of its kind; `widths` are the peer's, ours are in the settings."""
+    return ours(pairs, settings) if kind in OURS else monai(kind, widths, pairs, settings)
+
+
+def ours(pairs: FewSlices, settings: Settings) -> Pipeline:
+    """Give the joint model as `jointnet.train` trains it."""
+    steps = -(-len(pairs) // settings.training.batch_size)
+    learner = new_learner(settings, steps, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+
+    def segment(image: torch.Tensor, modality: int) -> torch.Tensor:
+        output = learner.averaged(image, image)
+        return output.lge_logits if modality else output.cine_logits
+
+    networks = (lambda image: segment(image, 0)), (lambda image: segment(image, 1))
+    return Pipeline(lambda: train_epoch(learner, pairs, generator, False), networks)
+
+
+def monai(kind: str, widths: list[int], pairs: FewSlices, settings: Settings) -> Pipeline:
+    """Give the peer, in the memory layout and the precision that its kind names."""
+    try:
+        from monai.data import CacheDataset, DataLoader
+        from monai.losses import DiceCELoss
+        from monai.networks.nets import BasicUNet
+    except ImportError:
+        sys.exit("MONAI is not installed: pip install -e '.[benchmark]'")
+    layout = torch.channels_last if "channels last" in kind else torch.contiguous_format
+    half = half_precision(torch.device("cpu")) if "16 bits" in kind else None
+    dataset = CacheDataset(
+        samples_of(pairs.batch(torch.arange(len(pairs)))),
+        monai_transforms(),
+        cache_rate=1.0,
+        num_workers=2,
+        progress=False,
+    )
+    loader = DataLoader(dataset, batch_size=settings.training.batch_size, shuffle=True, num_workers=0)
+    networks = [BasicUNet(2, 1, 4, (*widths, widths[0])).to(memory_format=layout) for _ in range(2)]
+    optimiser = torch.optim.Adam([value for network in networks for value in network.parameters()], lr=RATE, fused=True)
+    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+
+    def scores(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=half, enabled=half is not None):
+            found = network(images.to(memory_format=layout))
+        return torch.as_tensor(found).float()
+
+    def epoch() -> float:
+        total = 0.0
+        for batch in loader:
+            optimiser.zero_grad(set_to_none=True)
+            parts = [
+                loss(scores(network, batch[image].as_tensor()), batch[f"{image}_label"].as_tensor())
+                for network, image in zip(networks, ("cine", "lge"), strict=True)
+            ]
+            error = torch.stack(parts).sum()
+            error.backward()
+            optimiser.step()
+            total += error.item()
+        return total
+
+    cine, lge = networks
+    return Pipeline(epoch, (lambda image: scores(cine, image), lambda image: scores(lge, image)))
+
+
+def samples_of(batch: Batch) -> list[dict[str, torch.Tensor]]:
+    """Give each slice pair by names, labels as class codes (1, H, W)."""
+    cine_label, lge_label = (each.argmax(1, keepdim=True).float() for each in (batch.cine_labels, batch.lge_labels))
+    maps = {"cine": batch.cine, "lge": batch.lge, "cine_label": cine_label, "lge_label": lge_label}
+    return [{name: each[index] for name, each in maps.items()} for index in range(len(batch.cine))]
+
+
+def monai_transforms() -> Callable[[Any], Any]:
+    """Give the peer's augmentation: an affine for the pair, and a gamma for each image."""
+    from monai.transforms import Compose, EnsureTyped, RandAdjustContrastd, RandAffined
+
+    images, labels = ("cine", "lge"), ("cine_label", "lge_label")
+    affine = RandAffined(
+        (*images, *labels),
+        prob=1.0,
+        rotate_range=0.3,
+        translate_range=8.0,
+        scale_range=0.15,
+        mode=("bilinear", "bilinear", "nearest", "nearest"),
+        padding_mode="zeros",
+    )
+    gammas = [RandAdjustContrastd(image, prob=1.0, gamma=(0.6, 1.7)) for image in images]
+    composed: Callable[[Any], Any] = Compose([EnsureTyped((*images, *labels)), affine, *gammas])
+    return composed
