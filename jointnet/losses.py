@@ -23,14 +23,15 @@ DICE_PIXELS = 1.0
 
 def cross_entropy(log_probabilities: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy per sample (B,), mean over pixels, of log-probabilities and target probabilities (B, C, H, W)."""
-    return -(target * log_probabilities).sum(1).mean((1, 2))
+    pixels = target.shape[2] * target.shape[3]
+    return -(target * log_probabilities).sum((1, 2, 3)) / pixels
 
 
 def dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     """One minus the soft Dice per sample, shape (B,), mean over the structures (the channels but the first)."""
-    predicted, wanted = probabilities[:, 1:], target[:, 1:]
-    overlap = 2 * (predicted * wanted).sum((2, 3)) + DICE_PIXELS
-    return (1 - overlap / (predicted.sum((2, 3)) + wanted.sum((2, 3)) + DICE_PIXELS)).mean(1)
+    overlap = 2 * (probabilities * target).sum((2, 3)) + DICE_PIXELS
+    missed = 1 - overlap / (probabilities.sum((2, 3)) + target.sum((2, 3)) + DICE_PIXELS)
+    return missed[:, 1:].mean(1)
 
 
 def segmentation_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
