@@ -16,7 +16,7 @@ from jointnet.settings import Settings, settings_from_dict, settings_to_dict
 from jointnet.toml_file import is_file
 from jointnet.torch_file import read_torch
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)

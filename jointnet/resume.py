@@ -17,7 +17,7 @@ import torch
 from jointnet.atomic_file import write_whole
 from jointnet.torch_file import read_torch
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 """Checkpoints that stay on the disk."""
 

@@ -3,13 +3,12 @@ import math
 import pytest
 import torch
 from scans import stir, tiny_settings
-from torch import nn
 
 from jointnet.geometry import HALF_EXTENT_MM, identity
 from jointnet.networks import JointModel, StandaloneModel, build_model
 from jointnet.networks.affine_head import coarsest_px, motion_limits
 from jointnet.networks.joint import guide_map
-from jointnet.networks.unet import Decoder, Encoder, normalisation
+from jointnet.networks.unet import Decoder, Encoder
 from jointnet.settings import Settings, load_settings, with_values
 
 VARIANTS = {
@@ -227,14 +226,6 @@ def test_an_encoder_halves_at_every_level_and_a_decoder_comes_back(widths, stem,
     chosen = with_values(Settings(), {"training.downsampling": 1}).model
     assert coarsest_px(type(chosen)(widths=widths, stem=stem), image_px) == sides[-1]
     assert Decoder(widths, 5, stem)(features).shape == (2, 5, image_px, image_px)
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 7, 32, 100])
-def test_any_number_of_channels_can_be_normalised(channels):
-    norm = normalisation(channels)
-    assert isinstance(norm, nn.GroupNorm)
-    assert channels % norm.num_groups == 0
-    assert norm.num_groups <= 4
 
 
 @pytest.mark.parametrize(("size", "expected"), [(28, 28), (56, 56), (112, 56), (224, 56)])
