@@ -8,12 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jointnet.geometry import HALF_EXTENT_MM, MOTION_PARAMETERS
-from jointnet.networks.group_norm import GroupNorm
+from jointnet.networks.instance_norm import InstanceNorm
 from jointnet.settings import ModelSettings
-
-GROUPS = 4
-"""In which channels are normalised together wherever this head reads them, so that how strong a feature is beside the
-others of its group still shows. What only segments normalises each channel by itself, and learns faster so."""
 
 
 def motion_limits(settings: ModelSettings) -> Tensor:
@@ -48,7 +44,7 @@ class AffineHead(nn.Module):
         self.size_px = size_px
         self.narrow = nn.ModuleList(nn.Conv2d(count, narrowed, 1) for count in channels)
         self.fuse = nn.Conv2d(narrowed * len(channels), 2 * narrowed, 3, padding=1, bias=False)
-        self.norm = GroupNorm(2 * narrowed, GROUPS)
+        self.norm = InstanceNorm(2 * narrowed)
         self.hidden = nn.Linear(2 * narrowed * size_px**2, settings.hidden)
         self.motion = nn.Linear(settings.hidden, MOTION_PARAMETERS)
         nn.init.zeros_(self.motion.weight)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jointnet.geometry import SIZE_PX, theta_from_motion
-from jointnet.networks.affine_head import GROUPS, AffineHead, coarsest_px, motion_limits
+from jointnet.networks.affine_head import AffineHead, coarsest_px, motion_limits
 from jointnet.networks.descriptors import descriptors
 from jointnet.networks.guide import align
 from jointnet.networks.output import Output
@@ -42,9 +42,8 @@ class JointModel(nn.Module):
         encoders = 2 if settings.sharing == "none" else 1
         decoders = 1 if settings.sharing == "network" else 2
         seen = 1 + 2 * settings.neighbours
-        groups = GROUPS if settings.head == "fully_connected" else None
         self.encoders = nn.ModuleList(
-            Encoder(seen, settings.widths, settings.stem, MODALITIES // encoders, groups) for _ in range(encoders)
+            Encoder(seen, settings.widths, settings.stem, MODALITIES // encoders) for _ in range(encoders)
         )
         self.decoders = nn.ModuleList(
             Decoder(settings.widths, CLASSES, settings.stem, MODALITIES // decoders) for _ in range(decoders)

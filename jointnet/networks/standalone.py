@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from jointnet.geometry import SIZE_PX, theta_from_motion
-from jointnet.networks.affine_head import GROUPS, AffineHead, coarsest_px
+from jointnet.networks.affine_head import AffineHead, coarsest_px
 from jointnet.networks.output import Output
 from jointnet.networks.unet import Encoder, initialise
 from jointnet.settings import ModelSettings
@@ -17,7 +17,7 @@ class StandaloneModel(nn.Module):
         super().__init__()
         self.downsampling = downsampling
         self.neighbours = settings.neighbours
-        self.encoder = Encoder(2 * (1 + 2 * settings.neighbours), settings.widths, settings.stem, groups=GROUPS)
+        self.encoder = Encoder(2 * (1 + 2 * settings.neighbours), settings.widths, settings.stem)
         channels = settings.widths[-1:]
         self.head = AffineHead(channels, coarsest_px(settings, SIZE_PX // downsampling), settings)
         initialise(self)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jointnet.networks.group_norm import GroupNorm
+from jointnet.networks.instance_norm import InstanceNorm
 
 SCORES_SPREAD = 0.1
 """Spread of a decoder's scores before training: no class is likelier than a half anywhere yet."""
@@ -31,21 +31,22 @@ def initialise(module: nn.Module) -> None:
 
 
 class ConvBlock(nn.Module):
-    """Two 3 x 3 convolutions, each followed by a normalisation and a ReLU; batches are small, so no batch statistics.
+    """Two 3 x 3 convolutions, each followed by an instance normalisation and a ReLU.
+
+    Batches are small, so no batch statistics.
 
     Args:
         incoming: channels of the input.
         outgoing: channels of the output.
         modalities: how many normalisations to keep beside each other, one chosen at each call.
-        groups: in which channels are normalised together; None normalises each by itself.
     """
 
-    def __init__(self, incoming: int, outgoing: int, modalities: int = 1, groups: int | None = None) -> None:
+    def __init__(self, incoming: int, outgoing: int, modalities: int = 1) -> None:
         super().__init__()
         self.first = nn.Conv2d(incoming, outgoing, 3, padding=1, bias=False)
         self.second = nn.Conv2d(outgoing, outgoing, 3, padding=1, bias=False)
-        self.first_norms = nn.ModuleList(GroupNorm(outgoing, groups) for _ in range(modalities))
-        self.second_norms = nn.ModuleList(GroupNorm(outgoing, groups) for _ in range(modalities))
+        self.first_norms = nn.ModuleList(InstanceNorm(outgoing) for _ in range(modalities))
+        self.second_norms = nn.ModuleList(InstanceNorm(outgoing) for _ in range(modalities))
 
     def forward(self, x: Tensor, modality: int = 0) -> Tensor:
         """Map (B, incoming, H, W) to (B, outgoing, H, W)."""
@@ -61,21 +62,13 @@ class Encoder(nn.Module):
         widths: channels of the blocks, finest first.
         stem: side of the block of pixels that is folded into channels before the first block.
         modalities: how many normalisations each block keeps.
-        groups: of its channels, see `ConvBlock`.
     """
 
-    def __init__(
-        self,
-        incoming: int,
-        widths: Sequence[int],
-        stem: int = 1,
-        modalities: int = 1,
-        groups: int | None = None,
-    ) -> None:
+    def __init__(self, incoming: int, widths: Sequence[int], stem: int = 1, modalities: int = 1) -> None:
         super().__init__()
         self.stem = stem
         pairs = zip([incoming * stem**2, *widths[:-1]], widths, strict=True)
-        self.blocks = nn.ModuleList(ConvBlock(before, after, modalities, groups) for before, after in pairs)
+        self.blocks = nn.ModuleList(ConvBlock(before, after, modalities) for before, after in pairs)
 
     def forward(self, image: Tensor, modality: int = 0) -> list[Tensor]:
         """Give the features of an image (B, incoming, H, W): one map per width, each half the size of the last."""

@@ -74,7 +74,7 @@ def test_every_epoch_reports_the_documented_metrics(patients, changes, branches)
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model__name": "standalone", "optimiser__learning_rate": 5e-3, "training__epochs": 15},
+        {"model__name": "standalone", "optimiser__learning_rate": 2e-3, "training__epochs": 15},
         {"optimiser__learning_rate": 1e-2, "training__epochs": 60, "training__validate_every": 30},
     ],
 )
