@@ -64,14 +64,12 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tens
     count, channels, height, width = x.shape
     if height * width >= LARGE_PX:
         return torch.native_group_norm(x, weight, bias, count, channels, height * width, channels, eps)
-    wide = torch.promote_types(x.dtype, torch.float32)
-    rows = _rows(x).to(wide)
-    mean = _over_pixels(rows, channels) / (height * width)
-    rows = rows - _in_rows(mean, width, wide)
-    rsd = torch.rsqrt(_over_pixels(rows.square(), channels) / (height * width) + eps)
-    scaled = torch.addcmul(_in_rows(bias.expand_as(mean), width, wide), rows, _in_rows(weight * rsd, width, wide))
-    y = torch.empty_like(x)  # no view of another tensor, so that it may be changed in place afterwards
-    _rows(y).copy_(scaled)
+    pixels = height * width
+    mean = _over_pixels(x, channels) / pixels
+    variance = (_over_pixels(x * x, channels) / pixels - mean * mean).clamp(min=0)
+    rsd = (variance + eps).rsqrt()
+    factor = weight * rsd
+    y = torch.addcmul(_spread(bias - mean * factor, x), x, _spread(factor, x))
     return y, mean, rsd
 
 
@@ -88,16 +86,18 @@ def normalise_backward(
         rsd: one over each channel's standard deviation (B, C).
     """
     count, channels, height, width = x.shape
-    rows_dy, rows_x = _rows(dy), _rows(x)
-    total = _over_pixels(rows_dy, channels)  # (B, C), as all that follows
-    along = rsd * (_over_pixels(rows_dy * rows_x, channels) - mean * total)  # sum of dy x'
+    pixels = height * width
+    if pixels >= LARGE_PX:
+        dy, x = _rows(dy), _rows(x)
+    total = _over_pixels(dy, channels)  # (B, C), as all that follows
+    along = rsd * (_over_pixels(dy * x, channels) - mean * total)  # sum of dy x'
     factor = weight * rsd
-    slope = -factor * rsd * along / (height * width)
-    offset = -factor * total / (height * width) - slope * mean
-    dx = torch.addcmul(_in_rows(offset, width, x.dtype), rows_x, _in_rows(slope, width, x.dtype))
-    dx.addcmul_(rows_dy, _in_rows(factor, width, x.dtype))
-    maps = dx.view(count, height, width, channels).permute(0, 3, 1, 2)
-    return maps, along.sum(0).to(weight.dtype), total.sum(0).to(weight.dtype)
+    slope = -factor * rsd * along / pixels
+    offset = -factor * total / pixels - slope * mean
+    dx = torch.addcmul(_spread(offset, x), x, _spread(slope, x)).addcmul_(dy, _spread(factor, x))
+    if pixels >= LARGE_PX:
+        dx = dx.view(count, height, width, channels).permute(0, 3, 1, 2)
+    return dx, along.sum(0).to(weight.dtype), total.sum(0).to(weight.dtype)
 
 
 def _slow_in_torch(x: Tensor) -> bool:
@@ -111,16 +111,24 @@ def _slow_in_torch(x: Tensor) -> bool:
 
 
 def _rows(maps: Tensor) -> Tensor:
-    """Give maps (B, C, H, W) as rows (B, H, W * C): long rows are what a processor's vectors are good at."""
+    """Give maps (B, C, H, W) as rows (B, H, W * C), which are faster where maps are large and have few channels."""
     return maps.permute(0, 2, 3, 1).flatten(2)
 
 
-def _over_pixels(rows: Tensor, channels: int) -> Tensor:
-    """Give the sum over pixels (B, C), in 32 bits from a column of pixels on: torch itself adds up 16-bit values so."""
-    columns = rows.sum(1)
-    return columns.to(torch.promote_types(rows.dtype, torch.float32)).unflatten(1, (-1, channels)).sum(1)
+def _over_pixels(x: Tensor, channels: int) -> Tensor:
+    """Give the sum over pixels (B, C) of maps or rows, at least in 32 bits.
+
+    Rows are summed in 32 bits from a column of pixels on: torch itself adds up 16-bit values so.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    if x.ndim == 4:
+        return x.sum((2, 3), dtype=wide)
+    return x.sum(1).to(wide).unflatten(1, (-1, channels)).sum(1)
 
 
-def _in_rows(values: Tensor, width: int, dtype: torch.dtype) -> Tensor:
-    """Give values (B, C) as a row (B, 1, W * C) for every pixel of it."""
-    return values.to(dtype).repeat(1, width).unsqueeze(1)
+def _spread(values: Tensor, x: Tensor) -> Tensor:
+    """Give values (B, C) in the form and type in which they belong to every pixel of maps or rows."""
+    values = values.to(x.dtype)
+    if x.ndim == 4:
+        return values[:, :, None, None]
+    return values.repeat(1, x.shape[2] // values.shape[1]).unsqueeze(1)
