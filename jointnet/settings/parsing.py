@@ -125,9 +125,9 @@ def _contradictions(settings: Settings) -> list[str]:
     if loss.lambda_1 + loss.lambda_2 + loss.lambda_3 <= 0:
         faults.append("loss.lambda_1..3: at least one must be above 0, got 0 for all")
     block = settings.training.downsampling * settings.model.stem * 2 ** (len(settings.model.widths) - 1)
-    if SIZE_PX % block:
+    if SIZE_PX % block or block == SIZE_PX:
         rule = "training.downsampling * model.stem * 2 ** (levels of model.widths - 1)"
-        faults.append(f"{rule}: must divide {SIZE_PX}, got {block}")
+        faults.append(f"{rule}: must divide {SIZE_PX} and leave maps of more than one pixel, got {block}")
     if settings.model.name == "standalone" and loss.lambda_1 <= 0:
         faults.append(f"loss.lambda_1: must be above 0 for the stand-alone model, got {loss.lambda_1!r}")
     return faults

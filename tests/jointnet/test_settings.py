@@ -149,6 +149,7 @@ def test_a_section_that_is_no_table_is_refused(content):
         ({"training.downsampling": 3}, "divide 224"),
         ({"training.downsampling": 4, "model.stem": 2}, "got 64"),
         ({"model.stem": 5}, "divide 224"),
+        ({"model.stem": 7, "training.downsampling": 1, "model.widths": [8] * 6}, "more than one pixel, got 224"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(values, words):
