@@ -1,11 +1,11 @@
 """What a study costs with more nodes: the same number of trials a node on 1, 2 and 4 nodes, simulated on one machine.
 
-    python benchmarks/speed/growth_of_nodes.py [--nodes 1 2 4] [--trials 8] [--seconds 4]
+    python benchmarks/speed/growth_of_nodes.py [--nodes 1 2 4] [--trials 8] [--seconds 12]
 
 A node is a raylet of its own with two logical CPUs, and a trial sleeps, so that nodes do not compete for the processor.
 Without any cost of the study the time would be the same for all. This shows whether one driver (Ray Tune, ledger, TPE,
 MLflow) keeps up with more nodes; it cannot show networks, shared storage, or the start of real machines. Each worker's
-first trial is left out, since it starts a process.
+first trial is left out, since it starts a process; trials must be longer than it takes to start all of them.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--trials", type=int, default=8, help="a node")
-    parser.add_argument("--seconds", type=float, default=4.0, help="that a trial sleeps")
+    parser.add_argument("--seconds", type=float, default=12.0, help="that a trial sleeps")
     add_options(parser, repeats=1)
     options = parser.parse_args()
     seconds = {
