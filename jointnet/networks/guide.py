@@ -193,13 +193,13 @@ def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -
     residual, along_columns, along_rows = _compare(pair.cine, pair.lge, theta)
     variance = (weight * residual.detach().square().sum((1, 2, 3)) / OBSERVATIONS).unsqueeze(1)
     seen, slope = normal_equations(residual, along_columns, along_rows)
-    known = (turned @ seen @ turned.mT).diagonal(dim1=1, dim2=2).detach()
-    precision = weight[:, None] * known / (variance + DAMPING)
+    known = turned @ seen @ turned.mT
+    precision = weight[:, None] * known.diagonal(dim1=1, dim2=2).detach() / (variance + DAMPING)
     if evidence is not None:
         further = normal_equations(*_compare(evidence.cine, evidence.lge, theta), evidence.counts.squeeze(1).square())
-        seen, slope = seen + further[0], slope + further[1]
+        known, slope = known + turned @ further[0] @ turned.mT, slope + further[1]
     pull = variance / prior.sd**2 + DAMPING
-    curvature = weight[:, None, None] * (turned @ seen @ turned.mT) + torch.diag_embed(pull)
+    curvature = weight[:, None, None] * known + torch.diag_embed(pull)
     downhill = weight[:, None] * (turned @ slope.unsqueeze(-1)).squeeze(-1) - pull * (motion - prior.mean)
     return motion + torch.linalg.solve(curvature, downhill), precision
 
