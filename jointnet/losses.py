@@ -27,11 +27,15 @@ def cross_entropy(log_probabilities: Tensor, target: Tensor) -> Tensor:
     return -(target * log_probabilities).sum((1, 2, 3)) / pixels
 
 
+def missed_overlap(probabilities: Tensor, target: Tensor) -> Tensor:
+    """One minus the soft Dice of every channel (B, C) of probabilities and target probabilities (B, C, H, W)."""
+    overlap = 2 * (probabilities * target).sum((2, 3)) + DICE_PIXELS
+    return 1 - overlap / (probabilities.sum((2, 3)) + target.sum((2, 3)) + DICE_PIXELS)
+
+
 def dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     """One minus the soft Dice per sample, shape (B,), mean over the structures (the channels but the first)."""
-    overlap = 2 * (probabilities * target).sum((2, 3)) + DICE_PIXELS
-    missed = 1 - overlap / (probabilities.sum((2, 3)) + target.sum((2, 3)) + DICE_PIXELS)
-    return missed[:, 1:].mean(1)
+    return missed_overlap(probabilities, target)[:, 1:].mean(1)
 
 
 def segmentation_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
@@ -51,10 +55,8 @@ def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) ->
     kept = shared[:, :, None, None]
     moved, wanted = warp(lge[:, 1:] * kept, theta), cine[:, 1:] * kept
     target = torch.cat([1 - wanted.sum(1, keepdim=True), wanted], 1)
-    overlap = 2 * (moved * wanted).sum((2, 3)) + DICE_PIXELS
-    missed = 1 - overlap / (moved.sum((2, 3)) + wanted.sum((2, 3)) + DICE_PIXELS)
     structures = shared.sum(1)
-    dice = (missed * shared).sum(1) / structures.clamp(min=1)
+    dice = (missed_overlap(moved, wanted) * shared).sum(1) / structures.clamp(min=1)
     probabilities = torch.cat([1 - moved.sum(1, keepdim=True), moved], 1).clamp(0, 1)
     smooth = (1 - SMOOTHING) * probabilities + SMOOTHING / probabilities.shape[1]
     counted = (structures > 0).float()

@@ -7,7 +7,7 @@ from torch import nn
 from jointnet.networks.instance_norm import LARGE_PX, InstanceNorm
 
 LARGE = [(3, 8, 32, 40), (1, 4, 64, 16), (2, 6, 33, 32)]
-SMALL = [(2, 4, 8, 8), (3, 6, 7, 7), (2, 4, 1, 1), (2, 4, 1, 3)]
+SMALL = [(2, 4, 8, 8), (3, 6, 7, 7), (2, 4, 1, 1), (2, 4, 1, 3), (2, 1, 8, 8), (1, 100, 2, 2)]
 SHAPES = [*LARGE, *SMALL]
 
 
