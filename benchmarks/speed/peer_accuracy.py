@@ -10,6 +10,7 @@ resolution; the Dice is taken at the whole one. The trainings take turns.
 """
 
 import argparse
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from figures import Figure, add_options, tell
 from pipelines import HALF, Network, pipeline
 
 from jointnet.allocator import keep_freed_memory
+from jointnet.metrics import dice_by_structure
 from jointnet.scans.cache import CachedPatient, prepare
 from jointnet.scans.folder import find_patients
 from jointnet.settings import Settings, load_settings, with_values
@@ -99,11 +101,8 @@ def mean_dice(network: Network, images: torch.Tensor, labels: torch.Tensor) -> f
     with torch.inference_mode():
         parts = [F.interpolate(network(part), size=size, mode="bilinear") for part in images.split(PART)]
     predicted, true = torch.cat(parts).argmax(1), labels.argmax(1)
-    scores = [
-        2 * ((predicted == code) & (true == code)).sum() / ((predicted == code).sum() + (true == code).sum())
-        for code in range(1, labels.shape[1])
-    ]
-    return float(torch.stack(scores).mean())
+    scores = dice_by_structure(*(codes.flatten(0, 1).numpy() for codes in (predicted, true)))
+    return statistics.fmean(scores.values())
 
 
 if __name__ == "__main__":
