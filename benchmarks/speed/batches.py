@@ -14,6 +14,14 @@ from jointnet.scans.network_arrays import NetworkArrays
 from jointnet.settings import Settings
 from jointnet.slices import SlicePairs
 
+HALF_RESOLUTION_PX = 112
+"""Sides up to this one are of the common grid at half its resolution, larger ones at the whole."""
+
+
+def downsampling_of(side: int) -> int:
+    """Give the `training.downsampling` at which slices are so many pixels a side."""
+    return 1 if side > HALF_RESOLUTION_PX else 2
+
 
 @dataclass(frozen=True)
 class CroppedPatient:

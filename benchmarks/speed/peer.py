@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 import torch
-from batches import few_slices, phantom_patients
+from batches import downsampling_of, few_slices, phantom_patients
 from figures import Figure, add_options, in_turn, ratios, tell
 from pipelines import HALF, OURS, PEERS, pipeline
 
@@ -47,7 +47,7 @@ def main() -> None:
     figures: list[Figure] = []
     for side in options.sides:
         own = list(OURS) if options.variants else ["ours", HALF]
-        kinds = [*(kind for kind in own if kind != HALF or side > 112), *peers]
+        kinds = [*(kind for kind in own if kind != HALF or downsampling_of(side) == 1), *peers]
         found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
         for _ in range(options.repeats):
             for kind in kinds:
@@ -85,7 +85,7 @@ def measured(kind: str, side: int, widths: list[int]) -> dict[str, float]:
     patients = phantom_patients(PATIENTS)
     chosen = OURS.get(kind, {})
     own_widths = widths if chosen.get("model.stem") == 1 else widths[1:]
-    downsampling = 1 if side > 112 and kind != HALF else 2
+    downsampling = 2 if kind == HALF else downsampling_of(side)
     settings = with_values(
         load_settings("default"), {"model.widths": own_widths, "training.downsampling": downsampling, **chosen}
     )

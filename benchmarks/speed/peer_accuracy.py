@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from batches import FewSlices, few_slices, phantom_patients
+from batches import FewSlices, downsampling_of, few_slices, phantom_patients
 from figures import Figure, add_options, tell
 from pipelines import HALF, Network, pipeline
 
@@ -45,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     patients = prepare(list(find_patients(options.data).values())) if options.data else phantom_patients(PATIENTS)
-    kinds = ["ours", *([HALF] if options.side > 112 else []), PEER]
+    kinds = ["ours", *([HALF] if downsampling_of(options.side) == 1 else []), PEER]
     figures: list[Figure] = []
     for epochs in options.epochs:
         values = {"model.widths": options.widths[1:], "training.epochs": epochs}
@@ -70,7 +70,7 @@ def trained(
 ) -> tuple[float, float, float]:
     """Train one kind once and give its seconds and the Dice of cine and LGE."""
     torch.manual_seed(seed)
-    whole = with_values(settings, {"training.downsampling": 1 if side > 112 else 2})
+    whole = with_values(settings, {"training.downsampling": downsampling_of(side)})
     seen_px = side // 2 if kind == HALF else side
     own = with_values(whole, {"training.downsampling": 2}) if kind == HALF else whole
     learned = len(patients) * 2 // 3

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from batches import few_slices, phantom_patients
+from batches import downsampling_of, few_slices, phantom_patients
 from figures import Figure, add_options, in_turn, ratios, tell
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -52,7 +52,7 @@ def main() -> None:
     for name in options.models:
         for side in options.sides:
             settings = with_values(
-                load_settings(options.settings), {"model.name": name, "training.downsampling": 1 if side > 112 else 2}
+                load_settings(options.settings), {"model.name": name, "training.downsampling": downsampling_of(side)}
             )
             figures += measured(settings, side, options.repeats, options.compile)
     tell(figures, options, settings=options.settings, precision=str(PRECISION), batch=settings.training.batch_size)
