@@ -43,7 +43,8 @@ def main() -> None:
         print(json.dumps(measured(options.only, options.sides[0], options.widths)))
         return
     phantom_patients(PATIENTS)
-    peers = [kind for kind in PEERS if "16 bits" not in kind or half_precision(torch.device("cpu")) is not None]
+    has_16_bits = half_precision(torch.device("cpu")) is not None
+    peers = [kind for kind, form in PEERS.items() if has_16_bits or not form.in_16_bits]
     figures: list[Figure] = []
     for side in options.sides:
         own = list(OURS) if options.variants else ["ours", HALF]
@@ -66,7 +67,7 @@ def in_a_process(kind: str, side: int, widths: list[int]) -> dict[str, float]:
 def compared(side: int, found: dict[str, list[dict[str, float]]]) -> list[Figure]:
     """Give the figures of one size; the peer that counts is the faster of its layouts in 32 bits."""
     values = {kind: {name: tuple(run[name] for run in runs) for name in runs[0]} for kind, runs in found.items()}
-    in_32_bits = [kind for kind in found if kind in PEERS and "16 bits" not in kind]
+    in_32_bits = [kind for kind, form in PEERS.items() if not form.in_16_bits]
     peer = min(in_32_bits, key=lambda kind: statistics.median(values[kind]["seconds a step"]))
     figures = []
     for kind, measures in values.items():

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from batches import FewSlices, downsampling_of, few_slices, phantom_patients
 from figures import Figure, add_options, tell
-from pipelines import HALF, Network, pipeline
+from pipelines import HALF, Segment, pipeline
 
 from jointnet.allocator import keep_freed_memory
 from jointnet.metrics import dice_by_structure
@@ -81,28 +81,26 @@ def trained(
     seconds = time.perf_counter() - started
     others = list(patients[learned:])
     seen, truth = few_slices(others, own, seen_px, None), few_slices(others, whole, side, None)
-    return seconds, *dice_of(training.networks, seen, truth)
+    return seconds, *dice_of(training.segment, seen, truth)
 
 
-def dice_of(networks: tuple[Network, Network], seen: FewSlices, truth: FewSlices) -> tuple[float, float]:
+def dice_of(segment: Segment, seen: FewSlices, truth: FewSlices) -> tuple[float, float]:
     """Give the Dice of cine and of LGE over all slices' pixels at the truth's resolution, mean of the structures."""
     shown, wanted = (pairs.batch(torch.arange(len(pairs))) for pairs in (seen, truth))
-    images, labels = (shown.cine, shown.lge), (wanted.cine_labels, wanted.lge_labels)
-    cine, lge = (mean_dice(*each) for each in zip(networks, images, labels, strict=True))
-    return cine, lge
+    with torch.inference_mode():
+        parts = [segment(*both) for both in zip(shown.cine.split(PART), shown.lge.split(PART), strict=True)]
+    cine, lge = (torch.cat(scores) for scores in zip(*parts, strict=True))
+    return mean_dice(cine, wanted.cine_labels), mean_dice(lge, wanted.lge_labels)
 
 
-def mean_dice(network: Network, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Give the mean over structures of the Dice between a network's segmentation and class probabilities (B, C, H, W).
+def mean_dice(scores: torch.Tensor, labels: torch.Tensor) -> float:
+    """Give the mean over structures of the Dice between class scores (B, C, h, w) and probabilities (B, C, H, W).
 
     A structure that neither shows would be NaN.
     """
-    size = labels.shape[-2:]
-    with torch.inference_mode():
-        parts = [F.interpolate(network(part), size=size, mode="bilinear") for part in images.split(PART)]
-    predicted, true = torch.cat(parts).argmax(1), labels.argmax(1)
-    scores = dice_by_structure(*(codes.flatten(0, 1).numpy() for codes in (predicted, true)))
-    return statistics.fmean(scores.values())
+    predicted = F.interpolate(scores, size=labels.shape[-2:], mode="bilinear").argmax(1)
+    found = dice_by_structure(*(codes.flatten(0, 1).numpy() for codes in (predicted, labels.argmax(1))))
+    return statistics.fmean(found.values())
 
 
 if __name__ == "__main__":

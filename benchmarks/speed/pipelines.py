@@ -25,21 +25,33 @@ OURS: dict[str, dict[str, Any]] = {
     "ours, as in the paper": {"model.stem": 1, "model.sharing": "none", "model.head": "fully_connected"},
 }
 """What each kind of ours has other than the defaults."""
-PEERS = ("MONAI", "MONAI, channels last", "MONAI, channels last, 16 bits")
+Segment = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
-Network = Callable[[torch.Tensor], torch.Tensor]
+
+class Form(NamedTuple):
+    """In which memory layout a peer's networks are, and whether they train in 16 bits."""
+
+    layout: torch.memory_format
+    in_16_bits: bool
+
+
+PEERS = {
+    "MONAI": Form(torch.contiguous_format, False),
+    "MONAI, channels last": Form(torch.channels_last, False),
+    "MONAI, channels last, 16 bits": Form(torch.channels_last, True),
+}
 
 
 class Pipeline(NamedTuple):
-    """An epoch to call, and the class scores of cine and of LGE that the networks then give of images (B, 1, H, W)."""
+    """An epoch to call, and what then gives the class scores of cine and LGE of images of both (B, 1, H, W)."""
 
     epoch: Callable[[], Any]
-    networks: tuple[Network, Network]
+    segment: Segment
 
 
 def pipeline(kind: str, widths: list[int], pairs: FewSlices, settings: Settings) -> Pipeline:
     """Give a training by the name of its kind; `widths` are the peer's, ours are in the settings."""
-    return ours(pairs, settings) if kind in OURS else monai(kind, widths, pairs, settings)
+    return ours(pairs, settings) if kind in OURS else monai(PEERS[kind], widths, pairs, settings)
 
 
 def ours(pairs: FewSlices, settings: Settings) -> Pipeline:
@@ -48,24 +60,22 @@ def ours(pairs: FewSlices, settings: Settings) -> Pipeline:
     learner = new_learner(settings, steps, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
 
-    def segment(image: torch.Tensor, modality: int) -> torch.Tensor:
-        output = learner.averaged(image, image)
-        return output.lge_logits if modality else output.cine_logits
+    def segment(cine: torch.Tensor, lge: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        output = learner.averaged(cine, lge)
+        return output.cine_logits, output.lge_logits
 
-    networks = (lambda image: segment(image, 0)), (lambda image: segment(image, 1))
-    return Pipeline(lambda: train_epoch(learner, pairs, generator, False), networks)
+    return Pipeline(lambda: train_epoch(learner, pairs, generator, False), segment)
 
 
-def monai(kind: str, widths: list[int], pairs: FewSlices, settings: Settings) -> Pipeline:
-    """Give the peer, in the memory layout and the precision that its kind names."""
+def monai(form: Form, widths: list[int], pairs: FewSlices, settings: Settings) -> Pipeline:
+    """Give the peer in one of its forms."""
     try:
         from monai.data import CacheDataset, DataLoader
         from monai.losses import DiceCELoss
         from monai.networks.nets import BasicUNet
     except ImportError:
         sys.exit("MONAI is not installed: pip install -e '.[benchmark]'")
-    layout = torch.channels_last if "channels last" in kind else torch.contiguous_format
-    half = half_precision(torch.device("cpu")) if "16 bits" in kind else None
+    half = half_precision(torch.device("cpu")) if form.in_16_bits else None
     dataset = CacheDataset(
         samples_of(pairs.batch(torch.arange(len(pairs)))),
         monai_transforms(),
@@ -74,13 +84,13 @@ def monai(kind: str, widths: list[int], pairs: FewSlices, settings: Settings) ->
         progress=False,
     )
     loader = DataLoader(dataset, batch_size=settings.training.batch_size, shuffle=True, num_workers=0)
-    networks = [BasicUNet(2, 1, 4, (*widths, widths[0])).to(memory_format=layout) for _ in range(2)]
+    networks = [BasicUNet(2, 1, 4, (*widths, widths[0])).to(memory_format=form.layout) for _ in range(2)]
     optimiser = torch.optim.Adam([value for network in networks for value in network.parameters()], lr=RATE, fused=True)
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
 
     def scores(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", dtype=half, enabled=half is not None):
-            found = network(images.to(memory_format=layout))
+            found = network(images.to(memory_format=form.layout))
         return torch.as_tensor(found).float()
 
     def epoch() -> float:
@@ -97,8 +107,7 @@ def monai(kind: str, widths: list[int], pairs: FewSlices, settings: Settings) ->
             total += error.item()
         return total
 
-    cine, lge = networks
-    return Pipeline(epoch, (lambda image: scores(cine, image), lambda image: scores(lge, image)))
+    return Pipeline(epoch, lambda cine, lge: (scores(networks[0], cine), scores(networks[1], lge)))
 
 
 def samples_of(batch: Batch) -> list[dict[str, torch.Tensor]]:
