@@ -8,13 +8,15 @@ then applied, as in `jointnet.augmentation`.
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from jointnet.pooling import box_means
 from jointnet.settings import AugmentationSettings
 from jointnet.smooth_maps import smooth_map
 from jointnet.structures import CODE, STRUCTURES
 
+OFFSET_EDGE_PX = 3
+"""Side of the box that a structure's offset is smoothed over, so that it has no hard edge."""
 SCAR_PX = 9
 """Side of the coarse map that a scar's shape is interpolated from: patches of about 20 mm."""
 SCAR_EDGE = 6.0
@@ -74,7 +76,7 @@ def enhance(images: Tensor, labels: Tensor, drawn: Enhancement) -> Tensor:
     image = images[:, middle : middle + 1]
     shown = image > 0
     offset = (labels[:, 1:] * drawn.offset[:, :, None, None]).sum(1, keepdim=True)
-    image = image + F.conv2d(offset, torch.full((1, 1, 3, 3), 1 / 9, device=offset.device), padding=1)
+    image = image + box_means(offset, OFFSET_EDGE_PX)
     pool = labels[:, CODE["lv"]].unsqueeze(1)
     blood = (image * pool).sum((2, 3), keepdim=True) / (pool.sum((2, 3), keepdim=True) + 1)
     shape = smooth_map(drawn.scar, images.shape[-1], "bicubic")

@@ -5,11 +5,11 @@ It is a floor to measure models against, never a result: `achieved` gives the sh
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from jointnet.networks.affine_head import motion_limits
 from jointnet.networks.guide import align
+from jointnet.pooling import block_means
 from jointnet.prediction import Prediction
 from jointnet.settings import ModelSettings
 from jointnet.structures import CLASSES
@@ -28,7 +28,7 @@ def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> 
     """
     codes = torch.from_numpy(np.array(labels))
     maps = torch.stack([(codes == code).float() for code in range(1, CLASSES)], 2)
-    cine, lge = (F.avg_pool2d(maps[:, image], MAP_PIXELS) for image in (0, 1))
+    cine, lge = (block_means(maps[:, image], MAP_PIXELS) for image in (0, 1))
     with torch.inference_mode():
         theta = align(cine, lge, motion_limits(settings or ModelSettings()), STEPS)
     return Prediction(theta.numpy(), None, None)

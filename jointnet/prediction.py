@@ -44,7 +44,26 @@ def predict(model: nn.Module, images: np.ndarray, device: torch.device | str = "
 
 
 def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
-    """Give the likeliest class (S, H, W) on the common grid of class scores (S, C, h, w)."""
-    if logits.shape[-1] != SIZE_PX:
-        logits = F.interpolate(logits.float(), size=(SIZE_PX, SIZE_PX), mode="bilinear", align_corners=False)
-    return logits.argmax(1).to(torch.uint8).cpu().numpy()
+    """Give the likeliest class (S, H, W) on the common grid of class scores (S, C, h, w), interpolated bilinearly.
+
+    Between pixels whose likeliest class is the background it is the background too, so what is interpolated is the
+    part of the field that shows anything else, and a pixel around it.
+    """
+    block = SIZE_PX // logits.shape[-1]
+    coarse = logits.argmax(1)
+    if block == 1:
+        return coarse.to(torch.uint8).cpu().numpy()
+    labels = np.zeros((len(logits), SIZE_PX, SIZE_PX), np.uint8)
+    shown = coarse.any(0)
+    if shown.any():
+        rows, columns = (_around(shown.any(axis)) for axis in (1, 0))
+        part = F.interpolate(logits[:, :, rows, columns].float(), scale_factor=block, mode="bilinear")
+        fine_rows, fine_columns = (slice(block * each.start, block * each.stop) for each in (rows, columns))
+        labels[:, fine_rows, fine_columns] = part.argmax(1).to(torch.uint8).cpu().numpy()
+    return labels
+
+
+def _around(shown: torch.Tensor) -> slice:
+    """Give the places from the first to the last that is True, and one on either side."""
+    places = shown.nonzero()
+    return slice(max(0, int(places[0]) - 1), min(len(shown), int(places[-1]) + 2))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jointnet.augmentation import Batch
-from jointnet.scans.network_arrays import NetworkArrays, block_means
+from jointnet.pooling import block_means
+from jointnet.scans.network_arrays import NetworkArrays
 
 
 def network_images(images: np.ndarray, downsampling: int, device: torch.device | str) -> Tensor:

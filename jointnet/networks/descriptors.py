@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointnet.geometry import HALF_EXTENT_MM
+from jointnet.pooling import block_means, box_means
 
 FINEST_PX = 112
 """Descriptors are taken of images of at most this many pixels a side: 1.5 mm each."""
@@ -25,18 +26,13 @@ LEAST_VARIANCE = 1e-4
 
 def descriptors(image: Tensor, size_px: int) -> Tensor:
     """Give the descriptors (B, 4, h, h), from 0 to 1, of images (B, 1, H, H), averaged to at most `size_px` a side."""
-    image = F.avg_pool2d(image.float(), max(1, image.shape[-1] // FINEST_PX))
+    image = block_means(image.float(), max(1, image.shape[-1] // FINEST_PX))
     side = image.shape[-1]
     step = max(1, round(DISTANCE_MM / (2 * HALF_EXTENT_MM / side)))
     padded = F.pad(image, (step, step, step, step), mode="replicate")
     near, here, far = slice(0, side), slice(step, step + side), slice(2 * step, 2 * step + side)
     places = ((near, here), (far, here), (here, near), (here, far))
-    distances = torch.cat(
-        [
-            F.avg_pool2d((image - padded[:, :, rows, columns]).square(), PATCH_PX, 1, PATCH_PX // 2)
-            for rows, columns in places
-        ],
-        1,
-    )
+    neighbours = torch.cat([padded[:, :, rows, columns] for rows, columns in places], 1)
+    distances = box_means((image - neighbours).square(), PATCH_PX)
     variance = distances.mean(1, keepdim=True).clamp(min=LEAST_VARIANCE)
-    return F.avg_pool2d((-distances / variance).exp(), max(1, side // size_px))
+    return block_means((-distances / variance).exp(), max(1, side // size_px))

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from jointnet.geometry import HALF_EXTENT_MM, about, pixel_centres, theta_from_motion, warp
 from jointnet.networks.normal_equations import directions, normal_equations
+from jointnet.pooling import box_maxima
 
 PATIENT_SD = (math.radians(5), 0.06, 0.06, 0.03, 8 / HALF_EXTENT_MM, 8 / HALF_EXTENT_MM)
 """Spread of a motion over patients: rotation (radians), log-scales, shear, translations (normalised)."""
@@ -168,7 +169,7 @@ def _evidence(pair: Pair, heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence:
     """Let descriptors count around the heart that cine's maps (B, K, H, W) show, and as far as LGE shows it too."""
     heart = heart.detach().sum(1, keepdim=True)
     both = pair.mass / (heart.sum((1, 2, 3)) + LEAST_PIXELS)
-    counts = F.max_pool2d(heart, MARGIN_PX, 1, MARGIN_PX // 2) * both.detach()[:, None, None, None]
+    counts = box_maxima(heart, MARGIN_PX) * both.detach()[:, None, None, None]
     return Evidence(cine, torch.cat([lge, *_gradients(lge)], 1), counts)
 
 

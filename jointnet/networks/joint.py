@@ -3,7 +3,6 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jointnet.geometry import SIZE_PX, theta_from_motion
@@ -12,6 +11,7 @@ from jointnet.networks.descriptors import descriptors
 from jointnet.networks.guide import align
 from jointnet.networks.output import Output
 from jointnet.networks.unet import Decoder, Encoder, initialise
+from jointnet.pooling import block_means
 from jointnet.settings import ModelSettings
 from jointnet.structures import CLASSES
 
@@ -98,4 +98,4 @@ def guide_map(logits: Tensor) -> Tensor:
     does not pull, and before training nothing does.
     """
     trusted = (2 * logits.float().softmax(1)[:, 1:] - 1).clamp(min=0)
-    return F.avg_pool2d(trusted, math.ceil(logits.shape[-1] / GUIDE_PX))
+    return block_means(trusted, math.ceil(logits.shape[-1] / GUIDE_PX))

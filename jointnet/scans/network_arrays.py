@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from jointnet.atomic_file import make_folder_once
+from jointnet.pooling import block_means
 from jointnet.structures import CLASSES
 
 NETWORK_ARRAYS_VERSION = 1
@@ -35,11 +34,6 @@ class NetworkArrays(NamedTuple):
 
     images: NDArray[np.float16]
     counts: NDArray[np.uint8]
-
-
-def block_means(images: Tensor, block: int) -> Tensor:
-    """Average images (S, 2, H, W) over blocks of `block` pixels a side, to (S, 2, h, w)."""
-    return F.avg_pool2d(images, block) if block > 1 else images
 
 
 def class_counts(codes: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:

@@ -199,8 +199,12 @@ def test_warp_labels_of_many_slices_equals_a_loop():
 
 
 @pytest.mark.parametrize("size_px", [1, 7, 112])
-def test_moved_centres_are_torch_s_affine_grid(size_px):
-    theta = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
-    wanted = torch.nn.functional.affine_grid(theta, [3, 1, size_px, size_px], align_corners=False)
-    torch.testing.assert_close(moved_centres(theta, size_px), wanted, atol=1e-6, rtol=1e-6)
+def test_moved_centres_and_their_gradients_are_those_of_torch_s_affine_grid(size_px):
+    numbers = torch.Generator().manual_seed(0)
+    theta = torch.randn(3, 2, 3, generator=numbers, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(3, size_px, size_px, 2, generator=numbers, dtype=torch.double)
+    found, wanted = moved_centres(theta, size_px), F.affine_grid(theta, [3, 1, size_px, size_px], align_corners=False)
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)  # our centres are made in 32 bits
+    gradients = [torch.autograd.grad((weight * places).sum(), theta)[0] for places in (found, wanted)]
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-6)
     torch.testing.assert_close(moved_centres(identity(1), size_px)[0], centres(size_px))

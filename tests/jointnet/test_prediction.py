@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scans import stir, tiny_settings
 from torch import nn
 
@@ -8,6 +9,19 @@ from jointnet.geometry import identity
 from jointnet.networks import Output, build_model
 from jointnet.prediction import predict
 from jointnet.slices import network_images
+
+
+class Says(nn.Module):
+    """Segments with the scores that it is given."""
+
+    neighbours = 0
+
+    def __init__(self, scores):
+        super().__init__()
+        self.downsampling, self.scores = 224 // scores.shape[-1], scores
+
+    def forward(self, cine, lge, same_patient=False):
+        return Output(identity(len(cine)), self.scores, self.scores.flip(0))
 
 
 class Fake(nn.Module):
@@ -47,6 +61,27 @@ def test_labels_come_back_on_the_common_grid(downsampling):
         # away from the blocks' borders nothing is interpolated
         np.testing.assert_array_equal(labels[:, 4::8, 4::8], 2 * pictures[:, channel, 4::8, 4::8])
         assert np.mean(labels != 2 * pictures[:, channel]) < 0.35
+
+
+@pytest.mark.parametrize("downsampling", [1, 2, 4])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("row", "column", "radius"), [(0.1, -0.2, 0.4), (-0.9, 0.95, 0.3), (0, 0, 2), (0.3, 0.3, 0.02), (5, 5, 0)]
+)
+def test_labels_are_the_likeliest_of_scores_interpolated_over_the_whole_field(row, column, radius, layout, downsampling):
+    """A structure in the middle, at a corner, everywhere, of a pixel or two, and none at all."""
+    side = 224 // downsampling
+    centres = torch.linspace(-1, 1, side)
+    outside = ((centres[:, None] - row) ** 2 + (centres - column) ** 2 > radius**2).float()
+    scores = torch.randn(3, 4, side, side, generator=torch.Generator().manual_seed(0))
+    scores[:, 0] += 20 * outside - 10
+    scores = scores.contiguous(memory_format=layout)
+    prediction = predict(Says(scores), images())
+    fine = F.interpolate(scores, size=(224, 224), mode="bilinear", align_corners=False) if side < 224 else scores
+    wanted = fine.argmax(1).numpy()
+    assert wanted.any() == (radius > 0)
+    np.testing.assert_array_equal(prediction.cine_labels, wanted)
+    np.testing.assert_array_equal(prediction.lge_labels, wanted[::-1])
 
 
 def test_a_model_that_does_not_segment_has_no_labels():

@@ -1,0 +1,43 @@
+"""Means over blocks and boxes of pixels, and maxima over boxes, by adding up or comparing shifted maps.
+
+They are `avg_pool2d` and `max_pool2d` of torch 2.13 for maps of few channels, where torch loops over pixels on a CPU
+and takes 4 to 16 times as long; an encoder's pooling has many channels and is torch's own.
+"""
+
+from collections.abc import Callable
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def block_means(maps: Tensor, block: int) -> Tensor:
+    """Average maps (..., H, W) over blocks of `block` pixels a side, to (..., H // block, W // block).
+
+    The same to the last bit as `avg_pool2d(maps, block)`, which adds up in the same order.
+    """
+    if block == 1:
+        return maps
+    rows, columns = (side - side % block for side in maps.shape[-2:])
+    places = [maps[..., row:rows:block, column:columns:block] for row in range(block) for column in range(block)]
+    return reduce(torch.add, places) / block**2
+
+
+def box_means(maps: Tensor, side: int) -> Tensor:
+    """Average maps (..., H, W) over boxes of `side` pixels, an odd number, about each pixel; outside they are 0."""
+    return _over_boxes(maps, side, 0.0, torch.add) / side**2
+
+
+def box_maxima(maps: Tensor, side: int) -> Tensor:
+    """Give the largest value in the box of `side` pixels, an odd number, about each pixel of maps (..., H, W)."""
+    return _over_boxes(maps, side, -torch.inf, torch.maximum)
+
+
+def _over_boxes(maps: Tensor, side: int, outside: float, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Join each pixel's box, first its rows, then its columns."""
+    height, width = maps.shape[-2:]
+    half = side // 2
+    padded = F.pad(maps, (half, half, half, half), value=outside)
+    rows = reduce(join, [padded[..., first : first + height, :] for first in range(side)])
+    return reduce(join, [rows[..., first : first + width] for first in range(side)])
