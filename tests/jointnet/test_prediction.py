@@ -68,7 +68,7 @@ def test_labels_come_back_on_the_common_grid(downsampling):
 @pytest.mark.parametrize(
     ("row", "column", "radius"), [(0.1, -0.2, 0.4), (-0.9, 0.95, 0.3), (0, 0, 2), (0.3, 0.3, 0.02), (5, 5, 0)]
 )
-def test_labels_are_the_likeliest_of_scores_interpolated_over_the_whole_field(row, column, radius, layout, downsampling):
+def test_labels_are_the_likeliest_of_scores_interpolated_everywhere(row, column, radius, layout, downsampling):
     """A structure in the middle, at a corner, everywhere, of a pixel or two, and none at all."""
     side = 224 // downsampling
     centres = torch.linspace(-1, 1, side)
