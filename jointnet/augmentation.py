@@ -21,6 +21,8 @@ from jointnet.smooth_maps import smooth_map
 
 KNOTS = 6
 """Knots of the intensity curve, evenly from 0 to the ceiling of prepared intensities."""
+DARKEST = 1e-30
+"""Stands for 0 in logarithms, which take four times as long where they are infinite."""
 FIELD_PX = 4
 """Side of the coarse map that a bias field is interpolated from."""
 ELASTIC_PX = 6
@@ -121,7 +123,8 @@ def recolour(images: Tensor, drawn: ImageAugmentation) -> Tensor:
     A curve that falls below 0 is lifted, so that nothing which differed is cut to black.
     """
     shown = images > 0
-    recoloured = images.clamp(0, CEILING).log2_().mul_(drawn.gamma[:, None, None, None]).exp2_()  # x^gamma, faster
+    powers = images.clamp(DARKEST, CEILING).log2_().mul_(drawn.gamma[:, None, None, None])
+    recoloured = powers.exp2_()  # x^gamma, faster
     position = recoloured.clamp(max=CEILING) * ((KNOTS - 1) / CEILING)
     below = position.long().clamp_(max=KNOTS - 2)
     knots = torch.linspace(0, CEILING, KNOTS, device=images.device) + drawn.curve

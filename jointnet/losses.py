@@ -57,7 +57,7 @@ def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) ->
     target = torch.cat([1 - wanted.sum(1, keepdim=True), wanted], 1)
     structures = shared.sum(1)
     dice = (missed_overlap(moved, wanted) * shared).sum(1) / structures.clamp(min=1)
-    probabilities = torch.cat([1 - moved.sum(1, keepdim=True), moved], 1).clamp(0, 1)
+    probabilities = torch.cat([1 - moved.sum(1, keepdim=True), moved], 1)
     smooth = (1 - SMOOTHING) * probabilities + SMOOTHING / probabilities.shape[1]
     counted = (structures > 0).float()
     branch = counted * (alpha * cross_entropy(smooth.log(), target) + (1 - alpha) * dice)
