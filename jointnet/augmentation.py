@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointnet.enhancement import Enhancement, draw_enhancement, enhance
-from jointnet.geometry import HALF_EXTENT_MM, centres, compose, moved_centres, theta_from_motion
+from jointnet.geometry import HALF_EXTENT_MM, centres, compose, moved_centres, theta_from_motion, values_at
 from jointnet.scans.preparation import CEILING
 from jointnet.settings import AugmentationSettings
 from jointnet.smooth_maps import smooth_map
@@ -109,7 +109,7 @@ def apply(augmentation: Augmentation, batch: Batch) -> Batch:
     stack = torch.cat([torch.cat([images, labels[:, 1:]], 1) for images, labels in pairs])
     drawn = ImageAugmentation(*(torch.cat(both) for both in zip(augmentation.cine, augmentation.lge, strict=True)))
     grid = _bent_grid(drawn.theta, augmentation.elastic.repeat(2, 1, 1, 1), stack.shape[-1])
-    moved = F.grid_sample(stack, grid, padding_mode="zeros", align_corners=False)
+    moved = values_at(stack, grid)
     images, structures = moved[:, :channels], moved[:, channels:]
     labels = torch.cat([1 - structures.sum(1, keepdim=True), structures], 1)
     images = recolour(images, drawn)

@@ -107,8 +107,12 @@ def moved_centres(theta: Tensor, size_px: int) -> Tensor:
 
 def warp(images: Tensor, theta: Tensor, mode: str = "bilinear") -> Tensor:
     """Resample square images (B, C, H, H) so that result(x) = image(theta x); what lies outside is 0."""
-    grid = moved_centres(theta.to(images.dtype), images.shape[-1])
-    return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    return values_at(images, moved_centres(theta.to(images.dtype), images.shape[-1]), mode)
+
+
+def values_at(images: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
+    """Give images (B, C, H, W) at places (B, h, w, 2), the column first, as (B, C, h, w); what lies outside is 0."""
+    return F.grid_sample(images, places, mode=mode, padding_mode="zeros", align_corners=False)
 
 
 def warp_labels(labels: NDArray[np.uint8], theta: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -1,10 +1,13 @@
 """What share of a training its validations take: evaluation, and the gradients' norms that a validated epoch measures.
 
     python benchmarks/speed/validation.py [--splits 25/15 35/5] [--models joint standalone] [--settings default]
+        [--validate-every N] [--threads N]
 
 Trainings as a trial's are, on phantom patients, for as many epochs as lie between two validations, the last of which is
 validated. So one validation comes on `training.validate_every` epochs, as it does in a long training. `--repeats`
-trainings of each kind, after one epoch that is not counted.
+trainings of each kind, after one epoch of two patients that is not counted but for its validation: the first one also
+measures the patients as they are before registration, which is remembered, and prepares the convolutions for every
+number of slices.
 """
 
 import argparse
@@ -13,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
+import torch
 from batches import phantom_patients
 from figures import Figure, add_options, tell
 
@@ -31,35 +35,35 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", default=["25/15", "35/5"], help="patients to train on / to validate on")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--settings", default="default")
+    parser.add_argument("--validate-every", type=int, help="epochs (default: the settings')")
+    parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice; a trial has one)")
     add_options(parser, repeats=2)
     options = parser.parse_args()
     keep_freed_memory()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    own = load_settings(options.settings)
+    every = options.validate_every or own.training.validate_every
     figures: list[Figure] = []
     for split in options.splits:
         learned, validated = (int(count) for count in split.split("/"))
         patients = phantom_patients(learned + validated)
         for name in options.models:
-            settings = with_values(load_settings(options.settings), {"model.name": name})
-            shorter = with_values(settings, {"training.epochs": settings.training.validate_every})
-            figures += shares(f"{name} {split}", shorter, patients[:learned], patients[learned:], options.repeats)
-    tell(figures, options, settings=options.settings, validate_every=settings.training.validate_every)
+            changed = {"model.name": name, "training.epochs": every, "training.validate_every": every}
+            settings = with_values(own, changed)
+            figures += shares(f"{name} {split}", settings, patients[:learned], patients[learned:], options.repeats)
+    tell(figures, options, settings=options.settings, validate_every=every)
 
 
 def shares(
     what: str, settings: Settings, learned: list[CachedPatient], validated: list[CachedPatient], repeats: int
 ) -> list[Figure]:
     """Give the figures of one model and split."""
-    train(with_values(settings, {"training.epochs": 1}), learned[:2], validated[:1], seed=0, device="cpu")
+    first, _ = trained(with_values(settings, {"training.epochs": 1}), learned[:2], validated)
     wholes, evaluations, gradients = list[float](), list[float](), list[float]()
     for _ in range(repeats):
-        spent = {"evaluate": 0.0, "gradients": 0.0}
-        with (
-            patch.object(training, "evaluate", timed(training.evaluate, spent, "evaluate")),
-            patch.object(epoch, "shared_gradient_norms", timed(epoch.shared_gradient_norms, spent, "gradients")),
-        ):
-            began = time.perf_counter()
-            train(settings, learned, validated, seed=0, device="cpu")
-            wholes.append(time.perf_counter() - began)
+        spent, whole = trained(settings, learned, validated)
+        wholes.append(whole)
         evaluations.append(spent["evaluate"])
         gradients.append(spent["gradients"])
     slices = sum(patient.slices for patient in validated)
@@ -69,10 +73,25 @@ def shares(
     )
     return [
         Figure(f"{what}: {settings.training.epochs} epochs", tuple(wholes), "s"),
+        Figure(f"{what}: a validated slice, the first time", (1e3 * first["evaluate"] / slices,), "ms"),
         Figure(f"{what}: a validated slice", tuple(1e3 * each / slices for each in evaluations), "ms"),
         Figure(f"{what}: gradients' norms", tuple(1e3 * each for each in gradients), "ms"),
         Figure(f"{what}: validation / training", both, "%", most=MOST_PERCENT),
     ]
+
+
+def trained(
+    settings: Settings, learned: list[CachedPatient], validated: list[CachedPatient]
+) -> tuple[dict[str, float], float]:
+    """Train once and give the seconds of evaluations and of gradients' norms, and of all."""
+    spent = {"evaluate": 0.0, "gradients": 0.0}
+    with (
+        patch.object(training, "evaluate", timed(training.evaluate, spent, "evaluate")),
+        patch.object(epoch, "shared_gradient_norms", timed(epoch.shared_gradient_norms, spent, "gradients")),
+    ):
+        began = time.perf_counter()
+        train(settings, learned, validated, seed=0, device="cpu")
+        return spent, time.perf_counter() - began
 
 
 def timed(function: Callable[..., Any], spent: dict[str, float], name: str) -> Callable[..., Any]:

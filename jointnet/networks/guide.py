@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jointnet.geometry import HALF_EXTENT_MM, about, pixel_centres, theta_from_motion, warp
+from jointnet.geometry import HALF_EXTENT_MM, about, moved_centres, pixel_centres, theta_from_motion, values_at
 from jointnet.networks.normal_equations import directions, normal_equations
 from jointnet.pooling import box_maxima
 
@@ -191,13 +191,14 @@ def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -
     """Give the motion (B, 6) after one Gauss-Newton step, and the precision of the segmentations' part (B, 6)."""
     weight = 1 / (pair.mass + LEAST_PIXELS)
     theta, turned = about(theta_from_motion(motion), pair.centre), directions(motion, pair.centre)
-    residual, along_columns, along_rows = _compare(pair.cine, pair.lge, theta)
+    places = moved_centres(theta, pair.cine.shape[-1])
+    residual, along_columns, along_rows = _compare(pair.cine, pair.lge, places)
     variance = (weight * residual.detach().square().sum((1, 2, 3)) / OBSERVATIONS).unsqueeze(1)
     seen, slope = normal_equations(residual, along_columns, along_rows)
     known = turned @ seen @ turned.mT
     precision = weight[:, None] * known.diagonal(dim1=1, dim2=2).detach() / (variance + DAMPING)
     if evidence is not None:
-        further = normal_equations(*_compare(evidence.cine, evidence.lge, theta), evidence.counts.squeeze(1).square())
+        further = normal_equations(*_compare(evidence.cine, evidence.lge, places), evidence.counts.squeeze(1).square())
         known, slope = known + turned @ further[0] @ turned.mT, slope + further[1]
     pull = variance / prior.sd**2 + DAMPING
     curvature = weight[:, None, None] * known + torch.diag_embed(pull)
@@ -205,15 +206,15 @@ def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -
     return motion + torch.linalg.solve(curvature, downhill), precision
 
 
-def _compare(cine: Tensor, lge: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _compare(cine: Tensor, lge: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Give what cine's maps have over LGE's moved ones, and the moved ones' gradient by columns and by rows.
 
     Args:
         cine: maps (B, K, H, W), as all that is given back.
         lge: LGE's, and their derivatives behind them, (B, 3 K, H, W).
-        theta: (B, 2, 3).
+        places: where each pixel moves to (B, H, W, 2).
     """
-    moved, along_columns, along_rows = warp(lge, theta).split(cine.shape[1], 1)
+    moved, along_columns, along_rows = values_at(lge, places).split(cine.shape[1], 1)
     return cine - moved, along_columns, along_rows
 
 
