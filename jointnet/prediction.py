@@ -50,17 +50,22 @@ def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
     part of the field that shows anything else, and a pixel around it.
     """
     block = SIZE_PX // logits.shape[-1]
-    coarse = logits.argmax(1)
+    coarse = _likeliest(logits)
     if block == 1:
-        return coarse.to(torch.uint8).cpu().numpy()
+        return coarse.cpu().numpy()
     labels = np.zeros((len(logits), SIZE_PX, SIZE_PX), np.uint8)
     shown = coarse.any(0)
     if shown.any():
         rows, columns = (_around(shown.any(axis)) for axis in (1, 0))
         part = F.interpolate(logits[:, :, rows, columns].float(), scale_factor=block, mode="bilinear")
         fine_rows, fine_columns = (slice(block * each.start, block * each.stop) for each in (rows, columns))
-        labels[:, fine_rows, fine_columns] = part.argmax(1).to(torch.uint8).cpu().numpy()
+        labels[:, fine_rows, fine_columns] = _likeliest(part).cpu().numpy()
     return labels
+
+
+def _likeliest(scores: torch.Tensor) -> torch.Tensor:
+    """Give the class (S, H, W) of the largest score; for maps channel by channel torch's `argmax` is ten times slower."""
+    return scores.max(1).indices.to(torch.uint8)
 
 
 def _around(shown: torch.Tensor) -> slice:

@@ -8,7 +8,7 @@ from jointnet.geometry import HALF_EXTENT_MM, identity
 from jointnet.networks import JointModel, StandaloneModel, build_model
 from jointnet.networks.affine_head import coarsest_px, motion_limits
 from jointnet.networks.joint import guide_map
-from jointnet.networks.unet import Decoder, Encoder
+from jointnet.networks.unet import Decoder, Encoder, unfold_pixels
 from jointnet.settings import Settings, load_settings, with_values
 
 VARIANTS = {
@@ -226,6 +226,13 @@ def test_an_encoder_halves_at_every_level_and_a_decoder_comes_back(widths, stem,
     chosen = with_values(Settings(), {"training.downsampling": 1}).model
     assert coarsest_px(type(chosen)(widths=widths, stem=stem), image_px) == sides[-1]
     assert Decoder(widths, 5, stem)(features).shape == (2, 5, image_px, image_px)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("block", [1, 2, 4])
+def test_pixels_are_unfolded_as_torch_shuffles_them(block, layout):
+    maps = torch.randn(2, 3 * block**2, 4, 5).contiguous(memory_format=layout)
+    assert torch.equal(unfold_pixels(maps, block), torch.nn.functional.pixel_shuffle(maps, block))
 
 
 @pytest.mark.parametrize(("size", "expected"), [(28, 28), (56, 56), (112, 56), (224, 56)])
