@@ -126,7 +126,7 @@ class TrainingSettings:
     batch_size: int = bounded(8, 1, 4096)
     downsampling: int = bounded(2, 1, 4)
     average_decay: float = bounded(0.99, 0.0, 0.9999)
-    validate_every: int = bounded(4, 1, 1000)
+    validate_every: int = bounded(6, 1, 1000)
 
 
 @dataclass(frozen=True)
