@@ -107,7 +107,8 @@ def moved_centres(theta: Tensor, size_px: int) -> Tensor:
 
 def warp(images: Tensor, theta: Tensor, mode: str = "bilinear") -> Tensor:
     """Resample square images (B, C, H, H) so that result(x) = image(theta x); what lies outside is 0."""
-    return values_at(images, moved_centres(theta.to(images.dtype), images.shape[-1]), mode)
+    wide = torch.promote_types(images.dtype, torch.float32)  # complex numbers have no fewer bits
+    return values_at(images, moved_centres(theta.to(wide), images.shape[-1]).to(images.dtype), mode)
 
 
 def values_at(images: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:

@@ -1,7 +1,7 @@
 """Means over blocks and boxes of pixels, and maxima over boxes, by adding up or comparing shifted maps.
 
-They are `avg_pool2d` and `max_pool2d` of torch 2.13 for maps of few channels, where torch loops over pixels on a CPU
-and takes 4 to 16 times as long; an encoder's pooling has many channels and is torch's own.
+They are torch's `avg_pool2d` and `max_pool2d`, which loop over pixels on a CPU and take several times as long where
+maps have few channels. On other devices, where one operation is better than several, torch's own are used.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,14 @@ from torch import Tensor
 
 
 def block_means(maps: Tensor, block: int) -> Tensor:
-    """Average maps (..., H, W) over blocks of `block` pixels a side, to (..., H // block, W // block).
+    """Average maps (B, C, H, W) over blocks of `block` pixels a side, to (B, C, H // block, W // block).
 
-    The same to the last bit as `avg_pool2d(maps, block)`, which adds up in the same order.
+    In 32 bits the same to the last bit as `avg_pool2d(maps, block)`, which adds up in the same order.
     """
     if block == 1:
         return maps
+    if maps.device.type != "cpu":
+        return F.avg_pool2d(maps, block)
     means: Tensor = _BlockMeans.apply(maps, block)
     return means
 
@@ -41,16 +43,21 @@ class _BlockMeans(torch.autograd.Function):
         *leading, rows, columns = shares.shape
         spread = shares[..., :, None, :, None].expand(*leading, rows, block, columns, block)
         whole = spread.reshape(*leading, rows * block, columns * block)
-        return F.pad(whole, (0, width - columns * block, 0, height - rows * block)), None
+        left = width - columns * block, height - rows * block
+        return F.pad(whole, (0, left[0], 0, left[1])) if any(left) else whole, None
 
 
 def box_means(maps: Tensor, side: int) -> Tensor:
-    """Average maps (..., H, W) over boxes of `side` pixels, an odd number, about each pixel; outside they are 0."""
+    """Average maps (B, C, H, W) over boxes of `side` pixels, an odd number, about each pixel; outside they are 0."""
+    if maps.device.type != "cpu":
+        return F.avg_pool2d(maps, side, 1, side // 2)
     return _over_boxes(maps, side, 0.0, torch.add) / side**2
 
 
 def box_maxima(maps: Tensor, side: int) -> Tensor:
-    """Give the largest value in the box of `side` pixels, an odd number, about each pixel of maps (..., H, W)."""
+    """Give the largest value in the box of `side` pixels, an odd number, about each pixel of maps (B, C, H, W)."""
+    if maps.device.type != "cpu":
+        return F.max_pool2d(maps, side, 1, side // 2)
     return _over_boxes(maps, side, -torch.inf, torch.maximum)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from timed_trial import wait_for_all
 
+from jointnet.allocator import keep_freed_memory
 from jointnet.training import train
 from study.trials.trial import ArmTask, TrialSpec
 
@@ -40,6 +41,7 @@ def seconds_by_hand(
 
 def _train(spec: TrialSpec) -> float:
     """Train a sample; give its CPU seconds."""
+    keep_freed_memory()  # as the study's workers do
     torch.set_num_threads(spec.task.threads)
     spec.folder.mkdir(parents=True)
     began = time.process_time()

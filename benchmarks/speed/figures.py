@@ -50,8 +50,8 @@ class Figure:
     @property
     def goal(self) -> str:
         """The goal in words, "" where there is none."""
-        bounds = [f"{word} {bound:g}" for word, bound in (("at most", self.most), ("at least", self.least)) if bound]
-        return " and ".join(bounds)
+        bounds = (("at most", self.most), ("at least", self.least))
+        return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
 
     @property
     def missed(self) -> bool:

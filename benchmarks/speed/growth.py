@@ -20,7 +20,7 @@ from typing import Any
 
 from costless import WAITED, costless_trial, plainly
 from figures import Figure, add_options, tell
-from one_arm import SPACE, AtOnce, Course, TimedOutbox, arm_task, by_ray, run_study
+from one_arm import SPACE, Course, ImmediateOutbox, TimedOutbox, arm_task, by_ray, run_study
 
 from study.machines.cluster import ray_session
 from study.trials.ledger import LEDGER_FILE, read_events
@@ -55,7 +55,7 @@ def study_of(driver: str, trials: int) -> dict[str, Any]:
         folder, uri = Path(scratch), f"sqlite:///{scratch}/mlflow.db"
         task = arm_task(folder, SPACE.fidelity.max_epochs, (), ())
         if driver == "plain":
-            return {"course": run_study(task, trials, SPACE.fidelity, plainly, AtOnce(), uri)}
+            return {"course": run_study(task, trials, SPACE.fidelity, plainly, ImmediateOutbox(), uri)}
         with ray_session(None):
             outbox = TimedOutbox(lambda text: print(text, file=sys.stderr), lambda error: False)
             course = run_study(task, trials, SPACE.fidelity, by_ray(costless_trial), outbox, uri)

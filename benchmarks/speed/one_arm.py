@@ -35,6 +35,8 @@ from study.trials.worker import RunTrial
 ARM = "joint-25"
 AT_ONCE = 2
 SPACE: SearchSpace = load_spaces(("joint",), None)[0]
+VALIDATE_EVERY = 2
+"""Epochs between two validations, whatever the search space says, so that earlier runs compare."""
 
 Drive = Callable[[ArmSearch, ArmRecorder], None]
 Course = list[dict[str, float]]
@@ -44,7 +46,9 @@ def arm_task(
     folder: Path, epochs: int, training: Sequence[CachedPatient], validation: Sequence[CachedPatient]
 ) -> ArmTask:
     """Give what the trials of the arm share, one thread each."""
-    settings = with_values(SPACE.settings_of("joint"), {"training.epochs": epochs})
+    settings = with_values(
+        SPACE.settings_of("joint"), {"training.epochs": epochs, "training.validate_every": VALIDATE_EVERY}
+    )
     return ArmTask(ARM, settings, tuple(training), tuple(validation), 0, "cpu", 1, folder / "study" / ARM)
 
 
@@ -80,7 +84,7 @@ class TimedWork(SearchWork):
         return drawn
 
 
-class AtOnce:
+class ImmediateOutbox:
     """An outbox that delivers when it is given something, so that its seconds can be told from the others."""
 
     def __init__(self) -> None:
@@ -111,7 +115,7 @@ def run_study(
     trials: int,
     fidelity: Fidelity,
     drive: Drive,
-    outbox: AtOnce | TimedOutbox,
+    outbox: ImmediateOutbox | TimedOutbox,
     uri: str,
     also: Callable[[], dict[str, float]] = dict,
     at_once: int = AT_ONCE,

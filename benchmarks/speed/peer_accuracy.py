@@ -1,6 +1,6 @@
 """How good a segmentation a joint training has after a time, against the MONAI pipeline of `peer.py`.
 
-    python benchmarks/speed/peer_accuracy.py [--data DIR] [--side 96] [--epochs 15 30 60] [--seeds 1]
+    python benchmarks/speed/peer_accuracy.py [--data DIR] [--side 96] [--epochs 15 30 60] [--repeats 1]
 
 Steps a second say little where one of the two learns more by a step. So each is trained for several numbers of epochs,
 ours with a schedule of that length, and the seconds stand beside the Dice of cine and of LGE: means of three structures

@@ -163,6 +163,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=3, help="further seeds of four samples (default 3)")
     parser.add_argument("--epochs", type=int, help="of a training (default: the search's)")
+    parser.add_argument("--validate-every", type=int, help="epochs (default: the search's)")
     parser.add_argument("--patients", default="4/4", help="to train on / to validate on (default 4/4)")
     parser.add_argument("--batch-size", type=int, default=4, help="slice pairs in a step (default 4)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples, the phantom and the trainings")
@@ -176,7 +177,11 @@ def main() -> None:
     cached = prepare(list(find_patients(data).values()), options.out / "cache")
     shipped = space.settings_of("joint")
     epochs = options.epochs or shipped.training.epochs
-    settings = with_values(shipped, {"training.batch_size": options.batch_size, "training.epochs": epochs})
+    every = options.validate_every or shipped.training.validate_every
+    settings = with_values(
+        shipped,
+        {"training.batch_size": options.batch_size, "training.epochs": epochs, "training.validate_every": every},
+    )
     recorder = Recorder(
         options.out,
         space,

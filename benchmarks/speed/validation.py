@@ -22,6 +22,7 @@ from figures import Figure, add_options, tell
 
 from jointnet import epoch, training
 from jointnet.allocator import keep_freed_memory
+from jointnet.evaluation import misalignment
 from jointnet.scans.cache import CachedPatient
 from jointnet.settings import MODELS, Settings, load_settings, with_values
 from jointnet.training import train
@@ -59,6 +60,7 @@ def shares(
     what: str, settings: Settings, learned: list[CachedPatient], validated: list[CachedPatient], repeats: int
 ) -> list[Figure]:
     """Give the figures of one model and split."""
+    misalignment.cache_clear()
     first, _ = trained(with_values(settings, {"training.epochs": 1}), learned[:2], validated)
     wholes, evaluations, gradients = list[float](), list[float](), list[float]()
     for _ in range(repeats):

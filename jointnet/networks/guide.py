@@ -203,7 +203,7 @@ def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -
     pull = variance / prior.sd**2 + DAMPING
     curvature = weight[:, None, None] * known + torch.diag_embed(pull)
     downhill = weight[:, None] * (turned @ slope.unsqueeze(-1)).squeeze(-1) - pull * (motion - prior.mean)
-    return motion + torch.linalg.solve(curvature, downhill), precision
+    return motion + torch.linalg.solve_ex(curvature, downhill)[0], precision
 
 
 def _compare(cine: Tensor, lge: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -103,10 +103,10 @@ class Decoder(nn.Module):
         for skip, narrow, block in zip(features[-2::-1], self.narrow, self.blocks, strict=True):
             upsampled = F.interpolate(narrow(x), size=skip.shape[-2:], mode="bilinear", align_corners=False)
             x = block(skip + upsampled, modality)
-        return SCORES_FACTOR * unfold_pixels(self.scores(x), self.stem)
+        return SCORES_FACTOR * pixels_from_channels(self.scores(x), self.stem)
 
 
-def unfold_pixels(maps: Tensor, block: int) -> Tensor:
+def pixels_from_channels(maps: Tensor, block: int) -> Tensor:
     """Give maps (B, C, H, W) of maps (B, C block^2, h, w) that hold a block of pixels in their channels.
 
     It is `torch.nn.functional.pixel_shuffle` in one pass, and the maps lie channel by channel: what follows takes a
@@ -114,4 +114,4 @@ def unfold_pixels(maps: Tensor, block: int) -> Tensor:
     """
     parts = maps.unflatten(1, (-1, block, block)).permute(0, 1, 4, 2, 5, 3)
     count, channels, height, _, width, _ = parts.shape
-    return parts.reshape(count, channels, height * block, width * block)
+    return parts.reshape(count, channels, height * block, width * block).contiguous()

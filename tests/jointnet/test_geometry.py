@@ -180,6 +180,12 @@ def test_theta_means_the_same_at_every_resolution():
     assert float(columns) * HALF_EXTENT_MM == pytest.approx(-12, abs=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_an_image_keeps_its_type(dtype):
+    image = torch.arange(16, dtype=dtype).reshape(1, 1, 4, 4)
+    torch.testing.assert_close(warp(image, identity(1)), image, atol=1e-4, rtol=0)
+
+
 def test_outside_is_zero():
     theta = theta_from_motion(torch.tensor([[0.0, 0, 0, 0, 1.0, 0]]))
     moved = warp(torch.ones(1, 1, 8, 8), theta)[0, 0]

@@ -8,7 +8,7 @@ from jointnet.geometry import HALF_EXTENT_MM, identity
 from jointnet.networks import JointModel, StandaloneModel, build_model
 from jointnet.networks.affine_head import coarsest_px, motion_limits
 from jointnet.networks.joint import guide_map
-from jointnet.networks.unet import Decoder, Encoder, unfold_pixels
+from jointnet.networks.unet import Decoder, Encoder, pixels_from_channels
 from jointnet.settings import Settings, load_settings, with_values
 
 VARIANTS = {
@@ -232,7 +232,9 @@ def test_an_encoder_halves_at_every_level_and_a_decoder_comes_back(widths, stem,
 @pytest.mark.parametrize("block", [1, 2, 4])
 def test_pixels_are_unfolded_as_torch_shuffles_them(block, layout):
     maps = torch.randn(2, 3 * block**2, 4, 5).contiguous(memory_format=layout)
-    assert torch.equal(unfold_pixels(maps, block), torch.nn.functional.pixel_shuffle(maps, block))
+    found = pixels_from_channels(maps, block)
+    assert torch.equal(found, torch.nn.functional.pixel_shuffle(maps, block))
+    assert found.is_contiguous()
 
 
 @pytest.mark.parametrize(("size", "expected"), [(28, 28), (56, 56), (112, 56), (224, 56)])
