@@ -1,6 +1,6 @@
 """Record a table of results: real trainings over a search's space, with the objective after every validated epoch.
 
-python benchmarks/speed/results_table.py --out runs/results-table [--samples 48] [--epochs 36]
+python benchmarks/speed/results_table.py --out runs/results-table [--samples 48] [--epochs 36] [--validate-every 2]
 
 Samples are a scrambled Sobol sequence over the parameters of `--search`, each trained for all the search's epochs, or
 `--epochs`, with one seed, as in a study, where all trials share the study's. Then the best two of them and two spread
