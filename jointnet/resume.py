@@ -1,13 +1,16 @@
 """Checkpoints of a training that is under way: a killed one goes on from them as if nothing had happened.
 
-A checkpoint holds all that the next epoch depends on. The last two are kept: where the newest is damaged, the one
-before it serves and an epoch is trained again. On a CPU that gives the same weights, bit for bit.
+A checkpoint holds all that the next epoch depends on. One is written after every validation, so that no objective that
+was told is ever found a second time, and else where the last one is SECONDS_BETWEEN old: a kill costs so much training
+and an epoch at most. The last two are kept: where the newest is damaged, the one before it serves. What is trained again
+has the same weights, on a CPU bit for bit.
 """
 
 import hashlib
 import io
 import json
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +23,8 @@ from jointnet.torch_file import read_torch
 FORMAT = 2
 KEPT = 2
 """Checkpoints that stay on the disk."""
+SECONDS_BETWEEN = 10.0
+"""Seconds of training after which a checkpoint is due, with or without a validation."""
 
 
 class Stateful(Protocol):
@@ -48,6 +53,12 @@ class Checkpoints:
         self.folder = folder
         self._identity = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self._parts, self._generator = dict(parts), generator
+        self._newest = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last one, or the start of this training, is SECONDS_BETWEEN ago."""
+        return time.monotonic() - self._newest >= SECONDS_BETWEEN
 
     def save(self, epoch: int, progress: Mapping[str, Any]) -> None:
         """Write the checkpoint of an epoch that is over and remove all but the last two.
@@ -78,6 +89,7 @@ class Checkpoints:
         write_whole(self.folder / f"epoch-{epoch:06}.pt", written.getvalue())
         for old in [*checkpoint_files(self.folder)[KEPT:], *self.folder.glob(".*.part")]:
             old.unlink(missing_ok=True)
+        self._newest = time.monotonic()
 
     def restore(self) -> tuple[int, dict[str, Any]]:
         """Bring every part to where the newest sound checkpoint left it; remove those that are of no use.

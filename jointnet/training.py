@@ -62,10 +62,12 @@ def train(
         seed: of the first weights, the order of slices and the augmentation.
         device: `auto` takes a GPU where there is one.
         out: folder that receives `model.pt`, the weights of the best epoch so far.
-        checkpoints: folder that receives a checkpoint after every epoch, before `on_epoch` hears of it. Where it holds
-            one of the same training, the training goes on from there; the caller removes the folder when it is done.
+        checkpoints: folder that receives a checkpoint after every validation, and of the epochs between where one is
+            due (`jointnet.resume`), before `on_epoch` hears of it. Where it holds one of the same training, the
+            training goes on from there; the caller removes the folder when it is done.
         on_epoch: called after every epoch; what it raises ends the training and is passed on. A training that goes on
-            calls it for the epochs before again, so that whoever listens misses none.
+            calls it for the epochs before again, so that whoever listens misses none; those since the checkpoint are
+            trained again.
         on_resume: called before that with the number of epochs that need not be trained again.
         teachers: patients whose labels a teacher saw; the model file names them, since they are no test either.
 
@@ -115,7 +117,7 @@ def train(
             best_weights = {name: tensor.detach().cpu().clone() for name, tensor in averaged.state_dict().items()}
             if out is not None:
                 save_model(out / MODEL_FILE, best_weights, settings, patients, epoch)
-        if kept is not None:
+        if kept is not None and (validates or kept.due):
             kept.save(epoch, {"reports": [asdict(each) for each in reports], "best_weights": best_weights})
         if on_epoch is not None:
             on_epoch(report)

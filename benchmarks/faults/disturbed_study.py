@@ -28,6 +28,7 @@ splits = ["2/2/1"]
 [fixed]
 "model.widths" = [4, 4]
 "training.downsampling" = 4
+"training.validate_every" = 2
 [objective]
 metric = "val/registration_ratio"
 direction = "minimize"
@@ -37,13 +38,13 @@ high = 1.0
 scale = "linear"
 why = "all of it"
 [fidelity]
-max_epochs = 4
+max_epochs = 6
 grace_epochs = 2
 reduction_factor = 2
 [budget]
 num_samples = 3
 """
-"""The phantom's smallest setting."""
+"""The phantom's smallest setting. A kill between two validations leaves an epoch to be trained again."""
 
 
 @dataclass

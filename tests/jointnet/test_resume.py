@@ -8,7 +8,7 @@ import pytest
 import torch
 from scans import easy_patients, tiny_settings
 
-from jointnet import atomic_file, training
+from jointnet import atomic_file, resume, training
 from jointnet.atomic_file import write_whole
 from jointnet.resume import KEPT, Checkpoints, checkpoint_files
 from jointnet.training import MODEL_FILE, OBJECTIVE, EpochReport, best_report, train
@@ -18,6 +18,11 @@ EPOCHS = 5
 
 class KilledError(Exception):
     pass
+
+
+@pytest.fixture(autouse=True)
+def after_every_epoch(monkeypatch):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +106,37 @@ def test_killed_after_any_epoch_and_resumed_equals_uninterrupted_bit_for_bit(pat
     assert [report.metrics for report in again] == [report.metrics for report in whole]
     assert_same(everything(tmp_path / "killed"), everything(tmp_path / "whole"))
     assert best_report(again).epoch == torch.load(tmp_path / "killed" / MODEL_FILE, weights_only=True)["epoch"]
+
+
+def test_between_validations_a_checkpoint_is_written_where_one_is_due_only(patients, tmp_path, monkeypatch):
+    changes = {"training__validate_every": 2}
+    whole = run(tmp_path / "whole", patients, changes)
+    assert [path.name for path in checkpoint_files(tmp_path / "whole/checkpoints")] == [
+        "epoch-000005.pt",
+        "epoch-000004.pt",
+    ]
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN", math.inf)
+    for epoch, newest in ((1, []), (3, ["epoch-000002.pt"])):
+        with pytest.raises(KilledError):
+            run(tmp_path / "killed", patients, changes, kill_after=epoch)
+        assert [path.name for path in checkpoint_files(tmp_path / "killed/checkpoints")] == newest
+    resumed: list[int] = []
+    again = run(tmp_path / "killed", patients, changes, resumed=resumed)
+    assert resumed == [2]
+    assert [(report.epoch, report.metrics) for report in again] == [(report.epoch, report.metrics) for report in whole]
+    assert_same(everything(tmp_path / "killed"), everything(tmp_path / "whole"))
+
+
+def test_a_checkpoint_is_due_some_seconds_after_the_last_one(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN", 10.0)
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    checkpoints = Checkpoints(tmp_path, {}, {}, torch.Generator())
+    for seconds, due in ((0.0, False), (9.0, False), (1.0, True), (5.0, True)):
+        now[0] += seconds
+        assert checkpoints.due is due
+    checkpoints.save(1, {})
+    assert not checkpoints.due
 
 
 @pytest.mark.parametrize("damaged", [1, 2])

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from scans import pair, write_patient
 
-from jointnet import epoch, training
+from jointnet import epoch, resume, training
 from jointnet.checkpoint import load_model
 from jointnet.faults import SettingsFaultError
 from jointnet.scans.cache import fingerprint, prepare
@@ -282,6 +282,7 @@ def test_a_patient_is_labelled_or_unlabelled(scan_folder, tmp_path, tiny, capsys
 
 
 def test_the_same_command_goes_on_where_a_killed_one_was_and_says_so(scan_folder, tmp_path, tiny, monkeypatch, capsys):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN", 0.0)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run(scan_folder, whole, tiny, epochs=3) == 0
     real, calls = training.train_epoch, []
