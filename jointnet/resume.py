@@ -1,9 +1,9 @@
 """Checkpoints of a training that is under way: a killed one goes on from them as if nothing had happened.
 
-A checkpoint holds all that the next epoch depends on. One is written after every validation, so that no objective that
-was told is ever found a second time, and else where the last one is SECONDS_BETWEEN old: a kill costs at most so much
-training, and an epoch. The last two are kept: where the newest is damaged, the one before it serves. What is trained
-again has the same weights, on a CPU bit for bit.
+A checkpoint holds all that the next epoch depends on. One is written after every validation, so that a killed training
+need not find an objective again that was told, and else where the last one is SECONDS_BETWEEN old: a kill costs at most
+so much training, and an epoch. The last two are kept: where the newest is damaged, the one before it serves, and more
+is trained again. On a CPU that gives the same weights, bit for bit.
 """
 
 import hashlib

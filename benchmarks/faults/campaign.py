@@ -204,7 +204,7 @@ def main() -> int:
     parser.add_argument("--nested", action="store_true", help="studies of two folds that retrain with two seeds")
     parser.add_argument("--place", type=Path, metavar="DIR", help="keeps all that is written; a temporary folder else")
     options = parser.parse_args()
-    more = ("--num-samples", "4", "--max-epochs", "6", *(("--folds", "2", "--seeds", "2") if options.nested else ()))
+    more = ("--num-samples", "4", *(("--folds", "2", "--seeds", "2") if options.nested else ()))
     place = (options.place or Path(tempfile.mkdtemp(prefix="faults-"))).absolute()
     (place / "out").mkdir(parents=True, exist_ok=True)
     (place / "faults.toml").write_text(SEARCH)

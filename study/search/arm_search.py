@@ -17,7 +17,7 @@ from study.trials.outcome import EpochRecord, TrialOutcome
 from study.trials.rungs import Standings
 
 MOST_FAILURES = 3
-"""Attempts at a trial that the machine may end one after the other, without an epoch between them."""
+"""Attempts at a trial that the machine may end one after the other, without a new epoch between them."""
 
 
 class ArmSearch:
@@ -104,7 +104,7 @@ class ArmSearch:
         """An attempt ended with an error.
 
         What the training did is final. What the machine did is tried again from the last checkpoint, at most
-        MOST_FAILURES times without an epoch between; where memory was short, with one trial fewer beside it. A full
+        MOST_FAILURES times without a new epoch between; where memory was short, with one trial fewer beside it. A full
         disk halts the search, since no trial is to blame for it.
         """
         self._failed(self._recorder.outcomes[self._active.pop(attempt)], cause, reason)
