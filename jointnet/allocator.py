@@ -2,6 +2,11 @@
 
 glibc gives large blocks back to the system as soon as they are free. A training asks for the same blocks at its next
 step, and the system zeroes each of their pages anew: on two cores 3 to 10 % of a step, and more of a prediction.
+
+Threads beside the main one take turns at a few pools of memory (arenas, eight for each core), and what a thread leaves
+in one is no use to a thread that gets another. Where each training is a thread of its own beside many more, as in Ray's
+workers, each has its pages zeroed anew, and every arena ends up with a training's memory. Such a process starts with
+`ONE_ARENA` in its environment; it has no effect on arenas that there are already.
 """
 
 import ctypes
@@ -11,6 +16,8 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 LARGEST_BLOCK = 1 << 30
 MOST_KEPT = (1 << 31) - 1
 TOP_PAD = 64 << 20
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
+"""Environment of a process in which all threads share the main one's memory."""
 
 
 def keep_freed_memory() -> bool:

@@ -16,6 +16,7 @@ import optuna
 import ray
 import torch
 
+from jointnet.allocator import ONE_ARENA
 from jointnet.faults import SettingsFaultError
 from study.machines.node_check import SharedFolder, check_nodes
 from study.machines.provenance import usable_cpus
@@ -72,7 +73,8 @@ def check_reachable(address: str) -> None:
 def ray_session(address: str | None) -> Iterator[None]:
     """Start Ray on this machine where `address` is None, else join that cluster; leave it afterwards.
 
-    A Ray that is started here is this study's own: it never attaches to one that was left running.
+    A Ray that is started here is this study's own: it never attaches to one that was left running. Its workers keep
+    the memory of a trial for the next one (`jointnet.allocator`), unless the environment says otherwise.
 
     Raises:
         SettingsFaultError: where there is no cluster to join.
@@ -81,14 +83,16 @@ def ray_session(address: str | None) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    arenas = {name: value for name, value in ONE_ARENA.items() if name not in os.environ}
     if address is None:
+        os.environ.update(arenas)  # the workers inherit it, which starts them sooner than a runtime environment
         here = this_machine()
         ray.init(address="local", num_cpus=here.cpus, num_gpus=here.gpus, include_dashboard=False, **quiet)
     else:
         if address != "auto":
             check_reachable(address)
         try:
-            ray.init(address=address, **quiet)
+            ray.init(address=address, runtime_env={"env_vars": arenas}, **quiet)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             reason = " ".join(str(error).split())[:300]
             raise SettingsFaultError(

@@ -1,7 +1,10 @@
+import os
 import subprocess
 import sys
 
 import pytest
+
+from jointnet.allocator import ONE_ARENA
 
 TOUCH = """
 import resource
@@ -23,6 +26,41 @@ def test_a_block_that_was_freed_is_not_zeroed_again():
     """20 blocks of 8 MiB are 40,960 pages of 4 KiB, or 80 of 2 MiB; kept, they cost none."""
     run = [sys.executable, "-c", TOUCH.format(call="keep_freed_memory()")]
     assert int(subprocess.run(run, check=True, capture_output=True, text=True).stdout) < 20
+
+
+THREADS = """
+import os
+import resource
+import threading
+import numpy as np
+from jointnet.allocator import keep_freed_memory
+
+def training():
+    keep_freed_memory()
+    kept = [np.ones(8 << 20, np.uint8) for _ in range(20)]
+def other():
+    kept = np.ones(1 << 10, np.uint8)
+    over.wait()
+def faults():
+    thread = threading.Thread(target=training)
+    thread.start()
+    thread.join()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+over = threading.Event()
+for _ in range(16 * os.cpu_count()):
+    threading.Thread(target=other).start()
+before = faults()
+print(faults() - before)
+over.set()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_with_one_arena_a_thread_gets_what_the_thread_before_it_freed():
+    """As above, beside as many other threads as take all arenas that there may be, as in a worker of Ray's."""
+    run = [sys.executable, "-c", THREADS]
+    environment = {**os.environ, **ONE_ARENA}
+    assert int(subprocess.run(run, check=True, capture_output=True, text=True, env=environment).stdout) < 200
 
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])

@@ -1,5 +1,6 @@
 """Which Ray a study runs on: addresses as they are given, and what is refused before anything starts."""
 
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,23 @@ def test_a_local_study_never_attaches_to_a_cluster_that_runs(monkeypatch: pytest
     started, ended = ray.calls
     assert (started["address"], started["num_cpus"], started["num_gpus"]) == ("local", usable_cpus(), 0)
     assert ended == "shutdown"
+
+
+@pytest.mark.parametrize("own", [None, "4"])
+def test_workers_have_one_arena_unless_the_environment_says_otherwise(own: str | None, monkeypatch: pytest.MonkeyPatch):
+    """This machine's inherit it, a cluster's are told, but not what a job sets by itself: Ray lets nobody repeat that."""
+    ray = _FakeRay()
+    monkeypatch.setattr(study.machines.cluster, "ray", ray)
+    monkeypatch.setattr(study.machines.cluster, "check_reachable", lambda address: None)
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    if own is not None:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", own)
+    with ray_session("10.0.0.1:6379"):
+        pass
+    assert ray.calls[0]["runtime_env"] == {"env_vars": {} if own else {"MALLOC_ARENA_MAX": "1"}}
+    monkeypatch.setattr(study.machines.cluster.os, "environ", dict(os.environ))  # is left changed
+    with ray_session(None):
+        assert os.environ["MALLOC_ARENA_MAX"] == (own or "1")
 
 
 def test_no_cluster_to_join_is_a_fault_of_the_address(monkeypatch: pytest.MonkeyPatch):
