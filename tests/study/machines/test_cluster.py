@@ -94,7 +94,7 @@ def test_a_local_study_never_attaches_to_a_cluster_that_runs(monkeypatch: pytest
 
 @pytest.mark.parametrize("own", [None, "4"])
 def test_workers_have_one_arena_unless_the_environment_says_otherwise(own: str | None, monkeypatch: pytest.MonkeyPatch):
-    """This machine's inherit it, a cluster's are told, but not what a job sets by itself: Ray lets nobody repeat that."""
+    """This machine's inherit it, a cluster's are told, but not what a job sets itself: Ray lets nobody repeat that."""
     ray = _FakeRay()
     monkeypatch.setattr(study.machines.cluster, "ray", ray)
     monkeypatch.setattr(study.machines.cluster, "check_reachable", lambda address: None)
