@@ -145,6 +145,7 @@ def run_study(
         return {"suggesting": work.spent[0], "delivering": outbox.spent, **also()}
 
     with Watched(task.folder.parent, parts) as ledger:
+        outbox.put(tracker.study_run)
         recorder = ArmRecorder(task, {"arm": ARM}, ledger, tracker, outbox, progress)  # type: ignore[arg-type]
         drive(ArmSearch(work, recorder, at_once), recorder)
         return ledger.course

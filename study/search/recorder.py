@@ -50,6 +50,7 @@ class ArmRecorder:
         self.row, self._retrains = row or task.arm, retrains
         self._tags, self._ledger, self._tracker = dict(tags), ledger, tracker
         self._outbox, self._progress = outbox, progress
+        self._drawn_here: set[str] = set()
         self._told: dict[str, int] = {}  # epochs that the store has, by trial; known to the outbox's thread alone
 
     @property
@@ -78,6 +79,7 @@ class ArmRecorder:
         """A trial is drawn; give its id."""
         own = {} if drawn.seed is None else {"seed": drawn.seed}
         content = {"trial": drawn.trial_id, "number": number, "sample": dict(drawn.sample), **own}
+        self._drawn_here.add(drawn.trial_id)
         self._ledger.append("drawn", arm=self.task.arm, **content)
         return drawn.trial_id
 
@@ -155,8 +157,18 @@ class ArmRecorder:
             "max_epochs": settings.training.epochs,
         }
         return self._tracker.trial_run(
-            self._kind, outcome.trial_id, self._name(outcome), self._own_tags(outcome), params
+            self._kind,
+            outcome.trial_id,
+            self._name(outcome),
+            self._own_tags(outcome),
+            params,
+            self._running(outcome),
+            drawn_here=outcome.trial_id in self._drawn_here,
         )
+
+    def _running(self, outcome: TrialOutcome) -> dict[str, str]:
+        """Give the tags of a trial that runs."""
+        return {"trial.state": "running", "trial.reason": "", NOTE: f"{self._what(outcome)}. One point per epoch."}
 
     @property
     def _kind(self) -> str:
@@ -173,9 +185,9 @@ class ArmRecorder:
 
     def _tell_start(self, outcome: TrialOutcome) -> None:
         run_id = self._run_of(outcome)
-        self._tracker.set_status(run_id, "RUNNING")
-        state = {"trial.state": "running", "trial.reason": ""}
-        self._tracker.tag(run_id, {**state, NOTE: f"{self._what(outcome)}. One point per epoch."})
+        if not self._tracker.is_running(run_id):
+            self._tracker.tag(run_id, self._running(outcome))
+            self._tracker.set_status(run_id, "RUNNING")
         self._tracker.log_json(run_id, "settings.json", settings_to_dict(self._spec(outcome).settings))
 
     def _tell_epochs(self, trial_id: str) -> None:

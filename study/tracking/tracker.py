@@ -34,6 +34,7 @@ REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALRE
 
 RunKey = tuple[tuple[str, str], ...]
 """The tags that tell a run from all others of its study."""
+STUDY: RunKey = (("study.kind", "study"),)
 Row = tuple[int, int, Mapping[str, float]]
 """Step, Unix time in ms, and metrics."""
 
@@ -63,6 +64,7 @@ class StudyTracker:
         self._uri, self._tags = uri, {"study.id": study_id, **tags}
         self._store: tuple[MlflowClient, str] | None = None
         self._runs: dict[RunKey, str] = {}
+        self._made: set[RunKey] = set()
         self._with_params: set[str] = set()
         self._statuses: dict[str, str] = {}
         for name in ("mlflow", "alembic"):
@@ -89,7 +91,7 @@ class StudyTracker:
 
     def study_run(self) -> str:
         """Give the study's own run."""
-        return self._run((("study.kind", "study"),), f"study {self.study_id}", {})
+        return self._run(STUDY, f"study {self.study_id}", {})
 
     def arm_run(self, tags: Mapping[str, str]) -> str:
         """Give the run of an arm in a fold, the parent of its trials; it stands beside the study's run.
@@ -99,7 +101,17 @@ class StudyTracker:
         """
         return self._run(_key("arm", tags), arm_title(tags), tags)
 
-    def trial_run(self, kind: str, trial_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
+    def trial_run(
+        self,
+        kind: str,
+        trial_id: str,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        new: Mapping[str, str],
+        *,
+        drawn_here: bool = False,
+    ) -> str:
         """Give the run of a trial: the one in the store where there is one, else a new one called `name`.
 
         Args:
@@ -108,9 +120,12 @@ class StudyTracker:
             name: of a new run.
             tags: of the run, those of its arm among them.
             params: of the run.
+            new: further tags of a new run, which is running.
+            drawn_here: whether this tracker's driver drew the trial; where it made the study's run too, the store is
+                not asked for a run that nobody can have made.
         """
-        own = {"trial.state": "running", PARENT: self.arm_run(tags), **tags}
-        run_id = self._run(_key(kind, tags, trial_id), name, own)
+        key, own = _key(kind, tags, trial_id), {**new, PARENT: self.arm_run(tags), **tags}
+        run_id = self._run(key, name, own, unknown=drawn_here and STUDY in self._made)
         if run_id not in self._with_params:
             entities = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
             self._client.log_batch(run_id, params=entities)
@@ -167,6 +182,10 @@ class StudyTracker:
         """Put a model into the registry, unless it is there; give its version."""
         return register(*self._opened(), champion)
 
+    def is_running(self, run_id: str) -> bool:
+        """Say whether this tracker said last that a run is RUNNING."""
+        return self._statuses.get(run_id) == "RUNNING"
+
     def set_status(self, run_id: str, status: str) -> None:
         """Say that a run is SCHEDULED, RUNNING, FINISHED, FAILED or KILLED, unless this tracker said so last."""
         if self._statuses.get(run_id) == status:
@@ -186,10 +205,14 @@ class StudyTracker:
             self._store = _open_store(self._uri)
         return self._store
 
-    def _run(self, key: RunKey, name: str, tags: Mapping[str, str]) -> str:
-        """Find a run by the tags that identify it, or make it."""
-        run_id = self._find(key)
+    def _run(self, key: RunKey, name: str, tags: Mapping[str, str], unknown: bool = False) -> str:
+        """Find a run by the tags that identify it, or make it; it is not looked for where it is surely unknown.
+
+        A call that failed may have made it none the less, so from the second attempt on it is looked for.
+        """
+        run_id = self._runs.get(key) if unknown and key not in self._made else self._find(key)
         if run_id is None:
+            self._made.add(key)
             merged = {**self._tags, **dict(key), **tags}
             made = self._opened()[0].create_run(
                 self._opened()[1],

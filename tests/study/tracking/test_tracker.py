@@ -220,6 +220,44 @@ def test_a_run_that_a_slow_server_made_twice_is_removed(uri: str, tmp_path: Path
     assert StudyTracker(uri, "s6", {}).arm_run({"arm": "a"}) == run
 
 
+def test_a_new_study_does_not_ask_for_the_runs_of_trials_that_it_draws(uri: str, tmp_path: Path, monkeypatch):
+    driver = Studied(uri, "s8", tmp_path)
+    driver.tracker.study_run()
+    driver.tracker.arm_run(TAGS)
+    monkeypatch.setattr(driver.tracker._client, "search_runs", lambda *a, **k: pytest.fail("asked"))
+    driver.recorder.ended(driver.start(1), "complete", "")
+    assert driver.close() == 0 and driver.said == []
+    assert _runs(uri, "s8")["t0001"].info.status == "FINISHED"
+
+
+def test_a_run_whose_making_was_not_answered_is_not_made_again(uri: str, tmp_path: Path, monkeypatch):
+    driver = Studied(uri, "s9", tmp_path)
+    driver.tracker.study_run()
+    driver.tracker.arm_run(TAGS)
+    create = driver.tracker._client.create_run
+
+    def without_answer(*arguments, **options):
+        create(*arguments, **options)
+        monkeypatch.setattr(driver.tracker._client, "create_run", create)
+        raise MlflowException("timeout")
+
+    monkeypatch.setattr("study.tracking.outbox.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(driver.tracker._client, "create_run", without_answer)
+    driver.start(1)
+    assert driver.close() == 0
+    assert sum("timeout" in line for line in driver.said) == 1
+    assert _runs(uri, "s9")["t0001"].data.tags["trial.state"] == "running"
+
+
+def test_a_study_that_lost_its_ledger_finds_the_runs_of_its_trials(uri: str, tmp_path: Path):
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        driver = Studied(uri, "s10", folder)
+        driver.tracker.study_run()
+        driver.start(1)
+        assert driver.close() == 0
+    assert set(_runs(uri, "s10")) == {"study", "arm", "t0001"}
+
+
 def test_rows_without_a_finite_value_and_many_rows(uri: str):
     tracker = StudyTracker(uri, "s7", {})
     run = tracker.study_run()
