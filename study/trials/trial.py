@@ -162,8 +162,9 @@ def _sound_epoch(content: bytes) -> int | None:
     """
     try:
         read = read_torch(content)
-        finite = all(np.isfinite(tensor.float().numpy()).all() for tensor in read["weights"].values())
-        return int(read["epoch"]) if finite else None
+        weights = read["weights"].values()
+        finite = all(np.isfinite(tensor.float().numpy()).all() for tensor in weights)
+        return int(read["epoch"]) if weights and finite else None
     except Exception:  # a damaged archive raises whatever its readers met
         return None
 

@@ -96,6 +96,11 @@ def test_the_frozen_model_is_that_of_the_reported_epoch(tmp_path: Path):
     assert freeze_model(tmp_path, 4) is None
 
 
+def test_a_file_without_weights_is_no_model(tmp_path: Path):
+    save_model(tmp_path / "model.pt", {}, TINY, {}, epoch=2)
+    assert freeze_model(tmp_path, 2) is None
+
+
 def test_weights_that_are_not_finite_are_no_model(tmp_path: Path):
     weights = dict(build_model(TINY).state_dict())
     name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
