@@ -32,7 +32,7 @@ from study.question.splits import DEFAULT_SPLITS, Counts, Split, make_splits, pa
 from study.report import write_report
 from study.store_layout import ui_command
 from study.testing.selection import NoFinishedTrialError
-from study.tracking.tracker import resolve_tracking_uri
+from study.tracking.tracking_store import resolve_tracking_uri
 
 EXIT_NO_FINISHED_TRIAL = 4
 EXIT_HALTED = 5

@@ -19,8 +19,8 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from jointnet.faults import SettingsFaultError
-from study.store_layout import EXPERIMENT, default_tracking_uri
 from study.tracking.champion import Champion, register
+from study.tracking.tracking_store import open_store
 
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
@@ -37,23 +37,6 @@ RunKey = tuple[tuple[str, str], ...]
 STUDY: RunKey = (("study.kind", "study"),)
 Row = tuple[int, int, Mapping[str, float]]
 """Step, Unix time in ms, and metrics."""
-
-
-def resolve_tracking_uri() -> str:
-    """Give the store's address, absolute: `MLFLOW_TRACKING_URI`, or SQLite in `mlruns/` of the working directory.
-
-    Raises:
-        SettingsFaultError: where it is a folder of files, which MLflow no longer takes as a store.
-    """
-    uri = default_tracking_uri()
-    if uri.startswith("sqlite:///"):
-        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
-    if uri.startswith(("http://", "https://")) or ("://" in uri and not uri.startswith("file:")):
-        return uri
-    raise SettingsFaultError(
-        f"MLFLOW_TRACKING_URI: must be sqlite:///FILE, a database's or a server's address, got {uri!r} "
-        "(MLflow no longer takes folders)"
-    )
 
 
 class StudyTracker:
@@ -202,7 +185,7 @@ class StudyTracker:
 
     def _opened(self) -> tuple[MlflowClient, str]:
         if self._store is None:
-            self._store = _open_store(self._uri)
+            self._store = open_store(self._uri)
         return self._store
 
     def _run(self, key: RunKey, name: str, tags: Mapping[str, str], unknown: bool = False) -> str:
@@ -261,19 +244,3 @@ def _key(kind: str, tags: Mapping[str, str], trial_id: str = "") -> RunKey:
     """Give the tags that tell a run from all others of its study."""
     own = {"study.kind": kind, "arm": tags["arm"], "fold": tags.get("fold", ""), "trial.id": trial_id}
     return tuple((name, value) for name, value in own.items() if value)
-
-
-def _open_store(uri: str) -> tuple[MlflowClient, str]:
-    """Give a client and the experiment's id; store and experiment are made where they are missing."""
-    location = None
-    if uri.startswith("sqlite:///"):
-        folder = Path(uri.removeprefix("sqlite:///")).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        location = (folder / "artifacts").as_uri()
-    elif not uri.startswith(("http://", "https://")):
-        location = Path("mlruns/artifacts").absolute().as_uri()
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is not None:
-        return client, str(experiment.experiment_id)
-    return client, str(client.create_experiment(EXPERIMENT, artifact_location=location))

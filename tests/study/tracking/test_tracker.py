@@ -13,9 +13,9 @@ from jointnet.settings import with_values
 from study.search.progress import ArmProgress, StudyProgress
 from study.search.recorder import ArmRecorder
 from study.search.work import Drawn
-from study.store_layout import EARLY, EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET, ui_command
+from study.store_layout import EARLY, EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET
 from study.tracking.outbox import Outbox
-from study.tracking.tracker import StudyTracker, refused, resolve_tracking_uri
+from study.tracking.tracker import StudyTracker, refused
 from study.trials.ledger import Ledger
 from study.trials.outcome import trial_name
 from study.trials.trial import ArmTask
@@ -282,20 +282,6 @@ def test_rows_without_a_finite_value_and_many_rows(uri: str):
 )
 def test_only_a_store_that_answers_refuses(error, last_word):
     assert refused(error) is last_word
-
-
-def test_the_store_is_absolute_and_mlflows_own_variable_is_honoured(monkeypatch, tmp_path: Path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert resolve_tracking_uri() == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///own/store.db")
-    assert resolve_tracking_uri() == f"sqlite:///{tmp_path}/own/store.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
-    assert resolve_tracking_uri() == "http://server:5000" == ui_command("http://server:5000")
-    for folder in ("mlruns", "file:///mlruns"):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", folder)
-        with pytest.raises(SettingsFaultError, match="must be sqlite"):
-            resolve_tracking_uri()
 
 
 def test_a_store_that_does_not_open_is_a_fault_of_the_settings(tmp_path: Path):
