@@ -6,7 +6,7 @@ step, and the system zeroes each of their pages anew: on two cores 3 to 10 % of 
 Threads beside the main one take turns at a few pools of memory (arenas, eight for each core), and what a thread leaves
 in one is no use to a thread that gets another. Where each training is a thread of its own beside many more, as in Ray's
 workers, each has its pages zeroed anew, and every arena ends up with a training's memory. Such a process starts with
-`ONE_ARENA` in its environment; it has no effect on arenas that there are already.
+`ONE_ARENA` in its environment; set later, it has no effect on the arenas that there are.
 """
 
 import ctypes

@@ -47,7 +47,7 @@ class StudyTracker:
         self._uri, self._tags = uri, {"study.id": study_id, **tags}
         self._store: tuple[MlflowClient, str] | None = None
         self._runs: dict[RunKey, str] = {}
-        self._made: set[RunKey] = set()
+        self._attempted: set[RunKey] = set()  # runs that the store did not have when this tracker first made them
         self._with_params: set[str] = set()
         self._statuses: dict[str, str] = {}
         for name in ("mlflow", "alembic"):
@@ -108,7 +108,7 @@ class StudyTracker:
                 not asked for a run that nobody can have made.
         """
         key, own = _key(kind, tags, trial_id), {**new, PARENT: self.arm_run(tags), **tags}
-        run_id = self._run(key, name, own, unknown=drawn_here and STUDY in self._made)
+        run_id = self._run(key, name, own, unknown=drawn_here and STUDY in self._attempted)
         if run_id not in self._with_params:
             entities = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
             self._client.log_batch(run_id, params=entities)
@@ -193,9 +193,9 @@ class StudyTracker:
 
         A call that failed may have made it none the less, so from the second attempt on it is looked for.
         """
-        run_id = self._runs.get(key) if unknown and key not in self._made else self._find(key)
+        run_id = self._runs.get(key) if unknown and key not in self._attempted else self._find(key)
         if run_id is None:
-            self._made.add(key)
+            self._attempted.add(key)
             merged = {**self._tags, **dict(key), **tags}
             made = self._opened()[0].create_run(
                 self._opened()[1],
