@@ -12,6 +12,7 @@ from jointnet.augmentation import apply, draw
 from jointnet.gradients import shared_gradient_norms
 from jointnet.losses import branch_losses, weighted_losses
 from jointnet.networks import build_model
+from jointnet.precision import computing_in, training_precision
 from jointnet.settings import OptimiserSettings, Settings
 from jointnet.slices import SlicePairs
 
@@ -58,17 +59,8 @@ def new_learner(settings: Settings, steps: int, device: torch.device) -> Learner
     )
     rate = learning_rate_factor(settings.optimiser, steps, settings.training.epochs)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-    scaler = torch.amp.GradScaler(device.type, enabled=half_precision(device) is torch.float16)
+    scaler = torch.amp.GradScaler(device.type, enabled=training_precision(device) is torch.float16)
     return Learner(settings, model, copy.deepcopy(model), optimiser, schedule, scaler)
-
-
-def half_precision(device: torch.device) -> torch.dtype | None:
-    """Give the 16-bit type that the networks are trained in: bf16 or fp16 on a GPU, bf16 on a CPU that has it."""
-    if device.type == "cpu":
-        return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else None
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def learning_rate_factor(settings: OptimiserSettings, steps: int, epochs: int) -> Callable[[int], float]:
@@ -97,7 +89,7 @@ def train_epoch(
     optimiser, schedule, scaler = learner.optimiser, learner.schedule, learner.scaler
     model.train()
     device = generator.device
-    half = half_precision(device)
+    precision = training_precision(device)
     order = torch.randperm(len(pairs), generator=generator, device=device)
     sums: dict[str, Tensor] = {}
     batches = order.split(settings.training.batch_size)
@@ -105,7 +97,7 @@ def train_epoch(
     for number, indices in enumerate(batches, start=1):
         batch = pairs.batch(indices)
         batch = apply(draw(settings.augmentation, len(indices), generator), batch)
-        with torch.autocast(device.type, dtype=half, enabled=half is not None):
+        with computing_in(precision, device):
             output = model(batch.cine, batch.lge)
         losses = branch_losses(output, batch.cine_labels, batch.lge_labels, settings.loss)
         weighted = weighted_losses(losses, settings.loss)

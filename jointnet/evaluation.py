@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -24,13 +25,19 @@ from jointnet.structures import STRUCTURES
 COLUMNS = ("patient", "slice", "structure", "metric", "before", "after", "lost")
 
 
-def evaluate(model: nn.Module | None, patients: Sequence[CachedPatient], device: str = "cpu") -> pd.DataFrame:
+def evaluate(
+    model: nn.Module | None,
+    patients: Sequence[CachedPatient],
+    device: str = "cpu",
+    precision: torch.dtype = torch.float32,
+) -> pd.DataFrame:
     """Give the rows of some patients.
 
     Args:
         model: what registers; None does nothing, so that `after` equals `before`.
         patients: whom to evaluate on.
         device: where the model computes.
+        precision: of its arithmetic.
 
     Returns:
         Columns `patient slice structure metric before after lost`. `metric` is `cd_mm` (lv, rv), `asd_mm`, `dice`
@@ -38,7 +45,7 @@ def evaluate(model: nn.Module | None, patients: Sequence[CachedPatient], device:
     """
     rows: list[dict[str, Any]] = []
     for patient in patients:
-        prediction = None if model is None else predict(model, patient.images(), device)
+        prediction = None if model is None else predict(model, patient.images(), device, precision)
         labels = np.asarray(patient.labels())
         rows += patient_rows(patient.patient, labels[:, 0], labels[:, 1], prediction, misalignment(patient))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jointnet.geometry import SIZE_PX
+from jointnet.precision import computing_in
 from jointnet.slices import around, network_images
 
 
@@ -25,8 +26,13 @@ class Prediction(NamedTuple):
     lge_labels: NDArray[np.uint8] | None
 
 
-def predict(model: nn.Module, images: np.ndarray, device: torch.device | str = "cpu") -> Prediction:
-    """Apply a model to images (S, 2, H, W) of one patient on the common grid, cine first.
+def predict(
+    model: nn.Module,
+    images: np.ndarray,
+    device: torch.device | str = "cpu",
+    precision: torch.dtype = torch.float32,
+) -> Prediction:
+    """Apply a model to images (S, 2, H, W) of one patient on the common grid, cine first, computing in `precision`.
 
     The model is used in evaluation mode and left in the mode it was in.
     """
@@ -36,7 +42,8 @@ def predict(model: nn.Module, images: np.ndarray, device: torch.device | str = "
     try:
         with torch.inference_mode():
             inputs = network_images(images, downsampling, device)[around(len(images), int(model.neighbours))]  # type: ignore[arg-type]
-            output = model(inputs[:, :, 0], inputs[:, :, 1], same_patient=True)
+            with computing_in(precision, inputs.device):
+                output = model(inputs[:, :, 0], inputs[:, :, 1], same_patient=True)
             labels = [None if logits is None else _labels(logits) for logits in (output.cine_logits, output.lge_logits)]
             return Prediction(output.theta.float().cpu().numpy(), labels[0], labels[1])
     finally:

@@ -14,6 +14,7 @@ from jointnet.checkpoint import save_model
 from jointnet.epoch import TrainingDivergedError, new_learner, train_epoch
 from jointnet.evaluation import evaluate
 from jointnet.faults import SettingsFaultError
+from jointnet.precision import training_precision
 from jointnet.resume import Checkpoints
 from jointnet.scans.cache import CachedPatient
 from jointnet.settings import Settings, settings_to_dict
@@ -109,7 +110,7 @@ def train(
         validates = epoch % settings.training.validate_every == 0 or epoch == settings.training.epochs
         metrics = train_epoch(learner, pairs, generator, validates)
         if validates:
-            metrics |= named_metrics(evaluate(averaged, validation, str(where)), "val")
+            metrics |= named_metrics(evaluate(averaged, validation, str(where), training_precision(where)), "val")
         report = EpochReport(epoch, time.perf_counter() - started, metrics)
         reports.append(report)
         best = best_report(reports)

@@ -23,7 +23,7 @@ from figures import Figure, add_options, in_turn, ratios, tell
 from pipelines import HALF, OURS, PEERS, pipeline
 
 from jointnet.allocator import keep_freed_memory
-from jointnet.epoch import half_precision
+from jointnet.precision import training_precision
 from jointnet.settings import load_settings, with_values
 
 PATIENTS = 12
@@ -43,7 +43,7 @@ def main() -> None:
         print(json.dumps(measured(options.only, options.sides[0], options.widths)))
         return
     phantom_patients(PATIENTS)
-    has_16_bits = half_precision(torch.device("cpu")) is not None
+    has_16_bits = training_precision(torch.device("cpu")) is not torch.float32
     peers = [kind for kind, form in PEERS.items() if has_16_bits or not form.in_16_bits]
     figures: list[Figure] = []
     for side in options.sides:

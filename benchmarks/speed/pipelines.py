@@ -12,7 +12,8 @@ import torch
 from batches import FewSlices
 
 from jointnet.augmentation import Batch
-from jointnet.epoch import half_precision, new_learner, train_epoch
+from jointnet.epoch import new_learner, train_epoch
+from jointnet.precision import computing_in, training_precision
 from jointnet.settings import Settings
 
 RATE = 1e-3
@@ -75,7 +76,8 @@ def monai(form: Form, widths: list[int], pairs: FewSlices, settings: Settings) -
         from monai.networks.nets import BasicUNet
     except ImportError:
         sys.exit("MONAI is not installed: pip install -e '.[benchmark]'")
-    half = half_precision(torch.device("cpu")) if form.in_16_bits else None
+    cpu = torch.device("cpu")
+    precision = training_precision(cpu) if form.in_16_bits else torch.float32
     dataset = CacheDataset(
         samples_of(pairs.batch(torch.arange(len(pairs)))),
         monai_transforms(),
@@ -89,7 +91,7 @@ def monai(form: Form, widths: list[int], pairs: FewSlices, settings: Settings) -
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
 
     def scores(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", dtype=half, enabled=half is not None):
+        with computing_in(precision, cpu):
             found = network(images.to(memory_format=form.layout))
         return torch.as_tensor(found).float()
 

@@ -23,14 +23,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jointnet.allocator import keep_freed_memory
 from jointnet.augmentation import Batch
-from jointnet.epoch import Learner, half_precision, new_learner, train_epoch
+from jointnet.epoch import Learner, new_learner, train_epoch
 from jointnet.losses import branch_losses, weighted_losses
 from jointnet.networks.output import Output
+from jointnet.precision import computing_in, training_precision
 from jointnet.settings import MODELS, Settings, load_settings, with_values
 
 BATCHES = 4
 MATRIX = 2048
-PRECISION = half_precision(torch.device("cpu")) or torch.float32
+CPU = torch.device("cpu")
+PRECISION = training_precision(CPU)
 PEAK_CONVOLUTION = (16, 64, 56)
 """Batch, channels and side of the convolution that shows the peak."""
 
@@ -61,7 +63,7 @@ def main() -> None:
 def measured(settings: Settings, side: int, repeats: int, compiles: bool) -> list[Figure]:
     """Give the figures of one model at one size."""
     pairs = few_slices(phantom_patients(4), settings, side, BATCHES * settings.training.batch_size)
-    learner = new_learner(settings, BATCHES, torch.device("cpu"))
+    learner = new_learner(settings, BATCHES, CPU)
     batch = pairs.batch(torch.arange(settings.training.batch_size))
     generator = torch.Generator().manual_seed(0)
 
@@ -116,7 +118,7 @@ def steps(
 ) -> None:
     """Take as many optimiser steps as an epoch has, on a batch as it is, by the learner's network or a form of it."""
     for _ in range(BATCHES):
-        with torch.autocast("cpu", dtype=PRECISION, enabled=PRECISION is not torch.float32):
+        with computing_in(PRECISION, CPU):
             output = network(batch.cine, batch.lge)
         total = objective(output)
         learner.optimiser.zero_grad(set_to_none=True)

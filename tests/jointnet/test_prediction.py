@@ -123,6 +123,19 @@ def test_the_slices_of_a_patient_do_not_influence_each_other(name):
         np.testing.assert_allclose(alone.theta[0], together.theta[index], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["standalone", "joint"])
+def test_a_prediction_in_16_bits_is_nearly_that_in_32_and_comes_in_the_same_types(name):
+    torch.manual_seed(0)
+    model = stir(build_model(tiny_settings(model__name=name)))
+    wide, narrow = (predict(model, images(), precision=each) for each in (torch.float32, torch.bfloat16))
+    difference = np.abs(narrow.theta - wide.theta).max()
+    assert 0 < difference < 0.02
+    assert narrow.theta.dtype == np.float32
+    if wide.cine_labels is not None and narrow.cine_labels is not None:
+        assert narrow.cine_labels.dtype == np.uint8
+        assert np.mean(narrow.cine_labels != wide.cine_labels) < 0.02
+
+
 def test_memory_mapped_read_only_images_are_taken(tmp_path):
     np.save(tmp_path / "images.npy", images())
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")

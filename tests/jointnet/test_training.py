@@ -100,14 +100,18 @@ def test_the_caller_s_random_state_does_not_matter(patients):
     assert metrics[0] == metrics[1]
 
 
-def test_the_model_on_disk_is_that_of_the_best_epoch(patients, tmp_path):
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_model_on_disk_is_that_of_the_best_epoch_as_validated_in_the_training_s_precision(
+    patients, tmp_path, monkeypatch, precision
+):
+    monkeypatch.setattr(training, "training_precision", lambda device: precision)
     settings = tiny_settings(training__epochs=4, model__name="standalone", optimiser__learning_rate=2e-2)
     best, _ = run(settings, patients, out=tmp_path)
     saved = load_model(tmp_path / MODEL_FILE)
     assert saved.epoch == best.epoch
     assert saved.settings == settings
     assert saved.patients == {"training": (1, 2, 3, 4), "validation": (5,)}
-    again = named_metrics(evaluate(saved.model, patients[4:]), "val")
+    again = named_metrics(evaluate(saved.model, patients[4:], precision=precision), "val")
     for name, value in again.items():
         assert value == pytest.approx(best.metrics[name], rel=1e-5), name
 
