@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from jointnet.extent import extent
 from jointnet.geometry import SIZE_PX
 from jointnet.precision import computing_in
 from jointnet.slices import around, network_images
@@ -61,9 +62,9 @@ def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
     if block == 1:
         return coarse.cpu().numpy()
     labels = np.zeros((len(logits), SIZE_PX, SIZE_PX), np.uint8)
-    shown = coarse.any(0)
-    if shown.any():
-        rows, columns = (_around(shown.any(axis)) for axis in (1, 0))
+    box = extent(coarse > 0, 1)
+    if box is not None:
+        rows, columns = box
         part = F.interpolate(logits[:, :, rows, columns].float(), scale_factor=block, mode="bilinear")
         fine_rows, fine_columns = (slice(block * each.start, block * each.stop) for each in (rows, columns))
         labels[:, fine_rows, fine_columns] = _likeliest(part).cpu().numpy()
@@ -71,11 +72,13 @@ def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
 
 
 def _likeliest(scores: torch.Tensor) -> torch.Tensor:
-    """Give the class (S, H, W) of the largest score; torch's `argmax` is ten times slower where classes lie apart."""
-    return scores.max(1).indices.to(torch.uint8)
+    """Give the class (S, H, W) of the largest score (S, C, H, W), the first of equal ones.
 
-
-def _around(shown: torch.Tensor) -> slice:
-    """Give the places from the first to the last that is True, and one on either side."""
-    places = shown.nonzero()
-    return slice(max(0, int(places[0]) - 1), min(len(shown), int(places[-1]) + 2))
+    It is `argmax(1)`, which takes 40 times as long on a CPU where classes lie apart, and `max(1)` four times.
+    """
+    largest, *others = scores.unbind(1)
+    labels = torch.zeros_like(largest, dtype=torch.uint8)
+    for code, each in enumerate(others, start=1):
+        labels = torch.maximum(labels, (each > largest).to(torch.uint8) * code)
+        largest = torch.maximum(largest, each)
+    return labels

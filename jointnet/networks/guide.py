@@ -27,8 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jointnet.extent import extent
 from jointnet.geometry import HALF_EXTENT_MM, about, moved_centres, pixel_centres, theta_from_motion, values_at
-from jointnet.networks.normal_equations import directions, normal_equations
+from jointnet.networks.normal_equations import directions, monomials, normal_equations
 from jointnet.pooling import box_maxima
 
 PATIENT_SD = (math.radians(5), 0.06, 0.06, 0.03, 8 / HALF_EXTENT_MM, 8 / HALF_EXTENT_MM)
@@ -52,11 +53,13 @@ class Evidence(NamedTuple):
     """Maps beside the segmentations.
 
     Attributes:
-        cine: (B, D, H, W).
+        box: rows and columns of the images outside of which nothing counts.
+        cine: in the box (B, D, h, w).
         lge: LGE's, and their derivatives along columns and rows behind them, (B, 3 D, H, W).
-        counts: how much each pixel of cine counts (B, 1, H, W).
+        counts: how much each pixel of the box counts (B, h, w).
     """
 
+    box: tuple[slice, slice]
     cine: Tensor
     lge: Tensor
     counts: Tensor
@@ -147,7 +150,7 @@ def _align(
         prior = Prior(motion, torch.tensor(SLICE_SD, device=cine.device))
     if same_patient or descriptors is not None:
         evidence = None if descriptors is None else _evidence(pair, cine, *descriptors)
-        times = 1 if evidence is None else REFINEMENT
+        times = 1 if descriptors is None else REFINEMENT
         motion, _ = _fit(pair, motion.detach(), prior, limits, times * steps, evidence)
     return about(theta_from_motion(motion), pair.centre)
 
@@ -165,12 +168,16 @@ def _pair(cine: Tensor, lge: Tensor) -> Pair:
     return Pair(cine * agreement, torch.cat([lge, *_gradients(lge)], 1), centre, seen.sum(1), start)
 
 
-def _evidence(pair: Pair, heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence:
+def _evidence(pair: Pair, heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence | None:
     """Let descriptors count around the heart that cine's maps (B, K, H, W) show, and as far as LGE shows it too."""
     heart = heart.detach().sum(1, keepdim=True)
     both = pair.mass / (heart.sum((1, 2, 3)) + LEAST_PIXELS)
-    counts = box_maxima(heart, MARGIN_PX) * both.detach()[:, None, None, None]
-    return Evidence(cine, torch.cat([lge, *_gradients(lge)], 1), counts)
+    counts = (box_maxima(heart, MARGIN_PX) * both.detach()[:, None, None, None]).squeeze(1)
+    box = extent(counts > 0)
+    if box is None:
+        return None
+    rows, columns = box
+    return Evidence(box, cine[:, :, rows, columns], torch.cat([lge, *_gradients(lge)], 1), counts[:, rows, columns])
 
 
 def _fit(
@@ -192,13 +199,16 @@ def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -
     weight = 1 / (pair.mass + LEAST_PIXELS)
     theta, turned = about(theta_from_motion(motion), pair.centre), directions(motion, pair.centre)
     places = moved_centres(theta, pair.cine.shape[-1])
+    powers = monomials(pair.cine.shape[-1], places.device)
     residual, along_columns, along_rows = _compare(pair.cine, pair.lge, places)
     variance = (weight * residual.detach().square().sum((1, 2, 3)) / OBSERVATIONS).unsqueeze(1)
-    seen, slope = normal_equations(residual, along_columns, along_rows)
+    seen, slope = normal_equations(residual, along_columns, along_rows, powers)
     known = turned @ seen @ turned.mT
     precision = weight[:, None] * known.diagonal(dim1=1, dim2=2).detach() / (variance + DAMPING)
     if evidence is not None:
-        further = normal_equations(*_compare(evidence.cine, evidence.lge, places), evidence.counts.squeeze(1).square())
+        rows, columns = evidence.box
+        compared = _compare(evidence.cine, evidence.lge, places[:, rows, columns])
+        further = normal_equations(*compared, powers[:, rows, columns], evidence.counts.square())
         known, slope = known + turned @ further[0] @ turned.mT, slope + further[1]
     pull = variance / prior.sd**2 + DAMPING
     curvature = weight[:, None, None] * known + torch.diag_embed(pull)
@@ -210,9 +220,9 @@ def _compare(cine: Tensor, lge: Tensor, places: Tensor) -> tuple[Tensor, Tensor,
     """Give what cine's maps have over LGE's moved ones, and the moved ones' gradient by columns and by rows.
 
     Args:
-        cine: maps (B, K, H, W), as all that is given back.
+        cine: maps (B, K, h, w), as all that is given back.
         lge: LGE's, and their derivatives behind them, (B, 3 K, H, W).
-        places: where each pixel moves to (B, H, W, 2).
+        places: where each pixel of cine's maps moves to (B, h, w, 2).
     """
     moved, along_columns, along_rows = values_at(lge, places).split(cine.shape[1], 1)
     return cine - moved, along_columns, along_rows

@@ -22,25 +22,26 @@ MONOMIAL = ((0, 1, 2), (1, 3, 4), (2, 4, 5))
 
 
 def normal_equations(
-    residual: Tensor, along_columns: Tensor, along_rows: Tensor, weight: Tensor | None = None
+    residual: Tensor, along_columns: Tensor, along_rows: Tensor, powers: Tensor, weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Give the moments of J J^T (B, 6, 6) and J r (B, 6), summed over maps and pixels, about the image's middle.
 
     Args:
-        residual: r (B, K, H, H).
+        residual: r (B, K, H, W), in all of a square image or in a part of it.
         along_columns: the moved maps' gradient along columns, of the same shape.
         along_rows: the same along rows.
-        weight: of each pixel's square (B, H, H); 1 where not given.
+        powers: `monomials` of these pixels (6, H, W).
+        weight: of each pixel's square (B, H, W); 1 where not given.
     """
     pairs = ((along_columns, along_columns), (along_columns, along_rows), (along_rows, along_rows))
     second = torch.stack([(first * other).sum(1) for first, other in pairs], 1)
     first = torch.stack([(gradient * residual).sum(1) for gradient in (along_columns, along_rows)], 1)
     if weight is not None:
         second, first = second * weight[:, None], first * weight[:, None]
-    monomials = _monomials(residual.shape[-1], residual.device)
-    sums = second.flatten(2) @ monomials
+    flat = powers.flatten(1)
+    sums = second.flatten(2) @ flat.T
     pair, power = _places(residual.device)
-    return sums[:, pair, power], (first.flatten(2) @ monomials[:, :3]).flatten(1)
+    return sums[:, pair, power], (first.flatten(2) @ flat[:3].T).flatten(1)
 
 
 def directions(motion: Tensor, centre: Tensor) -> Tensor:
@@ -68,10 +69,13 @@ def directions(motion: Tensor, centre: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def _monomials(size_px: int, device: torch.device) -> Tensor:
-    """Give (1, column, row, column^2, column row, row^2) of every pixel, (size_px^2, 6)."""
-    column, row = centres(size_px, device).flatten(0, 1).unbind(1)
-    return torch.stack([torch.ones_like(row), column, row, column * column, column * row, row * row], 1)
+def monomials(size_px: int, device: torch.device) -> Tensor:
+    """Give (1, column, row, column^2, column row, row^2) of every pixel's centre, (6, size_px, size_px).
+
+    It is remembered; nobody writes into it.
+    """
+    column, row = centres(size_px, device).unbind(2)
+    return torch.stack([torch.ones_like(row), column, row, column * column, column * row, row * row])
 
 
 @lru_cache(maxsize=4)

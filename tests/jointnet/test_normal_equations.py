@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from jointnet.geometry import about, centres, theta_from_motion
-from jointnet.networks.normal_equations import directions, normal_equations
+from jointnet.networks.normal_equations import directions, monomials, normal_equations
 
 SIZE = 12
+POWERS = monomials(SIZE, torch.device("cpu"))
 MOTIONS = torch.tensor(
     [[0.0, 0, 0, 0, 0, 0], [math.radians(12), 0.1, -0.08, 0.05, 0.1, -0.2], [-0.3, -0.1, 0.1, -0.1, 0, 0.05]]
 )
@@ -37,7 +38,7 @@ def test_the_moments_give_the_jacobian_s_products(weighted):
     weight = torch.rand(3, SIZE, SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     motions, middles = MOTIONS.double(), CENTRES.double()
     second, first = normal_equations(
-        residual.float(), along_columns.float(), along_rows.float(), weight.float() if weighted else None
+        residual.float(), along_columns.float(), along_rows.float(), POWERS, weight.float() if weighted else None
     )
     turned = directions(MOTIONS, CENTRES)
     for index in range(3):
@@ -52,16 +53,25 @@ def test_the_moments_give_the_jacobian_s_products(weighted):
 
 def test_maps_without_a_slope_say_nothing():
     flat = torch.zeros(3, 2, SIZE, SIZE)
-    second, first = normal_equations(torch.ones_like(flat), flat, flat)
+    second, first = normal_equations(torch.ones_like(flat), flat, flat, POWERS)
     assert float(second.abs().max()) == float(first.abs().max()) == 0
+
+
+def test_a_part_of_the_image_says_what_the_whole_says_with_no_weight_elsewhere():
+    maps = [each.float() for each in drawn()]
+    rows, columns = slice(2, 9), slice(5, 12)
+    weight = torch.zeros(3, SIZE, SIZE)
+    weight[:, rows, columns] = 1
+    part = normal_equations(*(each[..., rows, columns] for each in maps), POWERS[:, rows, columns])
+    torch.testing.assert_close(part, normal_equations(*maps, POWERS, weight), atol=1e-4, rtol=1e-5)
 
 
 def test_a_batch_is_its_slices_one_by_one():
     residual, along_columns, along_rows = (each.float() for each in drawn())
-    together = normal_equations(residual, along_columns, along_rows)
+    together = normal_equations(residual, along_columns, along_rows, POWERS)
     for index in range(3):
         one = slice(index, index + 1)
-        alone = normal_equations(residual[one], along_columns[one], along_rows[one])
+        alone = normal_equations(residual[one], along_columns[one], along_rows[one], POWERS)
         torch.testing.assert_close(alone, tuple(part[one] for part in together), atol=1e-4, rtol=1e-5)
         torch.testing.assert_close(directions(MOTIONS[one], CENTRES[one]), directions(MOTIONS, CENTRES)[one])
 
@@ -70,7 +80,7 @@ def test_what_a_prediction_asked_for_first_can_be_trained_through():
     """A size that is asked for here only, first in inference mode, as a validation before a training does."""
     maps = torch.ones(1, 1, 13, 13)
     with torch.inference_mode():
-        normal_equations(maps, maps, maps)
+        normal_equations(maps, maps, maps, monomials(13, maps.device))
     residual = maps.clone().requires_grad_()
-    normal_equations(residual, maps, maps)[1].sum().backward()
+    normal_equations(residual, maps, maps, monomials(13, maps.device))[1].sum().backward()
     assert torch.isfinite(residual.grad).all()
