@@ -113,11 +113,14 @@ def tell(figures: Sequence[Figure], options: argparse.Namespace, **settings: Any
         options: of the command line, see `add_options`.
         settings: what else a reader needs to repeat the figures.
     """
-    before = {}
-    if options.compare is not None:
-        before = {each["name"]: each["median"] for each in json.loads(options.compare.read_text())["figures"]}
     here = machine()
     print(f"{here['processor']}, {here['simd']}, {here['threads']} threads, GPU {here['gpu']}, load {here['load']}")
+    before = {}
+    if options.compare is not None:
+        earlier = json.loads(options.compare.read_text())
+        before = {each["name"]: each["median"] for each in earlier["figures"]}
+        for line in differences(earlier["machine"] | earlier["settings"], here | settings):
+            print(f"not comparable with {options.compare}: {line}")
     width = max((len(each.name) for each in figures), default=0)
     for each in figures:
         low, high = min(each.values), max(each.values)
@@ -138,6 +141,12 @@ def tell(figures: Sequence[Figure], options: argparse.Namespace, **settings: Any
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(content, indent=1))
+
+
+def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in what two runs differ beside their load, machine and settings alike; JSON knows no tuples."""
+    pairs = {name: (earlier.get(name), json.loads(json.dumps(now.get(name)))) for name in (*earlier, *now)}
+    return [f"{name} was {old}, is {new}" for name, (old, new) in pairs.items() if name != "load" and old != new]
 
 
 def _processor() -> str:

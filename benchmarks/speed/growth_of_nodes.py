@@ -26,7 +26,6 @@ from one_arm import TimedOutbox, arm_task, by_ray, run_study
 from ray.cluster_utils import Cluster
 
 from study.question.space import Fidelity
-from study.tracking.tracker import refused
 from study.trials.trial import TrialProgress, TrialSpec
 
 CPUS = 2
@@ -59,9 +58,9 @@ def seconds_with(nodes: int, trials: int, asleep: float) -> float:
     at_once = nodes * CPUS
     with tempfile.TemporaryDirectory() as scratch, cluster(nodes):
         task = arm_task(Path(scratch), EPOCHS, (), ())
-        outbox = TimedOutbox(lambda text: print(text, file=sys.stderr), refused)
+        outbox = TimedOutbox()
         whole = Fidelity(EPOCHS, EPOCHS, 2)
-        drive = by_ray(partial(sleeping_trial, asleep / EPOCHS))
+        drive = by_ray(partial(sleeping_trial, asleep / EPOCHS), at_once)
         course = run_study(task, trials, whole, drive, outbox, f"sqlite:///{scratch}/mlflow.db", at_once=at_once)
         outbox.close(60)
     return course[-1]["seconds"] - course[at_once - 1]["seconds"]

@@ -17,16 +17,15 @@ import argparse
 import ctypes
 import gc
 import multiprocessing
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from figures import Figure, add_options, tell
+from figures import Figure, add_options, ratios, tell
 
+from jointnet.phantom import write_phantom
 from jointnet.scans.cache import CachedPatient, prepare
 from jointnet.scans.folder import find_patients
 from jointnet.slices import SlicePairs
@@ -51,8 +50,7 @@ def main() -> None:
         folder, cache = options.data, Path(scratch, "cache")
         if folder is None:
             folder = Path(scratch, "phantom")
-            make = [sys.executable, "-m", "jointnet.phantom", "--out", str(folder), "--patients", str(options.patients)]
-            subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+            write_phantom(folder, patients=options.patients)
         cached = prepare(list(find_patients(folder).values())[: options.patients], cache)
         for downsampling in options.downsampling:
             SlicePairs(cached, downsampling, NEIGHBOURS, "cpu")
@@ -64,7 +62,7 @@ def main() -> None:
             figures.append(
                 Figure(
                     f"{last} processes / {first}, downsampling {downsampling}",
-                    tuple(many / one for many, one in zip(megabytes[last], megabytes[first], strict=True)),
+                    ratios(megabytes[last], megabytes[first]),
                     "x",
                     most=MOST_RATIO,
                 )

@@ -6,6 +6,7 @@ are the real ones; which training runs in the workers is the caller's choice.
 
 import io
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from study.search.recorder import ArmRecorder
 from study.search.tune_search import search_arm
 from study.search.work import Drawn, SearchWork
 from study.tracking.outbox import Outbox
-from study.tracking.tracker import StudyTracker
+from study.tracking.tracker import StudyTracker, refused
 from study.trials.ledger import Event, Ledger
 from study.trials.outcome import TrialOutcome
 from study.trials.trial import ArmTask
@@ -98,7 +99,10 @@ class ImmediateOutbox:
 
 
 class TimedOutbox(Outbox):
-    """The study's outbox, and the CPU seconds of its thread."""
+    """The study's outbox, and the CPU seconds of its thread; what it has to say goes to stderr."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda text: print(text, file=sys.stderr), refused)
 
     @cached_property
     def _clock(self) -> int:
@@ -151,12 +155,12 @@ def run_study(
         return ledger.course
 
 
-def by_ray(run: RunTrial) -> Drive:
-    """Give the driver that a study has, with this training in the workers; Ray runs."""
+def by_ray(run: RunTrial, at_once: int = AT_ONCE) -> Drive:
+    """Give the driver that a study has, with this training in the workers, so many at once; Ray runs."""
 
     def drive(search: ArmSearch, recorder: ArmRecorder) -> None:
         storage = recorder.task.folder.parent / "tune"
-        search_arm(recorder.task, search, Resources(AT_ONCE, 1.0, 0.0, "cpu"), storage, None, run)
+        search_arm(recorder.task, search, Resources(at_once, 1.0, 0.0, "cpu"), storage, None, run)
 
     return drive
 

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parent))  # Ray's workers get t
 
 from by_hand import seconds_by_hand
 from cohort import cached_patients
-from figures import Figure, add_options, tell
+from figures import Figure, add_options, ratios, tell
 from one_arm import AT_ONCE, arm_task, by_ray, run_study
 from processors import seconds_by_group
 from stores import STORES, Store
@@ -112,7 +112,7 @@ def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[flo
         figure("wall time of the study", [each.seconds for each in studies], "s"),
         figure(
             "the study's / by hand",
-            [each.seconds / wall for each, (wall, _) in zip(studies, by_hand, strict=True)],
+            ratios([each.seconds for each in studies], [wall for wall, _ in by_hand]),
             "x",
             MOST_RATIO,
         ),
@@ -124,7 +124,7 @@ def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[flo
     found.append(
         figure(
             "CPU of the study, all of it / by hand",
-            [own / cpu for own, (_, cpu) in zip(everything, by_hand, strict=True)],
+            ratios(everything, [cpu for _, cpu in by_hand]),
             "x",
         )
     )

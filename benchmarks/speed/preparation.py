@@ -37,6 +37,7 @@ from figures import Figure, add_options, in_turn, ratios, tell
 from torch.utils.data import DataLoader, Dataset
 
 from jointnet.geometry import SIZE_PX
+from jointnet.phantom import write_phantom
 from jointnet.scans import cache
 from jointnet.scans.folder import PatientFiles, find_patients
 from jointnet.scans.grid import Stack, common_grid
@@ -72,8 +73,7 @@ def main() -> None:
         folder = options.data
         if folder is None:
             folder = Path(scratch, "phantom")
-            make = [sys.executable, "-m", "jointnet.phantom", "--out", str(folder), "--patients", str(options.patients)]
-            subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+            write_phantom(folder, patients=options.patients)
         files = list(find_patients(folder).values())[: options.patients]
         figures = _ours_and_peers(files, Path(scratch), options.workers, options.repeats)
         figures += _again(files, Path(scratch), options.repeats)

@@ -14,8 +14,6 @@ from typing import Any
 
 from one_arm import TimedOutbox
 
-from study.tracking.tracker import refused
-
 SLOWER = 10
 SECONDS_TO_START = 120.0
 
@@ -56,18 +54,18 @@ class SlowOutbox(TimedOutbox):
 
 @contextmanager
 def _sqlite(folder: Path) -> Iterator[Opened]:
-    yield f"sqlite:///{folder}/mlflow.db", TimedOutbox(_say, refused)
+    yield f"sqlite:///{folder}/mlflow.db", TimedOutbox()
 
 
 @contextmanager
 def _slow(folder: Path) -> Iterator[Opened]:
-    yield f"sqlite:///{folder}/mlflow.db", SlowOutbox(_say, refused)
+    yield f"sqlite:///{folder}/mlflow.db", SlowOutbox()
 
 
 @contextmanager
 def _hanging(folder: Path) -> Iterator[Opened]:
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}", TimedOutbox(_say, refused)
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", TimedOutbox()
 
 
 @contextmanager
@@ -82,7 +80,7 @@ def _server(folder: Path) -> Iterator[Opened]:
     with subprocess.Popen([*command, *places], env=environment, **quiet) as process:  # type: ignore[call-overload]
         try:
             _wait_for(f"http://127.0.0.1:{port}/health")
-            yield f"http://127.0.0.1:{port}", TimedOutbox(_say, refused)
+            yield f"http://127.0.0.1:{port}", TimedOutbox()
         finally:
             process.terminate()
 
@@ -97,10 +95,6 @@ def _wait_for(address: str) -> None:
             if time.monotonic() > until:
                 raise
             time.sleep(0.2)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 STORES = {
