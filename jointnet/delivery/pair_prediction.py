@@ -35,8 +35,9 @@ from jointnet.geometry import warp
 from jointnet.prediction import predict
 from jointnet.scans.folder import AFFINE_TOLERANCE_MM, PatientFiles, check_headers
 from jointnet.scans.grid import Stack, common_grid
+from jointnet.scans.placement import corner_distance_mm
 from jointnet.scans.preparation import prepare_patient
-from jointnet.scans.scan_file import corner_distance_mm, volume_shape
+from jointnet.scans.scan_file import volume_shape
 from jointnet.structures import STRUCTURES
 
 CINE = "cine.nii.gz"

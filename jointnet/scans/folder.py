@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jointnet.faults import DataFaultError, shown
-from jointnet.scans.scan_file import ScanHeader, corner_distance_mm, read_header
+from jointnet.scans.placement import corner_distance_mm
+from jointnet.scans.scan_file import ScanHeader, read_header
 
 NAME = re.compile(r"patient([0-9]+)_(C0|LGE)(_manual)?\.nii(\.gz)?")
 ROLES = {("C0", None): "cine", ("LGE", None): "lge", ("C0", "_manual"): "cine_label", ("LGE", "_manual"): "lge_label"}

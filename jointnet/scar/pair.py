@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jointnet.faults import DataFaultError
-from jointnet.scans.folder import AFFINE_TOLERANCE_MM, corner_distance_mm
+from jointnet.scans.folder import AFFINE_TOLERANCE_MM
 from jointnet.scans.grid import Stack, image_axes
+from jointnet.scans.placement import corner_distance_mm
 from jointnet.scans.preparation import read_image, read_label
 from jointnet.scar.reference import Array, Codes, Spacing
 from jointnet.structures import CODE

@@ -16,7 +16,8 @@ from jointnet.scans.folder import (
     scan_folder,
     select,
 )
-from jointnet.scans.scan_file import LARGEST_VOXELS, corner_distance_mm, volume_shape
+from jointnet.scans.placement import corner_distance_mm
+from jointnet.scans.scan_file import LARGEST_VOXELS, volume_shape
 
 SHAPE = (4, 5, 3)
 
@@ -264,13 +265,13 @@ def test_a_claim_whose_product_overflows_64_bits_is_refused_too(tmp_path, shape)
 
 def test_headers_are_checked_without_reading_a_voxel(tmp_path, monkeypatch):
     write_patient(tmp_path, 1, *pair())
-    real, asked = scan_file._content, []
+    real, asked = scan_file.file_content, []
 
     def noted(path, most, whole=True):
         asked.append(most)
         return real(path, most, whole)
 
-    monkeypatch.setattr(scan_file, "_content", noted)
+    monkeypatch.setattr(scan_file, "file_content", noted)
     monkeypatch.setattr(scan_file, "read_voxels", lambda _: pytest.fail("voxels were read"))
     monkeypatch.setattr(nib, "load", lambda *_, **__: pytest.fail("nibabel was asked"))
     assert check_headers(find_patients(tmp_path).values()) == []
