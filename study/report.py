@@ -10,7 +10,8 @@ from pathlib import Path
 
 from jointnet.faults import InputFaultError
 from study.reporting import files, page, statements, table_formats, tables
-from study.reporting.store import log_report, read_report, read_study, study_ids
+from study.reporting.store import Store
+from study.reporting.stored_study import read_study, study_ids
 from study.reporting.verify import differences, stored_differences
 from study.store_layout import default_tracking_uri
 
@@ -55,7 +56,7 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
         (out / name).write_text(text, encoding="utf-8", newline="")
     files.write_pictures(content, out)
     if log:
-        log_report(tracking_uri, study.run_id, out)
+        Store(tracking_uri).log_report(study.run_id, out)
     return Report(study_id, out, content.analysis.registration)
 
 
@@ -72,7 +73,7 @@ def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
         raise InputFaultError(f"{out}: must hold a report; `python -m study.report --study {study_id}` writes one")
     study = read_study(tracking_uri, study_id)
     expected = files.texts(page.build(study), lambda picture, dark: "")
-    stored = read_report(tracking_uri, study.run_id)
+    stored = Store(tracking_uri).read_report(study.run_id)
     return differences(out, expected) + (stored_differences(out, stored) if stored else [])
 
 

@@ -27,6 +27,13 @@ def default_tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlruns/mlflow.db').resolve()}"
 
 
+def absolute_address(uri: str) -> str:
+    """Give a store's address so that it holds from any folder: that of an SQLite file with its whole path."""
+    if not uri.startswith("sqlite:///"):
+        return uri
+    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+
+
 def is_plain_name(name: str) -> bool:
     """Tell whether a study's or an arm's name may be part of a path: one that leads nowhere else."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name) is not None

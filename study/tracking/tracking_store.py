@@ -5,7 +5,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from jointnet.faults import SettingsFaultError
-from study.store_layout import EXPERIMENT, default_tracking_uri
+from study.store_layout import EXPERIMENT, absolute_address, default_tracking_uri
 
 
 def resolve_tracking_uri() -> str:
@@ -14,10 +14,8 @@ def resolve_tracking_uri() -> str:
     Raises:
         SettingsFaultError: where it is a folder of files, which MLflow no longer takes as a store.
     """
-    uri = default_tracking_uri()
-    if uri.startswith("sqlite:///"):
-        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
-    if uri.startswith(("http://", "https://")) or ("://" in uri and not uri.startswith("file:")):
+    uri = absolute_address(default_tracking_uri())
+    if "://" in uri and not uri.startswith("file:"):
         return uri
     raise SettingsFaultError(
         f"MLFLOW_TRACKING_URI: must be sqlite:///FILE, a database's or a server's address, got {uri!r} "

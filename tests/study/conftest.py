@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from study.machines.cluster import ray_session
 from study.report import Report, write_report
-from study.reporting.store import read_study
+from study.reporting.stored_study import read_study
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from scipy import stats
 
 from jointnet.faults import InputFaultError
 from study.report import Report, main, write_report
-from study.reporting.store import read_study
+from study.reporting.stored_study import read_study
 from study.store_layout import EXPERIMENT
 
 ARMS = ("standalone-25", "standalone-35", "joint-25", "joint-35")

@@ -6,7 +6,7 @@ import synthetic_store as synthetic
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from study.reporting.store import read_study
+from study.reporting.stored_study import read_study
 from study.store_layout import EXPERIMENT
 
 SEEDS = (11, 22)

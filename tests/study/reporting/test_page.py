@@ -13,7 +13,7 @@ import synthetic_store as synthetic
 from study.report import Report
 from study.reporting import page
 from study.reporting.records import StudyRecord
-from study.reporting.store import read_study
+from study.reporting.stored_study import read_study
 
 NEVER_CLOSED = {"meta", "link", "img", "source", "br"}
 

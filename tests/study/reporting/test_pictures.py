@@ -11,7 +11,7 @@ from study.reporting import efficiency, tables
 from study.reporting.pictures import overlays, scar
 from study.reporting.pictures.shown import shown
 from study.reporting.records import ArmRecord
-from study.reporting.store import read_study
+from study.reporting.stored_study import read_study
 
 
 def record(gains: dict[int, float], fold: int = 1, arrays: bool = True, old: bool = False) -> ArmRecord:

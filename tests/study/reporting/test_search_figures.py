@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from study.reporting.found import effort, importance, parallel, parameter_slices, search_figures, ternary, tradeoff
 from study.reporting.pictures import figures
-from study.reporting.store import read_study
+from study.reporting.stored_study import read_study
 
 TITLE = "Validation registration ratio"
 

@@ -12,7 +12,7 @@ import synthetic_store as synthetic
 
 from study.report import DIFFERS, Report, main
 from study.reporting import files, page
-from study.reporting.store import read_study
+from study.reporting.stored_study import read_study
 from study.reporting.verify import differences, stored_differences
 
 NUMBER = re.compile(r"\d+\.\d+")

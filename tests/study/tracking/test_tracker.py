@@ -182,7 +182,7 @@ def test_what_is_settled_is_not_told_again(uri: str, tmp_path: Path, monkeypatch
     first.recorder.ended(first.start(1), "failed", "ValueError: x")
     assert first.close() == 0
     later = Studied(uri, "s4", tmp_path)
-    monkeypatch.setattr(later.recorder, "_tell_end", lambda outcome: pytest.fail("told again"))
+    monkeypatch.setattr(later.tracker, "set_status", lambda *a: pytest.fail("told again"))
     monkeypatch.setattr(later.tracker, "log_rows", lambda *a: pytest.fail("told again"))
     later.recorder.catch_up()
     assert later.close() == 0 and later.said == []

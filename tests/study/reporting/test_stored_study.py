@@ -7,7 +7,7 @@ import pytest
 import synthetic_store as synthetic
 
 from jointnet.faults import InputFaultError
-from study.reporting.store import best_value, read_study, study_ids
+from study.reporting.stored_study import best_value, read_study, study_ids
 
 
 def test_arms_come_in_the_order_of_the_paper(studies: str) -> None:
