@@ -1,0 +1,54 @@
+"""What validating in bf16, as trainings do where the processor has it, changes of a model's metrics.
+
+    python benchmarks/accuracy/precision.py --model DIR --data DIR --patients 17-25
+
+Evaluates one model on the same patients in 32 bits and in bf16 and prints, for every metric that a validation logs,
+both values and their difference, and for every metric the mean and the largest change of a slice. A processor without
+bf16 computes it slowly, and alike.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from jointnet.aggregation import named_metrics
+from jointnet.checkpoint import load_model
+from jointnet.commands import parse_patients
+from jointnet.evaluation import evaluate
+from jointnet.scans.cache import prepare
+from jointnet.scans.folder import find_patients
+from jointnet.training import model_file
+
+
+def main() -> None:
+    """Evaluate twice and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="a model file, or the folder that holds it")
+    parser.add_argument("--data", type=Path, required=True, help="folder of scans")
+    parser.add_argument("--patients", type=parse_patients, required=True, help="whom the model was not trained on")
+    options = parser.parse_args()
+    model = load_model(model_file(options.model)).model
+    found = find_patients(options.data)
+    patients = prepare([found[number] for number in options.patients])
+    full, half = (evaluate(model, patients, precision=each) for each in (torch.float32, torch.bfloat16))
+    print(means(full, half).to_string(float_format="{:.4f}".format))
+    print()
+    print(by_slice(full, half).to_string(float_format="{:.4f}".format))
+
+
+def means(full: pd.DataFrame, half: pd.DataFrame) -> pd.DataFrame:
+    """Give every validation metric in 32 bits, in bf16, and its change."""
+    table = pd.DataFrame({"32 bits": named_metrics(full, "val"), "bf16": named_metrics(half, "val")})
+    return table.assign(change=table["bf16"] - table["32 bits"])
+
+
+def by_slice(full: pd.DataFrame, half: pd.DataFrame) -> pd.DataFrame:
+    """Give the mean and the largest absolute change of a slice's structure, by metric."""
+    changes = (half["after"] - full["after"]).abs().groupby(full["metric"])
+    return pd.DataFrame({"mean change": changes.mean(), "largest": changes.max()})
+
+
+if __name__ == "__main__":
+    main()
