@@ -6,7 +6,8 @@ The study: Ray Tune, two trials at once with one thread each, ledger, TPE, check
 (see `one_arm`). By hand: two plain processes with one thread each take the same samples from a queue and train them by
 `jointnet.training.train`, validation and `model.pt` included, without checkpoints. No trial is stopped early. Starts
 are left out: Ray's, the imports, and each worker's first training (two more trials on both sides, before the clock
-starts, which wait for each other).
+starts, which wait for each other). With `--repeats` study and trainings by hand take turns, and each study but the
+first is held against the mean of those before and after it, since these machines drift within minutes.
 
 Stores: `sqlite` as a study has it; `server`, a tracking server on 127.0.0.1, whose own CPU is told apart; `slow`,
 SQLite where every entry takes ten times as long; `hanging`, a server that takes calls and never answers. The last two
@@ -112,7 +113,7 @@ def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[flo
         figure("wall time of the study", [each.seconds for each in studies], "s"),
         figure(
             "the study's / by hand",
-            ratios([each.seconds for each in studies], [wall for wall, _ in by_hand]),
+            ratios([each.seconds for each in studies], around([wall for wall, _ in by_hand])),
             "x",
             MOST_RATIO,
         ),
@@ -124,7 +125,7 @@ def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[flo
     found.append(
         figure(
             "CPU of the study, all of it / by hand",
-            ratios(everything, [cpu for _, cpu in by_hand]),
+            ratios(everything, around([cpu for _, cpu in by_hand])),
             "x",
         )
     )
@@ -135,6 +136,11 @@ def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[flo
         medians = [statistics.median(each.at_worker[what]) for each in studies]
         found.append(figure(f"{shown}, at the worker", medians, "ms"))
     return found
+
+
+def around(by_hand: Sequence[float]) -> list[float]:
+    """Give what each study is held against: the mean of the trainings by hand before and after it."""
+    return [statistics.fmean(by_hand[max(0, turn - 1) : turn + 1]) for turn in range(len(by_hand))]
 
 
 if __name__ == "__main__":
