@@ -1,5 +1,6 @@
-"""The precision of the networks' arithmetic: 16 bits in training where the device has them, 32 in predictions.
+"""The precision of the networks' arithmetic: 16 bits in trainings and their validations where the device has them.
 
+Tests and predictions are in 32 bits.
 What surrounds a network, be it augmentation, losses, alignment or metrics, is in 32 bits or more everywhere.
 """
 

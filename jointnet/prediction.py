@@ -74,7 +74,8 @@ def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
 def _likeliest(scores: torch.Tensor) -> torch.Tensor:
     """Give the class (S, H, W) of the largest score (S, C, H, W), the first of equal ones.
 
-    It is `argmax(1)`, which takes 40 times as long on a CPU where classes lie apart, and `max(1)` four times.
+    Of numbers, not of NaN, it is `argmax(1)`, which takes 40 times as long on a CPU where classes lie apart; `max(1)`
+    takes four times.
     """
     largest, *others = scores.unbind(1)
     labels = torch.zeros_like(largest, dtype=torch.uint8)

@@ -15,7 +15,8 @@ from jointnet.scans.network_arrays import NetworkArrays
 
 def network_images(images: np.ndarray, downsampling: int, device: torch.device | str) -> Tensor:
     """Give images (S, 2, h, w) float32 at the networks' resolution from the common grid's (S, 2, H, W)."""
-    copied = torch.from_numpy(np.array(images)).to(device)  # as they are: torch widens half precision faster
+    as_stored = np.float16 if images.dtype == np.float16 else np.float32  # which torch widens faster than numpy
+    copied = torch.from_numpy(np.array(images, dtype=as_stored)).to(device)
     return block_means(copied.float(), downsampling)
 
 

@@ -1,6 +1,6 @@
 """What validating in bf16, as trainings do where the processor has it, changes of a model's metrics.
 
-    python benchmarks/accuracy/precision.py --model DIR --data DIR --patients 17-25
+    python benchmarks/accuracy/precision.py --model DIR --data DIR --patients 16-25
 
 Evaluates one model on the same patients in 32 bits and in bf16 and prints, for every metric that a validation logs,
 both values and their difference, and for every metric the mean and the largest change of a slice. A processor without

@@ -60,7 +60,7 @@ def seconds_with(nodes: int, trials: int, asleep: float) -> float:
         task = arm_task(Path(scratch), EPOCHS, (), ())
         outbox = TimedOutbox()
         whole = Fidelity(EPOCHS, EPOCHS, 2)
-        drive = by_ray(partial(sleeping_trial, asleep / EPOCHS), at_once)
+        drive = by_ray(partial(sleeping_trial, asleep / EPOCHS))
         course = run_study(task, trials, whole, drive, outbox, f"sqlite:///{scratch}/mlflow.db", at_once=at_once)
         outbox.close(60)
     return course[-1]["seconds"] - course[at_once - 1]["seconds"]

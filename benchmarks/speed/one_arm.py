@@ -101,7 +101,7 @@ class ImmediateOutbox:
 class TimedOutbox(Outbox):
     """The study's outbox, and the CPU seconds of its thread; what it has to say goes to stderr."""
 
-    def __init__(self) -> None:
+    def __init__(self, refused: Callable[[Exception], bool] = refused) -> None:
         super().__init__(lambda text: print(text, file=sys.stderr), refused)
 
     @cached_property
@@ -155,12 +155,15 @@ def run_study(
         return ledger.course
 
 
-def by_ray(run: RunTrial, at_once: int = AT_ONCE) -> Drive:
-    """Give the driver that a study has, with this training in the workers, so many at once; Ray runs."""
+def by_ray(run: RunTrial) -> Drive:
+    """Give the driver that a study has, with this training in the workers; Ray runs.
+
+    How many train at once is the search's own limit, see `run_study`.
+    """
 
     def drive(search: ArmSearch, recorder: ArmRecorder) -> None:
         storage = recorder.task.folder.parent / "tune"
-        search_arm(recorder.task, search, Resources(at_once, 1.0, 0.0, "cpu"), storage, None, run)
+        search_arm(recorder.task, search, Resources(AT_ONCE, 1.0, 0.0, "cpu"), storage, None, run)
 
     return drive
 

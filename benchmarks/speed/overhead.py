@@ -63,7 +63,8 @@ def main() -> None:
                 studies.append(study(task, options.trials, STORES[name]))
                 by_hand.append(seconds_by_hand(task, studies[-1].samples, AT_ONCE, folder / "by-hand"))
             figures += figures_of(name, studies, by_hand)
-    tell(figures, options, trials=options.trials, epochs=options.epochs, patients=options.patients)
+    names = ("trials", "epochs", "patients", "slices")
+    tell(figures, options, **{name: getattr(options, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[flo
         figure("wall time by hand", [wall for wall, _ in by_hand], "s"),
         figure("wall time of the study", [each.seconds for each in studies], "s"),
         figure(
-            "the study's / by hand",
+            "the study's / by hand before and after",
             ratios([each.seconds for each in studies], around([wall for wall, _ in by_hand])),
             "x",
             MOST_RATIO,
@@ -124,7 +125,7 @@ def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[flo
     everything = [sum(each.processors[group] for group in groups) for each in studies]
     found.append(
         figure(
-            "CPU of the study, all of it / by hand",
+            "CPU of the study, all of it / by hand before and after",
             ratios(everything, around([cpu for _, cpu in by_hand])),
             "x",
         )

@@ -1,4 +1,4 @@
-"""The tracking store through MLflow's client: all that the report knows of MLflow."""
+"""The tracking store through MLflow's client: all calls of the report to MLflow."""
 
 import os
 import tempfile

@@ -17,7 +17,7 @@ STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 class TrialRuns:
     """Tells the tracking store of the trials of one arm, or of the retrainings of its winner.
 
-    Its methods run in the outbox's thread, which alone knows what the store has been told.
+    All methods but `drawn_here` run in the outbox's thread, which alone knows what the store has been told.
 
     Args:
         task: what the trials share; its `arm` names them in the ledger.

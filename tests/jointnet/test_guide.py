@@ -5,9 +5,11 @@ import torch
 import torch.nn.functional as F
 from scans import tiny_settings
 
+from jointnet.extent import extent
 from jointnet.geometry import HALF_EXTENT_MM, about, identity, invert, pixel_centres, theta_from_motion
+from jointnet.networks import guide
 from jointnet.networks.affine_head import motion_limits
-from jointnet.networks.guide import align, patient_motion
+from jointnet.networks.guide import REFINEMENT, align, patient_motion
 
 LIMITS = motion_limits(tiny_settings().model)
 PLACE = torch.tensor([[9.0, -6.0]]) / HALF_EXTENT_MM
@@ -233,6 +235,36 @@ def test_descriptors_count_around_the_heart_only(same_patient):
         align(cine, lge, LIMITS, 4, descriptors=(far, flat), **how),
         align(cine, lge, LIMITS, 4, descriptors=(flat, flat), **how),
     )
+
+
+@pytest.mark.parametrize("same_patient", [False, True])
+def test_the_box_where_descriptors_count_gives_what_the_whole_image_gives(same_patient, monkeypatch):
+    cine, lge = maps_of(identity(1)), maps_of(invert(theta_from_motion(motion(columns_mm=4.0))))
+    noise = torch.rand(2, 1, 4, *cine.shape[2:], generator=torch.Generator().manual_seed(0))
+    boxed = align(cine, lge, LIMITS, 4, same_patient, descriptors=(noise[0], noise[1]))
+    boxes = []
+    monkeypatch.setattr(guide, "extent", lambda shown: boxes.append(extent(shown)) or (slice(0, 56), slice(0, 56)))
+    torch.testing.assert_close(align(cine, lge, LIMITS, 4, same_patient, descriptors=(noise[0], noise[1])), boxed)
+    ((rows, columns),) = boxes
+    assert 20 < rows.stop - rows.start < 40
+    assert 20 < columns.stop - columns.start < 50
+
+
+def test_descriptors_that_count_nowhere_leave_the_refining_steps_to_the_segmentations():
+    """LGE shows nothing of any slice, so the prior alone pulls, by as many steps as with descriptors."""
+    cine = maps_of(identity(1))
+    noise = torch.rand(2, 1, 4, *cine.shape[2:], generator=torch.Generator().manual_seed(0))
+    found = align(cine, torch.zeros_like(cine), LIMITS, 4, same_patient=True, descriptors=(noise[0], noise[1]))
+    torch.testing.assert_close(found, identity(1), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("descriptors", "times"), [(False, 1), (True, REFINEMENT)])
+def test_a_refinement_takes_more_steps_also_where_nothing_counts(descriptors, times, monkeypatch):
+    taken, fit = [], guide._fit
+    monkeypatch.setattr(guide, "_fit", lambda *given: taken.append(given[4]) or fit(*given))
+    empty = torch.zeros(2, 3, 56, 56)
+    align(empty, empty, LIMITS, 4, same_patient=True, descriptors=(empty, empty) if descriptors else None)
+    assert taken == [4, 4 * times]
 
 
 def test_an_empty_segmentation_is_not_moved_by_descriptors():
