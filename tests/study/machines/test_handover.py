@@ -47,8 +47,9 @@ def test_the_command_runs_there_with_the_heads_own_address_and_its_words_and_sta
 
 
 def test_ctrl_c_is_passed_on_and_the_end_is_waited_for(head, capsys, monkeypatch: pytest.MonkeyPatch):
-    process = head(
-        "import time\ntry:\n    print('on', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    exit(130)"
+    process = head(  # with the signal's own handler, which a job in the background starts without
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try:\n    print('on', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    exit(130)"
     )
     slept, own = [], threading.get_ident()
 
