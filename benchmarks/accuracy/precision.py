@@ -18,7 +18,7 @@ from jointnet.checkpoint import load_model
 from jointnet.commands import parse_patients
 from jointnet.evaluation import evaluate
 from jointnet.scans.cache import prepare
-from jointnet.scans.folder import find_patients
+from jointnet.scans.folder import find_patients, select
 from jointnet.training import model_file
 
 
@@ -30,8 +30,7 @@ def main() -> None:
     parser.add_argument("--patients", type=parse_patients, required=True, help="whom the model was not trained on")
     options = parser.parse_args()
     model = load_model(model_file(options.model)).model
-    found = find_patients(options.data)
-    patients = prepare([found[number] for number in options.patients])
+    patients = prepare(select(find_patients(options.data), options.patients))
     full, half = (evaluate(model, patients, precision=each) for each in (torch.float32, torch.bfloat16))
     print(means(full, half).to_string(float_format="{:.4f}".format))
     print()
