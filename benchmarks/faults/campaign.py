@@ -1,17 +1,21 @@
-"""A fault campaign: hurt small studies at random moments and compare each with an undisturbed twin.
+r"""A fault campaign: hurt small studies at every moment of their lives and compare each with an undisturbed twin.
 
 python benchmarks/faults/campaign.py --studies 20 --faults 100 --minutes 240 [--seed 0] [--place DIR]
 sudo PYTHON=$PWD/.venv/bin/python HEAD_CPUS=0 cluster/two_nodes.sh DIR \
     .venv/bin/python benchmarks/faults/campaign.py --place DIR --studies 4 --faults 20
 
-Faults: kill -9 of a worker, of the driver, of the raylet and of the tracking server; a full disk (a small tmpfs,
-where one can be mounted); a damaged newest checkpoint together with a killed driver. On the two nodes of the second
-command, where the trials run on the other node than the driver: the network between them is cut, for seconds or for
-so long that Ray gives the node up; the driver and the server are killed; a checkpoint is damaged. Most of the faults
-come right after an epoch, the others at any moment, that of a start or of the test included. After each fault the
-same command is started again where the driver is gone. The studies use the phantom's smallest setting, one trial at a
-time, so that trials, suggestions, metrics, runs and their rows must all equal the twin's. Exit status 1 where
-something differs.
+Every second study has a fresh folder of its own, where phantom, cache and SQLite store are yet to be made; the others
+share a phantom, its cache and a tracking server. A fault strikes at one of the moments in `moments.py`, from the first
+second to the report.
+
+Faults: SIGKILL and SIGTERM to the driver; SIGKILL to a worker, the raylet or the tracking server; a full disk (a small
+tmpfs, where one can be mounted); a damaged newest checkpoint together with a killed driver. On the two nodes of the
+second command, where the trials run on the other node than the driver: the network between them is cut, for seconds or
+for so long that Ray gives the node up; the driver and the server are killed; a checkpoint is damaged.
+
+Where the driver is gone, the same command is started again. The studies use the phantom's smallest setting, one trial
+at a time, so that trials, suggestions, metrics, runs, their rows and the tables of the report must all equal the
+twin's. Exit status 1 where something differs, or a study does not end.
 """
 
 import argparse
@@ -28,21 +32,21 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from disturbed_study import SEARCH, DisturbedStudy, differences, wait_for
+from disturbed_study import SEARCH, DisturbedStudy, differences
+from moments import MOMENTS, Moment, moment_of
 from processes import descendants, kill
 
-KINDS = ("worker", "driver", "raylet", "server", "disk", "checkpoint")
-KINDS_ON_A_CLUSTER = ("network", "driver", "server", "checkpoint")
+ALWAYS = ("driver", "terminated", "disk", "server")
+"""Kinds of faults that make sense at any moment."""
+ON_A_CLUSTER = "RAY_ADDRESS" in os.environ
 LONGEST_CUT_SECONDS = 45.0
 """Of the network; Ray gives a node up after about 20 s."""
-LONGEST_PAUSE_SECONDS = 15.0
-"""Before a fault that waits for no epoch."""
-ON_A_CLUSTER = "RAY_ADDRESS" in os.environ
-TMPFS_MB = 48
+TMPFS_MB = 192
 WORKERS = ("ray::ImplicitFunc", "ray::trainable")
-LONGEST_EPOCH_SECONDS = 120.0
 LONGEST_SECONDS = 900.0
 """That one driver may take before it counts as hung."""
+MOST_FAILURES = 3
+"""Drivers in a row that may end before their study's end without a fault; a study with more is stuck."""
 
 
 class Server:
@@ -125,6 +129,8 @@ def hurt(kind: str, study: DisturbedStudy, server: Server, disk: Disk, draw: ran
         return study.kill_below(*WORKERS)
     if kind == "driver":
         return study.kill_driver()
+    if kind == "terminated":
+        return study.terminate()
     if kind == "raylet":
         return study.kill_below("/raylet/raylet ")
     if kind == "server":
@@ -151,43 +157,65 @@ def cut_network(seconds: float) -> bool:
     return True
 
 
-def await_moment(study: DisturbedStudy, draw: random.Random) -> None:
-    """Wait until shortly after the next epoch, or for any while, but not longer than the driver lives."""
-    if draw.random() < 0.7:
-        seen = study.epochs()
-        wait_for(study, lambda s: s.epochs() > seen, LONGEST_EPOCH_SECONDS)
-        time.sleep(draw.uniform(0, 0.5))
-    else:
-        wait_for(study, lambda _: False, draw.uniform(0, LONGEST_PAUSE_SECONDS))
+def kinds_at(moment: Moment, study: DisturbedStudy, disk: Disk, draw: random.Random) -> list[str]:
+    """Return the kinds of faults that a study can suffer at a moment, in random order."""
+    here = [*ALWAYS, *moment.kinds, *moment.kinds]  # those that need the moment come up twice as often
+    unfit = {"worker", "raylet", "disk"} if ON_A_CLUSTER else {"network"}
+    unfit |= set() if study.server else {"server"}
+    unfit |= set() if disk.mounted else {"disk"}
+    kinds = [kind for kind in here if kind not in unfit]
+    draw.shuffle(kinds)
+    return list(dict.fromkeys(kinds))
 
 
-def disturb(study: DisturbedStudy, faults: int, server: Server, disk: Disk, draw: random.Random, until: float) -> int:
-    """Run a study to its end through its faults; give how often a driver hung."""
-    hung = 0
+def deal_moments(count: int, fresh: bool, draw: random.Random) -> list[Moment]:
+    """Return the moments at which a study is hurt, in the order in which they come, all about equally often."""
+    possible = [moment for moment in MOMENTS if fresh or not moment.fresh_only]
+    dealt: list[Moment] = []
+    while len(dealt) < count:
+        dealt += draw.sample(possible, min(len(possible), count - len(dealt)))
+    return sorted(dealt, key=MOMENTS.index)
+
+
+def disturb(
+    study: DisturbedStudy, moments: list[Moment], server: Server, disk: Disk, draw: random.Random, until: float
+) -> int:
+    """Run a study to its end through a fault at each of these moments; return how often a driver hung.
+
+    Raises:
+        TimeoutError: where the study does not end.
+    """
+    hung = failures = 0
     study.start()
     began = time.monotonic()
     while time.monotonic() < until:
         status = study.ended()
-        if status is None and len(study.done) < faults:
-            await_moment(study, draw)
-            kinds = list(KINDS_ON_A_CLUSTER if ON_A_CLUSTER else KINDS)
-            while kinds and study.ended() is None:
-                kind = kinds.pop(draw.randrange(len(kinds)))
-                if hurt(kind, study, server, disk, draw):
-                    study.done.append(kind)
-                    break
-        elif status is None:
-            time.sleep(0.5)
-        elif status == 0:
+        if status == 0:
             return hung
-        else:
+        if status is not None:
+            failures += 1
+            if failures > MOST_FAILURES:
+                raise TimeoutError(f"{study.name} is stuck at status {status}")
             study.clear()
             study.start()
             began = time.monotonic()
-        if time.monotonic() - began > LONGEST_SECONDS and study.ended() is None:
+        elif time.monotonic() - began > LONGEST_SECONDS:
             hung += 1
             study.kill_driver()
             study.clear()
+        elif moments and moments[0].over(study):
+            moments.pop(0)
+        elif moments and moments[0].begun(study):
+            time.sleep(draw.uniform(0, moments[0].seconds))
+            moment = moment_of(study) or moments[0]  # the pause may have led into the next one
+            moments.pop(0)
+            for kind in kinds_at(moment, study, disk, draw):
+                if study.ended() is None and hurt(kind, study, server, disk, draw):
+                    study.done.append((moment.name, kind))
+                    failures = 0
+                    break
+        else:
+            time.sleep(0.1)
     study.kill_driver()
     study.clear()
     raise TimeoutError(f"{study.name} did not end in time")
@@ -207,12 +235,14 @@ def main() -> int:
     more = ("--num-samples", "4", *(("--folds", "2", "--seeds", "2") if options.nested else ()))
     place = (options.place or Path(tempfile.mkdtemp(prefix="faults-"))).absolute()
     (place / "out").mkdir(parents=True, exist_ok=True)
+    (place / "disturbed").mkdir(exist_ok=True)
     (place / "faults.toml").write_text(SEARCH)
     until = time.monotonic() + 60 * options.minutes
     draw, server, disk = random.Random(options.seed), Server(place), Disk(place / "out" / "disturbed")
     if not disk.mounted:
         print("no tmpfs could be mounted: the disk is not filled in this campaign")
-    kinds, wrong, ended, hung = Counter[str](), Counter[str](), 0, 0
+    faults, wrong = Counter[tuple[str, str]](), Counter[str]()
+    begun = ended = hung = 0
     twins: dict[int, DisturbedStudy] = {}
     server.start()
     try:
@@ -222,27 +252,32 @@ def main() -> int:
             seed = number % options.seeds
             if seed not in twins:
                 twins[seed] = DisturbedStudy(place, f"twin-{seed}", seed, server.uri, more)
-                disturb(twins[seed], 0, server, disk, draw, until)
-            study = DisturbedStudy(place, f"disturbed/{number}", seed, server.uri, more)
-            (place / "disturbed").mkdir(exist_ok=True)
-            share = -(-(options.faults - kinds.total()) // (options.studies - number))
+                disturb(twins[seed], [], server, disk, draw, until)
+            fresh = number % 2 == 1 and not ON_A_CLUSTER
+            study = DisturbedStudy(place, f"disturbed/{number}", seed, None if fresh else server.uri, more)
+            share = -(-(options.faults - faults.total()) // (options.studies - number))
+            begun += 1
             try:
-                hung += disturb(study, share, server, disk, draw, until)
+                hung += disturb(study, deal_moments(share, fresh, draw), server, disk, draw, until)
+                found = differences(study, twins[seed])
+                ended += 1
             except TimeoutError as error:
-                print(error)
-                kinds.update(study.done)
-                continue
-            found = differences(study, twins[seed])
-            kinds.update(study.done)
+                print(error, flush=True)
+                found = {"not ended": 1}
+            faults.update(study.done)
             wrong.update(found)
-            ended += 1
+            done = ", ".join(f"{kind} ({moment})" for moment, kind in study.done)
             shown = {name: count for name, count in found.items() if count} or "equal to its twin"
-            print(f"study {number}, seed {seed}: {study.starts} drivers, {', '.join(study.done)}: {shown}", flush=True)
+            print(f"study {number}, seed {seed}: {study.starts} drivers, {done}: {shown}", flush=True)
             shutil.rmtree(study.out, ignore_errors=True)
     finally:
         server.kill()
         disk.unmount()
-    print(json.dumps({"studies": ended, "faults": dict(kinds), "hung drivers": hung, "not as the twin": dict(wrong)}))
+    print(f"studies {ended} of {begun} ended, {faults.total()} faults, {hung} hung drivers")
+    for moment in MOMENTS:
+        kinds = Counter({kind: count for (name, kind), count in faults.items() if name == moment.name})
+        print(f"  {moment.name:<24} {kinds.total():>3}  {', '.join(f'{k} {n}' for k, n in sorted(kinds.items()))}")
+    print(f"not as the twin: {json.dumps(dict(wrong))}")
     return int(any(wrong.values()) or not ended)
 
 

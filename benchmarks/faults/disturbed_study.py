@@ -20,6 +20,8 @@ from study.trials.ledger import LEDGER_FILE, read_events
 from study.trials.outcome import TrialOutcome, after
 
 MARK = "JOINTNET_FAULTS"
+TABLES = ("table1.csv", "patients.csv", "slices.csv")
+"""Of the report: those that hold neither times nor names of runs."""
 SEARCH = """
 question = "Does a study survive what happens to it?"
 models = ["standalone"]
@@ -52,26 +54,42 @@ class DisturbedStudy:
     """One study: its command, its driver while one runs, and what was done to it.
 
     Attributes:
-        place: working directory of all studies of a campaign; they share the phantom and its cache.
+        campaign: folder of the campaign; its studies share the phantom and its cache there, unless they are fresh.
         name: of the study within the campaign.
         seed: of the study.
-        tracking_uri: where it is tracked.
+        server: address of the tracking server; None for a study in a fresh folder, which makes a phantom, a cache and
+            a store of its own.
         options: of its command, beside those that all studies of a campaign have.
+        driver: the process of the newest start.
+        starts: how many drivers there were.
+        events_before: how many events the ledger held when the newest driver started.
+        done: the faults so far, each as its moment and its kind.
     """
 
-    place: Path
+    campaign: Path
     name: str
     seed: int
-    tracking_uri: str
+    server: str | None
     options: tuple[str, ...] = ()
     driver: subprocess.Popen[bytes] | None = None
     starts: int = 0
-    done: list[str] = field(default_factory=list)
+    events_before: int = 0
+    done: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def place(self) -> Path:
+        """Working directory of the study's command."""
+        return self.campaign if self.server else self.campaign / "out" / self.name
+
+    @property
+    def tracking_uri(self) -> str:
+        """Address of the study's tracking store."""
+        return self.server or f"sqlite:///{self.place / 'mlruns' / 'mlflow.db'}"
 
     @property
     def out(self) -> Path:
         """Folder of the study's folder."""
-        return self.place / "out" / self.name
+        return self.campaign / "out" / self.name
 
     @property
     def folder(self) -> Path | None:
@@ -81,23 +99,28 @@ class DisturbedStudy:
     @property
     def log(self) -> Path:
         """What its drivers said."""
-        return self.place / f"{self.name}.log"
+        return self.campaign / f"{self.name}.log"
 
     def start(self) -> None:
         """Start a driver; the command is always the same."""
-        command = [sys.executable, "-m", "study.run", "--search", "faults.toml", "--concurrent", "1"]
+        self.place.mkdir(parents=True, exist_ok=True)
+        self.events_before = len(self.events())
+        command = [sys.executable, "-m", "study.run", "--search", str(self.campaign / "faults.toml")]
+        command += ["--concurrent", "1"]
         command += ["--seed", str(self.seed), "--out", str(self.out), *self.options]
         root = str(Path(__file__).parents[2])
-        own = {
-            "MLFLOW_TRACKING_URI": self.tracking_uri,
+        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        environment |= {
             "JOINTNET_CACHE": str(self.place / "cache"),
             "PYTHONPATH": root,
             "OMP_NUM_THREADS": "1",
             MARK: str(self.out),
         }
+        if self.server:
+            environment["MLFLOW_TRACKING_URI"] = self.server
         with self.log.open("ab") as log:
             self.driver = subprocess.Popen(
-                command, cwd=self.place, env=os.environ | own, stdout=log, stderr=log, start_new_session=True
+                command, cwd=self.place, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         self.starts += 1
 
@@ -123,6 +146,13 @@ class DisturbedStudy:
     def kill_driver(self) -> bool:
         """Kill the driver."""
         return self.driver is not None and self.driver.poll() is None and kill(self.driver.pid)
+
+    def terminate(self) -> bool:
+        """Ask the driver to stop, as a batch system does."""
+        if self.driver is None or self.driver.poll() is not None:
+            return False
+        self.driver.terminate()
+        return True
 
     def kill_below(self, *names: str) -> bool:
         """Kill the first process below the driver that shows one of these names."""
@@ -202,7 +232,21 @@ def differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:
             for key in common
         ),
     }
-    return counts | _store_differences(study, twin)
+    return counts | _store_differences(study, twin) | _file_differences(study, twin)
+
+
+def _file_differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:
+    """Count the tables of the report that differ, and unfinished files and folders that were left behind."""
+    return {
+        "other tables": sum(_report_file(study, name) != _report_file(twin, name) for name in TABLES),
+        "folders too many": max(0, len([path for path in study.out.glob("2*-*") if path.is_dir()]) - 1),
+        "leftovers": sum(1 for place in {study.place, study.out} for _ in place.rglob("*.part*")),
+    }
+
+
+def _report_file(study: DisturbedStudy, name: str) -> bytes | None:
+    path = None if study.folder is None else study.folder / "report" / name
+    return path.read_bytes() if path is not None and path.is_file() else None
 
 
 def _store_differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:

@@ -65,9 +65,14 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
             if ledger.last("session") is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise  # nothing has begun: what was asked for cannot be read or written
             raise StudyHaltedError(str(error), by_user=False) from error
+        finally:
+            if not ledger.events:  # refused before it began: nothing stays
+                (plan.folder / SPECIFICATION_FILE).unlink(missing_ok=True)
 
 
 def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> list[str]:
+    # First of all, so that a study that is killed before its session begins keeps its id.
+    write_whole(plan.folder / SPECIFICATION_FILE, json.dumps(specification(plan), indent=1).encode())
     progress = StudyProgress(_rows(plan), SECONDS_AFTER_SEARCH)
     with progress:
         cached = _prepare(plan, patients, ledger, progress)
@@ -83,7 +88,6 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
         tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags)
         if ledger.last("session") is None:  # later on, a store that is away holds up nobody
             tracker.connect()
-        write_whole(plan.folder / SPECIFICATION_FILE, json.dumps(specification(plan), indent=1).encode())
         ledger.append("session", fingerprint=scans, commit=tags["git.commit"])
         outbox = Outbox(progress.note, refused)
         recorder = StudyRecorder(plan, ledger, tracker, outbox)
