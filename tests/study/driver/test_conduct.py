@@ -1,0 +1,49 @@
+"""What a study leaves before its session begins."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from plans import plan_of
+
+from jointnet.faults import DataFaultError
+from study.driver import conduct as conduct_module
+from study.driver.conduct import conduct
+from study.planning.identity import SPECIFICATION_FILE, with_identity
+from study.planning.plan import Plan
+
+
+class KilledError(BaseException):
+    """The driver is gone; nothing after it runs."""
+
+
+def _ends_with(error: BaseException, seen: list[bool], plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(*_: object) -> None:
+        seen.append((plan.folder / SPECIFICATION_FILE).is_file())
+        raise error
+
+    monkeypatch.setattr(conduct_module, "_prepare", prepare)
+    with pytest.raises(type(error)):
+        conduct(plan, {})
+
+
+def test_a_study_has_its_specification_before_it_prepares_and_so_keeps_its_id_when_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plan, seen = plan_of(out=tmp_path), list[bool]()
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed driver removes nothing
+    _ends_with(KilledError(), seen, plan, monkeypatch)
+    monkeypatch.undo()
+    assert seen == [True]
+    later = replace(plan, study_id="", started=plan.started + timedelta(hours=1))
+    again = with_identity(later)
+    assert again.study_id == plan.study_id
+    assert again.continues
+
+
+def test_of_a_study_that_is_refused_before_its_session_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plan, seen = plan_of(out=tmp_path), list[bool]()
+    _ends_with(DataFaultError("scan: must be sound"), seen, plan, monkeypatch)
+    assert seen == [True]
+    assert not plan.folder.exists()
