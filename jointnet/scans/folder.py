@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jointnet.faults import DataFaultError, shown
-from jointnet.scans.placement import corner_distance_mm
+from jointnet.scans.placement import least_corner_distance_mm
 from jointnet.scans.scan_file import ScanHeader, read_header
 
 NAME = re.compile(r"patient([0-9]+)_(C0|LGE)(_manual)?\.nii(\.gz)?")
@@ -149,8 +149,13 @@ def check_headers(files: Iterable[PatientFiles]) -> list[str]:
                 continue
             if image.shape != manual.shape:
                 faults.append(f"{label}: must have its image's grid, {image.shape} voxels, got {manual.shape}")
-            elif (distance := corner_distance_mm(image.shape, image.affine, manual.affine)) > AFFINE_TOLERANCE_MM:
-                faults.append(f"{label}: must have its image's grid; a corner of it lies {distance:.2f} mm off")
+                continue
+            distance_mm = min(
+                least_corner_distance_mm(image.shape, one.affine, other.bounds)
+                for one, other in ((image, manual), (manual, image))
+            )
+            if distance_mm > AFFINE_TOLERANCE_MM:
+                faults.append(f"{label}: must have its image's grid; a corner of it lies {distance_mm:.2f} mm off")
     return faults
 
 

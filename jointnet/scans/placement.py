@@ -1,11 +1,17 @@
 """Where the voxels of a NIfTI file lie: the affine that its header gives, and what no scan's affine is."""
 
+import math
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.quaternions import quat2mat
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
+
+Affine = NDArray[np.float64]
+Bounds = tuple[Affine, Affine]
+"""Two affines between which rounding leaves one: they are alike but for an angle of a twentieth of a degree at most."""
 
 SPACING_MM = (0.05, 50.0)
 LARGEST_EXTENT_MM = 1000.0
@@ -13,16 +19,22 @@ LARGEST_COORDINATE_MM = 10_000.0
 LEAST_DETERMINANT = 0.1
 """Of the three unit vectors along the axes: 1 where they are orthogonal, 0 where they lie in a plane."""
 FORMS_TOLERANCE_MM = 0.1
-"""A qform is a rotation in single precision, so that it cannot repeat an sform exactly."""
+"""A qform and an sform may differ by this at a corner, whatever the rounding of the quaternion leaves open."""
+QUATERNION_ROUNDING = 2 * math.sqrt(3) * float(np.finfo(np.float32).eps)
+"""What 1 - b^2 - c^2 - d^2 of a quaternion is sure to, where each of the three may be off by their last bit."""
 OTHER_UNITS = {1: "metres", 3: "micrometres"}
 
 
-def placement(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], list[str]]:
-    """Give the affine of the sform, or else of the qform, and the faults in where the voxels lie."""
+def placement(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...]) -> tuple[Affine, Bounds, list[str]]:
+    """Return the affine (4, 4) of the sform, or else of the qform, its bounds, and the faults in where the voxels lie.
+
+    An sform's bounds are itself; a qform's are those that the rounding of its quaternion leaves.
+    """
     by_sform, by_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
     nowhere = np.full((4, 4), np.nan)
     if not (by_sform or by_qform):
-        return nowhere, [f"{path}: must place its voxels in the world by a qform or an sform, both codes are 0"]
+        fault = f"{path}: must place its voxels in the world by a qform or an sform, both codes are 0"
+        return nowhere, (nowhere, nowhere), [fault]
     faults = []
     if (unit := int(header["xyzt_units"]) & 7) in OTHER_UNITS:
         faults.append(f"{path}: must measure lengths in mm, its header says {OTHER_UNITS[unit]}")
@@ -36,25 +48,37 @@ def placement(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...]) -> t
         faults.append(f"{path}: must have a qform that is a rotation, got quatern_b, c, d {_quaternion(header)}")
     affine = qform if sform is None else sform
     if affine is None:
-        return nowhere, faults
+        return nowhere, (nowhere, nowhere), faults
     faults += _affine_faults(path, affine, shape)
-    if not faults and sform is not None and qform is not None:
-        distance_mm = corner_distance_mm(shape, sform, qform)
-        if not distance_mm <= FORMS_TOLERANCE_MM:
-            faults.append(
-                f"{path}: must lie where both qform and sform say, but a corner lies {distance_mm:.2f} mm apart; set "
-                "the code of the wrong one to 0"
-            )
-    return affine, faults
+    if faults or qform is None:
+        return affine, (affine, affine), faults
+    bounds = _qform_bounds(header, qform)
+    if sform is None:
+        return affine, bounds, faults
+    distance_mm = least_corner_distance_mm(shape, sform, bounds)
+    if not distance_mm <= FORMS_TOLERANCE_MM:
+        faults.append(
+            f"{path}: must lie where both qform and sform say, but a corner lies {distance_mm:.2f} mm apart; set "
+            "the code of the wrong one to 0"
+        )
+    return affine, (affine, affine), faults
 
 
-def corner_distance_mm(shape: tuple[int, ...], affine: np.ndarray, other: np.ndarray) -> float:
+def corner_distance_mm(shape: tuple[int, ...], affine: Affine, other: Affine) -> float:
     """Give the largest distance in mm between the corners of a grid under two affines (4, 4)."""
+    return least_corner_distance_mm(shape, affine, (other, other))
+
+
+def least_corner_distance_mm(shape: tuple[int, ...], affine: Affine, bounds: Bounds) -> float:
+    """Return that distance to the nearest affine between two bounds: by least squares over the corners."""
     corners = np.array([[i, j, k, 1] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1) for k in (0, shape[2] - 1)])
-    return float(np.linalg.norm(corners @ (affine - other).T, axis=1).max())
+    apart, way = corners @ (affine - bounds[0]).T, corners @ (bounds[1] - bounds[0]).T
+    length = float((way * way).sum())
+    share = min(1.0, max(0.0, float((apart * way).sum()) / length)) if length else 0.0
+    return float(np.linalg.norm(apart - share * way, axis=1).max())
 
 
-def _qform(header: nib.Nifti1Header) -> NDArray[np.float64] | None:
+def _qform(header: nib.Nifti1Header) -> Affine | None:
     """Give the affine of the qform; None where its quaternion is none."""
     if header["pixdim"][0] not in (1, -1):
         header["pixdim"][0] = 1  # as the format says of 0
@@ -64,11 +88,26 @@ def _qform(header: nib.Nifti1Header) -> NDArray[np.float64] | None:
         return None
 
 
+def _qform_bounds(header: nib.Nifti1Header, qform: Affine) -> Bounds:
+    """Return the affines between which the rounding of a header's quaternion leaves its qform.
+
+    A header holds b, c and d of a unit quaternion in single precision, and a = sqrt(1 - b^2 - c^2 - d^2) is what is
+    left. Near a half turn a is near 0 and sure to 6e-4 only, a twentieth of a degree; elsewhere it is sure to 1e-6.
+    """
+    quaternion = [float(header[f"quatern_{name}"]) for name in "bcd"]
+    square = 1 - sum(value * value for value in quaternion)
+    scale = np.array(header["pixdim"][1:4], float) * (1, 1, float(header["pixdim"][0]))
+    least, most = qform.copy(), qform.copy()
+    for affine, bound in ((least, square - QUATERNION_ROUNDING), (most, square + QUATERNION_ROUNDING)):
+        affine[:3, :3] = quat2mat([math.sqrt(max(0.0, bound)), *quaternion]) * scale
+    return least, most
+
+
 def _quaternion(header: nib.Nifti1Header) -> list[float]:
     return [round(float(header[f"quatern_{name}"]), 4) for name in "bcd"]
 
 
-def _affine_faults(path: Path, affine: NDArray[np.float64], shape: tuple[int, ...]) -> list[str]:
+def _affine_faults(path: Path, affine: Affine, shape: tuple[int, ...]) -> list[str]:
     """Name what no scan's affine has; shear is allowed as long as the axes are axes."""
     rows = [[float(f"{value:.6g}") for value in row] for row in affine[:3]]
     if not np.isfinite(affine).all() or np.abs(affine).max() > LARGEST_COORDINATE_MM:

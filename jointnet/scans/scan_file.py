@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from jointnet.faults import DataFaultError
 from jointnet.scans.file_content import file_content
-from jointnet.scans.placement import placement
+from jointnet.scans.placement import Bounds, placement
 
 LARGEST_VOXELS = 16 * 1024 * 1024
 """A scan that claims more voxels than this is refused: 512 x 512 pixels in 64 slices."""
@@ -37,6 +37,7 @@ class ScanHeader:
         path: the file.
         shape: voxels along the three axes.
         affine: (4, 4), voxel to world mm.
+        bounds: affines between which rounding leaves it; see `placement`.
         dtype: as the voxels are stored.
         offset: the byte at which they begin.
         scale: factor and summand that make intensities of stored values.
@@ -45,6 +46,7 @@ class ScanHeader:
     path: Path
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
+    bounds: Bounds
     dtype: np.dtype
     offset: int
     scale: tuple[float, float]
@@ -65,10 +67,10 @@ def read_header(path: Path) -> ScanHeader:
     header = _parsed(path, block)
     shape = _shape(path, header)
     found = _stored(path, header, shape, size)
-    affine, faults = placement(path, header, shape)
+    affine, bounds, faults = placement(path, header, shape)
     if faults:
         raise DataFaultError(faults)
-    return ScanHeader(path, shape, affine, *found)
+    return ScanHeader(path, shape, affine, bounds, *found)
 
 
 def read_voxels(header: ScanHeader) -> NDArray[np.float32]:
