@@ -13,3 +13,6 @@ FILE_VALUE: dict[str, int] = {"myo": 200, "lv": 500, "rv": 600}
 
 CENTRED: tuple[str, ...] = ("lv", "rv")
 """The structures whose centre distance is measured: the two blood pools."""
+
+SURROUNDED: tuple[str, str] = ("lv", "myo")
+"""The structure that another surrounds in short-axis slices, and which does; by it exchanged labels are recognised."""

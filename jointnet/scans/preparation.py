@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointnet.faults import DataFaultError
+from jointnet.scans.exchanged_labels import exchange_faults
 from jointnet.scans.folder import PatientFiles
 from jointnet.scans.grid import Stack, common_grid, sample
 from jointnet.scans.scan_file import read_header, read_voxels
 from jointnet.structures import CODE, FILE_VALUE
 
-PREPARATION_VERSION = 3
-"""Raise it whenever the same files would give other arrays, so that no old cache is read."""
+PREPARATION_VERSION = 4
+"""Raise it whenever the same files would give other arrays or be refused, so that no old cache is read."""
 
 PERCENTILES = (1.0, 99.0)
 """Robust ends of the intensities: these percentiles of what both scans show become 0 and 1."""
@@ -48,14 +49,14 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
     cine_stack, lge_stack = cine_image[1], lge_image[1]
     grid = common_grid(cine_stack, lge_stack)
     if grid is None:
-        raise DataFaultError(
-            f"{files.lge}: must overlap {files.cine.name} by a slice at least; in world coordinates the two do not meet"
-        )
+        fault = f"must overlap {files.cine.name} by a slice at least; in world coordinates the two do not meet"
+        raise DataFaultError([*faults, f"{files.lge}: {fault}"])
     (cine, cine_label), cine_inside = sample([(cine_image[0], 1), (cine_codes, 0)], cine_stack, grid)
     (lge, lge_label), lge_inside = sample([(lge_image[0], 1), (lge_codes, 0)], lge_stack, grid)
     both = cine_inside & lge_inside
     if not both.any():
-        raise DataFaultError(f"{files.lge}: must overlap {files.cine.name}; no pixel of the common grid lies in both")
+        fault = f"must overlap {files.cine.name}; no pixel of the common grid lies in both"
+        raise DataFaultError([*faults, f"{files.lge}: {fault}"])
     images = []
     for path, scan in ((files.cine, cine), (files.lge, lge)):
         low, high = robust_ends(scan[both])
@@ -139,16 +140,26 @@ def read_image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stac
 
 
 def read_label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
-    """Read a manual segmentation as class codes (I, J, K); None where the file is at fault, which is noted."""
+    """Read a manual segmentation as class codes (I, J, K); None where the file or a value in it is at fault.
+
+    Every fault is noted. Where the values seem to be exchanged, that is noted and the codes are returned as they are.
+    """
     read = _read(path, faults)
     if read is None:
         return None
     codes = _codes(read[0])
+    if codes is None:
+        codes = _rounded_codes(path, read[0], faults)
     if codes is not None:
-        return codes
+        faults += exchange_faults(path, codes)
+    return codes
+
+
+def _rounded_codes(path: Path, stored: NDArray[np.float32], faults: list[str]) -> NDArray[np.uint8] | None:
+    """Return the class codes of values that are a file's but for rounding; None where they are not, which is noted."""
     with np.errstate(invalid="ignore"):  # infinite minus infinite
-        rounded = np.rint(read[0])
-        in_file = np.where(np.abs(read[0] - rounded) < 1e-3, rounded, read[0])
+        rounded = np.rint(stored)
+        in_file = np.where(np.abs(stored - rounded) < 1e-3, rounded, stored)
     codes = _codes(in_file)
     if codes is None:
         unknown = np.unique(in_file[~np.isin(in_file, (0, *FILE_VALUE.values()))])
