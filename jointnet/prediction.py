@@ -10,8 +10,8 @@ from torch import nn
 
 from jointnet.extent import extent
 from jointnet.geometry import SIZE_PX
+from jointnet.network_input import around, network_images
 from jointnet.precision import computing_in
-from jointnet.slices import around, network_images
 
 
 class Prediction(NamedTuple):
@@ -42,7 +42,8 @@ def predict(
     model.eval()
     try:
         with torch.inference_mode():
-            inputs = network_images(images, downsampling, device)[around(len(images), int(model.neighbours))]  # type: ignore[arg-type]
+            seen = around(len(images), int(model.neighbours), device)  # type: ignore[arg-type]
+            inputs = network_images(images, downsampling, device)[seen]
             with computing_in(precision, inputs.device):
                 output = model(inputs[:, :, 0], inputs[:, :, 1], same_patient=True)
             labels = [None if logits is None else _labels(logits) for logits in (output.cine_logits, output.lge_logits)]

@@ -9,21 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jointnet.augmentation import Batch
-from jointnet.pooling import block_means
+from jointnet.network_input import around
 from jointnet.scans.network_arrays import NetworkArrays
-
-
-def network_images(images: np.ndarray, downsampling: int, device: torch.device | str) -> Tensor:
-    """Give images (S, 2, h, w) float32 at the networks' resolution from the common grid's (S, 2, H, W)."""
-    as_stored = np.float16 if images.dtype == np.float16 else np.float32  # which torch widens faster than numpy
-    copied = torch.from_numpy(np.array(images, dtype=as_stored)).to(device)
-    return block_means(copied.float(), downsampling)
-
-
-def around(slices: int, neighbours: int) -> Tensor:
-    """Give for each slice of a stack the indices (slices, 1 + 2 neighbours) that its network sees, in order."""
-    offsets = torch.arange(-neighbours, neighbours + 1)
-    return (torch.arange(slices)[:, None] + offsets).clamp(0, slices - 1)
 
 
 class LabelledPatient(Protocol):

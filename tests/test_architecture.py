@@ -111,6 +111,12 @@ def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
     assert not _reached("study.trials.worker") & users
 
 
+def test_what_a_registered_model_loads_reads_no_scans():
+    reached = _reached("study.tracking.model_code")
+    assert "jointnet.prediction" in reached
+    assert not {name for name in reached if name.startswith(("jointnet.scans", "study"))}
+
+
 def test_no_module_imports_itself_through_others():
     circles = {module for module in MODULES if module in _reached(module)}
     packages = {module for module in circles if MODULES[module].name == "__init__.py"}

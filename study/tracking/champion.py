@@ -7,7 +7,6 @@ validation objective is registered, as test values must choose nothing, and its 
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -20,11 +19,10 @@ from mlflow.types import Schema, TensorSpec
 
 import jointnet
 from jointnet.geometry import SIZE_PX
+from study.tracking.requirements import requirements
 
 ALIAS = "champion"
 CODE_FILE = Path(__file__).with_name("model_code.py")
-REQUIREMENTS = ("mlflow", "torch", "numpy", "scipy", "pandas", "nibabel", "filelock")
-"""What the copied `jointnet` needs, beside Python."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +103,7 @@ def _log(client: MlflowClient, experiment: str, champion: Champion) -> tuple[str
     logged = client.create_logged_model(
         experiment, champion.name, champion.run_id, dict(champion.tags), model_type="registration"
     )
+    package = Path(jointnet.__file__).parent
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         mlflow.pyfunc.save_model(
@@ -117,8 +116,8 @@ def _log(client: MlflowClient, experiment: str, champion: Champion) -> tuple[str
             ),
             python_model=str(CODE_FILE),
             artifacts={"model": str(champion.file)},
-            code_paths=[str(Path(jointnet.__file__).parent)],
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in REQUIREMENTS],
+            code_paths=[str(package)],
+            pip_requirements=requirements(CODE_FILE, package),
             signature=signature(champion.segments),
             input_example=input_example(),
         )

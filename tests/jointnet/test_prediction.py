@@ -6,9 +6,9 @@ from scans import stir, tiny_settings
 from torch import nn
 
 from jointnet.geometry import identity
+from jointnet.network_input import network_images
 from jointnet.networks import Output, build_model
 from jointnet.prediction import predict
-from jointnet.slices import network_images
 
 
 class Says(nn.Module):

@@ -3,7 +3,8 @@ import pytest
 import torch
 from scans import prepared
 
-from jointnet.slices import SlicePairs, around, network_images
+from jointnet.network_input import around, network_images
+from jointnet.slices import SlicePairs
 
 
 def labels_of(rng, slices):

@@ -1,6 +1,7 @@
 """The registered model: loaded by MLflow alone it says what the model file says, and nothing is registered twice."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from mlflow import MlflowClient
 from simulation import TINY
 
+import jointnet
 from jointnet.checkpoint import load_model, save_model
 from jointnet.networks import build_model
 from jointnet.prediction import predict
@@ -18,7 +20,51 @@ from jointnet.settings import with_values
 from study.store_layout import EXPERIMENT
 from study.tracking import champion as module
 from study.tracking.champion import ALIAS, Champion, input_example, register, registered_name
+from study.tracking.requirements import requirements
 from study.tracking.tracker import StudyTracker
+
+ONLY_LISTED = """
+import pathlib, re, sys
+from importlib import metadata
+from packaging.requirements import Requirement
+
+def with_dependencies(lines):
+    found, queue = set(), [Requirement(line) for line in lines]
+    while queue:
+        wanted = queue.pop()
+        name = re.sub("[-_.]+", "-", wanted.name).lower()
+        extras = {"", *wanted.extras}
+        if name in found and not wanted.extras:
+            continue
+        found.add(name)
+        for each in map(Requirement, metadata.requires(name) or []):
+            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras):
+                queue.append(each)
+    return found
+
+class OnlyListed:  # finds what it would find where nothing but the model's requirements was installed
+    def __init__(self, lines, finders):
+        self.allowed, self.finders = with_dependencies(lines), finders
+        self.refused = {
+            module for module, owners in metadata.packages_distributions().items()
+            if module != "jointnet" and not any(re.sub("[-_.]+", "-", o).lower() in self.allowed for o in owners)
+        }
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.refused:
+            return None
+        return next((spec for each in self.finders if (spec := each.find_spec(name, path, target))), None)
+
+    def find_distributions(self, context):
+        found = (one for each in self.finders if hasattr(each, "find_distributions")
+                 for one in each.find_distributions(context))
+        return (one for one in found if re.sub("[-_.]+", "-", one.name).lower() in self.allowed)
+
+only = OnlyListed(pathlib.Path(sys.argv[5], "requirements.txt").read_text().split(), list(sys.meta_path))
+assert {"pytest", "ray"} <= only.refused
+sys.meta_path[:] = [only]
+"""
+"""Run before LOAD; sys.argv[5] is the folder of the registered model."""
 
 LOAD = """
 import json, sys, mlflow, numpy
@@ -66,13 +112,14 @@ def experiment(uri: str) -> tuple[MlflowClient, str]:
 def test_mlflow_alone_loads_it_and_predicts_the_same(saved: Path, uri: str, run: str, tmp_path: Path):
     client, number = experiment(uri)
     chosen = champion_of(saved, run, "load")
-    register(client, number, chosen)
+    version = client.get_model_version(chosen.name, register(client, number, chosen))
+    folder = version.source.removeprefix("file://")
     images = np.random.default_rng(0).random((3, 2, 224, 224), dtype=np.float32)
     np.save(tmp_path / "images.npy", images)
-    arguments = [uri, f"models:/{chosen.name}@{ALIAS}", str(tmp_path / "images.npy"), str(tmp_path / "found.npz")]
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", LOAD, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    files = [str(tmp_path / "images.npy"), str(tmp_path / "found.npz")]
+    command = [sys.executable, "-I", "-c", ONLY_LISTED + LOAD, uri, f"models:/{chosen.name}@{ALIAS}", *files, folder]
+    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert "/code/jointnet/" in told["file"] and told["own"] == [] and told["example"] == 1
     assert "float32" in told["inputs"] and "(-1, 2, 224, 224)" in told["inputs"]
@@ -86,6 +133,28 @@ def test_mlflow_alone_loads_it_and_predicts_the_same(saved: Path, uri: str, run:
             assert found["lge_labels"].dtype == np.uint8
     files = {path.suffix for path in (tmp_path).rglob("*")}
     assert ".pkl" not in files
+
+
+def test_the_requirements_are_what_is_imported_in_versions_that_a_public_index_has():
+    listed = requirements(module.CODE_FILE, Path(jointnet.__file__).parent)
+    assert {line.partition("==")[0] for line in listed} == {"filelock", "mlflow", "numpy", "torch"}
+    assert all(re.fullmatch(r"[a-z]+==[0-9.]+", line) for line in listed)
+
+
+def test_a_requirement_of_a_module_that_is_reached_counts_and_no_other(tmp_path: Path, monkeypatch):
+    package = tmp_path / "own"
+    for name, content in {
+        "../start.py": "import json\nfrom own.room import thing\n",
+        "__init__.py": "",
+        "room/__init__.py": "import scipy.ndimage\n",
+        "room/thing.py": "def late():\n    from skimage import io\n    import mlflow.pyfunc\n",
+        "room/other.py": "import nibabel\n",
+    }.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(content)
+    monkeypatch.setattr("study.tracking.requirements.metadata.version", lambda name: "1.2.3+cpu")
+    listed = requirements(tmp_path / "start.py", package)
+    assert listed == ["mlflow==1.2.3", "scikit-image==1.2.3", "scipy==1.2.3"]
 
 
 def test_nothing_is_pickled(saved: Path, uri: str, run: str):

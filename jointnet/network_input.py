@@ -1,0 +1,20 @@
+"""What a network is given of a patient: images at its resolution, and which slices it sees beside each one."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jointnet.pooling import block_means
+
+
+def network_images(images: np.ndarray, downsampling: int, device: torch.device | str) -> Tensor:
+    """Return images (S, 2, h, w) float32 at the networks' resolution from the common grid's (S, 2, H, W)."""
+    as_stored = np.float16 if images.dtype == np.float16 else np.float32  # which torch widens faster than numpy
+    copied = torch.from_numpy(np.array(images, dtype=as_stored)).to(device)
+    return block_means(copied.float(), downsampling)
+
+
+def around(slices: int, neighbours: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return for each slice of a stack the indices (slices, 1 + 2 neighbours) that its network sees, in order."""
+    offsets = torch.arange(-neighbours, neighbours + 1, device=device)
+    return (torch.arange(slices, device=device)[:, None] + offsets).clamp(0, slices - 1)
