@@ -46,12 +46,15 @@ def registration_ratio(rows: pd.DataFrame) -> float:
 
 
 def named_metrics(rows: pd.DataFrame, prefix: str) -> dict[str, float]:
-    """Give the values after registration, means over patients, as `prefix/metric/structure`, and `prefix/lost`."""
+    """Give the values after registration, means over patients, as `prefix/metric/structure`, and `prefix/lost`.
+
+    The last is the number of structures that were lost, each once for every slice and every model in which it was.
+    """
     means = _structure_means(rows)
     after = means["after"]
     values = {f"{prefix}/{'/'.join(map(str, key))}": float(after[key]) for key in means.index}
-    lost = rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates()
-    return {f"{prefix}/registration_ratio": _ratio(means), **values, f"{prefix}/lost": float(len(lost))}
+    lost = rows.loc[rows["metric"] == "asd_mm", "lost"].sum()  # of every structure there is one such row
+    return {f"{prefix}/registration_ratio": _ratio(means), **values, f"{prefix}/lost": float(lost)}
 
 
 def _structure_means(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,29 +12,32 @@ from jointnet.checkpoint import load_model
 from jointnet.commands import run_command
 from jointnet.delivery.bundle import bundle_files
 from jointnet.faults import SettingsFaultError
-from jointnet.predict import local_model
+from jointnet.predict import LOCAL_MODELS, ModelNames
 
 UNSAID = "not stated"
 
 
-def main(arguments: Sequence[str] | None = None, find_model: Callable[[str], Path] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, models: ModelNames = LOCAL_MODELS, program: str = "jointnet.export_bundle"
+) -> int:
     """Run the command and give its exit status: 0 done, 2 a command line or model that breaks a rule.
 
     Args:
         arguments: of the command line.
-        find_model: gives the file of what `--model` names; a file or a folder's `model.pt` where None.
+        models: what `--model` may be.
+        program: the module that is run.
     """
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: _export(options, find_model or local_model))
+    options = _parser(program, models).parse_args(arguments)
+    return run_command(lambda: _export(options, models.find))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jointnet.export_bundle",
+        prog=f"python -m {program}",
         description="Write a model as a MONAI bundle; docs/interop.md says what it holds and how it is run.",
         allow_abbrev=False,
     )
-    parser.add_argument("--model", required=True, help="a model.pt, or the folder that holds it")
+    parser.add_argument("--model", required=True, help=models.help)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle; must not exist or be empty")
     parser.add_argument("--authors", default=UNSAID, help="who made the model, for metadata.json")
     parser.add_argument("--copyright", default=UNSAID, help="of the model, for metadata.json")

@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -35,20 +35,16 @@ PATIENTS = "patients.csv"
 SUMMARY = "summary.csv"
 
 
-def main(arguments: Sequence[str] | None = None, find_model: Callable[[str], Path] | None = None) -> int:
-    """Run the command and give its exit status: 0 done, 2 bad usage, 3 bad data, 130 interrupted.
+class ModelNames(NamedTuple):
+    """What a command takes as `--model`.
 
-    Args:
-        arguments: of the command line.
-        find_model: gives the file of what `--model` names; a file or a folder's `model.pt` where None.
+    Attributes:
+        find: gives the file of what is named.
+        help: what may be named.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser().parse_args(arguments)
-    try:
-        return run_command(lambda: _predict(options, arguments, find_model or local_model))
-    except KeyboardInterrupt:
-        print("interrupted; a folder that holds provenance.json is complete", file=sys.stderr)
-        return EXIT_INTERRUPTED
+
+    find: Callable[[str], Path]
+    help: str
 
 
 STORE_SCHEMES = ("models:/", "runs:/", "mlflow-artifacts:/")
@@ -66,13 +62,35 @@ def local_model(name: str) -> Path:
     return model_file(Path(name))
 
 
-def _parser() -> argparse.ArgumentParser:
+LOCAL_MODELS = ModelNames(local_model, f"a {MODEL_FILE}, or the folder that holds it")
+
+
+def main(
+    arguments: Sequence[str] | None = None, models: ModelNames = LOCAL_MODELS, program: str = "jointnet.predict"
+) -> int:
+    """Run the command and give its exit status: 0 done, 2 bad usage, 3 bad data, 130 interrupted.
+
+    Args:
+        arguments: of the command line.
+        models: what `--model` may be.
+        program: the module that is run.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(program, models).parse_args(arguments)
+    try:
+        return run_command(lambda: _predict(options, [program, *arguments], models.find))
+    except KeyboardInterrupt:
+        print("interrupted; a folder that holds provenance.json is complete", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jointnet.predict",
+        prog=f"python -m {program}",
         description="Register LGE onto cine and segment both; docs/predict.md describes every file written.",
         allow_abbrev=False,
     )
-    parser.add_argument("--model", required=True, help=f"a {MODEL_FILE}, or the folder that holds it")
+    parser.add_argument("--model", required=True, help=models.help)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--cine", type=Path, metavar="FILE", help="cine scan, NIfTI; --lge goes with it")
     what.add_argument("--data", type=Path, metavar="DIR", help="folder of pairs in the layout of MS-CMRSeg 2019")
@@ -92,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _predict(options: argparse.Namespace, arguments: Sequence[str], find_model: Callable[[str], Path]) -> None:
+def _predict(options: argparse.Namespace, command: Sequence[str], find_model: Callable[[str], Path]) -> None:
     _check(options)
     device = resolve_device(options.device)
     path = find_model(options.model)
@@ -106,7 +124,7 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str], find_model: 
     address = options.model if ":/" in options.model and not Path(options.model).exists() else None
     model, software = model_content(saved, path, address), software_content()
     pairs, faults = _pairs(options)
-    command = ["python", "-m", "jointnet.predict", *without_paths(arguments, PATHS)]
+    command = ["python", "-m", *without_paths(command, PATHS)]
     rows: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []
     with _progress() as progress:

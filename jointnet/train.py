@@ -22,7 +22,7 @@ from jointnet.epoch import TrainingDivergedError
 from jointnet.faults import SettingsFaultError, shown
 from jointnet.scans.cache import fingerprint, prepare
 from jointnet.scans.folder import PatientFiles, scan_folder, select
-from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
+from jointnet.settings import MODELS, Settings, load_settings, settings_names, settings_to_dict, with_values
 from jointnet.training import (
     MODEL_FILE,
     OBJECTIVE,
@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--teacher", type=Path, metavar="DIR", help=f"joint model: a {MODEL_FILE} or its folder")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order, augmentation and who validates")
     parser.add_argument("--out", type=Path, required=True, help=f"folder that receives {MODEL_FILE}, config and log")
-    parser.add_argument("--settings", default="default", help="`default`, `paper` or a TOML file of what differs")
+    parser.add_argument(
+        "--settings", default="default", help=f"{', '.join(settings_names())} or a TOML file of what differs"
+    )
     parser.add_argument("--epochs", type=int, help="instead of the settings' own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     parser.add_argument("--cache", type=Path, help="where prepared patients are kept")

@@ -8,6 +8,7 @@ from pathlib import Path
 from jointnet.commands import LARGEST_SEED
 from jointnet.faults import shown
 from jointnet.scans.cache import default_cache
+from jointnet.settings import settings_names
 from study.machines.cluster import short_lived
 from study.machines.node_check import SharedFolder
 from study.question.space_file import MOST_EPOCHS, MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS
@@ -25,7 +26,10 @@ def parser() -> argparse.ArgumentParser:
     add = command.add_argument
     add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
     add("--data", type=Path, metavar="DIR", help="folder of MS-CMRSeg scans; the built-in phantom where not given")
-    add("--settings", metavar="NAME|FILE", help="default, quick, paper or a TOML file, instead of the search space's")
+    add(
+        "--settings", metavar="NAME|FILE",
+        help=f"{', '.join(settings_names())} or a TOML file, instead of the search space's",
+    )  # fmt: skip
     add("--splits", nargs="+", metavar="TRAIN/VAL/TEST", help=SPLITS_HELP)
     add("--folds", type=int, default=1, metavar="K", help="nested cross-validation: K outer folds, each patient in one")
     add("--same-validation", action="store_true", help="the same validation patients in all splits of a fold")

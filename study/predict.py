@@ -12,8 +12,8 @@ from study.tracking.model_address import models_by_name
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and give its exit status; a model file or its folder does, too."""
-    with models_by_name() as find:
-        return predict.main(arguments, find)
+    with models_by_name() as models:
+        return predict.main(arguments, models, "study.predict")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,13 @@
 file names only what differs from the defaults. Unknown keys and values outside their bounds are refused, all together.
 """
 
-from jointnet.settings.parsing import load_settings, settings_from_dict, settings_to_dict, with_values
+from jointnet.settings.parsing import (
+    load_settings,
+    settings_from_dict,
+    settings_names,
+    settings_to_dict,
+    with_values,
+)
 from jointnet.settings.schema import (
     MODELS,
     AugmentationSettings,
@@ -25,6 +31,7 @@ __all__ = [
     "TrainingSettings",
     "load_settings",
     "settings_from_dict",
+    "settings_names",
     "settings_to_dict",
     "with_values",
 ]

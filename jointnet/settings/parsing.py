@@ -69,23 +69,28 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     return result
 
 
+def settings_names() -> tuple[str, ...]:
+    """Return the names of the settings that are shipped, `default` first."""
+    shipped = (item.name for item in resources.files("jointnet.settings").iterdir())
+    return ("default", *sorted(name.removesuffix(".toml") for name in shipped if name.endswith(".toml")))
+
+
 def load_settings(name_or_file: str | Path, base: Settings | None = None) -> Settings:
     """Read settings by the name of a shipped file (`paper`) or from a TOML file of the user's.
 
     Raises:
         SettingsFaultError: where there is no such name or file, it is no TOML, or a value breaks a rule.
     """
-    shipped = resources.files("jointnet.settings")
-    names = sorted(item.name.removesuffix(".toml") for item in shipped.iterdir() if item.name.endswith(".toml"))
+    names = settings_names()
     where = f"settings {shown(str(name_or_file))}"
     if str(name_or_file) == "default":
         return Settings() if base is None else base
     if str(name_or_file) in names:
-        values = parse_toml((shipped / f"{name_or_file}.toml").read_bytes(), where)
+        values = parse_toml((resources.files("jointnet.settings") / f"{name_or_file}.toml").read_bytes(), where)
     elif is_file(name_or_file):
         values = read_toml(Path(name_or_file), where)
     else:
-        raise SettingsFaultError(f"{where}: must be a TOML file or one of {', '.join(['default', *names])}")
+        raise SettingsFaultError(f"{where}: must be a TOML file or one of {', '.join(names)}")
     try:
         return settings_from_dict(values, base)
     except SettingsFaultError as error:

@@ -71,9 +71,12 @@ def draw(table: pd.DataFrame, columns: Sequence[Column], theme: Theme = LIGHT) -
         axes.set_xlim(min(counts, default=0) - 1.5 * room, max(counts, default=1) + 1.5 * room)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("Training patients", fontsize=9, color=theme.ink)
-        if place == 0:
-            legend = axes.legend(fontsize=8, frameon=False, labelcolor=theme.ink, loc="lower left")
-            legend.set_zorder(5)
+    if figure.axes:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside upper left", ncols=len(labels), fontsize=8, frameon=False,
+            labelcolor=theme.ink, borderpad=0.1,
+        )  # fmt: skip
     return figure
 
 

@@ -12,13 +12,13 @@ from jointnet.aggregation import registration_ratio
 from study.reporting import tables
 from study.reporting.analysis import Analysis
 from study.reporting.records import ArmRecord, StudyRecord, TrialRecord
-from study.reporting.rows import lost_structures
+from study.reporting.rows import SEED, lost_structures
 from study.reporting.statistics.paired import smallest_wilcoxon_p
 
 
 @dataclass(frozen=True)
 class ArmText:
-    """One arm in words: what was seen, how its trials ended, what must be known of them."""
+    """One arm in words: what was seen, how its trials ended, and what must be known of them beyond that."""
 
     name: str
     title: str
@@ -37,7 +37,7 @@ def arm_text(analysis: Analysis, name: str, row: tables.Row) -> ArmText:
     trials = [trial for record in records for trial in record.trials]
     ratio = test_ratio(analysis, name)
     overall = " Over the five together it is no better than doing nothing." if ratio >= 1 else ""
-    lost = lost_structures(analysis.slices[name]) if name in analysis.slices else None
+    known = {trial.ending for trial in trials}
     folds = f" in each of {first.folds} folds" if first.folds > 1 else ""
     return ArmText(
         name=name,
@@ -46,7 +46,10 @@ def arm_text(analysis: Analysis, name: str, row: tables.Row) -> ArmText:
         seen=arm_sentence(row) + overall if any(row.cells) else _why_untested(records),
         trials=f"{count_of(len(trials), 'trial')}: {endings(trials)}." if trials else "No trial was started.",
         remarks=tuple(
-            _of_fold(record, str(r)) for record in records for r in (record.selection or {}).get("remarks", ())
+            _of_fold(record, str(remark))
+            for record in records
+            for remark in (record.selection or {}).get("remarks", ())
+            if not str(remark).endswith(tuple(known))
         ),
         failures=tuple(
             _of_fold(record, f"{trial.trial_id}: {trial.reason or 'no reason recorded'}")
@@ -54,7 +57,7 @@ def arm_text(analysis: Analysis, name: str, row: tables.Row) -> ArmText:
             for trial in record.trials
             if trial.state == "failed"
         ),
-        lost="Test patients not opened." if lost is None else f"{count_of(lost, 'structure')} lost on test.",
+        lost=_lost(analysis.slices[name]) if name in analysis.slices else "Test patients not opened.",
     )
 
 
@@ -137,6 +140,13 @@ def endings(trials: Iterable[TrialRecord]) -> str:
 def count_of(number: int, noun: str) -> str:
     """Give `1 trial` or `2 trials`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _lost(rows: pd.DataFrame) -> str:
+    """Count what was lost in an arm's test rows."""
+    seeds = rows[SEED].nunique() if SEED in rows else 1
+    over = f", over {seeds} retrainings" if seeds > 1 else ""
+    return f"{count_of(lost_structures(rows), 'structure')} lost on test{over}."
 
 
 def _why_untested(records: Sequence[ArmRecord]) -> str:

@@ -74,7 +74,7 @@ def over_folds(rows_of: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
 
 
 def lost_structures(rows: pd.DataFrame) -> int:
-    """Count the structures of slices that registration moved out of view."""
+    """Count the structures that registration moved out of view, each once for every slice and seed in which it did."""
     return int(named_metrics(rows, "test")["test/lost"])
 
 

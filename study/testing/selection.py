@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from study.store_layout import OBJECTIVE
+from study.store_layout import OBJECTIVE, TIME_BUDGET, ending
 from study.trials.outcome import TrialOutcome
 
 
@@ -77,10 +77,11 @@ def is_candidate(trial: TrialOutcome) -> bool:
 
 
 def _remarks(trials: list[TrialOutcome], planned: int | None) -> tuple[str, ...]:
+    """Say which trials were no candidates or were cut short; how they ended, in the words that the report counts by."""
     counts = {
-        "failed": sum(trial.state == "failed" for trial in trials),
-        "still running": sum(trial.state == "running" for trial in trials),
-        "cut short by the time budget": sum(trial.cut for trial in trials),
+        ending("failed", ""): sum(trial.state == "failed" for trial in trials),
+        ending("running", ""): sum(trial.state == "running" for trial in trials),
+        ending("stopped", TIME_BUDGET): sum(trial.cut for trial in trials),
         "ended without a model": sum(
             trial.state in ("complete", "stopped") and not is_candidate(trial) for trial in trials
         ),

@@ -2,14 +2,14 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
 
 from jointnet.faults import SettingsFaultError
-from jointnet.predict import STORE_SCHEMES, local_model
+from jointnet.predict import LOCAL_MODELS, STORE_SCHEMES, ModelNames
 from jointnet.training import MODEL_FILE
 from study.store_layout import default_tracking_uri
 
@@ -20,10 +20,14 @@ def is_address(name: str) -> bool:
 
 
 @contextmanager
-def models_by_name() -> Iterator[Callable[[str], Path]]:
-    """Give what finds the file of a model by a store's address, by path or by folder; downloads go afterwards."""
+def models_by_name() -> Iterator[ModelNames]:
+    """Give models that are named by a store's address, by path or by folder; downloads go afterwards."""
     with tempfile.TemporaryDirectory(prefix="jointnet-model-") as scratch:
-        yield lambda name: fetch_model(name, Path(scratch)) if is_address(name) else local_model(name)
+        yield ModelNames(
+            lambda name: fetch_model(name, Path(scratch)) if is_address(name) else LOCAL_MODELS.find(name),
+            f"{LOCAL_MODELS.help}, or the address of a model in the tracking store that MLFLOW_TRACKING_URI names "
+            "(mlruns/mlflow.db by default): models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/PATH",
+        )
 
 
 def fetch_model(address: str, folder: Path) -> Path:

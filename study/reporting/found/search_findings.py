@@ -13,7 +13,7 @@ from study.reporting.found.searched import Searched, complete, fewest_complete, 
 from study.reporting.records import ArmRecord
 
 NOISE_SD = 0.015
-"""SD of the objective between trainings that differ in their seed alone, assumed where no retraining measured it."""
+"""SD of the objective between trainings that differ in their seed alone: assumed in every study, measured in none."""
 NEAR = 0.02
 """A value is on a bound within this part of the range, on the parameter's own scale."""
 TOP = 0.1

@@ -2,16 +2,20 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import pandas as pd
 import pytest
 import synthetic_store as synthetic
 
+from jointnet.aggregation import named_metrics
 from study.report import Report
 from study.reporting import page
+from study.reporting.files import frames
 from study.reporting.records import StudyRecord
 from study.reporting.stored_study import read_study
 
@@ -26,6 +30,8 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.tables: dict[str, list[list[str]]] = {}
         self._open: list[str] = []
+        self._boxes: list[set[str]] = []
+        self.around_unseen: list[set[str]] = []
         self._table = ""
         self.unbalanced: list[str] = []
         self.feed(text)
@@ -35,6 +41,9 @@ class Page(HTMLParser):
         self.tags.append((tag, values))
         if tag not in NEVER_CLOSED:
             self._open.append(tag)
+            self._boxes.append(set(values.get("class", "").split()))
+            if "unseen" in self._boxes[-1]:
+                self.around_unseen.append(set().union(*self._boxes[:-1]))
         if tag == "table":
             self._table = values["id"]
             self.tables[self._table] = []
@@ -44,6 +53,7 @@ class Page(HTMLParser):
             self.tables[self._table][-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
+        self._boxes = self._boxes[:-1]
         if not self._open or self._open.pop() != tag:
             self.unbalanced.append(tag)
 
@@ -109,6 +119,39 @@ def test_tables_have_captions_and_scopes_and_scroll_in_a_box_of_their_own(text: 
     boxes = [values for values in parsed.all("div") if "scroll" in values.get("class", "").split()]
     assert len(boxes) >= len(parsed.tables) and all(box.get("tabindex") == "0" for box in boxes)
     assert all(values.get("alt") for values in parsed.all("img"))
+
+
+def test_what_is_placed_absolutely_stays_in_a_box_that_scrolls(text: str, parsed: Page) -> None:
+    """Else a word for screen readers, in a cell far to the right, widens the page of a narrow screen."""
+    style = text[text.index("<style>") : text.index("</style>")]
+    rules = dict(re.findall(r"^(\S[^{}]*?) \{([^{}]*)\}", style, re.MULTILINE))
+    assert {name for name, rule in rules.items() if "position:absolute" in rule} == {".skip", ".unseen"}
+    assert "position:relative" in rules[".scroll"] and "overflow-x:auto" in rules[".scroll"]
+    assert parsed.around_unseen and all("scroll" in boxes for boxes in parsed.around_unseen)
+
+
+def test_a_card_says_once_how_trials_ended(study: StudyRecord) -> None:
+    arm = study.arms[0]
+    counts = Counter(trial.ending for trial in arm.trials)
+    remarks = [f"{count} of 9 trials {how}" for how, count in counts.items() if how != "complete"]
+    assert remarks
+    selection = {**(arm.selection or {}), "remarks": [*remarks, "3 of 9 trials never started"]}
+    changed = replace(study, arms=(replace(arm, selection=selection), *study.arms[1:]))
+    told = page.build(changed).arms[0]
+    assert told.remarks == ("3 of 9 trials never started",)
+    assert all(told.trials.count(how) == 1 for how in counts)
+
+
+def test_lost_structures_are_as_many_as_in_patients_csv_with_seeds_too(study: StudyRecord) -> None:
+    arm = next(arm for arm in study.arms if arm.rows is not None and arm.rows["lost"].any())
+    assert arm.rows is not None
+    seeds = pd.concat([arm.rows.assign(seed_index=seed) for seed in (1, 2, 3)], ignore_index=True)
+    content = page.build(replace(study, arms=(replace(arm, rows=seeds),)))
+    (told,) = content.arms
+    patients = frames(content)["patients"]
+    assert told.lost == "3 structures lost on test, over 3 retrainings."
+    assert patients.loc[patients["metric"] == "asd_mm", "lost"].sum() == 3
+    assert named_metrics(seeds, "test")["test/lost"] == 3
 
 
 def test_every_link_has_a_target(parsed: Page) -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_store as synthetic
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from study.reporting import efficiency, tables
+from study.reporting.analysis import analyse
 from study.reporting.pictures import overlays, scar
 from study.reporting.pictures.shown import shown
 from study.reporting.records import ArmRecord
@@ -107,3 +109,15 @@ def test_the_curve_has_t_intervals_of_the_mean() -> None:
     assert (after["low"], after["high"]) == pytest.approx((2 - reach, 2 + reach))
     alone = efficiency.efficiency({"joint-25": frame[:1]}, arms, tables.REGISTRATION[:1]).iloc[1]
     assert alone["mean"] == 1.0 and math.isnan(alone["low"])
+
+
+def test_the_curves_legend_covers_no_data(studies: str) -> None:
+    analysis = analyse(read_study(studies, synthetic.FULL))
+    figure = efficiency.draw(
+        efficiency.efficiency(analysis.patients, analysis.arms, tables.REGISTRATION), tables.REGISTRATION
+    )
+    FigureCanvasAgg(figure).draw()
+    assert [axes.get_legend() for axes in figure.axes] == [None] * 5
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["Before", "Stand-alone", "Joint"]
+    assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)

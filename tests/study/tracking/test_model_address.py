@@ -1,5 +1,7 @@
 """Prediction with a model that an MLflow store keeps."""
 
+import json
+
 import mlflow
 import pytest
 import torch
@@ -48,6 +50,8 @@ def test_every_address_of_a_model_gives_what_its_file_gives(store, scan_folder, 
         assert run(address, out, scan_folder) == 0, address
         for name in ("lge_registered.nii.gz", "cine_segmentation.nii.gz", "transforms.json"):
             assert (out / name).read_bytes() == (tmp_path / "file" / name).read_bytes()
+        command = json.loads((out / "provenance.json").read_text())["command"]
+        assert command[:5] == ["python", "-m", "study.predict", "--model", "..."]
         assert f'"address": "{address}"' in (out / "provenance.json").read_text()
     assert mlflow.get_tracking_uri() == before
     capsys.readouterr()

@@ -1,0 +1,46 @@
+"""What every command says of itself with `--help`."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from jointnet.settings import settings_names
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for package in ("jointnet", "study")
+    for path in (ROOT / package).rglob("*.py")
+    if '__name__ == "__main__"' in path.read_text() and path.name != "__main__.py"
+)
+"""Modules that are run with `python -m`; `jointnet.scar`, a package, is tested by itself."""
+
+
+def told(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Give what `--help` prints, in one line."""
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(command).main(["--help"])
+    assert ended.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_the_commands_are_found():
+    assert {"jointnet.train", "jointnet.predict", "study.run", "study.predict", "study.export_bundle"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_names_itself(command: str, capsys: pytest.CaptureFixture[str]):
+    assert told(command, capsys).startswith(f"usage: python -m {command} ")
+
+
+@pytest.mark.parametrize("command", ["study.predict", "study.export_bundle"])
+def test_a_command_that_takes_a_stores_models_says_so(command: str, capsys: pytest.CaptureFixture[str]):
+    text = told(command, capsys)
+    assert all(address in text for address in ("models:/NAME@ALIAS", "models:/NAME/VERSION", "runs:/RUN_ID/PATH"))
+
+
+@pytest.mark.parametrize("command", ["jointnet.train", "study.run"])
+def test_a_command_that_takes_settings_names_all_that_are_shipped(command: str, capsys: pytest.CaptureFixture[str]):
+    assert {"default", "paper", "quick"} <= set(settings_names())
+    assert ", ".join(settings_names()) in told(command, capsys)
