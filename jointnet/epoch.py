@@ -117,7 +117,8 @@ def train_epoch(
         move_average(learner.averaged, model, min(settings.training.average_decay, 1 - 10 / (10 + schedule.last_epoch)))
         for name, loss in {"train/loss": total, **{f"train/loss/{k}": v for k, v in losses.items()}}.items():
             sums[name] = sums.get(name, torch.zeros((), device=device)) + loss.detach() * len(indices)
-    means = {name: float(value) / len(pairs) for name, value in sums.items()}
+    totals = torch.stack(list(sums.values())).tolist()  # read at once: a GPU is waited for at every read
+    means = {name: total / len(pairs) for name, total in zip(sums, totals, strict=True)}
     return means | {f"train/gradient/{name}": norm for name, norm in gradients.items()}
 
 

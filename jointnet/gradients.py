@@ -29,7 +29,7 @@ def shared_gradient_norms(losses: Mapping[str, Tensor], parameters: Iterable[nn.
     reached = [
         sum(found is not None for found in over_branches) for over_branches in zip(*gradients.values(), strict=True)
     ]
-    norms = {}
+    norms: dict[str, Tensor] = {}
     for name, found in gradients.items():
         shared = [
             gradient.float().square().sum()
@@ -37,5 +37,7 @@ def shared_gradient_norms(losses: Mapping[str, Tensor], parameters: Iterable[nn.
             if gradient is not None and branches > 1
         ]
         if shared:
-            norms[name] = float(torch.stack(shared).sum().sqrt())
-    return norms
+            norms[name] = torch.stack(shared).sum().sqrt()
+    if not norms:
+        return {}
+    return dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True))

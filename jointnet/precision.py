@@ -4,6 +4,8 @@ Tests and predictions are in 32 bits.
 What surrounds a network, be it augmentation, losses, alignment or metrics, is in 32 bits or more everywhere.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 
@@ -16,6 +18,11 @@ def training_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def computing_in(precision: torch.dtype, device: torch.device) -> torch.autocast:
-    """Give the context in which a network computes in `precision`: 16 bits by torch's autocast, 32 as it is."""
+def computing_in(precision: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which `precision` is computed in: 16 bits by torch's autocast, 32 as it is.
+
+    Of a device that autocast does not know, such as `meta`, everything is as it is.
+    """
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
     return torch.autocast(device.type, dtype=precision, enabled=precision is not torch.float32)

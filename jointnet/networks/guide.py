@@ -31,6 +31,7 @@ from jointnet.extent import extent
 from jointnet.geometry import HALF_EXTENT_MM, about, moved_centres, pixel_centres, theta_from_motion, values_at
 from jointnet.networks.normal_equations import directions, monomials, normal_equations
 from jointnet.pooling import box_maxima
+from jointnet.precision import computing_in
 
 PATIENT_SD = (math.radians(5), 0.06, 0.06, 0.03, 8 / HALF_EXTENT_MM, 8 / HALF_EXTENT_MM)
 """Spread of a motion over patients: rotation (radians), log-scales, shear, translations (normalised)."""
@@ -108,7 +109,7 @@ def align(
         same_patient: the slices are those of one patient and are aligned together.
         descriptors: further maps of cine and LGE (B, D, H, W), by which the motion is refined.
     """
-    with torch.autocast(cine.device.type, enabled=False):
+    with computing_in(torch.float32, cine.device):
         return _align(cine.float(), lge.float(), limits.to(cine.device), steps, same_patient, descriptors)
 
 

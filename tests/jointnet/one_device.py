@@ -1,0 +1,84 @@
+"""A device that computes nothing and mixes with no other: finds what a training would leave on the CPU beside a GPU.
+
+torch's `meta` tensors have shapes, types and gradients, but no values. Where code reads a value, a GPU must be waited
+for; here the read is counted by the function that asks, and a stand-in is given.
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import jointnet
+
+META = torch.device("meta")
+PACKAGE = Path(jointnet.__file__).parent
+MOVES = ("aten._to_copy.default", "aten.copy_.default")
+"""Operators that may take a tensor from one device to another."""
+
+
+class MixedDevicesError(Exception):
+    """An operator got tensors of the device and of the CPU."""
+
+
+class OneDevice(TorchDispatchMode):
+    """While active, tensors of `META` and of the CPU do not meet, and values that are read are stand-ins.
+
+    torch itself refuses only some such meetings on `meta`, and a GPU most of them. A tensor without dimensions may be
+    on the CPU: an operator takes it along as an argument. Stand-ins: True for a truth value, 1 for a single number, 0
+    for each of several.
+
+    Attributes:
+        reads: how often each function of the package read a value, by `module.function`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = kwargs or {}
+        tensors = [each for each in tree_leaves((args, options)) if isinstance(each, torch.Tensor)]
+        if not any(tensor.is_meta for tensor in tensors):
+            return func(*args, **options)
+        if torch.is_inference_mode_enabled():  # then operators that are made of others come whole
+            with self:
+                result = func.decompose(*args, **options)
+            if result is not NotImplemented:
+                return result
+        if str(func) == "aten._local_scalar_dense.default":
+            self.reads[_asking()] += 1
+            return True if tensors[0].dtype is torch.bool else 1
+        if str(func) == "aten._to_copy.default" and str(options.get("device", META)) == "cpu":
+            self.reads[_asking()] += 1
+            make = torch.ones if tensors[0].dtype is torch.bool else torch.zeros
+            return make(tensors[0].shape, dtype=tensors[0].dtype)
+        strangers = [tuple(tensor.shape) for tensor in tensors if not tensor.is_meta and tensor.ndim]
+        if strangers and str(func) not in MOVES:
+            raise MixedDevicesError(f"{func} in {_asking()}: must have one device, got CPU's {strangers}")
+        return func(*args, **options)
+
+
+class OneDeviceGenerator(torch.Generator):
+    """Stands for a generator of the device, of which torch makes none."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device."""
+        return META
+
+
+def _asking() -> str:
+    """Give the innermost function of the package that is being run."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(PACKAGE):
+            module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+            return f"{module}.{frame.f_code.co_qualname.partition('.<locals>')[0]}"
+        frame = frame.f_back
+    return "elsewhere"

@@ -1,0 +1,108 @@
+"""What a training, a validation and a prediction compute is on one device, and few values are read from it.
+
+`one_device` says how that is found without a GPU. Arithmetic in 16 bits, its gradient scaler and fused Adam are left
+out.
+"""
+
+import math
+
+import pytest
+import torch
+from one_device import META, MixedDevicesError, OneDevice, OneDeviceGenerator
+from scans import easy_patients, tiny_settings
+
+from jointnet.epoch import new_learner, train_epoch
+from jointnet.evaluation import evaluate
+from jointnet.geometry import pixel_centres
+from jointnet.prediction import predict
+from jointnet.scans.cache import CachedPatient
+from jointnet.settings import MODELS, Settings, load_settings, settings_names, with_values
+from jointnet.slices import SlicePairs
+
+SLICES = 4
+FEW = {"model.guide_steps": 2, "training.batch_size": SLICES}
+"""Repeats nothing needlessly: operators of `meta` are slow."""
+SHIPPED = [
+    with_values(load_settings(name), {"model.name": model, **FEW}) for name in settings_names() for model in MODELS
+]
+VARIED = [
+    *(
+        tiny_settings(model__name="joint", model__sharing=sharing, model__head=head)
+        for sharing in ("network", "encoder", "none")
+        for head in ("guided", "fully_connected")
+    ),
+    *(tiny_settings(model__name=model, model__neighbours=1) for model in MODELS),
+    tiny_settings(model__name="joint", model__guide_by_patient=False, training__batch_size=2),
+    tiny_settings(model__name="joint", model__guide_descriptors=0.0),
+]
+every = pytest.mark.parametrize("settings", SHIPPED + VARIED)
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory: pytest.TempPathFactory) -> list[CachedPatient]:
+    return easy_patients(tmp_path_factory.mktemp("one-device"), 2)
+
+
+def epoch(settings: Settings, patients: list[CachedPatient]) -> OneDevice:
+    """Train one epoch on the device and give what was read."""
+    learner = new_learner(settings, 1, META)
+    pairs = SlicePairs(patients, settings.training.downsampling, settings.model.neighbours, META)
+    assert len(pairs) == SLICES
+    with OneDevice() as device:
+        metrics = train_epoch(learner, pairs, OneDeviceGenerator(), measure_gradients=True)
+    assert all(parameter.is_meta and parameter.grad is not None for parameter in learner.model.parameters())
+    branches = {"registration", "cine", "lge"} if settings.model.name == "joint" else {"registration"}
+    assert {name for name in metrics if name.startswith("train/loss/")} == {f"train/loss/{name}" for name in branches}
+    return device
+
+
+@every
+def test_a_training_step_reads_whether_the_loss_is_finite_and_nothing_else(settings, patients):
+    read = epoch(settings, patients).reads
+    steps = math.ceil(SLICES / settings.training.batch_size)
+    asked = {"epoch.train_epoch": steps + 1}  # whether each step's loss is finite, and at the end the means
+    shared = {"gradients.shared_gradient_norms": 1} if settings.model.name == "joint" else {}
+    assert dict(read) == asked | shared  # the norms only where an epoch is validated
+
+
+@every
+def test_a_validation_and_a_prediction_read_their_result_and_where_it_shows_anything(settings, patients):
+    model = new_learner(settings, 1, META).averaged
+    segments, coarse = settings.model.name == "joint", settings.training.downsampling > 1
+    described = segments and settings.model.head == "guided" and settings.model.guide_descriptors > 0
+    boxes = 2 * (segments and coarse) + described
+    expected = {"prediction.predict": 1, "prediction._labels": 2 * segments, "extent.extent": boxes}
+    expected = {place: count for place, count in expected.items() if count}
+    with OneDevice() as device:
+        if settings in SHIPPED:
+            evaluate(model, patients[:1], "meta")
+        else:
+            found = predict(model, patients[0].images(), META)
+            assert found.theta.shape == (2, 2, 3) and (found.cine_labels is not None) == segments
+    assert dict(device.reads) == expected
+
+
+def on_the_cpu(size_px: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    return pixel_centres(size_px)
+
+
+def test_a_constant_left_on_the_cpu_stops_a_step(patients: list[CachedPatient], monkeypatch: pytest.MonkeyPatch):
+    settings = tiny_settings(model__name="joint")
+    epoch(settings, patients)
+    monkeypatch.setattr("jointnet.geometry.pixel_centres", on_the_cpu)
+    with pytest.raises((MixedDevicesError, RuntimeError), match="device"):
+        epoch(settings, patients)
+
+
+def test_a_meeting_that_torch_lets_pass_is_refused_too():
+    image, kernel = torch.zeros(1, 1, 4, 4, device=META), torch.zeros(1, 1, 3, 3)
+    torch.nn.functional.conv2d(image, kernel)
+    with OneDevice(), pytest.raises(MixedDevicesError, match=r"must have one device, got CPU's \[\(1, 1, 3, 3\)\]"):
+        torch.nn.functional.conv2d(image, kernel)
+
+
+def test_reads_are_counted_by_who_asks_and_answered():
+    with OneDevice() as device:
+        numbers = torch.zeros(3, device=META)
+        assert (numbers.tolist(), bool(numbers.sum() > 0), float(numbers[0])) == ([0.0, 0.0, 0.0], True, 1.0)
+    assert dict(device.reads) == {"elsewhere": 3}
