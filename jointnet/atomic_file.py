@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from jointnet.lock import locked
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -31,37 +31,47 @@ def write_whole(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def make_folder_once(folder: Path, fill: Callable[[Path], None], lock: Path, wait: bool = True) -> bool:
+def make_folder_once(
+    folder: Path,
+    fill: Callable[[Path], None],
+    lock: Path,
+    *,
+    wait: bool = True,
+    is_there: Callable[[], bool] | None = None,
+) -> None:
     """Make a folder that is not there yet, whichever of several processes and threads gets to it first.
 
     Args:
         folder: what is to be there.
         fill: writes the content into an empty folder beside it, which then takes its name.
-        lock: file that is locked meanwhile.
-        wait: for another that is making it; or give up.
-
-    Returns:
-        Whether the folder is there: always, unless one did not wait.
+        lock: file that is locked meanwhile, see `jointnet.lock`.
+        wait: for another that is making it.
+        is_there: whether nothing is to be done; where the folder exists, if None.
 
     Raises:
+        LockedError: where another is making it and one does not wait.
         Exception: what `fill` raises; then nothing is left.
     """
-    if folder.is_dir():
-        return True
-    try:
-        with FileLock(lock, timeout=-1 if wait else 0):
-            if not folder.is_dir():
-                part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=folder.parent))
-                try:
-                    part.chmod(0o755)
-                    fill(part)
-                    part.rename(folder)
-                except BaseException:
-                    shutil.rmtree(part, ignore_errors=True)
-                    raise
-    except Timeout:
-        return folder.is_dir()
-    return True
+    is_there = is_there or folder.is_dir
+    if is_there():
+        return
+    with locked(lock, wait=wait, expires=True):
+        if is_there():
+            return
+        prefix = f"{folder.name}.part-"
+        for left in folder.parent.iterdir():
+            if left.name.startswith(prefix):  # of one who was killed: no other has the lock
+                shutil.rmtree(left, ignore_errors=True)
+        part = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+        try:
+            part.chmod(0o755)
+            fill(part)
+            part.rename(folder)
+        except OSError:
+            if not is_there():  # made by another meanwhile, who took this one for dead
+                raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

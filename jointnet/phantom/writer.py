@@ -1,12 +1,11 @@
 """Write the phantom's folder: whole or not at all."""
 
 import json
-import shutil
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from jointnet.atomic_file import make_folder_once
 from jointnet.faults import DataFaultError, SettingsFaultError
 from jointnet.phantom.patient import patient_files, patient_paths
 
@@ -48,8 +47,8 @@ def write_phantom(folder: Path, patients: int = 45, seed: int = 0) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise DataFaultError(f"{folder}: cannot be made, because a part of the path is a file") from None
-    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.part")
-    try:
+
+    def fill(draft: Path) -> None:
         for path in patient_paths(1):
             (draft / path).parent.mkdir(parents=True, exist_ok=True)
         pool = ThreadPoolExecutor(WORKERS)
@@ -58,23 +57,14 @@ def write_phantom(folder: Path, patients: int = 45, seed: int = 0) -> None:
         finally:
             pool.shutdown(cancel_futures=True)
         (draft / MARKER).write_text(json.dumps(marker, sort_keys=True) + "\n", encoding="utf-8")
-        _publish(draft, folder, marker)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+
+    lock = folder.with_name(f".{folder.name}.lock")
+    make_folder_once(folder, fill, lock, is_there=lambda: _already_there(folder, marker))
 
 
 def _write_patient(draft: Path, seed: int, number: int) -> None:
     for path, content in patient_files(seed, number).items():
         (draft / path).write_bytes(content)
-
-
-def _publish(draft: Path, folder: Path, marker: dict[str, Any]) -> None:
-    """Rename the draft; another process may have published the same phantom meanwhile, which is as good."""
-    try:
-        draft.rename(folder)
-    except OSError:
-        if not _already_there(folder, marker):
-            raise
 
 
 def _already_there(folder: Path, marker: dict[str, Any]) -> bool:

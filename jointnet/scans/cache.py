@@ -7,10 +7,10 @@ changed file or rule makes a new one and an old one is never read by mistake. Fo
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from jointnet.atomic_file import make_folder_once
 from jointnet.faults import DataFaultError
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
+from jointnet.lock import POLL_SECONDS, LockedError, say
 from jointnet.scans.folder import PatientFiles, check_headers
 from jointnet.scans.network_arrays import NetworkArrays, kept_network_arrays
 from jointnet.scans.preparation import PREPARATION_VERSION, prepare_patient, voxel_faults
@@ -113,12 +114,20 @@ def prepare(
             settle(number, cached)
         else:
             missing[number] = cached
-    for wait in (False, True):  # what another process is preparing comes last
-        left = [number for number in missing if number not in outcomes]
-        made = _each(partial(_make, wait=wait), [(files[number], missing[number]) for number in left])
-        for number, outcome in zip(left, made, strict=True):
-            if outcome is not None:
+    named: set[tuple[str, int]] = set()
+    while left := [number for number in missing if number not in outcomes]:
+        held: list[LockedError] = []
+        for number, outcome in zip(left, _each(_make, [(files[n], missing[n]) for n in left]), strict=True):
+            if isinstance(outcome, LockedError):
+                held.append(outcome)
+            else:
                 settle(number, outcome)
+        if len(held) == len(left):  # only what others are preparing is left
+            for locked in held:
+                if locked.owner and (process := (locked.owner.host, locked.owner.pid)) not in named:
+                    named.add(process)
+                    say(f"Patients that are missing here are being prepared by {locked}")
+            time.sleep(POLL_SECONDS)
     settled = [outcome for _, outcome in sorted(outcomes.items())]
     faults += [fault for outcome in settled if isinstance(outcome, DataFaultError) for fault in outcome.faults]
     if faults:
@@ -151,8 +160,8 @@ def _keyed(files: PatientFiles, cache_dir: Path) -> CachedPatient:
     return CachedPatient(files.patient, cache_dir / digest, digest)
 
 
-def _make(asked: tuple[PatientFiles, CachedPatient], wait: bool) -> CachedPatient | DataFaultError | None:
-    """Prepare a patient and give it, or its faults, or None where another is preparing it and one does not wait."""
+def _make(asked: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataFaultError | LockedError:
+    """Prepare a patient and return it, or its faults, or who is preparing it already."""
     files, patient = asked
 
     def fill(part: Path) -> None:
@@ -162,10 +171,10 @@ def _make(asked: tuple[PatientFiles, CachedPatient], wait: bool) -> CachedPatien
         (part / "description.json").write_text(json.dumps(description, indent=1))
 
     try:
-        there = make_folder_once(patient.path, fill, patient.path.with_suffix(".lock"), wait)
-    except DataFaultError as error:
+        make_folder_once(patient.path, fill, patient.path.with_suffix(".lock"), wait=False)
+    except (DataFaultError, LockedError) as error:
         return error
-    return patient if there else None
+    return patient
 
 
 def _each(make: Callable[[Asked], Outcome], asked: Sequence[Asked]) -> Iterator[Outcome]:

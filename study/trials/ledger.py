@@ -27,15 +27,14 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from jointnet.atomic_file import sync_folder
 from jointnet.faults import InputFaultError, SettingsFaultError
+from jointnet.lock import LockedError, locked
 from study.trials.outcome import TrialOutcome, after
 
 LEDGER_FILE = "ledger.jsonl"
@@ -59,21 +58,22 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / LEDGER_FILE
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / f".{LEDGER_FILE}.lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise SettingsFaultError(
-                f"--out: a study must be run by one process at a time, {folder} is being run by another"
-            ) from None
-        self.events, length = read_events(self.path)
-        self._outcomes: dict[str, dict[str, TrialOutcome]] = {}
-        self._unfinished: dict[str, set[str]] = {}
-        for event in self.events:
-            self._follow(event)
-        self._stream = self.path.open("ab", buffering=0)
-        self._stream.truncate(length)
-        sync_folder(folder)
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(folder / f".{LEDGER_FILE}.lock", wait=False))
+            except LockedError as error:
+                raise SettingsFaultError(
+                    f"--out: a study must be run by one process at a time, {folder} is being run by another ({error})"
+                ) from None
+            self.events, length = read_events(self.path)
+            self._outcomes: dict[str, dict[str, TrialOutcome]] = {}
+            self._unfinished: dict[str, set[str]] = {}
+            for event in self.events:
+                self._follow(event)
+            self._stream = self.path.open("ab", buffering=0)
+            self._stream.truncate(length)
+            sync_folder(folder)
+            self._held = held.pop_all()
 
     def __enter__(self) -> "Ledger":
         return self
@@ -85,9 +85,8 @@ class Ledger:
         self._stream.close()
         if not self.events:
             self.path.unlink(missing_ok=True)
-        self._lock.release()
+        self._held.close()
         if not self.events:
-            Path(self._lock.lock_file).unlink(missing_ok=True)
             with suppress(OSError):  # something else is in it
                 self.folder.rmdir()
 

@@ -131,7 +131,8 @@ def export(path: Path, arms: Mapping[str, tuple[Sequence[Parameter], Iterable[Tr
     A trial that is not over is WAITING in it: nothing says RUNNING where nothing runs.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{path.name}.*part*"):  # of a driver that was killed meanwhile, a journal too
+        left.unlink(missing_ok=True)
     storage = optuna.storages.RDBStorage(f"sqlite:///{part}")
     try:
         for arm, (parameters, outcomes) in arms.items():

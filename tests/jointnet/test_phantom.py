@@ -1,6 +1,8 @@
 import gzip
 import itertools
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,6 +262,24 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_phantom(tmp_path / "data", patients=3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_run_leaves_nothing_in_the_way_and_two_at_once_write_it_once(tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path; from jointnet.phantom import writer; real = writer.patient_files\n"
+        "writer.patient_files = lambda *of: print(of, flush=True) or time.sleep(float(sys.argv[2])) or real(*of)\n"
+        "writer.write_phantom(Path(sys.argv[1]), patients=1)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "phantom")]
+    killed = subprocess.Popen([*command, "60"], stdout=subprocess.PIPE)
+    killed.stdout.readline()
+    killed.kill()
+    killed.communicate()
+    assert [path.is_dir() for path in tmp_path.iterdir()].count(True) == 1
+    both = [subprocess.Popen([*command, "0.5"], stdout=subprocess.PIPE) for _ in range(2)]
+    assert sorted(process.communicate()[0] for process in both) == [b"", b"(0, 1)\n"]
+    assert [process.returncode for process in both] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["phantom"]
 
 
 def test_every_bad_argument_is_named(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -145,6 +146,62 @@ def test_two_processes_that_start_at_once_prepare_each_patient_once(scan_folder,
     assert [process.returncode for process in started] == [0, 0]
     assert sorted(told[0]["own"] + told[1]["own"]) == [1, 2, 3, 4, 5]
     assert told[0]["digests"] == told[1]["digests"] == content_in_order(scan_folder, tmp_path / "cache")
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from jointnet.scans import cache
+from jointnet.scans.folder import find_patients
+
+cache.prepare_patient = lambda files: print("preparing", flush=True) or time.sleep(60)
+cache.prepare(list(find_patients(Path(sys.argv[1])).values())[:1], Path(sys.argv[2]))
+"""
+NO_FLOCK = """
+import errno, fcntl
+
+def flock(descriptor, how):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+fcntl.flock = flock
+"""
+OTHER_HOST = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"]
+
+
+def killed_preparation(scans, folder, script=KILLED, host=()):
+    command = [*host, sys.executable, "-c", script, str(scans), str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if process.stdout.readline() != "preparing\n":
+        pytest.skip(f"no other host name is to be had here: {process.communicate()[1]}")
+    process.kill()
+    process.communicate()
+    assert len([name for name in content(folder) if ".part-" in name]) == 1
+
+
+def test_what_a_killed_preparation_left_is_cleared(scan_folder, tmp_path):
+    killed_preparation(scan_folder, tmp_path)
+    found = prepare(list(find_patients(scan_folder).values()), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(patient.digest for patient in found)
+
+
+def test_on_a_disk_without_flock_a_job_killed_on_another_host_is_named_and_blocks_for_minutes_only(
+    scan_folder, tmp_path
+):
+    killed_preparation(scan_folder, tmp_path / "cache", NO_FLOCK + KILLED, OTHER_HOST)
+    (tmp_path / "go").touch()
+    command = [sys.executable, "-c", NO_FLOCK + ASK, str(scan_folder), str(tmp_path / "cache"), str(tmp_path / "go")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    stuck = threading.Timer(60, process.kill)
+    stuck.start()
+    said = process.stderr.readline()
+    for record in (tmp_path / "cache").glob("*.owner"):
+        os.utime(record, (0, 0))  # as after a long silence
+    told, more = process.communicate()
+    stuck.cancel()
+    assert process.returncode == 0, said + more
+    assert " on elsewhere since " in said and f"remove {tmp_path / 'cache'}" in said
+    assert json.loads(told.splitlines()[-1])["own"] == [2, 3, 4, 5, 1]
+    assert not [name for name in content(tmp_path / "cache") if "." in name]
 
 
 def content_in_order(scans, folder):

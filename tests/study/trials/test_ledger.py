@@ -1,7 +1,11 @@
 """The ledger: what was written is there again after any kill, and nothing else."""
 
 import errno
+import fcntl
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +96,63 @@ def test_one_driver_at_a_time(tmp_path: Path):
     with Ledger(tmp_path), pytest.raises(SettingsFaultError, match="is being run by another"):
         Ledger(tmp_path)
     Ledger(tmp_path).__exit__(None, None, None)
+
+
+HOLD = """
+import errno, fcntl, sys, time
+from pathlib import Path
+
+def flock(descriptor, how):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+fcntl.flock = flock
+from study.trials.ledger import Ledger
+
+with Ledger(Path(sys.argv[1])) as ledger:
+    ledger.append("searching", arm="a")
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("host", ["", "elsewhere"])
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_on_a_disk_without_flock_the_driver_is_named_and_one_killed_here_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+):
+    def flock(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    if host:
+        command = ["unshare", "--uts", "sh", "-c", f'hostname {host} && exec "$@"', "sh", *command]
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    if driver.stdout.readline() != "held\n":
+        pytest.skip(f"no other host name is to be had here: {driver.communicate()[1]}")
+    name = host or socket.gethostname()
+    with pytest.raises(SettingsFaultError, match=rf"by another \(process {driver.pid} on {name} since 2"):
+        Ledger(tmp_path)
+    driver.kill()
+    driver.communicate()
+    record = tmp_path / f".{LEDGER_FILE}.lock.owner"
+    if host:
+        with pytest.raises(SettingsFaultError, match=f"where that process is surely gone, remove {record}"):
+            Ledger(tmp_path)
+        record.unlink()
+    with Ledger(tmp_path) as ledger:
+        assert len(ledger.events) == 1
+
+
+def test_a_damaged_ledger_is_not_left_locked(tmp_path: Path):
+    (tmp_path / LEDGER_FILE).write_bytes(b"garbage\n{}\n")
+    with pytest.raises(InputFaultError) as caught:
+        Ledger(tmp_path)
+    (tmp_path / LEDGER_FILE).unlink()
+    with Ledger(tmp_path) as ledger:
+        ledger.append("delivered")
+    assert "line 1" in str(caught.value)
 
 
 def test_of_a_study_without_an_event_nothing_stays(tmp_path: Path):
