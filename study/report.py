@@ -13,7 +13,7 @@ from study.reporting import files, page, statements, table_formats, tables
 from study.reporting.store import Store
 from study.reporting.stored_study import read_study, study_ids
 from study.reporting.verify import differences, stored_differences
-from study.store_layout import default_tracking_uri
+from study.store_address import default_tracking_uri
 
 DIFFERS = 1
 """Exit status where a written report is not what the store gives."""
@@ -46,17 +46,20 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
         log: whether to copy the folder to the study's own run, under `report/`.
 
     Raises:
-        InputFaultError: where the store does not hold the study, or its arms contradict each other.
+        InputFaultError: where the store does not hold the study or its files, its arms contradict each other, or the
+            report in `out` has test values that this one has not.
     """
     study = read_study(tracking_uri, study_id)
     content = page.build(study)
+    files.check_replaces(out, content)
     written = files.texts(content, lambda picture, dark: picture.uri(dark))
     out.mkdir(parents=True, exist_ok=True)
     for name, text in written.items():
         (out / name).write_text(text, encoding="utf-8", newline="")
     files.write_pictures(content, out)
     if log:
-        Store(tracking_uri).log_report(study.run_id, out)
+        with Store(tracking_uri) as store:
+            store.log_report(study.run_id, out)
     return Report(study_id, out, content.analysis.registration)
 
 
@@ -73,7 +76,8 @@ def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
         raise InputFaultError(f"{out}: must hold a report; `python -m study.report --study {study_id}` writes one")
     study = read_study(tracking_uri, study_id)
     expected = files.texts(page.build(study), lambda picture, dark: "")
-    stored = Store(tracking_uri).read_report(study.run_id)
+    with Store(tracking_uri) as store:
+        stored = store.read_report(study.run_id)
     return differences(out, expected) + (stored_differences(out, stored) if stored else [])
 
 

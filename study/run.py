@@ -30,7 +30,7 @@ from study.question.space import SearchSpace, with_overrides
 from study.question.space_file import load_spaces
 from study.question.splits import DEFAULT_SPLITS, Counts, Split, make_splits, parse_counts
 from study.report import write_report
-from study.store_layout import ui_command
+from study.store_address import ui_command
 from study.testing.selection import NoFinishedTrialError
 from study.tracking.tracking_store import resolve_tracking_uri
 

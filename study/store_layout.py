@@ -1,19 +1,21 @@
-"""What the writer and the readers of the tracking store agree on: address, experiment, objective, ends of trials.
+"""What the writer and the readers of the tracking store agree on: experiment, objective, names, ends of trials.
 
 It imports nothing of the project, so that the report can use it without what a search needs.
 """
 
-import os
 import re
-import shlex
-import sys
-from pathlib import Path
 
 EXPERIMENT = "jointnet-study"
 OBJECTIVE = "val/registration_ratio"
 """The one objective: a trial keeps the model of its best epoch by it, so nothing else can rank what is kept."""
 BEST = "best/"
 """Prefix under which a trial's run holds, once it has ended, the metrics of its best epoch: `best/val/dice/lv`."""
+
+SPLIT_TAG = "split.sha256"
+SELECTED_TAG = "selected.run.id"
+OPENINGS_TAG = "test.openings"
+"""Tags that are set once the files that go with them are stored: a study's (`split.sha256.<counts>`), a selection's, a
+test's. A file that such a tag promises and that is not there was lost."""
 
 EARLY = "early stopping: worse than the other trials at a rung"
 TIME_BUDGET = "time budget: the search's minutes were over"
@@ -22,32 +24,9 @@ INTERRUPTED = "the search was interrupted"
 _ENDINGS = {"stopped": "stopped early by ASHA", "running": "still running"}
 
 
-def default_tracking_uri() -> str:
-    """Give `MLFLOW_TRACKING_URI`, or else the SQLite store in `mlruns/` of the working directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlruns/mlflow.db').resolve()}"
-
-
-def absolute_address(uri: str) -> str:
-    """Give a store's address so that it holds from any folder: that of an SQLite file with its whole path."""
-    if not uri.startswith("sqlite:///"):
-        return uri
-    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
-
-
 def is_plain_name(name: str) -> bool:
     """Tell whether a study's or an arm's name may be part of a path: one that leads nowhere else."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name) is not None
-
-
-def ui_command(uri: str) -> str:
-    """Give what opens the MLflow UI: a command for a database, the address itself for a server.
-
-    The command names this Python, so that it works whether or not the environment is activated.
-    """
-    if uri.startswith(("http://", "https://")):
-        return uri
-    python = shlex.quote(sys.executable)
-    return f"{python} -m mlflow ui --backend-store-uri {shlex.quote(uri)} --workers 1 --host 127.0.0.1"
 
 
 def ending(state: str, reason: str) -> str:

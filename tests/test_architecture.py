@@ -72,7 +72,7 @@ def _reporting() -> set[str]:
 def test_the_report_reads_only_the_tracking_store():
     reached = _reached("study.report") | {"study.report"}
     own = {name for name in reached if name.startswith("study.reporting")}
-    assert reached - own - {"study"} == {"study.report", "study.store_layout"} | PURE
+    assert reached - own - {"study"} == {"study.report", "study.store_address", "study.store_layout"} | PURE
     roots = {module: {name.split(".")[0] for name in _imports(module)} for module in reached | _reporting()}
     assert not set().union(*roots.values()) & {"ray", "torch", "nibabel"}
     assert {module for module, used in roots.items() if "optuna" in used} == {"study.reporting.found.importance"}
@@ -142,4 +142,4 @@ def test_a_room_of_the_study_uses_those_before_it_only(room: str):
 def test_every_module_of_the_study_has_a_room_but_the_commands_and_what_the_report_shares():
     loose = {name for name in MODULES if name.startswith("study.") and not _room(name)} - {"study.reporting"}
     commands = {"study.run", "study.command_line", "study.report", "study.predict", "study.export_bundle"}
-    assert loose - {f"study.{room}" for room in ROOMS} == commands | {"study.store_layout"}
+    assert loose - {f"study.{room}" for room in ROOMS} == commands | {"study.store_address", "study.store_layout"}

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from study.planning.plan import Arm, Plan, specification
+from study.store_layout import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
 from study.testing.champion_choice import best_tested
 from study.tracking.champion import Champion, registered_name
 from study.tracking.outbox import Outbox
@@ -73,10 +74,10 @@ class StudyRecorder:
         self._tracker.describe(
             run, f"{questions} {data} Arms: {arms}. Report: `python -m study.report --study {plan.study_id}`."
         )
-        self._tracker.tag(run, {f"split.sha256.{counts}": split.sha256 for counts, split in plan.splits.items()})
         self._tracker.log_json(run, "specification.json", specification(plan))
         content = {counts: {**split.as_dict(), "sha256": split.sha256} for counts, split in plan.splits.items()}
         self._tracker.log_json(run, "splits.json", content)
+        self._tracker.tag(run, {f"{SPLIT_TAG}.{counts}": split.sha256 for counts, split in plan.splits.items()})
 
     def _tell_arm(self, arm: Arm) -> None:
         run, counts, space = self._arm_run(arm), arm.split.counts, arm.space
@@ -104,7 +105,7 @@ class StudyRecorder:
             run,
             {
                 "selected.trial.id": record["trial_id"],
-                "selected.run.id": trial_run,
+                SELECTED_TAG: trial_run,
                 "selection.objective": str(record["objective"]),
             },
         )
@@ -120,7 +121,7 @@ class StudyRecorder:
             run,
             {
                 "test.fingerprint": tested["fingerprint"],
-                "test.openings": str(len(openings)),
+                OPENINGS_TAG: str(len(openings)),
                 "test.opening.reasons": "; ".join(event["reason"] for event in openings),
             },
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from jointnet.faults import InputFaultError
 from study.reporting import efficiency, page, tables
 from study.reporting.found.search_findings import optimism_table
 from study.reporting.grid import Grid
@@ -19,6 +20,27 @@ from study.reporting.table_formats import latex, markdown, markdown_text
 
 IN_A_PAPER = ("table1", "claims", "between", "segmentation")
 """Tables that are also written by themselves, as Markdown and LaTeX."""
+
+
+def check_replaces(out: Path, content: Content) -> None:
+    """Check that no test values are lost where the report takes the place of an earlier one in the folder `out`.
+
+    Raises:
+        InputFaultError: where an arm has test values there and none now, or where there are none at all now.
+    """
+    earlier = out / "slices.csv"
+    try:
+        had = set(pd.read_csv(earlier, usecols=["arm"], dtype=str)["arm"])
+        same_study = (out / "report.md").read_text(encoding="utf-8").startswith(f"# Study {content.study.study_id}\n")
+    except (OSError, ValueError):  # no report, or none of ours
+        return
+    have = set(content.analysis.slices)
+    lost = sorted(had - have) if same_study or not have else []
+    if lost:
+        raise InputFaultError(
+            f"{earlier}: must not be replaced by a report without its test values of {', '.join(lost)}, which the "
+            "store does not hold; choose another folder with --out, or remove this one"
+        )
 
 
 def texts(content: Content, image: IMAGE) -> dict[str, str]:

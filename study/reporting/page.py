@@ -22,7 +22,7 @@ from study.reporting.records import StudyRecord
 from study.reporting.statistics.claim_result import ClaimResult
 from study.reporting.table_formats import markdown as markdown_table
 from study.reporting.table_formats import markdown_text
-from study.store_layout import ui_command
+from study.store_address import ui_command
 
 IMAGE = Callable[[Picture, bool], str]
 """Gives the address of a picture for a light or a dark page."""

@@ -3,21 +3,23 @@
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 
-from jointnet.faults import InputFaultError
-from study.store_layout import EXPERIMENT, absolute_address
+from jointnet.faults import InputFaultError, SettingsFaultError
+from study.store_address import absolute_address, correct_records, readable, sqlite_file
+from study.store_layout import EXPERIMENT
 
 REPORT_ARTIFACTS = "report"
 
 
 class Store:
-    """A tracking store that exists.
+    """A tracking store that exists. Use as a context manager.
 
     Args:
         tracking_uri: its address.
@@ -26,24 +28,30 @@ class Store:
         address: that holds from any folder.
 
     Raises:
-        InputFaultError: where it does not exist, or does not answer.
+        InputFaultError: where it does not exist, does not answer, or was moved without its artifacts.
     """
 
     def __init__(self, tracking_uri: str) -> None:
-        if tracking_uri.startswith("sqlite:///"):
-            path = Path(tracking_uri.removeprefix("sqlite:///"))
-            if not path.is_file():  # which opening it would create
-                raise InputFaultError(
-                    f"{path}: no such tracking store; give --tracking-uri or run `python -m study.run`"
-                )
+        path = sqlite_file(tracking_uri)
+        if path is not None and not path.is_file():  # which opening it would create
+            raise InputFaultError(f"{path}: no such tracking store; give --tracking-uri or run `python -m study.run`")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar per file would bury the table
         self.address, self._given = absolute_address(tracking_uri), tracking_uri
+        self._open = ExitStack()
+        address = self._open.enter_context(readable(self.address))
         try:
-            self._client = MlflowClient(tracking_uri)
+            self._client = MlflowClient(address)
             self._client.search_experiments(max_results=1)
         except Exception as error:  # whatever the store's own backend raises where it is none, or cannot be reached
+            self._open.close()
             reason = " ".join(str(error).split())[:200]
             raise InputFaultError(f"{tracking_uri}: must be a tracking store that answers: {reason}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
 
     def __str__(self) -> str:
         return self._given
@@ -73,10 +81,20 @@ class Store:
         points = self._client.get_metric_history(run_id, metric)
         return [(point.step, point.value) for point in sorted(points, key=lambda each: (each.timestamp, each.step))]
 
-    def artifacts(self, run_id: str, wanted: Sequence[str]) -> dict[str, Any]:
-        """Give those of the wanted files of a run that exist: text of JSON, table of CSV, arrays of NPZ."""
+    def artifacts(self, run: Any, wanted: Sequence[str], promised: Sequence[str]) -> dict[str, Any]:
+        """Return those of the wanted files of a run that exist: text of JSON, table of CSV, arrays of NPZ.
+
+        Raises:
+            InputFaultError: where one is missing of those that were `promised`: stored, by what the run's tags say.
+        """
+        run_id = run.info.run_id
         folders = {path.rpartition("/")[0] for path in wanted}
         present = {item.path for folder in folders for item in self._client.list_artifacts(run_id, folder or None)}
+        if missing := [path for path in promised if path not in present]:
+            raise InputFaultError(
+                f"{run.info.artifact_uri}: must hold {', '.join(missing)}, which {self} says were stored there; bring "
+                "these files back, or give --tracking-uri of a store that has them"
+            )
         contents: dict[str, Any] = {}
         with tempfile.TemporaryDirectory() as scratch:
             for path in (path for path in wanted if path in present):
@@ -91,8 +109,20 @@ class Store:
         return contents
 
     def log_report(self, run_id: str, folder: Path) -> None:
-        """Copy the report's folder to the files of the study's own run, under `report/`."""
-        self._client.log_artifacts(run_id, str(folder), REPORT_ARTIFACTS)
+        """Copy the report's folder to the files of the study's own run, under `report/`.
+
+        Records of a store that was moved are corrected on the way, so that the MLflow UI finds what they lead to.
+
+        Raises:
+            InputFaultError: where the store cannot be written.
+        """
+        try:
+            correct_records(self.address)
+            self._client.log_artifacts(run_id, str(folder), REPORT_ARTIFACTS)
+        except (OSError, SettingsFaultError) as error:
+            raise InputFaultError(
+                f"{self}: must take the copy of {folder}; `python -m study.report --no-log` writes none: {error}"
+            ) from None
 
     def read_report(self, run_id: str) -> dict[str, bytes]:
         """Give the files of the report that the study's own run holds, by name; none where none was copied there."""

@@ -9,7 +9,7 @@ from typing import Any
 from jointnet.faults import InputFaultError
 from study.reporting.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.reporting.store import Store
-from study.store_layout import BEST, OBJECTIVE, is_plain_name
+from study.store_layout import BEST, OBJECTIVE, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, is_plain_name
 
 _INFINITY = 1e300  # MLflow writes an infinity as 1.8e308
 
@@ -20,7 +20,8 @@ def study_ids(tracking_uri: str) -> list[str]:
     Raises:
         InputFaultError: where the store does not exist, or holds no study.
     """
-    return _study_ids(Store(tracking_uri))
+    with Store(tracking_uri) as store:
+        return _study_ids(store)
 
 
 def _study_ids(store: Store) -> list[str]:
@@ -35,9 +36,13 @@ def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
     """Read one study, its arms and their trials.
 
     Raises:
-        InputFaultError: where the store does not exist, or does not hold `study_id`.
+        InputFaultError: where the store does not exist, or does not hold `study_id` or a file that it says was stored.
     """
-    store = Store(tracking_uri)
+    with Store(tracking_uri) as store:
+        return _read_study(store, study_id)
+
+
+def _read_study(store: Store, study_id: str) -> StudyRecord:
     known = _study_ids(store)
     if study_id not in known:
         raise InputFaultError(f"study {study_id!r}: not in {store}, which holds {', '.join(known)}")
@@ -48,7 +53,9 @@ def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
     for run in runs:
         kinds.setdefault(run.data.tags.get("study.kind", ""), []).append(run)
     top = kinds["study"][0]
-    files = store.artifacts(top.info.run_id, ("specification.json", "splits.json"))
+    wanted = ("specification.json", "splits.json")
+    told = any(name.startswith(f"{SPLIT_TAG}.") for name in top.data.tags)
+    files = store.artifacts(top, wanted, wanted if told else ())
     specification = _json(files.get("specification.json"))
     metric = str(_find(specification, "metric") or OBJECTIVE)
     direction = str(_find(specification, "direction") or "minimize")
@@ -96,7 +103,9 @@ def _arm(
 ) -> ArmRecord:
     """Read one arm with its trials, the retrainings of its selected trial, and whatever artifacts it has so far."""
     tags: dict[str, str] = dict(run.data.tags)
-    files = store.artifacts(run.info.run_id, ("selection.json", "test/slices.csv", "test/overlays.npz"))
+    chosen, tested = ("selection.json",), ("test/slices.csv", "test/overlays.npz")
+    promised = (*(chosen if SELECTED_TAG in tags else ()), *(tested if OPENINGS_TAG in tags else ()))
+    files = store.artifacts(run, (*chosen, *tested), promised)
     counts = [int(part) for part in tags.get("split", "").split("/") if part.isdigit()]
     train, validation, test = counts if len(counts) == 3 else (0, 0, 0)
     records = [_trial(store, trial, metric, direction) for trial in trials if _is_child(trial, run)]
@@ -116,7 +125,7 @@ def _arm(
         rows=files.get("test/slices.csv"),
         overlays=files.get("test/overlays.npz", {}),
         metrics=dict(run.data.metrics),
-        openings=int(tags.get("test.openings", "0")),
+        openings=int(tags.get(OPENINGS_TAG, "0")),
         minutes=_minutes([run]),
         fold=int(tags.get("fold", "1")),
         folds=int(tags.get("folds", "1")),

@@ -115,7 +115,7 @@ def _log(client: MlflowClient, experiment: str, champion: Champion) -> tuple[str
                 model_id=logged.model_id,
             ),
             python_model=str(CODE_FILE),
-            artifacts={"model": str(champion.file)},
+            artifacts={"model": champion.file.as_uri()},  # MLflow would unquote a path
             code_paths=[str(package)],
             pip_requirements=requirements(CODE_FILE, package),
             signature=signature(champion.segments),

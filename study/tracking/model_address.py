@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from jointnet.faults import SettingsFaultError
 from jointnet.predict import LOCAL_MODELS, STORE_SCHEMES, ModelNames
 from jointnet.training import MODEL_FILE
-from study.store_layout import default_tracking_uri
+from study.store_address import default_tracking_uri, readable, sqlite_file
 
 
 def is_address(name: str) -> bool:
@@ -42,18 +43,26 @@ def fetch_model(address: str, folder: Path) -> Path:
             model files there.
     """
     uri = default_tracking_uri()
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    file = sqlite_file(uri)
+    if file is not None and not file.is_file():
         raise SettingsFaultError(f"MLFLOW_TRACKING_URI: must be a store that there is, got {uri}")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
-        mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder))
-    except Exception as error:  # whatever the store's own backend raises
-        told = " ".join(str(error).split())[:200]
-        raise SettingsFaultError(f"--model: must be an address that {uri} holds, got {address!r}: {told}") from None
-    finally:
-        mlflow.set_tracking_uri(before)
+    before = os.environ.get("MLFLOW_TRACKING_URI")  # which MLflow sets, too
+    with readable(uri) as store:
+        mlflow.set_tracking_uri(store)
+        place = ""
+        try:
+            repository = get_artifact_repository(address)
+            place = str(getattr(repository, "repo", repository).artifact_uri)
+            mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder))
+        except Exception as error:  # whatever the store's own backend raises
+            told = " ".join(str(error).split())[:200]
+            lost = f"; its files must be in {place}, bring them back where they were moved or deleted" if place else ""
+            raise SettingsFaultError(
+                f"--model: must be an address that {uri} holds, got {address!r}{lost}: {told}"
+            ) from None
+        finally:
+            mlflow.set_tracking_uri(before)  # None where it was not set
     found = sorted(folder.rglob(MODEL_FILE))
     if len(found) != 1:
         raise SettingsFaultError(f"--model: must hold one {MODEL_FILE}, {address!r} holds {len(found)}")

@@ -19,6 +19,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from jointnet.faults import SettingsFaultError
+from study.store_address import correct_records
 from study.tracking.champion import Champion, register
 from study.tracking.tracking_store import open_store
 
@@ -66,6 +67,8 @@ class StudyTracker:
         """
         try:
             self._opened()
+        except SettingsFaultError:
+            raise
         except Exception as error:  # whatever the store's own backend raises where it cannot be reached
             told = " ".join(str(error).split())[:200]
             raise SettingsFaultError(
@@ -159,10 +162,12 @@ class StudyTracker:
 
     def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
         """Store a file as an artifact, in a folder of the run's artifacts."""
+        correct_records(self._uri)  # which a driver that sees the store under another path may have changed
         self._client.log_artifact(run_id, str(path), folder or None)
 
     def register(self, champion: Champion) -> str:
         """Put a model into the registry, unless it is there; give its version."""
+        correct_records(self._uri)
         return register(*self._opened(), champion)
 
     def is_running(self, run_id: str) -> bool:

@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from study.question.space import Parameter
+from study.store_address import sqlite_address
 from study.trials.outcome import TrialOutcome
 
 STARTUP_TRIALS = 5
@@ -133,7 +134,8 @@ def export(path: Path, arms: Mapping[str, tuple[Sequence[Parameter], Iterable[Tr
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     for left in path.parent.glob(f".{path.name}.*part*"):  # of a driver that was killed meanwhile, a journal too
         left.unlink(missing_ok=True)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{part}")
+    address = sqlite_address(part).replace("{", "{{").replace("}", "}}")  # Optuna formats it
+    storage = optuna.storages.RDBStorage(address)
     try:
         for arm, (parameters, outcomes) in arms.items():
             study = optuna.create_study(study_name=arm, storage=storage, direction="minimize")

@@ -11,14 +11,19 @@ from typing import Any
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 import study.driver.conduct
+import study.export_bundle
+import study.predict
+import study.report
 from jointnet.phantom import write_phantom
 from jointnet.scans.folder import PatientFiles
 from study.run import main
 from study.search.arm_search import ArmSearch
 from study.search.work import retrain_seeds
-from study.store_layout import EXPERIMENT, default_tracking_uri
+from study.store_address import default_tracking_uri
+from study.store_layout import EXPERIMENT
 from study.trials.failures import Cause
 from study.trials.ledger import Ledger
 from study.trials.trial import ArmTask, TrialSpec, run_trial
@@ -405,3 +410,43 @@ def test_scans_that_changed_under_a_phantoms_name_are_refused(place: Path, phant
     ledger.write_text(text.replace(fingerprint, "0" * 16).replace('{"event": "delivered"', '{"event": "other"'))
     (fault,) = _faults(capsys, "--search", "tiny", status=3)
     assert f"must hold the scans that study {ledger.parent.name} began with, fingerprint 0000000000000000" in fault
+
+
+def test_a_study_goes_on_in_the_folder_that_it_was_moved_to_whatever_its_name(
+    place: Path, phantom: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    first, second = place / "better now? {1}", place / "my%20study #2"
+    first.mkdir()
+    for part in ("search_spaces", "mlruns"):
+        (place / part).rename(first / part)
+    monkeypatch.chdir(first)
+    _NoRay(monkeypatch)
+    arguments = ["--search", "tiny", "--data", str(phantom)]
+    assert main(arguments) == 0
+    report = next(path.relative_to(first) for path in first.glob("runs/*/report"))
+    tested = pd.read_csv(report / "slices.csv")
+    assert len(tested) > 0 and (report.parent / "optuna.db").is_file()
+
+    first.rename(second)
+    monkeypatch.chdir(second)
+    _artifact_repos_cache.clear()  # as in another process
+    assert study.report.main(["--verify", "--out", str(report)]) == 0
+    assert main(arguments) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(report / "slices.csv"), tested)
+    capsys.readouterr()
+    assert main([*arguments, "--num-samples", "2"]) == 0
+    assert "refused" not in capsys.readouterr().out
+    (arm,) = [run for run in _runs() if run.data.tags.get("arm") == "standalone-1" and "test.openings" in run.data.tags]
+    chosen = arm.data.tags["selected.run.id"]
+    pair = [str(next(phantom.rglob(f"patient1_{name}.nii.gz"))) for name in ("C0", "LGE")]
+    given = ["--cine", pair[0], "--lge", pair[1], "--device", "cpu", "--model"]
+    for number, address in enumerate(("models:/jointnet-standalone-1@champion", f"runs:/{chosen}/model")):
+        assert study.predict.main(["--out", f"predicted{number}", *given, address]) == 0
+    assert study.export_bundle.main(["--out", "bundle", "--model", f"runs:/{chosen}/model"]) == 0
+    assert {path.name for path in place.iterdir()} <= {second.name, "cache"}  # nothing where it was before
+
+    shutil.rmtree(second / "mlruns" / "artifacts" / chosen)
+    capsys.readouterr()
+    assert study.predict.main(["--out", "none", *given, f"runs:/{chosen}/model"]) == 2
+    (fault,) = capsys.readouterr().err.splitlines()
+    assert f"mlruns/artifacts/{chosen}/artifacts/model" in fault

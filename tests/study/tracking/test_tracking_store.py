@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jointnet.faults import SettingsFaultError
-from study.store_layout import ui_command
+from study.store_address import ui_command
 from study.tracking.tracking_store import resolve_tracking_uri
 
 

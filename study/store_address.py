@@ -1,0 +1,220 @@
+"""Addresses of tracking stores: which SQLite file one names, and where the artifacts of that store are now.
+
+An SQLite store keeps its artifacts in the folder `artifacts` beside its file, so that both can be moved, copied or
+mounted elsewhere together. MLflow records absolute addresses of artifacts. A writer corrects those records first
+(`correct_records`); a reader uses a corrected copy of the store where they are outdated (`readable`).
+"""
+
+import os
+import shlex
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from jointnet.faults import SettingsFaultError
+from study.store_layout import EXPERIMENT
+
+ARTIFACTS = "artifacts"
+"""The folder beside an SQLite store's file that holds its artifacts."""
+SECONDS_FOR_LOCK = 60.0
+_RECORDED_IN = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Tables and columns of MLflow's database in which addresses of artifacts are."""
+
+
+def default_tracking_uri() -> str:
+    """Return `MLFLOW_TRACKING_URI`, or else the SQLite store in `mlruns/` of the working directory."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(Path("mlruns/mlflow.db").resolve())
+
+
+def sqlite_file(address: str) -> Path | None:
+    """Return the file of an SQLite store as SQLAlchemy reads its address; None for any other store."""
+    if not address.startswith("sqlite"):
+        return None
+    try:
+        database = make_url(address).database
+    except ArgumentError:
+        return None
+    return Path(database) if database and database != ":memory:" else None
+
+
+def sqlite_address(file: Path) -> str:
+    """Return the address that SQLAlchemy reads as this file.
+
+    `?` and `%` must be quoted in it. MLflow makes the folder of `sqlite:///` addresses before it opens them, and does
+    not unquote them for that, so a quoted address names the driver, too, which keeps MLflow from it.
+
+    Raises:
+        SettingsFaultError: where no address names the file.
+    """
+    quoted = str(file).replace("%", "%25").replace("?", "%3F")
+    for address in (f"sqlite:///{file}", f"sqlite+pysqlite:///{quoted}"):
+        if sqlite_file(address) == file:
+            return address
+    raise SettingsFaultError(f"{file}: must be a path that an address of SQLAlchemy can name; rename its folders")
+
+
+def absolute_address(address: str) -> str:
+    """Return a store's address so that it holds from any folder: that of an SQLite file with its whole path."""
+    file = sqlite_file(address)
+    if file is None:
+        return address
+    _, mark, options = address.partition("?")
+    return sqlite_address(file.absolute()) + mark + options
+
+
+def ui_command(address: str) -> str:
+    """Return what opens the MLflow UI: a command for a database, the address itself for a server.
+
+    The command names this Python, so that it works whether or not the environment is activated.
+    """
+    if address.startswith(("http://", "https://")):
+        return address
+    python = shlex.quote(sys.executable)
+    return f"{python} -m mlflow ui --backend-store-uri {shlex.quote(address)} --workers 1 --host 127.0.0.1"
+
+
+def make_artifact_folder(address: str) -> str | None:
+    """Create the folder for the artifacts of a new store and return its address; None where the server decides."""
+    if address.startswith(("http://", "https://")):
+        return None
+    file = sqlite_file(address)
+    folder = (Path("mlruns") if file is None else file.parent).absolute() / ARTIFACTS
+    folder.mkdir(parents=True, exist_ok=True)
+    return _location(folder)
+
+
+def check_artifacts(address: str) -> None:
+    """Check that the artifacts of an SQLite store are where they can be found.
+
+    Raises:
+        SettingsFaultError: where they are neither beside its file nor where its records place them.
+    """
+    file = sqlite_file(address)
+    if file is not None:
+        _outdated(file)
+
+
+def correct_records(address: str) -> None:
+    """Correct the addresses of artifacts in an SQLite store that was moved or copied, all in one transaction.
+
+    Raises:
+        SettingsFaultError: where the artifacts are nowhere, or the file cannot be written.
+    """
+    file = sqlite_file(address)
+    change = None if file is None else _outdated(file)
+    if file is None or change is None:
+        return
+    try:
+        with closing(sqlite3.connect(file, timeout=SECONDS_FOR_LOCK)) as database:
+            _replace(database, *change)
+    except sqlite3.OperationalError as error:
+        raise SettingsFaultError(
+            f"{file}: must be a store that can be written, its artifacts were moved from {change[0]}: {error}"
+        ) from None
+
+
+@contextmanager
+def readable(address: str) -> Iterator[str]:
+    """Return the address of a store whose records are right: of a corrected copy where those of the store are not.
+
+    Raises:
+        SettingsFaultError: where the artifacts are nowhere.
+    """
+    file = sqlite_file(address)
+    change = None if file is None else _outdated(file)
+    if file is None or change is None:
+        yield absolute_address(address)
+        return
+    with tempfile.TemporaryDirectory(prefix="jointnet-store-") as scratch:
+        copied = Path(scratch) / "mlflow.db"
+        with closing(_open_to_read(file)) as database, closing(sqlite3.connect(copied)) as copy:
+            database.backup(copy)
+            _replace(copy, *change)
+        yield sqlite_address(copied)
+
+
+def _outdated(file: Path) -> tuple[str, str] | None:
+    """Return the address of the artifacts in the store's records and the right one; None where it is right already.
+
+    Records that lead elsewhere are right where that folder is there, no database beside it, and nothing of it here: a
+    folder that was chosen on purpose.
+
+    Raises:
+        SettingsFaultError: where the artifacts are nowhere.
+    """
+    if not file.is_file():
+        return None
+    with closing(_open_to_read(file)) as database:
+        try:
+            found = database.execute(
+                "SELECT experiment_id, artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)
+            ).fetchone()
+        except sqlite3.DatabaseError:  # no store, or none yet: MLflow says so
+            return None
+        if found is None or (recorded := _local_folder(found[1] or "")) is None or recorded.name != ARTIFACTS:
+            return None
+        own = file.absolute().parent / ARTIFACTS
+        if own == recorded or (own.is_dir() and recorded.is_dir() and own.samefile(recorded)):
+            return None
+        if recorded.is_dir() and not any(recorded.parent.glob(f"*{file.suffix}")):
+            runs = database.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (found[0],))
+            if not any((own / run).is_dir() for (run,) in runs):
+                return None
+    if not own.is_dir():
+        raise SettingsFaultError(
+            f"{own}: must be the folder with the artifacts of {file}, which its records place in {recorded}; bring it "
+            "there, or make it, empty, to go on without them"
+        )
+    return str(found[1]).rstrip("/"), _location(own)
+
+
+def _replace(database: sqlite3.Connection, old: str, new: str) -> None:
+    """Put one address in the place of another wherever records begin with it."""
+    with database:
+        for table, column in _RECORDED_IN:
+            if database.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)).fetchone():
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
+                )
+
+
+def _open_to_read(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=SECONDS_FOR_LOCK)
+
+
+def _location(folder: Path) -> str:
+    """Return the address of a folder of artifacts.
+
+    Raises:
+        SettingsFaultError: where MLflow would not find the folder by it.
+    """
+    location = folder.as_uri()
+    if _local_folder(location) != folder:
+        raise SettingsFaultError(
+            f"{folder}: must have a name in UTF-8 for MLflow to find it, got {os.fsencode(folder)!r}"
+        )
+    return location
+
+
+def _local_folder(location: str) -> Path | None:
+    """Return the folder of an address of artifacts as MLflow reads it; None where it is on no disk of this machine."""
+    parts = urlsplit(location)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(url2pathname(parts.path if parts.scheme else location))
