@@ -11,7 +11,7 @@ from typing import Any
 from jointnet.atomic_file import write_whole
 from jointnet.commands import parse_patients, run_command
 from jointnet.faults import DataFaultError, SettingsFaultError
-from jointnet.scans.folder import files_by_patient, scan_folder
+from jointnet.scans.folder import file_name, files_by_patient, scan_folder
 from jointnet.scans.inspection import PatientFacts, ScanFacts, inspect_patient
 from jointnet.scans.patient_counts import PAPER_SPLITS, proposed_splits, suffices
 from jointnet.structures import STRUCTURES
@@ -53,16 +53,39 @@ def inspect_folder(
     Raises:
         DataFaultError: where there is no such folder, or no patient in it.
     """
-    found, _ = files_by_patient(folder, only)
+    found, _, _ = files_by_patient(folder, only)
     complete, faults = scan_folder(folder, unlabelled, only)
     absent = sorted(set(only or ()) - set(found))
     faults += [f"{folder}: must hold patient {number}, got no file of it" for number in absent]
     return [inspect_patient(number, found[number], complete.get(number)) for number in sorted(found)], faults
 
 
+def remarks(folder: Path, facts: Sequence[PatientFacts], only: Sequence[int] | None = None) -> list[str]:
+    """Return what is no fault by itself: files whose names are nearly right, and structures that not all patients show.
+
+    Raises:
+        DataFaultError: where there is no such folder, or no patient in it.
+    """
+    _, _, overlooked = files_by_patient(folder, only)
+    found = [
+        f"{path}: is not read; its name must be {file_name(patient, role)}, and it a file"
+        for (patient, role), paths in sorted(overlooked.items())
+        for path in paths
+    ]
+    shown = {patient.patient: patient.shown for patient in _usable(facts) if patient.shown is not None}
+    for structure in STRUCTURES:
+        showing = [number for number, structures in shown.items() if structure in structures]
+        if len(showing) < len(shown):
+            found.append(
+                f"{folder}: both segmentations of a slice show {structure} in {len(showing)} of {len(shown)} patients "
+                f"({', '.join(map(str, showing)) or 'none'}); training, validation and test patients each need one"
+            )
+    return found
+
+
 def content(facts: Sequence[PatientFacts], faults: Sequence[str]) -> dict[str, Any]:
     """Give everything as plain values for JSON; of the files' headers, numbers only."""
-    usable = _usable(facts)
+    usable = len(_usable(facts))
     return {
         "patients": [asdict(patient) for patient in facts],
         "faults": [*faults, *(fault for patient in facts for fault in patient.faults)],
@@ -102,20 +125,24 @@ def _check(options: argparse.Namespace) -> None:
     only = parse_patients(options.patients) if options.patients is not None else None
     if options.json is not None and options.json.suffix != ".json":
         raise SettingsFaultError(f"--json: must be a file whose name ends in .json, got {options.json}")
-    facts, faults = inspect_folder(options.folder, unlabelled, None if only is None else (*only, *unlabelled))
-    result = content(facts, faults)
+    wanted = None if only is None else (*only, *unlabelled)
+    facts, faults = inspect_folder(options.folder, unlabelled, wanted)
+    remarked = remarks(options.folder, facts, wanted)
+    result = {**content(facts, faults), "remarks": remarked}
     if options.json is not None:
         write_whole(options.json, (json.dumps(result, indent=1) + "\n").encode())
     print(table(facts))
-    print(splits_text(_usable(facts)), flush=True)
+    print(splits_text(len(_usable(facts))), flush=True)
+    for remark in remarked:
+        print(f"warning: {remark}", file=sys.stderr, flush=True)
     if result["faults"]:
         raise DataFaultError(result["faults"])
 
 
-def _usable(facts: Sequence[PatientFacts]) -> int:
-    """Give how many patients a study could take: those whom training would accept with their labels."""
+def _usable(facts: Sequence[PatientFacts]) -> list[PatientFacts]:
+    """Return the patients that a study could take: those whom training would accept with their labels."""
     labels = {"cine_label", "lge_label"}
-    return sum(patient.both_fraction is not None and labels <= set(patient.files) for patient in facts)
+    return [patient for patient in facts if patient.both_fraction is not None and labels <= set(patient.files)]
 
 
 def _cells(scan: ScanFacts) -> tuple[str, ...]:

@@ -19,8 +19,9 @@ import torch
 from jointnet.checkpoint import SavedModel, load_model
 from jointnet.commands import LARGEST_SEED, parse_patients, run_command
 from jointnet.epoch import TrainingDivergedError
-from jointnet.faults import SettingsFaultError, shown
-from jointnet.scans.cache import fingerprint, prepare
+from jointnet.faults import DataFaultError, SettingsFaultError, shown
+from jointnet.measurable import measurable, unmeasurable
+from jointnet.scans.cache import CachedPatient, fingerprint, prepare
 from jointnet.scans.folder import PatientFiles, scan_folder, select
 from jointnet.settings import MODELS, Settings, load_settings, settings_names, settings_to_dict, with_values
 from jointnet.training import (
@@ -31,7 +32,7 @@ from jointnet.training import (
     resolve_device,
     train,
 )
-from jointnet.weak import label_by_model
+from jointnet.weak import WeakPatient, label_by_model
 
 MOST_THREADS = 4096
 
@@ -115,6 +116,13 @@ def _train(options: argparse.Namespace) -> None:
         print(
             f"patient {patient.patient}, unlabelled: {patient.slices_taking_part} of {patient.prepared.slices} slices"
         )
+    learned: list[CachedPatient | WeakPatient] = [*(cached[number] for number in training), *weak]
+    faults = [
+        *unmeasurable("--train: patients", {item.patient: measurable(item.labels()) for item in learned}, "learned"),
+        *unmeasurable("--val: patients", {n: measurable(cached[n].labels()) for n in validation}, "measured"),
+    ]
+    if faults:
+        raise DataFaultError(faults)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / MODEL_FILE).unlink(missing_ok=True)
     config = {
@@ -132,7 +140,7 @@ def _train(options: argparse.Namespace) -> None:
         log = EpochLog(stream, settings.training.epochs)
         best = train(
             settings,
-            [*(cached[number] for number in training), *weak],
+            learned,
             [cached[number] for number in validation],
             seed=options.seed,
             device=device,

@@ -205,7 +205,7 @@ def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[D
 
 
 def _fingerprint(files: Mapping[int, PatientFiles], splits: Sequence[Split]) -> str:
-    """Give the fingerprint of the training and validation patients; the test patients' voxels stay unread."""
+    """Give the fingerprint of the training and validation patients; the test patients' files are not hashed."""
     return fingerprint_of_files(
         select(dict(files), sorted({number for split in splits for number in (*split.train, *split.validation)}))
     )

@@ -117,7 +117,7 @@ def prepare(
     named: set[tuple[str, int]] = set()
     while left := [number for number in missing if number not in outcomes]:
         held: list[LockedError] = []
-        for number, outcome in zip(left, _each(_make, [(files[n], missing[n]) for n in left]), strict=True):
+        for number, outcome in zip(left, several_at_once(_make, [(files[n], missing[n]) for n in left]), strict=True):
             if isinstance(outcome, LockedError):
                 held.append(outcome)
             else:
@@ -177,7 +177,7 @@ def _make(asked: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataFaul
     return patient
 
 
-def _each(make: Callable[[Asked], Outcome], asked: Sequence[Asked]) -> Iterator[Outcome]:
+def several_at_once(make: Callable[[Asked], Outcome], asked: Sequence[Asked]) -> Iterator[Outcome]:
     """Give the outcome for each patient, in order, several at once where threads are to be had.
 
     As many as torch uses in this process: all cores by default, a Ray worker's share, or what `OMP_NUM_THREADS` says.

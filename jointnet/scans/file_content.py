@@ -12,19 +12,24 @@ MOST_MEMBERS = 10_000
 """Gzip members in a file; `bgzip` writes one for every 64 kB."""
 CHUNK = 256 * 1024
 GZIP = zlib.MAX_WBITS | 16
+GZIP_BEGINS = b"\x1f\x8b"
 
 
 def file_content(path: Path, most: int, whole: bool = True) -> bytes | bytearray:
-    """Give the first bytes of a file's content, `most` at most, inflated where its name says that it is compressed.
+    """Give the first bytes of a file's content, `most` at most, inflated where its name ends in `.gz`.
 
     Where that is all, a compressed file must end properly; where not `whole`, that does not matter.
 
     Raises:
-        DataFaultError: where it cannot be read, or is damaged.
+        DataFaultError: where it cannot be read, is damaged, or is compressed and its name does not say so.
     """
     try:
         with path.open("rb") as stream:
-            if not path.name.endswith(".gz"):
+            named, compressed = path.name.endswith(".gz"), stream.read(len(GZIP_BEGINS)) == GZIP_BEGINS
+            stream.seek(0)
+            if compressed and not named:
+                raise DataFaultError(f"{path}: must be a NIfTI file; it is compressed by gzip: let its name end in .gz")
+            if not named:
                 return stream.read(most)
             try:
                 return _inflated(stream, most, whole, isal_zlib)
@@ -32,6 +37,11 @@ def file_content(path: Path, most: int, whole: bool = True) -> bytes | bytearray
                 stream.seek(0)
                 return _inflated(stream, most, whole, zlib)
     except (zlib.error, EOFError) as error:
+        if not compressed:
+            raise DataFaultError(
+                f"{path}: must be a NIfTI file compressed by gzip, as its name says, and begins as none ({error}); "
+                "compress it, or let its name end in .nii"
+            ) from None
         raise DataFaultError(f"{path}: must be a readable NIfTI file, it may be damaged: {error}") from None
     except OSError as error:
         raise DataFaultError(f"{path}: must be a readable NIfTI file: {error.strerror or error}") from None

@@ -1,7 +1,8 @@
 """Finding the scans of a folder in the layout of MS-CMRSeg 2019, and checking names and headers.
 
 Files are `patient{N}_C0.nii.gz`, `patient{N}_LGE.nii.gz` and their `..._manual.nii.gz`, in any subfolder. T2 is
-ignored. Nothing here reads a voxel.
+ignored. A name that differs from these by case or separators only is not read either, but it is named. Nothing here
+reads a voxel.
 """
 
 import os
@@ -15,6 +16,8 @@ from jointnet.scans.placement import least_corner_distance_mm
 from jointnet.scans.scan_file import ScanHeader, read_header
 
 NAME = re.compile(r"patient([0-9]+)_(C0|LGE)(_manual)?\.nii(\.gz)?")
+NEARLY = re.compile(r"patient([0-9]+)(c0|lge)(manual)?nii(?:gz)?")
+"""A name without its separators and in lower case that somebody may have meant for such a one."""
 ROLES = {("C0", None): "cine", ("LGE", None): "lge", ("C0", "_manual"): "cine_label", ("LGE", "_manual"): "lge_label"}
 LARGEST_PATIENT = 1_000_000
 """Numbers up to here are patients' numbers."""
@@ -67,23 +70,34 @@ def scan_folder(
         DataFaultError: where the folder is missing or holds no patient at all.
     """
     folder = Path(folder)
-    found, faults = files_by_patient(folder, only)
+    found, faults, overlooked = files_by_patient(folder, only)
     complete = {}
     for patient, files in sorted(found.items()):
         roles = [role for role in ROLES.values() if patient not in unlabelled or not role.endswith("_label")]
         if not labels_needed:
-            roles = [role for role in roles if role in files or not role.endswith("_label")]
-        if missing := [file_name(patient, role) for role in roles if role not in files]:
-            faults.append(f"{folder}: patient {patient} lacks {', '.join(missing)}; add or remove the patient")
+            there = {role for role in roles if role in files or (patient, role) in overlooked}
+            roles = [role for role in roles if role in there or not role.endswith("_label")]
+        if missing := [role for role in roles if role not in files]:
+            lacking = ", ".join(file_name(patient, role) for role in missing)
+            near = [path.name for role in missing for path in overlooked.get((patient, role), ())]
+            hint = f" (there is {', '.join(near)}: is that what is meant?)" if near else ""
+            faults.append(f"{folder}: patient {patient} lacks {lacking}{hint}; add or remove the patient")
         else:
             complete[patient] = PatientFiles(patient, **{role: files[role] for role in roles})
     return complete, faults
 
 
-def files_by_patient(folder: Path, only: Collection[int] | None = None) -> tuple[dict[int, dict[str, Path]], list[str]]:
-    """Give the files of each patient of a folder by role, complete or not, and what is wrong with the files' names.
+def files_by_patient(
+    folder: Path, only: Collection[int] | None = None
+) -> tuple[dict[int, dict[str, Path]], list[str], dict[tuple[int, str], list[Path]]]:
+    """Return the files of each patient of a folder, complete or not, faults in the names, and what is overlooked.
 
-    Links to files are followed, links to folders are not, so that none leads out of the folder or round in circles.
+    Links to files are followed, links to folders are not, so that none leads out of the folder or round in circles. A
+    link and the file that it points to are one file.
+
+    Returns:
+        The files by patient and role; the faults; and by patient and role what is not read, because its name is nearly
+        right only, or because it is no file, such as a link to one that is gone.
 
     Raises:
         DataFaultError: where the folder is missing, cannot be read, or holds no patient at all.
@@ -95,29 +109,38 @@ def files_by_patient(folder: Path, only: Collection[int] | None = None) -> tuple
     if not there:
         raise DataFaultError(f"{folder}: must be a folder with MS-CMRSeg scans; there is no such folder")
     found: dict[int, dict[str, Path]] = {}
+    overlooked: dict[tuple[int, str], list[Path]] = {}
     faults: list[str] = []
     unread: list[OSError] = []
     paths = sorted(Path(here, name) for here, _, names in os.walk(folder, onerror=unread.append) for name in names)
     faults += [f"{error.filename}: must be a readable folder: {error.strerror}" for error in unread]
     for path in paths:
-        match = NAME.fullmatch(path.name)
-        if match is None or not path.is_file():
+        nearly = None if path.name.startswith(".") else NEARLY.fullmatch(re.sub(r"[\W_]", "", path.name.lower()))
+        if nearly is None:
             continue
-        number = int(match[1])
-        if number > LARGEST_PATIENT:
+        number, role = int(nearly[1]), ROLES[nearly[2].upper(), "_manual" if nearly[3] else None]
+        read = NAME.fullmatch(path.name) is not None and path.is_file()
+        if read and number > LARGEST_PATIENT:
             faults.append(f"{path}: must have a patient's number up to {LARGEST_PATIENT}")
             continue
         if only is not None and number not in only:
             continue
-        role = ROLES[match[2], match[3]]
+        if not read:
+            overlooked.setdefault((number, role), []).append(path)
+            continue
         files = found.setdefault(number, {})
-        if role in files:
-            faults.append(f"{path}: patient {match[1]} must have one {role} file, {files[role]} is another")
-        files[role] = path
+        known = files.get(role)
+        if known is None:
+            files[role] = path
+        elif path.samefile(known):
+            files[role] = path if known.is_symlink() else known
+        else:
+            faults.append(f"{path}: patient {nearly[1]} must have one {role} file, {known} is another")
     if not found:
         rule = "must hold files named patientN_C0.nii.gz, patientN_LGE.nii.gz and ..._manual.nii.gz"
-        raise DataFaultError([*faults, f"{folder}: {rule}"])
-    return found, faults
+        near = next((path.name for paths in overlooked.values() for path in paths), None)
+        raise DataFaultError([*faults, f"{folder}: {rule}" + (f", got {near}" if near else "")])
+    return found, faults, overlooked
 
 
 def file_name(patient: int, role: str) -> str:

@@ -14,6 +14,7 @@ from scipy.ndimage import binary_fill_holes, label
 
 from jointnet.faults import DataFaultError
 from jointnet.geometry import SIZE_PX
+from jointnet.measurable import measurable, shown_structures
 from jointnet.scans.folder import PatientFiles, check_headers
 from jointnet.scans.grid import CommonGrid, Stack, common_grid
 from jointnet.scans.preparation import prepare_patient, read_image, read_label, voxel_faults
@@ -69,6 +70,8 @@ class PatientFacts:
         cine_slices_reached: slices of cine that LGE reaches anywhere; None without both.
         grid_slices: slices of the common grid; None without both.
         both_fraction: share of the common grid that both scans show; None where training would refuse the patient.
+        shown: structures that both segmentations show in one slice of the common grid; None without segmentations, and
+            where training would refuse the patient.
         faults: all of them, each naming its file.
     """
 
@@ -79,6 +82,7 @@ class PatientFacts:
     cine_slices_reached: int | None
     grid_slices: int | None
     both_fraction: float | None
+    shown: tuple[str, ...] | None
     faults: tuple[str, ...]
 
 
@@ -90,7 +94,7 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
         files: what there is, by role.
         complete: the same as training takes it; None where a file is missing or there twice.
     """
-    both_fraction = None
+    both_fraction, shown = None, None
     if complete is None:
         faults = [fault for role, path in files.items() for fault in _file_faults(role, path)]
     else:
@@ -99,7 +103,10 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
             if faults:
                 faults += voxel_faults(complete, faults)
             else:
-                both_fraction = prepare_patient(complete)[2]["both_fraction"]
+                _, labels, description = prepare_patient(complete)
+                both_fraction = description["both_fraction"]
+                if complete.cine_label is not None and complete.lge_label is not None:
+                    shown = shown_structures(measurable(labels))
         except DataFaultError as error:
             faults += error.faults
     headers = {role: header for role, path in files.items() if (header := _sound_header(path)) is not None}
@@ -114,6 +121,7 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
         cine_slices_reached=slices_reached(stacks["cine"], stacks["lge"]) if len(stacks) == 2 else None,
         grid_slices=grid.slices if grid else None,
         both_fraction=both_fraction,
+        shown=shown,
         faults=tuple(faults),
     )
 

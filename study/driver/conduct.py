@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from jointnet.atomic_file import write_whole
 from jointnet.faults import DataFaultError
+from jointnet.measurable import Measurable, measurable, unmeasurable
 from jointnet.scans.cache import CachedPatient, fingerprint, prepare
 from jointnet.scans.folder import PatientFiles, select
 from study.driver.choosing import choose_all, open_all
@@ -27,6 +28,7 @@ from study.planning.identity import SPECIFICATION_FILE
 from study.planning.plan import Arm, Plan, specification
 from study.search.progress import ArmProgress, StudyProgress
 from study.testing.opening import nothing_left, select_all, untestable
+from study.testing.sealed_test import check_sealed
 from study.testing.selection import NoFinishedTrialError
 from study.tracking.outbox import Outbox
 from study.tracking.tracker import StudyTracker, refused
@@ -42,7 +44,8 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
 
     Args:
         plan: what to do.
-        patients: the files of all patients, by number; those of the test patients stay unread until the end.
+        patients: the files of all patients, by number; those of the test patients are checked for format and
+            structures at the start, and not read again until the end.
 
     Returns:
         One line for each arm without a finished trial.
@@ -149,13 +152,25 @@ def _retrain_progress(plan: Plan, arm: Arm) -> ArmProgress:
 def _prepare(
     plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger, progress: StudyProgress
 ) -> dict[int, CachedPatient]:
-    """Prepare the training and validation patients; they must be those that the study began with."""
-    searched = sorted({number for split in plan.splits.values() for number in (*split.train, *split.validation)})
+    """Prepare the training and validation patients; they must be those that the study began with.
+
+    Raises:
+        DataFaultError: where scans break a rule, those of the sealed patients too; or where patients show too little
+            to train, validate or test on.
+    """
+    searched = {number for split in plan.splits.values() for number in (*split.train, *split.validation)}
+    tested = {number for split in plan.splits.values() for number in split.test}
+    progress.phase("checking the files of the sealed test patients")
+    shown, faults = check_sealed(select(dict(patients), sorted(tested - searched)))
     cached = prepare(
-        select(dict(patients), searched),
+        select(dict(patients), sorted(searched)),
         plan.cache,
         lambda done, total: progress.counted("preparing training and validation patients", done, total),
+        faults,
     )
+    shown |= {patient.patient: measurable(patient.labels()) for patient in cached}
+    if faults := split_faults(plan, shown):
+        raise DataFaultError(faults)
     began, now = ledger.last("session"), fingerprint(cached)
     if began is not None and began["fingerprint"] != now:
         raise DataFaultError(
@@ -163,3 +178,18 @@ def _prepare(
             f"{began['fingerprint']}, got {now}"
         )
     return {patient.patient: patient for patient in cached}
+
+
+def split_faults(plan: Plan, shown: Mapping[int, Measurable]) -> list[str]:
+    """Return the parts of splits on which nothing could be learned or measured, as faults.
+
+    The test patients of all folds count together, as they do in the report: each fold's may be one patient.
+    """
+    faults = []
+    for key, split in plan.splits.items():
+        faults += unmeasurable(f"--splits {key}: training patients", {n: shown[n] for n in split.train}, "learned")
+        faults += unmeasurable(
+            f"--splits {key}: validation patients", {n: shown[n] for n in split.validation}, "measured"
+        )
+    tested = sorted({number for split in plan.splits.values() for number in split.test})
+    return faults + unmeasurable("--splits: test patients", {n: shown[n] for n in tested}, "measured")

@@ -1,4 +1,4 @@
-"""What an opening of the sealed test patients does: after the selection of every arm is recorded, never before."""
+"""The sealed test patients: their files are checked at the start, and opened after the selection of every arm."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,11 @@ from jointnet.aggregation import named_metrics, patient_means, summarise
 from jointnet.atomic_file import write_whole
 from jointnet.checkpoint import load_model
 from jointnet.evaluation import evaluate
-from jointnet.scans.cache import CachedPatient, fingerprint, prepare
-from jointnet.scans.folder import PatientFiles
+from jointnet.faults import DataFaultError
+from jointnet.measurable import Measurable, measurable
+from jointnet.scans.cache import CachedPatient, fingerprint, prepare, several_at_once
+from jointnet.scans.folder import PatientFiles, check_headers
+from jointnet.scans.preparation import prepare_patient, voxel_faults
 from study.testing.slice_pictures import slice_pictures
 
 
@@ -24,6 +27,33 @@ class TestedArm:
 
     fingerprint: str
     metrics: dict[str, float]
+
+
+def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[int, Measurable], list[str]]:
+    """Read the files of sealed patients for their format and for which structures they show, and for nothing else.
+
+    A fault in them must not surface after a night of search. Nothing that is read is kept.
+
+    Returns:
+        What can be measured on each patient without fault, by number, and the faults of the others.
+    """
+    found: dict[int, Measurable] = {}
+    faults: list[str] = []
+    for patient, outcome in zip(files, several_at_once(_checked, files), strict=True):
+        if isinstance(outcome, DataFaultError):
+            faults += outcome.faults
+        else:
+            found[patient.patient] = outcome
+    return found, faults
+
+
+def _checked(files: PatientFiles) -> Measurable | DataFaultError:
+    if headers := check_headers([files]):
+        return DataFaultError([*headers, *voxel_faults(files, headers)])
+    try:
+        return measurable(prepare_patient(files)[1])
+    except DataFaultError as error:
+        return error
 
 
 def unseal(files: Sequence[PatientFiles], cache: Path) -> list[CachedPatient]:

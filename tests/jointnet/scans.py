@@ -121,6 +121,11 @@ def with_image(this: Scan, image: np.ndarray) -> Scan:
     return replace(this, image=image)
 
 
+def without(this: Scan, structure: str) -> Scan:
+    """Give the scan with a structure taken out of its labels."""
+    return replace(this, label=np.where(this.label == FILE_VALUE[structure], 0, this.label).astype(this.label.dtype))
+
+
 def file_paths(folder: Path, number: int, subfolders: bool = False) -> dict[str, Path]:
     """Give the paths of a patient's four files by role, flat or in the challenge's subfolders."""
     where = {"cine": "c0t2lge", "lge": "c0t2lge", "cine_label": "c0gt", "lge_label": "lgegt"}

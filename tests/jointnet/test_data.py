@@ -8,7 +8,7 @@ import os
 import nibabel as nib
 import numpy as np
 import pytest
-from scans import axes, pair, write_nifti, write_patient
+from scans import axes, pair, without, write_nifti, write_patient
 
 from jointnet.data import main
 from jointnet.faults import DataFaultError
@@ -197,3 +197,40 @@ def test_a_folder_s_name_need_not_be_text(tmp_path, capfd):
     (next(p for p in tmp_path.iterdir()) / "patient1_LGE.nii.gz").unlink()
     assert main(["check", folder]) == 3
     capfd.readouterr()
+
+
+def test_what_only_some_patients_show_and_what_is_not_read_is_remarked(tmp_path, capsys):
+    folder = tmp_path / "scans"
+    for number in range(1, 4):
+        cine, lge = pair(seed=number)
+        write_patient(folder, number, cine, lge if number == 3 else without(lge, "rv"))
+    for path in write_patient(folder, 4, *pair(seed=4)).values():
+        path.rename(path.with_name(path.name.replace("_C0", "_c0").replace("nii.gz", "NII.GZ")))
+    (folder / "patient3_C0.NII.gz").write_bytes(b"")
+    status, content = check(folder, tmp_path)
+    assert (status, content["faults"], content["labelled_without_fault"]) == (0, [], 3)
+    assert [patient["shown"] for patient in content["patients"]] == [["lv", "myo"]] * 2 + [["lv", "myo", "rv"]]
+    name = "is not read; its name must be"
+    assert content["remarks"] == [
+        f"{folder}/patient3_C0.NII.gz: {name} patient3_C0.nii.gz, and it a file",
+        f"{folder}/patient4_c0.NII.GZ: {name} patient4_C0.nii.gz, and it a file",
+        f"{folder}/patient4_c0_manual.NII.GZ: {name} patient4_C0_manual.nii.gz, and it a file",
+        f"{folder}/patient4_LGE.NII.GZ: {name} patient4_LGE.nii.gz, and it a file",
+        f"{folder}/patient4_LGE_manual.NII.GZ: {name} patient4_LGE_manual.nii.gz, and it a file",
+        f"{folder}: both segmentations of a slice show rv in 1 of 3 patients (3); training, validation and test "
+        "patients each need one",
+    ]
+    assert capsys.readouterr().err.splitlines() == [f"warning: {remark}" for remark in content["remarks"]]
+    (folder / "patient3_LGE.nii.gz").unlink()
+    status, content = check(folder, tmp_path)
+    assert status == 3
+    assert "show rv in 0 of 2 patients (none)" in content["remarks"][-1]
+
+
+def test_patients_who_need_no_segmentations_need_not_show_anything(tmp_path, capsys):
+    for number in (1, 2):
+        write_patient(tmp_path / "scans", number, *pair(seed=number))
+    status, content = check(tmp_path / "scans", tmp_path, "--unlabelled", "2")
+    assert (status, content["remarks"]) == (0, [])
+    assert [patient["shown"] for patient in content["patients"]] == [["lv", "myo", "rv"], None]
+    assert capsys.readouterr().err == ""

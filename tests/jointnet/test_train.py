@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from scans import pair, write_patient
+from scans import pair, without, write_patient
 
 from jointnet import epoch, resume, training
 from jointnet.checkpoint import load_model
@@ -305,3 +305,19 @@ def test_the_same_command_goes_on_where_a_killed_one_was_and_says_so(scan_folder
     ]
     assert logs[0] == logs[1]
     assert sorted(path.name for path in killed.iterdir()) == ["config.json", "log.csv", "model.pt"]
+
+
+@pytest.mark.parametrize(("validates", "part"), [(True, "--val"), (False, "--train")])
+def test_a_structure_that_no_patient_of_a_part_shows_is_named_before_anything_is_trained(
+    tmp_path, capsys, validates, part
+):
+    """One of two patients shows no RV in LGE; the seed says which of the two validates."""
+    for number in (1, 2):
+        cine, lge = pair(seed=number, lge_shift_mm=(4.8, 3.6))
+        write_patient(tmp_path / "scans", number, cine, without(lge, "rv") if number == 2 else lge)
+    seed = next(seed for seed in range(9) if (draw_patients((1, 2), 1, 1, seed)[1] == (2,)) == validates)
+    options = ["--data", str(tmp_path / "scans"), "--model", "joint", "--train", "1", "--val", "1", "--epochs", "1"]
+    assert main([*options, "--seed", str(seed), "--out", str(tmp_path / "out")]) == 3
+    fault = capsys.readouterr().err
+    assert f"error: {part}: patients must show rv in both segmentations of a slice, got 2, none of whom does" in fault
+    assert not (tmp_path / "out").exists()

@@ -4,12 +4,16 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
+import scans
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
@@ -19,6 +23,7 @@ import study.predict
 import study.report
 from jointnet.phantom import write_phantom
 from jointnet.scans.folder import PatientFiles
+from study.question.splits import make_splits, parse_counts
 from study.run import main
 from study.search.arm_search import ArmSearch
 from study.search.work import retrain_seeds
@@ -159,6 +164,56 @@ def test_a_damaged_test_patient_is_found_before_hours_of_search(place: Path, pha
     assert len(found) >= len(damaged)
 
 
+def _cohort(folder: Path, lacking: Sequence[int] = ()) -> dict[int, dict[str, Path]]:
+    """Write five tiny patients, of whom some show no RV in LGE, and give their files."""
+    return {
+        number: scans.write_patient(folder, number, cine, scans.without(lge, "rv") if number in lacking else lge)
+        for number in range(1, 6)
+        for cine, lge in [scans.pair(seed=number, lge_shift_mm=(4.8, 3.6))]
+    }
+
+
+def test_a_structure_that_a_part_of_a_split_does_not_show_is_named_before_anything_is_trained(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    small, large = make_splits(range(1, 6), parse_counts(["1/1/1", "2/1/1"]), 0)
+    ray = _NoRay(monkeypatch)
+    for part, numbers, who in (
+        ("validation", small.validation, ["1/1/1: validation patients", "2/1/1: validation patients"]),
+        ("training", small.train, ["1/1/1: training patients"]),
+        ("test", small.test, ["test patients"]),
+    ):
+        _cohort(place / part, lacking=numbers)
+        found = _faults(capsys, "--search", "tiny", "--data", str(place / part), status=3)
+        assert [fault.split(" must ")[0] for fault in found] == [f"--splits{' ' if ':' in w else ': '}{w}" for w in who]
+        assert all(f"show rv in both segmentations of a slice, got {numbers[0]}, " in fault for fault in found)
+        assert "search" not in dict(ray.events), part
+    assert set(small.train) < set(large.train)
+
+
+def test_a_fault_in_a_sealed_patient_s_voxels_is_found_at_the_start_and_nothing_of_them_is_kept(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (split,) = make_splits(range(1, 6), parse_counts(["2/1/1"]), 0)
+    (sealed,), (trained, _) = split.test, split.train
+    paths = _cohort(place / "scans")
+    for number, role in ((sealed, "lge_label"), (sealed, "cine"), (trained, "cine_label")):
+        path = paths[number][role]
+        image = nib.load(path)
+        voxels = np.asarray(image.dataobj).copy()
+        voxels[0, 0, 0] = np.nan if role == "cine" else 77
+        scans.write_nifti(path, voxels, image.affine)
+    ray = _NoRay(monkeypatch)
+    found = _faults(capsys, "--search", "tiny", "--data", str(place / "scans"), status=3)
+    assert [fault.split(":")[0] for fault in found] == [
+        str(paths[sealed]["cine"]),
+        str(paths[sealed]["lge_label"]),
+        str(paths[trained]["cine_label"]),
+    ]
+    assert "search" not in dict(ray.events)
+    assert len(list((place / "cache").glob("*/images.npy"))) == 2, "of the four less the faulty one and the sealed"
+
+
 class _NoRay:
     """Stands in for Ray: runs an arm's trials in this process and notes who sees which patients."""
 
@@ -170,9 +225,9 @@ class _NoRay:
         self.failing: set[str] = set()
         prepare, log_json = study.driver.conduct.prepare, study.driver.conduct.StudyTracker.log_json
 
-        def noted_prepare(files: list[PatientFiles], cache: Path, progress: Any = None) -> Any:
+        def noted_prepare(files: list[PatientFiles], *rest: Any) -> Any:
             self.events.append(("prepare", [item.patient for item in files]))
-            return prepare(files, cache, progress)
+            return prepare(files, *rest)
 
         def noted_log(tracker: Any, run: str, name: str, content: Any) -> None:
             self.events.append((name, content))

@@ -12,6 +12,7 @@ from jointnet.scans import scan_file
 from jointnet.scans.folder import (
     check_headers,
     file_name,
+    files_by_patient,
     find_patients,
     scan_folder,
     select,
@@ -363,3 +364,88 @@ def test_a_number_that_no_array_holds_is_named(tmp_path):
 def test_leading_zeros_are_the_same_patient(tmp_path):
     touch(tmp_path, *names(1), "patient01_C0.nii.gz")
     assert len(scan_folder(tmp_path)[1]) == 1
+
+
+NEAR = [
+    "patient4_c0.nii.gz",
+    "Patient4_C0.nii.gz",
+    "PATIENT4_C0.NII.GZ",
+    "patient4_C0.nii.GZ",
+    "patient4_C0.NII",
+    "patient_4_C0.nii.gz",
+    "patient4-C0.nii.gz",
+    "patient4C0.nii.gz",
+    "patient 4 C0.nii.gz",
+]
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_a_name_that_is_nearly_right_is_named_where_the_file_is_missing(tmp_path, name):
+    touch(tmp_path, *names(4))
+    (tmp_path / "patient4_C0.nii.gz").rename(tmp_path / name)
+    (fault,) = scan_folder(tmp_path)[1]
+    assert fault.startswith(f"{tmp_path}: patient 4 lacks patient4_C0.nii.gz (there is {name}: is that what is meant?)")
+
+
+@pytest.mark.parametrize("name", ["patient4_LGE_Manual.nii.gz", "patient4_lge_manual.NII.gz", "patient4_LGEmanual.nii"])
+@pytest.mark.parametrize("labels_needed", [True, False])
+def test_a_segmentation_whose_name_is_nearly_right_is_named_also_where_none_is_needed(tmp_path, name, labels_needed):
+    touch(tmp_path, *names(4))
+    (tmp_path / "patient4_LGE_manual.nii.gz").rename(tmp_path / name)
+    (fault,) = scan_folder(tmp_path, labels_needed=labels_needed)[1]
+    assert f"lacks patient4_LGE_manual.nii.gz (there is {name}: " in fault
+
+
+def test_a_folder_of_names_that_are_all_nearly_right_is_told_one_of_them(tmp_path):
+    touch(tmp_path, *(name.lower() for name in names(4)))
+    with pytest.raises(DataFaultError, match=r"must hold files named patientN_C0.*, got patient4_c0.nii.gz"):
+        find_patients(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "._patient1_C0.nii.gz",
+        "patient1_C0 (1).nii.gz",
+        "patient1_C0.nii.gz.part",
+        "patient1_T2.nii.gz",
+        "patientC0.nii",
+    ],
+)
+def test_what_nobody_meant_for_a_scan_is_not_named(tmp_path, name):
+    touch(tmp_path, *names(1), name)
+    found, faults, overlooked = files_by_patient(tmp_path)
+    assert (list(found), faults, overlooked) == ([1], [], {})
+
+
+@pytest.mark.parametrize("how", ["symbolic", "hard", "to an uncompressed file", "relative, in a subfolder"])
+def test_a_link_and_the_file_that_it_points_to_are_one_file(tmp_path, how):
+    paths = write_blank(tmp_path, 1)
+    cine = paths["cine"]
+    if how == "symbolic":
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / cine.name).symlink_to(cine)
+    if how == "hard":
+        (tmp_path / "z").mkdir()
+        (tmp_path / "z" / cine.name).hardlink_to(cine)
+    if how == "to an uncompressed file":
+        cine = tmp_path / "patient1_C0.nii"
+        cine.write_bytes(gzip.decompress(paths["cine"].read_bytes()))
+        paths["cine"].unlink()
+        paths["cine"].symlink_to(cine)
+    if how == "relative, in a subfolder":
+        (tmp_path / "raw").mkdir()
+        cine = paths["cine"].rename(tmp_path / "raw" / paths["cine"].name)
+        paths["cine"].symlink_to(f"raw/{cine.name}")
+    found, faults = scan_folder(tmp_path)
+    assert faults == []
+    assert found[1].cine == cine
+    assert check_headers(found.values()) == []
+
+
+def test_two_copies_are_two_files(tmp_path):
+    paths = write_blank(tmp_path, 1)
+    (tmp_path / "again").mkdir()
+    shutil.copy(paths["cine"], tmp_path / "again")
+    (fault,) = scan_folder(tmp_path)[1]
+    assert "must have one cine file" in fault

@@ -294,3 +294,14 @@ def test_any_bytes_in_the_header_give_a_scan_or_a_message(tmp_path_factory, edit
 def zlib_gzip(content):
     engine = zlib.compressobj(1, zlib.DEFLATED, 31)
     return engine.compress(content) + engine.flush()
+
+
+def test_how_a_file_is_compressed_and_named_must_agree(path, tmp_path):
+    raw = tmp_path / "raw.nii.gz"
+    raw.write_bytes(gzip.decompress(path.read_bytes()))
+    fault = fault_of(raw)
+    assert "compressed by gzip, as its name says, and begins as none" in fault
+    assert fault.endswith("compress it, or let its name end in .nii")
+    for name in ("scan.nii", "scan.NII.GZ"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+        assert "it is compressed by gzip: let its name end in .gz" in fault_of(tmp_path / name)

@@ -1,0 +1,60 @@
+"""What is refused before a training is exactly what would leave its objective without a value."""
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scans import heart, prepared
+
+from jointnet.aggregation import registration_ratio
+from jointnet.evaluation import evaluate
+from jointnet.measurable import measurable, shown_structures, unmeasurable
+from jointnet.structures import CODE, STRUCTURES
+
+
+def labels_of(*slices):
+    """Give labels (slice, 2, row, column) of slices: (structures of cine, structures of LGE, LGE's shift in mm)."""
+    stacked = []
+    for cine, lge, shift_mm in slices:
+        pair = heart(), heart((shift_mm, 0))
+        shown = [[0, *(CODE[name] for name in names)] for names in (cine, lge)]
+        stacked.append(np.stack([np.where(np.isin(one, kept), one, 0) for one, kept in zip(pair, shown, strict=True)]))
+    return np.stack(stacked).astype(np.uint8)
+
+
+ALL, NO_RV, RV = STRUCTURES, ("lv", "myo"), ("rv",)
+PATIENTS = {
+    1: labels_of((ALL, ALL, 4.5), (ALL, ALL, 3.0)),
+    2: labels_of((NO_RV, NO_RV, 4.5)),
+    3: labels_of((RV, RV, 4.5)),
+    4: labels_of((ALL, NO_RV, 4.5), (NO_RV, ALL, 4.5)),  # the RV never in both at once
+    5: labels_of((ALL, ALL, 0.0)),
+    6: labels_of((ALL, ALL, 0.0), (RV, RV, 3.0)),
+}
+
+
+@pytest.mark.parametrize("numbers", [c for n in (1, 2, 3) for c in combinations(PATIENTS, n)], ids=str)
+def test_patients_are_refused_exactly_where_the_objective_has_no_value(tmp_path, numbers):
+    patients = [prepared(tmp_path, number, PATIENTS[number]) for number in numbers]
+    found = {patient.patient: measurable(patient.labels()) for patient in patients}
+    faults = unmeasurable("--val: patients", found, "measured")
+    assert bool(faults) == math.isnan(registration_ratio(evaluate(None, patients)))
+    assert all(f"got {', '.join(map(str, numbers))}, " in fault for fault in faults)
+
+
+def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
+    found = {number: measurable(labels) for number, labels in PATIENTS.items()}
+    assert [shown_structures(patient) for patient in found.values()] == [ALL, NO_RV, RV, NO_RV, ALL, ALL]
+    assert unmeasurable("--train: patients", {2: found[2], 4: found[4]}, "learned") == [
+        "--train: patients must show rv in both segmentations of a slice, got 2, 4, none of whom does, so that it "
+        "cannot be learned; choose other patients, such as by --seed, or add some"
+    ]
+    assert unmeasurable("--train: patients", {5: found[5]}, "learned") == []
+    (fault,) = unmeasurable("--val: patients", {5: found[5]}, "measured")
+    assert (
+        "cd_mm of lv and asd_mm of lv and asd_mm of myo and cd_mm of rv and asd_mm of rv is 0 in every slice" in fault
+    )
+    (fault,) = unmeasurable("--val: patients", {6: found[6]}, "measured")
+    assert "where cd_mm of lv and asd_mm of lv and asd_mm of myo is 0 in every slice" in fault
+    assert len(unmeasurable("--val: patients", {2: found[2]}, "measured")) == 1

@@ -1,0 +1,35 @@
+"""Which parts of which splits show too little to train, validate or test on."""
+
+from dataclasses import replace
+
+from plans import plan_of
+from simulation import space
+
+from jointnet.aggregation import ENDPOINTS
+from study.driver.conduct import split_faults
+from study.planning.plan import Plan, make_arms
+from study.question.folds import make_folds
+from study.question.splits import parse_counts
+
+ALL = dict.fromkeys(ENDPOINTS, True)
+NO_RV = {endpoint: True for endpoint in ENDPOINTS if endpoint[1] != "rv"}
+
+
+def leave_one_out(counts: str) -> Plan:
+    """Plan five folds of five patients, each of whom is tested in a fold of its own."""
+    dealt = make_folds(range(1, 6), 5, parse_counts([counts], test_optional=True), 0)
+    arms = [make_arms([space()], splits, fold=fold, folds=5) for fold, splits in enumerate(dealt, 1)]
+    return replace(plan_of(), arms=tuple(arm for fold in arms for arm in fold))
+
+
+def test_the_test_patients_of_all_folds_count_together_and_the_others_fold_by_fold():
+    shown = {number: ALL if number > 1 else NO_RV for number in range(1, 6)}
+    assert split_faults(leave_one_out("2/2"), shown) == []
+    faults = split_faults(leave_one_out("1/1"), shown)
+    assert sorted(fault.split(": ")[1].split(" ")[0] for fault in faults) == ["training", "validation"]
+    assert all(fault.startswith("--splits fold-") and "show rv " in fault and " got 1, " in fault for fault in faults)
+    faults = split_faults(leave_one_out("2/2"), dict.fromkeys(range(1, 6), NO_RV))
+    assert len(faults) == 5 + 5 + 1
+    assert faults[-1].startswith(
+        "--splits: test patients must show rv in both segmentations of a slice, got 1, 2, 3, 4, 5"
+    )
