@@ -1,11 +1,13 @@
-"""What the commands of `jointnet` share: how they answer bad input, and what the process does with memory."""
+"""What the commands of `jointnet` share: how they answer bad input, and how the process uses memory and threads."""
 
 import sys
 from collections.abc import Callable
 
 from jointnet.allocator import keep_freed_memory
 from jointnet.faults import EXIT_USAGE, InputFaultError, SettingsFaultError, shown
+from jointnet.quota import limit_threads
 from jointnet.scans.folder import LARGEST_PATIENT
+from jointnet.terminal import keep_printing
 
 LARGEST_SEED = 2**31 - 1
 """What all generators of random numbers take."""
@@ -15,9 +17,12 @@ LONGEST_NUMBER = 7
 def run_command(command: Callable[[], None]) -> int:
     """Run a command and give its exit status; faults go to standard error, one a line, without a traceback.
 
-    0 done, 2 arguments or settings break a rule, 3 scans or labels break a rule.
+    0 done, 2 arguments or settings break a rule, 3 scans or labels break a rule. Where nobody reads the output any
+    more, the command does its work all the same.
     """
+    keep_printing()
     keep_freed_memory()
+    limit_threads()
     try:
         command()
     except InputFaultError as error:

@@ -1,11 +1,14 @@
 """One exception for input that breaks a rule: it carries every fault found, not only the first."""
 
+import errno
 from collections.abc import Iterable
 
 EXIT_USAGE = 2
 """Exit status of a command whose arguments, settings or search space break a rule."""
 EXIT_DATA = 3
 """Exit status of a command whose scans or labels break a rule."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the operating system's errors that end once there is room again."""
 LONGEST_SHOWN = 120
 """Characters of a received value that a fault repeats."""
 

@@ -85,6 +85,13 @@ def option_faults(options: argparse.Namespace) -> list[str]:
         path = getattr(options, name)
         if path is not None and re.match(r"\w+:/", str(path)):
             faults.append(f"--{name}: must be a folder, if need be on mounted storage, not an address, got {path}")
+    paths = {"--data": options.data, "--out": options.out, "--cache": options.cache, "--settings": options.settings}
+    faults += [
+        f"{name}: must be a path in UTF-8, the only ones that Ray takes, got {shown(str(path))}"
+        + ("" if name == "working folder" else "; a link to it may have such a name")
+        for name, path in {"working folder": Path.cwd(), **paths, "--search": " ".join(options.search)}.items()
+        if path is not None and not _is_utf8(str(path))
+    ]
     if short_lived(Path.cwd()):
         asked = {"--out": options.out.is_absolute(), "MLFLOW_TRACKING_URI": "MLFLOW_TRACKING_URI" in os.environ}
         faults += [
@@ -93,6 +100,15 @@ def option_faults(options: argparse.Namespace) -> list[str]:
             if not good
         ]
     return faults
+
+
+def _is_utf8(path: str) -> bool:
+    """Return whether a path as Python holds it, with stand-ins for other bytes, is plain text."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def shared_folders(options: argparse.Namespace) -> tuple[SharedFolder, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jointnet.faults import InputFaultError
+from jointnet.terminal import keep_printing
 from study.reporting import files, page, statements, table_formats, tables
 from study.reporting.store import Store
 from study.reporting.stored_study import read_study, study_ids
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help=f"write nothing; recompute the report in DIR from the store, and end with {DIFFERS} where a value differs",
     )
+    keep_printing()
     options = parser.parse_args(arguments)
     uri = options.tracking_uri or default_tracking_uri()
     try:

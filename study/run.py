@@ -4,6 +4,7 @@ The same command again goes on with the study where it was.
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jointnet.faults import EXIT_USAGE, DataFaultError, InputFaultError, SettingsFaultError
+from jointnet.faults import DataFaultError, SettingsFaultError
 from jointnet.phantom import write_phantom
+from jointnet.quota import limit_threads
 from jointnet.scans.cache import default_cache, fingerprint_of_files
 from jointnet.scans.folder import PatientFiles, check_headers, scan_folder, select
+from jointnet.terminal import keep_printing
 from study.command_line import option_faults, parser, shared_folders
 from study.driver.conduct import conduct
-from study.driver.interruption import StudyHaltedError
+from study.driver.ending import EXIT_HALTED, EXIT_NO_FINISHED_TRIAL, FAILURES, ending_of, full_disks
 from study.driver.searching import OPTUNA_FILE
 from study.machines.cluster import is_client, resolve_address, survey
 from study.machines.handover import run_on_head
@@ -31,12 +34,8 @@ from study.question.space_file import load_spaces
 from study.question.splits import DEFAULT_SPLITS, Counts, Split, make_splits, parse_counts
 from study.report import write_report
 from study.store_address import ui_command
-from study.testing.selection import NoFinishedTrialError
 from study.tracking.tracking_store import resolve_tracking_uri
 
-EXIT_NO_FINISHED_TRIAL = 4
-EXIT_HALTED = 5
-EXIT_INTERRUPTED = 130
 PHANTOM_PATIENTS = 45
 PHANTOM_SEED = 0
 
@@ -44,9 +43,11 @@ PHANTOM_SEED = 0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a study; give the exit status.
 
-    0 done, 2 usage, 3 data, 4 an arm without a finished trial, 5 the disk is full or the tracking store away, 130
-    interrupted. After 5 and 130 the same command goes on.
+    0 done, 2 usage, or a machine that cannot do it, 3 data, 4 an arm without a finished trial, 5 the disk is full or
+    the tracking store away, 130 interrupted. After 5 and 130 the same command goes on.
     """
+    keep_printing()
+    limit_threads()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
     again = (
@@ -56,19 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_client(options.address):
             return run_on_head(str(resolve_address(options.address)), given)
         return _run(options)
-    except InputFaultError as error:
-        for fault in error.faults:
-            print(fault, file=sys.stderr)
-        return error.exit_status
-    except StudyHaltedError as error:
-        print(f"{'Interrupted' if error.by_user else f'Stopped: {error}'}. {again}", file=sys.stderr)
-        return EXIT_INTERRUPTED if error.by_user else EXIT_HALTED
-    except KeyboardInterrupt:
-        print(f"Interrupted. {again}", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except OSError as error:  # a folder that cannot be written, a file that cannot be read
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    except FAILURES as error:
+        ending = ending_of(error)
+        for line in full_disks(_written(options)) if ending.status == EXIT_HALTED else ():
+            print(line, file=sys.stderr)
+        print(*ending.lines, sep="\n", end=f" {again}\n" if ending.goes_on else "\n", file=sys.stderr)
+        return ending.status
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -80,11 +74,7 @@ def _run(options: argparse.Namespace) -> int:
         if not plan.data.folder.exists():
             print("Writing the phantom, once: about a second for each patient ...", flush=True)
         write_phantom(plan.data.folder, patients=plan.data.patients, seed=PHANTOM_SEED)
-    try:
-        missing = conduct(plan, _checked(plan.data.folder))
-    except NoFinishedTrialError as error:
-        print(error, file=sys.stderr)
-        return EXIT_NO_FINISHED_TRIAL
+    missing = conduct(plan, _checked(plan.data.folder))
     report = write_report(plan.tracking_uri, plan.study_id, plan.folder / "report")
     minutes = (datetime.now(UTC) - plan.started).total_seconds() / 60
     print(f"\n{report.terminal_table(colour=sys.stdout.isatty())}")
@@ -95,6 +85,12 @@ def _run(options: argparse.Namespace) -> int:
     for line in missing:
         print(line, file=sys.stderr)
     return EXIT_NO_FINISHED_TRIAL if missing else 0
+
+
+def _written(options: argparse.Namespace) -> tuple[Path, ...]:
+    """Return the folders on whose disks a study writes; Ray and the tracking store use the temporary one."""
+    temporary = (Path(os.environ.get(name, "/tmp")) for name in ("RAY_TMPDIR", "TMPDIR"))
+    return (Path.cwd(), options.out, options.cache or default_cache(), *temporary)
 
 
 def plan_of(options: argparse.Namespace) -> Plan:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from jointnet.atomic_file import make_folder_once
 from jointnet.faults import DataFaultError
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
+from jointnet.home import writable_home
 from jointnet.lock import POLL_SECONDS, LockedError, say
 from jointnet.scans.folder import PatientFiles, check_headers
 from jointnet.scans.network_arrays import NetworkArrays, kept_network_arrays
@@ -66,9 +67,14 @@ class CachedPatient:
 
 
 def default_cache() -> Path:
-    """Give the cache folder: `JOINTNET_CACHE`, or `jointnet` in the user's own cache folder."""
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jointnet"
-    return Path(os.environ.get("JOINTNET_CACHE") or own).absolute()
+    """Return the cache folder: `JOINTNET_CACHE`, or `jointnet` in the user's own cache folder.
+
+    Raises:
+        OSError: where none is named and the user has neither a home nor a temporary folder.
+    """
+    if named := os.environ.get("JOINTNET_CACHE"):
+        return Path(named).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or writable_home() / ".cache").absolute() / "jointnet"
 
 
 def prepare(

@@ -3,14 +3,13 @@
 Everything is in the study's ledger before it is acted on, so whatever dies, the same command goes on from there.
 """
 
-import errno
 import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from jointnet.atomic_file import write_whole
-from jointnet.faults import DataFaultError
+from jointnet.faults import DISK_FULL, DataFaultError
 from jointnet.measurable import Measurable, measurable, unmeasurable
 from jointnet.scans.cache import CachedPatient, fingerprint, prepare
 from jointnet.scans.folder import PatientFiles, select
@@ -65,7 +64,7 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
         try:
             return _conduct(plan, patients, ledger)
         except OSError as error:
-            if ledger.last("session") is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if ledger.last("session") is None and error.errno not in DISK_FULL:
                 raise  # nothing has begun: what was asked for cannot be read or written
             raise StudyHaltedError(str(error), by_user=False) from error
         finally:

@@ -1,4 +1,7 @@
-"""Ctrl+C during a search: once, running trials finish their epoch; twice, everything stops at once."""
+"""Ctrl+C during a search: once, running trials finish their epoch; twice, everything stops at once.
+
+So do the signals of a batch system and of a terminal that is closed.
+"""
 
 import signal
 import threading
@@ -7,8 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Ctrl+C, and what a batch system sends before it kills."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl+C, what a batch system sends before it kills, and what a terminal sends that is closed, such as a lost ssh."""
 
 
 class StudyHaltedError(Exception):
@@ -38,7 +41,8 @@ def first_gently(stop: Callable[[], None]) -> Iterator[None]:
             raise KeyboardInterrupt
         stop()
 
-    before: dict[signal.Signals, Any] = {number: signal.signal(number, handle) for number in SIGNALS}
+    heeded = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]  # nohup
+    before: dict[signal.Signals, Any] = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     finally:

@@ -54,4 +54,4 @@ def check_halted(search: ArmSearch) -> None:
         StudyHaltedError: where it was interrupted, or the disk is full.
     """
     if search.halted:
-        raise StudyHaltedError(search.halted, by_user=not search.faulty)
+        raise StudyHaltedError(search.halted, by_user=not search.faulty) from search.error

@@ -2,8 +2,9 @@
 
 import logging
 import os
+import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import ray
 import torch
 
 from jointnet.allocator import ONE_ARENA
-from jointnet.faults import SettingsFaultError
-from study.machines.node_check import SharedFolder, check_nodes
-from study.machines.provenance import usable_cpus
+from jointnet.faults import DISK_FULL, SettingsFaultError
+from jointnet.quota import usable_cpus, usable_memory_bytes
+from study.machines.node_check import SharedFolder, check_nodes, folder_faults
+from study.machines.ray_folder import ray_folder, ray_options
 from study.planning.plan import Node
 
 CLIENT = "ray://"
@@ -66,7 +68,7 @@ def check_reachable(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), SECONDS_TO_CONNECT).close()
     except OSError as error:
-        raise SettingsFaultError(f"--address: a cluster must listen there, got {address}: {error}") from None
+        raise SettingsFaultError(f"{named(address)}: a cluster must listen there, got {address}: {error}") from None
 
 
 @contextmanager
@@ -77,7 +79,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     the memory of a trial for the next one (`jointnet.allocator`), unless the environment says otherwise.
 
     Raises:
-        SettingsFaultError: where there is no cluster to join.
+        SettingsFaultError: where there is no cluster to join, or Ray cannot be started here.
+        OSError: where the disk is full.
     """
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -86,8 +89,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     arenas = {name: value for name, value in ONE_ARENA.items() if name not in os.environ}
     if address is None:
         os.environ.update(arenas)  # the workers inherit it, which starts them sooner than a runtime environment
-        here = this_machine()
-        ray.init(address="local", num_cpus=here.cpus, num_gpus=here.gpus, include_dashboard=False, **quiet)
+        _start_here(quiet)
     else:
         if address != "auto":
             check_reachable(address)
@@ -96,7 +98,8 @@ def ray_session(address: str | None) -> Iterator[None]:
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             reason = " ".join(str(error).split())[:300]
             raise SettingsFaultError(
-                f"--address: must be a cluster that runs and that this machine is a node of, got {address}: {reason}"
+                f"{named(address)}: must be a cluster that runs and that this machine is a node of, got {address}: "
+                f"{reason}"
             ) from None
     try:
         yield
@@ -110,28 +113,59 @@ def short_lived(folder: Path) -> bool:
 
 
 def this_machine() -> Node:
-    """Give what this machine has for trials."""
-    return Node("this machine", usable_cpus(), torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    """Return what this machine has for trials."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return Node("this machine", usable_cpus(), gpus, usable_memory_bytes())
 
 
 def survey(address: str | None, shared: tuple[SharedFolder, ...]) -> tuple[tuple[Node, ...], list[str]]:
-    """Give the nodes there are, and what is wrong with them; of a cluster, every node is asked.
+    """Return the nodes there are, and what is wrong with them; of a cluster, every node is asked.
 
     Args:
-        address: of a cluster; None for this machine, of which nothing is asked.
+        address: of a cluster; None for this machine, on which nothing is started or written.
         shared: the folders that every node must see.
 
     Raises:
         SettingsFaultError: where there is no cluster to join.
     """
     if address is None:
-        return (this_machine(),), []
+        faults = folder_faults(shared)
+        try:
+            ray_folder(os.environ)
+        except SettingsFaultError as error:
+            faults += error.faults
+        return (this_machine(),), faults
     with ray_session(address):
         alive = [node for node in ray.nodes() if node["Alive"]]
         nodes = tuple(
             Node(_name(node), node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in alive
         )
-        return nodes, check_nodes({node["NodeID"]: _name(node) for node in alive}, shared)
+        return nodes, check_nodes({node["NodeID"]: _name(node) for node in alive}, shared, named(address))
+
+
+def named(address: str) -> str:
+    """Return what a cluster's address came from: `RAY_ADDRESS` where that says the same, else `--address`."""
+    try:
+        return "RAY_ADDRESS" if resolve_address(None) == address else "--address"
+    except SettingsFaultError:  # the variable holds no address
+        return "--address"
+
+
+def _start_here(quiet: Mapping[str, Any]) -> None:
+    """Start a Ray of this study's own, with a token of its own: the user's home folder need not be writable."""
+    here, folder = this_machine(), ray_folder(os.environ)
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    own = {"num_cpus": here.cpus, "num_gpus": here.gpus, "include_dashboard": False, **ray_options(folder)}
+    try:
+        ray.init(address="local", **own, **quiet)
+    except Exception as error:  # Ray raises whatever it met, a bare Exception where its processes did not start
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise SettingsFaultError(
+            f"Ray must be able to start on this machine, got {reason} (its logs: {folder}/session_latest/logs). Where "
+            "the machine was only too busy, the same command goes on"
+        ) from error
 
 
 def _asked(option: str | None) -> tuple[str, str]:

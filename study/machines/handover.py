@@ -20,7 +20,7 @@ from typing import Any
 import ray
 
 from jointnet.faults import SettingsFaultError
-from study.machines.cluster import check_reachable
+from study.machines.cluster import check_reachable, named
 
 HEAD = "node:__internal_head__"
 """Ray's own name of the resource that only the head has."""
@@ -75,7 +75,7 @@ def run_on_head(address: str, arguments: Sequence[str]) -> int:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise SettingsFaultError(f"--address: must be a Ray client's server, got {address}: {reason}") from None
+        raise SettingsFaultError(f"{named(address)}: must be a Ray client's server, got {address}: {reason}") from None
     try:
         passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         actor = ray.remote(num_cpus=0, resources={HEAD: 0.001})(HeadProcess)
@@ -84,7 +84,7 @@ def run_on_head(address: str, arguments: Sequence[str]) -> int:
     except ray.exceptions.RayError as error:
         reason = " ".join(str(error).split())[-300:]
         raise SettingsFaultError(
-            f"--address: the head must have this package and the folder {Path.cwd()}, got {address}: {reason}"
+            f"{named(address)}: the head must have this package and the folder {Path.cwd()}, got {address}: {reason}"
         ) from None
     finally:
         ray.shutdown()

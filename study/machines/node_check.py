@@ -15,6 +15,7 @@ from uuid import uuid4
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from jointnet.home import can_write, nearest_folder
 from study.machines.provenance import versions
 
 COMPARED = ("python", "ray", "torch", "numpy")
@@ -49,12 +50,13 @@ class NodeAnswer:
     versions: Mapping[str, str]
 
 
-def check_nodes(names: Mapping[str, str], shared: Sequence[SharedFolder]) -> list[str]:
+def check_nodes(names: Mapping[str, str], shared: Sequence[SharedFolder], address_from: str = "--address") -> list[str]:
     """Ask every node of the cluster that this process is connected to.
 
     Args:
         names: of the nodes, by their ids.
         shared: the folders; those that are missing are made.
+        address_from: the option or variable that names the cluster.
 
     Returns:
         One line for each folder that some nodes do not see or cannot write, and for each other difference.
@@ -64,13 +66,27 @@ def check_nodes(names: Mapping[str, str], shared: Sequence[SharedFolder]) -> lis
     try:
         for path in marks:
             path.mkdir(parents=True)
-        answers, faults = _ask(names, tuple(shared), mark)
+        answers, faults = _ask(names, tuple(shared), mark, address_from)
     except OSError as error:
         return [f"--out, --cache: must be folders that can be written, got {error}"]
     finally:
         for path in marks:
             shutil.rmtree(path, ignore_errors=True)
     return faults + answer_faults(answers, shared, versions())
+
+
+def folder_faults(shared: Sequence[SharedFolder]) -> list[str]:
+    """Return the faults of folders on this machine, of which nothing is made: those that are missing must be makeable.
+
+    A folder that trials only read may be one that cannot be written, as long as it is there.
+    """
+    faults = []
+    for folder in shared:
+        there = nearest_folder(folder.path)
+        if not (can_write(there) or (there == folder.path and there.is_dir() and not folder.written)):
+            above = "" if there == folder.path else f" below {there}"
+            faults.append(f"{folder.option}: must be a folder that can be written, got {folder.path}{above}")
+    return faults
 
 
 def look(
@@ -122,7 +138,7 @@ def answer_faults(
 
 
 def _ask(
-    names: Mapping[str, str], shared: tuple[SharedFolder, ...], mark: str
+    names: Mapping[str, str], shared: tuple[SharedFolder, ...], mark: str, address_from: str
 ) -> tuple[dict[str, NodeAnswer], list[str]]:
     task = ray.remote(num_cpus=0, max_retries=0)(look)
     asked = {
@@ -138,12 +154,14 @@ def _ask(
             answers[names[node_id]] = ray.get(reference, timeout=max(0.1, until - time.monotonic()))
         except ray.exceptions.GetTimeoutError:
             faults.append(
-                f"--address: every node must answer within {SECONDS_TO_ANSWER:g} s, got none from {names[node_id]}"
+                f"{address_from}: every node must answer within {SECONDS_TO_ANSWER:g} s, got none from {names[node_id]}"
             )
         except Exception as error:  # whatever Ray raises for a node that is lost, mute or lacks a package
             cause = getattr(error, "cause", None) or error
             reason = " ".join(str(cause).split())[:300] or type(cause).__name__
-            faults.append(f"--address: every node must be able to run this package, got {names[node_id]}: {reason}")
+            faults.append(
+                f"{address_from}: every node must be able to run this package, got {names[node_id]}: {reason}"
+            )
     return answers, faults
 
 

@@ -1,11 +1,11 @@
 """What a result depends on beside its specification: commit, versions and machine."""
 
-import os
 import platform
 from pathlib import Path
 
 from jointnet import provenance
 from jointnet.provenance import commit
+from jointnet.quota import usable_cpus, usable_memory_bytes
 
 INSTRUMENTS = ("ray", "optuna", "mlflow")
 """Packages that shape a study's result beside those that shape a model's."""
@@ -21,18 +21,13 @@ def machine() -> dict[str, str]:
     model = next(
         (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
     )
-    memory = next((line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "")
+    memory = usable_memory_bytes()
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": model or platform.processor() or "unknown",
         "cpus": str(usable_cpus()),
-        "memory_gb": str(round(int(memory) / 2**20)) if memory else "unknown",
+        "memory_gb": "unknown" if memory is None else str(round(memory / 2**30)),
     }
-
-
-def usable_cpus() -> int:
-    """Give the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def tags() -> dict[str, str]:

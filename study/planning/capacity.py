@@ -10,6 +10,11 @@ from study.planning.plan import Node, Resources
 STEPS = 10_000
 """Ray counts resources in ten-thousandths, so that 4 CPUs hold 40 trials of 0.1, not 39."""
 
+MEGABYTES_PER_TRIAL = 700
+"""Of a worker with the settings `quick`, the phantom and one CPU (`docs/speed.md`)."""
+MEGABYTES_BESIDE_TRIALS = 1200
+"""Of the driver and Ray's own processes, measured after a search of `smoke`."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -65,13 +70,20 @@ def resources_of(request: Request, nodes: Sequence[Node]) -> Resources:
 
 
 def trials_on(node: Node, resources: Resources) -> int:
-    """Give how many trials a node holds at once. A trial's share of a GPU is never split over two GPUs."""
+    """Return how many trials a node holds at once. A trial's share of a GPU is never split over two GPUs."""
     by_cpus = _times(node.cpus, resources.cpus_per_trial)
+    if node.memory_bytes is not None:
+        by_cpus = min(by_cpus, trials_in_memory(node.memory_bytes))
     gpus = resources.gpus_per_trial
     if not gpus:
         return by_cpus
     by_gpus = _times(node.gpus, gpus) if gpus >= 1 else int(node.gpus) * _times(1.0, gpus)
     return min(by_cpus, by_gpus)
+
+
+def trials_in_memory(memory_bytes: int) -> int:
+    """Return how many trials a machine's memory holds, at least one: an estimate must not refuse a study."""
+    return max(1, int((memory_bytes / 1e6 - MEGABYTES_BESIDE_TRIALS) / MEGABYTES_PER_TRIAL))
 
 
 def told(nodes: Sequence[Node]) -> str:

@@ -28,11 +28,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Node:
-    """A machine that trials may run on: its name, CPU cores and GPUs."""
+    """A machine that trials may run on: its name, CPU cores and GPUs, and the memory that bounds trials.
+
+    `memory_bytes` None is no bound, as on a cluster, whose nodes report to Ray what they have.
+    """
 
     name: str
     cpus: float
     gpus: float
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)

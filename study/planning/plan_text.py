@@ -35,7 +35,7 @@ def render(plan: Plan) -> str:
     lines += [f"            {_arm(plan, name)}" for name in dict.fromkeys(arm.name for arm in plan.arms)]
     lines += [
         f"  Work      {_work(plan)}",
-        f"  Machine   {plan.resources.concurrent} trainings at once on {plan.resources.device}, {_each(plan)} each",
+        f"  Machine   {plan.resources.concurrent} trainings at once on {plan.resources.device}, {_each(plan)}",
         *([f"  Cluster   {plan.address}, {told(plan.nodes)}"] if plan.address else []),
         f"  Time      {_time(plan)}",
         *_disk(plan),
@@ -128,9 +128,15 @@ def _tested(plan: Plan) -> str:
 
 
 def _each(plan: Plan) -> str:
+    """Return what a trial gets and, without a cluster, what of this machine the study may use."""
     resources = plan.resources
     gpus = f", {resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else ""
-    return f"{resources.cpus_per_trial:g} CPU{gpus}"
+    each = f"{resources.cpus_per_trial:g} CPU{gpus} each"
+    if plan.address or len(plan.nodes) != 1:
+        return each
+    node = plan.nodes[0]
+    memory = "" if node.memory_bytes is None else f" and {node.memory_bytes / 1e9:.3g} GB of memory"
+    return f"{each}, of {node.cpus:g} CPU{memory}"
 
 
 def _disk(plan: Plan) -> list[str]:

@@ -31,6 +31,7 @@ class ArmSearch:
     Attributes:
         halted: why nothing new is begun and running trials stop after their epoch; "" while the search goes on.
         faulty: whether it was halted because the disk is full or cannot be written.
+        error: of the operating system that halted it, where it was met in this process.
         limit: most trials at once by now.
     """
 
@@ -41,6 +42,7 @@ class ArmSearch:
         self.limit = concurrent
         self.halted = ""
         self.faulty = False
+        self.error: OSError | None = None
 
     @property
     def idle(self) -> bool:
@@ -157,4 +159,5 @@ class ArmSearch:
         try:
             yield
         except OSError as error:
+            self.error = self.error or error
             self.halt(f"{type(error).__name__}: {error}", faulty=True)

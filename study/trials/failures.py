@@ -1,10 +1,11 @@
 """What ended an attempt at a trial: the training, which is final, or the machine, which is worth another attempt."""
 
-import errno
 from enum import Enum
 
 import ray
 import torch
+
+from jointnet.faults import DISK_FULL
 
 
 class Cause(Enum):
@@ -25,7 +26,7 @@ class Cause(Enum):
 def cause_of(error: BaseException | None) -> Cause:
     """Give who is to blame for an attempt's exception; None is an attempt that ended without one."""
     cause = _unwrapped(error)
-    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(cause, OSError) and cause.errno in DISK_FULL:
         return Cause.DISK
     memory = (MemoryError, torch.OutOfMemoryError, ray.exceptions.OutOfMemoryError)
     if isinstance(cause, memory) or (isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause)):

@@ -134,7 +134,31 @@ def test_faults_of_the_cluster_come_with_the_others_and_name_what_there_is(place
     assert fault.startswith("--address: a cluster must listen there, got 127.0.0.1:1")
     monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:1")
     (fault,) = _faults(capsys, "--search", "tiny")
-    assert fault.startswith("--address: a cluster must listen there, got ray://127.0.0.1:1")
+    assert fault.startswith("RAY_ADDRESS: a cluster must listen there, got ray://127.0.0.1:1")
+    (fault,) = _faults(capsys, "--search", "tiny", "--address", "127.0.0.1:2")
+    assert fault.startswith("--address: a cluster must listen there, got 127.0.0.1:2")
+
+
+def test_what_the_machine_cannot_do_is_found_by_a_dry_run(place: Path, capsys, monkeypatch):
+    (place / "file").touch()
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "x" * 60)
+    found = _faults(capsys, "--search", "tiny", "--out", "file/runs", "--cache", str(place / "file"), "--dry-run")
+    assert found == [
+        f"--out: must be a folder that can be written, got {place}/file/runs below {place}/file",
+        f"--cache: must be a folder that can be written, got {place}/file",
+        f"RAY_TMPDIR: must be at most 39 bytes long, for Ray's sockets, got 65: /tmp/{'x' * 60}; "
+        "RAY_TMPDIR=DIR names another folder, on a disk of this machine",
+    ]
+
+
+def test_a_path_that_ray_cannot_name_is_found_by_a_dry_run(place: Path, capsys, monkeypatch):
+    (folder := Path(os.fsdecode(os.fsencode(place) + b"/caf\xe9"))).mkdir()
+    monkeypatch.chdir(folder)
+    space = str(place / "search_spaces/tiny.toml")
+    found = _faults(capsys, "--search", space, "--out", str(folder / "runs"), "--dry-run")
+    rule = "must be a path in UTF-8, the only ones that Ray takes, got"
+    assert [fault.partition(" '")[0] for fault in found] == [f"working folder: {rule}", f"--out: {rule}"]
+    assert "caf\\udce9" in found[0] and found[1].endswith("; a link to it may have such a name")
 
 
 def test_a_submitted_job_must_say_where_its_results_are_kept(place: Path, capsys, monkeypatch):

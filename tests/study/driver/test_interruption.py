@@ -9,7 +9,7 @@ import pytest
 from study.driver.interruption import first_gently
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_stops_gently_and_the_second_at_once(number):
     before = signal.getsignal(number)
     heard = []
@@ -26,3 +26,13 @@ def test_the_first_signal_stops_gently_and_the_second_at_once(number):
 def test_without_a_signal_nothing_is_called():
     with first_gently(lambda: pytest.fail("called")):
         pass
+
+
+def test_a_terminal_that_closes_is_not_heeded_under_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with first_gently(lambda: pytest.fail("called")):
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGHUP, before)

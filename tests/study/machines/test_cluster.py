@@ -1,5 +1,6 @@
 """Which Ray a study runs on: addresses as they are given, and what is refused before anything starts."""
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -9,16 +10,17 @@ import pytest
 
 import study.machines.cluster
 from jointnet.faults import SettingsFaultError
+from jointnet.quota import usable_cpus
 from study.machines.cluster import (
     check_reachable,
     is_client,
+    named,
     ray_session,
     resolve_address,
     short_lived,
     survey,
     this_machine,
 )
-from study.machines.provenance import usable_cpus
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,36 @@ def test_no_cluster_to_join_is_a_fault_of_the_address(monkeypatch: pytest.Monkey
         ray_session("auto"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (Exception("The current node timed out during startup."), SettingsFaultError),
+        (OSError(errno.EACCES, "Permission denied"), SettingsFaultError),
+        (OSError(errno.ENOSPC, "No space left on device"), OSError),  # ends by itself, so the command may be repeated
+    ],
+)
+def test_a_ray_that_does_not_start_is_no_reason_to_try_for_ever(raised, expected, monkeypatch: pytest.MonkeyPatch):
+    class NotStarting(_FakeRay):
+        def init(self, **options: Any) -> None:
+            raise raised
+
+    monkeypatch.setattr(study.machines.cluster, "ray", NotStarting())
+    with pytest.raises(expected, match=" ".join(str(raised).split()[-3:])) as caught, ray_session(None):
+        pass
+    if expected is SettingsFaultError:
+        assert caught.value.faults[0].startswith("Ray must be able to start on this machine, got ")
+        assert "/session_latest/logs" in caught.value.faults[0]
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [("10.0.0.1", "RAY_ADDRESS"), ("10.0.0.2", "--address"), ("a/b", "--address"), ("", "--address")],
+)
+def test_an_address_is_blamed_on_what_gave_it(variable: str, name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert named("10.0.0.1:6379") == name
 
 
 def test_this_machine_is_the_only_node_without_a_cluster(tmp_path: Path):

@@ -1,12 +1,14 @@
 """What every node is asked, and what is said of those that lack something."""
 
+import os
 from pathlib import Path
 
 import pytest
 import ray as ray_module
 
-from study.machines.node_check import NodeAnswer, SharedFolder, answer_faults, check_nodes, look
+from study.machines.node_check import NodeAnswer, SharedFolder, answer_faults, check_nodes, folder_faults, look
 from study.machines.provenance import versions
+from study.machines.ray_folder import SOCKET_IN_FOLDER, ray_folder
 
 OUT, CACHE = SharedFolder("--out", Path("/shared/runs"), True), SharedFolder("--cache", Path("/shared/cache"), False)
 SAME = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0+cpu", "numpy": "2.4.6"}
@@ -55,3 +57,21 @@ def test_a_real_node_is_asked_and_nothing_is_left_behind(ray: None, tmp_path: Pa
     (tmp_path / "file").write_text("")
     (fault,) = check_nodes(names, (SharedFolder("--out", tmp_path / "file", True),))
     assert fault.startswith("--out, --cache: must be folders that can be written")
+
+
+def test_rays_sockets_are_no_longer_than_is_reckoned(ray: None):
+    made = ray_module._private.worker._global_node.plasma_store_socket_name
+    folder = ray_folder(os.environ)
+    assert made.startswith(f"{folder}/") and len(made) <= len(f"{folder}{SOCKET_IN_FOLDER}")
+    assert len(made) + len("4194304") - len(str(os.getpid())) == len(f"{folder}{SOCKET_IN_FOLDER}")
+
+
+def test_on_this_machine_folders_must_be_there_or_be_makeable(tmp_path: Path):
+    (tmp_path / "file").touch()
+    (tmp_path / "scans").mkdir()
+    assert folder_faults([SharedFolder("--out", tmp_path / "new/out", True)]) == []
+    assert folder_faults([SharedFolder("--cache", tmp_path / "scans", False)]) == []
+    assert folder_faults([SharedFolder("--out", tmp_path / "file/out", True)]) == [
+        f"--out: must be a folder that can be written, got {tmp_path}/file/out below {tmp_path}/file"
+    ]
+    assert not (tmp_path / "new").exists()

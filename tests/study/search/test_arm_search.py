@@ -17,6 +17,9 @@ from simulation import (
     write_model,
 )
 
+from study.driver.ending import ending_of
+from study.driver.interruption import StudyHaltedError
+from study.driver.rounds import check_halted
 from study.search.arm_search import MOST_FAILURES, ArmSearch
 from study.store_layout import EARLY, TIME_BUDGET
 from study.trials.failures import Cause
@@ -176,6 +179,23 @@ def test_a_ledger_that_cannot_be_written_halts_the_search(started, monkeypatch):
     search.returned("a")
     search.close(TIME_BUDGET)
     assert recorder.outcomes["t0001"].epoch == 1 and state(recorder, "t0001") == ("running", "")
+
+
+def test_rights_that_are_missing_end_the_study_for_good_and_a_full_disk_does_not(started, monkeypatch):
+    for number, status in ((errno.EACCES, 2), (errno.ENOSPC, 5)):
+        search, recorder = ArmSearch(started[0]._work, started[1], 2), started[1]
+        monkeypatch.setattr(recorder, "started", _raising(OSError(number, "no")))
+        assert search.next_trial("c") is None
+        with pytest.raises(StudyHaltedError) as caught:
+            check_halted(search)
+        assert ending_of(caught.value).status == status
+
+
+def _raising(error: OSError):
+    def raise_it(*_, **__):
+        raise error
+
+    return raise_it
 
 
 def test_a_gentle_stop_ends_no_trial_and_a_later_driver_goes_on(started):

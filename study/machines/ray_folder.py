@@ -1,0 +1,67 @@
+"""Where a Ray that is started here keeps its sockets, logs and spilled objects, and what such a folder must be."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from jointnet.faults import SettingsFaultError
+from jointnet.home import can_write, nearest_folder
+
+LONGEST_SOCKET_BYTES = 107
+"""Of a socket's path, by Linux's `sockaddr_un`."""
+SOCKET_IN_FOLDER = "/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""The longest that Ray makes in its folder, with the largest process id (`ray/_private/node.py`)."""
+LONGEST_FOLDER_BYTES = LONGEST_SOCKET_BYTES - len(SOCKET_IN_FOLDER)
+LEAST_FREE_BYTES = 200 * 10**6
+"""A session's logs are about 10 MB; its object store, where `/dev/shm` is too small for it, is OBJECT_STORE_BYTES."""
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Ray would take three tenths of the memory. What a study keeps there is a few kB; 75 MiB is Ray's minimum."""
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def ray_folder(environment: Mapping[str, str]) -> Path:
+    """Return the folder for Ray: in `RAY_TMPDIR` where that is set, else in the first of `TMPDIR` and `/tmp` that fits.
+
+    Raises:
+        SettingsFaultError: with what is wrong with each.
+    """
+    named = {name: environment[name] for name in ("RAY_TMPDIR", "TMPDIR") if environment.get(name)}
+    if "RAY_TMPDIR" in named:
+        named = {"RAY_TMPDIR": named["RAY_TMPDIR"]}
+    else:
+        named["/tmp"] = "/tmp"
+    faults = []
+    for name, base in named.items():
+        for folder in (Path(base).absolute() / "ray", Path(base).absolute() / f"ray-{os.getuid()}"):
+            fault = folder_fault(folder)
+            if fault is None:
+                return folder
+            if not os.access(folder, os.F_OK) or can_write(folder):
+                break  # otherwise Ray's usual folder is another user's
+        faults.append(f"{name}: {fault}")
+    faults[-1] += "; RAY_TMPDIR=DIR names another folder, on a disk of this machine"
+    raise SettingsFaultError(faults)
+
+
+def folder_fault(folder: Path) -> str | None:
+    """Return what makes a folder unfit for Ray, None where it does; it need not exist yet."""
+    length = len(os.fsencode(folder))
+    if length > LONGEST_FOLDER_BYTES:
+        most = LONGEST_FOLDER_BYTES - len("/ray")
+        return f"must be at most {most} bytes long, for Ray's sockets, got {length - len('/ray')}: {folder.parent}"
+    there = nearest_folder(folder)
+    if not can_write(there):
+        return f"must be a folder that can be written, got {folder.parent}"
+    free = shutil.disk_usage(there).free
+    if free < LEAST_FREE_BYTES:
+        return f"must have {LEAST_FREE_BYTES / 1e6:.0f} MB free, got {free / 1e6:.0f} MB in {folder.parent}"
+    return None
+
+
+def ray_options(folder: Path) -> dict[str, object]:
+    """Return what `ray.init` is told of the folder and of the object store."""
+    options: dict[str, object] = {"_temp_dir": str(folder), "object_store_memory": OBJECT_STORE_BYTES}
+    if not can_write(SHARED_MEMORY):
+        options["_plasma_directory"] = str(folder)
+    return options

@@ -1,0 +1,54 @@
+"""How a command ends that cannot finish, by what ended it."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jointnet.faults import DataFaultError, SettingsFaultError
+from study.driver.ending import FAILURES, ending_of, full_disks
+from study.driver.interruption import StudyHaltedError
+from study.testing.selection import NoFinishedTrialError
+
+
+def _halted(number: int | None) -> StudyHaltedError:
+    halted = StudyHaltedError("the reason", by_user=False)
+    halted.__cause__ = None if number is None else OSError(number, os.strerror(number), "/there")
+    return halted
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "goes_on"),
+    [
+        (SettingsFaultError(["one", "two"]), 2, False),
+        (DataFaultError("one"), 3, False),
+        (NoFinishedTrialError("joint-25: none"), 4, False),
+        (KeyboardInterrupt(), 130, True),
+        (StudyHaltedError("asked for", by_user=True), 130, True),
+        (PermissionError(errno.EACCES, "Permission denied", "/there"), 2, False),
+        (_halted(None), 5, True),  # the tracking store is away
+        (_halted(errno.ENOSPC), 5, True),
+        (_halted(errno.EDQUOT), 5, True),
+        (_halted(errno.ESTALE), 5, True),
+        (_halted(errno.EIO), 5, True),
+        (_halted(errno.EROFS), 2, False),
+        (_halted(errno.EACCES), 2, False),
+        (_halted(errno.ENOLCK), 2, False),
+        (_halted(errno.ENAMETOOLONG), 2, False),
+    ],
+)
+def test_a_command_is_to_be_repeated_only_where_that_can_help(error: BaseException, status: int, goes_on: bool):
+    assert isinstance(error, FAILURES)
+    ending = ending_of(error)
+    assert (ending.status, ending.goes_on) == (status, goes_on)
+    if isinstance(error, SettingsFaultError):
+        assert ending.lines == ("one", "two")
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    free = {tmp_path: 10**6, Path("/tmp"): 10**9}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 0, free[path]))
+    folders = (tmp_path / "runs" / "new", tmp_path / "cache", Path("/tmp"))
+    assert full_disks(folders) == [f"{tmp_path}: its disk is full, 1 MB are free."]
