@@ -21,6 +21,7 @@ from jointnet.terminal import keep_printing
 from study.command_line import option_faults, parser, shared_folders
 from study.driver.conduct import conduct
 from study.driver.ending import EXIT_HALTED, EXIT_NO_FINISHED_TRIAL, FAILURES, ending_of, full_disks
+from study.driver.interruption import heed_signals
 from study.driver.searching import OPTUNA_FILE
 from study.machines.cluster import is_client, resolve_address, survey
 from study.machines.handover import run_on_head
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     the tracking store away, 130 interrupted. After 5 and 130 the same command goes on.
     """
     keep_printing()
+    heed_signals()
     limit_threads()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)

@@ -1,6 +1,6 @@
 """Ctrl+C during a search: once, running trials finish their epoch; twice, everything stops at once.
 
-So do the signals of a batch system and of a terminal that is closed.
+At any other time it stops the command at once. Signals of a batch system and of a terminal that is closed do the same.
 """
 
 import signal
@@ -26,6 +26,13 @@ class StudyHaltedError(Exception):
         self.by_user = by_user
 
 
+def heed_signals() -> None:
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does. Ray replaces the one of SIGTERM as it starts."""
+    if threading.current_thread() is threading.main_thread():  # only the main thread hears signals
+        for number in set(_heeded()) - {signal.SIGINT}:
+            signal.signal(number, signal.default_int_handler)
+
+
 @contextmanager
 def first_gently(stop: Callable[[], None]) -> Iterator[None]:
     """While inside, the first signal calls `stop` and the second raises KeyboardInterrupt."""
@@ -41,10 +48,14 @@ def first_gently(stop: Callable[[], None]) -> Iterator[None]:
             raise KeyboardInterrupt
         stop()
 
-    heeded = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]  # nohup
-    before: dict[signal.Signals, Any] = {number: signal.signal(number, handle) for number in heeded}
+    before: dict[signal.Signals, Any] = {number: signal.signal(number, handle) for number in _heeded()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _heeded() -> list[signal.Signals]:
+    """Return the signals that are not ignored on purpose, as `nohup` ignores SIGHUP."""
+    return [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from types import TracebackType
 
-from study.driver.interruption import StudyHaltedError, first_gently
+from study.driver.interruption import StudyHaltedError, first_gently, heed_signals
 from study.driver.session import Session
 from study.machines.cluster import ray_session
 from study.search.arm_search import ArmSearch
@@ -34,6 +34,7 @@ class Rounds:
         if not self._started:
             self._session.progress.phase("starting Ray")
             self._stack.enter_context(ray_session(self._session.plan.address))
+            heed_signals()
             self._started = True
 
     def run(self, search: ArmSearch, task: ArmTask, seconds: float | None) -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from study.driver.interruption import first_gently
+from study.driver.interruption import first_gently, heed_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -36,3 +36,16 @@ def test_a_terminal_that_closes_is_not_heeded_under_nohup():
             time.sleep(0.01)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_outside_a_search_a_batch_system_and_a_closed_terminal_interrupt_as_ctrl_c_does(number):
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        heed_signals()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
