@@ -13,6 +13,7 @@ from jointnet.checkpoint import load_model
 from jointnet.commands import parse_patients, run_command
 from jointnet.evaluation import evaluate
 from jointnet.faults import SettingsFaultError
+from jointnet.measurable import measurable, unmeasurable
 from jointnet.scans.cache import prepare
 from jointnet.scans.folder import scan_folder, select
 from jointnet.training import MODEL_FILE, model_file, resolve_device
@@ -68,7 +69,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(
         f"registration ratio {registration_ratio(rows):.3f} (1 is no better than doing nothing); lost structures {lost}"
     )
-    for warning in saved.known(wanted) if saved else ():
+    shown = {item.patient: measurable(item.labels()) for item in cached}
+    missing = unmeasurable("--patients: the patients", shown, "measured")
+    for warning in (*missing, *(saved.known(wanted) if saved else ())):
         print(f"warning: {warning}", file=sys.stderr)
 
 

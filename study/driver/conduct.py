@@ -159,8 +159,9 @@ def _prepare(
     """
     searched = {number for split in plan.splits.values() for number in (*split.train, *split.validation)}
     tested = {number for split in plan.splits.values() for number in split.test}
-    progress.phase("checking the files of the sealed test patients")
-    shown, faults = check_sealed(select(dict(patients), sorted(tested - searched)))
+    if sealed := select(dict(patients), sorted(tested - searched)):
+        progress.phase("checking the files of the sealed test patients")
+    shown, faults = check_sealed(sealed)
     cached = prepare(
         select(dict(patients), sorted(searched)),
         plan.cache,

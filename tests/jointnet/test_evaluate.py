@@ -5,7 +5,7 @@ import statistics
 import pandas as pd
 import pytest
 import torch
-from scans import stir, tiny_settings
+from scans import pair, stir, tiny_settings, without, write_patient
 
 from jointnet.checkpoint import save_model
 from jointnet.evaluate import main, table
@@ -160,3 +160,12 @@ def test_a_missing_file_does_not_hide_the_other_faults(scan_folder, tmp_path, ca
     assert "patient2_LGE.nii.gz" in told[0]
     assert "patient4_C0.nii.gz" in told[1]
     assert not (tmp_path / "rows.csv").exists()
+
+
+def test_a_structure_that_no_patient_shows_is_named_beside_the_ratio_that_it_leaves_without_a_value(tmp_path, capsys):
+    cine, lge = pair(lge_shift_mm=(4.8, 3.6))
+    write_patient(tmp_path / "scans", 1, cine, without(lge, "rv"))
+    assert run(tmp_path / "scans", tmp_path / "rows.csv") == 0
+    shown = capsys.readouterr()
+    assert "registration ratio nan" in shown.out
+    assert shown.err.startswith("warning: --patients: the patients must show rv in both segmentations of a slice")
