@@ -1,4 +1,4 @@
-"""Ray Tune asks an arm's search: its searcher what runs next, its scheduler what stops, its callback hears of ends.
+"""Ray Tune asks an arm's search: its searcher what runs next, scheduler and stopper what stops; a callback tells ends.
 
 Ray Tune keeps snapshots of its own, which nothing here reads: after a kill everything comes from the ledger. So what it
 pickles of these classes is empty: a search holds a lock, a thread and a terminal.
@@ -57,6 +57,24 @@ class LedgerScheduler(FIFOScheduler):
         node = str(result.get("node_ip", ""))
         stops = [self._search.reported(trial.trial_id, int(e["epoch"]), e["metrics"], node) for e in result[REPORT]]
         return str(TrialScheduler.STOP if any(stops) else TrialScheduler.CONTINUE)
+
+
+class LedgerStopper(tune.Stopper):
+    """Stops all attempts when the time of the round is over."""
+
+    def __init__(self, search: ArmSearch) -> None:
+        self._search = search
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no single attempt: the scheduler does."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether all attempts are to stop at once."""
+        return self._search.over
 
 
 class LedgerCallback(tune.Callback):

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from pathlib import Path
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with verbose=0: silent, so that the progress is ours
@@ -15,7 +14,7 @@ from ray import tune
 
 from study.planning.plan import Resources
 from study.search.arm_search import ArmSearch
-from study.search.tune_bridge import LedgerCallback, LedgerScheduler, LedgerSearcher
+from study.search.tune_bridge import LedgerCallback, LedgerScheduler, LedgerSearcher, LedgerStopper
 from study.store_layout import TIME_BUDGET
 from study.trials.trial import ArmTask, run_trial
 from study.trials.worker import RunTrial, trainable
@@ -36,7 +35,7 @@ def search_arm(
         search: decides, and records what happens.
         resources: of a trial.
         storage: absolute folder of what Ray Tune writes for itself; it is removed afterwards.
-        seconds: time budget; None for no limit.
+        seconds: time budget, which a trial that was never validated may exceed; None for no limit.
         run: trains one trial, in a worker.
     """
     shutil.rmtree(storage, ignore_errors=True)
@@ -47,19 +46,21 @@ def search_arm(
         ),
         tune_config=tune.TuneConfig(
             num_samples=-1,
-            time_budget_s=seconds,
             reuse_actors=True,
             search_alg=LedgerSearcher(search),
             scheduler=LedgerScheduler(search),
         ),
         run_config=tune.RunConfig(
-            name=task.arm.replace("/", "-"), storage_path=str(storage), verbose=0, callbacks=[LedgerCallback(search)]
+            name=task.arm.replace("/", "-"),
+            storage_path=str(storage),
+            verbose=0,
+            callbacks=[LedgerCallback(search)],
+            stop=LedgerStopper(search),
         ),
     )
-    began = time.monotonic()
+    search.begin(seconds)
     try:
         tuner.fit()
     finally:
-        over = seconds is not None and time.monotonic() - began >= seconds
-        search.close(TIME_BUDGET if over else None)
+        search.close(TIME_BUDGET if search.late else None)
         shutil.rmtree(storage, ignore_errors=True)

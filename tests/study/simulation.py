@@ -55,7 +55,7 @@ class Deaf:
         """Forget it."""
 
 
-def space(samples: int = 6, epochs: int = 4, grace: int = 2, minutes: float | None = None) -> SearchSpace:
+def space(samples: int | None = 6, epochs: int = 4, grace: int = 2, minutes: float | None = None) -> SearchSpace:
     """A search of alpha alone."""
     base = with_values(TINY, {"training.epochs": epochs})
     fidelity, budget = Fidelity(epochs, grace, 2), Budget(samples, minutes)

@@ -1,6 +1,7 @@
 """The decisions of a search: the same after any kill, and right about every way in which an attempt can end."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ from simulation import (
     write_model,
 )
 
+from jointnet.settings import with_values
 from study.driver.ending import ending_of
 from study.driver.interruption import StudyHaltedError
 from study.driver.rounds import check_halted
-from study.search.arm_search import MOST_FAILURES, ArmSearch
+from study.question.space import SearchSpace
+from study.search.arm_search import LEAST_OVERTIME_SECONDS, MOST_FAILURES, ArmSearch
 from study.store_layout import EARLY, TIME_BUDGET
 from study.trials.failures import Cause
 from study.trials.ledger import Ledger
@@ -221,6 +224,153 @@ def test_what_the_time_budget_cuts_can_be_selected_and_goes_on_with_more_time(st
     later = ArmSearch(work(space()), recorder, 1)
     assert later.work_left() and later.next_trial("c").trial_id == "t0001"
     assert state(recorder, "t0001") == ("running", "") and recorder.outcomes["t0001"].epoch == 1
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    time = monotonic
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("study.search.arm_search.time", clock)
+    return clock
+
+
+def seldom_validated(epochs: int = 12, samples: int | None = 6) -> SearchSpace:
+    """A search whose trials are validated for the first time after four epochs."""
+    own = space(samples=samples, epochs=epochs, grace=4)
+    return replace(own, base=with_values(own.base, {"training.validate_every": 4}))
+
+
+def train(search: ArmSearch, recorder, clock: Clock, attempt: str, epochs: int, seconds: float) -> bool:
+    """Let an attempt train so many epochs more; give whether it is to stop."""
+    trial_id = search._active[attempt]
+    stop = False
+    for epoch in range(recorder.outcomes[trial_id].epoch + 1, recorder.outcomes[trial_id].epoch + epochs + 1):
+        clock.now += seconds
+        metrics = {"train/loss": 1.0}
+        if epoch % 4 == 0:
+            metrics = metrics_of(recorder.outcomes[trial_id].sample, epoch)
+            write_model(recorder.task.folder / trial_id, epoch)
+        stop = search.reported(attempt, epoch, metrics)
+    return stop
+
+
+def test_no_trial_is_begun_that_cannot_be_validated_in_time(tmp_path, clock: Clock):
+    with Ledger(tmp_path) as ledger:
+        recorder = recorder_of(ledger, seldom_validated(samples=None))
+        search = ArmSearch(work(seldom_validated(samples=None)), recorder, 2)
+        search.begin(100)
+        assert search.next_trial("a").trial_id == "t0001"  # nobody knows yet how long an epoch takes
+        train(search, recorder, clock, "a", 4, 10)
+        assert search.next_trial("b").trial_id == "t0002"  # 40 of the 60 seconds that are left
+        search.raised("b", Cause.TRAINING, "NaN")
+        train(search, recorder, clock, "a", 3, 10)
+        assert search.next_trial("c") is None  # 40 of 30 seconds
+        assert search.work_left() and not search.late
+        search.raised("a", Cause.MACHINE, "worker died")
+        assert search.next_trial("d").trial_id == "t0001"  # it was validated, and only goes on
+        search.raised("d", Cause.TRAINING, "NaN")
+        assert search.idle and not search.work_left() and search.next_trial("e") is None
+
+
+def test_the_pace_of_earlier_drivers_counts_until_an_epoch_is_done(tmp_path, clock: Clock):
+    own = seldom_validated()
+    with Ledger(tmp_path) as ledger:
+        recorder = recorder_of(ledger, own)
+        first = ArmSearch(work(own), recorder, 1)
+        first.next_trial("a")
+        train(first, recorder, clock, "a", 12, 1)
+        first.returned("a")
+        at = iter(range(0, 10**9, 10_000))
+        for outcome in ledger._outcomes[ARM].values():  # an epoch took 10 seconds then, and once the driver was away
+            epochs = [replace(epoch, at_ms=next(at) + (10**8 if epoch.epoch > 6 else 0)) for epoch in outcome.epochs]
+            ledger._outcomes[ARM][outcome.trial_id] = replace(outcome, epochs=tuple(epochs))
+        for seconds, drawn in ((39, False), (41, True)):
+            search = ArmSearch(work(own), recorder, 1)
+            search.begin(seconds)
+            assert (search.next_trial("b") is not None) is drawn
+
+
+def test_an_arm_without_any_objective_begins_a_trial_however_little_time_is_left(tmp_path, clock: Clock):
+    own = seldom_validated()
+    with Ledger(tmp_path) as ledger:
+        recorder = recorder_of(ledger, own)
+        search = ArmSearch(work(own), recorder, 2)
+        search.begin(50)
+        search.next_trial("a")
+        train(search, recorder, clock, "a", 3, 10)
+        assert search.next_trial("b") is None  # another one is under way
+        search.raised("a", Cause.TRAINING, "NaN")
+        assert search.next_trial("c").trial_id == "t0002"
+        clock.now += 50
+        search.raised("c", Cause.TRAINING, "NaN")
+        assert search.next_trial("d") is None and not search.work_left()
+
+
+def test_when_the_time_is_over_what_was_never_validated_is_waited_for_and_ends_with_a_model(tmp_path, clock: Clock):
+    own = seldom_validated()
+    with Ledger(tmp_path) as ledger:
+        recorder = recorder_of(ledger, own)
+        search = ArmSearch(work(own), recorder, 2)
+        search.begin(50)
+        search.next_trial("a")
+        search.next_trial("b")
+        train(search, recorder, clock, "a", 4, 10)
+        train(search, recorder, clock, "b", 1, 9)
+        assert not search.over
+        assert train(search, recorder, clock, "a", 1, 2)  # its epoch ends after the time: it stops
+        search.returned("a")
+        assert state(recorder, "t0001") == ("stopped", TIME_BUDGET) and recorder.outcomes["t0001"].model.is_file()
+        assert search.late and not search.over and search.next_trial("c") is None
+        assert not train(search, recorder, clock, "b", 2, 5)
+        assert not search.over
+        assert train(search, recorder, clock, "b", 1, 5)
+        assert search.over
+        search.close(TIME_BUDGET)  # as where Ray Tune stops all before the attempt returns
+        assert state(recorder, "t0002") == ("stopped", TIME_BUDGET) and recorder.outcomes["t0002"].model.is_file()
+        later = ArmSearch(work(own), recorder, 1)  # with more minutes both go on where they were
+        assert later.next_trial("d").trial_id == "t0001" and recorder.outcomes["t0001"].epoch == 5
+
+
+@pytest.mark.parametrize(("seconds", "longest"), [(50, LEAST_OVERTIME_SECONDS), (600, 600)])
+def test_what_is_never_validated_is_not_waited_for_for_ever(tmp_path, clock: Clock, seconds: float, longest: float):
+    own = seldom_validated()
+    with Ledger(tmp_path) as ledger:
+        recorder = recorder_of(ledger, own)
+        search = ArmSearch(work(own), recorder, 1)
+        search.begin(seconds)
+        search.next_trial("a")
+        clock.now += seconds + longest - 1
+        assert search.late and not search.over
+        clock.now += 1
+        assert search.over
+        search.close(TIME_BUDGET)
+        assert state(recorder, "t0001") == ("stopped", TIME_BUDGET) and recorder.outcomes["t0001"].model is None
+
+
+def test_ctrl_c_after_the_time_waits_for_no_validation(tmp_path, clock: Clock):
+    own = seldom_validated()
+    with Ledger(tmp_path) as ledger:
+        recorder = recorder_of(ledger, own)
+        search = ArmSearch(work(own), recorder, 1)
+        search.begin(5)
+        search.next_trial("a")
+        clock.now += 6
+        assert not search.over
+        search.halt("interrupted")
+        assert search.over
+        search.close(TIME_BUDGET)
+        assert state(recorder, "t0001") == ("running", "")
 
 
 def test_an_attempt_that_returns_too_early_is_tried_again(started):
