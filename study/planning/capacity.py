@@ -12,8 +12,8 @@ STEPS = 10_000
 
 MEGABYTES_PER_TRIAL = 700
 """Of a worker with the settings `quick`, the phantom and one CPU (`docs/speed.md`)."""
-MEGABYTES_BESIDE_TRIALS = 1200
-"""Of the driver and Ray's own processes, measured after a search of `smoke`."""
+MEGABYTES_BESIDE_TRIALS = 900
+"""Of the driver (540) and Ray's own processes, proportional set sizes in a search of `smoke`."""
 
 
 @dataclass(frozen=True)

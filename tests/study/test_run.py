@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -149,6 +151,19 @@ def test_what_the_machine_cannot_do_is_found_by_a_dry_run(place: Path, capsys, m
         f"RAY_TMPDIR: must be at most 39 bytes long, for Ray's sockets, got 65: /tmp/{'x' * 60}; "
         "RAY_TMPDIR=DIR names another folder, on a disk of this machine",
     ]
+
+
+def test_a_user_without_home_and_name_gets_a_plan(place: Path):
+    """As under `docker run --user 12345`, by a process of its own."""
+    own = {"TMPDIR": str(place), "PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.environ["PATH"]}
+    nameless = ["unshare", "--user", "--map-user=12345", "--map-group=12345", "env", "-i"]
+    command = [*nameless, *(f"{name}={value}" for name, value in own.items()), sys.executable]
+    if subprocess.run([*command, "-c", "pass"], check=False, capture_output=True).returncode:
+        pytest.skip("needs user namespaces")
+    asked = [*command, "-m", "study.run", "--search", "tiny", "--dry-run"]
+    done = subprocess.run(asked, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Cache     /" in done.stdout
 
 
 def test_a_path_that_ray_cannot_name_is_found_by_a_dry_run(place: Path, capsys, monkeypatch):

@@ -33,7 +33,7 @@ def test_a_node_holds_as_many_trials_as_its_scarcer_resource(node: Node, cpus: f
     ("cpus", "gigabytes", "trials"), [(16, 64, 16), (16, 4, 4), (16, 2, 1), (16, 0.5, 1), (1, 64, 1), (2, 2.6, 2)]
 )
 def test_a_node_holds_no_more_trials_than_its_memory_but_one_in_any_case(cpus: float, gigabytes: float, trials: int):
-    """A trial takes 0.7 GB, the driver and Ray 1.2 GB."""
+    """A trial takes 0.7 GB, the driver and Ray 0.9 GB."""
     node = Node("this machine", cpus, 0, int(gigabytes * 1e9))
     assert trials_on(node, Resources(1, 1, 0, "cpu")) == trials
 
