@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointnet.faults import InputFaultError
+from jointnet.faults import EXIT_USAGE, InputFaultError
 from jointnet.terminal import keep_printing
 from study.reporting import files, page, statements, table_formats, tables
 from study.reporting.store import Store
@@ -112,6 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for fault in error.faults:
             print(fault, file=sys.stderr)
         return error.exit_status
+    except OSError as error:  # a folder that cannot be written
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
     print(report.terminal_table(colour=sys.stdout.isatty()))
     print(f"Report: {(report.folder / 'report.html').resolve()}")
     return 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from jointnet.atomic_file import write_whole
-from jointnet.faults import DISK_FULL, DataFaultError
+from jointnet.faults import DataFaultError
 from jointnet.measurable import Measurable, measurable, unmeasurable
 from jointnet.scans.cache import CachedPatient, fingerprint, prepare
 from jointnet.scans.folder import PatientFiles, select
@@ -64,8 +64,8 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
         try:
             return _conduct(plan, patients, ledger)
         except OSError as error:
-            if ledger.last("session") is None and error.errno not in DISK_FULL:
-                raise  # nothing has begun: what was asked for cannot be read or written
+            if ledger.last("session") is None:
+                raise  # nothing has begun
             raise StudyHaltedError(str(error), by_user=False) from error
         finally:
             if not ledger.events:  # refused before it began: nothing stays

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointnet.faults import EXIT_USAGE, InputFaultError
+from jointnet.faults import DISK_FULL, EXIT_USAGE, InputFaultError
 from jointnet.home import nearest_folder
 from study.driver.interruption import StudyHaltedError
 from study.testing.selection import NoFinishedTrialError
@@ -59,12 +59,13 @@ def ending_of(error: BaseException) -> Ending:
         return Ending(EXIT_NO_FINISHED_TRIAL, (str(error),))
     if isinstance(error, KeyboardInterrupt) or (isinstance(error, StudyHaltedError) and error.by_user):
         return Ending(EXIT_INTERRUPTED, ("Interrupted.",))
-    if isinstance(error, StudyHaltedError):
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in PERMANENT:
-            return Ending(EXIT_USAGE, (f"error: {error}. Once this is mended, the same command goes on.",))
+    begun = isinstance(error, StudyHaltedError)
+    cause = error.__cause__ if begun else error
+    number = cause.errno if isinstance(cause, OSError) else None
+    if number in DISK_FULL or (begun and number not in PERMANENT):
         return Ending(EXIT_HALTED, (f"Stopped: {error}.",))
-    return Ending(EXIT_USAGE, (f"error: {error}",))
+    goes_on = ". Once this is mended, the same command goes on." if begun else ""
+    return Ending(EXIT_USAGE, (f"error: {error}{goes_on}",))
 
 
 def full_disks(folders: Iterable[Path]) -> list[str]:

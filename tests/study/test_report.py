@@ -214,3 +214,10 @@ def test_a_file_that_is_no_store_is_named_and_left_as_it_is(tmp_path, capsys):
     assert main(["--tracking-uri", f"sqlite:///{tmp_path / 'mlflow.db'}", "--out", str(tmp_path / "report")]) == 2
     assert "must be a tracking store" in capsys.readouterr().err
     assert (tmp_path / "mlflow.db").read_bytes() == b"no database"
+
+
+def test_a_folder_that_cannot_be_written_is_named(studies: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").touch()
+    asked = ["--tracking-uri", studies, "--study", synthetic.FULL, "--no-log", "--out", str(tmp_path / "file/report")]
+    assert main(asked) == 2
+    assert f"{tmp_path}/file/report" in capsys.readouterr().err
