@@ -68,11 +68,20 @@ def sqlite_address(file: Path) -> str:
 
 
 def absolute_address(address: str) -> str:
-    """Return a store's address so that it holds from any folder: that of an SQLite file with its whole path."""
+    """Return a store's address so that it holds from any folder: that of an SQLite file with its whole path.
+
+    Raises:
+        SettingsFaultError: where a path is in it as it is, and would be read as another one.
+    """
     file = sqlite_file(address)
     if file is None:
         return address
     _, mark, options = address.partition("?")
+    given = Path(address.partition(":///")[2])
+    if "/" in options or (given.parent.is_dir() and not file.parent.is_dir()):
+        raise SettingsFaultError(
+            f"{address}: must have ? and % of a path as %3F and %25; {sqlite_address(given)!r} names the file {given}"
+        )
     return sqlite_address(file.absolute()) + mark + options
 
 

@@ -36,6 +36,8 @@ from disturbed_study import SEARCH, DisturbedStudy, differences
 from moments import MOMENTS, Moment, moment_of
 from processes import descendants, kill
 
+from study.store_address import sqlite_address
+
 ALWAYS = ("driver", "terminated", "disk", "server")
 """Kinds of faults that make sense at any moment."""
 ON_A_CLUSTER = "RAY_ADDRESS" in os.environ
@@ -63,7 +65,7 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
-        command += ["--port", str(self._port), "--backend-store-uri", f"sqlite:///{self._place / 'mlflow.db'}"]
+        command += ["--port", str(self._port), "--backend-store-uri", sqlite_address(self._place / "mlflow.db")]
         command += ["--artifacts-destination", str(self._place / "artifacts")]
         with (self._place / "server.log").open("ab") as log:
             self._process = subprocess.Popen(

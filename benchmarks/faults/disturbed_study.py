@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 sys.path.insert(0, str(Path(__file__).parent))
 from processes import descendants, kill, title, with_variable
 
+from study.store_address import sqlite_address
 from study.store_layout import EXPERIMENT
 from study.trials.ledger import LEDGER_FILE, read_events
 from study.trials.outcome import TrialOutcome, after
@@ -84,7 +85,7 @@ class DisturbedStudy:
     @property
     def tracking_uri(self) -> str:
         """Address of the study's tracking store."""
-        return self.server or f"sqlite:///{self.place / 'mlruns' / 'mlflow.db'}"
+        return self.server or sqlite_address(self.place / "mlruns" / "mlflow.db")
 
     @property
     def out(self) -> Path:

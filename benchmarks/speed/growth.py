@@ -23,6 +23,7 @@ from figures import Figure, add_options, tell
 from one_arm import SPACE, Course, ImmediateOutbox, TimedOutbox, arm_task, by_ray, run_study
 
 from study.machines.cluster import ray_session
+from study.store_address import sqlite_address
 from study.trials.ledger import LEDGER_FILE, read_events
 
 HUNDREDTH = (49, 149)
@@ -52,7 +53,7 @@ def main() -> None:
 def study_of(driver: str, trials: int) -> dict[str, Any]:
     """Run a study in this process; give its course, and what Ray's workers waited for the driver's answers (ms)."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder, uri = Path(scratch), f"sqlite:///{scratch}/mlflow.db"
+        folder, uri = Path(scratch), sqlite_address(Path(scratch) / "mlflow.db")
         task = arm_task(folder, SPACE.fidelity.max_epochs, (), ())
         if driver == "plain":
             return {"course": run_study(task, trials, SPACE.fidelity, plainly, ImmediateOutbox(), uri)}

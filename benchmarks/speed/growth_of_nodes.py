@@ -26,6 +26,7 @@ from one_arm import TimedOutbox, arm_task, by_ray, run_study
 from ray.cluster_utils import Cluster
 
 from study.question.space import Fidelity
+from study.store_address import sqlite_address
 from study.trials.trial import TrialProgress, TrialSpec
 
 CPUS = 2
@@ -61,7 +62,8 @@ def seconds_with(nodes: int, trials: int, asleep: float) -> float:
         outbox = TimedOutbox()
         whole = Fidelity(EPOCHS, EPOCHS, 2)
         drive = by_ray(partial(sleeping_trial, asleep / EPOCHS))
-        course = run_study(task, trials, whole, drive, outbox, f"sqlite:///{scratch}/mlflow.db", at_once=at_once)
+        store = sqlite_address(Path(scratch) / "mlflow.db")
+        course = run_study(task, trials, whole, drive, outbox, store, at_once=at_once)
         outbox.close(60)
     return course[-1]["seconds"] - course[at_once - 1]["seconds"]
 

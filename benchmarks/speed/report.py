@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
 import synthetic_store as synthetic
 
 from study.report import verify_report, write_report
+from study.store_address import sqlite_address
 from study.store_layout import EARLY
 
 EPOCHS, EARLY_EPOCHS = 30, 6
@@ -37,7 +38,7 @@ def main() -> None:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        uri = f"sqlite:///{folder}/mlflow.db"
+        uri = sqlite_address(folder / "mlflow.db")
         patients = range(1, options.patients + 1)
         rows = {
             f"{model}-{split[:2]}": synthetic.slice_rows(gain, model == "joint", patients, options.slices)

@@ -14,6 +14,8 @@ from typing import Any
 
 from one_arm import TimedOutbox
 
+from study.store_address import sqlite_address
+
 SLOWER = 10
 SECONDS_TO_START = 120.0
 
@@ -54,12 +56,12 @@ class SlowOutbox(TimedOutbox):
 
 @contextmanager
 def _sqlite(folder: Path) -> Iterator[Opened]:
-    yield f"sqlite:///{folder}/mlflow.db", TimedOutbox()
+    yield sqlite_address(folder / "mlflow.db"), TimedOutbox()
 
 
 @contextmanager
 def _slow(folder: Path) -> Iterator[Opened]:
-    yield f"sqlite:///{folder}/mlflow.db", SlowOutbox()
+    yield sqlite_address(folder / "mlflow.db"), SlowOutbox()
 
 
 @contextmanager
@@ -74,7 +76,12 @@ def _server(folder: Path) -> Iterator[Opened]:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    places = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
+    places = [
+        "--backend-store-uri",
+        sqlite_address(folder / "mlflow.db"),
+        "--artifacts-destination",
+        f"{folder}/artifacts",
+    ]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([*command, *places], env=environment, **quiet) as process:  # type: ignore[call-overload]

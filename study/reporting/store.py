@@ -32,11 +32,11 @@ class Store:
     """
 
     def __init__(self, tracking_uri: str) -> None:
+        self.address, self._given = absolute_address(tracking_uri), tracking_uri
         path = sqlite_file(tracking_uri)
         if path is not None and not path.is_file():  # which opening it would create
             raise InputFaultError(f"{path}: no such tracking store; give --tracking-uri or run `python -m study.run`")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar per file would bury the table
-        self.address, self._given = absolute_address(tracking_uri), tracking_uri
         self._open = ExitStack()
         address = self._open.enter_context(readable(self.address))
         try:

@@ -112,6 +112,21 @@ def test_options_of_an_address_stay_and_what_is_no_file_is_left_as_it_is(tmp_pat
         assert sqlite_file(address) is None
 
 
+@pytest.mark.parametrize("name", ["better now?", "my%20study", "x?mode=memory"])
+def test_a_path_that_is_in_an_address_as_it_is_makes_no_store_elsewhere(name: str, tmp_path: Path, monkeypatch, capsys):
+    file = tmp_path / name / "mlflow.db"
+    file.parent.mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+    with pytest.raises(SettingsFaultError) as caught:
+        resolve_tracking_uri()
+    (fault,) = caught.value.faults
+    assert f"{sqlite_address(file)!r} names the file {file}" in fault
+    assert main(["--study", "s"]) == 2
+    assert capsys.readouterr().err == f"{fault}\n"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_address(file))
+    assert resolve_tracking_uri() == sqlite_address(file)
+
+
 @pytest.mark.usefixtures("away")
 def test_a_moved_store_is_read_reported_and_verified(folder: Path, tmp_path: Path, capsys):
     uri, out = store_of(folder), tmp_path / "report"
