@@ -24,11 +24,12 @@ MOST_DIFFERENCES = 50
 
 @dataclass(frozen=True)
 class Report:
-    """A written report: its study, its folder and its main table."""
+    """A written report: its study, its folder, its main table, and why it is not in the store where it was to be."""
 
     study_id: str
     folder: Path
     table: tables.Table
+    left_out: tuple[str, ...] = ()
 
     def terminal_table(self, width: int | None = None, colour: bool = False) -> str:
         """Give the main table as text, as wide as the terminal unless `width` (in characters) says otherwise."""
@@ -44,7 +45,7 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
         tracking_uri: the MLflow store that holds the study.
         study_id: the study.
         out: the folder; files of an earlier report in it are replaced.
-        log: whether to copy the folder to the study's own run, under `report/`.
+        log: whether to copy the folder to the study's own run, under `report/`; where that fails, the report says so.
 
     Raises:
         InputFaultError: where the store does not hold the study or its files, its arms contradict each other, or the
@@ -58,10 +59,12 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
     for name, text in written.items():
         (out / name).write_text(text, encoding="utf-8", newline="")
     files.write_pictures(content, out)
+    left_out: tuple[str, ...] = ()
     if log:
         with Store(tracking_uri) as store:
-            store.log_report(study.run_id, out)
-    return Report(study_id, out, content.analysis.registration)
+            fault = store.log_report(study.run_id, out)
+        left_out = (f"the copy of the report in the tracking store: {fault}",) if fault else ()
+    return Report(study_id, out, content.analysis.registration, left_out)
 
 
 def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
@@ -115,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a folder that cannot be written
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
+    for fault in report.left_out:
+        print(f"WARNING: {fault}", file=sys.stderr)
     print(report.terminal_table(colour=sys.stdout.isatty()))
     print(f"Report: {(report.folder / 'report.html').resolve()}")
     return 0

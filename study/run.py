@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.faults import DataFaultError, InputFaultError, SettingsFaultError
 from jointnet.phantom import write_phantom
 from jointnet.quota import limit_threads
 from jointnet.scans.cache import default_cache, fingerprint_of_files
@@ -21,11 +21,12 @@ from jointnet.terminal import keep_printing
 from study.command_line import option_faults, parser, shared_folders
 from study.driver.conduct import conduct
 from study.driver.ending import EXIT_HALTED, EXIT_NO_FINISHED_TRIAL, FAILURES, ending_of, full_disks
-from study.driver.interruption import heed_signals
+from study.driver.interruption import StudyHaltedError, heed_signals
 from study.driver.searching import OPTUNA_FILE
 from study.machines.cluster import is_client, resolve_address, survey
 from study.machines.handover import run_on_head
 from study.planning.capacity import Request, resource_faults, resources_of
+from study.planning.environment import settle
 from study.planning.identity import with_identity
 from study.planning.plan import Data, Design, Node, Plan, make_arms, make_plan
 from study.planning.plan_text import render
@@ -35,7 +36,7 @@ from study.question.space_file import load_spaces
 from study.question.splits import DEFAULT_SPLITS, Counts, Split, make_splits, parse_counts
 from study.report import write_report
 from study.store_address import ui_command
-from study.tracking.tracking_store import resolve_tracking_uri
+from study.tracking.tracking_store import check_experiment, resolve_tracking_uri
 
 PHANTOM_PATIENTS = 45
 PHANTOM_SEED = 0
@@ -44,14 +45,15 @@ PHANTOM_SEED = 0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a study; give the exit status.
 
-    0 done, 2 usage, or a machine that cannot do it, 3 data, 4 an arm without a finished trial, 5 the disk is full or
-    the tracking store away, 130 interrupted. After 5 and 130 the same command goes on.
+    0 done, 2 usage, or a machine that cannot do it, 3 data, 4 an arm without a finished trial, 5 the disk is full, or
+    the tracking store is away or refused an entry, 130 interrupted. After 5 and 130 the same command goes on.
     """
     keep_printing()
     heed_signals()
     limit_threads()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
+    settle()
     again = (
         f"Nothing is lost. To go on: {shlex.join(['python', '-m', 'study.run', *(a for a in given if a != '--new')])}"
     )
@@ -70,23 +72,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     plan = with_identity(plan_of(options), new=options.new, named=options.study)
     print(render(plan), flush=True)
+    check_experiment(plan.tracking_uri)
     if options.dry_run:
         return 0
     if plan.data.kind == "phantom":
         if not plan.data.folder.exists():
             print("Writing the phantom, once: about a second for each patient ...", flush=True)
         write_phantom(plan.data.folder, patients=plan.data.patients, seed=PHANTOM_SEED)
-    missing = conduct(plan, _checked(plan.data.folder))
-    report = write_report(plan.tracking_uri, plan.study_id, plan.folder / "report")
+    ending = conduct(plan, _checked(plan.data.folder))
+    try:
+        report = write_report(plan.tracking_uri, plan.study_id, plan.folder / "report")
+    except InputFaultError as error:
+        if ending.refused:
+            raise StudyHaltedError(f"{ending.refused}; so there is no report: {error}", by_user=False) from error
+        raise
     minutes = (datetime.now(UTC) - plan.started).total_seconds() / 60
     print(f"\n{report.terminal_table(colour=sys.stdout.isatty())}")
     print(f"Study      {plan.study_id}, {minutes:.1f} minutes of this command")
     print(f"Report     {plan.folder / 'report'}")
     print(f"Trials     {plan.folder / OPTUNA_FILE} (for optuna-dashboard)")
     print(f"MLflow UI  {ui_command(plan.tracking_uri)}")
-    for line in missing:
+    for fault in [*ending.left_out, *report.left_out]:
+        print(f"WARNING: {fault}. The same command tries it again.", file=sys.stderr)
+    for line in ending.missing:
         print(line, file=sys.stderr)
-    return EXIT_NO_FINISHED_TRIAL if missing else 0
+    if ending.refused:
+        raise StudyHaltedError(f"{ending.refused}. The report has what the store holds", by_user=False)
+    return EXIT_NO_FINISHED_TRIAL if ending.missing else 0
 
 
 def _written(options: argparse.Namespace) -> tuple[Path, ...]:

@@ -91,7 +91,7 @@ class ImmediateOutbox:
     def __init__(self) -> None:
         self.spent = 0.0
 
-    def put(self, deed: Callable[[], Any]) -> None:
+    def put(self, deed: Callable[[], Any], side: str = "") -> None:
         """Deliver."""
         began = time.perf_counter()
         deed()

@@ -43,7 +43,7 @@ class Store:
 class SlowOutbox(TimedOutbox):
     """An outbox whose entries take several times as long."""
 
-    def put(self, deed: Callable[[], Any]) -> None:
+    def put(self, deed: Callable[[], Any], side: str = "") -> None:
         """Have a deed done, slowly."""
 
         def slowly() -> None:
@@ -51,7 +51,7 @@ class SlowOutbox(TimedOutbox):
             deed()
             time.sleep((SLOWER - 1) * (time.perf_counter() - began))
 
-        super().put(slowly)
+        super().put(slowly, side)
 
 
 @contextmanager

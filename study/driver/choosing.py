@@ -50,7 +50,7 @@ def open_all(session: Session, selections: Mapping[str, Selection], patients: Ma
         One line for each arm without a model to test.
 
     Raises:
-        StudyHaltedError: where the tracking store does not have all selections; then the patients stay sealed.
+        StudyHaltedError: where the tracking store has not got, or refused, a selection; then the patients stay sealed.
     """
     plan, ledger = session.plan, session.ledger
     tested, due, missing = list[Arm](), dict[str, tuple[TrialOutcome, ...]](), list[str]()
@@ -66,6 +66,12 @@ def open_all(session: Session, selections: Mapping[str, Selection], patients: Ma
     if due and session.outbox.flush(SECONDS_TO_DELIVER):
         raise StudyHaltedError(
             "the tracking store is away, and the test patients stay sealed until it has the selections", by_user=False
+        )
+    if due and session.recorder.unrecorded:
+        raise StudyHaltedError(
+            f"the tracking store refused the selection of {' and '.join(session.recorder.unrecorded)}, and the test "
+            f"patients stay sealed until it has the selections; it said: {session.outbox.refusals[0]}",
+            by_user=False,
         )
     arms = [arm for arm in tested if arm.key in due]
     for arm in arms:

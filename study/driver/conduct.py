@@ -6,6 +6,7 @@ Everything is in the study's ledger before it is acted on, so whatever dies, the
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from jointnet.atomic_file import write_whole
@@ -19,7 +20,7 @@ from study.driver.retraining import retrain_all
 from study.driver.rounds import Rounds
 from study.driver.searching import search_all
 from study.driver.session import SECONDS_TO_DELIVER, Session, retrain_row
-from study.driver.study_recorder import StudyRecorder
+from study.driver.study_recorder import StudyRecorder, is_told
 from study.machines import provenance
 from study.planning.capacity import told
 from study.planning.estimate import arm_epochs, arm_minutes, budget_share_minutes, retrain_minutes
@@ -38,18 +39,33 @@ SECONDS_AFTER_SEARCH = 30.0
 SECONDS_TO_DELIVER_INTERRUPTED = 15.0
 
 
-def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
+@dataclass(frozen=True)
+class Carried:
+    """How a study ended that was carried out.
+
+    Attributes:
+        missing: one line for each arm without a finished trial.
+        refused: what the tracking store refused, so that the same command has to deliver it; "" where it has all.
+        left_out: side deliveries that failed, which the same command tries again.
+    """
+
+    missing: tuple[str, ...] = ()
+    refused: str = ""
+    left_out: tuple[str, ...] = ()
+
+
+def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> Carried:
     """Carry a study out, or go on with one, all of it recorded in its ledger and in the tracking store.
+
+    A study with nothing left to do that the store lacks is told again, whole, from the ledger and its folder.
 
     Args:
         plan: what to do.
         patients: the files of all patients, by number; those of the test patients are checked for format and
             structures at the start, and not read again until the end.
 
-    Returns:
-        One line for each arm without a finished trial.
-
     Raises:
+        SettingsFaultError: where the tracking store is needed and does not open, or its experiment is deleted.
         DataFaultError: where scans break a rule, or are not those that the study began with.
         NoFinishedTrialError: where no arm has a finished trial; the test patients stay sealed.
         StudyHaltedError: where it was interrupted, the disk is full or fails, or the tracking store stays away.
@@ -57,10 +73,10 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
     """
     with Ledger(plan.folder) as ledger:
         selections, missing = select_all(plan, ledger, datetime.now(UTC))
-        if nothing_left(plan, ledger, selections):
+        if nothing_left(plan, ledger, selections) and _is_told(plan, ledger):
             if not selections:
                 raise NoFinishedTrialError("\n".join(missing))
-            return missing + untestable(plan, ledger, selections)
+            return Carried((*missing, *untestable(plan, ledger, selections)))
         try:
             return _conduct(plan, patients, ledger)
         except OSError as error:
@@ -72,7 +88,15 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> list[str]:
                 (plan.folder / SPECIFICATION_FILE).unlink(missing_ok=True)
 
 
-def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> list[str]:
+def _is_told(plan: Plan, ledger: Ledger) -> bool:
+    """Return whether the tracking store holds a study that has nothing left to do, or say that it is told again."""
+    told_all = is_told(plan, ledger, StudyTracker(plan.tracking_uri, plan.study_id, {}))
+    if not told_all:
+        print("The tracking store lacks this study, or a part of it, which is told again from the ledger.", flush=True)
+    return told_all
+
+
+def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> Carried:
     # First of all, so that a study that is killed before its session begins keeps its id.
     write_whole(plan.folder / SPECIFICATION_FILE, json.dumps(specification(plan), indent=1).encode())
     progress = StudyProgress(_rows(plan), SECONDS_AFTER_SEARCH)
@@ -87,9 +111,9 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
             "nodes": told(plan.nodes),
             **provenance.tags(),
         }
-        tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags)
-        if ledger.last("session") is None:  # later on, a store that is away holds up nobody
-            tracker.connect()
+        began_ms = ledger.events[0]["at_ms"] if ledger.events else None
+        tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags, began_ms)
+        tracker.connect(needed=ledger.last("session") is None)  # later on, a store that is away holds up nobody
         ledger.append("session", fingerprint=scans, commit=tags["git.commit"])
         outbox = Outbox(progress.note, refused)
         recorder = StudyRecorder(plan, ledger, tracker, outbox)
@@ -115,11 +139,24 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
             left = outbox.close(SECONDS_TO_DELIVER_INTERRUPTED if status == "KILLED" else SECONDS_TO_DELIVER)
             if left:
                 progress.note(f"{left} entries are not in the tracking store yet; the same command delivers them.")
-            else:
-                ledger.append("delivered")
+            elif not outbox.refusals:
+                ledger.append("delivered", **({"left_out": outbox.left_out} if outbox.left_out else {}))
+            elif status != "FINISHED":
+                progress.note(f"WARNING: {_told_refusals(outbox)}")
         if left:
             raise StudyHaltedError("the tracking store is away", by_user=False)
-        return missing
+        return Carried(tuple(missing), _told_refusals(outbox), tuple(outbox.left_out))
+
+
+def _told_refusals(outbox: Outbox) -> str:
+    """Return what the tracking store refused in one sentence; "" where it refused nothing."""
+    if not outbox.refusals:
+        return ""
+    count = len(outbox.refusals)
+    return (
+        f"the tracking store refused {count} {'entry' if count == 1 else 'entries'}, which the same command tells it "
+        f"again; of the first it said: {outbox.refusals[0]}"
+    )
 
 
 def _rows(plan: Plan) -> dict[str, ArmProgress]:

@@ -5,14 +5,21 @@ from functools import partial
 from typing import Any
 
 from study.planning.plan import Arm, Plan, specification
+from study.search.trial_runs import end_tags
+from study.search.work import retrain_prefix
 from study.store_layout import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
 from study.testing.champion_choice import best_tested
 from study.tracking.champion import Champion, registered_name
 from study.tracking.outbox import Outbox
-from study.tracking.tracker import StudyTracker
+from study.tracking.tracker import STUDY, RunKey, StudyTracker, run_key
 from study.trials.ledger import Ledger
 
+SPECIFICATION = "specification.json"
+TEST_FOLDER = "test"
+"""Of an arm's artifacts."""
 TEST_FILES = ("slices.csv", "patients.csv", "overlays.npz")
+DELIVERING = ("session", "delivered")
+"""Events of the ledger that say nothing of the study's work."""
 
 
 class StudyRecorder:
@@ -20,12 +27,20 @@ class StudyRecorder:
 
     def __init__(self, plan: Plan, ledger: Ledger, tracker: StudyTracker, outbox: Outbox) -> None:
         self._plan, self._ledger, self._tracker, self._outbox = plan, ledger, tracker, outbox
+        self._unrecorded: set[str] = set()
+
+    @property
+    def unrecorded(self) -> list[str]:
+        """The keys of the arms whose selection the tracking store was told, and refused."""
+        return sorted(self._unrecorded)
 
     def begin(self) -> None:
         """The study runs; its arms are to."""
         self._outbox.put(self._tell_study)
+        self._outbox.put(self._describe_study, side="the description of the study")
         for arm in self._plan.arms:
-            self._outbox.put(partial(self._tell_arm, arm))
+            self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), "SCHEDULED"))
+            self._outbox.put(partial(self._describe_arm, arm), side=f"the description of {arm.key}")
 
     def runs(self, arm: Arm) -> None:
         """Trials or retrainings of an arm run."""
@@ -46,25 +61,34 @@ class StudyRecorder:
     def champions(self) -> None:
         """Every arm that could be tested has been, in all of its folds."""
         for name in dict.fromkeys(arm.name for arm in self._plan.arms):
-            self._outbox.put(partial(self._tell_champion, name))
+            self._outbox.put(partial(self._tell_champion, name), side=f"the registered model {registered_name(name)}")
 
     def end(self, status: str, without_result: tuple[str, ...] = ()) -> None:
         """Nothing runs any more; arms without a result have FAILED."""
+        worked = (event["at_ms"] for event in reversed(self._ledger.events) if event["event"] not in DELIVERING)
+        ended_ms = next(worked, None)
         for arm in self._plan.arms:
             own = "FAILED" if arm.key in without_result else status
-            self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), own))
-        self._outbox.put(partial(self._tell_status, self._tracker.study_run, status))
+            self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), own, ended_ms))
+        self._outbox.put(partial(self._tell_status, self._tracker.study_run, status, ended_ms))
         self._outbox.put(self._tracker.remove_doubles)
 
     def _arm_run(self, arm: Arm) -> str:
         return self._tracker.arm_run(arm_tags(arm))
 
-    def _tell_status(self, run: Callable[[], str], status: str) -> None:
-        self._tracker.set_status(run(), status)
+    def _tell_status(self, run: Callable[[], str], status: str, ended_ms: int | None = None) -> None:
+        self._tracker.set_status(run(), status, ended_ms)
 
     def _tell_study(self) -> None:
         plan, run = self._plan, self._tracker.study_run()
         self._tracker.set_status(run, "RUNNING")
+        self._tracker.log_json(run, SPECIFICATION, specification(plan))
+        content = {counts: {**split.as_dict(), "sha256": split.sha256} for counts, split in plan.splits.items()}
+        self._tracker.log_json(run, "splits.json", content)
+        self._tracker.tag(run, {f"{SPLIT_TAG}.{counts}": split.sha256 for counts, split in plan.splits.items()})
+
+    def _describe_study(self) -> None:
+        plan, run = self._plan, self._tracker.study_run()
         questions = " ".join(space.question for space in plan.spaces)
         data = "The built-in phantom, no real scans." if plan.data.kind == "phantom" else "A folder of scans."
         arms = ", ".join(dict.fromkeys(arm.name for arm in plan.arms))
@@ -74,14 +98,9 @@ class StudyRecorder:
         self._tracker.describe(
             run, f"{questions} {data} Arms: {arms}. Report: `python -m study.report --study {plan.study_id}`."
         )
-        self._tracker.log_json(run, "specification.json", specification(plan))
-        content = {counts: {**split.as_dict(), "sha256": split.sha256} for counts, split in plan.splits.items()}
-        self._tracker.log_json(run, "splits.json", content)
-        self._tracker.tag(run, {f"{SPLIT_TAG}.{counts}": split.sha256 for counts, split in plan.splits.items()})
 
-    def _tell_arm(self, arm: Arm) -> None:
+    def _describe_arm(self, arm: Arm) -> None:
         run, counts, space = self._arm_run(arm), arm.split.counts, arm.space
-        self._tracker.set_status(run, "SCHEDULED")
         searched = ", ".join(parameter.name for parameter in space.parameters_of(arm.model))
         budget, seeds = space.budget, self._plan.design.seeds
         trials = (
@@ -97,6 +116,7 @@ class StudyRecorder:
         )
 
     def _tell_selection(self, arm: Arm) -> None:
+        self._unrecorded.add(arm.key)
         record = self._last("selected", arm)["selection"]
         run = self._arm_run(arm)
         trial_run = self._tracker.known_trial(record["trial_id"], arm_tags(arm)) or ""
@@ -109,13 +129,14 @@ class StudyRecorder:
                 "selection.objective": str(record["objective"]),
             },
         )
+        self._unrecorded.discard(arm.key)
 
     def _tell_test(self, arm: Arm) -> None:
         tested, run = self._last("tested", arm), self._arm_run(arm)
         openings = [event for event in self._ledger.events if event["event"] == "opened" and event["arm"] == arm.key]
         folder = self._plan.arm_folder(arm) / "test"
         for name in TEST_FILES:
-            self._tracker.log_file(run, folder / name, "test")
+            self._tracker.log_file(run, folder / name, TEST_FOLDER)
         self._tracker.log_rows(run, [(len(openings) - 1, tested["at_ms"], tested["metrics"])])
         self._tracker.tag(
             run,
@@ -163,3 +184,31 @@ def arm_tags(arm: Arm) -> dict[str, str]:
     """Give the tags of an arm's run and of its trials."""
     own = {"arm": arm.name, "model": arm.model, "split": str(arm.split.counts), "split.sha256": arm.split.sha256}
     return own if arm.folds == 1 else {**own, "fold": str(arm.fold), "folds": str(arm.folds)}
+
+
+def is_told(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> bool:
+    """Return whether the tracking store holds what the ledger says, as far as tags and a few files show it.
+
+    It takes one search of the study's runs and a listing of files for each arm. What they do not show, such as metrics
+    that were removed from a run, is not missed.
+
+    Raises:
+        SettingsFaultError: where the store does not answer, or its experiment is deleted.
+    """
+    ends: dict[RunKey, Mapping[str, str]] = {STUDY: {}}
+    files = {STUDY: SPECIFICATION}
+    for arm in plan.arms:
+        tags, key, own = arm_tags(arm), run_key("arm", arm_tags(arm)), dict[str, str]()
+        if selected := ledger.last("selected", arm.key):
+            own["selected.trial.id"] = selected["selection"]["trial_id"]
+        if tested := ledger.last("tested", arm.key):
+            own["test.fingerprint"] = tested["fingerprint"]
+            files[key] = f"{TEST_FOLDER}/{TEST_FILES[0]}"
+        ends[key] = own
+        for group in ledger.groups():
+            if group == arm.key or group.startswith(retrain_prefix(arm)):
+                kind = "trial" if group == arm.key else "retrain"
+                ends |= {
+                    run_key(kind, tags, trial.trial_id): end_tags(trial) for trial in ledger.outcomes(group).values()
+                }
+    return tracker.holds_all(ends, files)

@@ -9,10 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_worker_niceness", "0")  # trials are the work; at Ray's 15 they starve beside anything else
-
 import optuna
 import ray
 import torch
@@ -22,6 +18,7 @@ from jointnet.faults import DISK_FULL, SettingsFaultError
 from jointnet.quota import usable_cpus, usable_memory_bytes
 from study.machines.node_check import SharedFolder, check_nodes, folder_faults
 from study.machines.ray_folder import ray_folder, ray_options
+from study.planning.environment import settle
 from study.planning.plan import Node
 
 CLIENT = "ray://"
@@ -82,6 +79,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         SettingsFaultError: where there is no cluster to join, or Ray cannot be started here.
         OSError: where the disk is full.
     """
+    settle()
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from study.planning import environment
 from study.planning.capacity import told
 from study.planning.disk_use import checkpoint_megabytes, ledger_megabytes, model_megabytes
 from study.planning.estimate import (
@@ -41,9 +42,10 @@ def render(plan: Plan) -> str:
         *_disk(plan),
         "  Test      patients stay sealed until every selection is recorded; each arm opens its own once, for",
         f"            {_tested(plan)}",
-        f"  Tracking  {plan.tracking_uri}",
+        f"  Tracking  {environment.without_secrets(plan.tracking_uri)}",
         f"  Output    {plan.folder}",
         f"  Cache     {plan.cache}",
+        *(f"  {'' if number else 'Environment':<9} {line}" for number, line in enumerate(environment.told())),
     ]
     return "\n".join(lines)
 

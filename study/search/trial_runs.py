@@ -12,6 +12,8 @@ from study.trials.trial import ArmTask, TrialSpec
 
 STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 """How the tracking store shows the ends of trials; those that the time budget cut, or that wait, are KILLED there."""
+MODEL_FOLDER = "model"
+"""Of the artifacts of a trial's run."""
 
 
 class TrialRuns:
@@ -33,6 +35,7 @@ class TrialRuns:
         self._task, self._tags, self._retrains = task, dict(tags), retrains
         self._ledger, self._tracker = ledger, tracker
         self._drawn_here: set[str] = set()
+        self._started: set[str] = set()  # trials whose settings the store has
         self._told: dict[str, int] = {}  # epochs that the store has, by trial
 
     def drawn_here(self, trial_id: str) -> None:
@@ -46,6 +49,7 @@ class TrialRuns:
             self._tracker.tag(run_id, self._running(outcome))
             self._tracker.set_status(run_id, "RUNNING")
         self._tracker.log_json(run_id, "settings.json", settings_to_dict(self._settings(outcome)))
+        self._started.add(outcome.trial_id)
 
     def epochs(self, trial_id: str) -> None:
         """Tell the epochs that were not told yet: of several that waited for a slow store, in one call."""
@@ -61,27 +65,35 @@ class TrialRuns:
         """Tell that nothing works on the trial for now."""
         run_id = self._run_of(outcome)
         self._tracker.tag(run_id, {"trial.state": "interrupted", "trial.reason": INTERRUPTED})
-        self._tracker.set_status(run_id, "KILLED")
+        self._tracker.set_status(run_id, "KILLED", outcome.until_ms)
 
     def end(self, outcome: TrialOutcome) -> None:
-        """Tell the trial's best epoch and model, and how it ended."""
+        """Tell the trial's best epoch and model, and how it ended.
+
+        What the store refused of the trial before is told again, so that a run with the tags of its end has the rest.
+        """
+        if outcome.trial_id not in self._started:
+            self.start(outcome)
+        self.epochs(outcome.trial_id)
         run_id = self._run_of(outcome)
         if outcome.model is not None:
-            self._tracker.log_file(run_id, outcome.model, "model")
+            self._tracker.log_file(run_id, outcome.model, MODEL_FOLDER)
         rows: list[Row] = []
         if outcome.best is not None:
             best, known = outcome.best, outcome.best.metrics.items()
             rows.append(
                 (best.epoch, best.at_ms, {f"{BEST}{name}": value for name, value in known if name.startswith("val/")})
             )
-        self._tracker.log_rows(run_id, rows, {NOTE: self._end_of(outcome), **_end_tags(outcome)})
-        self._tracker.set_status(run_id, "KILLED" if outcome.cut else STATUS[outcome.state])
+        self._tracker.log_rows(run_id, rows, {NOTE: self._end_of(outcome), **end_tags(outcome)})
+        self._tracker.set_status(run_id, "KILLED" if outcome.cut else STATUS[outcome.state], outcome.until_ms)
 
     def whole(self, outcome: TrialOutcome) -> None:
-        """Tell all of a trial, unless the store has its end already."""
+        """Tell all of a trial, unless the store has its end already, and its model."""
+        folder = None if outcome.model is None else MODEL_FOLDER
         if outcome.state != "running" and self._tracker.holds(
-            self._kind, outcome.trial_id, self._tags, _end_tags(outcome)
+            self._kind, outcome.trial_id, self._tags, end_tags(outcome), folder
         ):
+            self._started.add(outcome.trial_id)
             self._told[outcome.trial_id] = len(outcome.epochs)
             return
         self.start(outcome)
@@ -114,6 +126,7 @@ class TrialRuns:
             self._own_tags(outcome),
             params,
             self._running(outcome),
+            began_ms=outcome.began_ms,
             drawn_here=outcome.trial_id in self._drawn_here,
         )
 
@@ -148,8 +161,8 @@ class TrialRuns:
         return f"{self._name(outcome)}{of}: {_shown(outcome.sample)}"
 
 
-def _end_tags(outcome: TrialOutcome) -> dict[str, str]:
-    """Give the tags that say how a trial ended; a run that has them, and a status, has everything."""
+def end_tags(outcome: TrialOutcome) -> dict[str, str]:
+    """Return the tags that say how a trial ended; a run that has them, and a status, has everything."""
     return {"trial.state": outcome.state, "trial.reason": outcome.reason, "trial.epochs": str(outcome.epoch)}
 
 

@@ -1,14 +1,7 @@
 """One round of trainings: Ray Tune runs what `study.search.arm_search` decides on, until none is left."""
 
-import os
 import shutil
 from pathlib import Path
-
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with verbose=0: silent, so that the progress is ours
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl+C is to raise here, not to look like a finished search
-os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # its snapshots grow with the trials, and nobody reads them
 
 from ray import tune
 

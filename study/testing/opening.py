@@ -102,8 +102,8 @@ def search_is_over(arm: Arm, ledger: Ledger) -> bool:
 
 
 def nothing_left(plan: Plan, ledger: Ledger, selections: Mapping[str, Selection]) -> bool:
-    """Whether everything that is asked for was done, recorded and delivered."""
-    if not ledger.events or ledger.events[-1]["event"] != "delivered":
+    """Whether everything that is asked for was done, recorded and delivered, side deliveries too."""
+    if not ledger.events or ledger.events[-1]["event"] != "delivered" or ledger.events[-1].get("left_out"):
         return False
     return all(
         search_is_over(arm, ledger) and (arm.key not in selections or _settled(plan, arm, ledger, selections[arm.key]))

@@ -54,7 +54,7 @@ def fetch_model(address: str, folder: Path) -> Path:
         try:
             repository = get_artifact_repository(address)
             place = str(getattr(repository, "repo", repository).artifact_uri)
-            mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder))
+            mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder), registry_uri=store)
         except Exception as error:  # whatever the store's own backend raises
             told = " ".join(str(error).split())[:200]
             lost = f"; its files must be in {place}, bring them back where they were moved or deleted" if place else ""

@@ -21,27 +21,39 @@ class Outbox:
     """Delivers deeds one after the other, in rounds; one that fails is tried again until it succeeds.
 
     Args:
-        say: prints a line; it hears once of every time that the store is away, and once when it is back.
-        refused: whether an exception is the store's last word on a deed, which is then left out and said.
+        say: prints a line; it hears once of every time that the store is away, once when it is back, and of the first
+            deed that was refused.
+        refused: whether an exception is the store's last word on a deed, which is then left out and counted.
+
+    Attributes:
+        refusals: what the store said of each deed that it refused.
+        left_out: the side deliveries that failed, each with what was said of it.
     """
 
     def __init__(self, say: Callable[[str], None], refused: Callable[[Exception], bool]) -> None:
         self._say, self._refused = say, refused
-        self._deeds: deque[Callable[[], Any]] = deque()
+        self.refusals: list[str] = []
+        self.left_out: list[str] = []
+        self._deeds: deque[tuple[Callable[[], Any], str]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._flushing = 0
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
-    def put(self, deed: Callable[[], Any]) -> None:
-        """Have a deed done after all those before it. It may be done twice, so doing it again must change nothing."""
+    def put(self, deed: Callable[[], Any], side: str = "") -> None:
+        """Have a deed done after all those before it. It may be done twice, so doing it again must change nothing.
+
+        Args:
+            deed: what to do.
+            side: names a side delivery, which is tried once and holds up nothing: `the description of joint-25`.
+        """
         with self._changed:
-            self._deeds.append(deed)
+            self._deeds.append((deed, side))
             self._changed.notify_all()
 
     def flush(self, seconds: float) -> int:
-        """Wait until all is delivered, at most so long; give the number of deeds that are not."""
+        """Wait until all is delivered, at most so long; return the number of deeds that are not, sides not counted."""
         with self._changed:
             self._flushing += 1
             self._changed.notify_all()
@@ -49,13 +61,14 @@ class Outbox:
                 self._changed.wait_for(lambda: not self._deeds, timeout=seconds)
             finally:
                 self._flushing -= 1
-            return len(self._deeds)
+            return sum(not side for _, side in self._deeds)
 
     def close(self, seconds: float) -> int:
-        """Flush, then deliver no more; give the number of deeds that are not done."""
+        """Flush, then deliver no more; return the number of deeds that are not done, side deliveries not counted."""
         left = self.flush(seconds)
         with self._changed:
             self._closed = True
+            self.left_out += [f"{side}: not done in time" for _, side in self._deeds if side]
             self._changed.notify_all()
         return left
 
@@ -70,12 +83,12 @@ class Outbox:
                     round_began = time.monotonic()
                 if self._closed:
                     return
-                deed = self._deeds[0]
+                deed, side = self._deeds[0]
             try:
                 deed()
             except Exception as error:  # whatever the store's client raises
                 told = " ".join(str(error).split())[:200]
-                if not self._refused(error):
+                if not side and not self._refused(error):
                     if not away_since:
                         away_since = time.monotonic()
                         self._say(f"WARNING: the tracking store cannot be written, the ledger keeps all for it: {told}")
@@ -83,7 +96,12 @@ class Outbox:
                         self._changed.wait_for(lambda: self._closed, timeout=pause)
                     pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
                     continue
-                self._say(f"WARNING: the tracking store refused an entry: {told}")
+                if side:
+                    self.left_out.append(f"{side}: {told}")
+                else:
+                    self.refusals.append(told)
+                    if len(self.refusals) == 1:
+                        self._say(f"WARNING: the tracking store refused an entry: {told}")
             if away_since:
                 self._say(f"The tracking store is back after {time.monotonic() - away_since:.0f} s; nothing is lost.")
             pause, away_since = FIRST_PAUSE_SECONDS, 0.0

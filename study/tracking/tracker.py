@@ -8,17 +8,17 @@ MLflow's databases know a row that they hold already.
 import json
 import logging
 import math
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from jointnet.faults import SettingsFaultError
+from jointnet.faults import InputFaultError, SettingsFaultError
+from study.planning.environment import settle, without_secrets
 from study.store_address import correct_records
 from study.tracking.champion import Champion, register
 from study.tracking.tracking_store import open_store
@@ -30,6 +30,8 @@ LONGEST_TAG = 5000
 LONGEST_PARAM = 500
 MOST_METRICS = 1000
 """That MLflow takes in one call."""
+MOST_RUNS = 1000
+"""That a search of runs returns in one call."""
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
 """Error codes that mean the same however often one asks."""
 
@@ -41,43 +43,67 @@ Row = tuple[int, int, Mapping[str, float]]
 
 
 class StudyTracker:
-    """The runs of one study, written through one client, which is opened when it is first needed."""
+    """The runs of one study, written through one client, which is opened when it is first needed.
 
-    def __init__(self, uri: str, study_id: str, tags: Mapping[str, str]) -> None:
+    Args:
+        uri: of the store.
+        study_id: of the study, a tag of all its runs.
+        tags: further tags of all its runs.
+        began_ms: when the study began (Unix time), where it was begun before: the start of its run and its arms'.
+    """
+
+    def __init__(self, uri: str, study_id: str, tags: Mapping[str, str], began_ms: int | None = None) -> None:
         self.study_id = study_id
+        self._began_ms = began_ms
         self._uri, self._tags = uri, {"study.id": study_id, **tags}
         self._store: tuple[MlflowClient, str] | None = None
         self._runs: dict[RunKey, str] = {}
         self._attempted: set[RunKey] = set()  # runs that the store did not have when this tracker first made them
-        self._with_params: set[str] = set()
+        self._with_params: set[str] = set()  # runs that have their parameters, and stand beneath their arm's run
         self._statuses: dict[str, str] = {}
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar per file would bury the progress
-        # One attempt a call: a client that repeats a call by itself may make a run twice.
-        for name, value in {"MAX_RETRIES": "0", "TIMEOUT": "20"}.items():
-            os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would break the progress
+        settle()
 
-    def connect(self) -> None:
+    def connect(self, *, needed: bool = True) -> None:
         """Open the store now; store and experiment are made where they are missing.
 
+        Args:
+            needed: whether a store that does not open is a fault.
+
         Raises:
-            SettingsFaultError: where it does not open.
+            SettingsFaultError: where it does not open and is needed, or where the experiment is deleted.
         """
         try:
             self._opened()
         except SettingsFaultError:
             raise
         except Exception as error:  # whatever the store's own backend raises where it cannot be reached
-            told = " ".join(str(error).split())[:200]
-            raise SettingsFaultError(
-                f"MLFLOW_TRACKING_URI: must be a store that opens, got {self._uri!r}: {told}"
-            ) from error
+            if needed:
+                raise self._unanswered(error) from error
+
+    def holds_all(self, ends: Mapping[RunKey, Mapping[str, str]], files: Mapping[RunKey, str]) -> bool:
+        """Return whether the store has active runs with these tags, and a file of some of them.
+
+        Args:
+            ends: the tags of each run by what tells it from the others.
+            files: the path of an artifact of a run.
+
+        Raises:
+            SettingsFaultError: where the store does not open or answer, or where the experiment is deleted.
+        """
+        self.connect()
+        try:
+            runs = {_key_of(run.data.tags): run for run in self._search(f"tags.`study.id` = '{self.study_id}'")}
+            return all(key in runs and _has(runs[key], tags) for key, tags in ends.items()) and all(
+                self._has_file(runs[key].info.run_id, path) for key, path in files.items()
+            )
+        except Exception as error:  # whatever the store's own backend raises where it cannot be reached
+            raise self._unanswered(error) from error
 
     def study_run(self) -> str:
         """Give the study's own run."""
-        return self._run(STUDY, f"study {self.study_id}", {})
+        return self._run(STUDY, f"study {self.study_id}", {}, self._began_ms)
 
     def arm_run(self, tags: Mapping[str, str]) -> str:
         """Give the run of an arm in a fold, the parent of its trials; it stands beside the study's run.
@@ -85,7 +111,7 @@ class StudyTracker:
         Args:
             tags: of the run; `arm`, and `fold` where there are folds, say which it is.
         """
-        return self._run(_key("arm", tags), arm_title(tags), tags)
+        return self._run(run_key("arm", tags), arm_title(tags), tags, self._began_ms)
 
     def trial_run(
         self,
@@ -96,6 +122,7 @@ class StudyTracker:
         params: Mapping[str, Any],
         new: Mapping[str, str],
         *,
+        began_ms: int | None = None,
         drawn_here: bool = False,
     ) -> str:
         """Give the run of a trial: the one in the store where there is one, else a new one called `name`.
@@ -107,28 +134,42 @@ class StudyTracker:
             tags: of the run, those of its arm among them.
             params: of the run.
             new: further tags of a new run, which is running.
+            began_ms: the start of a new run (Unix time); now where not given.
             drawn_here: whether this tracker's driver drew the trial; where it made the study's run too, the store is
                 not asked for a run that nobody can have made.
         """
-        key, own = _key(kind, tags, trial_id), {**new, PARENT: self.arm_run(tags), **tags}
-        run_id = self._run(key, name, own, unknown=drawn_here and STUDY in self._attempted)
+        key, parent = run_key(kind, tags, trial_id), {PARENT: self.arm_run(tags)}
+        unknown = drawn_here and STUDY in self._attempted
+        run_id = self._run(key, name, {**new, **parent, **tags}, began_ms, unknown=unknown)
         if run_id not in self._with_params:
             entities = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
-            self._client.log_batch(run_id, params=entities)
+            self._client.log_batch(run_id, params=entities, tags=_tags(parent), synchronous=True)
             self._with_params.add(run_id)
         return run_id
 
     def known_trial(self, trial_id: str, tags: Mapping[str, str], kind: str = "trial") -> str | None:
         """Give the run of a trial, or of a `retrain`, of the arm with these tags where the store has one."""
-        return self._find(_key(kind, tags, trial_id))
+        return self._find(run_key(kind, tags, trial_id))
 
-    def holds(self, kind: str, trial_id: str, tags: Mapping[str, str], last: Mapping[str, str]) -> bool:
-        """Whether a trial's run is over and has the tags that are the last that it gets."""
-        run_id = self._find(_key(kind, tags, trial_id))
+    def holds(
+        self, kind: str, trial_id: str, tags: Mapping[str, str], last: Mapping[str, str], folder: str | None = None
+    ) -> bool:
+        """Return whether a trial's run is over, in its arm's, and has the tags that are the last that it gets.
+
+        Args:
+            kind: of the run, as of `trial_run`.
+            trial_id: of the trial in its arm.
+            tags: of its arm.
+            last: the tags that it must have.
+            folder: of artifacts that the run must have.
+        """
+        run_id = self._find(run_key(kind, tags, trial_id))
         if run_id is None:
             return False
         run = self._client.get_run(run_id)
-        return run.info.status != "RUNNING" and last.items() <= run.data.tags.items()
+        if run.info.status == "RUNNING" or not _has(run, {PARENT: self.arm_run(tags), **last}):
+            return False
+        return folder is None or self._has_file(run_id, folder)
 
     def log_rows(self, run_id: str, rows: Sequence[Row], tags: Mapping[str, str] | None = None) -> None:
         """Log rows of metrics, the finite ones: MLflow stores an infinity as a number; and then tags, in one call."""
@@ -139,11 +180,10 @@ class StudyTracker:
             if math.isfinite(value)
         ]
         while len(entities) > MOST_METRICS:
-            self._client.log_batch(run_id, metrics=entities[:MOST_METRICS])
+            self._client.log_batch(run_id, metrics=entities[:MOST_METRICS], synchronous=True)
             del entities[:MOST_METRICS]
         if entities or tags:
-            own = [RunTag(key, str(value)[:LONGEST_TAG]) for key, value in (tags or {}).items()]
-            self._client.log_batch(run_id, metrics=entities, tags=own)
+            self._client.log_batch(run_id, metrics=entities, tags=_tags(tags or {}), synchronous=True)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run in one call."""
@@ -174,14 +214,20 @@ class StudyTracker:
         """Say whether this tracker said last that a run is RUNNING."""
         return self._statuses.get(run_id) == "RUNNING"
 
-    def set_status(self, run_id: str, status: str) -> None:
-        """Say that a run is SCHEDULED, RUNNING, FINISHED, FAILED or KILLED, unless this tracker said so last."""
+    def set_status(self, run_id: str, status: str, ended_ms: int | None = None) -> None:
+        """Log that a run is SCHEDULED, RUNNING, FINISHED, FAILED or KILLED, unless this tracker did so last.
+
+        Args:
+            run_id: of the run.
+            status: of the run.
+            ended_ms: when it ended (Unix time), where it did; now where not given.
+        """
         if self._statuses.get(run_id) == status:
             return
         if status in ("SCHEDULED", "RUNNING"):
             self._client.update_run(run_id, status=status)
         else:
-            self._client.set_terminated(run_id, status)
+            self._client.set_terminated(run_id, status, ended_ms)
         self._statuses[run_id] = status
 
     @property
@@ -193,7 +239,19 @@ class StudyTracker:
             self._store = open_store(self._uri)
         return self._store
 
-    def _run(self, key: RunKey, name: str, tags: Mapping[str, str], unknown: bool = False) -> str:
+    def _unanswered(self, error: Exception) -> SettingsFaultError:
+        told = " ".join(str(error).split())[:200]
+        return SettingsFaultError(
+            f"MLFLOW_TRACKING_URI: must be a store that opens, got {without_secrets(self._uri)!r}: {told}"
+        )
+
+    def _has_file(self, run_id: str, path: str) -> bool:
+        """Return whether a run has an artifact, a file or a folder."""
+        return any(item.path == path for item in self._client.list_artifacts(run_id, path.rpartition("/")[0] or None))
+
+    def _run(
+        self, key: RunKey, name: str, tags: Mapping[str, str], began_ms: int | None = None, *, unknown: bool = False
+    ) -> str:
         """Find a run by the tags that identify it, or make it; it is not looked for where it is surely unknown.
 
         A call that failed may have made it none the less, so from the second attempt on it is looked for.
@@ -202,42 +260,61 @@ class StudyTracker:
         if run_id is None:
             self._attempted.add(key)
             merged = {**self._tags, **dict(key), **tags}
-            made = self._opened()[0].create_run(
-                self._opened()[1],
-                tags={key: str(value)[:LONGEST_TAG] for key, value in merged.items()},
-                run_name=name,
-            )
+            client, experiment = self._opened()
+            own = {key: str(value)[:LONGEST_TAG] for key, value in merged.items()}
+            made = client.create_run(experiment, start_time=began_ms, tags=own, run_name=name)
             run_id = str(made.info.run_id)
             self._statuses[run_id] = "RUNNING"
         self._runs[key] = run_id
         return run_id
 
     def _find(self, key: RunKey) -> str | None:
-        """Give the run of that identity; of several, left by a call answered too late, only the first stays."""
+        """Return the run of that identity; of several, left by a call answered too late, only the first stays.
+
+        A run that was deleted in the MLflow UI is restored, with all that it was told, unless there is an active one.
+        """
         if key in self._runs:
             return self._runs[key]
-        wanted = {"study.id": self.study_id, **dict(key)}
-        condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
-        client, experiment = self._opened()
-        found = client.search_runs([experiment], condition, order_by=["start_time ASC"])
-        for double in found[1:]:
-            client.delete_run(double.info.run_id)
+        found = self._search(self._condition(key), ViewType.ALL)
+        active = [run for run in found if run.info.lifecycle_stage == "active"]
+        if found and not active:
+            self._client.restore_run(found[0].info.run_id)
+        for double in active[1:]:
+            self._client.delete_run(double.info.run_id)
         if found:
-            self._runs[key] = str(found[0].info.run_id)
+            self._runs[key] = str((active or found)[0].info.run_id)
         return self._runs.get(key)
 
     def remove_doubles(self) -> None:
-        """Look every run up once more, so that a run made twice by a slow server is removed."""
-        for key in list(self._runs):
-            del self._runs[key]
-            self._find(key)
+        """Look every run up once more, so that one that a slow server made beside the one written to is removed."""
+        for key, kept in self._runs.items():
+            found = [str(run.info.run_id) for run in self._search(self._condition(key))]
+            for double in found if kept in found else ():
+                if double != kept:
+                    self._client.delete_run(double)
+
+    def _condition(self, key: RunKey) -> str:
+        wanted = {"study.id": self.study_id, **dict(key)}
+        return " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
+
+    def _search(self, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Any]:
+        """Return the experiment's runs that meet a condition, the one that started first being the first."""
+        client, experiment = self._opened()
+        found: list[Any] = []
+        token = None
+        while True:
+            page = client.search_runs([experiment], condition, view, MOST_RUNS, ["start_time ASC"], token)
+            found.extend(page)
+            token = page.token
+            if not token:
+                return found
 
 
 def refused(error: Exception) -> bool:
     """Whether the same will happen however often it is tried: the store refuses it, or what is told makes no sense."""
     if isinstance(error, MlflowException):
         return str(error.error_code) in REFUSALS
-    return isinstance(error, TypeError | AttributeError | LookupError)
+    return isinstance(error, InputFaultError | TypeError | AttributeError | LookupError)
 
 
 def arm_title(tags: Mapping[str, str]) -> str:
@@ -245,7 +322,20 @@ def arm_title(tags: Mapping[str, str]) -> str:
     return tags["arm"] + (f" fold {tags['fold']}" if "fold" in tags else "")
 
 
-def _key(kind: str, tags: Mapping[str, str], trial_id: str = "") -> RunKey:
-    """Give the tags that tell a run from all others of its study."""
-    own = {"study.kind": kind, "arm": tags["arm"], "fold": tags.get("fold", ""), "trial.id": trial_id}
-    return tuple((name, value) for name, value in own.items() if value)
+def run_key(kind: str, tags: Mapping[str, str], trial_id: str = "") -> RunKey:
+    """Return the tags that tell a run of an arm, a trial or a retraining from all others of its study."""
+    return _key_of({**tags, "study.kind": kind, "trial.id": trial_id})
+
+
+def _key_of(tags: Mapping[str, str]) -> RunKey:
+    """Return those of a run's tags that tell it from all others of its study."""
+    return tuple((name, tags[name]) for name in ("study.kind", "arm", "fold", "trial.id") if tags.get(name))
+
+
+def _has(run: Any, tags: Mapping[str, str]) -> bool:
+    """Return whether a run has these tags."""
+    return all(run.data.tags.get(tag.key) == tag.value for tag in _tags(tags))
+
+
+def _tags(tags: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(name, str(value)[:LONGEST_TAG]) for name, value in tags.items()]

@@ -1,8 +1,17 @@
 """Which tracking store a study writes to, and opening it."""
 
+import os
+import shlex
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from jointnet.faults import SettingsFaultError
+from study.planning.environment import without_secrets
 from study.store_address import (
     absolute_address,
     check_artifacts,
@@ -32,20 +41,78 @@ def resolve_tracking_uri() -> str:
 
 
 def open_store(uri: str) -> tuple[MlflowClient, str]:
-    """Give a client and the experiment's id; store and experiment are made where they are missing.
+    """Return a client and the experiment's id; store and experiment are made where they are missing.
+
+    The model registry is the store's own, whatever `MLFLOW_REGISTRY_URI` says.
 
     Args:
         uri: of the store, absolute.
 
     Raises:
-        SettingsFaultError: where an SQLite store was moved without its artifacts, or cannot be written.
+        SettingsFaultError: where the experiment is deleted, or an SQLite store was moved without its artifacts or
+            cannot be written.
     """
     file = sqlite_file(uri)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(uri)
+    client = MlflowClient(uri, registry_uri=uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is not None:
+        if experiment.lifecycle_stage != "active":
+            raise _deleted(uri, str(experiment.experiment_id))
         correct_records(uri)
         return client, str(experiment.experiment_id)
     return client, str(client.create_experiment(EXPERIMENT, artifact_location=make_artifact_folder(uri)))
+
+
+def check_experiment(uri: str) -> None:
+    """Raise where the experiment is deleted in a store that there is; nothing is made or changed.
+
+    An SQLite file is read only: opening it through MLflow would make tables and folders. A store that does not answer,
+    and another database, are left to `open_store`.
+
+    Args:
+        uri: of the store, absolute.
+
+    Raises:
+        SettingsFaultError: where the experiment is deleted.
+    """
+    file = sqlite_file(uri)
+    if file is not None:
+        found = _experiment_of_file(file)
+    elif uri.startswith(("http://", "https://")):
+        found = _experiment_of_server(uri)
+    else:
+        return
+    if found is not None and found[1] != "active":
+        raise _deleted(uri, found[0])
+
+
+def _experiment_of_file(path: Path) -> tuple[str, str] | None:
+    """Return id and lifecycle stage of the experiment in an SQLite file; None where it cannot be read."""
+    query = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as store:
+            found = store.execute(query, (EXPERIMENT,)).fetchone()
+    except sqlite3.Error:  # no file, no store, or one that is being made
+        return None
+    return None if found is None else (str(found[0]), str(found[1]))
+
+
+def _experiment_of_server(uri: str) -> tuple[str, str] | None:
+    """Return id and lifecycle stage of the experiment on a server; None where it does not answer."""
+    try:
+        found = MlflowClient(uri, registry_uri=uri).get_experiment_by_name(EXPERIMENT)
+    except (MlflowException, OSError):  # requests' exceptions are OSErrors
+        return None
+    return None if found is None else (str(found.experiment_id), str(found.lifecycle_stage))
+
+
+def _deleted(uri: str, experiment: str) -> SettingsFaultError:
+    """Return the fault of a deleted experiment, with the command that restores it."""
+    variable = "" if os.environ.get("MLFLOW_TRACKING_URI") else f"MLFLOW_TRACKING_URI={shlex.quote(uri)} "
+    command = f"{variable}{shlex.quote(sys.executable)} -m mlflow experiments restore --experiment-id {experiment}"
+    return SettingsFaultError(
+        f"MLFLOW_TRACKING_URI: must be a store whose experiment {EXPERIMENT!r} is not deleted, got "
+        f"{without_secrets(uri)}, where it is; to restore it: {command}"
+    )

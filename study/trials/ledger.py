@@ -14,7 +14,7 @@ on it. Kinds:
     selected    a trial is chosen: arm, selection
     opened      the sealed test patients are opened for an arm: arm, trial, reason, the models (id and epoch)
     tested      the models were evaluated on them: arm, trial, models
-    delivered   the tracking store holds everything up to here
+    delivered   the tracking store holds everything up to here, but for the side deliveries that it names as left out
 
 An arm is named by its key, `joint-25` or, in folds, `fold-2/joint-25`; the retrainings of its trial `t0003` are trials
 of their own under `joint-25/retrain/t0003`.

@@ -35,6 +35,7 @@ class TrialOutcome:
         failures: attempts that the machine ended since the last epoch.
         model: the file of the best epoch's model; None while the trial runs, or where it left none.
         seed: of the training, of a retraining; None is the study's, as in all trials of a search.
+        began_ms, until_ms: when it was drawn, and when its last event was (Unix time).
     """
 
     number: int
@@ -47,6 +48,8 @@ class TrialOutcome:
     failures: int = 0
     model: Path | None = None
     seed: int | None = None
+    began_ms: int | None = None
+    until_ms: int | None = None
 
     @property
     def epoch(self) -> int:
@@ -107,18 +110,21 @@ def trial_name(number: int) -> str:
 
 
 def after(outcome: TrialOutcome | None, event: Mapping[str, Any], folder: Path) -> TrialOutcome | None:
-    """Give a trial's outcome after one of its events.
+    """Return a trial's outcome after one of its events.
 
     Args:
         outcome: before it; None before the trial was drawn.
         event: of the ledger, see `study.trials.ledger`.
         folder: of the study; a model's path in an event is relative to it.
     """
-    kind = event["event"]
+    kind, at_ms = event["event"], event.get("at_ms")
     if kind == "drawn":
-        return TrialOutcome(int(event["number"]), str(event["trial"]), dict(event["sample"]), seed=event.get("seed"))
+        sample = dict(event["sample"])
+        known = TrialOutcome(int(event["number"]), str(event["trial"]), sample, seed=event.get("seed"))
+        return replace(known, began_ms=at_ms, until_ms=at_ms)
     if outcome is None:
         return None
+    outcome = replace(outcome, until_ms=at_ms)
     if kind == "epoch":
         record = EpochRecord(int(event["epoch"]), int(event["at_ms"]), event["metrics"], sys.intern(str(event["node"])))
         return outcome.with_epoch(record, bool(event["behind"]))

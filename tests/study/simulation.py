@@ -51,7 +51,7 @@ class MortalLedger(Ledger):
 class Deaf:
     """An outbox that forgets what it is given."""
 
-    def put(self, deed: Callable[[], Any]) -> None:
+    def put(self, deed: Callable[[], Any], side: str = "") -> None:
         """Forget it."""
 
 

@@ -105,3 +105,40 @@ def test_deliveries_come_in_rounds_unless_somebody_waits_for_them(box, monkeypat
     time.sleep(0.2)
     assert done == [1, 2]
     assert outbox.close(10) == 0 and done == [1, 2, 3]
+
+
+def test_many_refusals_are_counted_and_said_once(box):
+    outbox, said = box
+
+    def refuse():
+        raise RefusedError("the experiment must be active")
+
+    for _ in range(50):
+        outbox.put(refuse)
+    assert outbox.close(10) == 0
+    assert outbox.refusals == ["the experiment must be active"] * 50 and len(said) == 1
+
+
+@pytest.mark.parametrize("error", [RefusedError("forbidden"), ConnectionError("no registry"), OSError("disk")])
+def test_a_side_delivery_that_fails_is_tried_once_and_holds_up_nothing(box, error):
+    outbox, said = box
+    tried, done = [], []
+
+    def fail():
+        tried.append(1)
+        raise error
+
+    outbox.put(fail, side="the registered model a")
+    outbox.put(lambda: done.append(1))
+    assert outbox.close(10) == 0
+    assert (tried, done, said, outbox.refusals) == ([1], [1], [], [])
+    assert outbox.left_out == [f"the registered model a: {error}"]
+
+
+def test_a_side_delivery_that_is_not_done_in_time_is_left_out_and_not_counted(box):
+    outbox, _ = box
+    stuck = threading.Event()
+    outbox.put(lambda: stuck.wait(30), side="the registered model a")
+    assert outbox.close(0.05) == 0
+    assert outbox.left_out == ["the registered model a: not done in time"]
+    stuck.set()

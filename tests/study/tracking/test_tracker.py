@@ -1,5 +1,6 @@
 """Writing to MLflow: runs in runs, nothing said twice, nothing left RUNNING."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -314,3 +315,94 @@ def test_epochs_that_waited_for_the_store_are_told_in_one_call_and_each_once(uri
     run = _runs(uri, "s-waited")["t0001"]
     assert _history(uri, run, "train/loss") == [(epoch, 1 / epoch) for epoch in range(1, 7)]
     assert run.data.tags["trial.node"] == "10.0.0.2"
+
+
+def test_a_run_that_was_deleted_is_restored_with_what_it_was_told(uri: str, tmp_path: Path):
+    first = Studied(uri, "s-deleted", tmp_path)
+    trial = first.start(1)
+    first.recorder.reported(trial, 1, {"train/loss": 3.0}, False, "")
+    first.recorder.ended(trial, "complete", "")
+    assert first.close() == 0
+    before = _runs(uri, "s-deleted")
+    for run in before.values():
+        MlflowClient(uri).delete_run(run.info.run_id)
+    later = Studied(uri, "s-deleted", tmp_path)
+    later.recorder.catch_up()
+    assert later.close() == 0 and later.said == []
+    after = _runs(uri, "s-deleted")
+    assert {name: run.info.run_id for name, run in after.items()} == {
+        name: run.info.run_id for name, run in before.items() if name != "study"
+    }
+    assert after["t0001"].data.metrics == before["t0001"].data.metrics
+
+
+def test_a_trial_whose_arm_got_another_run_is_brought_beneath_it(uri: str, tmp_path: Path):
+    first = Studied(uri, "s-moved", tmp_path)
+    first.recorder.ended(first.start(1), "complete", "")
+    assert first.close() == 0
+    MlflowClient(uri).set_tag(_runs(uri, "s-moved")["arm"].info.run_id, "study.id", "another")  # as if it were gone
+    later = Studied(uri, "s-moved", tmp_path)
+    later.recorder.catch_up()
+    assert later.close() == 0
+    runs = _runs(uri, "s-moved")
+    assert runs["t0001"].data.tags["mlflow.parentRunId"] == runs["arm"].info.run_id
+
+
+@pytest.mark.parametrize("call", ["log_json", "log_rows"])
+def test_what_the_store_refused_of_a_trial_is_told_before_its_end(uri: str, tmp_path: Path, monkeypatch, call: str):
+    """A trial whose run has the tags of its end is not told again, so it must have the rest."""
+    driver = Studied(uri, f"s-refused-{call}", tmp_path)
+    real, refusals = getattr(driver.tracker, call), []
+
+    def refusing(*arguments):
+        if not refusals:
+            refusals.append(1)
+            raise MlflowException.invalid_parameter_value("not now")
+        real(*arguments)
+
+    trial = driver.start(1)
+    if call == "log_rows":
+        assert driver.outbox.flush(60) == 0
+    monkeypatch.setattr(driver.tracker, call, refusing)
+    driver.recorder.reported(trial, 1, {"train/loss": 3.0}, False, "")
+    assert driver.outbox.flush(60) == 0
+    driver.recorder.ended(trial, "complete", "")
+    assert driver.close() == 0 and len(driver.outbox.refusals) == 1
+    run = _runs(uri, f"s-refused-{call}")["t0001"]
+    assert _history(uri, run, "train/loss") == [(1, 3.0)] and run.data.tags["trial.state"] == "complete"
+    assert [item.path for item in MlflowClient(uri).list_artifacts(run.info.run_id)] == ["settings.json"]
+
+
+def test_told_again_a_trial_has_the_moments_of_the_ledger(uri: str, tmp_path: Path):
+    first = Studied(uri, "s-moments", tmp_path)
+    trial = first.start(1)
+    first.recorder.reported(trial, 1, {"train/loss": 3.0}, False, "")
+    first.recorder.ended(trial, "complete", "")
+    assert first.close() == 0
+    path = tmp_path / "s-moments" / "ledger.jsonl"
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({**e, "at_ms": 1000 * n}) + "\n" for n, e in enumerate(events, 1)))
+    (tmp_path / "again").mkdir()
+    path.parent.rename(tmp_path / "again" / "s-moments-2")
+    later = Studied(uri, "s-moments-2", tmp_path / "again")
+    later.recorder.catch_up()
+    assert later.close() == 0
+    info = _runs(uri, "s-moments-2")["t0001"].info
+    assert (info.start_time, info.end_time) == (1000, 1000 * len(events))
+
+
+def test_asynchronous_logging_is_not_left_to_the_environment(uri: str, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    tracker = StudyTracker(uri, "s-async", {})
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    run = tracker.study_run()
+    tracker.log_rows(run, [(1, 5, {"a": 1.0})], {"b": "c"})
+    told = MlflowClient(uri).get_run(run).data
+    assert told.metrics == {"a": 1.0} and told.tags["b"] == "c"
+    with pytest.raises(MlflowException):
+        tracker.log_rows("0" * 32, [(1, 5, {"a": 1.0})])
+
+
+def test_a_continued_study_is_not_refused_for_a_store_that_is_away(tmp_path: Path):
+    (tmp_path / "store.db").write_bytes(b"this is no database" * 100)
+    StudyTracker(f"sqlite:///{tmp_path}/store.db", "s8", {}).connect(needed=False)

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from jointnet.faults import SettingsFaultError
 from study.store_address import ui_command
-from study.tracking.tracking_store import resolve_tracking_uri
+from study.tracking.tracking_store import check_experiment, open_store, resolve_tracking_uri
 
 
 def test_the_store_is_absolute_and_mlflows_own_variable_is_honoured(monkeypatch, tmp_path: Path):
@@ -21,3 +22,32 @@ def test_the_store_is_absolute_and_mlflows_own_variable_is_honoured(monkeypatch,
         monkeypatch.setenv("MLFLOW_TRACKING_URI", folder)
         with pytest.raises(SettingsFaultError, match="must be sqlite"):
             resolve_tracking_uri()
+
+
+def test_a_deleted_experiment_is_refused_with_what_restores_it_and_looking_makes_nothing(
+    empty_store: str, tmp_path: Path, monkeypatch
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    check_experiment(f"sqlite:///{tmp_path}/none/mlflow.db")
+    check_experiment("http://127.0.0.1:1")
+    check_experiment(empty_store)
+    client, experiment = open_store(empty_store)
+    assert open_store(empty_store)[1] == experiment
+    check_experiment(empty_store)
+    client.delete_experiment(experiment)
+    before = sorted(tmp_path.rglob("*"))
+    for refusing in (check_experiment, open_store):
+        with pytest.raises(
+            SettingsFaultError, match=f"mlflow experiments restore --experiment-id {experiment}$"
+        ) as told:
+            refusing(empty_store)
+        assert f"MLFLOW_TRACKING_URI={empty_store} " in str(told.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_registry_is_the_stores_own(empty_store: str, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/another.db")
+    client, _ = open_store(empty_store)
+    client.create_registered_model("heart")
+    assert not (tmp_path / "another.db").exists()
+    assert [model.name for model in MlflowClient(empty_store, empty_store).search_registered_models()] == ["heart"]
