@@ -68,20 +68,23 @@ def arm_task(plan: Plan, arm: Arm, patients: Mapping[int, CachedPatient]) -> Arm
 
 
 def arm_seconds(plan: Plan, arm: Arm, ledger: Ledger) -> float | None:
-    """Give the seconds that are left to search an arm for; None without a limit.
+    """Return the seconds that are left to search an arm for; None without a limit.
 
     Its share is the minutes where each arm has the same, else what the arms of its search before it left of them,
-    divided among it and those after it.
+    divided among it and those after it. An arm that took longer than its share, waiting for a first validation, took
+    nothing of the others'.
     """
     budget = arm.space.budget
     if budget.minutes is None:
         return None
-    share = budget.minutes * 60
+    share = left = budget.minutes * 60
     if not budget.per_arm:
         of_search = [other.key for other in plan.arms if other.space.name == arm.space.name]
-        position = of_search.index(arm.key)
-        before = sum(ledger.searched_seconds(key) for key in of_search[:position])
-        share = (share - before) / len(of_search[position:])
+        for before, key in enumerate(of_search):
+            share = left / (len(of_search) - before)
+            if key == arm.key:
+                break
+            left -= min(share, ledger.searched_seconds(key))
     return share - ledger.searched_seconds(arm.key)
 
 
