@@ -11,7 +11,8 @@ from mlflow.exceptions import MlflowException
 
 from study.report import Report
 from study.run import main
-from study.store_layout import EXPERIMENT, default_tracking_uri
+from study.store_address import default_tracking_uri
+from study.store_layout import EXPERIMENT
 from study.tracking.tracker import StudyTracker
 from study.trials.ledger import read_events
 
