@@ -49,11 +49,14 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
 
     Raises:
         InputFaultError: where the store does not hold the study or its files, its arms contradict each other, or the
-            report in `out` has test values that this one has not.
+            report in `out` or its copy in the store has test values that this one has not.
     """
     study = read_study(tracking_uri, study_id)
     content = page.build(study)
-    files.check_replaces(out, content)
+    files.check_replaces(_files_in(out), content, str(out))
+    if log:
+        with Store(tracking_uri) as store:
+            files.check_replaces(store.read_report(study.run_id), content, f"report of run {study.run_id} in {store}")
     written = files.texts(content, lambda picture, dark: picture.uri(dark))
     out.mkdir(parents=True, exist_ok=True)
     for name, text in written.items():
@@ -65,6 +68,11 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
             fault = store.log_report(study.run_id, out)
         left_out = (f"the copy of the report in the tracking store: {fault}",) if fault else ()
     return Report(study_id, out, content.analysis.registration, left_out)
+
+
+def _files_in(folder: Path) -> dict[str, bytes]:
+    """Return the files that tell which study a report in the folder is of, and its test values."""
+    return {name: (folder / name).read_bytes() for name in ("report.md", "slices.csv") if (folder / name).is_file()}
 
 
 def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """The report's files: tables as CSV, some as Markdown and LaTeX, the page, and the pictures."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -22,24 +23,27 @@ IN_A_PAPER = ("table1", "claims", "between", "segmentation")
 """Tables that are also written by themselves, as Markdown and LaTeX."""
 
 
-def check_replaces(out: Path, content: Content) -> None:
-    """Check that no test values are lost where the report takes the place of an earlier one in the folder `out`.
+def check_replaces(earlier: Mapping[str, bytes], content: Content, place: str) -> None:
+    """Check that no test values are lost where the report takes the place of an earlier one.
+
+    Args:
+        earlier: the files of that report by name.
+        content: of the new one.
+        place: where the earlier one is, as a fault names it.
 
     Raises:
-        InputFaultError: where an arm has test values there and none now, or where there are none at all now.
+        InputFaultError: where an arm has test values there and none now, or, of another study, where none has any now.
     """
-    earlier = out / "slices.csv"
     try:
-        had = set(pd.read_csv(earlier, usecols=["arm"], dtype=str)["arm"])
-        same_study = (out / "report.md").read_text(encoding="utf-8").startswith(f"# Study {content.study.study_id}\n")
-    except (OSError, ValueError):  # no report, or none of ours
+        had = set(pd.read_csv(BytesIO(earlier.get("slices.csv", b"")), usecols=["arm"], dtype=str)["arm"])
+    except ValueError:  # no report of ours
         return
     have = set(content.analysis.slices)
-    lost = sorted(had - have) if same_study or not have else []
-    if lost:
+    same_study = earlier.get("report.md", b"").startswith(f"# Study {content.study.study_id}\n".encode())
+    if (lost := sorted(had - have)) and (same_study or not have):
         raise InputFaultError(
-            f"{earlier}: must not be replaced by a report without its test values of {', '.join(lost)}, which the "
-            "store does not hold; choose another folder with --out, or remove this one"
+            f"{place}/slices.csv: must not be replaced by a report without its test values of {', '.join(lost)}, which "
+            "the store does not hold; write that one elsewhere, with --out and --no-log, or remove this one"
         )
 
 

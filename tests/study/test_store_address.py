@@ -286,6 +286,8 @@ def test_a_report_with_test_values_is_not_replaced_by_one_without(folder: Path, 
     first = read_study(uri, "first")
     for name, text in files.texts(page.build(first), lambda picture, dark: "").items():
         (out / name).write_text(text, encoding="utf-8")
+    with Store(uri) as store:
+        store.log_report(first.run_id, out)
     before = content(out)
     MlflowClient(uri).delete_run(first.arms[0].run_id)  # as one does in the MLflow UI
     for study in ("begun", "first"):
@@ -294,5 +296,8 @@ def test_a_report_with_test_values_is_not_replaced_by_one_without(folder: Path, 
         (fault,) = caught.value.faults
         assert fault.startswith(f"{out / 'slices.csv'}: must not be replaced") and "joint-25" in fault
         assert "--out" in fault and content(out) == before
+    with pytest.raises(InputFaultError, match=f"report of run {first.run_id} in .*: must not be replaced"):
+        write_report(uri, "first", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
     (out / "slices.csv").unlink()
     write_report(uri, "begun", out, log=False)
