@@ -111,10 +111,10 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
             "nodes": told(plan.nodes),
             **provenance.tags(),
         }
-        began_ms = ledger.events[0]["at_ms"] if ledger.events else None
-        tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags, began_ms)
+        tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags)
         tracker.connect(needed=ledger.last("session") is None)  # later on, a store that is away holds up nobody
         ledger.append("session", fingerprint=scans, commit=tags["git.commit"])
+        tracker.began_ms = ledger.events[0]["at_ms"]
         outbox = Outbox(progress.note, refused)
         recorder = StudyRecorder(plan, ledger, tracker, outbox)
         session = Session(plan, ledger, tracker, outbox, recorder, progress)

@@ -49,12 +49,14 @@ class StudyTracker:
         uri: of the store.
         study_id: of the study, a tag of all its runs.
         tags: further tags of all its runs.
-        began_ms: when the study began (Unix time), where it was begun before: the start of its run and its arms'.
+
+    Attributes:
+        began_ms: when the study began (Unix time): the start of its run and of its arms'; now where it is None.
     """
 
-    def __init__(self, uri: str, study_id: str, tags: Mapping[str, str], began_ms: int | None = None) -> None:
+    def __init__(self, uri: str, study_id: str, tags: Mapping[str, str]) -> None:
         self.study_id = study_id
-        self._began_ms = began_ms
+        self.began_ms: int | None = None
         self._uri, self._tags = uri, {"study.id": study_id, **tags}
         self._store: tuple[MlflowClient, str] | None = None
         self._runs: dict[RunKey, str] = {}
@@ -103,7 +105,7 @@ class StudyTracker:
 
     def study_run(self) -> str:
         """Give the study's own run."""
-        return self._run(STUDY, f"study {self.study_id}", {}, self._began_ms)
+        return self._run(STUDY, f"study {self.study_id}", {}, self.began_ms)
 
     def arm_run(self, tags: Mapping[str, str]) -> str:
         """Give the run of an arm in a fold, the parent of its trials; it stands beside the study's run.
@@ -111,7 +113,7 @@ class StudyTracker:
         Args:
             tags: of the run; `arm`, and `fold` where there are folds, say which it is.
         """
-        return self._run(run_key("arm", tags), arm_title(tags), tags, self._began_ms)
+        return self._run(run_key("arm", tags), arm_title(tags), tags, self.began_ms)
 
     def trial_run(
         self,

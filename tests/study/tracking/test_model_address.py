@@ -41,6 +41,7 @@ def run(model, out, scan_folder):
 def test_every_address_of_a_model_gives_what_its_file_gives(store, scan_folder, tmp_path, monkeypatch, capsys):
     uri, (with_model, _), folder = store
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/another.db")
     before = mlflow.get_tracking_uri()
     assert run(folder / "model.pt", tmp_path / "file", scan_folder) == 0
     for number, address in enumerate(
