@@ -23,14 +23,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jointnet.faults import SettingsFaultError
-from jointnet.lock_owner import FLOCK, RECORD, Owner, read_owner, this_process, write_draft
+from jointnet.lock_owner import FLOCK, RECORD, Owner, read_owner, this_process, write_owner
 
 TOUCH_SECONDS = 15.0
 SILENT_SECONDS = 300.0
 """Untouched for so long, by the file server's clock: many times what its clients keep a file's times in memory."""
 POLL_SECONDS = 0.1
-NAMELESS_SECONDS = 1.0
-"""An owner writes its record right after it has the lock; longer than this without one is worth a word too."""
+PASSING_SECONDS = 1.0
+"""The first owner is named at once; the next ones, and one who left no record, where they have it for longer."""
 NOT_NOW = (errno.EAGAIN, errno.EACCES, errno.ENOENT, errno.ESTALE)
 """Another has it, or removed it just now when it was released."""
 NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
@@ -62,7 +62,7 @@ def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[
         LockedError: where another has it and one does not wait.
         SettingsFaultError: where the file system has neither `flock` nor hard links.
     """
-    began, told = time.monotonic(), None
+    seen, since, said = "", time.monotonic(), ""
     while True:
         try:
             release = _take(path, expires)
@@ -70,8 +70,11 @@ def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[
         except LockedError as error:
             if not wait:
                 raise
-            if str(error) != told and (error.owner or time.monotonic() - began > NAMELESS_SECONDS):
-                told = str(error)
+            if str(error) != seen:
+                seen, since = str(error), time.monotonic()
+            at_once = error.owner is not None and not said
+            if seen != said and (at_once or time.monotonic() - since > PASSING_SECONDS):
+                said = seen
                 say(f"Waiting for {path}, held by {error}")
         time.sleep(POLL_SECONDS)
     try:
@@ -102,7 +105,7 @@ def _take(path: Path, expires: bool) -> Callable[[], None]:
             other = read_owner(record)
             if other is not None and other.by == RECORD and not other.is_gone():  # of a host that has no flock here
                 raise LockedError(other, _hint(other, record))
-            write_draft(record, this_process(FLOCK)).replace(record)
+            write_owner(record.with_name(f"{record.name}.part"), this_process(FLOCK)).replace(record)
     except BaseException:
         os.close(descriptor)
         raise
@@ -167,7 +170,7 @@ def _create(record: Path, own: Owner, expires: bool) -> None:
         LockedError: where another owner has it.
         SettingsFaultError: where the file system cannot.
     """
-    draft = write_draft(record, own)
+    draft = write_owner(record.with_name(f"{record.name}.{own.token}.part"), own)
     try:
         for _ in range(2):
             try:

@@ -86,11 +86,10 @@ def read_owner(record: Path) -> Owner | None:
         return Owner()
 
 
-def write_draft(record: Path, own: Owner) -> Path:
-    """Write a record into a file of its own beside its place."""
-    draft = record.with_name(f".{record.name}.{own.token}.part")
-    draft.write_text(json.dumps(asdict(own)), encoding="utf-8")
-    return draft
+def write_owner(record: Path, own: Owner) -> Path:
+    """Write a record and return its path."""
+    record.write_text(json.dumps(asdict(own)), encoding="utf-8")
+    return record
 
 
 def _state_and_start(pid: int) -> tuple[str, str]:

@@ -21,6 +21,8 @@ from study.store_address import (
     sqlite_file,
 )
 from study.store_layout import EXPERIMENT
+from study.tracking.server_database import ensure_tables
+from study.tracking.sqlite_store import ensure_whole
 
 
 def resolve_tracking_uri() -> str:
@@ -54,15 +56,22 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
     """
     file = sqlite_file(uri)
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        ensure_whole(file)
+    elif not uri.startswith(("http://", "https://")):
+        ensure_tables(uri)
     client = MlflowClient(uri, registry_uri=uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is not None:
-        if experiment.lifecycle_stage != "active":
-            raise _deleted(uri, str(experiment.experiment_id))
-        correct_records(uri)
-        return client, str(experiment.experiment_id)
-    return client, str(client.create_experiment(EXPERIMENT, artifact_location=make_artifact_folder(uri)))
+    if experiment is None:
+        try:
+            return client, str(client.create_experiment(EXPERIMENT, artifact_location=make_artifact_folder(uri)))
+        except MlflowException:  # where another driver made it meanwhile it is there now
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                raise
+    if experiment.lifecycle_stage != "active":
+        raise _deleted(uri, str(experiment.experiment_id))
+    correct_records(uri)
+    return client, str(experiment.experiment_id)
 
 
 def check_experiment(uri: str) -> None:

@@ -227,6 +227,6 @@ def test_a_folder_that_cannot_be_written_is_no_lock_that_is_waited_for(tmp_path,
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
 
-    monkeypatch.setattr(lock, "write_draft", refuse)
+    monkeypatch.setattr(lock, "write_owner", refuse)
     with pytest.raises(PermissionError), locked(tmp_path / "x.lock"):
         pass
