@@ -12,6 +12,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from jointnet.faults import SettingsFaultError
 from jointnet.predict import LOCAL_MODELS, STORE_SCHEMES, ModelNames
 from jointnet.training import MODEL_FILE
+from study.planning.environment import settle
 from study.store_address import default_tracking_uri, readable, sqlite_file
 
 
@@ -46,7 +47,7 @@ def fetch_model(address: str, folder: Path) -> Path:
     file = sqlite_file(uri)
     if file is not None and not file.is_file():
         raise SettingsFaultError(f"MLFLOW_TRACKING_URI: must be a store that there is, got {uri}")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    settle()  # for `models:/` MLflow reads the registry's address from the environment only
     before = os.environ.get("MLFLOW_TRACKING_URI")  # which MLflow sets, too
     with readable(uri) as store:
         mlflow.set_tracking_uri(store)
@@ -54,7 +55,7 @@ def fetch_model(address: str, folder: Path) -> Path:
         try:
             repository = get_artifact_repository(address)
             place = str(getattr(repository, "repo", repository).artifact_uri)
-            mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder), registry_uri=store)
+            mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder))
         except Exception as error:  # whatever the store's own backend raises
             told = " ".join(str(error).split())[:200]
             lost = f"; its files must be in {place}, bring them back where they were moved or deleted" if place else ""
