@@ -101,7 +101,8 @@ def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
         "study.tracking.champion",
         "study.tracking.model_code",
     }  # how a model is registered, and what its copy there loads
-    writers = {"study.tracking.tracker", "study.tracking.tracking_store"}  # the second opens what the first writes to
+    opening = ("tracking_store", "sqlite_store", "server_database")  # which make and open what the tracker writes to
+    writers = {"study.tracking.tracker", *(f"study.tracking.{name}" for name in opening)}
     assert users == {"study.reporting.store", "study.tracking.model_address"} | writers | models
     assert not any("study.tracking.model_code" in _imports(name) for name in MODULES)
     assert {name for name in MODULES if "study.tracking.champion" in _imports(name)} == {

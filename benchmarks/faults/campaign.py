@@ -271,6 +271,8 @@ def main() -> int:
             done = ", ".join(f"{kind} ({moment})" for moment, kind in study.done)
             shown = {name: count for name, count in found.items() if count} or "equal to its twin"
             print(f"study {number}, seed {seed}: {study.starts} drivers, {done}: {shown}", flush=True)
+            for path in study.leftovers():
+                print(f"  left over: {path}")
             shutil.rmtree(study.out, ignore_errors=True)
     finally:
         server.kill()

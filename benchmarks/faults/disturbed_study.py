@@ -197,6 +197,10 @@ class DisturbedStudy:
         condition = f"tags.`study.id` = '{self.folder.name}'"
         return list(client.search_runs([experiment.experiment_id], condition, max_results=1000))
 
+    def leftovers(self) -> list[Path]:
+        """Return files and folders that were written in part and never finished or cleared."""
+        return sorted({path for place in (self.place, self.out) for path in place.rglob("*.part*")})
+
     def rows(self, run: Any) -> list[tuple[str, int, float]]:
         """Give the metric rows of a run: name, step, value."""
         client = MlflowClient(self.tracking_uri)
@@ -241,7 +245,7 @@ def _file_differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, 
     return {
         "other tables": sum(_report_file(study, name) != _report_file(twin, name) for name in TABLES),
         "folders too many": max(0, len([path for path in study.out.glob("2*-*") if path.is_dir()]) - 1),
-        "leftovers": sum(1 for place in {study.place, study.out} for _ in place.rglob("*.part*")),
+        "leftovers": len(study.leftovers()),
     }
 
 

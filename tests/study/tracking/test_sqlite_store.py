@@ -68,7 +68,7 @@ def test_several_that_open_a_fresh_store_at_once_get_the_same_one(tmp_path: Path
         process.stdin.write("\n")
         process.stdin.flush()
     assert [process.communicate(timeout=120)[0] for process in processes] == ["1\n"] * 3
-    assert left(file.parent) == {"mlflow.db"}
+    assert left(file.parent) == {"artifacts", "mlflow.db"}
     assert [each.name for each in MlflowClient(f"sqlite:///{file}").search_experiments()] == [EXPERIMENT, "Default"]
 
 
@@ -90,7 +90,7 @@ def test_a_driver_killed_while_it_makes_the_store_leaves_nothing_in_the_way(
     process.kill()
     process.communicate()
     assert open_store(f"sqlite:///{file}")[1] == "1"
-    assert left(tmp_path) == {"mlflow.db"}
+    assert left(tmp_path) == {"artifacts", "mlflow.db"}
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_half_made_store_without_a_record_is_set_aside(tmp_path: Path, upgrade
         said = capsys.readouterr().err
         assert f"{file} was left half-made" in said and f"it is now mlflow.db.incomplete-{number}" in said
         (tmp_path / "copy").replace(file)
-    assert left(tmp_path) == {"mlflow.db", "mlflow.db.incomplete-1", "mlflow.db.incomplete-2"}
+    assert left(tmp_path) == {"artifacts", "mlflow.db", "mlflow.db.incomplete-1", "mlflow.db.incomplete-2"}
 
 
 def with_a_run(file: Path) -> None:
@@ -155,7 +155,7 @@ def test_an_older_store_with_records_is_upgraded_or_stays_as_it_was(tmp_path: Pa
     assert file.read_bytes() == before
     client, _ = open_store(f"sqlite:///{file}")
     assert client.get_run("r").info.run_name == "mine"
-    assert left(tmp_path) == {"mlflow.db"}
+    assert left(tmp_path) == {"artifacts", "mlflow.db"}
 
 
 def test_a_half_made_store_with_records_is_refused_and_stays_as_it_was(tmp_path: Path, upgraded_to):
