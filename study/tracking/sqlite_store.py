@@ -5,8 +5,8 @@ disturb each other, and after a kill in between its own upgrade stumbles over wh
 database is made in memory and an older one upgraded in a copy, under a lock, and then it takes the file's name. A
 process that still has the replaced file open cannot write to it any more: SQLite refuses (SQLITE_READONLY_DBMOVED).
 
-What a killed process left half-made in the file, an `mlflow ui` or an older version of this program, is set aside
-where nobody's records are in it.
+What a killed process left half-made in the file, MLflow's UI or an older version of this program, is set aside where
+nobody's records are in it.
 """
 
 import os

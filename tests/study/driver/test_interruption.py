@@ -3,10 +3,19 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from study.driver.interruption import first_gently, heed_signals
+
+
+@pytest.fixture(autouse=True)
+def no_nohup() -> Iterator[None]:
+    """Let SIGHUP have its default action, which it has not where the tests run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
