@@ -50,6 +50,11 @@ def placement(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...]) -> t
     if affine is None:
         return nowhere, (nowhere, nowhere), faults
     faults += _affine_faults(path, affine, shape)
+    if sform is not None and qform is not None and not np.isfinite(qform).all():
+        faults.append(
+            f"{path}: must have a finite qform, got qoffset {qform[:3, 3].tolist()}; set its code to 0 where the sform "
+            "is right"
+        )
     if faults or qform is None:
         return affine, (affine, affine), faults
     bounds = _qform_bounds(header, qform)

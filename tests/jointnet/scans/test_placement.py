@@ -120,3 +120,11 @@ def test_no_quaternion_has_no_bounds(tmp_path):
     header["quatern_b"] = 1.1
     with pytest.raises(DataFaultError, match="rotation"):
         raise DataFaultError(placement(tmp_path, header, SHAPE)[2])
+
+
+@pytest.mark.parametrize("offset", [np.inf, -np.inf, np.nan])
+def test_a_qform_that_lies_nowhere_is_refused_beside_a_sound_sform(offset):
+    header = header_of(affine_of((0, 0, 1), 20), affine_of((0, 0, 1), 20))
+    header["qoffset_x"] = offset
+    (fault,) = placement(Path("scan.nii"), header, SHAPE)[2]
+    assert "scan.nii: must have a finite qform" in fault
