@@ -62,10 +62,11 @@ def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[
         LockedError: where another has it and one does not wait.
         SettingsFaultError: where the file system has neither `flock` nor hard links.
     """
+    record = path.with_name(f"{path.name}.owner")
     seen, since, said = "", time.monotonic(), ""
     while True:
         try:
-            release = _take(path, expires)
+            release = _take(path, record, expires)
             break
         except LockedError as error:
             if not wait:
@@ -77,9 +78,12 @@ def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[
                 said = seen
                 say(f"Waiting for {path}, held by {error}")
         time.sleep(POLL_SECONDS)
+    over = threading.Event()
     try:
+        threading.Thread(target=_touch, args=(record, over), daemon=True).start()
         yield
     finally:
+        over.set()
         release()
 
 
@@ -89,23 +93,19 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _take(path: Path, expires: bool) -> Callable[[], None]:
+def _take(path: Path, record: Path, expires: bool) -> Callable[[], None]:
     """Take the lock and return what releases it.
 
     Raises:
         LockedError: where another has it.
     """
-    record = path.with_name(f"{path.name}.owner")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         has_flock = _flock(path, descriptor)
         if has_flock is False:
             raise LockedError(read_owner(record))
         if has_flock:
-            other = read_owner(record)
-            if other is not None and other.by == RECORD and not other.is_gone():  # of a host that has no flock here
-                raise LockedError(other, _hint(other, record))
-            write_owner(record.with_name(f"{record.name}.part"), this_process(FLOCK)).replace(record)
+            _write_over(record, expires)
     except BaseException:
         os.close(descriptor)
         raise
@@ -143,19 +143,27 @@ def _flock(path: Path, descriptor: int) -> bool | None:
         raise
 
 
+def _write_over(record: Path, expires: bool) -> None:
+    """Write the record of this process, which has the lock by `flock`.
+
+    Raises:
+        LockedError: where the record is that of an owner on a host whose mount of this disk has no `flock`.
+    """
+    draft = write_owner(record.with_name(f"{record.name}.part"), this_process(FLOCK))
+    try:
+        other = read_owner(record)
+        if other is not None and other.by == RECORD and not _may_take(other, record, draft, expires):
+            raise LockedError(other, _hint(other, record, expires))
+        draft.replace(record)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def _take_by_record(path: Path, record: Path, expires: bool) -> Callable[[], None]:
-    own, over = this_process(RECORD), threading.Event()
+    own = this_process(RECORD)
     _create(record, own, expires)
 
-    def touch() -> None:
-        while not over.wait(TOUCH_SECONDS):
-            with suppress(OSError):
-                os.utime(record)
-
-    threading.Thread(target=touch, daemon=True).start()
-
     def release() -> None:
-        over.set()
         if read_owner(record) == own:
             record.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
@@ -182,8 +190,7 @@ def _create(record: Path, own: Owner, expires: bool) -> None:
             found = read_owner(record)
             if found is None:
                 continue  # it was released meanwhile
-            silent = expires and draft.stat().st_mtime - _touched(record) > SILENT_SECONDS
-            if not silent and not found.is_gone():
+            if not _may_take(found, record, draft, expires):
                 raise LockedError(found, _hint(found, record, expires))
             guard = record.with_name(f"{record.name}.gone")  # one at a time, or a new owner's record may be removed
             _create(guard, own, expires)
@@ -204,7 +211,18 @@ def _create(record: Path, own: Owner, expires: bool) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _hint(owner: Owner, record: Path, expires: bool = False) -> str:
+def _may_take(owner: Owner, record: Path, draft: Path, expires: bool) -> bool:
+    """Return whether an owner is gone, or with `expires` was silent for long when the draft was written."""
+    return owner.is_gone() or (expires and draft.stat().st_mtime - _touched(record) > SILENT_SECONDS)
+
+
+def _touch(record: Path, over: threading.Event) -> None:
+    while not over.wait(TOUCH_SECONDS):
+        with suppress(OSError):
+            os.utime(record)
+
+
+def _hint(owner: Owner, record: Path, expires: bool) -> str:
     """Return what to do about an owner of whom nobody here can tell whether it is alive."""
     if owner.is_here():
         return ""

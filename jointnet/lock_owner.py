@@ -4,6 +4,7 @@ It is proven where host name, boot and process namespace are the reader's own an
 the owner did. Of a process on another host, before a reboot or in another container nothing can be proven.
 """
 
+import errno
 import json
 import os
 import socket
@@ -80,8 +81,10 @@ def read_owner(record: Path) -> Owner | None:
     """Return the owner that a record names, one without a name where it is damaged; None where there is none."""
     try:
         return Owner(**json.loads(record.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):  # NFS says the latter of a file that was just replaced
+            return None
+        raise
     except (ValueError, TypeError):
         return Owner()
 

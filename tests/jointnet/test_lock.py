@@ -12,20 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
 import pytest
+from other_hosts import NO_FLOCK, OTHER_HOST
 
 from jointnet import lock
 from jointnet.faults import SettingsFaultError
 from jointnet.lock import LockedError, locked
 from jointnet.lock_owner import FLOCK, RECORD, read_owner, this_process
 
-NO_FLOCK = """
-import errno, fcntl
-
-def flock(descriptor, how):
-    raise OSError(errno.ENOSYS, "Function not implemented")
-
-fcntl.flock = flock
-"""
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -47,7 +40,6 @@ for _ in range(20):
         time.sleep(0.002)
         counter.write_text(str(count + 1))
 """
-OTHER_HOST = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"]
 
 
 @pytest.fixture(params=[errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
@@ -141,14 +133,23 @@ def test_who_is_proven_gone(changed, gone):
     assert replace(this_process(RECORD), **changed).is_gone() is gone
 
 
-def test_a_living_owner_without_flock_gives_signs(tmp_path, no_flock, monkeypatch):
+def check_that_signs_come(path, monkeypatch):
     monkeypatch.setattr(lock, "TOUCH_SECONDS", 0.01)
-    with locked(tmp_path / "x.lock"):
-        os.utime(tmp_path / "x.lock.owner", (0, 0))
+    record = path.with_name(f"{path.name}.owner")
+    with locked(path):
+        os.utime(record, (0, 0))
         until = time.monotonic() + 10
-        while (tmp_path / "x.lock.owner").stat().st_mtime == 0 and time.monotonic() < until:
+        while record.stat().st_mtime == 0 and time.monotonic() < until:
             time.sleep(0.01)
-        assert time.time() - (tmp_path / "x.lock.owner").stat().st_mtime < 60
+        assert time.time() - record.stat().st_mtime < 60
+
+
+def test_a_living_owner_without_flock_gives_signs(tmp_path, no_flock, monkeypatch):
+    check_that_signs_come(tmp_path / "x.lock", monkeypatch)
+
+
+def test_a_living_owner_with_flock_gives_signs_to_hosts_that_have_none(tmp_path, monkeypatch):
+    check_that_signs_come(tmp_path / "x.lock", monkeypatch)
 
 
 @pytest.mark.parametrize("script", [COUNT, NO_FLOCK + COUNT], ids=["flock", "no flock"])
@@ -203,6 +204,19 @@ def test_a_lock_taken_where_the_disk_has_no_flock_counts_where_it_has(tmp_path):
     kill(process)
     with locked(tmp_path / "x.lock", wait=False):
         assert read_owner(tmp_path / "x.lock.owner").by == FLOCK
+    assert left(tmp_path) == []
+
+
+def test_a_silent_owner_whose_host_has_no_flock_is_replaced_where_there_is_flock(tmp_path):
+    path, record = tmp_path / "x.lock", tmp_path / "x.lock.owner"
+    record.write_text(json.dumps(asdict(replace(this_process(RECORD), host="elsewhere"))))
+    with pytest.raises(LockedError, match="or wait until it was silent"), locked(path, wait=False, expires=True):
+        pass
+    os.utime(record, (0, time.time() - lock.SILENT_SECONDS - 10))
+    with pytest.raises(LockedError, match="on elsewhere since"), locked(path, wait=False):
+        pass
+    with locked(path, wait=False, expires=True):
+        assert read_owner(record).by == FLOCK
     assert left(tmp_path) == []
 
 

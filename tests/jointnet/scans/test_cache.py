@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from other_hosts import NO_FLOCK, OTHER_HOST
 from scans import pair, scan, write_patient
 
 from jointnet.faults import DataFaultError
@@ -157,15 +158,6 @@ from jointnet.scans.folder import find_patients
 cache.prepare_patient = lambda files: print("preparing", flush=True) or time.sleep(60)
 cache.prepare(list(find_patients(Path(sys.argv[1])).values())[:1], Path(sys.argv[2]))
 """
-NO_FLOCK = """
-import errno, fcntl
-
-def flock(descriptor, how):
-    raise OSError(errno.ENOSYS, "Function not implemented")
-
-fcntl.flock = flock
-"""
-OTHER_HOST = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"]
 
 
 def killed_preparation(scans, folder, script=KILLED, host=()):
