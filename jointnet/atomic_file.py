@@ -3,9 +3,9 @@
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 from jointnet.lock import locked
 
@@ -39,7 +39,7 @@ def make_folder_once(
     wait: bool = True,
     is_there: Callable[[], bool] | None = None,
 ) -> None:
-    """Make a folder that is not there yet, whichever of several processes and threads gets to it first.
+    """Make a folder that is missing or empty, whichever of several processes and threads gets to it first.
 
     Args:
         folder: what is to be there.
@@ -58,13 +58,13 @@ def make_folder_once(
     with locked(lock, wait=wait, expires=True):
         if is_there():
             return
-        prefix = f"{folder.name}.part-"
+        prefix = f".{folder.name}.part-"  # hidden: `x.part-1` beside `x` may be a folder of the user's
         for left in folder.parent.iterdir():
             if left.name.startswith(prefix):  # of one who was killed: no other has the lock
                 shutil.rmtree(left, ignore_errors=True)
-        part = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+        part = folder.with_name(f"{prefix}{uuid4().hex}")
+        part.mkdir()
         try:
-            part.chmod(0o755)
             fill(part)
             part.rename(folder)
         except OSError:

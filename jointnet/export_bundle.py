@@ -1,13 +1,11 @@
 """Write a model as a MONAI bundle: `python -m jointnet.export_bundle --model M --out DIR` (`docs/interop.md`)."""
 
 import argparse
-import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from jointnet.atomic_file import make_folder_once
 from jointnet.checkpoint import load_model
 from jointnet.commands import run_command
 from jointnet.delivery.bundle import bundle_files
@@ -49,38 +47,18 @@ def _export(options: argparse.Namespace, find_model: Callable[[str], Path]) -> N
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise SettingsFaultError(f"--out: must be a folder that is empty or does not exist, got {out}")
     saved = load_model(find_model(options.model))
-    write_folder(out, bundle_files(saved, out.resolve().name, options.authors, options.copyright))
-    print(f"{out}: bundle of a {saved.settings.model.name} model, epoch {saved.epoch}")
+    folder = out.resolve()
+    files = bundle_files(saved, folder.name, options.authors, options.copyright)
 
-
-def write_folder(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of files; it appears whole or not at all.
-
-    Args:
-        out: does not exist or is empty.
-        files: content by path within it.
-
-    Raises:
-        OSError: where it cannot be written.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        beside.chmod(0o777 & ~_umask())
+    def fill(draft: Path) -> None:
         for name, content in files.items():
-            path = beside / name
+            path = draft / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        os.replace(beside, out)  # noqa: PTH105  # onto an empty folder, too
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
 
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_once(folder, fill, folder.with_name(f".{folder.name}.lock"), is_there=lambda: False)
+    print(f"{out}: bundle of a {saved.settings.model.name} model, epoch {saved.epoch}")
 
 
 if __name__ == "__main__":

@@ -264,6 +264,12 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_of_the_user_s_beside_it_stays(tmp_path):
+    (tmp_path / "scans.part-1").mkdir()
+    write_phantom(tmp_path / "scans", patients=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scans", "scans.part-1"]
+
+
 def test_a_killed_run_leaves_nothing_in_the_way_and_two_at_once_write_it_once(tmp_path):
     script = (
         "import sys, time; from pathlib import Path; from jointnet.phantom import writer; real = writer.patient_files\n"

@@ -1,6 +1,7 @@
 """A model as a MONAI bundle: MONAI itself reads, checks and runs it."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -119,6 +120,18 @@ def test_monai_runs_it_to_the_same_files(exported, scan_folder, tmp_path, capsys
         if name.name != "provenance.json":
             assert (out / name).read_bytes() == (known / name).read_bytes(), name
     capsys.readouterr()
+
+
+def test_what_a_killed_export_left_is_cleared_and_the_umask_holds(exported, tmp_path):
+    (tmp_path / ".new.part-1" / "models").mkdir(parents=True)
+    (tmp_path / "new").mkdir()
+    before = os.umask(0o027)
+    try:
+        assert main(["--model", str(exported[0]), "--out", str(tmp_path / "new")]) == 0
+    finally:
+        os.umask(before)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o750
 
 
 @pytest.mark.parametrize("model, out", [("nowhere", "new"), (None, "full")])
