@@ -10,7 +10,7 @@ import errno
 import io
 import os
 import sys
-from typing import cast
+from typing import Any
 
 NOBODY_READS = (errno.EPIPE, errno.EIO)
 """The reader or the terminal is gone: nobody misses the rest."""
@@ -29,12 +29,14 @@ class DroppingOutput(io.RawIOBase):
         self.lost: OSError | None = None
 
     def write(self, data: "memoryview | bytes", /) -> int:  # type: ignore[override]
-        """Write some or all of the bytes and return how many; bytes that were dropped count as written."""
+        """Write all bytes and return how many; bytes that were dropped count as written."""
+        left = memoryview(data)
         try:
-            return os.write(self._descriptor, data)
+            while left:
+                left = left[os.write(self._descriptor, left) :]
         except OSError as error:
             self.lost = self.lost or error
-            return len(data)
+        return len(data)
 
     def writable(self) -> bool:
         """Return True."""
@@ -60,8 +62,9 @@ def keep_printing() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
         elif stream is getattr(sys, f"__{name}__"):
             raw = DroppingOutput(stream.fileno())
+            bare: Any = raw
             lasting = io.TextIOWrapper(
-                io.BufferedWriter(cast(io.FileIO, raw)),
+                bare if stream.write_through else io.BufferedWriter(bare),  # as Python itself does it with -u
                 encoding=stream.encoding,
                 errors="backslashreplace",
                 line_buffering=stream.line_buffering,

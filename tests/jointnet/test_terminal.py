@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,20 @@ def test_a_process_without_any_output_does_its_work(tmp_path: Path):
     done = tmp_path / "done"
     process = _start(COMMAND, str(done), preexec_fn=lambda: (os.close(1), os.close(2)))
     _end(process, done)
+
+
+def test_unbuffered_output_stays_unbuffered(monkeypatch: pytest.MonkeyPatch):
+    """As container logs want it, by `python -u` or PYTHONUNBUFFERED=1."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    text = "import sys; from jointnet.terminal import keep_printing; keep_printing(); print('a', end=''); "
+    process = _start(
+        text + "print('b', end='', file=sys.stderr); sys.stdin.read()", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    for stream, letter in ((process.stdout, b"a"), (process.stderr, b"b")):
+        assert select.select([stream], [], [], 30)[0], "still in a buffer"
+        assert os.read(stream.fileno(), 10) == letter
+    process.stdin.close()
+    assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("strict", [{"PYTHONIOENCODING": "utf-8:strict"}, {"PYTHONIOENCODING": "ascii:strict"}])
