@@ -1,8 +1,12 @@
 """The arrows between the rooms, read from the import statements: they point one way and never in a circle."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -28,8 +32,9 @@ def _modules() -> dict[str, Path]:
 MODULES = _modules()
 
 
-def _imports(module: str) -> set[str]:
-    """Give the dotted names that a module imports anywhere, from its own packages as modules."""
+@cache
+def _imports(module: str) -> frozenset[str]:
+    """Return the dotted names that a module imports anywhere, from its own packages as modules."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
@@ -40,11 +45,12 @@ def _imports(module: str) -> set[str]:
             if not names <= set(MODULES):
                 found.add(node.module)
         assert not (isinstance(node, ast.ImportFrom) and node.level), f"{module}: relative import"
-    return found
+    return frozenset(found)
 
 
-def _reached(module: str) -> set[str]:
-    """Give the own modules that a module imports, directly or through others; packages on the way are left out."""
+@cache
+def _reached(module: str) -> frozenset[str]:
+    """Return the own modules that a module imports, directly or through others; packages on the way are left out."""
     seen: set[str] = set()
     queue = [module]
     while queue:
@@ -52,7 +58,7 @@ def _reached(module: str) -> set[str]:
             if name not in seen:
                 seen.add(name)
                 queue.append(name)
-    return seen
+    return frozenset(seen)
 
 
 def test_search_spaces_hold_no_code():
@@ -110,6 +116,17 @@ def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
         "study.driver.study_recorder",
     }
     assert not _reached("study.trials.worker") & users
+
+
+def test_what_is_imported_is_declared_and_nothing_else_but_what_fanova_needs():
+    own = {"jointnet", "study"} | sys.stdlib_module_names
+    imported = {name.split(".")[0] for module in MODULES for name in _imports(module)} - own
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[^\w.-]", line)[0].lower() for line in project["dependencies"]}
+    provided = metadata.packages_distributions()
+    owners = {name: {owner.lower() for owner in provided[name]} & declared for name in imported}
+    assert [name for name, found in owners.items() if not found] == []
+    assert declared - set().union(*owners.values()) == {"scikit-learn"}  # Optuna's fANOVA imports it
 
 
 def test_what_a_registered_model_loads_reads_no_scans():
