@@ -68,7 +68,7 @@ def remarks(folder: Path, facts: Sequence[PatientFacts], only: Sequence[int] | N
     """
     _, _, overlooked = files_by_patient(folder, only)
     found = [
-        f"{path}: is not read; its name must be {file_name(patient, role)}, and it a file"
+        f"{path}: must be a file named {file_name(patient, role)} to be read"
         for (patient, role), paths in sorted(overlooked.items())
         for path in paths
     ]

@@ -96,8 +96,9 @@ def files_by_patient(
     link and the file that it points to are one file.
 
     Returns:
-        The files by patient and role; the faults; and by patient and role what is not read, because its name is nearly
-        right only, or because it is no file, such as a link to one that is gone.
+        The files by patient and role, none of a patient both of whose scans are overlooked; the faults; and by patient
+        and role what is overlooked, because its name is only nearly right, or because it is no file, such as a link to
+        one that is gone.
 
     Raises:
         DataFaultError: where the folder is missing, cannot be read, or holds no patient at all.
@@ -140,6 +141,9 @@ def files_by_patient(
         rule = "must hold files named patientN_C0.nii.gz, patientN_LGE.nii.gz and ..._manual.nii.gz"
         near = next((path.name for paths in overlooked.values() for path in paths), None)
         raise DataFaultError([*faults, f"{folder}: {rule}" + (f", got {near}" if near else "")])
+    for number, role in overlooked:
+        if role == "cine" and (number, "lge") in overlooked:  # somebody meant a patient
+            found.setdefault(number, {})
     return found, faults, overlooked
 
 

@@ -208,19 +208,23 @@ def test_what_only_some_patients_show_and_what_is_not_read_is_remarked(tmp_path,
         path.rename(path.with_name(path.name.replace("_C0", "_c0").replace("nii.gz", "NII.GZ")))
     (folder / "patient3_C0.NII.gz").write_bytes(b"")
     status, content = check(folder, tmp_path)
-    assert (status, content["faults"], content["labelled_without_fault"]) == (0, [], 3)
-    assert [patient["shown"] for patient in content["patients"]] == [["lv", "myo"]] * 2 + [["lv", "myo", "rv"]]
-    name = "is not read; its name must be"
+    assert (status, content["labelled_without_fault"]) == (3, 3)
+    (fault,) = content["faults"]
+    assert fault.startswith(f"{folder}: patient 4 lacks patient4_C0.nii.gz, ")
+    assert fault in scan_folder(folder)[1]
+    assert [patient["shown"] for patient in content["patients"]] == [["lv", "myo"]] * 2 + [["lv", "myo", "rv"], None]
+    rule = "must be a file named"
     assert content["remarks"] == [
-        f"{folder}/patient3_C0.NII.gz: {name} patient3_C0.nii.gz, and it a file",
-        f"{folder}/patient4_c0.NII.GZ: {name} patient4_C0.nii.gz, and it a file",
-        f"{folder}/patient4_c0_manual.NII.GZ: {name} patient4_C0_manual.nii.gz, and it a file",
-        f"{folder}/patient4_LGE.NII.GZ: {name} patient4_LGE.nii.gz, and it a file",
-        f"{folder}/patient4_LGE_manual.NII.GZ: {name} patient4_LGE_manual.nii.gz, and it a file",
+        f"{folder}/patient3_C0.NII.gz: {rule} patient3_C0.nii.gz to be read",
+        f"{folder}/patient4_c0.NII.GZ: {rule} patient4_C0.nii.gz to be read",
+        f"{folder}/patient4_c0_manual.NII.GZ: {rule} patient4_C0_manual.nii.gz to be read",
+        f"{folder}/patient4_LGE.NII.GZ: {rule} patient4_LGE.nii.gz to be read",
+        f"{folder}/patient4_LGE_manual.NII.GZ: {rule} patient4_LGE_manual.nii.gz to be read",
         f"{folder}: both segmentations of a slice show rv in 1 of 3 patients (3); training, validation and test "
         "patients each need one",
     ]
-    assert capsys.readouterr().err.splitlines() == [f"warning: {remark}" for remark in content["remarks"]]
+    warnings = [f"warning: {remark}" for remark in content["remarks"]]
+    assert capsys.readouterr().err.splitlines() == [*warnings, f"error: {fault}"]
     (folder / "patient3_LGE.nii.gz").unlink()
     status, content = check(folder, tmp_path)
     assert status == 3

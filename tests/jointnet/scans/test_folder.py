@@ -387,6 +387,15 @@ def test_a_name_that_is_nearly_right_is_named_where_the_file_is_missing(tmp_path
     assert fault.startswith(f"{tmp_path}: patient 4 lacks patient4_C0.nii.gz (there is {name}: is that what is meant?)")
 
 
+def test_a_patient_of_whom_all_names_are_nearly_right_is_not_left_out_without_a_word(tmp_path):
+    touch(tmp_path, *names(3), *(name.replace("nii.gz", "NII.GZ") for name in names(4)))
+    complete, (fault,) = scan_folder(tmp_path)
+    assert list(complete) == [3]
+    assert fault.startswith(f"{tmp_path}: patient 4 lacks patient4_C0.nii.gz, patient4_LGE.nii.gz, ")
+    assert "(there is patient4_C0.NII.GZ, patient4_LGE.NII.GZ, " in fault
+    assert scan_folder(tmp_path, only=[3])[1] == []
+
+
 @pytest.mark.parametrize("name", ["patient4_LGE_Manual.nii.gz", "patient4_lge_manual.NII.gz", "patient4_LGEmanual.nii"])
 @pytest.mark.parametrize("labels_needed", [True, False])
 def test_a_segmentation_whose_name_is_nearly_right_is_named_also_where_none_is_needed(tmp_path, name, labels_needed):
