@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Affine = NDArray[np.float64]
 Bounds = tuple[Affine, Affine]
-"""Two affines between which rounding leaves one: they are alike but for an angle of a twentieth of a degree at most."""
+"""Two affines between which rounding leaves one: they are alike but for an angle of at most a tenth of a degree."""
 
 SPACING_MM = (0.05, 50.0)
 LARGEST_EXTENT_MM = 1000.0
@@ -25,6 +25,7 @@ QUATERNION_ROUNDING = 2 * math.sqrt(3) * float(np.finfo(np.float32).eps)
 OTHER_UNITS = {1: "metres", 3: "micrometres"}
 
 
+@np.errstate(invalid="ignore")  # of signalling NaNs, where they are made double
 def placement(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...]) -> tuple[Affine, Bounds, list[str]]:
     """Return the affine (4, 4) of the sform, or else of the qform, its bounds, and the faults in where the voxels lie.
 
@@ -97,7 +98,7 @@ def _qform_bounds(header: nib.Nifti1Header, qform: Affine) -> Bounds:
     """Return the affines between which the rounding of a header's quaternion leaves its qform.
 
     A header holds b, c and d of a unit quaternion in single precision, and a = sqrt(1 - b^2 - c^2 - d^2) is what is
-    left. Near a half turn a is near 0 and sure to 6e-4 only, a twentieth of a degree; elsewhere it is sure to 1e-6.
+    left. Near a half turn a is near 0 and sure to 6e-4 only, 0.07 degrees of the turn; elsewhere it is sure to 1e-6.
     """
     quaternion = [float(header[f"quatern_{name}"]) for name in "bcd"]
     square = 1 - sum(value * value for value in quaternion)

@@ -1,5 +1,6 @@
 """Where a scan lies: a qform in single precision says what it can, near half turns little of the angle."""
 
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -24,7 +25,7 @@ angles_deg = st.one_of(st.floats(0, 180), st.floats(-9, 0).map(lambda power: 180
 
 
 def affine_of(axis, angle_deg, qfac=1):
-    """Give the affine of a grid that is turned about an axis, its slices stored backwards where `qfac` is -1."""
+    """Return the affine of a grid that is turned about an axis, its slices stored backwards where `qfac` is -1."""
     turn = Rotation.from_rotvec(np.radians(angle_deg) * np.asarray(axis) / np.linalg.norm(axis))
     affine = np.eye(4)
     affine[:3, :3] = turn.as_matrix() * SPACING_MM * (1, 1, qfac)
@@ -45,7 +46,7 @@ def faults_of(sform, qform):
 
 
 def in_single_precision(header, affine):
-    """Give the header the quaternion as a writer computes it in single precision: its last bits are lost."""
+    """Write the quaternion into the header as a writer computes it in single precision: its last bits are lost."""
     turn = Rotation.from_matrix(affine[:3, :3] / SPACING_MM)
     quaternion = turn.as_quat(canonical=True).astype(np.float32)[:3]
     for name, value, step in zip("bcd", quaternion, (1, -1, 1), strict=True):
@@ -128,3 +129,14 @@ def test_a_qform_that_lies_nowhere_is_refused_beside_a_sound_sform(offset):
     header["qoffset_x"] = offset
     (fault,) = placement(Path("scan.nii"), header, SHAPE)[2]
     assert "scan.nii: must have a finite qform" in fault
+
+
+@pytest.mark.parametrize("field", ["srow_z", "pixdim", "quatern_b"])
+def test_a_signalling_nan_is_a_fault_without_a_warning(field):
+    header = header_of(np.diag([2.0, 2, 8, 1]), np.diag([2.0, 2, 8, 1]))
+    content = bytearray(header.binaryblock)
+    offset = header.template_dtype.fields[field][1] + (8 if field != "quatern_b" else 0)
+    content[offset : offset + 4] = b"\x01\x00\x81\x7f"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert placement(Path("scan.nii"), nib.Nifti1Header(bytes(content), check=False), SHAPE)[2]
