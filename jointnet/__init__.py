@@ -1,8 +1,11 @@
 """Registration of LGE onto cine cardiac MRI, alone or jointly with segmentation of both.
 
 The science of the project, usable on its own: it knows torch and nibabel, and nothing of ray, mlflow or optuna.
+
+Importing it sets `HOME`, the user's name and matplotlib's folder in the environment where they are missing or unusable
+(`jointnet.home`), because libraries that are imported later fail without.
 """
 
 from jointnet.home import complete_environment
 
-complete_environment()  # before matplotlib, MLflow and Ray are imported
+complete_environment()

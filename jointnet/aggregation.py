@@ -46,7 +46,7 @@ def registration_ratio(rows: pd.DataFrame) -> float:
 
 
 def named_metrics(rows: pd.DataFrame, prefix: str) -> dict[str, float]:
-    """Give the values after registration, means over patients, as `prefix/metric/structure`, and `prefix/lost`.
+    """Return the values after registration, means over patients, as `prefix/metric/structure`, and `prefix/lost`.
 
     The last is the number of structures that were lost, each once for every slice and every model in which it was.
     """

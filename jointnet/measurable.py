@@ -52,7 +52,7 @@ def unmeasurable(who: str, patients: Mapping[int, Measurable], purpose: Literal[
     if lacking := [name for name in STRUCTURES if not any(structure == name for _, structure in known)]:
         faults.append(
             f"{who} must show {' and '.join(lacking)} in both segmentations of a slice, got {numbers}, none of whom "
-            f"does, so that it cannot be {purpose}; choose other patients, such as by --seed, or add some"
+            f"does, so that this cannot be {purpose}; add patients or choose others, by --seed where it draws them"
         )
     still = [end for end in ENDPOINTS if end in known and not any(patient.get(end) for patient in patients.values())]
     if still and purpose == "measured":

@@ -19,9 +19,9 @@ def training_precision(device: torch.device) -> torch.dtype:
 
 
 def computing_in(precision: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context in which `precision` is computed in: 16 bits by torch's autocast, 32 as it is.
+    """Return the context in which a network computes in `precision`: 16 bits by torch's autocast, 32 as it is.
 
-    Of a device that autocast does not know, such as `meta`, everything is as it is.
+    On a device that autocast does not know, such as `meta`, nothing is changed.
     """
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()

@@ -16,7 +16,7 @@ GZIP_BEGINS = b"\x1f\x8b"
 
 
 def file_content(path: Path, most: int, whole: bool = True) -> bytes | bytearray:
-    """Give the first bytes of a file's content, `most` at most, inflated where its name ends in `.gz`.
+    """Return the first bytes of a file's content, `most` at most, inflated where its name ends in `.gz`.
 
     Where that is all, a compressed file must end properly; where not `whole`, that does not matter.
 
@@ -39,8 +39,8 @@ def file_content(path: Path, most: int, whole: bool = True) -> bytes | bytearray
     except (zlib.error, EOFError) as error:
         if not compressed:
             raise DataFaultError(
-                f"{path}: must be a NIfTI file compressed by gzip, as its name says, and begins as none ({error}); "
-                "compress it, or let its name end in .nii"
+                f"{path}: must be a NIfTI file compressed by gzip, as its name says, but does not begin like one "
+                f"({error}); compress it, or let its name end in .nii"
             ) from None
         raise DataFaultError(f"{path}: must be a readable NIfTI file, it may be damaged: {error}") from None
     except OSError as error:

@@ -73,7 +73,7 @@ class OneDeviceGenerator(torch.Generator):
 
 
 def _asking() -> str:
-    """Give the innermost function of the package that is being run."""
+    """Return the innermost function of the package that is being run."""
     frame = sys._getframe(1)
     while frame is not None:
         path = Path(frame.f_code.co_filename)

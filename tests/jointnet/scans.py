@@ -122,7 +122,7 @@ def with_image(this: Scan, image: np.ndarray) -> Scan:
 
 
 def without(this: Scan, structure: str) -> Scan:
-    """Give the scan with a structure taken out of its labels."""
+    """Return the scan with a structure taken out of its labels."""
     return replace(this, label=np.where(this.label == FILE_VALUE[structure], 0, this.label).astype(this.label.dtype))
 
 

@@ -14,7 +14,7 @@ from jointnet.structures import CODE, STRUCTURES
 
 
 def labels_of(*slices):
-    """Give labels (slice, 2, row, column) of slices: (structures of cine, structures of LGE, LGE's shift in mm)."""
+    """Return labels (slice, 2, row, column) of slices: (structures of cine, structures of LGE, LGE's shift in mm)."""
     stacked = []
     for cine, lge, shift_mm in slices:
         pair = heart(), heart((shift_mm, 0))
@@ -47,8 +47,8 @@ def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
     found = {number: measurable(labels) for number, labels in PATIENTS.items()}
     assert [shown_structures(patient) for patient in found.values()] == [ALL, NO_RV, RV, NO_RV, ALL, ALL]
     assert unmeasurable("--train: patients", {2: found[2], 4: found[4]}, "learned") == [
-        "--train: patients must show rv in both segmentations of a slice, got 2, 4, none of whom does, so that it "
-        "cannot be learned; choose other patients, such as by --seed, or add some"
+        "--train: patients must show rv in both segmentations of a slice, got 2, 4, none of whom does, so that this "
+        "cannot be learned; add patients or choose others, by --seed where it draws them"
     ]
     assert unmeasurable("--train: patients", {5: found[5]}, "learned") == []
     (fault,) = unmeasurable("--val: patients", {5: found[5]}, "measured")

@@ -20,7 +20,7 @@ ORDERS = [order for order in permutations(VALUES) if order != VALUES]
 
 
 def in_other_words(values, order):
-    """Give an array in which each of `VALUES` is replaced by that at its place in `order`."""
+    """Return an array in which each of `VALUES` is replaced by that at its place in `order`."""
     changed = values.copy()
     for value, other in zip(VALUES, order, strict=True):
         changed[values == value] = other
@@ -28,7 +28,7 @@ def in_other_words(values, order):
 
 
 def moved(order):
-    """Give the values that stand for another structure, as a fault lists them."""
+    """Return the values that stand for another structure, as a fault lists them."""
     first, *more = sorted(value for value, other in zip(VALUES, order, strict=True) if value != other)
     return f"{', '.join(map(str, [first, *more[:-1]]))} and {more[-1]} were exchanged"
 
@@ -80,7 +80,7 @@ def test_check_and_training_refuse_exchanged_labels_alike(tmp_path, capsys, role
 
 
 def drawn(picture):
-    """Give class codes (row, column, 1) of a picture: m, l and r are structures."""
+    """Return class codes (row, column, 1) of a picture: m, l and r are structures."""
     letters = {".": 0, "m": CODE["myo"], "l": CODE["lv"], "r": CODE["rv"]}
     return np.array([[letters[letter] for letter in row] for row in picture.split()], np.uint8)[:, :, None]
 

@@ -300,7 +300,7 @@ def test_how_a_file_is_compressed_and_named_must_agree(path, tmp_path):
     raw = tmp_path / "raw.nii.gz"
     raw.write_bytes(gzip.decompress(path.read_bytes()))
     fault = fault_of(raw)
-    assert "compressed by gzip, as its name says, and begins as none" in fault
+    assert "compressed by gzip, as its name says, but does not begin like one" in fault
     assert fault.endswith("compress it, or let its name end in .nii")
     for name in ("scan.nii", "scan.NII.GZ"):
         (tmp_path / name).write_bytes(path.read_bytes())
