@@ -17,14 +17,21 @@ from study.reporting.verify import differences, stored_differences
 from study.store_address import default_tracking_uri
 
 DIFFERS = 1
-"""Exit status where a written report is not what the store gives."""
+"""Exit status of `--verify` where the written report differs from the store."""
 MOST_DIFFERENCES = 50
-"""That are printed."""
+"""Largest number of differences that are printed."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A written report: its study, its folder, its main table, and why it is not in the store where it was to be."""
+    """A written report.
+
+    Attributes:
+        study_id: the study.
+        folder: the folder of the report.
+        table: the main table.
+        left_out: why the report could not be copied to the store; empty where it was copied or not meant to be.
+    """
 
     study_id: str
     folder: Path
@@ -32,7 +39,7 @@ class Report:
     left_out: tuple[str, ...] = ()
 
     def terminal_table(self, width: int | None = None, colour: bool = False) -> str:
-        """Give the main table as text, as wide as the terminal unless `width` (in characters) says otherwise."""
+        """Return the main table as text, `width` characters wide; as wide as the terminal (60 to 130) by default."""
         columns = width or max(60, min(130, shutil.get_terminal_size((110, 24)).columns))
         shown = table_formats.terminal(tables.grid(self.table, with_changes=False), columns, colour)
         return f"{shown}Mean (SD) over {self.table.unit}, mm. > best of its column. {statements.STARS_ALONE}\n"
@@ -45,11 +52,12 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
         tracking_uri: the MLflow store that holds the study.
         study_id: the study.
         out: the folder; files of an earlier report in it are replaced.
-        log: whether to copy the folder to the study's own run, under `report/`; where that fails, the report says so.
+        log: whether to copy the folder to the study's MLflow run, under `report/`. If that fails, `Report.left_out`
+            holds the reason.
 
     Raises:
         InputFaultError: where the store does not hold the study or its files, its arms contradict each other, or the
-            report in `out` or its copy in the store has test values that this one has not.
+            report in `out` or its copy in the store has test values that the new report lacks.
     """
     study = read_study(tracking_uri, study_id)
     content = page.build(study)
@@ -71,15 +79,15 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
 
 
 def _files_in(folder: Path) -> dict[str, bytes]:
-    """Return the files that tell which study a report in the folder is of, and its test values."""
+    """Return the files of the folder that hold a report's study id (report.md) and its test values (slices.csv)."""
     return {name: (folder / name).read_bytes() for name in ("report.md", "slices.csv") if (folder / name).is_file()}
 
 
 def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
-    """Compare the report in `out` with what the store gives now; give one line for each difference.
+    """Compare the report in `out` with the store and return one line per difference.
 
-    Every value of every table is recomputed from the store's rows per slice, and so is every other word of the page.
-    Pictures are not drawn again; they are compared with the copy in the store, as all files are.
+    All tables and all text are recomputed from the per-slice rows in the store. Pictures are not drawn again. If the
+    store has a copy of the report, all files are also compared with that copy.
 
     Raises:
         InputFaultError: where the store does not hold the study, or there is no report in `out`.
@@ -94,7 +102,7 @@ def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; give its exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m study.report", description=__doc__)
     parser.add_argument("--study", metavar="ID", help="study id; the newest in the store where not given")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow store; MLFLOW_TRACKING_URI or mlruns/mlflow.db")
@@ -134,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _verify(uri: str, study_id: str, out: Path) -> int:
-    """Print what differs."""
+    """Print the differences and return the exit status."""
     began = time.monotonic()
     found = verify_report(uri, study_id, out)
     for line in found[:MOST_DIFFERENCES]:

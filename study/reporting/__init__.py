@@ -1,1 +1,1 @@
-"""From the tracking store to the report: it reads nothing else, and loads neither torch nor ray."""
+"""The report of a study. It reads only the tracking store and imports neither torch nor ray."""

@@ -1,4 +1,4 @@
-"""Everything that is computed from a study's test rows: patients, comparisons, claims and tables, before any layout."""
+"""The analysis of a study's test rows: per-patient means, comparisons, claims and tables, without layout."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ class Analysis:
 
     Attributes:
         arms: the records by arm, one per fold, in the order of the tables.
-        titles: the arms as the paper's Table 1 calls them.
-        slices: test rows per slice by arm, of all folds and seeds, with a column `fold`; tested arms only.
-        patients: each arm's patients over folds and seeds, as `study.reporting.rows.over_folds` gives them.
-        changes: each tested arm against before registration, in the registration metrics.
-        overlap_changes: the same in Dice of the labels.
-        between: arms against each other, by reference and compared arm.
-        claims: the claims that were made in advance, none where the study lacks their arms.
+        titles: the names of the arms in the paper's Table 1.
+        slices: per-slice test rows by arm, of all folds and seeds, with a column `fold`; tested arms only.
+        patients: each arm's patients over folds and seeds, as returned by `study.reporting.rows.over_folds`.
+        changes: each tested arm compared with before registration, in the registration metrics.
+        overlap_changes: the same in the Dice of the labels.
+        between: the comparisons of two arms, by reference and compared arm.
+        claims: the results of the claims stated in advance; empty where the study lacks their arms.
     """
 
     arms: Mapping[str, tuple[ArmRecord, ...]]
@@ -48,12 +48,12 @@ class Analysis:
     pooled: tables.Table
 
     def train(self, *arms: str) -> int:
-        """Give the number of training patients of an arm, the smallest of several."""
+        """Return the number of training patients of an arm, or the smallest of several arms."""
         return min(self.arms[arm][0].train for arm in arms)
 
 
 def analyse(study: StudyRecord) -> Analysis:
-    """Compute a study's numbers.
+    """Compute the analysis of a study.
 
     Raises:
         InputFaultError: where rows are incomplete, arms contradict each other, or a patient is tested in two folds.
@@ -106,7 +106,7 @@ def analyse(study: StudyRecord) -> Analysis:
 
 
 def arm_title(arm: ArmRecord) -> str:
-    """Give the arm's title as in the paper's Table 1."""
+    """Return the arm's title as in the paper's Table 1."""
     return f"{_MODEL_TITLES.get(arm.model, arm.model)}, {arm.train} patients"
 
 
@@ -118,7 +118,7 @@ def _between(
 
 
 def _claims(study: StudyRecord, patients: Mapping[str, pd.DataFrame]) -> tuple[ClaimResult, ...]:
-    """Judge the claims where the study has their three arms and a test value at all."""
+    """Return the results of the claims; empty where the study lacks their three arms or has no test values."""
     arms = claim_arms((arm.arm, arm.model, arm.train) for arm in study.arms)
     if arms is None or not patients:
         return ()
@@ -127,6 +127,6 @@ def _claims(study: StudyRecord, patients: Mapping[str, pd.DataFrame]) -> tuple[C
 
 
 def _margin(searches: Sequence[Mapping[str, object]]) -> object:
-    """Give the margin that a search of the study has; the first where several have one."""
+    """Return the first margin that a search of the study defines; None where there is none."""
     claims = (search.get("claim") for search in searches)
     return next((claim["margin_mm"] for claim in claims if isinstance(claim, Mapping) and "margin_mm" in claim), None)

@@ -1,4 +1,4 @@
-"""Error against the number of training patients: what annotations buy, per model, beside the error before."""
+"""The annotation-efficiency curve: error of each model against the number of training patients."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +20,7 @@ _NAMES = {"standalone": "Stand-alone", "joint": "Joint"}
 def efficiency(
     patients: Mapping[str, pd.DataFrame], arms: Mapping[str, Sequence[ArmRecord]], columns: Sequence[Column]
 ) -> pd.DataFrame:
-    """Give each arm's mean error over patients, and that before registration, with their 95 % t intervals.
+    """Compute the mean error over patients before registration and of each arm, with 95 % t intervals.
 
     Args:
         patients: each arm's patients over folds and seeds.
@@ -28,8 +28,9 @@ def efficiency(
         columns: the metrics.
 
     Returns:
-        `COLUMNS`; before registration has `before` as its model and arm, and 0 training patients. An interval is NaN
-        with one patient. It is of one arm's mean: whether two arms differ is seen from their paired difference.
+        A frame with the columns `COLUMNS`. The rows before registration have `before` as model and arm, and 0 training
+        patients. With one patient the interval is NaN. Each interval is that of one arm's mean; use the paired
+        difference to compare two arms.
     """
     lines: list[tuple[object, ...]] = []
     for column in columns:
@@ -45,7 +46,7 @@ def efficiency(
 
 
 def draw(table: pd.DataFrame, columns: Sequence[Column], theme: Theme = LIGHT) -> Figure:
-    """Draw error against the number of training patients, one panel per metric, a line per model."""
+    """Draw error against the number of training patients, one panel per metric and one line per model."""
     figure = Figure(figsize=(2.5 * len(columns), 2.9), layout="constrained", facecolor="none")
     for place, column in enumerate(columns):
         axes = figure.add_subplot(1, len(columns), place + 1)
@@ -81,7 +82,7 @@ def draw(table: pd.DataFrame, columns: Sequence[Column], theme: Theme = LIGHT) -
 
 
 def _mean(frame: pd.DataFrame, column: Column, side: str) -> tuple[int, float, float, float]:
-    """Give the number of patients, their mean, and its 95 % t interval."""
+    """Return the number of patients, their mean, and the bounds of its 95 % t interval."""
     chosen = frame[(frame["metric"] == column.metric) & (frame["structure"] == column.structure)][side].dropna()
     values = chosen.to_numpy(dtype=float)
     mean, sd = mean_sd(values)

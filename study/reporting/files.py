@@ -1,4 +1,4 @@
-"""The report's files: tables as CSV, some as Markdown and LaTeX, the page, and the pictures."""
+"""The report's files: tables as CSV, some also as Markdown and LaTeX, the page, and the pictures."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -20,23 +20,24 @@ from study.reporting.statistics.comparisons import comparison_frame
 from study.reporting.table_formats import latex, markdown, markdown_text
 
 IN_A_PAPER = ("table1", "claims", "between", "segmentation")
-"""Tables that are also written by themselves, as Markdown and LaTeX."""
+"""Tables that are also written as separate Markdown and LaTeX files."""
 
 
 def check_replaces(earlier: Mapping[str, bytes], content: Content, place: str) -> None:
-    """Check that no test values are lost where the report takes the place of an earlier one.
+    """Check that no test values are lost when the report replaces an earlier one.
 
     Args:
-        earlier: the files of that report by name.
-        content: of the new one.
-        place: where the earlier one is, as a fault names it.
+        earlier: the files of the earlier report by name.
+        content: the content of the new report.
+        place: the place of the earlier report, for error messages.
 
     Raises:
-        InputFaultError: where an arm has test values there and none now, or, of another study, where none has any now.
+        InputFaultError: where an arm of the same study has test values in the earlier report and none in the new one,
+            or where the earlier report is of another study with test values and the new one has none at all.
     """
     try:
         had = set(pd.read_csv(BytesIO(earlier.get("slices.csv", b"")), usecols=["arm"], dtype=str)["arm"])
-    except ValueError:  # no report of ours
+    except ValueError:  # not a report of this program
         return
     have = set(content.analysis.slices)
     same_study = earlier.get("report.md", b"").startswith(f"# Study {content.study.study_id}\n".encode())
@@ -48,7 +49,7 @@ def check_replaces(earlier: Mapping[str, bytes], content: Content, place: str) -
 
 
 def texts(content: Content, image: IMAGE) -> dict[str, str]:
-    """Give every file of words and numbers by its name; `image` gives the addresses of the page's pictures."""
+    """Return the content of all text files by name; `image` returns the addresses of the page's pictures."""
     found = {f"{name}.csv": frame.to_csv(index=False) for name, frame in frames(content).items()}
     for grid in (content.grids[name] for name in IN_A_PAPER if name in content.grids):
         found[f"{grid.name}.md"] = f"{markdown(grid)}\n{markdown_text(grid.note)}\n"
@@ -57,7 +58,7 @@ def texts(content: Content, image: IMAGE) -> dict[str, str]:
 
 
 def frames(content: Content) -> dict[str, pd.DataFrame]:
-    """Give every table of numbers, unrounded, by the stem of its file."""
+    """Return the tables for the CSV files by the stem of the file; numbers of the analysis are unrounded."""
     analysis = content.analysis
     before = {("before", name): family for name, family in analysis.changes.items()}
     slices = [frame.assign(arm=arm)[["arm", *frame.columns]] for arm, frame in analysis.slices.items()]
@@ -89,7 +90,7 @@ def write_pictures(content: Content, out: Path) -> None:
 
 
 def _together(content: Content) -> list[Picture]:
-    """Give the pictures that a page shows one by one, and a file all in one."""
+    """Return the pictures that combine all panels in one file, where the page shows one panel each."""
     analysis, study = content.analysis, content.study
     found = []
     if content.boxplots:
@@ -105,7 +106,7 @@ def _together(content: Content) -> list[Picture]:
 
 
 def _trial_frame(study: StudyRecord) -> pd.DataFrame:
-    """List every trial of every arm, in the order of their start."""
+    """Return a frame with all trials of all arms, in the order of their start."""
     lines = []
     for arm in study.arms:
         for trial in arm.trials:
@@ -117,6 +118,6 @@ def _trial_frame(study: StudyRecord) -> pd.DataFrame:
 
 
 def _grid_frame(grid: Grid) -> pd.DataFrame:
-    """Give a table of words as it is shown."""
+    """Return a table of texts as a frame."""
     lines = [[row.heading, *(cell.text for cell in row.cells)] for row in grid.rows]
     return pd.DataFrame(lines, columns=[grid.corner, *grid.header])

@@ -1,4 +1,4 @@
-"""What a study's records say, in sentences: which model is best, what an arm showed, what should make one doubt."""
+"""The findings of a study in sentences: the best models, the results of each arm, and warnings."""
 
 import math
 from collections import Counter
@@ -18,7 +18,7 @@ from study.reporting.statistics.paired import smallest_wilcoxon_p
 
 @dataclass(frozen=True)
 class ArmText:
-    """One arm in words: what was seen, how its trials ended, and what must be known of them beyond that."""
+    """The text about one arm: its test result, how its trials ended, remarks, failures and lost structures."""
 
     name: str
     title: str
@@ -31,7 +31,7 @@ class ArmText:
 
 
 def arm_text(analysis: Analysis, name: str, row: tables.Row) -> ArmText:
-    """Put one arm, all its folds, into words; `row` is its row of the registration table."""
+    """Return the text about one arm over all its folds; `row` is its row of the registration table."""
     records = analysis.arms[name]
     first = records[0]
     trials = [trial for record in records for trial in record.trials]
@@ -62,7 +62,7 @@ def arm_text(analysis: Analysis, name: str, row: tables.Row) -> ArmText:
 
 
 def arm_sentence(row: tables.Row) -> str:
-    """Say what one row of the registration table shows against before registration."""
+    """Return a sentence that compares one row of the registration table with before registration."""
     pairs = [
         (column, cell, cell.change)
         for column, cell in zip(tables.REGISTRATION, row.cells, strict=True)
@@ -84,7 +84,7 @@ def arm_sentence(row: tables.Row) -> str:
 
 
 def verdicts(study: StudyRecord, analysis: Analysis) -> list[str]:
-    """Name the best model per number of training patients, by validation, and what is missing or doubtful."""
+    """Return sentences with the best model on validation per number of training patients, warnings and missing arms."""
     lines = []
     values = {name: validation(records) for name, records in analysis.arms.items()}
     chosen = sorted((n for n, value in values.items() if not math.isnan(value)), key=analysis.train)
@@ -104,19 +104,22 @@ def verdicts(study: StudyRecord, analysis: Analysis) -> list[str]:
 
 
 def validation(records: Sequence[ArmRecord]) -> float:
-    """Give the objective that an arm was selected by, the mean over its folds; NaN where nothing was selected."""
+    """Return the validation objective of an arm's selected trials, averaged over folds; NaN without a selection."""
     found = [(record.selection or {}).get("objective", record.tags.get("selection.objective")) for record in records]
     values = [float(value) for value in found if value is not None]
     return sum(values) / len(values) if values else math.nan
 
 
 def test_ratio(analysis: Analysis, name: str) -> float:
-    """Give an arm's registration ratio on the test patients of all folds; NaN where nothing was tested."""
+    """Return an arm's registration ratio on the test patients of all folds; NaN where nothing was tested."""
     return registration_ratio(analysis.slices[name]) if name in analysis.slices else math.nan
 
 
 def test_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool) -> str:
-    """Describe the main table's numbers, with whether winners were retrained, and what so few patients cannot show."""
+    """Return the note of the main table; `seeds` is whether the selected trials were retrained with new seeds.
+
+    With few patients it also states the smallest p value that the exact Wilcoxon test can reach.
+    """
     if not patients_of:
         return "No test values yet."
     patients = next(iter(patients_of.values()))["patient"].nunique()
@@ -132,25 +135,25 @@ def test_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool) -> str:
 
 
 def endings(trials: Iterable[TrialRecord]) -> str:
-    """Count trials by how they ended."""
+    """Return the number of trials per ending, as text."""
     counted = Counter(trial.ending for trial in trials)
     return ", ".join(f"{count} {how}" for how, count in sorted(counted.items()))
 
 
 def count_of(number: int, noun: str) -> str:
-    """Give `1 trial` or `2 trials`."""
+    """Return the number with the noun in singular or plural, such as `1 trial` or `2 trials`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _lost(rows: pd.DataFrame) -> str:
-    """Count what was lost in an arm's test rows."""
+    """Return a sentence with the number of lost structures in an arm's test rows."""
     seeds = rows[SEED].nunique() if SEED in rows else 1
     over = f", over {seeds} retrainings" if seeds > 1 else ""
     return f"{count_of(lost_structures(rows), 'structure')} lost on test{over}."
 
 
 def _why_untested(records: Sequence[ArmRecord]) -> str:
-    """Say why an arm has no test values."""
+    """Return the reason why an arm has no test values."""
     trials = [trial for record in records for trial in record.trials]
     if not trials:
         return "No test values: no trial was started."
@@ -162,7 +165,7 @@ def _why_untested(records: Sequence[ArmRecord]) -> str:
 
 
 def _warnings(arm: ArmRecord) -> list[str]:
-    """Say what should make a reader doubt an arm's test values."""
+    """Return warnings about an arm's test values: repeated test evaluations, or a logged objective that differs."""
     lines = []
     if arm.openings > 1:
         lines.append(

@@ -1,4 +1,4 @@
-"""A table as it is shown, in any format: words in cells, with the run that each comes from."""
+"""A table of texts, independent of the output format. Each cell refers to the runs that it comes from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ class GridCell:
     """One cell.
 
     Attributes:
-        text: what it says; empty for nothing.
-        marks: stars behind it.
-        best: whether it is the best of its column.
+        text: the text, possibly empty.
+        marks: significance stars, shown after the text.
+        best: whether it is the best value of its column.
         source: key of the runs that it comes from, see `study.reporting.links`; empty for none.
     """
 
@@ -23,12 +23,12 @@ class GridCell:
 
 @dataclass(frozen=True)
 class GridRow:
-    """One line: its heading and its cells.
+    """One row: its heading and its cells.
 
     Attributes:
         sources: keys of the runs that it comes from.
-        role: `before` for the line that others are held against, `detail` for one that belongs to the line above it.
-        anchors: ids by which a page links to the line.
+        role: `before` for the row before registration, `detail` for a row that belongs to the row above it.
+        anchors: ids by which a page links to the row.
     """
 
     heading: str
@@ -40,7 +40,7 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; `name` is its id on the page and the stem of its files, `corner` the heading of the row headings."""
+    """A table. `name` is its id on the page and the stem of its files; `corner` is the title of the first column."""
 
     name: str
     caption: str
@@ -51,7 +51,7 @@ class Grid:
 
 
 def line(words: Sequence[str], *sources: str, anchors: Sequence[str] = ()) -> GridRow:
-    """Give a line of plain words, the first its heading; with one source its cells come from there, too."""
+    """Create a row of plain texts, the first of which is the heading. A single source also applies to the cells."""
     own = sources[0] if len(sources) == 1 else ""
     cells = tuple(GridCell(text, source=own if text else "") for text in words[1:])
     return GridRow(words[0], cells, sources, anchors=tuple(anchors))

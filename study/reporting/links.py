@@ -1,4 +1,4 @@
-"""Where a number's run is looked at: in the tracking server's UI, or in the page's own table of runs."""
+"""Links from numbers to their runs, in the tracking server's UI or in the page's own table of runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class Links:
     runs_of: Mapping[str, tuple[str, ...]]
 
     def href(self, key: str) -> str:
-        """Give the address of what a number with this key comes from; empty where the key has no run.
+        """Return the address of the runs behind a key; empty where the key has no run.
 
-        One run is its page in the UI where a server has it, else its line in the table of runs. What comes from several
-        runs, an arm of several folds or the values before registration, is always the lines of that table.
+        For one run, it is that of `run`. For several runs, such as the folds of an arm, it is an anchor in the page's
+        table of runs.
         """
         runs = self.runs_of.get(key, ())
         if not runs:
@@ -34,14 +34,14 @@ class Links:
         return self.run(runs[0]) if len(runs) == 1 else f"#runs-{key}"
 
     def run(self, run_id: str) -> str:
-        """Give the address of one run."""
+        """Return the address of one run: its page on the tracking server, else its row in the page's table of runs."""
         if self.server:
             return f"{self.server}/#/experiments/{self.experiment}/runs/{run_id}"
         return f"#run-{run_id}"
 
 
 def links_of(study: StudyRecord) -> Links:
-    """Give the addresses of a study's runs."""
+    """Create the links to a study's runs."""
     uri = study.tracking_uri
     server = uri.rstrip("/") if uri.startswith(("http://", "https://")) else ""
     groups: Mapping[str, Sequence[ArmRecord]] = by_arm(study)

@@ -1,4 +1,4 @@
-"""Where the numbers come from: data, splits, seeds, code, machine, time, and what was registered."""
+"""The provenance of a study's numbers: data, splits, seeds, code, machine, time and registered models."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from study.reporting.run_tables import hours
 
 
 def provenance(study: StudyRecord) -> list[tuple[str, str]]:
-    """List where the numbers come from, by name."""
+    """Return the provenance of the numbers as pairs of name and value."""
     tags, arms = study.tags, study.arms
     trials = [trial for arm in arms for trial in arm.trials]
     again = [one for arm in arms for one in arm.retrains]
@@ -40,7 +40,7 @@ def provenance(study: StudyRecord) -> list[tuple[str, str]]:
 
 
 def _splits(arms: tuple[ArmRecord, ...]) -> Mapping[str, str]:
-    """Give the hash of every split, by its counts and fold."""
+    """Return the hash of every split by its patient counts and fold."""
     found = {}
     for arm in arms:
         name = f"{arm.train}/{arm.validation}/{arm.test}" + (f", fold {arm.fold}" if arm.folds > 1 else "")

@@ -1,4 +1,4 @@
-"""The report as a page: sentences, tables and pictures, filled into one self-contained HTML file, or into Markdown."""
+"""The report as one self-contained HTML page, or as Markdown: sentences, tables and pictures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ from study.reporting.table_formats import markdown_text
 from study.store_address import ui_command
 
 IMAGE = Callable[[Picture, bool], str]
-"""Gives the address of a picture for a light or a dark page."""
+"""A function that returns the address of a picture; its second argument is whether the page is dark."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that the report shows, without any layout.
+    """The content of the report, without layout.
 
     Attributes:
-        claims: the claims of the primary endpoint; those of all are a table.
+        claims: the claims in the primary endpoint; a table in `grids` has the claims in all endpoints.
         grids: the tables by name.
-        search, patients: pictures by arm; in `search` those that compare the arms have the name "".
+        search, patients: pictures by arm. In `search`, the key "" holds the pictures that compare the arms.
     """
 
     study: StudyRecord
@@ -59,10 +59,10 @@ class Content:
 
 
 def build(study: StudyRecord) -> Content:
-    """Say what a study's records hold.
+    """Create the content of the report from a study's records.
 
     Raises:
-        InputFaultError: where its arms contradict each other.
+        InputFaultError: where the arms contradict each other.
     """
     analysis = analyse(study)
     phantom = study.tags.get("data.kind") == "phantom"
@@ -92,7 +92,7 @@ def build(study: StudyRecord) -> Content:
 
 
 def html(content: Content, image: IMAGE) -> str:
-    """Fill the page; everything in it is escaped, every image inline."""
+    """Return the report as an HTML page. All text is escaped; `image` returns the address of each picture."""
     environment = Environment(
         loader=PackageLoader("study.reporting"),
         autoescape=True,
@@ -118,7 +118,7 @@ def html(content: Content, image: IMAGE) -> str:
 
 
 def markdown(content: Content) -> str:
-    """Write the report's words and tables in Markdown, its figures as files beside it."""
+    """Return the report's text and tables as Markdown that links to the picture files in the same folder."""
     parts = [f"# Study {content.study.study_id}", markdown_text(content.question), f"Data: {content.data}."]
     parts += [] if content.phantom else [statements.PRIVATE]
     parts += [f"- {markdown_text(claim.sentence)}" for claim in content.claims]
@@ -146,7 +146,7 @@ def markdown(content: Content) -> str:
 
 
 def _grids(study: StudyRecord, analysis: Analysis) -> list[Grid]:
-    """Give every table of the page."""
+    """Return all tables of the page."""
     note = f"{findings.test_note(analysis.patients, any(arm.retrains for arm in study.arms))} {statements.STARS}"
     dice = "Dice, mean (SD) over patients; higher is better."
     pooled = (

@@ -1,4 +1,4 @@
-"""The page's tables of comparisons: claims, arms against each other, every test, what could not have been found."""
+"""The page's tables of comparisons: claims, differences between arms, all tests, and detectable differences."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from study.reporting.tables import number
 
 
 def claims(results: Sequence[ClaimResult]) -> Grid:
-    """Give every claim in every endpoint with its verdict and the intervals that it rests on."""
+    """Return the table of all claims in all endpoints, with their verdicts and the intervals that decide them."""
     rows = []
     for one in results:
         margin = "" if one.claim == "superior" else f"{number(one.margin_mm)} ({one.margin_source})"
@@ -37,7 +37,7 @@ def claims(results: Sequence[ClaimResult]) -> Grid:
 
 
 def between(analysis: Analysis) -> Grid:
-    """Give the arms' differences after registration, one line per pair."""
+    """Return the table of differences between the arms after registration, one row per pair."""
     header = tuple(column.heading for column in tables.REGISTRATION)
     rows = [
         GridRow(
@@ -58,7 +58,7 @@ def between(analysis: Analysis) -> Grid:
 
 
 def every_test(analysis: Analysis) -> Grid:
-    """Give every comparison with all of its tests and intervals."""
+    """Return the table of all comparisons with all of their tests and intervals."""
     families = {("before", name): family for name, family in analysis.changes.items()} | dict(analysis.between)
     rows = []
     for (reference, compared), family in families.items():
@@ -87,7 +87,7 @@ def every_test(analysis: Analysis) -> Grid:
 
 
 def detectable(analysis: Analysis) -> Grid:
-    """Give the differences that would probably have been found."""
+    """Return the table of detectable differences: the smallest that a t-test finds with 80 % power."""
     families = {("before", name): family for name, family in analysis.changes.items()} | dict(analysis.between)
 
     def cells(family: Iterable[Comparison]) -> tuple[GridCell, ...]:
@@ -102,7 +102,7 @@ def detectable(analysis: Analysis) -> Grid:
 
 
 def efficiency(table: pd.DataFrame) -> Grid:
-    """Give the numbers of the annotation-efficiency curve."""
+    """Return the table of the annotation-efficiency curve."""
     header = tuple(column.heading for column in tables.REGISTRATION)
     rows = []
     for arm, own in table.groupby("arm", sort=False):
@@ -116,7 +116,7 @@ def efficiency(table: pd.DataFrame) -> Grid:
 
 
 def interval(value: float | None, low: float, high: float, digits: int = 2) -> str:
-    """Give `-1.20 [-2.01, -0.39]`; what is NaN is left out."""
+    """Return a value and its interval as `-1.20 [-2.01, -0.39]`, without the parts that are NaN."""
     parts = [] if value is None or math.isnan(value) else [number(value, digits)]
     if not (math.isnan(low) or math.isnan(high)):
         parts.append(f"[{number(low, digits)}, {number(high, digits)}]")
@@ -124,12 +124,12 @@ def interval(value: float | None, low: float, high: float, digits: int = 2) -> s
 
 
 def p_value(value: float) -> str:
-    """Give a p value with four decimals; nothing for NaN."""
+    """Return a p value with four decimals (`< 0.0001` below that), or an empty text for NaN."""
     if math.isnan(value):
         return ""
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def known(value: float, digits: int = 2) -> str:
-    """Give a number with so many decimals; nothing for NaN."""
+    """Return a number with `digits` decimals, or an empty text for NaN."""
     return "" if math.isnan(value) else number(value, digits)

@@ -1,4 +1,4 @@
-"""Written files read back into named cells, by parsers that share nothing with what wrote them."""
+"""Parsers that read written report files back into named cells. They share no code with the writers."""
 
 import csv
 import io
@@ -12,18 +12,18 @@ Place = tuple[str, str, str]
 
 
 def cells(name: str, text: str) -> dict[Place, str]:
-    """Give every value in a written file by table, row and column; what is no table is taken line by line.
+    """Return every value of a written file by table, row and column. Text outside tables is read line by line.
 
     Args:
-        name: the file's name; its ending says how to read it: csv, md, tex or html.
-        text: its content.
+        name: the file's name. Its ending selects the parser: csv, md, tex or html.
+        text: the file's content.
     """
     reader = {"csv": _csv, "md": _markdown, "tex": _latex, "html": _html}[name.rpartition(".")[2]]
     found: dict[Place, str] = {}
     for place, value in reader(text):
         table, row, column = place
         number = 1
-        while (table, row, column) in found:  # rows may have the same heading
+        while (table, row, column) in found:  # several rows may have the same heading
             number += 1
             row = f"{place[1]} ({number})"
         found[table, row, column] = value
@@ -50,7 +50,7 @@ def _latex(text: str) -> Iterator[tuple[Place, str]]:
 
 
 def _lined(text: str, is_row, split) -> Iterator[tuple[Place, str]]:  # type: ignore[no-untyped-def]
-    """Read tables of one line per row, the first of which is the header, and the lines between them."""
+    """Read tables with one line per row and the header first, and the text lines between the tables."""
     header: list[str] = []
     table = 0
     for number, line in enumerate(text.splitlines(), start=1):
@@ -85,7 +85,7 @@ class _Table:
 
 
 class _Page(HTMLParser):
-    """Collects cells of tables, the words between them by their section, and where links and anchors lead."""
+    """HTML parser that collects table cells, the text of each section, and some attributes (links, ids, classes)."""
 
     _SILENT = ("style", "script")
 
@@ -113,7 +113,7 @@ class _Page(HTMLParser):
             self._cell = ""
         if self._skipped:
             return
-        for name in ("href", "alt", "id", "class"):  # a server's address may change, what it leads to may not
+        for name in ("href", "alt", "id", "class"):  # of a link, only the part after "#" counts: the server may change
             if values.get(name):
                 value = values[name].partition("#")[2] if name == "href" else values[name]
                 self._say(f"{tag} {name}", value)

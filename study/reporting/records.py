@@ -1,4 +1,4 @@
-"""A study as plain frozen records: what was planned, tried, selected and measured, without any MLflow."""
+"""A study as frozen dataclasses that do not depend on MLflow: plan, trials, selections and test values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ from study.store_layout import ending
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial: a model trained with one draw of the parameters.
+    """One trial: a model trained with one set of sampled parameters.
 
     Attributes:
         state: `complete`, `stopped` (by the scheduler or the time budget), `failed`, `interrupted` or `running`.
-        reason: why it is not complete, in the words of `study.store_layout`, or what it raised.
+        reason: why it is not complete, as defined in `study.store_layout`, or the error that it raised.
         parameters: as logged, numbers as floats.
         objective: best value over the epochs so far, or NaN where none was logged.
         best_epoch: the epoch of that value (1-based), 0 where there is none.
-        epochs: number of epochs that reported.
+        epochs: number of epochs with a finite objective.
         minutes: wall-clock minutes, NaN while running.
         validation: the metrics of the best epoch by name, e.g. `val/dice/lv`; empty where the store has none.
     """
@@ -40,25 +40,28 @@ class TrialRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether the trial ended as the search meant it to, so that it can be selected."""
+        """Whether the trial is complete or stopped, and can therefore be selected."""
         return self.state in ("complete", "stopped")
 
     @property
     def ending(self) -> str:
-        """How it ended, in words; stopping early, the end of the time budget and an interruption are told apart."""
+        """How the trial ended, as text.
+
+        The text distinguishes early stopping, the end of the time budget and an interruption.
+        """
         return ending(self.state, self.reason)
 
 
 @dataclass(frozen=True)
 class RetrainRecord:
-    """The selected trial of an arm trained once more, with a fresh seed.
+    """A retraining of an arm's selected trial with a new seed.
 
     Attributes:
-        seed_index: from 1; the `seed_index` of its test rows.
-        seed: of the training.
+        seed_index: the 1-based index of the seed; also the `seed_index` of its test rows.
+        seed: the seed of the training.
         objective: best value over the epochs so far, or NaN where none was logged.
         best_epoch: the epoch of that value (1-based), 0 where there is none.
-        epochs: number of epochs that reported.
+        epochs: number of epochs with a finite objective.
         minutes: wall-clock minutes, NaN while running.
         state: `complete`, `failed`, `interrupted` or `running`.
     """
@@ -75,20 +78,21 @@ class RetrainRecord:
 
 @dataclass(frozen=True)
 class ArmRecord:
-    """One arm in one fold: a model with a number of training patients, its trials, its winner and its test rows.
+    """One arm in one fold: a model with a number of training patients, its trials, selection and test rows.
 
     Attributes:
-        arm: such as `joint-25`, the same in all folds.
+        arm: the name, such as `joint-25`, the same in all folds.
         train, validation, test: numbers of patients.
-        selection: the frozen selection as recorded before the test, None before there is one.
-        rows: per-slice test rows (`patient,slice,structure,metric,before,after,lost`), None before the test; where the
-            winner was retrained also `seed_index`, without it the tuned model was tested.
-        overlays: arrays of the overlay slices by name, empty before the test.
+        selection: the frozen selection, recorded before the test evaluation; None where nothing was selected yet.
+        rows: per-slice test rows (`patient,slice,structure,metric,before,after,lost`), None before the test evaluation.
+            They have a column `seed_index` where the selected trial was retrained; otherwise the tuned model itself
+            was tested.
+        overlays: arrays of the overlay slices by name, empty before the test evaluation.
         metrics: the metrics logged on the arm's own run.
-        openings: how often this arm opened the sealed test patients.
+        openings: number of test evaluations of this arm.
         minutes: wall-clock minutes, NaN while running.
-        fold, folds: which of how many outer folds, from 1; 1 of 1 without cross-validation.
-        retrains: of the selected trial, in the order of their seeds.
+        fold, folds: the outer fold (1-based) and the number of folds; 1 and 1 without cross-validation.
+        retrains: the retrainings of the selected trial, in the order of their seeds.
     """
 
     run_id: str
@@ -111,7 +115,7 @@ class ArmRecord:
 
     @property
     def selected(self) -> TrialRecord | None:
-        """The trial that the recorded selection names, where there is one."""
+        """The trial that the recorded selection names; None where there is none."""
         chosen = self.selection or {}
         wanted = {self.tags.get("selected.run.id"), chosen.get("run_id")}
         same_run = (trial for trial in self.trials if trial.run_id in wanted)
@@ -121,7 +125,7 @@ class ArmRecord:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """One study and all its arms, as found in the store `tracking_uri` under the experiment id `experiment`."""
+    """One study and all its arms, read from the store `tracking_uri` and its experiment with the id `experiment`."""
 
     run_id: str
     study_id: str
@@ -138,7 +142,7 @@ class StudyRecord:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The arms that the specification plans and the store does not hold, with their fold where there are folds."""
+        """The arms of the specification that the store lacks, each with its fold in a cross-validation."""
         planned = [arm for arm in self.specification.get("arms", []) if isinstance(arm, Mapping) and arm.get("arm")]
         held = {(arm.tags.get("arm", arm.arm), arm.fold) for arm in self.arms}
         return tuple(

@@ -1,4 +1,4 @@
-"""Per-slice test rows as the store holds them: what must hold between arms, and each patient's means."""
+"""Per-slice test rows from the store: consistency checks between arms, and each patient's means."""
 
 from collections.abc import Mapping
 
@@ -11,23 +11,24 @@ from jointnet.faults import InputFaultError
 ROW_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after", "lost"]
 KEY = ["patient", "slice", "metric", "structure"]
 SEED = "seed_index"
-"""Column of the retraining that a row comes from; without it all rows come from one model."""
+"""Column with the index of the retraining that a row comes from. Without it, all rows come from one model."""
 UNIT = ["patient", "metric", "structure"]
 
 
 def per_patient(rows: pd.DataFrame, fold: int = 1) -> pd.DataFrame:
-    """Average rows over each patient's slices, then over seeds: one line per patient, metric and structure.
+    """Compute the mean of each patient, metric and structure: over slices first, then over seeds.
 
-    Seeds are averaged because they are no patients: counting them as units would make the same patients look like more.
+    Seeds are averaged because the unit of the statistics is the patient. Counting every seed as a unit would inflate
+    the number of patients.
 
     Args:
         rows: test rows of one arm and fold, with or without `seed_index`.
-        fold: the outer fold (1-based) that they belong to.
+        fold: the outer fold (1-based) of the rows.
 
     Returns:
-        `patient,fold,metric,structure,before,after,after_seed_sd,slices,lost`. `after_seed_sd` is the sample SD (n - 1)
-        over seeds of the patient's mean after registration, NaN with one seed; `slices` is the number per seed; `lost`
-        counts the slices in which the structure was lost, summed over seeds.
+        A frame with the columns `patient,fold,metric,structure,before,after,after_seed_sd,slices,lost`. `after_seed_sd`
+        is the sample SD (n - 1) over seeds of the patient's mean after registration, NaN with one seed. `slices` is the
+        number of slices per seed. `lost` is the number of slices in which the structure was lost, summed over seeds.
     """
     seeds = _by_seed(rows)
     over_seeds = pd.concat({seed: patient_means(part) for seed, part in seeds.items()}).groupby(UNIT)
@@ -44,20 +45,20 @@ PATIENT_COLUMNS = ["patient", "fold", "metric", "structure", "before", "after", 
 
 
 def _by_seed(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """Give the rows of each seed by its index; all of them as seed 1 where there is no such column."""
+    """Return the rows of each seed by its index. Without the column `seed_index`, all rows are those of seed 1."""
     if SEED not in rows or rows.empty:
         return {1: rows}
     return {int(seed): rows[rows[SEED] == seed] for seed in sorted(rows[SEED].unique())}
 
 
 def over_folds(rows_of: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """Join one arm's folds to one frame of patients, as `per_patient` gives it.
+    """Compute the per-patient means of all folds of an arm, in one frame with the columns of `per_patient`.
 
     Args:
         rows_of: the arm's test rows by fold (1-based).
 
     Raises:
-        InputFaultError: naming a patient that two folds test; each must be in exactly one.
+        InputFaultError: where a patient is tested in more than one fold; it names every such patient.
     """
     frames = [per_patient(rows, fold) for fold, rows in sorted(rows_of.items())]
     if not frames:
@@ -74,18 +75,20 @@ def over_folds(rows_of: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
 
 
 def lost_structures(rows: pd.DataFrame) -> int:
-    """Count the structures that registration moved out of view, each once for every slice and seed in which it did."""
+    """Return the number of structures that registration moved out of view, counted per slice and seed."""
     return int(named_metrics(rows, "test")["test/lost"])
 
 
 def check_rows(rows_of: Mapping[str, pd.DataFrame]) -> None:
-    """Check the test rows of one fold: complete, unique, and seeds and arms agree on the values before registration.
+    """Check that the test rows of one fold are complete and unique, and have the same values before registration.
+
+    The values before registration must be the same for all seeds and arms, because the scans are the same.
 
     Args:
         rows_of: test rows by arm, with or without `seed_index`; arms may differ in their seeds.
 
     Raises:
-        InputFaultError: naming each arm and seed, and the first value that differs.
+        InputFaultError: where the rows do not fit together; it names each arm and seed and the first differing value.
     """
     faults: list[str] = []
     reference: tuple[str, pd.Series] | None = None
@@ -110,7 +113,7 @@ def check_rows(rows_of: Mapping[str, pd.DataFrame]) -> None:
 
 
 def _broken_keys(arm: str, rows: pd.DataFrame) -> str:
-    """Say what is wrong with the columns that name a row; empty where nothing is."""
+    """Return the error in the columns that identify a row; empty where they are valid."""
     if SEED not in rows:
         if rows.duplicated(KEY).any():
             return f"arm {arm}: its test rows hold the same patient, slice, metric and structure twice"
@@ -123,7 +126,7 @@ def _broken_keys(arm: str, rows: pd.DataFrame) -> str:
 
 
 def _seed_faults(arm: str, rows: pd.DataFrame) -> list[str]:
-    """Say where the seeds of one arm do not hold the same rows with the same values before registration."""
+    """Return the differences between the seeds of one arm in their rows or in the values before registration."""
     values = {seed: part.set_index(KEY)["before"].sort_index() for seed, part in _by_seed(rows).items()}
     first, *others = values
     return [
@@ -134,7 +137,7 @@ def _seed_faults(arm: str, rows: pd.DataFrame) -> list[str]:
 
 
 def _disagreement(who: str, expected: pd.Series, found: pd.Series) -> list[str]:
-    """Say where two models' values before registration differ; they are the same scans, so they must not."""
+    """Return the difference between two models' rows or values before registration; empty where there is none."""
     if not expected.index.equals(found.index):
         stray = expected.index.symmetric_difference(found.index)
         return [f"{who}: not tested on the same rows, e.g. {_place(stray[0])}"]
@@ -149,5 +152,5 @@ def _disagreement(who: str, expected: pd.Series, found: pd.Series) -> list[str]:
 
 
 def _place(key: tuple[object, ...]) -> str:
-    """Name a row, such as `patient 3, slice 2, metric cd_mm, structure lv`."""
+    """Return the name of a row, such as `patient 3, slice 2, metric cd_mm, structure lv`."""
     return ", ".join(f"{name} {value}" for name, value in zip(KEY, key, strict=True))

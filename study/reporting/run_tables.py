@@ -1,4 +1,4 @@
-"""The page's tables of the search and its runs: what it cost, what was selected, where every number comes from."""
+"""The page's tables of the search: cost, selected trials, and all runs in the tracking store."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _CORE = ("lambda_1", "lambda_2", "lambda_3", "alpha")
 
 
 def effort(study: StudyRecord) -> Grid:
-    """Give what each arm, in each fold, cost: trials, hours, epochs, openings of the test patients."""
+    """Return the cost of each arm and fold: trials, hours, retrainings and test evaluations."""
     rows = []
     for arm in study.arms:
         words = [
@@ -44,7 +44,7 @@ def effort(study: StudyRecord) -> Grid:
 
 
 def selected(study: StudyRecord) -> Grid:
-    """Give each arm's selected trial, what was drawn for it, and its objective on validation and test."""
+    """Return each arm's selected trial with its sampled parameters and its objective on validation and test."""
     chosen = [(arm, trial) for arm in study.arms if (trial := arm.selected) is not None]
     drawn = {name: None for arm, _ in chosen for name in (arm.selection or {}).get("parameters", {})}
     names = [*_CORE, *(name for name in drawn if name not in _CORE)]
@@ -62,7 +62,7 @@ def selected(study: StudyRecord) -> Grid:
 
 
 def runs(study: StudyRecord) -> Grid:
-    """Give every run of the study; the page's links end here where no tracking server has a page of its own."""
+    """Return the table of all runs of the study. Links lead here where no tracking server shows the run."""
     rows = [line(["study", "", "", study.run_id, "", "", "", number(study.minutes, 1)], study.run_id)]
     rows = [GridRow(rows[0].heading, rows[0].cells, rows[0].sources, anchors=(f"run-{study.run_id}",))]
     seen: set[str] = set()
@@ -79,7 +79,7 @@ def runs(study: StudyRecord) -> Grid:
 
 
 def hours(trainings: Sequence[TrialRecord] | Sequence[RetrainRecord]) -> float:
-    """Add up the trainings' wall-clock times, in hours; those that have not ended count as none."""
+    """Return the sum of the trainings' wall-clock times in hours. Trainings that have not ended count as 0."""
     return sum(training.minutes for training in trainings if math.isfinite(training.minutes)) / 60
 
 

@@ -1,4 +1,4 @@
-"""What holds in every report: marks, conventions, and what the statistics assume."""
+"""The fixed texts of every report: marks, conventions and the assumptions of the statistics."""
 
 STARS_ALONE = (
     "* p < 0.05, ** p < 0.005 in a paired two-sided t-test against before registration (unit: patient), corrected by "

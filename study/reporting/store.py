@@ -1,4 +1,4 @@
-"""The tracking store through MLflow's client: all calls of the report to MLflow."""
+"""The tracking store, accessed with MLflow's client. All MLflow calls of the report are in this module."""
 
 import os
 import tempfile
@@ -19,30 +19,30 @@ REPORT_ARTIFACTS = "report"
 
 
 class Store:
-    """A tracking store that exists. Use as a context manager.
+    """An existing tracking store. Use it as a context manager.
 
     Args:
-        tracking_uri: its address.
+        tracking_uri: the address of the store.
 
     Attributes:
-        address: that holds from any folder.
+        address: the absolute address of the store.
 
     Raises:
-        InputFaultError: where it does not exist, does not answer, or was moved without its artifacts.
+        InputFaultError: where the store does not exist, does not answer, or was moved without its artifacts.
     """
 
     def __init__(self, tracking_uri: str) -> None:
         self.address, self._given = absolute_address(tracking_uri), tracking_uri
         path = sqlite_file(tracking_uri)
-        if path is not None and not path.is_file():  # which opening it would create
+        if path is not None and not path.is_file():  # MLflow would create the file
             raise InputFaultError(f"{path}: no such tracking store; give --tracking-uri or run `python -m study.run`")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar per file would bury the table
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar per file would hide the table
         self._open = ExitStack()
         address = self._open.enter_context(readable(self.address))
         try:
             self._client = MlflowClient(address, registry_uri=address)
             self._client.search_experiments(max_results=1)
-        except Exception as error:  # whatever the store's own backend raises where it is none, or cannot be reached
+        except Exception as error:  # each backend raises its own errors for an invalid or unreachable store
             self._open.close()
             reason = " ".join(str(error).split())[:200]
             raise InputFaultError(f"{tracking_uri}: must be a tracking store that answers: {reason}") from None
@@ -57,10 +57,10 @@ class Store:
         return self._given
 
     def runs(self, condition: str) -> list[Any]:
-        """Give the study experiment's runs that meet `condition`, newest first.
+        """Return the runs of the study experiment that meet `condition`, newest first.
 
         Raises:
-            InputFaultError: where the store has no such experiment.
+            InputFaultError: where the store does not have the experiment.
         """
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
@@ -77,15 +77,20 @@ class Store:
                 return found
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """Give step and value of all that a run logged of a metric, oldest first."""
+        """Return the step and value of all points that a run logged for a metric, oldest first."""
         points = self._client.get_metric_history(run_id, metric)
         return [(point.step, point.value) for point in sorted(points, key=lambda each: (each.timestamp, each.step))]
 
     def artifacts(self, run: Any, wanted: Sequence[str], promised: Sequence[str]) -> dict[str, Any]:
-        """Return those of the wanted files of a run that exist: text of JSON, table of CSV, arrays of NPZ.
+        """Return the content of the wanted files that the run has: JSON as text, CSV as a frame, NPZ as arrays.
+
+        Args:
+            run: the run.
+            wanted: paths of the files to read, where they exist.
+            promised: paths of the files that must exist, because the run's tags state that they were stored.
 
         Raises:
-            InputFaultError: where one is missing of those that were `promised`: stored, by what the run's tags say.
+            InputFaultError: where a promised file is missing.
         """
         run_id = run.info.run_id
         folders = {path.rpartition("/")[0] for path in wanted}
@@ -109,19 +114,19 @@ class Store:
         return contents
 
     def log_report(self, run_id: str, folder: Path) -> str:
-        """Copy the report's folder to the files of the study's own run, under `report/`; return why that failed.
+        """Copy the report's folder to the artifacts of the study's run, under `report/`, and return the error, if any.
 
-        Records of a store that was moved are corrected on the way, so that the MLflow UI finds what they lead to.
+        In a store that was moved, the artifact addresses are corrected first, so that the MLflow UI finds the files.
         """
         try:
             correct_records(self.address)
             self._client.log_artifacts(run_id, str(folder), REPORT_ARTIFACTS)
-        except Exception as error:  # whatever the store of the artifacts raises; the report itself is written
+        except Exception as error:  # each artifact store raises its own errors; the report is already written
             return " ".join(str(error).split())[:200] or type(error).__name__
         return ""
 
     def read_report(self, run_id: str) -> dict[str, bytes]:
-        """Give the files of the report that the study's own run holds, by name; none where none was copied there."""
+        """Return the files of the report in the study's run by name; empty where no report was copied there."""
         listed = [item.path for item in self._client.list_artifacts(run_id, REPORT_ARTIFACTS) if not item.is_dir]
         if not listed:
             return {}

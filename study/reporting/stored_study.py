@@ -1,4 +1,4 @@
-"""A study as the tracking store holds it, read into plain records, of which the report is made."""
+"""Reader of a study from the tracking store into the records that the report is made from."""
 
 import json
 import math
@@ -15,7 +15,7 @@ _INFINITY = 1e300  # MLflow writes an infinity as 1.8e308
 
 
 def study_ids(tracking_uri: str) -> list[str]:
-    """Give the ids of the studies in the store, newest first.
+    """Return the ids of the studies in the store, newest first.
 
     Raises:
         InputFaultError: where the store does not exist, or holds no study.
@@ -36,7 +36,7 @@ def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
     """Read one study, its arms and their trials.
 
     Raises:
-        InputFaultError: where the store does not exist, or does not hold `study_id` or a file that it says was stored.
+        InputFaultError: where the store does not exist, does not hold `study_id`, or lacks a file that a tag promises.
     """
     with Store(tracking_uri) as store:
         return _read_study(store, study_id)
@@ -78,9 +78,11 @@ def _read_study(store: Store, study_id: str) -> StudyRecord:
 
 
 def best_value(history: Sequence[tuple[int, float]], direction: str) -> tuple[float, int, int]:
-    """Give the best finite value, its epoch and the number of epochs of `(epoch, value)` pairs, oldest first.
+    """Return the best finite value, its epoch, and the number of epochs with a finite value; NaN, 0 and 0 for none.
 
-    A resumed trial repeats epochs: the later value of an epoch counts.
+    Args:
+        history: pairs of epoch and value, oldest first. A resumed trial repeats epochs; the later value counts.
+        direction: `maximize` or `minimize`.
     """
     values = {epoch: value for epoch, value in history if math.isfinite(value) and abs(value) < _INFINITY}
     if not values:
@@ -91,7 +93,7 @@ def best_value(history: Sequence[tuple[int, float]], direction: str) -> tuple[fl
 
 
 def _newest_per_arm(runs: Sequence[Any]) -> list[Any]:
-    """Give one run per arm and fold, the newest; `runs` come newest first."""
+    """Return the newest run of each arm and fold; `runs` are sorted, newest first."""
     newest: dict[tuple[str, int], Any] = {}
     for run in runs:
         newest.setdefault((run.data.tags["arm"], int(run.data.tags.get("fold", "1"))), run)
@@ -101,7 +103,7 @@ def _newest_per_arm(runs: Sequence[Any]) -> list[Any]:
 def _arm(
     store: Store, run: Any, trials: Sequence[Any], retrains: Sequence[Any], metric: str, direction: str
 ) -> ArmRecord:
-    """Read one arm with its trials, the retrainings of its selected trial, and whatever artifacts it has so far."""
+    """Read one arm with its trials, the retrainings of its selected trial, and the artifacts stored so far."""
     tags: dict[str, str] = dict(run.data.tags)
     chosen, tested = ("selection.json",), ("test/slices.csv", "test/overlays.npz")
     promised = (*(chosen if SELECTED_TAG in tags else ()), *(tested if OPENINGS_TAG in tags else ()))
@@ -140,7 +142,7 @@ def _is_child(run: Any, parent: Any) -> bool:
 
 
 def _retrain(store: Store, run: Any, metric: str, direction: str) -> RetrainRecord:
-    """Read one retraining, which is a trial with a seed of its own."""
+    """Read one retraining, which is stored like a trial with its own seed."""
     trial, tags = _trial(store, run, metric, direction), run.data.tags
     return RetrainRecord(
         run_id=trial.run_id,
@@ -155,7 +157,7 @@ def _retrain(store: Store, run: Any, metric: str, direction: str) -> RetrainReco
 
 
 def _trial(store: Store, run: Any, metric: str, direction: str) -> TrialRecord:
-    """Read one trial; its history is fetched only where the objective was logged at all."""
+    """Read one trial. The history is requested only where the objective was logged."""
     tags, info = run.data.tags, run.info
     history = store.history(info.run_id, metric) if metric in run.data.metrics else []
     objective, epoch, epochs = best_value(history, direction)
@@ -180,12 +182,12 @@ def _trial(store: Store, run: Any, metric: str, direction: str) -> TrialRecord:
 
 
 def _arm_order(arm: ArmRecord) -> tuple[bool, str, int, int]:
-    """Order as in the paper's Table 1: stand-alone before joint, then by training patients, then by fold."""
+    """Return the sort key of the paper's Table 1: stand-alone before joint, then training patients, then fold."""
     return (arm.model != "standalone", arm.model, arm.train, arm.fold)
 
 
 def _find(content: Any, key: str) -> Any:
-    """Give the first value under `key` anywhere in nested JSON, None where there is none."""
+    """Return the first value of `key` at any depth of nested JSON; None where there is none."""
     if isinstance(content, Mapping):
         if key in content:
             return content[key]
@@ -211,6 +213,6 @@ def _moment(milliseconds: int) -> datetime:
 
 
 def _minutes(runs: Sequence[Any]) -> float:
-    """Give the minutes from the first run's start to the last end among `runs`; NaN where none has ended."""
+    """Return the minutes from the start of `runs[0]` to the last end of any run; NaN where none has ended."""
     ends = [run.info.end_time for run in runs if run.info.end_time]
     return (max(ends) - runs[0].info.start_time) / 60000 if ends else math.nan

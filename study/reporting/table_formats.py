@@ -1,4 +1,4 @@
-"""A table in Markdown, in LaTeX and on a terminal, the best of each column marked."""
+"""Tables written as Markdown, LaTeX and terminal text, with the best value of each column marked."""
 
 import io
 
@@ -11,7 +11,7 @@ from study.reporting.grid import Grid, GridCell
 
 
 def markdown(grid: Grid) -> str:
-    """Write the table in Markdown, the best of each column in bold."""
+    """Return the table as Markdown, with the best value of each column in bold."""
 
     def cell(part: GridCell) -> str:
         text = f"**{markdown_text(part.text)}**" if part.best else markdown_text(part.text) or "-"
@@ -23,7 +23,7 @@ def markdown(grid: Grid) -> str:
 
 
 def latex(grid: Grid) -> str:
-    """Write the table for LaTeX (`booktabs`), the best of each column in bold."""
+    """Return the table as LaTeX (`booktabs`), with the best value of each column in bold."""
 
     def cell(part: GridCell) -> str:
         text = latex_text(part.text) or "--"
@@ -45,9 +45,10 @@ def latex(grid: Grid) -> str:
 
 
 def terminal(grid: Grid, width: int, colour: bool = False) -> str:
-    """Write the table as text `width` characters wide; the best of each column carries `>`, and bold in colour.
+    """Return the table as text, `width` characters wide.
 
-    A row is named by the arm that it comes from, which is shorter than its heading.
+    `>` and bold type (where `colour` is set) mark the best value of each column. A row is named after its arm, which
+    is shorter than its heading.
     """
     shown = RichTable(title=grid.caption, title_justify="left", title_style="", box=SIMPLE_HEAD)
     shown.add_column("")
@@ -64,12 +65,12 @@ def terminal(grid: Grid, width: int, colour: bool = False) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Escape what Markdown would read as emphasis, as a cell's border or as a tag."""
+    """Escape the characters that Markdown reads as emphasis, cell border or tag."""
     return text.replace("*", r"\*").replace("|", r"\|").replace("<", "&lt;")
 
 
 def latex_text(text: str) -> str:
-    """Escape what LaTeX would read as markup."""
+    """Escape the characters that LaTeX reads as markup."""
     replacements = {"\\": r"\textbackslash{}", **{mark: f"\\{mark}" for mark in "&%$#_{}"}, "<": "$<$", ">": "$>$"}
     return "".join(replacements.get(letter, letter) for letter in text)
 

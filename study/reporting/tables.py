@@ -1,4 +1,4 @@
-"""Tables of a study: mean (SD) over patients of each arm, the best of each column, and the change against before."""
+"""Tables of a study: mean (SD) of each arm, the best of each column, and the change from before registration."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ BEFORE = "before"
 
 @dataclass(frozen=True)
 class Column:
-    """One measured quantity: a metric of one structure, in mm or (Dice) without unit."""
+    """One measured quantity: a metric of one structure, in mm, or without unit for Dice."""
 
     metric: str
     structure: str
@@ -55,7 +55,15 @@ SEGMENTATION: tuple[Column, ...] = tuple(
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean and sample SD over units, in the column's unit; `change` compares with before and is None there."""
+    """Mean and sample SD over patients or slices, in the column's unit.
+
+    Attributes:
+        units: number of patients or slices.
+        best: whether the mean is the best of its column.
+        change: the comparison with before registration; None in the row before registration and where nothing is
+            tested.
+        digits: number of decimals in texts.
+    """
 
     mean: float
     sd: float
@@ -67,7 +75,7 @@ class Cell:
 
     @property
     def stars(self) -> str:
-        """The marks of the t-test against before, corrected by Holm; `!` where the change is for the worse."""
+        """The significance stars of the Holm-corrected t-test against before, with `!` for a change for the worse."""
         if self.change is None:
             return ""
         stars = significance_stars(self.change.holm_p)
@@ -81,7 +89,7 @@ class Cell:
 
     @property
     def change_text(self) -> str:
-        """The mean change against before with its 95 % t interval, as `-1.20 [-2.01, -0.39]`; empty before."""
+        """The mean change from before with its 95 % t interval, as `-1.20 [-2.01, -0.39]`; empty without a test."""
         if self.change is None or self.change.test.patients == 0:
             return ""
         test = self.change.test
@@ -91,7 +99,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: before registration, or one arm; a cell is None where nothing was measured."""
+    """One row of a table: before registration, or one arm. A cell is None where nothing was measured."""
 
     key: str
     label: str
@@ -100,7 +108,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose unit is `unit` (`patients` or `slices`)."""
+    """A table of means over `unit` (`patients` or `slices`)."""
 
     name: str
     caption: str
@@ -110,7 +118,7 @@ class Table:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """Give a number with so many decimals, `n/a` for NaN."""
+    """Return a number with `digits` decimals, or `n/a` for NaN."""
     if math.isnan(value):
         return "n/a"
     text = f"{value:.{digits}f}"
@@ -127,18 +135,18 @@ def comparison(
     unit: str = "patients",
     with_before: bool = True,
 ) -> Table:
-    """Lay out before registration and each arm of `labels`, best value per column marked.
+    """Create a table with one row before registration and one row per arm, and mark the best value of each column.
 
     Args:
         name: the table's name.
         caption: the table's title.
-        values_of: by arm, patients as `study.reporting.rows.over_folds` gives them, or rows per slice where they
-            are the unit; an arm of `labels` without any has empty cells.
-        labels: the arms in the order of the table, with their titles.
+        values_of: by arm, the patients returned by `study.reporting.rows.over_folds`, or rows per slice where `unit`
+            is `slices`. An arm of `labels` without values has empty cells.
+        labels: the titles of the arms, in the order of the table.
         columns: the metrics.
         changes: by arm, its comparisons with before, one per column; None where nothing is tested.
         unit: `patients` or `slices`.
-        with_before: whether there is a row before registration; the arms share it.
+        with_before: whether there is a row before registration, which is the same for all arms.
     """
     rows: list[Row] = []
     if with_before:
@@ -159,7 +167,7 @@ def comparison(
 
 
 def grid(table: Table, note: str = "", with_changes: bool = True) -> Grid:
-    """Give the table as it is shown: an arm's means, and below them the changes against before with their intervals."""
+    """Return the table as texts: each arm's means and, if `with_changes`, the changes from before with intervals."""
     rows: list[GridRow] = []
     for row in table.rows:
         shown = (
@@ -175,7 +183,7 @@ def grid(table: Table, note: str = "", with_changes: bool = True) -> Grid:
 
 
 def tidy(tables: Sequence[Table]) -> pd.DataFrame:
-    """Give the arms' cells one per line, unrounded, each with its value before, and its change where it was tested."""
+    """Return one line per arm and column, unrounded, with the value before and, where tested, the change."""
     lines = []
     for table in tables:
         before = next((row.cells for row in table.rows if row.key == BEFORE), (None,) * len(table.columns))
@@ -194,7 +202,7 @@ TIDY_COLUMNS = [
 
 
 def _cell(values: pd.DataFrame, column: Column, side: str, change: Comparison | None) -> Cell | None:
-    """Summarise one metric on one side."""
+    """Compute mean and SD of one metric before or after registration (`side`); None where there is no value."""
     chosen = values[(values["metric"] == column.metric) & (values["structure"] == column.structure)]
     chosen = chosen[chosen[side].notna()]
     if chosen.empty:
@@ -204,7 +212,7 @@ def _cell(values: pd.DataFrame, column: Column, side: str, change: Comparison | 
 
 
 def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
-    """Mark the best mean of each column, before registration included; equal means are all best."""
+    """Mark the best mean of each column, including the row before registration. Equal means are all marked."""
     best = []
     for place, column in enumerate(columns):
         means = [cell.mean for row in rows if (cell := row.cells[place]) is not None]

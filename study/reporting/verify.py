@@ -1,4 +1,4 @@
-"""Whether a written report says what the store holds: every number recomputed from the rows, and compared."""
+"""Verification of a written report against values recomputed from the store, and against its copy in the store."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,11 +7,11 @@ from study.reporting.parsed import cells
 
 
 def differences(folder: Path, expected: Mapping[str, str]) -> list[str]:
-    """Compare written files with what they must say; give one line for each difference.
+    """Compare written files with their expected content and return one line per difference.
 
     Args:
         folder: the written report.
-        expected: the content of each file of words and numbers by its name, recomputed from the store.
+        expected: the content of each text file by its name, recomputed from the store.
     """
     found = []
     for name, text in expected.items():
@@ -24,7 +24,7 @@ def differences(folder: Path, expected: Mapping[str, str]) -> list[str]:
 
 
 def stored_differences(folder: Path, stored: Mapping[str, bytes]) -> list[str]:
-    """Compare a written report with the copy of it in the store, byte by byte; give one line per file that differs."""
+    """Compare a written report with its copy in the store, byte by byte, and return one line per differing file."""
     written = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     found = [
         f"{name}: is in the store's copy of the report and not in {folder}" for name in stored.keys() - written.keys()
@@ -37,7 +37,7 @@ def stored_differences(folder: Path, stored: Mapping[str, bytes]) -> list[str]:
 
 
 def _file_differences(name: str, expected: str, written: str) -> list[str]:
-    """Name the table, row and column of every value that differs; where the places do, name those."""
+    """Return one line per differing value with its table, row and column, including values that only one side has."""
     wanted, held = cells(name, expected), cells(name, written)
     found = []
     for place in [*wanted, *(place for place in held if place not in wanted)]:
