@@ -1,1 +1,1 @@
-"""Figures, and pictures of patients."""
+"""Figures of a study and pictures of its test patients."""

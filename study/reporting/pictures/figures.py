@@ -19,7 +19,15 @@ from study.store_layout import TIME_BUDGET
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a figure: ink for text and axes, faint for grids, and one per kind of arm."""
+    """The colours of a figure.
+
+    Attributes:
+        ink: of text and axes.
+        faint: of grid lines.
+        paper: of the background.
+        before: of values before registration.
+        standalone, joint, other: of the models.
+    """
 
     ink: str
     faint: str
@@ -30,7 +38,7 @@ class Theme:
     other: str
 
     def of_model(self, model: str) -> str:
-        """Give the colour of a model."""
+        """Return the colour of a model."""
         return {"standalone": self.standalone, "joint": self.joint}.get(model, self.other)
 
 
@@ -45,10 +53,12 @@ def boxplots(
     columns: Sequence[Column],
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Draw before and each arm as box plots, one panel per metric, every patient a dot joined across the boxes.
+    """Draw box plots of the values before registration and of each arm, one panel per metric.
+
+    Every patient is a dot in each box, and a thin line joins the dots of a patient.
 
     Args:
-        patients: per-patient means by arm, as `study.reporting.rows.per_patient` gives them.
+        patients: per-patient means by arm, as returned by `study.reporting.rows.over_folds`.
         arms: the arms in the order of the boxes; those without patients are left out.
         columns: the metrics, one panel each.
         theme: the colours.
@@ -67,13 +77,14 @@ def boxplots(
 def trials(
     arms: Sequence[ArmRecord], title: str, theme: Theme = LIGHT, scale_of: Sequence[ArmRecord] | None = None
 ) -> Figure:
-    """Draw the objective of every trial in the order of their start, one panel per arm, and the best so far.
+    """Draw the objective of every trial in the order of their start, and the best so far, one panel per arm.
 
     Args:
         arms: the arms, one panel each.
-        title: what the objective is.
+        title: the name of the objective.
         theme: the colours.
-        scale_of: the arms whose trials must all fit the vertical axis, so that figures compare; `arms` where None.
+        scale_of: the arms whose trials set the range of the vertical axis, so that several figures share one scale;
+            `arms` where None.
     """
     figure = Figure(figsize=(0.75 + 3.1 * len(arms), 3.4), layout="constrained", facecolor="none")
     first: Axes | None = None
@@ -98,7 +109,7 @@ def trials(
 
 
 def as_bytes(figure: Figure, kind: str, dpi: int = 150) -> bytes:
-    """Give the figure as `svg` or `png`; the same figure always gives the same bytes."""
+    """Return the figure as an `svg` or `png` file. The bytes are reproducible."""
     stream = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with matplotlib.rc_context({"svg.hashsalt": "jointnet"}):
@@ -107,7 +118,7 @@ def as_bytes(figure: Figure, kind: str, dpi: int = 150) -> bytes:
 
 
 def with_paper(figure: Figure, theme: Theme = LIGHT) -> Figure:
-    """Give the figure an opaque background, for a file that may be opened on any colour."""
+    """Set an opaque background, so that the file is readable on any colour, and return the figure."""
     figure.set_facecolor(theme.paper)
     return figure
 
@@ -115,7 +126,7 @@ def with_paper(figure: Figure, theme: Theme = LIGHT) -> Figure:
 def _boxes(
     axes: Axes, patients: Mapping[str, pd.DataFrame], tested: Sequence[ArmRecord], column: Column, theme: Theme
 ) -> None:
-    """Draw one metric: the box before, then one box per arm, and a line per patient through the dots."""
+    """Draw one metric: the box before registration, one box per arm, and one line per patient through its dots."""
     series: list[pd.Series] = []
     for arm in tested:
         means = patients[arm.arm]
@@ -149,9 +160,10 @@ def _boxes(
 
 
 def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
-    """Draw one arm's trials: complete filled, stopped hollow (a diamond by the time budget), the selected one ringed.
+    """Draw one arm's trials.
 
-    What ended otherwise is a cross.
+    Complete trials are filled dots, trials stopped early hollow dots, and trials stopped by the time budget hollow
+    diamonds. All others are crosses. A ring marks the selected trial.
     """
     colour = theme.of_model(arm.model)
     selected = arm.selected
@@ -189,7 +201,7 @@ def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
 
 
 def dress(axes: Axes, theme: Theme) -> None:
-    """Give the axes the theme's colours and a light horizontal grid."""
+    """Set the theme's colours and a light horizontal grid."""
     axes.set_facecolor("none")
     axes.grid(axis="y", color=theme.faint, linewidth=0.7, zorder=0)
     axes.set_axisbelow(True)

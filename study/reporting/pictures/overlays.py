@@ -1,4 +1,4 @@
-"""A test patient slice by slice: contours before and after registration, both images in one, and the scar on cine."""
+"""Pictures of a test patient, slice by slice: contours before and after registration, checkerboard, and scar."""
 
 import io
 
@@ -23,16 +23,19 @@ ROWS = (
 PANEL_INCHES = 1.45
 DPI = 100
 CHECKS = 6
-"""Fields of the checkerboard along either side of a slice."""
+"""Number of checkerboard fields along each side of a slice."""
 _LEFT_INCHES, _TOP_INCHES, _GAP_PX = 0.28, 0.42, 2
 
 
 def overlay(patient: Shown) -> Figure:
-    """Draw every slice of a patient, one column each, in the rows of `ROWS`.
+    """Draw every slice of a patient, one column per slice and one row per entry of `ROWS`.
 
-    The first shows LGE as it was, its scar outlined; the next two cine with cine's own contours (white, dashed) and
-    LGE's (coloured), unregistered and registered; then fields of cine and of registered LGE by turns; at last cine with
-    its contours and the registered scar filled.
+    The rows from top to bottom:
+        1. unregistered LGE with the outline of its scar;
+        2. cine with its own contours (white, dashed) and those of unregistered LGE (coloured, solid);
+        3. the same with the contours of registered LGE;
+        4. a checkerboard of cine and registered LGE;
+        5. cine with its own contours and the registered scar, filled.
     """
     frames, count = patient.frames, len(patient.slices)
     before, after = (scar.scar(frames[f"lge_{when}"], frames[f"lge_labels_{when}"]) for when in ("before", "after"))
@@ -64,13 +67,13 @@ def overlay(patient: Shown) -> Figure:
 
 
 def scar_share(patient: Shown) -> float:
-    """Give the part of the patient's myocardium in LGE that is drawn as scar, from 0 to 1."""
+    """Return the fraction of the patient's myocardium in LGE that is drawn as scar, from 0 to 1."""
     lge, labels = patient.frames["lge_before"], patient.frames["lge_labels_before"]
     return scar.share(scar.scar(lge, labels), labels)
 
 
 def as_images(figure: Figure) -> dict[str, bytes]:
-    """Give the figure as `webp`, for the page, and as `png` of 256 colours, for a file."""
+    """Return the figure as `webp` for the page and as `png` with 256 colours for a file."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
@@ -84,20 +87,20 @@ def as_images(figure: Figure) -> dict[str, bytes]:
 
 
 def _mosaic(frames: np.ndarray) -> np.ndarray:
-    """Lay slices (S, H, W) side by side (H, S * (W + gap))."""
+    """Join slices of shape (S, H, W) side by side into one image of shape (H, S * (W + gap))."""
     spaced = np.pad(frames, ((0, 0), (0, 0), (0, _GAP_PX)))
     return np.concatenate(list(spaced), axis=1)
 
 
 def _equalised(frames: np.ndarray) -> np.ndarray:
-    """Scale a patient's grey values so that all but the brightest and darkest half per cent lie in 0..1."""
+    """Scale a patient's grey values to 0..1 and clip the brightest and the darkest 0.5 %."""
     values = frames.astype(np.float32)
     low, high = np.percentile(values, (0.5, 99.5))
     return np.clip((values - low) / max(float(high - low), 1e-6), 0, 1)
 
 
 def _checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Take fields of the first and of the second images (S, H, W) by turns."""
+    """Combine two image stacks of shape (S, H, W) into a checkerboard of alternating fields."""
     height, width = first.shape[-2:]
     rows, columns = np.arange(height) * CHECKS // height, np.arange(width) * CHECKS // width
     return np.where((rows[:, None] + columns[None, :]) % 2 == 0, first, second)
@@ -120,7 +123,7 @@ def _fill(axes: Axes, region: np.ndarray) -> None:
 
 
 def _titles(axes: Axes, patient: Shown) -> None:
-    """Write above each slice its number, and LV CD before and after where it was measured."""
+    """Draw the number of each slice above it, with LV CD before and after registration where it was measured."""
     side = patient.frames["cine"].shape[-1]
     for place, number in enumerate(patient.slices):
         pair = patient.lv_cd_mm.get(number)

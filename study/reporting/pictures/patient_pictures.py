@@ -1,4 +1,4 @@
-"""The pictures of a report: what each shows, in words for those who do not see it, and how it is drawn."""
+"""The pictures of a report, each with its title, its text alternative and the function that draws it."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -35,9 +35,9 @@ class Picture:
         name: the stem of its files.
         title: its heading.
         alt: its text alternative.
-        note: what a reader must know with it.
-        draw: draws it in the colours of a theme.
-        photo: whether it shows scans, which look the same on any page.
+        note: an explanation for the reader.
+        draw: a function that draws it in the colours of a theme.
+        photo: whether it shows scans, which are the same on a light and a dark page.
     """
 
     name: str
@@ -48,13 +48,13 @@ class Picture:
     photo: bool = False
 
     def uri(self, dark: bool) -> str:
-        """Give the picture as a data address for a page."""
+        """Return the picture as a data URI for a light or a dark page."""
         if self.photo:
             return _data("image/webp", self._photo["webp"])
         return _data("image/svg+xml", figures.as_bytes(self.draw(DARK), "svg") if dark else self._light["svg"])
 
     def files(self) -> dict[str, bytes]:
-        """Give the picture as files, on paper, by name."""
+        """Return the content of the picture's files by name, in the colours of the light theme."""
         found = self._photo if self.photo else self._light
         return {f"{self.name}.{kind}": content for kind, content in found.items() if kind != "webp"}
 
@@ -70,7 +70,7 @@ class Picture:
 
 
 def boxplots(analysis: Analysis) -> tuple[Picture, ...]:
-    """Give a picture per registration metric, every patient a dot."""
+    """Return one box-plot picture per registration metric, with every patient as a dot."""
     if not analysis.patients:
         return ()
     arms = _first_records(analysis)
@@ -89,7 +89,7 @@ def boxplots(analysis: Analysis) -> tuple[Picture, ...]:
 
 
 def curve(analysis: Analysis) -> tuple[Picture, ...]:
-    """Give the picture of error against training patients."""
+    """Return the picture of error against training patients; empty where nothing was tested."""
     table = efficiency.efficiency(analysis.patients, analysis.arms, tables.REGISTRATION)
     if table.empty:
         return ()
@@ -106,7 +106,7 @@ def curve(analysis: Analysis) -> tuple[Picture, ...]:
 
 
 def trials(study: StudyRecord, objective: str) -> tuple[Picture, ...]:
-    """Give a picture per arm and fold: the objective of every trial."""
+    """Return one picture per arm and fold with the objective of every trial."""
 
     def one(arm: ArmRecord) -> Picture:
         name = f"{arm.arm}-fold-{arm.fold}" if arm.folds > 1 else arm.arm
@@ -119,7 +119,7 @@ def trials(study: StudyRecord, objective: str) -> tuple[Picture, ...]:
 
 
 def search(study: StudyRecord, analysis: Analysis, objective: str) -> dict[str, tuple[Picture, ...]]:
-    """Give what the search found, by arm; what compares the arms comes under the empty name."""
+    """Return the pictures of the search results by arm. The key "" holds those that compare the arms."""
     found = {"": _searched("", search_figures.of_study(study.arms, objective))}
     for name, records in analysis.arms.items():
         space = searched(study.specification, records[0])
@@ -128,7 +128,7 @@ def search(study: StudyRecord, analysis: Analysis, objective: str) -> dict[str, 
 
 
 def patients(analysis: Analysis) -> dict[str, tuple[Picture, ...]]:
-    """Give each arm's best, median and worst test patient, slice by slice."""
+    """Return the pictures of each arm's best, median and worst test patient, slice by slice."""
     found = {name: tuple(_patient(one) for one in shown(records)) for name, records in analysis.arms.items()}
     return {name: pictures for name, pictures in found.items() if pictures}
 
@@ -167,7 +167,7 @@ def _data(mime: str, content: bytes) -> str:
 
 
 def every(groups: Sequence[Sequence[Picture] | Mapping[str, Sequence[Picture]]]) -> list[Picture]:
-    """List the pictures of several groups."""
+    """Return the pictures of several groups in one list."""
     found: list[Picture] = []
     for group in groups:
         for part in group.values() if isinstance(group, Mapping) else [group]:

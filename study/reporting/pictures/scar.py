@@ -1,4 +1,4 @@
-"""Where LGE is bright inside the myocardium, on the slices that a study kept: to be looked at, measured on nobody."""
+"""Scar (bright myocardium in LGE) on the stored slices. It is for illustration and enters no measurement."""
 
 import math
 
@@ -9,7 +9,7 @@ from jointnet.scar.threshold import ScarSettings, find_scar
 from jointnet.structures import CODE
 
 SPACING_MM = (5.0, 0.75, 0.75)
-"""Of the common grid: slices, rows, columns."""
+"""Spacing of the common grid along slices, rows and columns, in mm."""
 SETTINGS = ScarSettings()
 RULE = (
     f"Scar is drawn where LGE is brighter than the mean plus {SETTINGS.n_sd:g} SD of remote myocardium, the darkest "
@@ -19,11 +19,13 @@ RULE = (
 
 
 def scar(lge: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Give the pixels (S, H, W) of myocardium that count as scar, by `jointnet.scar`; none without myocardium.
+    """Return the mask (S, H, W) of myocardium pixels that `jointnet.scar` marks as scar.
+
+    The mask is empty where scar cannot be determined, such as without myocardium.
 
     Args:
         lge: grey values of a patient's slices (S, H, W), any unit.
-        labels: their class codes (S, H, W).
+        labels: their label values (S, H, W).
     """
     try:
         return find_scar(lge.astype(np.float32), labels, SPACING_MM, SETTINGS)
@@ -32,6 +34,6 @@ def scar(lge: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def share(found: np.ndarray, labels: np.ndarray) -> float:
-    """Give the part of the myocardium that is scar, from 0 to 1; NaN where there is no myocardium."""
+    """Return the fraction of the myocardium that is scar, from 0 to 1; NaN where there is no myocardium."""
     muscle = int((labels == CODE["myo"]).sum())
     return float((found & (labels == CODE["myo"])).sum()) / muscle if muscle else math.nan

@@ -1,4 +1,4 @@
-"""Which test patients the pictures show: each arm's best, median and worst by the registration ratio."""
+"""Selection of the test patients in the pictures: each arm's best, median and worst by the registration ratio."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,12 @@ class Shown:
 
     Attributes:
         rank: `best`, `median` or `worst`.
+        of: the number of ranked patients.
         ratio: the patient's registration ratio.
-        slices: the numbers of its slices on the common grid.
+        slices: the numbers of the stored slices on the common grid.
         lv_cd_mm: by slice, LV CD before and after registration in mm, of the model that is drawn.
         frames: arrays (S, H, W) by the names of `FRAMES`.
-        whole: whether `slices` are all of the patient's; older studies kept one.
+        whole: whether `slices` has all tested slices of the patient; older studies stored one slice.
     """
 
     arm: str
@@ -43,7 +44,11 @@ class Shown:
 
 
 def shown(records: Sequence[ArmRecord]) -> tuple[Shown, ...]:
-    """Choose from one arm's folds; none where nothing was tested, drawn or ranked."""
+    """Return the patients to be drawn from one arm's folds.
+
+    With two patients there is no median, with one only a best. The result is empty where no patient has both stored
+    slices and a finite registration ratio.
+    """
     ranked = sorted(
         (ratio, record.fold, patient)
         for record in records

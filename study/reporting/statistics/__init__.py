@@ -1,1 +1,1 @@
-"""Tests and intervals of paired values, arms compared, and what was claimed in advance."""
+"""Tests and intervals of paired values, comparisons of arms, and claims stated in advance."""

@@ -1,4 +1,4 @@
-"""The claims of a study before any value is seen: which arms they are about, and margins that were given."""
+"""The design of a study's claims, fixed before the test evaluation: their arms and given margins."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,16 +10,16 @@ from jointnet.faults import InputFaultError
 from study.reporting.statistics.comparisons import Endpoint
 
 LV_CD: Endpoint = ("cd_mm", "lv")
-"""The primary endpoint where no other is named: the claims stand or fall with it."""
+"""The default primary endpoint, which decides the claims."""
 
 
 @dataclass(frozen=True)
 class ClaimArms:
-    """The three arms of the claims, and the numbers of training patients that they differ by.
+    """The three arms of the claims and their numbers of training patients.
 
     Attributes:
         joint_small, standalone_small, standalone_large: names of the arms.
-        small, large: their numbers of training patients.
+        small, large: the two numbers of training patients.
     """
 
     joint_small: str
@@ -30,12 +30,13 @@ class ClaimArms:
 
 
 def claim_arms(arms: Iterable[tuple[str, str, int]]) -> ClaimArms | None:
-    """Find the three arms among a study's arms; None where it has no such three.
+    """Return the three arms of the claims; None where the study lacks one of them.
 
-    Small is the smallest number of training patients that both models have, large the stand-alone model's largest.
+    Small is the smallest number of training patients for which both models have an arm. Large is the largest number of
+    the stand-alone model, and must be above small.
 
     Args:
-        arms: name, model and number of training patients of each arm; an arm may come once per fold.
+        arms: name, model and number of training patients of each arm; an arm may be listed once per fold.
     """
     name_of = {(model, train): name for name, model, train in arms}
     shared = [train for model, train in name_of if model == "joint" and ("standalone", train) in name_of]
@@ -51,10 +52,10 @@ def given_margins(margin_mm: object) -> dict[Endpoint, float]:
     """Read `[claim] margin_mm` of a search file: one number for LV CD, or a table such as `{"cd_mm/lv" = 0.5}`.
 
     Args:
-        margin_mm: the value as the store holds it; None where the search gives no margin.
+        margin_mm: the value from the store; None where the search file has no margin.
 
     Raises:
-        InputFaultError: naming every endpoint that is unknown and every margin that is not a positive number of mm.
+        InputFaultError: where an endpoint is unknown or a margin is not a positive number of mm; it names all of them.
     """
     if margin_mm is None:
         return {}

@@ -1,4 +1,4 @@
-"""What became of one claim in one endpoint, and how it is put into words."""
+"""The result of one claim in one endpoint, and its text."""
 
 import math
 from collections.abc import Sequence
@@ -19,25 +19,25 @@ _LEVEL = f"{CONFIDENCE:.0%}".replace("%", " %")
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """One claim in one endpoint; every difference is in mm, and lower is better.
+    """One claim in one endpoint. Every difference is in mm, and lower is better.
 
     Attributes:
         claim: `not inferior` or `superior`.
         metric, structure: the endpoint.
-        primary: whether it is the one endpoint that the claim stands or falls with.
-        joint: the arm that the claim is made for.
-        standalone: the arm that it is held against.
-        standalone_small: the stand-alone arm with as few training patients as the joint one, which an estimated margin
-            needs.
+        primary: whether it is the primary endpoint, which decides the claim.
+        joint: the arm that the claim is about.
+        standalone: the arm that it is compared with.
+        standalone_small: the stand-alone arm with as many training patients as the joint arm. An estimated margin is
+            computed from it.
         difference: joint minus stand-alone.
-        gain: what the stand-alone's error loses by more training patients, small minus large; None where no margin
-            rests on it.
-        margin_mm: what the joint model may be worse by; 0 for superiority, NaN where no margin exists.
-        margin_source: `estimated` from the same patients, `given` in the search file, `none` where there is none, or
-            `no effect`, the margin 0 of superiority.
-        contrast: difference minus margin patient by patient, with all intervals; Holm over the five endpoints.
+        gain: decrease of the stand-alone model's error with more training patients, small minus large; None where the
+            margin is not estimated.
+        margin_mm: by how much the joint model may be worse; 0 for superiority, NaN where no margin exists.
+        margin_source: `estimated` from the same patients, `given` in the search file, `none` where there is no margin,
+            or `no effect` for the margin 0 of superiority.
+        contrast: difference minus margin for each patient, with all intervals; Holm over the five endpoints.
         verdict: `supported`, `refuted` or `inconclusive`.
-        reason: why it could not be judged, or is inconclusive although its interval leaves 0 out; empty otherwise.
+        reason: why the claim could not be judged, or is inconclusive although its interval excludes 0; empty otherwise.
     """
 
     claim: str
@@ -62,7 +62,7 @@ class ClaimResult:
 
     @property
     def sentence(self) -> str:
-        """The verdict with the difference, the margin, and the interval that decides."""
+        """The verdict with the difference, the margin and the deciding interval."""
         role = "primary endpoint" if self.primary else "secondary endpoint"
         head = f"{self.statement} ({role}): {self.verdict}."
         if math.isnan(self.difference.difference):
@@ -72,7 +72,7 @@ class ClaimResult:
 
 
 def claims_frame(results: Sequence[ClaimResult]) -> pd.DataFrame:
-    """Give claims one per line, unrounded, for a CSV file; the contrast's columns begin with `contrast_`."""
+    """Return one line per claim, unrounded, for a CSV file. Columns of the contrast begin with `contrast_`."""
     lines = []
     for result in results:
         gain = result.gain
@@ -111,7 +111,7 @@ def _difference(result: ClaimResult) -> str:
 
 
 def _margin(result: ClaimResult) -> str:
-    """Say what the joint model may be worse by and where that comes from; nothing for superiority."""
+    """Return the sentence about the margin and its source; empty for superiority."""
     if result.claim == SUPERIOR:
         return ""
     if result.gain is None:
@@ -135,7 +135,7 @@ def _margin(result: ClaimResult) -> str:
 
 
 def _decision(result: ClaimResult) -> str:
-    """Give the interval that decides, and which side of the margin it is on."""
+    """Return the sentence with the deciding interval and its position relative to the margin."""
     if result.margin_source == NO_MARGIN:
         return ""
     test, bootstrap = result.contrast.test, result.contrast.bootstrap
@@ -153,7 +153,7 @@ def _decision(result: ClaimResult) -> str:
 
 
 def _undetected(result: ClaimResult) -> str:
-    """Say what an inconclusive comparison could have found."""
+    """Return the sentence with the detectable difference; empty where the interval excludes 0."""
     test = result.contrast.test
     if test.reason or not test.low <= 0 <= test.high:
         return ""

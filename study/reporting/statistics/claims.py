@@ -1,4 +1,4 @@
-"""The claims that were stated in advance, judged endpoint by endpoint.
+"""Tests of the claims that were stated in advance, one per endpoint.
 
 (a) The joint model trained on few patients is not inferior to the stand-alone model trained on many.
 (b) The joint model is superior to the stand-alone model where both are trained on the same few.
@@ -27,10 +27,10 @@ from study.reporting.statistics.comparisons import Comparison, Endpoint, adjuste
 from study.reporting.statistics.paired import ALPHA, PairedTest, paired_test, untested
 
 MARGIN_SHARE = 0.5
-"""The share of the stand-alone's gain by more training patients that an estimated margin is."""
+"""An estimated margin is this share of the stand-alone model's gain from more training patients."""
 
 _NEGLIGIBLE_MM = 1e-9
-"""A gain up to this size is rounding."""
+"""A gain up to this size counts as rounding error."""
 
 
 def non_inferiority(
@@ -39,43 +39,44 @@ def non_inferiority(
     margins: Mapping[Endpoint, float] | None = None,
     primary: Endpoint = LV_CD,
 ) -> tuple[ClaimResult, ...]:
-    """Judge claim (a): joint trained on few is not inferior to stand-alone trained on many.
+    """Test claim (a): joint trained on few patients is not inferior to stand-alone trained on many.
 
-    Where no margin is given, it is half of what the stand-alone model gains by the additional patients. Gain and
-    difference come from the same patients, so a margin that is computed first and then held fixed would pass off as
-    known what is only estimated. Instead each patient i is held against a limit of its own,
+    Where no margin is given, it is half of the stand-alone model's gain from the additional patients. Gain and
+    difference come from the same patients. A margin that is computed first and then held fixed would ignore its own
+    uncertainty. Therefore each patient i has its own limit,
 
         limit_i = standalone_large_i + (standalone_small_i - standalone_large_i) / 2,
         d_i = joint_small_i - limit_i,
 
     and the mean of d is tested against 0. It is the linear contrast joint - large - (small - large) / 2, so its
-    interval holds the uncertainty of the margin and its correlation with the difference: the retention-of-effect test
-    of a trial with three arms (Pigeot et al., Statistics in Medicine 22, 2003), here paired. With a given margin,
-    limit_i = standalone_large_i + margin.
+    interval includes the uncertainty of the margin and its correlation with the difference. This is the
+    retention-of-effect test of a trial with three arms (Pigeot et al., Statistics in Medicine 22, 2003), here paired.
+    With a given margin, limit_i = standalone_large_i + margin.
 
     Supported: the 95 % t interval of mean d lies below 0; its upper bound is a one-sided bound at 97.5 %.
     Refuted: it lies above 0.
 
-    Where the observed gain is not positive there is no margin, and the claim is inconclusive by construction. Where it
-    is positive by chance only, a true mean d < 0 still implies not inferior: the joint model's error is then below the
-    mean of the two others', which is not above that of standalone_large. A true mean d > 0 does not imply inferior. So
-    a refutation by an estimated margin also needs the interval of joint minus stand-alone above 0.
+    Where the observed gain is not positive there is no margin, and the claim is inconclusive by construction. Where the
+    gain is positive by chance only, a true mean d < 0 still implies non-inferiority: the joint model's error is then
+    below the mean of the two others, which is not above that of standalone_large. A true mean d > 0 does not imply
+    inferiority. So a refutation by an estimated margin also requires the interval of joint minus stand-alone to lie
+    above 0.
 
-    The t interval decides because the bootstrap's is too narrow with few patients; the bootstrap and the test over
-    folds are shown beside it. The primary endpoint is judged by its interval alone: it is one, and was named in
-    advance. The others also need a Holm-adjusted p below 0.05 in the family of all five.
+    The t interval decides because the bootstrap interval is too narrow with few patients. The report also shows the
+    bootstrap and the test over folds. The primary endpoint is judged by its interval alone, because it is a single
+    endpoint named in advance. The others also need a Holm-adjusted p below 0.05 in the family of all five.
 
     Args:
-        patients_of: each arm's patients over all folds, as `study.reporting.rows.per_patient` gives them.
+        patients_of: each arm's patients over all folds, as returned by `study.reporting.rows.over_folds`.
         arms: the three arms.
         margins: given margins in mm by endpoint; those of other endpoints are estimated.
-        primary: the endpoint that the claim stands or falls with.
+        primary: the primary endpoint, which decides the claim.
 
     Returns:
         One result per endpoint, in the order of `ENDPOINTS`.
 
     Raises:
-        ValueError: where `primary` is none of them.
+        ValueError: where `primary` is not in `ENDPOINTS`.
     """
     _check(primary)
     joint, small, large = arms.joint_small, arms.standalone_small, arms.standalone_large
@@ -106,21 +107,21 @@ def non_inferiority(
 def superiority(
     patients_of: Mapping[str, pd.DataFrame], arms: ClaimArms, primary: Endpoint = LV_CD
 ) -> tuple[ClaimResult, ...]:
-    """Judge claim (b): joint is superior to stand-alone where both are trained on the same few patients.
+    """Test claim (b): joint is superior to stand-alone where both are trained on the same few patients.
 
     Supported: the 95 % t interval of joint minus stand-alone lies below 0. Refuted: it lies above 0. Endpoints other
     than the primary one also need a Holm-adjusted p below 0.05 in the family of all five.
 
     Args:
-        patients_of: each arm's patients over all folds, as `study.reporting.rows.per_patient` gives them.
+        patients_of: each arm's patients over all folds, as returned by `study.reporting.rows.over_folds`.
         arms: the arms.
-        primary: the endpoint that the claim stands or falls with.
+        primary: the primary endpoint, which decides the claim.
 
     Returns:
         One result per endpoint, in the order of `ENDPOINTS`.
 
     Raises:
-        ValueError: where `primary` is none of them.
+        ValueError: where `primary` is not in `ENDPOINTS`.
     """
     _check(primary)
     joint, small = arms.joint_small, arms.standalone_small
@@ -143,7 +144,10 @@ def _result(
     source: str,
     primary: Endpoint,
 ) -> ClaimResult:
-    """Put one endpoint of a claim together; `names` are the claim, the joint, the stand-alone and its small arm."""
+    """Create the result of a claim in one endpoint.
+
+    `names` are the claim, the joint arm, the stand-alone arm and the small stand-alone arm.
+    """
     claim, joint, standalone, small = names
     is_primary = (contrast.metric, contrast.structure) == primary
     verdict, reason = _verdict(contrast, is_primary, difference if source == ESTIMATED else None)
@@ -166,9 +170,10 @@ def _result(
 
 
 def _verdict(contrast: Comparison, primary: bool, difference: PairedTest | None) -> tuple[str, str]:
-    """Judge a contrast against 0; give the verdict, and why it is inconclusive where the interval does not say it.
+    """Compare a contrast with 0 and return the verdict and its reason.
 
-    `difference` is joint minus stand-alone where the margin is estimated: a refutation then needs it above 0, too.
+    The reason is empty except for a missing test and for inconclusive results whose interval excludes 0. `difference`
+    is joint minus stand-alone where the margin is estimated; a refutation then also needs its interval above 0.
     """
     test = contrast.test
     if test.reason:

@@ -1,4 +1,4 @@
-"""Comparisons of a study, endpoint by endpoint and paired by patient: each arm with before, and arm with arm."""
+"""Comparisons of each arm with before registration and of arms with each other, per endpoint, paired by patient."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,17 +19,18 @@ Endpoint = tuple[str, str]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One endpoint in two conditions, `compared` minus `reference`; all values in the unit of the metric.
+    """One endpoint in two conditions, `compared` minus `reference`. Values are in the unit of the metric.
 
     Attributes:
         metric, structure: the endpoint.
         reference_mean, compared_mean: means over patients, NaN where there are none.
-        test: the tests over patients and the 95 % t interval, which verdicts rest on.
+        test: the tests over patients and the 95 % t interval, which decides verdicts.
         holm_p, holm_wilcoxon_p: the p values of both tests, adjusted over all endpoints of the comparison.
-        bootstrap: interval of the mean difference.
+        bootstrap: bootstrap interval of the mean difference.
         relative: compared_mean / reference_mean - 1 with its bootstrap interval; no unit.
-        folds: the test over folds, which knows that they share training patients.
-        detectable: the smallest mean difference found with 80 % power by so many patients with this spread.
+        folds: the test over folds, which accounts for shared training patients.
+        detectable: the smallest mean difference that a t-test finds with 80 % power, given the number of patients and
+            the SD of their differences.
     """
 
     metric: str
@@ -53,12 +54,12 @@ class Comparison:
 def compare_with_before(
     patients: pd.DataFrame, train_patients: int | None = None, endpoints: Sequence[Endpoint] = ENDPOINTS
 ) -> tuple[Comparison, ...]:
-    """Compare an arm after registration with before, Holm over its endpoints.
+    """Compare an arm after registration with before, Holm over the endpoints.
 
     Args:
-        patients: the arm's patients over all folds, as `study.reporting.rows.per_patient` gives them.
-        train_patients: patients that each model was trained on, for the test over folds.
-        endpoints: the family; one comparison each, in this order.
+        patients: the arm's patients over all folds, as returned by `study.reporting.rows.over_folds`.
+        train_patients: number of training patients of each model, for the test over folds.
+        endpoints: the family of endpoints; one comparison each, in this order.
     """
     found = []
     for endpoint in endpoints:
@@ -81,8 +82,8 @@ def compare_arms(
         patients_of: the arms' patients over all folds; an arm without test values may be absent or empty.
         reference: the arm that is subtracted.
         compared: the arm that it is subtracted from.
-        train_patients: patients that each model was trained on, the smaller number of the two arms.
-        endpoints: the family; one comparison each, in this order.
+        train_patients: number of training patients of each model, the smaller one of the two arms.
+        endpoints: the family of endpoints; one comparison each, in this order.
     """
     found = []
     for endpoint in endpoints:
@@ -94,14 +95,14 @@ def compare_arms(
 def aligned(
     patients_of: Mapping[str, pd.DataFrame], arms: Sequence[str], endpoint: Endpoint
 ) -> tuple[pd.DataFrame, str]:
-    """Lay an endpoint's values after registration side by side, a column per arm, indexed by patient and fold.
+    """Return an endpoint's values after registration, one column per arm, indexed by patient and fold.
 
     Returns:
-        The values and an empty text; or no values and the reason: patients that one arm lacks are not left out quietly,
-        as arms compare on the same patients only.
+        The values and an empty text. Where the arms lack values or were not tested on the same patients, an empty frame
+        and the reason. Patients that one arm lacks are never dropped silently.
 
     Raises:
-        ValueError: where a frame holds a patient twice.
+        ValueError: where a frame has more than one value of a patient.
     """
     nothing = pd.DataFrame({arm: pd.Series(dtype=float) for arm in arms}, index=_index([], []))
     absent = [arm for arm in dict.fromkeys(arms) if arm not in patients_of or patients_of[arm].empty]
@@ -122,14 +123,14 @@ def aligned(
 def compare(
     endpoint: Endpoint, reference: pd.Series, compared: pd.Series, train_patients: int | None, reason: str = ""
 ) -> Comparison:
-    """Compare two conditions in one endpoint; its adjusted p values are NaN until `adjusted` sees the family.
+    """Compare two conditions in one endpoint. The adjusted p values are NaN; `adjusted` computes them for a family.
 
     Args:
         endpoint: metric and structure.
         reference: one value per patient, indexed by patient and fold.
         compared: the same patients in the same order, same unit.
-        train_patients: patients that each model was trained on, None where unknown.
-        reason: why there is nothing to compare; empty where there is.
+        train_patients: number of training patients of each model, None where unknown.
+        reason: why there are no values to compare; empty where there are.
     """
     nan = math.nan
     if reason:
@@ -152,7 +153,7 @@ def compare(
 
 
 def adjusted(family: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """Give the comparisons with their p values adjusted by Holm; those without a test count in the family."""
+    """Return the comparisons with p values adjusted by Holm. Comparisons without a test count in the family."""
     student = holm([comparison.test.p for comparison in family])
     wilcoxon = holm([comparison.test.wilcoxon_p for comparison in family])
     return tuple(
@@ -162,7 +163,7 @@ def adjusted(family: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 
 def comparison_frame(comparisons: Mapping[tuple[str, str], Sequence[Comparison]]) -> pd.DataFrame:
-    """Give comparisons one per line, unrounded, for a CSV file.
+    """Return one line per comparison, unrounded, for a CSV file.
 
     Args:
         comparisons: by `(reference, compared)`, such as `("before", "joint-25")`.
@@ -176,7 +177,7 @@ def comparison_frame(comparisons: Mapping[tuple[str, str], Sequence[Comparison]]
 
 
 def comparison_line(comparison: Comparison) -> dict[str, object]:
-    """Give one comparison as named values, unrounded."""
+    """Return the values of one comparison by name, unrounded."""
     test, bootstrap, relative, folds = comparison.test, comparison.bootstrap, comparison.relative, comparison.folds
     return {
         "metric": comparison.metric,
@@ -216,7 +217,11 @@ def comparison_line(comparison: Comparison) -> dict[str, object]:
 
 
 def _values(patients: pd.DataFrame, arm: str, endpoint: Endpoint) -> pd.DataFrame:
-    """Give one endpoint's values before and after, indexed by patient and fold, sorted."""
+    """Return one endpoint's values before and after registration, indexed by and sorted by patient and fold.
+
+    Raises:
+        ValueError: where a patient has more than one value.
+    """
     chosen = patients[(patients["metric"] == endpoint[0]) & (patients["structure"] == endpoint[1])]
     if chosen["patient"].duplicated().any():
         twice = chosen.loc[chosen["patient"].duplicated(), "patient"].iloc[0]

@@ -1,4 +1,4 @@
-"""What a study of so many patients could not have found."""
+"""The smallest difference that a study of a given size can detect."""
 
 import math
 
@@ -10,11 +10,11 @@ POWER = 0.8
 
 
 def detectable_difference(patients: int, sd: float) -> float:
-    """Give the smallest mean difference that a paired two-sided t-test at 0.05 finds with 80 % power.
+    """Compute the smallest mean difference that a paired two-sided t-test at 0.05 finds with 80 % power.
 
-    It solves the power of the noncentral t distribution for the effect. It describes the design with the spread that
-    was seen, which is itself uncertain, and says nothing about the difference that was found: a p value above 0.05 is
-    no evidence for a difference of zero, but differences of this size and more would probably have shown.
+    The power of the noncentral t distribution is solved for the effect. The result describes the design with the
+    observed SD, which is itself uncertain. It does not depend on the observed difference. A p value above 0.05 is no
+    evidence for a difference of zero, but a difference of at least this size would probably have been found.
 
     Args:
         patients: number of pairs.

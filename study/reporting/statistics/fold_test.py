@@ -1,4 +1,4 @@
-"""The corrected resampled t-test: one value per fold, and a variance that knows of the shared training patients."""
+"""The corrected resampled t-test: one value per fold, with a variance that accounts for shared training patients."""
 
 import math
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class FoldTest:
 
     Attributes:
         folds: number of folds.
-        difference: mean of the folds' mean differences, in the unit of the values; every fold weighs the same.
-        correction: 1/K + n_test/n_train, which takes the place of 1/K in the variance of that mean, or NaN.
+        difference: mean of the folds' mean differences, in the unit of the values; all folds have equal weight.
+        correction: 1/K + n_test/n_train, which replaces 1/K in the variance of that mean, or NaN.
         t: the statistic with K - 1 degrees of freedom, or NaN.
         p: its two-sided p value, or NaN.
         low, high: the 95 % interval of the difference, in the unit of the values, or NaN.
@@ -44,21 +44,21 @@ def fold_test(
     """Compare two conditions over the folds of a cross-validation (Nadeau and Bengio, Machine Learning 52, 2003).
 
     A test over patients takes the trained models as given and the patients as independent. But the patients of a fold
-    share their model, and the folds' models share training patients, so that the spread over patients says too little
-    about how another training set would have done. Here the unit is the fold:
+    share their model, and the folds' models share training patients. The spread over patients therefore underestimates
+    the variation between training sets. Here the unit is the fold:
     t = mean(d) / sqrt((1/K + n_test/n_train) var(d)), d the K folds' mean differences, with K - 1 degrees of freedom.
 
-    What it assumes: near normal fold means, and a correlation of n_test / (n_test + n_train) between them. That value
-    is a rule of thumb made for random resampling; no unbiased estimate of the variance of K-fold cross-validation
-    exists (Bengio and Grandvalet 2004). With three folds it has two degrees of freedom and finds large differences
-    only.
+    Assumptions: near normal fold means, and a correlation of n_test / (n_test + n_train) between them. That value
+    is a rule of thumb for random resampling; no unbiased estimate of the variance of K-fold cross-validation
+    exists (Bengio and Grandvalet 2004). With three folds the test has two degrees of freedom and finds only large
+    differences.
 
     Args:
         before: one value per patient, any unit.
         after: the same patients in the same order, same unit.
         folds: the outer fold in which each patient was tested, same order.
-        train_patients: patients that a model was trained on; of arms that differ, the smaller number, which corrects
-            more. Validation patients are left out, for the same reason. None where unknown.
+        train_patients: number of training patients of a model; the smaller number where arms differ, because it gives
+            the larger correction. Validation patients do not count, for the same reason. None where unknown.
     """
     first, second = paired_arrays(before, after)
     groups = pd.Series(second - first).groupby(np.asarray(folds))
@@ -78,13 +78,13 @@ def fold_test(
 
 
 def untested_folds(reason: str, folds: int = 0, difference: float = math.nan) -> FoldTest:
-    """Give a difference that could not be tested over folds, with its reason."""
+    """Create the result of a difference that could not be tested over folds, with its reason."""
     nan = math.nan
     return FoldTest(folds, difference, nan, nan, nan, nan, nan, reason)
 
 
 def _why_untestable(before: np.ndarray, after: np.ndarray, means: np.ndarray, train_patients: int | None) -> str:
-    """Say why there is no test over folds; empty where there is one."""
+    """Return the reason why there is no test over folds; empty where there is one."""
     if len(before) == 0:
         return "no patients"
     if not (np.isfinite(before).all() and np.isfinite(after).all()):

@@ -1,4 +1,4 @@
-"""Paired comparisons whose unit is the patient, from SciPy; what cannot be computed is NaN with its reason."""
+"""Paired tests over patients with SciPy. Values that cannot be computed are NaN, with a reason."""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ EXACT_WITH_TIES = 15
 """Up to this many patients the Wilcoxon test with ties or zeros enumerates all 2^n sign patterns."""
 
 ALPHA = 0.05
-"""Two-sided level of every test; an adjusted p value below it counts."""
+"""Two-sided significance level of every test."""
 
 CONFIDENCE = 1 - ALPHA
-"""Level of every two-sided interval; one of its bounds alone is a one-sided bound at 97.5 %."""
+"""Level of every two-sided interval. Each single bound is a one-sided bound at 97.5 %."""
 
 ROUNDING = 1e-12
-"""Relative size below which a spread is taken for rounding."""
+"""Relative size below which a spread counts as rounding error."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PairedTest:
         wilcoxon: the smaller sum of signed ranks, or NaN.
         wilcoxon_p: the two-sided p value of Wilcoxon's signed-rank test, or NaN.
         wilcoxon_method: `exact`, or `asymptotic` where there are ties among too many patients to enumerate.
-        reason: why a value is NaN; empty where none is.
+        reason: why a value is NaN; empty where no value is NaN.
     """
 
     patients: int
@@ -51,19 +51,19 @@ class PairedTest:
 
     @property
     def stars(self) -> str:
-        """The paper's marks: `**` for p < 0.005, `*` for p < 0.05 (t-test), in either direction."""
+        """The stars of the paper: `**` for p < 0.005, `*` for p < 0.05 (t-test), in either direction."""
         return significance_stars(self.p)
 
 
 def significance_stars(p: float) -> str:
-    """Give `**` for p < 0.005, `*` for p < 0.05 and nothing otherwise, for NaN too."""
+    """Return `**` for p < 0.005, `*` for p < 0.05, and an empty text otherwise and for NaN."""
     if math.isnan(p) or p >= 0.05:
         return ""
     return "**" if p < 0.005 else "*"
 
 
 def mean_sd(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Give the mean and the sample standard deviation (n - 1), in the unit of `values`; NaN where undefined."""
+    """Return the mean and the sample standard deviation (n - 1), in the unit of `values`; NaN where undefined."""
     array = np.asarray(values, dtype=float)
     mean = float(array.mean()) if array.size else math.nan
     sd = float(array.std(ddof=1)) if array.size > 1 else math.nan
@@ -71,10 +71,10 @@ def mean_sd(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
 
 
 def paired_test(before: Sequence[float] | np.ndarray, after: Sequence[float] | np.ndarray) -> PairedTest:
-    """Compare one value per patient before with one after, both two-sided.
+    """Compare paired values of patients with Student's t-test and Wilcoxon's signed-rank test, both two-sided.
 
-    Student's test and interval take the patients as independent and their differences as near normal, which matters the
-    more the fewer they are. Wilcoxon's test takes the differences as symmetric about their centre, of any shape.
+    Student's test and interval assume independent patients and near normal differences, which matters most with few
+    patients. Wilcoxon's test assumes that the differences are symmetric about their centre.
 
     Args:
         before: one value per patient, any unit.
@@ -104,10 +104,10 @@ def paired_test(before: Sequence[float] | np.ndarray, after: Sequence[float] | n
 def paired_arrays(
     before: Sequence[float] | np.ndarray, after: Sequence[float] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give both as vectors of floats.
+    """Return both as vectors of floats.
 
     Raises:
-        ValueError: where they are no vectors of one length.
+        ValueError: where they are not vectors of equal length.
     """
     first, second = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
     if first.shape != second.shape or first.ndim != 1:
@@ -116,16 +116,16 @@ def paired_arrays(
 
 
 def untested(reason: str) -> PairedTest:
-    """Give the comparison of no patients, with its reason."""
+    """Create the result of a comparison without patients, with its reason."""
     nan = math.nan
     return PairedTest(0, nan, nan, nan, nan, nan, nan, nan, nan, "", reason)
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Adjust a family of p values as Holm (1979) does: the chance of any false finding in it stays below the level.
+    """Adjust a family of p values by Holm (1979), which controls the probability of any false positive in the family.
 
-    A p value that is NaN, of a test that could not be made, stays NaN but counts in the family like a p of 1: the
-    family was fixed before the data were seen, and a missing test must not make the others easier.
+    The p value of a test that could not be made is NaN. It stays NaN but counts in the family like p = 1, because the
+    family was fixed before the data were seen and a missing test must not weaken the correction of the others.
 
     Args:
         p_values: the raw p values of the family, each tested at the same level.
@@ -141,16 +141,16 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def smallest_wilcoxon_p(patients: int) -> float:
-    """Give the smallest two-sided p value that an exact signed-rank test can reach with so many patients."""
+    """Return the smallest two-sided p value that an exact signed-rank test can reach with this number of patients."""
     return min(1.0, 2.0 ** (1 - patients))
 
 
 def why_untestable(differences: np.ndarray, magnitude: np.ndarray) -> str:
-    """Say why no paired test exists for these differences; empty where one does.
+    """Return the reason why no paired test exists for these differences; empty where one does.
 
     Args:
         differences: one per patient, any unit.
-        magnitude: the size of the values that they come from, same shape and unit; it tells spread from rounding.
+        magnitude: absolute size of the underlying values, same shape and unit. It sets the tolerance for rounding.
     """
     if len(differences) == 0:
         return "no patients"
@@ -167,7 +167,7 @@ def why_untestable(differences: np.ndarray, magnitude: np.ndarray) -> str:
 
 
 def _wilcoxon(differences: np.ndarray) -> tuple[float, float, str]:
-    """Give the signed-rank statistic, its two-sided p and how that was found; zeros are dropped, as Wilcoxon did."""
+    """Return the signed-rank statistic, its two-sided p and the method. Zeros are dropped, as Wilcoxon did."""
     moved = differences[differences != 0]
     tied = len(np.unique(np.abs(moved))) < len(moved)
     method: str | stats.PermutationMethod

@@ -1,4 +1,4 @@
-"""Bootstrap intervals over patients, from SciPy: patients are drawn whole, so that every pair stays together."""
+"""Bootstrap intervals over patients with SciPy. Patients are the resampling unit, so pairs stay together."""
 
 import math
 import warnings
@@ -12,7 +12,7 @@ from study.reporting.statistics.paired import CONFIDENCE, ROUNDING, paired_array
 
 RESAMPLES = 9999
 SEED = 20210215
-"""One fixed stream of random numbers per interval, so that a report that is built again holds the same figures."""
+"""Seed of every interval. It is fixed, so that a report that is built again has the same numbers."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Interval:
     """A 95 % bootstrap interval.
 
     Attributes:
-        estimate: the statistic of the patients themselves, or NaN.
+        estimate: the statistic of the original sample, or NaN.
         low, high: its bounds in the unit of `estimate`, or NaN.
         method: `BCa`, `percentile` where BCa is undefined, empty where there is no interval.
         reason: why there is no interval; empty where there is one.
@@ -34,11 +34,11 @@ class Interval:
 
 
 def bootstrap_difference(before: Sequence[float] | np.ndarray, after: Sequence[float] | np.ndarray) -> Interval:
-    """Give the interval of the mean of after minus before.
+    """Compute the bootstrap interval of the mean of after minus before.
 
-    Bias-corrected and accelerated (Efron 1987), 9999 resamples of the patients with their pairs. It assumes no shape,
-    but takes the patients seen for the population: with few of them it is too narrow, by about sqrt((n - 1) / n) and by
-    a normal quantile in the place of Student's, and the t interval is the one to judge by.
+    Bias-corrected and accelerated (Efron 1987), with 9999 resamples of patients with their pairs. The interval assumes
+    no distribution, but treats the observed patients as the population. With few patients it is too narrow: by about
+    sqrt((n - 1) / n), and because a normal quantile replaces Student's. The t interval is then the one to use.
 
     Args:
         before: one value per patient, any unit.
@@ -52,10 +52,10 @@ def bootstrap_difference(before: Sequence[float] | np.ndarray, after: Sequence[f
 
 
 def bootstrap_relative_change(before: Sequence[float] | np.ndarray, after: Sequence[float] | np.ndarray) -> Interval:
-    """Give the interval of mean(after) / mean(before) - 1: -0.25 is a quarter less, on average over patients.
+    """Compute the bootstrap interval of mean(after) / mean(before) - 1; -0.25 means a decrease by a quarter.
 
-    It is the change of the means, not the mean of the patients' changes, which a patient with a small value before
-    would rule. Every value before must be positive: a resample whose mean is zero would have no ratio.
+    This is the relative change of the means. A patient with a small value before would dominate the mean of the
+    patients' relative changes. Every value before must be positive, because a resample with mean zero has no ratio.
 
     Args:
         before: one value per patient, any unit.
@@ -70,11 +70,11 @@ def bootstrap_relative_change(before: Sequence[float] | np.ndarray, after: Seque
 
 
 def bootstrap(statistic: Callable[..., np.ndarray], *samples: np.ndarray) -> Interval:
-    """Give the interval of any statistic of samples that are paired by patient, BCa or else percentile.
+    """Compute the interval of a statistic of samples paired by patient: BCa, or percentile where BCa is undefined.
 
     Args:
-        statistic: takes the samples and `axis`, and works on arrays of any shape along it.
-        samples: one value per patient each, finite, in the same order.
+        statistic: a function of the samples and `axis` that reduces arrays of any shape along that axis.
+        samples: arrays with one finite value per patient, in the same order.
     """
     estimate = float(statistic(*samples, axis=-1))
     try:
@@ -88,7 +88,7 @@ def bootstrap(statistic: Callable[..., np.ndarray], *samples: np.ndarray) -> Int
 
 
 def without(reason: str, estimate: float = math.nan) -> Interval:
-    """Give an estimate that has no interval, with its reason."""
+    """Create an estimate without an interval, with the reason."""
     return Interval(estimate, math.nan, math.nan, "", reason)
 
 
@@ -111,7 +111,7 @@ def _relative_change(before: np.ndarray, after: np.ndarray, axis: int = -1) -> n
 
 
 def _why_no_ratio(before: np.ndarray, after: np.ndarray) -> str:
-    """Say why the relative change has no interval; empty where it has one."""
+    """Return the reason why the relative change has no interval; empty where it has one."""
     if before.size == 0:
         return "no patients"
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
@@ -124,7 +124,10 @@ def _why_no_ratio(before: np.ndarray, after: np.ndarray) -> str:
 
 
 def _too_few(patients: int) -> str:
-    """Say that so few patients have no 95 % interval: their most extreme resample is likelier than 2.5 %."""
+    """Return the reason why a 95 % interval needs more patients; empty where it does not.
+
+    With too few patients, the most extreme resample has a probability above 2.5 %.
+    """
     tail = (1 - CONFIDENCE) / 2
     if patients == 1:
         return "one patient: a bootstrap needs several"
