@@ -1,1 +1,1 @@
-"""What the search found: which parameters matter, pictures of the trials, doubts about a winner."""
+"""Results of the search: parameter importance, figures of the trials, and warnings about the selected trial."""

@@ -1,4 +1,4 @@
-"""What each arm had reached after so many trials and so much computing, so that equal effort can be compared."""
+"""The best objective of each arm against trials and training minutes, for comparison at equal effort."""
 
 import math
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from study.reporting.records import ArmRecord
 
 @dataclass(frozen=True)
 class Reached:
-    """What one arm (of one fold) had reached: the best objective, NaN where nothing could be selected yet.
+    """The best objective that one arm reached in one fold; NaN where no trial could be selected yet.
 
     Attributes:
-        trials, minutes: its whole effort; minutes are of its trials one after another.
-        best: at its own end.
-        best_at_trials, best_at_minutes: after as many trials, or minutes, as the arm that had fewest.
+        trials, minutes: the total effort; minutes are the sum over its trials.
+        best: the best objective of all its trials.
+        best_at_trials, best_at_minutes: the best objective after the trials, or minutes, of the arm that had fewest.
     """
 
     arm: str
@@ -41,12 +41,12 @@ _MARKS = {COMPLETE: "o", EARLY: "o", CUT: "D", OTHER: "x"}
 
 
 def best_so_far(arm: ArmRecord) -> pd.DataFrame:
-    """Give the best objective that could have been selected after each trial, in the order of their start.
+    """Compute the best selectable objective after each trial, in the order of their start.
 
     Returns:
-        Columns `trials` (1-based), `minutes` (of all trials so far, one after another; those of a trial that has not
-        ended count as none), `best` (NaN before the first), `kind`. Failed and interrupted trials cost minutes and
-        give no objective.
+        A frame with the columns `trials` (1-based), `minutes` (sum over all trials so far; a trial that has not ended
+        counts as 0), `best` (NaN before the first objective) and `kind`. Failed and interrupted trials add minutes but
+        no objective.
     """
     lines = []
     best, minutes = math.nan, 0.0
@@ -59,7 +59,7 @@ def best_so_far(arm: ArmRecord) -> pd.DataFrame:
 
 
 def at_equal_effort(arms: Sequence[ArmRecord]) -> tuple[Reached, ...]:
-    """Give what each arm had reached when the arm of least effort was at its end; arms without a trial are left out."""
+    """Compute what each arm reached with the effort of the arm that had least. Arms without a trial are left out."""
     curves = [(arm, best_so_far(arm)) for arm in arms if arm.trials]
     trials = min((int(curve["trials"].iloc[-1]) for _, curve in curves), default=0)
     minutes = min((float(curve["minutes"].iloc[-1]) for _, curve in curves), default=0.0)
@@ -82,10 +82,11 @@ def at_equal_effort(arms: Sequence[ArmRecord]) -> tuple[Reached, ...]:
 
 
 def draw(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGHT) -> Figure | None:
-    """Draw the best so far of all arms against trials and against minutes; None where nothing could be selected.
+    """Draw the best objective so far of all arms against trials and minutes; None where nothing could be selected.
 
-    The colour is the model's, the dashes tell the numbers of training patients apart. Dots are complete trials that
-    were better than all before, hollow ones were stopped early, diamonds cut by the time budget.
+    The colour shows the model, the dash pattern the number of training patients. A mark shows each trial that was
+    better than all before: a filled dot for a complete trial, a hollow dot for one stopped early, and a diamond for one
+    stopped by the time budget.
     """
     curves = [(arm, best_so_far(arm)) for arm in arms]
     values = np.concatenate([np.empty(0), *(curve["best"].to_numpy(dtype=float) for _, curve in curves)])
@@ -122,7 +123,7 @@ def draw(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGHT) -> Fig
 
 
 def alt(arms: Sequence[ArmRecord], objective: str) -> str:
-    """Give the text alternative of the figure."""
+    """Return the text alternative of the figure."""
     lines = [
         f"{one.arm}{f' fold {one.fold}' if one.fold > 1 else ''} {_number(one.best)} after {one.trials} trials and "
         f"{one.minutes:.0f} minutes"
@@ -132,7 +133,7 @@ def alt(arms: Sequence[ArmRecord], objective: str) -> str:
 
 
 def sentences(arms: Sequence[ArmRecord]) -> list[str]:
-    """Compare the arms of each number of training patients at the effort of the one that had least."""
+    """Return sentences that compare arms with the same number of training patients at equal effort."""
     lines = []
     for train in sorted({arm.train for arm in arms}):
         for fold in sorted({arm.fold for arm in arms}):
@@ -150,7 +151,7 @@ def sentences(arms: Sequence[ArmRecord]) -> list[str]:
 
 
 def _curve(axes: Axes, curve: pd.DataFrame, column: str, colour: str, dashes: object, label: str, theme: Theme) -> None:
-    """Draw one arm's steps, with a mark where a trial was better than all before."""
+    """Draw one arm's step curve, with a mark where a trial was better than all before."""
     seen = curve[curve["best"].notna()]
     if seen.empty:
         return

@@ -1,9 +1,9 @@
-"""Which parameters the objective hangs on: functional ANOVA of a random forest, held against shuffled parameters.
+"""Parameter importance: functional ANOVA of a random forest, compared with shuffled copies of the parameters.
 
 F. Hutter, H. Hoos, K. Leyton-Brown, "An efficient approach for assessing hyperparameter importance", ICML 2014. A
-forest finds something in noise too: of five parameters that do nothing, one easily gets a quarter of the variance. So
-every fit has a shuffled copy of each parameter beside the real ones (M. Kursa, W. Rudnicki, "Feature selection with the
-Boruta package", 2010), and a share is told apart from chance only above what the best of the copies gets.
+forest also fits noise: of five parameters without effect, one easily gets a quarter of the variance. So every fit
+includes a shuffled copy of each parameter (M. Kursa, W. Rudnicki, "Feature selection with the Boruta package", 2010).
+A share counts as more than chance only above the largest share of the copies.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ FOLD = "fold"
 FITS = 10
 TREES, DEPTH = 16, 5
 CHANCE = 0.95
-"""Quantile over the fits of the largest share of a shuffled copy, which a parameter must exceed."""
+"""Quantile over the fits of the largest share of a shuffled copy. A parameter's share must exceed it."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one parameter alone explains of the variance of the objective, and how much chance gives."""
+    """The share of the objective's variance that one parameter explains alone, and the share expected by chance."""
 
     name: str
     title: str
@@ -39,19 +39,19 @@ class Share:
 
     @property
     def told(self) -> bool:
-        """Whether the share is more than chance gives."""
+        """Whether the share is above that expected by chance."""
         return self.share > self.chance
 
 
 @dataclass(frozen=True)
 class Importance:
-    """The shares, largest first, or why there are none.
+    """The shares, largest first, or the reason why there are none.
 
     Attributes:
-        trials: number of complete trials that it rests on.
-        left_out: number of trials that were stopped early, cut, failed, or have no objective.
+        trials: number of complete trials used.
+        left_out: number of other trials: not complete, without an objective, or without a parameter value.
         folds: number of folds that were pooled.
-        reason: why it is not shown; empty where it is.
+        reason: why importance is not shown; empty where it is.
     """
 
     shares: tuple[Share, ...]
@@ -62,16 +62,16 @@ class Importance:
 
 
 def importance(arms: Sequence[ArmRecord], space: Sequence[Searched], seed: int = 0) -> Importance:
-    """Give what each searched parameter explains of the objective's variance over complete trials.
+    """Compute the share of the objective's variance over complete trials that each searched parameter explains.
 
-    Trials that were stopped early are left out: their objective is that of fewer epochs. With several folds the trials
-    are pooled and the fold is one more parameter, so that easier patients do not pass for better settings. The
-    logarithm of the objective is explained where all are positive, since it is a ratio.
+    Trials that were stopped early are left out, because their objective comes from fewer epochs. Trials of several
+    folds are pooled, and the fold is an additional parameter, so that a fold with easier patients is not mistaken for
+    better settings. Where all objectives are positive, their logarithm is explained, because the objective is a ratio.
 
     Args:
         arms: the records of one arm, one per fold.
-        space: what was searched.
-        seed: of forests and shuffling.
+        space: the searched parameters.
+        seed: seed of the forests and the shuffling.
     """
     table = trial_table(arms, space)
     usable = complete(table).dropna(subset=[one.name for one in space])
@@ -93,7 +93,7 @@ def importance(arms: Sequence[ArmRecord], space: Sequence[Searched], seed: int =
 
 
 def draw(found: Importance, theme: Theme = LIGHT, colour: str | None = None) -> Figure | None:
-    """Draw the shares as bars, pale where chance gives as much, with a line at what chance gives."""
+    """Draw the shares as bars, with a line at the share expected by chance. Bars not above that line are pale."""
     if not found.shares:
         return None
     colour = colour or theme.other
@@ -121,13 +121,13 @@ def draw(found: Importance, theme: Theme = LIGHT, colour: str | None = None) -> 
 
 
 def table(found: Importance) -> pd.DataFrame:
-    """Give the shares one per line: `parameter, share, chance, told`."""
+    """Return a frame with one line per share and the columns `parameter, share, chance, told`."""
     lines = [(one.name, one.share, one.chance, one.told) for one in found.shares]
     return pd.DataFrame(lines, columns=["parameter", "share", "chance", "told"])
 
 
 def note(found: Importance) -> str:
-    """Say what the shares rest on and what they are not, or why they are not shown."""
+    """Return the note that explains the shares, or why they are not shown."""
     if found.reason:
         return f"Importance is not shown: {found.reason}."
     text = f"Share of the objective's variance over {found.trials} complete trials that a parameter explains alone"
@@ -142,13 +142,13 @@ def note(found: Importance) -> str:
 
 
 def alt(found: Importance) -> str:
-    """Give the text alternative of the figure."""
+    """Return the text alternative of the figure."""
     parts = [f"{one.name} {one.share:.0%}{'' if one.told else ' (not told apart from chance)'}" for one in found.shares]
     return f"Bars: share of the objective's variance that each parameter explains; {', '.join(parts)}."
 
 
 def _why_not(usable: pd.DataFrame, space: Sequence[Searched]) -> str:
-    """Say why importance cannot be told, or nothing."""
+    """Return the reason why importance cannot be computed; empty where it can."""
     fewest = fewest_complete(space)
     if not space:
         return "the store does not say what was searched"
@@ -163,7 +163,7 @@ def _why_not(usable: pd.DataFrame, space: Sequence[Searched]) -> str:
 
 
 def _shares(drawn: pd.DataFrame, target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give the mean share of each column over the fits, (columns,), and those of the copies, (fits, columns)."""
+    """Return each column's mean share over the fits, (columns,), and the shares of its copies, (fits, columns)."""
     names = [str(name) for name in drawn]
     distributions: dict[str, BaseDistribution] = {}
     for name in names:
@@ -189,7 +189,7 @@ def _shares(drawn: pd.DataFrame, target: np.ndarray, seed: int) -> tuple[np.ndar
 
 
 def _study() -> optuna.Study:
-    """Give an empty study in memory, without the line that Optuna logs for each."""
+    """Create an empty Optuna study in memory without the log message of Optuna."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Parallel coordinates: every trial a line over the searched parameters to its objective."""
+"""Parallel coordinates: every trial is a line across the searched parameters and its objective."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,10 +19,10 @@ _WIDTHS = {COMPLETE: 1.2, EARLY: 0.9, CUT: 1.0, OTHER: 0.9}
 
 
 def heights(values: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    """Place objectives on the last axis: 0 the smallest, 1 the ninth decile and all above it.
+    """Compute the heights of objectives on the last axis: 0 for the smallest, 1 for the ninth decile and above.
 
     Returns:
-        (n,) heights, NaN where the objective is, and the objectives at 0 and 1.
+        The heights, (n,), NaN where the objective is not finite, and the objectives at heights 0 and 1.
     """
     seen = values[np.isfinite(values)]
     if not seen.size:
@@ -37,8 +37,8 @@ def draw(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str, t
 
     Args:
         arms: the records of one arm, one per fold.
-        space: what was searched, one axis each, on the scale that it was drawn on.
-        objective: what the objective is: the last axis.
+        space: the searched parameters, one axis each, on the scale of their sampling.
+        objective: the name of the objective, which is the last axis.
         theme: the colours.
     """
     table = trial_table(arms, space)
@@ -56,7 +56,7 @@ def draw(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str, t
     for level, kind in enumerate((OTHER, EARLY, CUT, COMPLETE)):
         chosen = (table["kind"] == kind).to_numpy()
         if chosen.any():
-            order = np.argsort(-values[chosen])  # the best are drawn last, on top
+            order = np.argsort(-values[chosen])  # the best trials are drawn last, on top
             lines = [np.column_stack([places, line]) for line in across[chosen][order]]
             shades = theme.ink if kind == OTHER else cmap(norm(values[chosen][order]))
             axes.add_collection(
@@ -72,7 +72,7 @@ def draw(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str, t
 
 
 def alt(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str) -> str:
-    """Give the text alternative of the figure."""
+    """Return the text alternative of the figure."""
     table = trial_table(arms, space)
     seen = table[table["objective"].notna()]
     names = ", ".join(one.name for one in space)
@@ -83,7 +83,7 @@ def alt(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str) ->
 
 
 def _axes_of(axes: Axes, space: Sequence[Searched], ends: tuple[float, float], objective: str, theme: Theme) -> None:
-    """Draw the upright axes with their names below and the values at their ends."""
+    """Draw the vertical axes with their names below and the values at their ends."""
     axes.set_facecolor("none")
     axes.axis("off")
     bounds = [*((f"{one.low:g}", f"{one.high:g}") for one in space), (f"{ends[0]:.3f}", f"≥ {ends[1]:.3f}")]

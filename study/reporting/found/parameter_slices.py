@@ -1,4 +1,4 @@
-"""The objective against each searched parameter, alpha first: one panel each, on the scale that it was drawn on."""
+"""The objective against each searched parameter, one panel each, on the scale of its sampling; alpha first."""
 
 import math
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ _BOUND = (0, (1.5, 1.5))
 
 
 def draw(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str, theme: Theme = LIGHT) -> Figure | None:
-    """Draw one arm's trials, a panel per parameter; None where there is no trial or no searched parameter.
+    """Draw one arm's trials, one panel per parameter; None where there is no trial or no searched parameter.
 
-    A trial without an objective is a cross on the upper edge.
+    A trial without an objective is a cross at the upper edge.
 
     Args:
         arms: the records of one arm, one per fold.
-        space: what was searched.
-        objective: what the objective is.
+        space: the searched parameters.
+        objective: the name of the objective.
         theme: the colours.
     """
     table = trial_table(arms, space)
@@ -64,7 +64,7 @@ def draw(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str, t
 
 
 def alt(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str) -> str:
-    """Give the text alternative of the figure."""
+    """Return the text alternative of the figure."""
     table = trial_table(arms, space)
     text = f"{objective} of {len(table)} trials ({endings_text(table)}) against each of "
     text += ", ".join(f"{one.name} ({one.low:g} to {one.high:g}{', log' if one.log else ''})" for one in space) + "."
@@ -75,12 +75,12 @@ def alt(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str) ->
 
 
 def _scale(axes: Axes, one: Searched, theme: Theme) -> None:
-    """Give the horizontal axis the parameter's scale, its bounds as dotted lines a little within the axis."""
+    """Set the parameter's scale on the horizontal axis and draw its bounds as dotted lines just inside the ends."""
     if one.log:
         axes.set_xscale("log")
         margin = (one.high / one.low) ** 0.05 if one.high > one.low else 1.1
         axes.set_xlim(one.low / margin, one.high * margin)
-        if one.high < 20 * one.low:  # within one decade or so, decades alone would leave the axis nearly bare
+        if one.high < 20 * one.low:  # ticks at decades alone would be too few for a range this small
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
             axes.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(10, 10)))
         axes.xaxis.set_minor_formatter(NullFormatter())

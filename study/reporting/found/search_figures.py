@@ -1,4 +1,4 @@
-"""What the search found, for a page: the pictures of an arm and of the study that have something to show."""
+"""The pictures of the search results, of one arm and of the study. Pictures without data are left out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class SearchPicture:
     """One picture for a light and a dark page.
 
     Attributes:
-        name: what a file of it may be called.
+        name: part of its file name.
         title: its heading.
         alt: the text alternative.
-        note: what a reader must know with it.
+        note: an explanation for the reader.
     """
 
     name: str
@@ -34,13 +34,15 @@ class SearchPicture:
 def of_arm(
     arms: Sequence[ArmRecord], space: Sequence[Searched], found: Importance, objective: str
 ) -> tuple[SearchPicture, ...]:
-    """Draw one arm's pictures: importance, slices, triangle, parallel coordinates, trade-off; those there are.
+    """Draw one arm's pictures: importance, slices, triangle, parallel coordinates and trade-off.
+
+    Pictures without data are left out.
 
     Args:
         arms: the records of one arm, one per fold; at least one.
-        space: what was searched, as `study.reporting.found.searched.searched` gives it.
-        found: as `study.reporting.found.importance.importance` gives it.
-        objective: what the objective is, e.g. `Validation registration ratio`.
+        space: the searched parameters, as returned by `study.reporting.found.searched.searched`.
+        found: the importance, as returned by `study.reporting.found.importance.importance`.
+        objective: the name of the objective, e.g. `Validation registration ratio`.
     """
     model = arms[0].model
     drawn = (
@@ -64,7 +66,7 @@ def of_arm(
 
 
 def of_study(arms: Sequence[ArmRecord], objective: str) -> tuple[SearchPicture, ...]:
-    """Draw what compares the arms: the best so far, against trials and against minutes."""
+    """Draw the comparison of the arms: the best objective so far against trials and against minutes."""
     figures = [effort.draw(arms, objective, theme) for theme in (LIGHT, DARK)]
     note = " ".join(effort.sentences(arms))
     picture = _picture("effort", "Best so far at equal effort", effort.alt(arms, objective), note, figures)

@@ -1,4 +1,4 @@
-"""What should make a reader doubt what a search found, in sentences: bounds, disagreement, few trials, optimism."""
+"""Warnings about the results of a search, in sentences: bounds, disagreement, few trials, optimism."""
 
 import math
 from collections.abc import Sequence
@@ -13,25 +13,26 @@ from study.reporting.found.searched import Searched, complete, fewest_complete, 
 from study.reporting.records import ArmRecord
 
 NOISE_SD = 0.015
-"""SD of the objective between trainings that differ in their seed alone: assumed in every study, measured in none."""
+"""SD of the objective between trainings that differ only in their seed. It is assumed, not measured."""
 NEAR = 0.02
-"""A value is on a bound within this part of the range, on the parameter's own scale."""
+"""A value within this fraction of the range from a bound counts as on the bound, on the parameter's own scale."""
 TOP = 0.1
 FEWEST_TOP = 3
 WIDE = 0.5
-"""Part of a parameter's range over which the best trials may spread before they are said not to agree."""
+"""Fraction of a parameter's range. If the best trials spread over more, they do not agree on the parameter."""
 _ENDS = {"alpha": (0.0, 1.0)}
-"""Bounds beyond which there is nothing to search."""
+"""Bounds beyond which no values are possible."""
 
 
 @dataclass(frozen=True)
 class Optimism:
-    """How much better the selected trial looks on validation than on test, and how much selecting alone can do.
+    """The difference of the selected trial's objective between validation and test, and the effect of selection alone.
 
     Attributes:
-        candidates: number of trials that it was the best of.
-        validation, test: its objective; test is NaN before the test, and with retrained winners that of their mean.
-        expected: by how much the best of so many equally good candidates is expected to look better than it is.
+        candidates: number of trials that the selected one was the best of.
+        validation, test: its objective. Test is NaN before the test evaluation; with retrainings it is the objective of
+            their averaged values.
+        expected: by how much the best of that many equally good candidates is expected to look better than it is.
     """
 
     arm: str
@@ -43,15 +44,15 @@ class Optimism:
 
     @property
     def difference(self) -> float:
-        """Test minus validation: above 0, the selected trial looked better on validation than it is on test."""
+        """Test minus validation; above 0 where the selected trial looked better on validation than on test."""
         return self.test - self.validation
 
 
 @cache
 def expected_maximum(count: int) -> float:
-    """Give the expected largest of `count` independent standard normal values; 0 for none and for one.
+    """Compute the expected maximum of `count` independent standard normal values; 0 for none and for one.
 
-    E = integral of x d(Phi(x)^count), by parts and by the trapezoidal rule, exact to 1e-6.
+    E = integral of x d(Phi(x)^count), integrated by parts and with the trapezoidal rule, exact to 1e-6.
     """
     if count < 2:
         return 0.0
@@ -62,11 +63,11 @@ def expected_maximum(count: int) -> float:
 
 
 def optimism(arm: ArmRecord, noise_sd: float = NOISE_SD) -> Optimism | None:
-    """Give the optimism of an arm's selection; None where nothing was selected.
+    """Compute the optimism of an arm's selection; None where nothing was selected.
 
     Args:
         arm: one arm (of one fold).
-        noise_sd: SD of the objective between trainings that differ in their seed alone.
+        noise_sd: SD of the objective between trainings that differ only in their seed.
     """
     selected = arm.selected
     if selected is None or not math.isfinite(selected.objective):
@@ -77,7 +78,7 @@ def optimism(arm: ArmRecord, noise_sd: float = NOISE_SD) -> Optimism | None:
 
 
 def optimism_table(arms: Sequence[ArmRecord], noise_sd: float = NOISE_SD) -> pd.DataFrame:
-    """Give one line per arm and fold: `arm, fold, candidates, validation, test, difference, expected`."""
+    """Return one line per arm and fold: `arm, fold, candidates, validation, test, difference, expected`."""
     found = [one for arm in arms if (one := optimism(arm, noise_sd)) is not None]
     lines = [{**vars(one), "difference": one.difference} for one in found]
     columns = ["arm", "fold", "candidates", "validation", "test", "difference", "expected"]
@@ -85,12 +86,12 @@ def optimism_table(arms: Sequence[ArmRecord], noise_sd: float = NOISE_SD) -> pd.
 
 
 def warnings(arm: ArmRecord, space: Sequence[Searched], noise_sd: float = NOISE_SD) -> list[str]:
-    """Say what speaks against taking the selected trial for the best setting.
+    """Return sentences on why the selected trial may not be the best setting.
 
     Args:
         arm: one arm (of one fold).
-        space: what was searched.
-        noise_sd: SD of the objective between trainings that differ in their seed alone.
+        space: the searched parameters.
+        noise_sd: SD of the objective between trainings that differ only in their seed.
     """
     if not arm.trials:
         return []
@@ -104,7 +105,7 @@ def warnings(arm: ArmRecord, space: Sequence[Searched], noise_sd: float = NOISE_
 
 
 def on_bound(parameter: Searched, value: float) -> float | None:
-    """Give the bound that a value is on, within `NEAR` of the range on the parameter's scale; None where on neither."""
+    """Return the bound that a value is on, to within `NEAR` of the range on the parameter's scale; None for neither."""
     place = float(parameter.place(value))
     if parameter.high <= parameter.low or not math.isfinite(place):
         return None
@@ -114,13 +115,14 @@ def on_bound(parameter: Searched, value: float) -> float | None:
 
 
 def undetermined(table: pd.DataFrame, space: Sequence[Searched], noise_sd: float) -> tuple[int, dict[str, float]]:
-    """Find the parameters in which the best complete trials differ though they are equally good.
+    """Return the parameters on which the best complete trials differ although they are equally good.
 
-    The best are the `TOP` part of the complete trials, at least `FEWEST_TOP`, and all that equal the last of these;
-    they are equally good where their objectives lie within two SD of the seed's noise.
+    The best trials are the fraction `TOP` of the complete trials, at least `FEWEST_TOP`, and all that tie with the last
+    of these. They are equally good where their objectives differ by at most two SD of the noise between seeds.
 
     Returns:
-        The number of best trials, and by name the part of the range over which they spread, where it is above `WIDE`.
+        The number of best trials, and by parameter name the fraction of the range that they spread over, where it is
+        above `WIDE`.
     """
     usable = complete(table)
     count = max(FEWEST_TOP, math.ceil(TOP * len(usable)))
@@ -152,7 +154,7 @@ def _early(arm: ArmRecord) -> list[str]:
 
 
 def _bounds(arm: ArmRecord, space: Sequence[Searched]) -> list[str]:
-    """Say which values of the selected trial lie on a bound."""
+    """Return sentences about the values of the selected trial that lie on a bound."""
     selected = arm.selected
     lines = []
     for one in space if selected is not None else ():

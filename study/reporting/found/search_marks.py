@@ -1,4 +1,4 @@
-"""How figures mark trials: by how they ended, the selected one ringed, coloured by the objective where there is one."""
+"""Marks of trials in figures: shape by how they ended, a ring for the selected one, colour by the objective."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,21 +17,23 @@ from study.reporting.pictures.figures import LIGHT, Theme
 _MARKERS = {COMPLETE: "o", EARLY: "o", CUT: "D", OTHER: "x"}
 _SIZES = {COMPLETE: 30.0, EARLY: 24.0, CUT: 22.0, OTHER: 26.0}
 WIDE = 4.0
-"""From this ratio of largest to smallest objective on, its axis is logarithmic."""
+"""Above this ratio of the largest to the smallest objective, the axis is logarithmic."""
 
 
 def scatter(
     axes: Axes, x: np.ndarray, y: np.ndarray, table: pd.DataFrame, theme: Theme, colours: Any, **options: Any
 ) -> None:
-    """Draw one mark per line of `table` at (x, y): complete filled, stopped early hollow, cut a hollow diamond.
+    """Draw one mark per line of `table` at (x, y).
 
-    What failed, was interrupted or runs is a cross in ink. Points that are not finite are left out.
+    Complete trials are filled dots, trials stopped early hollow dots, and trials stopped by the time budget hollow
+    diamonds. Failed, interrupted and running trials are crosses in `theme.ink`. Points that are not finite are left
+    out.
 
     Args:
         axes: where to draw.
         x: (n,) positions.
         y: (n,) positions.
-        table: the n trials, as `trial_table` gives them.
+        table: the n trials, as returned by `trial_table`.
         theme: the colours of everything but the trials.
         colours: one colour, or an (n, 4) array of RGBA.
         options: further options of `Axes.scatter`.
@@ -53,7 +55,7 @@ def scatter(
 
 
 def ring(axes: Axes, x: np.ndarray, y: np.ndarray, table: pd.DataFrame, theme: Theme) -> None:
-    """Ring the selected trials; with several folds, each has its fold's number beside it."""
+    """Draw a ring around the selected trials, with the number of the fold beside it where there are several folds."""
     chosen = table["selected"].to_numpy(dtype=bool) & np.isfinite(x) & np.isfinite(y)
     axes.scatter(
         x[chosen], y[chosen], s=120, facecolor="none", edgecolor=theme.ink, linewidth=1.3, zorder=5, clip_on=False
@@ -68,7 +70,7 @@ def ring(axes: Axes, x: np.ndarray, y: np.ndarray, table: pd.DataFrame, theme: T
 
 
 def legend(figure: Figure, table: pd.DataFrame, theme: Theme, colour: str, more: Sequence[Line2D] = ()) -> None:
-    """Explain above the axes the marks that `table` needs, in the words of the trials' endings."""
+    """Draw a legend above the axes with the marks in `table`, labelled with the endings of the trials."""
     handles = []
     for kind in KINDS:
         words = sorted(set(table.loc[table["kind"] == kind, "ending"]))
@@ -93,9 +95,9 @@ def legend(figure: Figure, table: pd.DataFrame, theme: Theme, colour: str, more:
 
 
 def objective_colours(values: np.ndarray, theme: Theme) -> tuple[Colormap, Normalize]:
-    """Give a colour map and its range for objectives: the best stands out most against the paper.
+    """Return a colour map and its range for objectives. The best has the most contrast with the background.
 
-    The range ends at the ninth decile, so that one trial that went astray does not make all others look alike.
+    The range ends at the ninth decile, so that a single outlier does not give all other trials the same colour.
     """
     seen = values[np.isfinite(values)]
     low = float(seen.min()) if seen.size else 0.0
@@ -106,7 +108,7 @@ def objective_colours(values: np.ndarray, theme: Theme) -> tuple[Colormap, Norma
 
 
 def colour_bar(figure: Figure, axes: Axes, colours: tuple[Colormap, Normalize], title: str, theme: Theme) -> None:
-    """Add the key of colours beside the axes; what is above its range has the last colour."""
+    """Draw the colour bar beside the axes. Values above its range have the last colour."""
     mappable = matplotlib.cm.ScalarMappable(colours[1], colours[0])
     bar = figure.colorbar(mappable, ax=axes, shrink=0.75, pad=0.03, aspect=22, extend="max")
     bar.set_label(title, fontsize=8.5, color=theme.ink)
@@ -115,7 +117,7 @@ def colour_bar(figure: Figure, axes: Axes, colours: tuple[Colormap, Normalize], 
 
 
 def set_objective_axis(axes: Axes, values: np.ndarray) -> None:
-    """Make the vertical axis hold the objectives and 1, logarithmic where they differ by more than `WIDE`."""
+    """Set the vertical axis to include the objectives and 1, logarithmic where their ratio is above `WIDE`."""
     seen = values[np.isfinite(values)]
     low, high = (float(min(seen.min(), 1)), float(max(seen.max(), 1))) if seen.size else (0.0, 1.0)
     if low > 0 and high > WIDE * low:

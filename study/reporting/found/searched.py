@@ -1,4 +1,4 @@
-"""What a search drew, and its trials as one table: the data under every figure of what the search found."""
+"""The searched parameters and the table of trials, which are the data of all figures of the search."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from study.store_layout import TIME_BUDGET
 LAMBDAS = ("lambda_1", "lambda_2", "lambda_3")
 COMPLETE, EARLY, CUT, OTHER = "complete", "early", "cut", "other"
 KINDS = (COMPLETE, EARLY, CUT, OTHER)
-"""How trials are told apart: all epochs, stopped by ASHA, cut by the time budget; failed, interrupted or running."""
+"""Kinds of trials: all epochs trained; stopped by ASHA; stopped by the time budget; failed, interrupted or running."""
 FEWEST_COMPLETE = 15
 FEWEST_PER_PARAMETER = 5
 
@@ -28,7 +28,7 @@ _FIRST = ("alpha", "lambda_2_to_1", "lambda_3_to_1")
 
 @dataclass(frozen=True)
 class Searched:
-    """One searched parameter: its bounds, both inclusive, and whether it was drawn on a logarithmic scale."""
+    """One searched parameter: its bounds, both inclusive, and whether it was sampled on a logarithmic scale."""
 
     name: str
     low: float
@@ -36,7 +36,7 @@ class Searched:
     log: bool
 
     def place(self, values: Any) -> np.ndarray:
-        """Say where values lie between the bounds on the parameter's own scale: 0 at `low`, 1 at `high`."""
+        """Return the positions of values between the bounds on the parameter's own scale: 0 at `low`, 1 at `high`."""
         numbers = np.asarray(values, dtype=float)
         low, high = self.low, self.high
         if self.log:
@@ -45,12 +45,15 @@ class Searched:
 
     @property
     def title(self) -> str:
-        """The name as a figure shows it: Greek for loss weights, the last word of a settings key else."""
+        """The name in figures: Greek for alpha and the ratios of loss weights, else the last part of the key."""
         return _TITLES.get(self.name, self.name.rpartition(".")[2].replace("_", " "))
 
 
 def searched(specification: Mapping[str, Any], arm: ArmRecord) -> tuple[Searched, ...]:
-    """Give the parameters that the arm's search drew, loss weights first; none where the specification has none."""
+    """Return the parameters that the arm's search sampled, alpha and loss-weight ratios first.
+
+    The result is empty where the specification has none.
+    """
     planned = [entry for entry in specification.get("arms", []) if entry.get("arm") == arm.arm]
     search = planned[0].get("search") if planned else None
     spaces = [space for space in specification.get("searches", []) if space.get("name") == search]
@@ -64,7 +67,7 @@ def searched(specification: Mapping[str, Any], arm: ArmRecord) -> tuple[Searched
 
 
 def by_arm(study: StudyRecord) -> dict[str, tuple[ArmRecord, ...]]:
-    """Give the records of each arm, one per fold and in the folds' order, the arms in the study's order."""
+    """Return the records of each arm, one per fold and sorted by fold, with the arms in the study's order."""
     found: dict[str, list[ArmRecord]] = {}
     for record in study.arms:
         found.setdefault(record.arm, []).append(record)
@@ -72,7 +75,7 @@ def by_arm(study: StudyRecord) -> dict[str, tuple[ArmRecord, ...]]:
 
 
 def kind_of(trial: TrialRecord) -> str:
-    """Give which of `KINDS` a trial is."""
+    """Return the kind of a trial, one of `KINDS`."""
     if trial.state == "complete":
         return COMPLETE
     if trial.state == "stopped":
@@ -81,11 +84,12 @@ def kind_of(trial: TrialRecord) -> str:
 
 
 def trial_table(arms: Sequence[ArmRecord], space: Sequence[Searched] = ()) -> pd.DataFrame:
-    """Lay out the trials of one arm's folds, one per line, in the order of their start.
+    """Return the trials of one arm's folds, one per line, by fold and in the order of their start.
 
     Returns:
-        Columns `fold, trial, kind, ending, objective, minutes, selected, lambda_1, lambda_2, lambda_3` and one per
-        parameter of `space`; the objective is NaN where it is not finite, a parameter where it is no number.
+        A frame with the columns `fold, trial, kind, ending, objective, minutes, selected, lambda_1, lambda_2, lambda_3`
+        and one per parameter of `space`. The objective is NaN where it is not finite. A parameter is NaN where it is
+        not a finite number.
     """
     names = [*LAMBDAS, *(one.name for one in space)]
     lines = []
@@ -111,22 +115,22 @@ def trial_table(arms: Sequence[ArmRecord], space: Sequence[Searched] = ()) -> pd
 
 
 def several_folds(table: pd.DataFrame) -> bool:
-    """Whether the trials are of more than one fold."""
+    """Return whether the trials belong to more than one fold."""
     return len(set(table["fold"])) > 1
 
 
 def complete(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the trials that trained all their epochs and have an objective."""
+    """Return the trials that trained all their epochs and have an objective."""
     return table[(table["kind"] == COMPLETE) & table["objective"].notna()]
 
 
 def fewest_complete(space: Sequence[Searched]) -> int:
-    """Give how many complete trials it takes before importance and agreement of so many parameters are shown."""
+    """Return the minimum number of complete trials for the importance of the parameters in `space` to be shown."""
     return max(FEWEST_COMPLETE, FEWEST_PER_PARAMETER * len(space))
 
 
 def endings_text(table: pd.DataFrame) -> str:
-    """Count trials by how they ended: `40 complete, 18 stopped early by ASHA`."""
+    """Return the number of trials per ending, such as `40 complete, 18 stopped early by ASHA`."""
     counts = table["ending"].value_counts()
     return ", ".join(f"{counts[name]} {name}" for name in sorted(counts.index)) or "no trial"
 

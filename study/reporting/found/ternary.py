@@ -1,4 +1,4 @@
-"""Where in the triangle of loss weights trials were, and how well they did: lambda_1 + lambda_2 + lambda_3 = 1."""
+"""Ternary plot of the loss weights of trials (lambda_1 + lambda_2 + lambda_3 = 1), coloured by the objective."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from study.reporting.pictures.figures import LIGHT, Theme
 from study.reporting.records import ArmRecord
 
 CORNERS = np.array([[0.5, np.sqrt(3) / 2], [0.0, 0.0], [1.0, 0.0]])
-"""Where lambda_1, lambda_2 and lambda_3 are 1: above, below left, below right, in a triangle of side 1."""
+"""The corners where lambda_1, lambda_2 and lambda_3 are 1: top, bottom left, bottom right of a triangle of side 1."""
 _NAMES = (
     r"$\lambda_1$ registration",
     r"$\lambda_2$ cine segmentation",
@@ -24,9 +24,9 @@ _NAMES = (
 
 
 def positions(lambdas: np.ndarray) -> np.ndarray:
-    """Give the places in the triangle, (n, 2), of weights, (n, 3), whatever their sum.
+    """Return the positions (n, 2) in the triangle of weights (n, 3), which are divided by their sum.
 
-    Weights that are negative, or whose sum is not positive, have no place: NaN.
+    The position is NaN where a weight is negative or the sum is not positive.
     """
     weights = np.asarray(lambdas, dtype=float)
     total = weights.sum(axis=1, keepdims=True)
@@ -36,9 +36,10 @@ def positions(lambdas: np.ndarray) -> np.ndarray:
 
 
 def region(space: Sequence[Searched]) -> np.ndarray | None:
-    """Give the corners, (4, 2), of what was searched, from the bounds of the two ratios; None where not both were.
+    """Return the corners (4, 2) of the searched region, from the bounds of the two ratios.
 
-    Its sides are straight: on each, two of the weights have a fixed ratio.
+    None where not both ratios were searched. The sides are straight, because two of the weights have a fixed ratio on
+    each.
     """
     bounds = {one.name: (one.low, one.high) for one in space}
     if not {"lambda_2_to_1", "lambda_3_to_1"} <= set(bounds):
@@ -49,12 +50,12 @@ def region(space: Sequence[Searched]) -> np.ndarray | None:
 
 
 def draw(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str, theme: Theme = LIGHT) -> Figure | None:
-    """Draw the trials of one arm's folds in the triangle; None where no trial weighs several branches.
+    """Draw the trials of one arm's folds in the triangle; None where no trial has a loss of several branches.
 
     Args:
         arms: the records of one arm, one per fold.
-        space: what was searched.
-        objective: what the objective is, for the key of colours.
+        space: the searched parameters.
+        objective: the name of the objective, for the colour bar.
         theme: the colours.
     """
     table = _weighed(arms)
@@ -80,7 +81,7 @@ def draw(arms: Sequence[ArmRecord], space: Sequence[Searched], objective: str, t
 
 
 def alt(arms: Sequence[ArmRecord], objective: str) -> str:
-    """Give the text alternative of the figure."""
+    """Return the text alternative of the figure."""
     table = _weighed(arms)
     text = f"Triangle of the proportions of lambda_1, lambda_2 and lambda_3, {len(table)} trials"
     text += f" ({endings_text(table)}), coloured by {objective.lower()}."
@@ -91,14 +92,14 @@ def alt(arms: Sequence[ArmRecord], objective: str) -> str:
 
 
 def _weighed(arms: Sequence[ArmRecord]) -> pd.DataFrame:
-    """Give the trials whose loss has more than one branch."""
+    """Return the trials whose loss has more than one branch."""
     table = trial_table(arms)
     several = (table[["lambda_2", "lambda_3"]] > 0).any(axis=1) & table[list(LAMBDAS)].notna().all(axis=1)
     return table[several].reset_index(drop=True)
 
 
 def _frame(axes: Axes, theme: Theme) -> None:
-    """Draw the triangle, its lines at quarters with their values, and the corners' names."""
+    """Draw the triangle, grid lines at quarters with their values, and the names of the corners."""
     axes.set_facecolor("none")
     axes.set_aspect("equal")
     axes.axis("off")
@@ -107,17 +108,17 @@ def _frame(axes: Axes, theme: Theme) -> None:
     axes.add_patch(Polygon(CORNERS, closed=True, facecolor="none", edgecolor=theme.ink, linewidth=1, zorder=2))
     offsets = (np.array([0.02, 0.008]), np.array([-0.02, 0.02]), np.array([-0.014, -0.036]))
     alignments = ("left", "right", "center")
-    rotations = (0, -60, 60)  # along its line, so that a value cannot be read off another weight's lines
+    rotations = (0, -60, 60)  # each value is parallel to its line, so that it is not read as a value of another weight
     for corner in range(3):
         following = (corner + 1) % 3
         for part in (0.25, 0.5, 0.75):
-            # Where this weight is `part`: from the side shared with the next corner to the side shared with the last.
+            # The line where this weight is `part`, from the side shared with the next corner to the other side.
             ends = np.zeros((2, 3))
             ends[:, corner] = part
             ends[0, following], ends[1, (corner + 2) % 3] = 1 - part, 1 - part
             line = positions(ends)
             axes.plot(line[:, 0], line[:, 1], color=theme.faint, linewidth=0.7, zorder=1)
-            # The value stands at the line's end on the side from the corner before to this one.
+            # The value is at the end of the line on the side between the previous corner and this one.
             start = line[1] + offsets[corner]
             axes.text(
                 float(start[0]),

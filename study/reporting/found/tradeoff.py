@@ -1,4 +1,4 @@
-"""Registration against Dice: which trials give up nothing of one for the other (the Pareto front)."""
+"""Trade-off between the registration objective and Dice: the trials and their Pareto front."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,13 +17,16 @@ OVERLAP = ("val/dice/",)
 
 
 def mean_dice(validation: Mapping[str, float], prefixes: Sequence[str]) -> float:
-    """Give the mean over the metrics whose names begin with one of the prefixes; NaN where none does."""
+    """Return the mean over the metrics whose names begin with one of the prefixes; NaN where none does."""
     values = [value for name, value in validation.items() if name.startswith(tuple(prefixes))]
     return float(np.mean(values)) if values else float("nan")
 
 
 def front(low_is_better: np.ndarray, high_is_better: np.ndarray) -> np.ndarray:
-    """Say, (n,), which points no other point matches in both values and beats in one; never one with NaN."""
+    """Return a mask (n,) of the Pareto-optimal points: no other is as good in both values and better in one.
+
+    Points with a value that is not finite are never in the front.
+    """
     low, high = np.asarray(low_is_better, dtype=float), np.asarray(high_is_better, dtype=float)
     as_good = (low[:, None] <= low[None, :]) & (high[:, None] >= high[None, :])
     better = (low[:, None] < low[None, :]) | (high[:, None] > high[None, :])
@@ -31,10 +34,11 @@ def front(low_is_better: np.ndarray, high_is_better: np.ndarray) -> np.ndarray:
 
 
 def dice_table(arms: Sequence[ArmRecord]) -> tuple[pd.DataFrame, str]:
-    """Give the trial table with `dice` and `front`, and what Dice it is.
+    """Return the trial table with the columns `dice` and `front`, and the name of the Dice used.
 
-    Dice is that of the segmentations (mean over cine, LGE and structures) where a model segments, else the overlap of
-    LGE's label with cine's, both of the best epoch. The front is of the trials that can be selected, each fold's apart.
+    Dice is that of the segmentations (mean over cine, LGE and structures) where the model segments, else the overlap of
+    the LGE label with that of cine, both at the best epoch. The front is computed per fold, from trials that can be
+    selected.
     """
     table = trial_table(arms)
     metrics = [trial.validation for arm in arms for trial in arm.trials]
@@ -49,11 +53,11 @@ def dice_table(arms: Sequence[ArmRecord]) -> tuple[pd.DataFrame, str]:
 
 
 def draw(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGHT) -> Figure | None:
-    """Draw the objective against Dice on validation and the front; None where no trial has both.
+    """Draw the objective against Dice on validation, and the front; None where no trial has both values.
 
     Args:
         arms: the records of one arm, one per fold.
-        objective: what the objective is.
+        objective: the name of the objective.
         theme: the colours.
     """
     table, kind = dice_table(arms)
@@ -83,7 +87,7 @@ def draw(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGHT) -> Fig
 
 
 def alt(arms: Sequence[ArmRecord], objective: str) -> str:
-    """Give the text alternative of the figure."""
+    """Return the text alternative of the figure."""
     table, kind = dice_table(arms)
     seen = table[table["dice"].notna() & table["objective"].notna()]
     text = f"{objective} against validation {kind} of {len(seen)} trials ({endings_text(seen)}); "
@@ -91,7 +95,7 @@ def alt(arms: Sequence[ArmRecord], objective: str) -> str:
 
 
 def note(arms: Sequence[ArmRecord]) -> str:
-    """Say what the best Dice would have cost against the selected trial, or why nothing is shown."""
+    """Return the note that compares the selected trial with that of highest Dice, or why nothing is shown."""
     table, kind = dice_table(arms)
     seen = table[(table["kind"] != OTHER) & table["dice"].notna() & table["objective"].notna()]
     if seen.empty:
