@@ -45,7 +45,7 @@ class TrialRecord:
 
     @property
     def ending(self) -> str:
-        """How the trial ended, as text.
+        """The ending of the trial, as text.
 
         The text distinguishes early stopping, the end of the time budget and an interruption.
         """

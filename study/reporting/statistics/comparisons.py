@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def reason(self) -> str:
-        """Why there is no test over patients; empty where there is one."""
+        """The reason why there is no test over patients; empty where there is one."""
         return self.test.reason
 
 
