@@ -1,6 +1,6 @@
 """Registration of LGE onto cine cardiac MRI, alone or jointly with segmentation of both.
 
-The science of the project, usable on its own: it knows torch and nibabel, and nothing of ray, mlflow or optuna.
+This package is usable on its own. It depends on torch and nibabel, but not on ray, mlflow or optuna.
 
 Importing it sets `HOME`, the user's name and matplotlib's folder in the environment where they are missing or unusable
 (`jointnet.home`), because libraries that are imported later fail without.

@@ -1,6 +1,6 @@
-"""From rows of errors to figures: slice -> patient -> mean (SD) over patients, and the objective.
+"""Aggregation of the evaluation rows: slice -> patient -> mean (SD) over patients, and the objective.
 
-It needs pandas only, so that a report can use it without torch.
+It does not import torch, so that reports can use it without torch.
 """
 
 import math
@@ -19,14 +19,14 @@ ENDPOINTS: tuple[tuple[str, str], ...] = (
 
 
 def patient_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give `before` and `after` averaged over each patient's slices, indexed by patient, metric, structure."""
+    """Return `before` and `after` averaged over each patient's slices, indexed by patient, metric, structure."""
     return rows.groupby(["patient", "metric", "structure"])[["before", "after"]].mean()
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give mean and sample SD over patients, each patient the mean of its slices, indexed by metric and structure.
+    """Return the mean and sample SD over patients, indexed by metric and structure.
 
-    Columns: `before_mean before_sd after_mean after_sd patients`.
+    Each patient's value is the mean of its slices. Columns: `before_mean before_sd after_mean after_sd patients`.
     """
     grouped = patient_means(rows).groupby(["metric", "structure"])
     columns = {}
@@ -37,33 +37,34 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def registration_ratio(rows: pd.DataFrame) -> float:
-    """Geometric mean over the five registration metrics of after / before, each a mean over patients.
+    """Return the geometric mean, over the five registration metrics, of after / before, each a mean over patients.
 
-    1 is no better than doing nothing. NaN where no slice holds one of the five on both sides, or where the scans
-    already agree exactly.
+    A value of 1 means no improvement over the unregistered scans. The ratio is NaN if one of the five metrics cannot
+    be measured in any slice, or if the scans agree exactly before registration.
     """
     return _ratio(_structure_means(rows))
 
 
 def named_metrics(rows: pd.DataFrame, prefix: str) -> dict[str, float]:
-    """Return the values after registration, means over patients, as `prefix/metric/structure`, and `prefix/lost`.
+    """Return `prefix/registration_ratio`, `prefix/metric/structure` and `prefix/lost`.
 
-    The last is the number of structures that were lost, each once for every slice and every model in which it was.
+    The metrics are the values after registration, as means over patients. `prefix/lost` is the number of lost
+    structures, counted once per slice and model.
     """
     means = _structure_means(rows)
     after = means["after"]
     values = {f"{prefix}/{'/'.join(map(str, key))}": float(after[key]) for key in means.index}
-    lost = rows.loc[rows["metric"] == "asd_mm", "lost"].sum()  # of every structure there is one such row
+    lost = rows.loc[rows["metric"] == "asd_mm", "lost"].sum()  # each structure of a slice has one such row
     return {f"{prefix}/registration_ratio": _ratio(means), **values, f"{prefix}/lost": float(lost)}
 
 
 def _structure_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give `before` and `after` averaged over patients, each the mean of its slices, indexed by metric, structure."""
+    """Return `before` and `after` as means over patients of slice means, indexed by metric and structure."""
     return patient_means(rows).groupby(["metric", "structure"]).mean()
 
 
 def _ratio(means: pd.DataFrame) -> float:
-    """Give the `registration_ratio` of what `_structure_means` gives."""
+    """Return the `registration_ratio` of the table that `_structure_means` returns."""
     if any(endpoint not in means.index for endpoint in ENDPOINTS):
         return math.nan
     chosen = means.loc[list(ENDPOINTS)]

@@ -1,12 +1,13 @@
-"""Memory that a training frees stays with the process: without that, every step has the same pages zeroed again.
+"""Settings of glibc's allocator: the process keeps the memory that a training frees.
 
-glibc gives large blocks back to the system as soon as they are free. A training asks for the same blocks at its next
-step, and the system zeroes each of their pages anew: on two cores 3 to 10 % of a step, and more of a prediction.
+By default, glibc returns large blocks to the system as soon as they are freed. A training requests the same blocks at
+its next step, and the system zeroes their pages again. On two cores this takes 3 to 10 % of a training step, and a
+larger share of a prediction.
 
-Threads beside the main one take turns at a few pools of memory (arenas, eight for each core), and what a thread leaves
-in one is no use to a thread that gets another. Where each training is a thread of its own beside many more, as in Ray's
-workers, each has its pages zeroed anew, and every arena ends up with a training's memory. Such a process starts with
-`ONE_ARENA` in its environment; set later, it has no effect on the arenas that there are.
+Threads other than the main thread share a few memory pools (arenas, eight per core). Memory that one thread freed in an
+arena is not available to a thread in another arena. If each training runs in its own thread, as in Ray's workers, pages
+are zeroed again for each, and every arena grows to the memory of a training. Such a process must start with `ONE_ARENA`
+in its environment. Setting it later has no effect on existing arenas.
 """
 
 import ctypes
@@ -17,11 +18,14 @@ LARGEST_BLOCK = 1 << 30
 MOST_KEPT = (1 << 31) - 1
 TOP_PAD = 64 << 20
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
-"""Environment of a process in which all threads share the main one's memory."""
+"""Environment variables of a process in which all threads use the main arena."""
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc keep what this process frees, from now on; give whether it does (elsewhere nothing happens)."""
+    """Configure glibc to keep the memory that this process frees, and return whether this succeeded.
+
+    With another C library or operating system this does nothing and returns False.
+    """
     if not sys.platform.startswith("linux"):
         return False
     try:

@@ -1,9 +1,9 @@
-"""Random motion and intensities of a batch, on the device that trains: parameters are drawn first, then applied.
+"""Random spatial and intensity augmentation of a batch on the training device.
 
-A slice pair moves and bends as one (`common`, `elastic`), so that anatomy is seen in other poses and shapes, and LGE
-moves against cine as well (`relative`), so that other misalignments are seen. Labels move with their images, so the
-truth stays the truth. With E the elastic displacement and theta the affine of an image,
-moved(x) = image(theta x + E(theta x)).
+The parameters are drawn first and then applied. Both images of a slice pair share one affine transform and one elastic
+deformation (`common`, `elastic`), which vary pose and shape. LGE gets a further affine transform relative to cine
+(`relative`), which varies the misalignment. Labels are transformed with their images. With E the elastic displacement
+and theta the affine of an image, moved(x) = image(theta x + E(theta x)).
 """
 
 import math
@@ -20,25 +20,25 @@ from jointnet.settings import AugmentationSettings
 from jointnet.smooth_maps import smooth_map
 
 KNOTS = 6
-"""Knots of the intensity curve, evenly from 0 to the ceiling of prepared intensities."""
+"""Number of knots of the intensity curve, evenly spaced from 0 to `CEILING`, the largest prepared intensity."""
 DARKEST = 1e-30
-"""Stands for 0 in logarithms, which take four times as long where they are infinite."""
+"""Lower bound of intensities before a logarithm. The logarithm of 0 is infinite, which takes four times as long."""
 FIELD_PX = 4
-"""Side of the coarse map that a bias field is interpolated from."""
+"""Side of the coarse map from which the bias field is interpolated."""
 ELASTIC_PX = 6
-"""Side of the coarse map that a displacement is interpolated from: a value every 28 mm."""
+"""Side of the coarse map from which the elastic displacement is interpolated: one value every 28 mm."""
 ELASTIC_SAMPLES_PX = 28
-"""Side of the map of displacements at moved places: one every 6 mm."""
+"""Side of the map on which the total displacement is sampled before interpolation: one value every 6 mm."""
 
 
 class ImageAugmentation(NamedTuple):
-    """Drawn parameters of one image of B slice pairs.
+    """Augmentation parameters of one image (cine or LGE) of B slice pairs.
 
     Attributes:
         theta: affine (B, 2, 3).
         gamma: exponent (B,).
         curve: displacement (B, KNOTS) of the knots of the intensity curve.
-        log_bias: logarithm (B, 1, FIELD_PX, FIELD_PX) of the coarse bias field.
+        log_bias: logarithm of the coarse bias field (B, 1, FIELD_PX, FIELD_PX).
     """
 
     theta: Tensor
@@ -48,12 +48,12 @@ class ImageAugmentation(NamedTuple):
 
 
 class Augmentation(NamedTuple):
-    """Drawn parameters of both images.
+    """Augmentation parameters of both images.
 
     Attributes:
-        cine, lge: of either image alone.
-        elastic: coarse displacement of both (B, 2, ELASTIC_PX, ELASTIC_PX), column then row, normalised.
-        enhancement: of LGE's structures.
+        cine, lge: parameters of each image.
+        elastic: coarse displacement of both images (B, 2, ELASTIC_PX, ELASTIC_PX), column then row, normalised.
+        enhancement: parameters of the intensity augmentation of LGE's structures.
     """
 
     cine: ImageAugmentation
@@ -63,7 +63,7 @@ class Augmentation(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (B, N, H, W), N neighbouring slices, and class probabilities (B, C, H, W) of B slice pairs."""
+    """Images (B, N, H, W) with N neighbouring slices as channels, and class probabilities (B, C, H, W)."""
 
     cine: Tensor
     lge: Tensor
@@ -72,7 +72,7 @@ class Batch(NamedTuple):
 
 
 def draw(settings: AugmentationSettings, batch: int, generator: torch.Generator) -> Augmentation:
-    """Draw the parameters of one batch on the generator's device."""
+    """Draw the augmentation parameters of one batch on the generator's device."""
     deviations = (
         (settings.common_rotation_deg, settings.common_log_scale, settings.common_translation_mm),
         (settings.relative_rotation_deg, settings.relative_log_scale, settings.relative_translation_mm),
@@ -100,9 +100,10 @@ def draw(settings: AugmentationSettings, batch: int, generator: torch.Generator)
 
 
 def apply(augmentation: Augmentation, batch: Batch) -> Batch:
-    """Move and recolour a batch; what comes in from outside is 0 in images and background in labels.
+    """Apply spatial and intensity augmentation to a batch.
 
-    Both images go through every step together: fewer and larger operations.
+    Outside the field of view images are 0 and labels are background. Cine and LGE are processed as one stack, which
+    takes fewer and larger operations.
     """
     count, channels = len(batch.cine), batch.cine.shape[1]
     pairs = ((batch.cine, batch.cine_labels), (batch.lge, batch.lge_labels))
@@ -118,13 +119,13 @@ def apply(augmentation: Augmentation, batch: Batch) -> Batch:
 
 
 def recolour(images: Tensor, drawn: ImageAugmentation) -> Tensor:
-    """Give images (B, N, H, H) through gamma, intensity curve and bias field; 0 stays 0.
+    """Apply intensity augmentation (gamma, intensity curve, bias field) to images (B, N, H, H); 0 stays 0.
 
-    A curve that falls below 0 is lifted, so that nothing which differed is cut to black.
+    A curve with negative values is raised to a minimum of 0, so that different intensities are not all clipped to 0.
     """
     shown = images > 0
     powers = images.clamp(DARKEST, CEILING).log2_().mul_(drawn.gamma[:, None, None, None])
-    recoloured = powers.exp2_()  # x^gamma, faster
+    recoloured = powers.exp2_()  # x^gamma, faster than torch.pow
     position = recoloured.clamp(max=CEILING) * ((KNOTS - 1) / CEILING)
     below = position.long().clamp_(max=KNOTS - 2)
     knots = torch.linspace(0, CEILING, KNOTS, device=images.device) + drawn.curve
@@ -137,10 +138,10 @@ def recolour(images: Tensor, drawn: ImageAugmentation) -> Tensor:
 
 
 def _bent_grid(theta: Tensor, elastic: Tensor, size_px: int) -> Tensor:
-    """Give theta x + E(theta x) of all pixels' centres x, (B, size_px, size_px, 2).
+    """Return theta x + E(theta x) at all pixel centres x, shape (B, size_px, size_px, 2).
 
-    How far a pixel moves is found every 6 mm and interpolated linearly in between: exactly for theta x - x, and for E,
-    which is smooth, to less than 0.1 mm.
+    The displacement is computed every 6 mm and interpolated linearly in between. This is exact for theta x - x. For E,
+    which is smooth, the error is less than 0.1 mm.
     """
     places = moved_centres(theta, ELASTIC_SAMPLES_PX)
     bent = F.grid_sample(elastic, places, mode="bicubic", padding_mode="border", align_corners=False)

@@ -1,4 +1,4 @@
-"""A trained model as a file: weights, settings and whose patients made it. Plain tensors and values, no code."""
+"""Model files: weights, settings and patient numbers, stored as plain tensors and values without code."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,12 +21,12 @@ FORMAT = 3
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A model read from a file.
+    """A model loaded from a file.
 
     Attributes:
-        model: ready for `jointnet.prediction.predict`.
-        settings: what it was trained with.
-        patients: the numbers of the `training` and `validation` patients.
+        model: the network, ready for `jointnet.prediction.predict`.
+        settings: the settings it was trained with.
+        patients: patient numbers by role: `training`, `validation` and, if a teacher was used, `teacher`.
         epoch: the epoch of the weights, from 1.
     """
 
@@ -36,7 +36,7 @@ class SavedModel:
     epoch: int
 
     def known(self, numbers: Iterable[int]) -> list[str]:
-        """Say which of these patients took part in the training: figures on them are not a test."""
+        """Return a warning for each role in which some of these patients took part in the training."""
         numbers = set(numbers)
         return [
             f"patients {seen} were used for {role}; figures on them are not a test"
@@ -48,10 +48,10 @@ class SavedModel:
 def save_model(
     path: Path, weights: Mapping[str, Tensor], settings: Settings, patients: Mapping[str, Sequence[int]], epoch: int
 ) -> None:
-    """Write a model file; it appears whole or not at all.
+    """Write a model file atomically.
 
     Raises:
-        OSError: where it cannot be written.
+        OSError: if it cannot be written.
     """
     content = {
         "format": FORMAT,
@@ -66,10 +66,12 @@ def save_model(
 
 
 def load_model(path: Path, device: str = "cpu") -> SavedModel:
-    """Read a model file. Nothing in it is executed, and no more memory is asked for than its weights need.
+    """Read a model file.
+
+    No code in the file is executed, and no more memory is allocated than the weights need.
 
     Raises:
-        InputFaultError: where the file is missing, damaged or of another format.
+        InputFaultError: if the file is missing, damaged or of another format.
     """
     if not is_file(path):
         raise InputFaultError(f"{path}: must be a model file that `jointnet.train` wrote; there is no such file")
@@ -88,16 +90,16 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
         return SavedModel(model.eval(), settings, patients, int(content["epoch"]))
     except InputFaultError:
         raise
-    except Exception as error:  # a damaged archive raises whatever its readers met
+    except Exception as error:  # a damaged archive can raise any exception
         message = " ".join(str(error).split())[:200]
         raise InputFaultError(f"{path}: must be a model file that `jointnet.train` wrote: {message}") from None
 
 
 def _check_weights(weights: Mapping[str, Tensor], settings: Settings) -> None:
-    """Compare weights with what the settings ask for, before a model of that size is made.
+    """Check names, shapes and types of the weights against the settings before the model is allocated.
 
     Raises:
-        ValueError: where they are not the same tensors, or hold what no training leaves.
+        ValueError: if the tensors do not match the settings, are not stored completely, or are not finite.
     """
     with torch.device("meta"):
         wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in build_model(settings).state_dict().items()}

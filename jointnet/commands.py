@@ -1,4 +1,4 @@
-"""What the commands of `jointnet` share: how they answer bad input, and how the process uses memory and threads."""
+"""Functions shared by the commands of `jointnet`: error handling, memory and thread limits, patient lists."""
 
 import sys
 from collections.abc import Callable
@@ -10,15 +10,16 @@ from jointnet.scans.folder import LARGEST_PATIENT
 from jointnet.terminal import keep_printing
 
 LARGEST_SEED = 2**31 - 1
-"""What all generators of random numbers take."""
+"""Largest seed that all random number generators accept."""
 LONGEST_NUMBER = 7
 
 
 def run_command(command: Callable[[], None]) -> int:
-    """Run a command and give its exit status; faults go to standard error, one a line, without a traceback.
+    """Run a command and return its exit status.
 
-    0 done, 2 arguments or settings break a rule, 3 scans or labels break a rule. Where nobody reads the output any
-    more, the command does its work all the same.
+    Errors are printed to standard error, one per line, without a traceback. The status is 0 for success, 2 for invalid
+    arguments or settings, and 3 for invalid scans or labels. If the reader of the output has gone (a closed pipe), the
+    command still completes.
     """
     keep_printing()
     keep_freed_memory()
@@ -36,10 +37,10 @@ def run_command(command: Callable[[], None]) -> int:
 
 
 def parse_patients(text: str, option: str = "--patients") -> tuple[int, ...]:
-    """Give the patient numbers of an option's list such as `1-5,8,12`, in order and each once.
+    """Return the sorted, unique patient numbers of a list such as `1-5,8,12`.
 
     Raises:
-        SettingsFaultError: where the text is no such list.
+        SettingsFaultError: if the text is not such a list.
     """
     numbers: set[int] = set()
     for part in text.split(","):

@@ -33,7 +33,7 @@ WIDTHS = (8, 5, 13, 18, 5, 12, 7, 12, 9, 8, 8)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit status: 0 no fault, 2 bad usage, 3 at least one fault."""
+    """Run the command and return its exit status: 0 no error, 2 invalid usage, 3 at least one error in the data."""
     parser = argparse.ArgumentParser(prog="python -m jointnet.data", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("check", help="say what a folder holds and every fault in it; nothing is changed")
@@ -48,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def inspect_folder(
     folder: Path, unlabelled: Sequence[int] = (), only: Sequence[int] | None = None
 ) -> tuple[list[PatientFacts], list[str]]:
-    """Look at all patients of a folder, by number, and give the faults of the folder's names beside theirs.
+    """Inspect all patients of a folder, and return their facts by number and the errors of the folder's file names.
 
     Raises:
-        DataFaultError: where there is no such folder, or no patient in it.
+        DataFaultError: if there is no such folder, or no patient in it.
     """
     found, _, _ = files_by_patient(folder, only)
     complete, faults = scan_folder(folder, unlabelled, only)
@@ -61,10 +61,10 @@ def inspect_folder(
 
 
 def remarks(folder: Path, facts: Sequence[PatientFacts], only: Sequence[int] | None = None) -> list[str]:
-    """Return what is no fault by itself: files whose names are nearly right, and structures that not all patients show.
+    """Return warnings: files whose names are nearly right, and structures that some patients lack.
 
     Raises:
-        DataFaultError: where there is no such folder, or no patient in it.
+        DataFaultError: if there is no such folder, or no patient in it.
     """
     _, _, overlooked = files_by_patient(folder, only)
     found = [
@@ -84,7 +84,7 @@ def remarks(folder: Path, facts: Sequence[PatientFacts], only: Sequence[int] | N
 
 
 def content(facts: Sequence[PatientFacts], faults: Sequence[str]) -> dict[str, Any]:
-    """Give everything as plain values for JSON; of the files' headers, numbers only."""
+    """Return the content of the JSON report as plain values. It contains no text from file headers, only numbers."""
     usable = len(_usable(facts))
     return {
         "patients": [asdict(patient) for patient in facts],
@@ -96,7 +96,7 @@ def content(facts: Sequence[PatientFacts], faults: Sequence[str]) -> dict[str, A
 
 
 def table(facts: Sequence[PatientFacts]) -> str:
-    """Give a line for each scan of each patient."""
+    """Return a text table with one line for each scan of each patient."""
     lines = [_line(HEADINGS)]
     for patient in facts:
         reached = patient.cine_slices_reached
@@ -112,7 +112,7 @@ def table(facts: Sequence[PatientFacts]) -> str:
 
 
 def splits_text(usable: int) -> str:
-    """Say which splits so many patients support."""
+    """Return a sentence about which splits `usable` patients support."""
     told = ", ".join(f"{split} {'yes' if suffices(usable, split) else 'no'}" for split in PAPER_SPLITS)
     fitting = " ".join(proposed_splits(usable))
     return f"{usable} labelled patients without fault. Splits train/validation/test of the paper: {told}. " + (
@@ -140,7 +140,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _usable(facts: Sequence[PatientFacts]) -> list[PatientFacts]:
-    """Return the patients that a study could take: those whom training would accept with their labels."""
+    """Return the patients that training accepts: those with valid scans and both label files."""
     labels = {"cine_label", "lge_label"}
     return [patient for patient in facts if patient.both_fraction is not None and labels <= set(patient.files)]
 

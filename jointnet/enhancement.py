@@ -1,8 +1,8 @@
-"""Random late enhancement of a batch of LGE: structures brighter or darker than they were, scars in the myocardium.
+"""Intensity augmentation of LGE: random offsets of the structures and synthetic scars in the myocardium.
 
-How bright blood, muscle and scar are in LGE depends on the inversion time and on the infarct, and a few patients show
-few of the combinations. A network that has seen too few takes a bright infarct for blood. Parameters are drawn first,
-then applied, as in `jointnet.augmentation`.
+The brightness of blood, muscle and scar in LGE depends on the inversion time and on the infarct. A small data set shows
+only few of the combinations, and a network trained on them mistakes a bright infarct for blood. The parameters are
+drawn first and then applied, as in `jointnet.augmentation`.
 """
 
 from typing import NamedTuple
@@ -16,28 +16,28 @@ from jointnet.smooth_maps import smooth_map
 from jointnet.structures import CODE, STRUCTURES
 
 OFFSET_EDGE_PX = 3
-"""Side of the box that a structure's offset is smoothed over, so that it has no hard edge."""
+"""Side of the box filter that smooths the edges of a structure's offset."""
 SCAR_PX = 9
-"""Side of the coarse map that a scar's shape is interpolated from: patches of about 20 mm."""
+"""Side of the coarse map from which a scar's shape is interpolated: patches of about 20 mm."""
 SCAR_EDGE = 6.0
-"""Steepness of a scar's edge: the logistic slope over the map's standard deviation."""
+"""Steepness of a scar's edge: the slope of the logistic function per standard deviation of the map."""
 SCAR_EXTENT = (-0.4, 0.5)
-"""Mean and SD of what is added to the map: with -0.4 a third of the myocardium is scar."""
+"""Mean and SD of the offset added to the map. With an offset of -0.4, a third of the myocardium is scar."""
 SCAR_BRIGHTNESS = (1.3, 0.35)
-"""Mean and SD of a scar's brightness over that of the LV pool."""
+"""Mean and SD of the ratio of the scar's brightness to the LV pool's."""
 BRIGHTNESS_LIMITS = (0.6, 2.2)
 TEXTURE = 0.15
-"""Share of a scar's pixel that stays what it was."""
+"""Share of the original intensity in a scar's pixel."""
 
 
 class Enhancement(NamedTuple):
-    """Drawn parameters of B LGE slices.
+    """Parameters of the intensity augmentation of B LGE slices.
 
     Attributes:
-        offset: what is added to the intensities of each structure (B, structures).
-        scar: coarse map (B, 1, SCAR_PX, SCAR_PX); positive where there is scar.
-        brightness: the scar's over the LV pool's (B,).
-        scarred: 1 where the slice gets a scar, else 0 (B,).
+        offset: offset of the intensities of each structure (B, structures).
+        scar: coarse map (B, 1, SCAR_PX, SCAR_PX), positive in scar.
+        brightness: ratio of the scar's brightness to the LV pool's (B,).
+        scarred: 1 if the slice gets a scar, else 0 (B,).
     """
 
     offset: Tensor
@@ -65,12 +65,12 @@ def draw_enhancement(settings: AugmentationSettings, batch: int, generator: torc
 
 
 def enhance(images: Tensor, labels: Tensor, drawn: Enhancement) -> Tensor:
-    """Give LGE images (B, N, H, W) with other brightness of the structures and with scars; 0 stays 0.
+    """Apply the intensity offsets and synthetic scars to LGE images (B, N, H, W); 0 stays 0.
 
     Args:
-        images: a slice in the middle of its neighbours, which stay as they are.
-        labels: class probabilities (B, C, H, W) of the slice.
-        drawn: the parameters.
+        images: N neighbouring slices as channels. Only the middle slice is changed.
+        labels: class probabilities (B, C, H, W) of the middle slice.
+        drawn: the augmentation parameters.
     """
     middle = images.shape[1] // 2
     image = images[:, middle : middle + 1]

@@ -1,4 +1,4 @@
-"""One pass over the slices: what is fitted, by which optimiser, and the steps of an epoch."""
+"""Training of one epoch: the model, its optimiser, and the optimisation steps."""
 
 import copy
 import math
@@ -17,12 +17,12 @@ from jointnet.settings import OptimiserSettings, Settings
 from jointnet.slices import SlicePairs
 
 LARGEST_GRADIENT = 5.0
-"""Norm that a step's gradient is cut to."""
+"""Largest norm of a step's gradient; larger gradients are clipped."""
 WARM_UP = 0.05
-"""Share of a cosine schedule's steps over which the learning rate rises from nothing."""
+"""Share of a cosine schedule's steps over which the learning rate rises linearly from 0."""
 
 FUSED = ("cpu", "cuda")
-"""Devices on which Adam moves all weights in one operation: on two cores 0.5 ms instead of 6."""
+"""Devices on which the fused Adam is used. On two CPU cores a step takes 0.5 ms instead of 6 ms."""
 
 
 class TrainingDivergedError(RuntimeError):
@@ -31,13 +31,15 @@ class TrainingDivergedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Learner:
-    """All that learns, and how.
+    """The state of a training: the model, its moving average, and the optimiser.
 
     Attributes:
-        settings: of the training.
-        model: what the gradients are taken of.
+        settings: the settings of the training.
+        model: the model that is optimised.
         averaged: the model with the moving average of the weights, which is validated and saved.
-        optimiser, schedule, scaler: Adam, its learning rate step by step, and the scale of gradients in fp16.
+        optimiser: Adam.
+        schedule: the learning rate schedule, one value per step.
+        scaler: the gradient scaler, used in fp16.
     """
 
     settings: Settings
@@ -49,7 +51,10 @@ class Learner:
 
 
 def new_learner(settings: Settings, steps: int, device: torch.device) -> Learner:
-    """Give an untrained one, its weights drawn by torch's own random numbers, for `steps` steps an epoch."""
+    """Create an untrained learner.
+
+    The weights come from torch's global random number generator. `steps` is the number of steps per epoch.
+    """
     model = build_model(settings).to(device)
     optimiser = torch.optim.Adam(
         model.parameters(),
@@ -64,7 +69,7 @@ def new_learner(settings: Settings, steps: int, device: torch.device) -> Learner
 
 
 def learning_rate_factor(settings: OptimiserSettings, steps: int, epochs: int) -> Callable[[int], float]:
-    """Give the factor of the learning rate by optimiser step, for `steps` steps an epoch."""
+    """Return a function from optimiser step to learning rate factor. `steps` is the number of steps per epoch."""
     total = steps * epochs
 
     def step(done: int) -> float:
@@ -80,10 +85,12 @@ def learning_rate_factor(settings: OptimiserSettings, steps: int, epochs: int) -
 def train_epoch(
     learner: Learner, pairs: SlicePairs, generator: torch.Generator, measure_gradients: bool
 ) -> dict[str, float]:
-    """Pass once over the slices and give the mean losses, and on request the branches' gradients in the last step.
+    """Train for one epoch and return the mean losses and, if `measure_gradients`, each branch's gradient norm.
+
+    The gradient norms are measured in the last step.
 
     Raises:
-        TrainingDivergedError: where the loss is not finite.
+        TrainingDivergedError: if the loss is not finite.
     """
     settings, model = learner.settings, learner.model
     optimiser, schedule, scaler = learner.optimiser, learner.schedule, learner.scaler
@@ -117,15 +124,16 @@ def train_epoch(
         move_average(learner.averaged, model, min(settings.training.average_decay, 1 - 10 / (10 + schedule.last_epoch)))
         for name, loss in {"train/loss": total, **{f"train/loss/{k}": v for k, v in losses.items()}}.items():
             sums[name] = sums.get(name, torch.zeros((), device=device)) + loss.detach() * len(indices)
-    totals = torch.stack(list(sums.values())).tolist()  # read at once: a GPU is waited for at every read
+    totals = torch.stack(list(sums.values())).tolist()  # one read: each read from a GPU waits for it
     means = {name: total / len(pairs) for name, total in zip(sums, totals, strict=True)}
     return means | {f"train/gradient/{name}": norm for name, norm in gradients.items()}
 
 
 def move_average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights towards the model's.
+    """Update the exponential moving average of the weights in place.
 
-    The decay is 0 at first and grows to its own value, so that the first weights, which know nothing, are forgotten.
+    `train_epoch` starts with a small decay and increases it to `average_decay`, so that the average forgets the random
+    initial weights.
     """
     with torch.no_grad():
         torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)

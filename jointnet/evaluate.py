@@ -22,7 +22,7 @@ WRITTEN_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit status: 0 done, 2 bad usage, 3 bad data."""
+    """Run the command and return its exit status: 0 done, 2 invalid usage, 3 invalid data."""
     parser = argparse.ArgumentParser(prog="python -m jointnet.evaluate", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder in the layout of MS-CMRSeg 2019")
     parser.add_argument(
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def table(rows: pd.DataFrame) -> str:
-    """Give the mean (SD) over patients before and after as lines of text."""
+    """Return a text table of the mean (SD) over patients before and after registration."""
     lines = [f"{'metric':<12}{'structure':<11}{'before':>16}{'after':>16}{'patients':>10}"]
     for row in summarise(rows).reset_index().to_dict("records"):
         cells = [

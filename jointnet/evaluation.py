@@ -1,8 +1,9 @@
-"""Registration and segmentation errors of a model on patients, as rows.
+"""Registration and segmentation metrics of a model as a table.
 
-One row is one patient, slice, structure and metric, with its value before and after registration. A slice counts for
-a structure where both labels hold it before registration. A structure that registration moves out of view is *lost*:
-its distance is `metrics.LOST_MM`, its overlap 0, and the row says so; it is never dropped.
+A row holds one metric of one structure in one slice of one patient, before and after registration. A slice counts for a
+structure if both label maps contain it before registration. A structure that registration moves out of the field of
+view is *lost*: its distance is `metrics.LOST_MM`, its overlap is 0, and the column `lost` is True. Lost structures are
+never left out.
 """
 
 import math
@@ -31,13 +32,13 @@ def evaluate(
     device: str = "cpu",
     precision: torch.dtype = torch.float32,
 ) -> pd.DataFrame:
-    """Give the rows of some patients.
+    """Evaluate a model and return one row per patient, slice, structure and metric.
 
     Args:
-        model: what registers; None does nothing, so that `after` equals `before`.
-        patients: whom to evaluate on.
-        device: where the model computes.
-        precision: of its arithmetic.
+        model: the model; None stands for no registration, so that `after` equals `before`.
+        patients: the patients to evaluate on.
+        device: the device the model runs on.
+        precision: the type the network computes in.
 
     Returns:
         Columns `patient slice structure metric before after lost`. `metric` is `cd_mm` (lv, rv), `asd_mm`, `dice`
@@ -53,7 +54,7 @@ def evaluate(
 
 @lru_cache(maxsize=1024)
 def misalignment(patient: CachedPatient) -> tuple[dict[tuple[str, str], float], ...]:
-    """Give each slice's metrics before registration; remembered, since every epoch's validation asks again."""
+    """Return each slice's metrics before registration. They are cached, because every validation needs them."""
     labels = np.asarray(patient.labels())
     return tuple(overlap_metrics(cine, lge) for cine, lge in labels)
 
@@ -65,20 +66,20 @@ def patient_rows(
     prediction: Prediction | None,
     before_by_slice: Sequence[dict[tuple[str, str], float]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Give the rows of one patient.
+    """Return the evaluation rows of one patient.
 
     Args:
-        patient: its number.
+        patient: the patient's number.
         cine: manual labels (S, H, W).
         lge: manual labels (S, H, W).
-        prediction: what registers; None moves nothing.
-        before_by_slice: the slices' metrics before registration where they are known already.
+        prediction: the predicted registration; None stands for no registration.
+        before_by_slice: the metrics of each slice before registration, if already computed.
     """
     moved = lge if prediction is None else warp_labels(lge, prediction.theta)
     rows: list[tuple[Any, ...]] = []
     for index in range(len(cine)):
         before = before_by_slice[index] if before_by_slice else overlap_metrics(cine[index], lge[index])
-        shared = [name for name in STRUCTURES if not math.isnan(before["asd_mm", name])]  # NaN where either has none
+        shared = [name for name in STRUCTURES if not math.isnan(before["asd_mm", name])]  # NaN if either map lacks it
         if not shared:
             continue
         after = before if prediction is None else overlap_metrics(cine[index], moved[index])
@@ -96,7 +97,7 @@ def patient_rows(
 def _segmentations(
     prediction: Prediction | None, cine: NDArray[np.uint8], lge: NDArray[np.uint8]
 ) -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Give metric name, predicted and true labels of each image that the prediction segments."""
+    """Return metric name, predicted labels and manual labels of each image that the model segments."""
     if prediction is None or prediction.cine_labels is None or prediction.lge_labels is None:
         return []
     return [("dice_cine", prediction.cine_labels, cine), ("dice_lge", prediction.lge_labels, lge)]

@@ -18,12 +18,12 @@ UNSAID = "not stated"
 def main(
     arguments: Sequence[str] | None = None, models: ModelNames = LOCAL_MODELS, program: str = "jointnet.export_bundle"
 ) -> int:
-    """Run the command and give its exit status: 0 done, 2 a command line or model that breaks a rule.
+    """Run the command and return its exit status: 0 done, 2 invalid command line or model.
 
     Args:
-        arguments: of the command line.
-        models: what `--model` may be.
-        program: the module that is run.
+        arguments: the command line; `sys.argv` if None.
+        models: the accepted values of `--model`.
+        program: the name of the module that is run.
     """
     options = _parser(program, models).parse_args(arguments)
     return run_command(lambda: _export(options, models.find))

@@ -1,19 +1,19 @@
-"""Where in an image anything is shown: the box of pixels outside of which there is nothing to compute."""
+"""Bounding boxes of image content, which limit computations to a part of the image."""
 
 import torch
 from torch import Tensor
 
 
 def extent(shown: Tensor, margin_px: int = 0) -> tuple[slice, slice] | None:
-    """Give the rows and columns of the smallest box around all that is shown; None where nothing is.
+    """Return the rows and columns of the bounding box of all True pixels, or None if there are none.
 
     Args:
-        shown: (..., H, W), True where something is shown; the box holds that of every map.
-        margin_px: by how much the box is widened on every side, inside the image.
+        shown: masks (..., H, W); one bounding box is computed for all of them.
+        margin_px: margin added on every side, clipped to the image.
     """
     all_maps = shown.reshape(-1, *shown.shape[-2:]).any(0)
     height = len(all_maps)
-    filled = torch.cat([all_maps.any(1), all_maps.any(0)]).tolist()  # read at once: a GPU is waited for at every read
+    filled = torch.cat([all_maps.any(1), all_maps.any(0)]).tolist()  # one read: each read from a GPU waits for it
     rows, columns = (_side(each, margin_px) for each in (filled[:height], filled[height:]))
     return None if rows is None or columns is None else (rows, columns)
 

@@ -1,22 +1,22 @@
-"""One exception for input that breaks a rule: it carries every fault found, not only the first."""
+"""Exceptions for invalid input. Each lists all errors found, not only the first."""
 
 import errno
 from collections.abc import Iterable
 
 EXIT_USAGE = 2
-"""Exit status of a command whose arguments, settings or search space break a rule."""
+"""Exit status of a command with invalid arguments, settings or search space."""
 EXIT_DATA = 3
-"""Exit status of a command whose scans or labels break a rule."""
+"""Exit status of a command with invalid scans or labels."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Numbers of the operating system's errors that end once there is room again."""
+"""Operating system error numbers of a full disk or an exceeded disk quota."""
 LONGEST_SHOWN = 120
-"""Characters of a received value that a fault repeats."""
+"""Largest number of characters of a received value that a message shows."""
 
 
 class InputFaultError(Exception):
-    """Input that breaks at least one rule.
+    """Invalid input.
 
-    Each fault is one sentence that names the file or argument, the rule and the value received.
+    Each message is one sentence that names the file or argument, the rule and the value received.
     """
 
     exit_status = EXIT_USAGE
@@ -27,19 +27,19 @@ class InputFaultError(Exception):
 
 
 class DataFaultError(InputFaultError):
-    """Scans or labels that break a rule."""
+    """Invalid scans or labels."""
 
     exit_status = EXIT_DATA
 
 
 class SettingsFaultError(InputFaultError):
-    """Settings, a search space or command-line values that break a rule."""
+    """Invalid settings, search space or command-line values."""
 
 
 def shown(value: object) -> str:
-    """Give a value as a fault repeats it: as Python writes it, without control characters, cut where it is long."""
+    """Return the value's `repr` for a message, cut to `LONGEST_SHOWN` characters."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a whole number of thousands of digits, or hundreds of tables
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or hundreds of nested tables
         text = f"{type(value).__name__} that is too long to show"
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

@@ -1,4 +1,4 @@
-"""Every conversion between pixels, normalised coordinates and millimetres, and the one definition of the warp.
+"""Conversions between pixels, normalised coordinates and millimetres, and the definition of the warp.
 
 theta is an affine of shape (2, 3) that maps *cine* coordinates to *LGE* coordinates,
 
@@ -6,8 +6,8 @@ theta is an affine of shape (2, 3) that maps *cine* coordinates to *LGE* coordin
 
 with x = (column, row) in the normalised coordinates of `torch.nn.functional.affine_grid` and
 `align_corners=False`: -1 and +1 are the outer edges of the first and the last pixel. Pixel i of n sits at
-(2 i + 1) / n - 1. The common grid is square, so A is the same in pixels and in millimetres, t needs a factor only,
-and theta holds at any resolution of the same field of view.
+(2 i + 1) / n - 1. The common grid is square. So A is the same in pixels and in millimetres, t only needs a factor, and
+theta is valid at any resolution of the same field of view.
 """
 
 import numpy as np
@@ -23,32 +23,32 @@ SLICE_MM = 5.0
 SIZE_PX = 224
 """Pixels along either side of the common grid."""
 HALF_EXTENT_MM = PIXEL_MM * SIZE_PX / 2
-"""Half of the field of view in mm: what 1 in normalised coordinates measures."""
+"""Half of the field of view in mm: the length of 1 in normalised coordinates."""
 
 MOTION_PARAMETERS = 6
-"""Rotation (radians), two log-scales, shear, and two translations (normalised): the columns of a motion."""
+"""Number of transform parameters: rotation (radians), two log-scales, shear, two translations (normalised)."""
 
 
 def identity(batch: int, device: torch.device | str = "cpu") -> Tensor:
-    """Give theta of shape (batch, 2, 3) that moves nothing."""
+    """Return the identity transforms, theta of shape (batch, 2, 3)."""
     return torch.eye(2, 3, device=device).expand(batch, 2, 3).contiguous()
 
 
 def pixel_centres(size_px: int, device: torch.device | str = "cpu") -> Tensor:
-    """Give the normalised coordinates, shape (size_px,), of the pixels along one side."""
+    """Return the normalised coordinates, shape (size_px,), of the pixel centres along one side."""
     return (2 * torch.arange(size_px, device=device, dtype=torch.float32) + 1) / size_px - 1
 
 
 def pixels_from_normalised(coordinate: Tensor, size_px: int) -> Tensor:
-    """Give the (fractional) pixel index of a normalised coordinate."""
+    """Return the (fractional) pixel index of a normalised coordinate."""
     return ((coordinate + 1) * size_px - 1) / 2
 
 
 def theta_from_motion(motion: Tensor) -> Tensor:
-    """Give theta (..., 2, 3) of motions (..., 6): A = rotation @ shear @ scale, and t.
+    """Return theta (..., 2, 3) of transform parameters (..., 6): A = rotation @ shear @ scale, and t.
 
-    The columns of a motion are the rotation in radians, the logarithms of the column and row scales, the shear
-    (columns per row), and the column and row translations in normalised units. Zero is the identity.
+    The parameters are the rotation in radians, the logarithms of the column and row scales, the shear (columns per
+    row), and the column and row translations in normalised units. All zeros give the identity.
     """
     angle, log_x, log_y, shear, shift_x, shift_y = motion.unbind(-1)
     cosine, sine, scale_x, scale_y = angle.cos(), angle.sin(), log_x.exp(), log_y.exp()
@@ -60,7 +60,7 @@ def theta_from_motion(motion: Tensor) -> Tensor:
 
 
 def about(theta: Tensor, centre: Tensor) -> Tensor:
-    """Give the affine that acts about `centre` (..., 2) as `theta` (..., 2, 3) acts about the origin.
+    """Return the affine that acts about `centre` (..., 2) as `theta` (..., 2, 3) acts about the origin.
 
     x -> A (x - c) + c + t.
     """
@@ -69,36 +69,36 @@ def about(theta: Tensor, centre: Tensor) -> Tensor:
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
-    """Give the affine x -> outer(inner(x)); both have shape (..., 2, 3)."""
+    """Return the affine x -> outer(inner(x)); both have shape (..., 2, 3)."""
     linear = outer[..., :2] @ inner[..., :2]
     shift = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
     return torch.cat([linear, shift], -1)
 
 
 def invert(theta: Tensor) -> Tensor:
-    """Give the inverse affine, shape (..., 2, 3); `theta` must have a non-zero determinant."""
+    """Return the inverse affine, shape (..., 2, 3); `theta` must have a non-zero determinant."""
     linear = torch.linalg.inv(theta[..., :2])
     return torch.cat([linear, -linear @ theta[..., 2:]], -1)
 
 
 def in_mm(theta: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Give affines (S, 2, 3) that do to (column, row) in mm from the field's middle what `theta` does to normalised."""
+    """Return theta as affines (S, 2, 3) of (column, row) in mm from the centre of the field of view."""
     affine = np.array(theta, dtype=np.float64)
     affine[..., 2] *= HALF_EXTENT_MM
     return affine
 
 
 def centres(size_px: int, device: torch.device | str = "cpu") -> Tensor:
-    """Give the normalised coordinates (size_px, size_px, 2) of all pixels of a square image, the column first."""
+    """Return the normalised coordinates (size_px, size_px, 2) of all pixels of a square image, the column first."""
     x = pixel_centres(size_px, device)
     return torch.stack(torch.meshgrid(x, x, indexing="xy"), -1)
 
 
 def moved_centres(theta: Tensor, size_px: int) -> Tensor:
-    """Give theta x of all pixels' centres x, (B, size_px, size_px, 2), the column first, for theta (B, 2, 3).
+    """Return theta x at all pixel centres x, shape (B, size_px, size_px, 2), column first, for theta (B, 2, 3).
 
-    It is `torch.nn.functional.affine_grid` with `align_corners=False`, which on a CPU takes up to fifty times as long.
-    Here a place is a complex number, column + i row, so that both coordinates are added at once.
+    The result equals `torch.nn.functional.affine_grid` with `align_corners=False`, which takes up to fifty times as
+    long on a CPU. Here a point is a complex number, column + i row, so that both coordinates are computed at once.
     """
     x = pixel_centres(size_px, theta.device).to(theta.dtype)
     along_column, along_row, shift = torch.view_as_complex(theta.mT.contiguous()).unsqueeze(-1).unbind(1)
@@ -106,18 +106,18 @@ def moved_centres(theta: Tensor, size_px: int) -> Tensor:
 
 
 def warp(images: Tensor, theta: Tensor, mode: str = "bilinear") -> Tensor:
-    """Resample square images (B, C, H, H) so that result(x) = image(theta x); what lies outside is 0."""
-    wide = torch.promote_types(images.dtype, torch.float32)  # complex numbers have no fewer bits
+    """Resample square images (B, C, H, H) so that result(x) = image(theta x). Values outside the image are 0."""
+    wide = torch.promote_types(images.dtype, torch.float32)  # complex numbers need at least 32 bits per part
     return values_at(images, moved_centres(theta.to(wide), images.shape[-1]).to(images.dtype), mode)
 
 
 def values_at(images: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
-    """Give images (B, C, H, W) at places (B, h, w, 2), the column first, as (B, C, h, w); what lies outside is 0."""
+    """Sample images (B, C, H, W) at points (B, h, w, 2), column first, to (B, C, h, w). Values outside are 0."""
     return F.grid_sample(images, places, mode=mode, padding_mode="zeros", align_corners=False)
 
 
 def warp_labels(labels: NDArray[np.uint8], theta: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Resample label maps (S, H, W) by theta (S, 2, 3), nearest neighbour, so that moved(x) = labels(theta x)."""
+    """Resample label maps (S, H, W) with nearest neighbours, so that moved(x) = labels(theta x), theta (S, 2, 3)."""
     images = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.float32))[:, None]
     moved = warp(images, torch.from_numpy(np.ascontiguousarray(theta, dtype=np.float32)), mode="nearest")
     return moved[:, 0].numpy().astype(np.uint8)

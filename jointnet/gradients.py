@@ -1,7 +1,7 @@
-"""How hard each branch of the loss pulls on the weights that branches share.
+"""Gradient norm of each branch of the loss on the parameters that branches share.
 
-A lambda acts only where branches meet: on a parameter that one branch alone reaches, Adam cancels any factor. So what
-the lambdas do shows in the gradients' norms on the shared parameters, branch by branch.
+The lambdas affect only parameters that several branches share. On a parameter of a single branch, Adam cancels any
+constant factor. The gradient norms on the shared parameters therefore show the effect of the lambdas.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 
 def shared_gradient_norms(losses: Mapping[str, Tensor], parameters: Iterable[nn.Parameter]) -> dict[str, float]:
-    """Give the Euclidean norm of each branch's gradient on the parameters that two branches or more reach.
+    """Return the Euclidean norm of each branch's gradient on the parameters that at least two branches use.
 
     Args:
-        losses: a scalar for each branch, already multiplied by its lambda; their graph is kept.
-        parameters: of the model.
+        losses: a scalar for each branch, already multiplied by its lambda. Their graph is retained.
+        parameters: the parameters of the model.
 
     Returns:
-        A norm for each branch; nothing where no parameter is shared, as in a model with one branch.
+        A norm for each branch. Empty if no parameter is shared, as in a model with one branch.
     """
     if len(losses) < 2:
         return {}

@@ -3,7 +3,7 @@
 Equation 2: branch = alpha * cross-entropy + (1 - alpha) * Dice loss.
 Equation 3: total = lambda_1 * registration + lambda_2 * cine segmentation + lambda_3 * LGE segmentation.
 
-Targets are class probabilities: 0 or 1 inside a label, in between where a coarser pixel holds two classes.
+Targets are class probabilities. They lie between 0 and 1 if a coarser pixel contains several classes.
 """
 
 import torch
@@ -15,41 +15,44 @@ from jointnet.networks.output import Output
 from jointnet.settings import LossSettings
 
 SMOOTHING = 0.1
-"""Share of the uniform distribution mixed into a warped label map before its logarithm: a warped map is exactly 0 where
-it misses, and log 0 would drown every other pixel."""
+"""Share of the uniform distribution that is mixed into a warped label map before its logarithm. The map is exactly 0
+outside the structure, and log 0 would dominate the loss."""
 DICE_PIXELS = 1.0
-"""Added to numerator and denominator of the soft Dice, in pixels: an empty pair scores 1."""
+"""Pixels added to numerator and denominator of the soft Dice, so that two empty maps have a Dice of 1."""
 
 
 def cross_entropy(log_probabilities: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy per sample (B,), mean over pixels, of log-probabilities and target probabilities (B, C, H, W)."""
+    """Return the cross-entropy per sample (B,), mean over pixels.
+
+    Both arguments have shape (B, C, H, W): log-probabilities and target probabilities.
+    """
     pixels = target.shape[2] * target.shape[3]
     return -(target * log_probabilities).sum((1, 2, 3)) / pixels
 
 
 def missed_overlap(probabilities: Tensor, target: Tensor) -> Tensor:
-    """One minus the soft Dice of every channel (B, C) of probabilities and target probabilities (B, C, H, W)."""
+    """Return the soft Dice loss of every channel (B, C) of probabilities and target probabilities (B, C, H, W)."""
     overlap = 2 * (probabilities * target).sum((2, 3)) + DICE_PIXELS
     return 1 - overlap / (probabilities.sum((2, 3)) + target.sum((2, 3)) + DICE_PIXELS)
 
 
 def dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
-    """One minus the soft Dice per sample, shape (B,), mean over the structures (the channels but the first)."""
+    """Return the soft Dice loss per sample (B,), mean over the structures (all channels except the background)."""
     return missed_overlap(probabilities, target)[:, 1:].mean(1)
 
 
 def segmentation_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
-    """Dual loss (a scalar) of logits and target probabilities, both (B, C, H, W)."""
+    """Return the dual loss (a scalar) of logits and target probabilities, both (B, C, H, W)."""
     log_probabilities = F.log_softmax(logits.float(), 1)
     entropy = cross_entropy(log_probabilities, target)
     return (alpha * entropy + (1 - alpha) * dice_loss(log_probabilities.exp(), target)).mean()
 
 
 def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) -> Tensor:
-    """Dual loss (a scalar) of the LGE label map, moved by theta (B, 2, 3), against the cine's; maps are (B, C, H, W).
+    """Return the dual loss (a scalar) of the LGE label map, warped by theta (B, 2, 3), against the cine label map.
 
-    Structures that either slice lacks are left out: no motion can bring them together. Slices without any structure
-    in common count nothing.
+    Label maps have shape (B, C, H, W). Structures that are missing in either slice are left out, because no transform
+    can align them. Slices without a common structure have no influence.
     """
     shared = ((cine[:, 1:].sum((2, 3)) > 0) & (lge[:, 1:].sum((2, 3)) > 0)).float()
     kept = shared[:, :, None, None]
@@ -65,7 +68,7 @@ def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) ->
 
 
 def branch_losses(output: Output, cine: Tensor, lge: Tensor, settings: LossSettings) -> dict[str, Tensor]:
-    """Give the loss of every branch that the model has: `registration`, and `cine` and `lge` where it segments."""
+    """Return the loss of each branch of the model: `registration`, and `cine` and `lge` if it segments."""
     losses = {"registration": registration_loss(output.theta, cine, lge, settings.alpha)}
     if output.cine_logits is not None and output.lge_logits is not None:
         losses["cine"] = segmentation_loss(output.cine_logits, cine, settings.alpha)
@@ -74,6 +77,6 @@ def branch_losses(output: Output, cine: Tensor, lge: Tensor, settings: LossSetti
 
 
 def weighted_losses(losses: dict[str, Tensor], settings: LossSettings) -> dict[str, Tensor]:
-    """Give every branch's loss times its lambda; the weights are used as they are, not normalised."""
+    """Return the loss of each branch times its lambda. The lambdas are not normalised."""
     weights = {"registration": settings.lambda_1, "cine": settings.lambda_2, "lge": settings.lambda_3}
     return {name: weights[name] * loss for name, loss in losses.items()}

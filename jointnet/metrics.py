@@ -1,12 +1,11 @@
-"""Distances and overlaps between two masks of one slice, in millimetres.
+"""Distances in mm and overlaps between two masks of one slice.
 
-The registration is two-dimensional, so the metrics are too: in 3D the end slices would count as surface and shrink
-the average surface distance several-fold. A mask's surface is the mask minus its 4-connected erosion, beyond the
-image's edge counting as outside.
+The metrics are two-dimensional, like the registration. In 3D the end slices would count as surface and make the average
+surface distance several times smaller. A mask's surface is the mask minus its 4-connected erosion; pixels beyond the
+image's edge count as outside.
 
-All structures of a slice pair are measured at once, in the box that holds them, and of the surfaces only their pixels
-matter: between a few hundred of them all distances are taken and the smallest kept, in whole numbers where the
-spacing allows it.
+All structures of a slice pair are measured together within their bounding box. The distances between all pairs of
+surface pixels are computed, in integers if the pixels are square, and the smallest one is kept for each pixel.
 """
 
 import math
@@ -27,46 +26,46 @@ Spacing = tuple[float, float]
 MaskOrLabels = TypeVar("MaskOrLabels", np.bool_, np.uint8)
 
 LOST_MM = SIZE_PX * PIXEL_MM * math.sqrt(2)
-"""What a distance counts for a structure that registration moved out of view: the field's diagonal, which no
-distance between two structures in view exceeds. Its Dice is 0."""
+"""Distance assigned to a structure that registration moved out of the field of view. It is the diagonal of the field of
+view, which no distance between two visible structures exceeds. The Dice of such a structure is 0."""
 
 LARGEST_TABLE = 1 << 20
-"""Between surfaces with more pairs of pixels than this the nearest are looked up in a tree: ragged masks."""
+"""Above this number of pixel pairs, which only ragged masks reach, nearest neighbours are found with a k-d tree."""
 BLOCK = 1 << 16
-"""Pairs of pixels whose distances are taken at a time: 128 kB of 16-bit numbers stay in a processor's cache."""
+"""Number of pixel pairs computed at a time. Their 128 kB of 16-bit numbers fit into the processor's cache."""
 STRUCTURE_CODES = np.array([CODE[name] for name in STRUCTURES], np.uint8)[:, None, None]
 
 
 def centre_distance_mm(first: Mask, second: Mask, spacing_mm: Spacing) -> float:
-    """Distance in mm between the centroids of two masks (row, column); NaN where either is empty."""
+    """Return the distance in mm between the centroids of two masks (row, column); NaN if either is empty."""
     first_centre, second_centre = _centroids(_boxed(first, second))
     return _centre_distance_mm(first_centre, second_centre, spacing_mm)
 
 
 def average_surface_distance_mm(first: Mask, second: Mask, spacing_mm: Spacing) -> float:
-    """Mean distance in mm from a surface to the other, the points of both pooled; NaN where either mask is empty.
+    """Return the symmetric average surface distance (ASD) in mm of two masks; NaN if either is empty.
 
-    ASD = (sum_a d(a, B) + sum_b d(b, A)) / (|A| + |B|), as MONAI's `compute_average_surface_distance` pools it when
-    symmetric.
+    ASD = (sum_a d(a, B) + sum_b d(b, A)) / (|A| + |B|), as in MONAI's `compute_average_surface_distance` with
+    `symmetric=True`.
     """
     first_surface, second_surface = _surface_pixels(_boxed(first, second))
     return _average_distance_mm(first_surface, second_surface, spacing_mm)
 
 
 def dice(first: Mask, second: Mask) -> float:
-    """Overlap 2 |A and B| / (|A| + |B|) of two masks; NaN where both are empty."""
+    """Return the Dice overlap 2 |A and B| / (|A| + |B|) of two masks; NaN if both are empty."""
     total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
     return 2 * int(np.count_nonzero(first & second)) / total if total else math.nan
 
 
 def dice_by_structure(first: Labels, second: Labels) -> dict[str, float]:
-    """Give the Dice of each structure of two label maps (row, column); NaN where neither shows it."""
+    """Return the Dice of each structure of two label maps (row, column); NaN if neither contains it."""
     masks = _structure_masks(first, second)
     return {structure: dice(masks[0, index], masks[1, index]) for index, structure in enumerate(STRUCTURES)}
 
 
 def surface_points_mm(mask: Mask, spacing_mm: Spacing) -> NDArray[np.float64]:
-    """Give the positions (n, 2) in mm of a mask's surface pixels, row by row; none for an empty mask."""
+    """Return the positions (n, 2) in mm of a mask's surface pixels, row by row; n is 0 for an empty mask."""
     (pixels,) = _surface_pixels(np.pad(mask, 1)[None])
     return (pixels.T - 1) * np.asarray(spacing_mm, float)
 
@@ -74,11 +73,11 @@ def surface_points_mm(mask: Mask, spacing_mm: Spacing) -> NDArray[np.float64]:
 def overlap_metrics(
     fixed: Labels, moving: Labels, spacing_mm: Spacing = (PIXEL_MM, PIXEL_MM)
 ) -> dict[tuple[str, str], float]:
-    """Compare two label maps (row, column) of `structures.CODE`.
+    """Return the metrics of two label maps (row, column) with the values of `structures.CODE`.
 
     Returns:
-        `("cd_mm", structure)` for the blood pools, `("asd_mm", structure)` and `("dice", structure)` for all three;
-        NaN where a mask is empty, so the caller decides what an empty mask means.
+        `("cd_mm", structure)` for the blood pools, and `("asd_mm", structure)` and `("dice", structure)` for all three
+        structures. A distance is NaN if either mask is empty, a Dice if both are.
     """
     masks = _structure_masks(fixed, moving)
     structures, height, width = masks.shape[1:]
@@ -96,12 +95,12 @@ def overlap_metrics(
 
 
 def _structure_masks(first: Labels, second: Labels) -> Mask:
-    """Give the masks (2, structures, h, w) of two label maps in the box of what either shows, see `_boxed`."""
+    """Return the masks (2, structures, h, w) of two label maps, cropped as in `_boxed`."""
     return np.asarray(_boxed(first, second)[:, None] == STRUCTURE_CODES)
 
 
 def _boxed(first: NDArray[MaskOrLabels], second: NDArray[MaskOrLabels]) -> NDArray[MaskOrLabels]:
-    """Cut two images (H, W) to the box of what either shows, with an empty pixel around: (2, h + 2, w + 2)."""
+    """Crop two images (H, W) to their common bounding box with a border of one empty pixel: (2, h + 2, w + 2)."""
     shown = first | second
     rows, columns = (np.flatnonzero(np.bitwise_or.reduce(shown, axis)) for axis in (1, 0))
     if not len(rows):
@@ -113,9 +112,10 @@ def _boxed(first: NDArray[MaskOrLabels], second: NDArray[MaskOrLabels]) -> NDArr
 
 
 def _surface_pixels(masks: Mask) -> list[Pixels]:
-    """Give rows and columns (2, n) of the surface pixels of each mask (M, h, w); a mask's outermost pixels are empty.
+    """Return rows and columns (2, n) of the surface pixels of each mask (M, h, w); the masks' borders must be empty.
 
-    In one pass over all masks as one row of pixels: what wraps around an end of a row or of a mask is an empty pixel.
+    All masks are processed as one flat array. Neighbours across the end of a row or of a mask are border pixels, which
+    are empty.
     """
     count, height, width = masks.shape
     flat = masks.reshape(-1)
@@ -131,9 +131,9 @@ def _surface_pixels(masks: Mask) -> list[Pixels]:
 
 
 def _centroids(masks: Mask) -> list[tuple[float, float] | None]:
-    """Give the mean row and column of each mask (M, h, w), None of an empty one.
+    """Return the mean row and column of each mask (M, h, w), None for an empty one.
 
-    By a product with (1, column) in single precision, which holds these whole numbers exactly.
+    The sums come from a matrix product with (1, column). Single precision holds these integers exactly.
     """
     _, height, width = masks.shape
     weights = np.stack([np.ones(width, np.float32), np.arange(width, dtype=np.float32)], 1)
@@ -155,7 +155,7 @@ def _centre_distance_mm(
 
 
 def _average_distance_mm(first: Pixels, second: Pixels, spacing_mm: Spacing) -> float:
-    """Average, over both, the distance in mm from each pixel (2, n) to the nearest of the others (2, m)."""
+    """Return the mean distance in mm of each pixel (2, n) to the nearest pixel of the other set (2, m), both ways."""
     pairs = first.shape[1] * second.shape[1]
     if not pairs:
         return math.nan
@@ -171,7 +171,7 @@ def _average_distance_mm(first: Pixels, second: Pixels, spacing_mm: Spacing) -> 
 
 
 def _nearest_squares(first: NDArray, second: NDArray) -> tuple[NDArray, NDArray]:
-    """Give the squared distance of each point (2, n) to the nearest of the others (2, m), and back, by taking all."""
+    """Return the squared distances of the points (2, n) to the nearest of the points (2, m), and the reverse."""
     there, back = [], []
     at_a_time = max(1, BLOCK // second.shape[1])
     for start in range(0, first.shape[1], at_a_time):

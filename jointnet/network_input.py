@@ -1,4 +1,4 @@
-"""What a network is given of a patient: images at its resolution, and which slices it sees beside each one."""
+"""Network inputs: images at the networks' resolution, and the neighbouring slices of each slice."""
 
 import numpy as np
 import torch
@@ -9,12 +9,12 @@ from jointnet.pooling import block_means
 
 def network_images(images: np.ndarray, downsampling: int, device: torch.device | str) -> Tensor:
     """Return images (S, 2, h, w) float32 at the networks' resolution from the common grid's (S, 2, H, W)."""
-    as_stored = np.float16 if images.dtype == np.float16 else np.float32  # which torch widens faster than numpy
+    as_stored = np.float16 if images.dtype == np.float16 else np.float32  # torch converts float16 faster than numpy
     copied = torch.from_numpy(np.array(images, dtype=as_stored)).to(device)
     return block_means(copied.float(), downsampling)
 
 
 def around(slices: int, neighbours: int, device: torch.device | str = "cpu") -> Tensor:
-    """Return for each slice of a stack the indices (slices, 1 + 2 neighbours) that its network sees, in order."""
+    """Return the indices (slices, 1 + 2 neighbours) of each slice and its neighbours, clamped to the stack."""
     offsets = torch.arange(-neighbours, neighbours + 1, device=device)
     return (torch.arange(slices, device=device)[:, None] + offsets).clamp(0, slices - 1)

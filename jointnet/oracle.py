@@ -1,6 +1,7 @@
-"""The best affine that could have been found: fitted to the manual labels of each slice, as no model may.
+"""Oracle registration: the affine of each slice fitted to its manual labels, which models must not use.
 
-It is a floor to measure models against, never a result: `achieved` gives the share of the reduction that was possible.
+It is a lower bound of the registration error for comparison, not a result. `achieved` is the share of the possible error
+reduction that a model reached.
 """
 
 import numpy as np
@@ -16,15 +17,15 @@ from jointnet.structures import CLASSES
 
 STEPS = 12
 MAP_PIXELS = 4
-"""Side of a block of common-grid pixels in the maps that are aligned: 3 mm, whose averages hold sub-pixel positions."""
+"""Side, in common-grid pixels, of a pixel of the aligned maps: 3 mm. Block means keep sub-pixel positions."""
 
 
 def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> Prediction:
-    """Give the affine of each slice that aligns its manual labels, by Gauss-Newton within the models' own limits.
+    """Fit the affine of each slice to its manual labels by Gauss-Newton, within the transform limits of the models.
 
     Args:
-        labels: class codes (S, 2, H, W) of one patient, cine first.
-        settings: whose limits hold; the defaults where None.
+        labels: label maps (S, 2, H, W) of one patient, cine first, with the values of `structures.CODE`.
+        settings: the settings that define the limits; the defaults if None.
     """
     codes = torch.from_numpy(np.array(labels))
     maps = torch.stack([(codes == code).float() for code in range(1, CLASSES)], 2)
@@ -35,5 +36,5 @@ def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> 
 
 
 def achieved(before: float, after: float, floor: float) -> float:
-    """Give the share of the achievable reduction, (before - after) / (before - floor); NaN where none was possible."""
+    """Return the share of the possible reduction, (before - after) / (before - floor); NaN if none was possible."""
     return (before - after) / (before - floor) if before > floor else float("nan")

@@ -1,4 +1,4 @@
-"""Contours of labels on pictures of slices, the same in every picture."""
+"""Contours of labels, drawn in the same style in every figure."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from jointnet.structures import CODE
 
 OUTLINES: Mapping[str, str] = {"lv": "#ff6b6b", "myo": "#ffd43b", "rv": "#4dc3ff"}
-"""Contour colours: LV pool, outer border of the myocardium, RV pool."""
+"""Contour colours of the LV pool, the outer border of the myocardium, and the RV pool."""
 MARGIN_PX = 12
 """Pixels shown around the contours."""
 
 
 def outline(labels: NDArray, structure: str) -> NDArray[np.bool_]:
-    """Give the region whose border is drawn: myocardium together with the pool inside, for its outer border."""
+    """Return the mask whose border is drawn. For `myo` it includes the LV pool, so that only the outer border is drawn."""
     codes = [CODE["myo"], CODE["lv"]] if structure == "myo" else [CODE[structure]]
     return np.isin(labels, codes)
 
@@ -31,14 +31,14 @@ def contour(
     at: tuple[float, float] = (0.0, 0.0),
     scale: float = 1.0,
 ) -> None:
-    """Draw the border of a region (row, column); an empty or a full one has none.
+    """Draw the border of a mask (row, column). An empty or full mask has no border.
 
     Args:
-        axes: where.
-        region: what.
-        colour: of the line.
-        style: of the line.
-        width: of the line in points.
+        axes: the axes to draw on.
+        region: the mask.
+        colour: line colour.
+        style: line style.
+        width: line width in points.
         at: (x, y) of the first pixel's centre.
         scale: side of a pixel.
     """
@@ -49,7 +49,7 @@ def contour(
 
 
 def window(held: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Give the square of rows and columns around what is held, with a margin; everything where nothing is."""
+    """Return rows and columns of a square around the mask's bounding box with a margin; all if the mask is empty."""
     rows, columns = np.nonzero(held)
     if len(rows) == 0:
         return slice(None), slice(None)

@@ -1,7 +1,7 @@
-"""Means over blocks and boxes of pixels, and maxima over boxes, by adding up or comparing shifted maps.
+"""Average and maximum pooling that is fast on CPUs for maps with few channels.
 
-They are torch's `avg_pool2d` and `max_pool2d`, which loop over pixels on a CPU and take several times as long where
-maps have few channels. On other devices, where one operation is better than several, torch's own are used.
+The results equal torch's `avg_pool2d` and `max_pool2d`, which loop over pixels on a CPU and take several times as long
+for maps with few channels. Here shifted maps are added or compared. On other devices torch's own functions are used.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from torch import Tensor
 def block_means(maps: Tensor, block: int) -> Tensor:
     """Average maps (B, C, H, W) over blocks of `block` pixels a side, to (B, C, H // block, W // block).
 
-    In 32 bits the same to the last bit as `avg_pool2d(maps, block)`, which adds up in the same order.
+    In float32 the result is bit-identical to `avg_pool2d(maps, block)`, which sums in the same order.
     """
     if block == 1:
         return maps
@@ -27,7 +27,7 @@ def block_means(maps: Tensor, block: int) -> Tensor:
 
 
 class _BlockMeans(torch.autograd.Function):
-    """Its gradient in one pass: autograd's own would fill a whole map for every place in a block."""
+    """Block means with a one-pass gradient. Autograd would allocate a full map for every position in a block."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, block: int) -> Tensor:
@@ -48,21 +48,21 @@ class _BlockMeans(torch.autograd.Function):
 
 
 def box_means(maps: Tensor, side: int) -> Tensor:
-    """Average maps (B, C, H, W) over boxes of `side` pixels, an odd number, about each pixel; outside they are 0."""
+    """Average maps (B, C, H, W) over a box of `side` pixels (odd) centred on each pixel, with zero padding."""
     if maps.device.type != "cpu":
         return F.avg_pool2d(maps, side, 1, side // 2)
     return _over_boxes(maps, side, 0.0, torch.add) / side**2
 
 
 def box_maxima(maps: Tensor, side: int) -> Tensor:
-    """Give the largest value in the box of `side` pixels, an odd number, about each pixel of maps (B, C, H, W)."""
+    """Return the maximum of maps (B, C, H, W) over a box of `side` pixels (odd) centred on each pixel."""
     if maps.device.type != "cpu":
         return F.max_pool2d(maps, side, 1, side // 2)
     return _over_boxes(maps, side, -torch.inf, torch.maximum)
 
 
 def _over_boxes(maps: Tensor, side: int, outside: float, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Join each pixel's box, first its rows, then its columns."""
+    """Reduce each pixel's box with `join`, first over rows, then over columns; padding has the value `outside`."""
     height, width = maps.shape[-2:]
     half = side // 2
     padded = F.pad(maps, (half, half, half, half), value=outside)

@@ -1,7 +1,6 @@
-"""The precision of the networks' arithmetic: 16 bits in trainings and their validations where the device has them.
+"""Numerical precision of the networks: 16 bits in training and validation if the device supports it.
 
-Tests and predictions are in 32 bits.
-What surrounds a network, be it augmentation, losses, alignment or metrics, is in 32 bits or more everywhere.
+Test evaluation and prediction use 32 bits. Augmentation, losses, alignment and metrics always use at least 32 bits.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +9,7 @@ import torch
 
 
 def training_precision(device: torch.device) -> torch.dtype:
-    """Give the type that networks are trained in: bf16 or fp16 on a GPU, bf16 on a CPU that has it, else 32 bits."""
+    """Return the type for training: bf16 or fp16 on a GPU, bf16 on a CPU that supports it, else float32."""
     if device.type == "cpu":
         return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
     if device.type != "cuda":
@@ -19,9 +18,9 @@ def training_precision(device: torch.device) -> torch.dtype:
 
 
 def computing_in(precision: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context in which a network computes in `precision`: 16 bits by torch's autocast, 32 as it is.
+    """Return a context manager that computes in `precision`: torch's autocast for 16 bits, none for 32 bits.
 
-    On a device that autocast does not know, such as `meta`, nothing is changed.
+    On devices that autocast does not support, such as `meta`, it has no effect.
     """
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()

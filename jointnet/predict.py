@@ -1,6 +1,6 @@
 """Register and segment scans: `python -m jointnet.predict --model M --cine C0.nii.gz --lge LGE.nii.gz --out DIR`.
 
-A whole folder: `--data DIR` instead of `--cine` and `--lge`. `docs/predict.md` describes every file written.
+`--data DIR` instead of `--cine` and `--lge` processes a whole folder. `docs/predict.md` describes every output file.
 """
 
 import argparse
@@ -29,18 +29,18 @@ from jointnet.training import MODEL_FILE, model_file, resolve_device
 
 EXIT_INTERRUPTED = 130
 PATHS = ("--model", "--cine", "--lge", "--cine-label", "--lge-label", "--cine-labels", "--data", "--out")
-"""Options whose values the record leaves out: a path may name a patient. Scans are known by their digests."""
+"""Options whose values the record omits, because a path may contain a patient's name. Digests identify the scans."""
 PAIR_ONLY = ("lge", "cine_label", "lge_label", "cine_labels")
 PATIENTS = "patients.csv"
 SUMMARY = "summary.csv"
 
 
 class ModelNames(NamedTuple):
-    """What a command takes as `--model`.
+    """The accepted values of `--model`.
 
     Attributes:
-        find: gives the file of what is named.
-        help: what may be named.
+        find: returns the model file for a value of `--model`.
+        help: help text of the option.
     """
 
     find: Callable[[str], Path]
@@ -48,14 +48,14 @@ class ModelNames(NamedTuple):
 
 
 STORE_SCHEMES = ("models:/", "runs:/", "mlflow-artifacts:/")
-"""How the address of a model in a tracking store begins."""
+"""Prefixes of model addresses in a tracking store."""
 
 
 def local_model(name: str) -> Path:
-    """Give the file of a model that is named by itself or by its folder.
+    """Return the model file from its own path or the path of its folder.
 
     Raises:
-        SettingsFaultError: for an address in a tracking store.
+        SettingsFaultError: if the name is an address in a tracking store.
     """
     if name.startswith(STORE_SCHEMES):
         raise SettingsFaultError(f"--model: a tracking store's address needs the same command of `study`, got {name!r}")
@@ -68,12 +68,12 @@ LOCAL_MODELS = ModelNames(local_model, f"a {MODEL_FILE}, or the folder that hold
 def main(
     arguments: Sequence[str] | None = None, models: ModelNames = LOCAL_MODELS, program: str = "jointnet.predict"
 ) -> int:
-    """Run the command and give its exit status: 0 done, 2 bad usage, 3 bad data, 130 interrupted.
+    """Run the command and return its exit status: 0 done, 2 invalid usage, 3 invalid data, 130 interrupted.
 
     Args:
-        arguments: of the command line.
-        models: what `--model` may be.
-        program: the module that is run.
+        arguments: the command line; `sys.argv` if None.
+        models: the accepted values of `--model`.
+        program: the name of the module that is run.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser(program, models).parse_args(arguments)
@@ -157,7 +157,7 @@ def _predict(options: argparse.Namespace, command: Sequence[str], find_model: Ca
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse options that do not go together, all of them at once."""
+    """Raise a SettingsFaultError that lists all invalid combinations of options."""
     faults = []
     if options.data is not None:
         faults += [
@@ -183,7 +183,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]], list[str]]:
-    """Give each pair's output folder and files, and the faults in a folder's names."""
+    """Return each pair's output folder and files, and the errors in the folder's file names."""
     if options.data is None:
         named = NAME.fullmatch(options.cine.name)
         number = int(named[1]) if named else 0
@@ -202,7 +202,7 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]]
 
 
 def _finish(out: Path | None, saved: SavedModel, rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> None:
-    """Print the metrics where there are manual segmentations; write what holds of all pairs into a folder `out`."""
+    """Write the summary tables of all pairs to `out`, and print the metrics if there are manual segmentations."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     if out is not None and summaries:
         write_whole(out / SUMMARY, table_bytes(summaries, list(summaries[0])))
@@ -218,7 +218,7 @@ def _finish(out: Path | None, saved: SavedModel, rows: list[dict[str, Any]], sum
 
 
 def _line(name: str, result: PairResult) -> str:
-    """Say in a line what came of a pair."""
+    """Return a one-line summary of a pair's result."""
     summary = result.summary
     before, after, warnings = summary["dice_before"], summary["dice_after"], summary["warnings"]
     agreement = "" if before == "" else f", predicted Dice {before:.2f} > {after:.2f}"
@@ -229,7 +229,7 @@ def _line(name: str, result: PairResult) -> str:
 
 
 def _progress() -> Progress:
-    """Give a bar on standard error; nothing where that is no terminal."""
+    """Create a progress bar on standard error, disabled if that is not a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -1,4 +1,4 @@
-"""Applying a model to the slices of a patient."""
+"""Application of a model to the slices of a patient."""
 
 from typing import NamedTuple
 
@@ -15,11 +15,11 @@ from jointnet.precision import computing_in
 
 
 class Prediction(NamedTuple):
-    """What a model says of S slices of the common grid.
+    """The prediction of a model for S slices of the common grid.
 
     Attributes:
         theta: affines (S, 2, 3) from cine to LGE coordinates.
-        cine_labels, lge_labels: class codes (S, H, W) of either image, or None where the model does not segment.
+        cine_labels, lge_labels: label maps (S, H, W), values of `structures.CODE`; None if the model does not segment.
     """
 
     theta: NDArray[np.float32]
@@ -33,9 +33,9 @@ def predict(
     device: torch.device | str = "cpu",
     precision: torch.dtype = torch.float32,
 ) -> Prediction:
-    """Apply a model to images (S, 2, H, W) of one patient on the common grid, cine first, computing in `precision`.
+    """Apply a model to images (S, 2, H, W) of one patient on the common grid, cine first.
 
-    The model is used in evaluation mode and left in the mode it was in.
+    The network computes in `precision` and in evaluation mode. Its previous mode is restored afterwards.
     """
     downsampling = int(model.downsampling)  # type: ignore[arg-type]
     training = model.training
@@ -53,10 +53,10 @@ def predict(
 
 
 def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
-    """Give the likeliest class (S, H, W) on the common grid of class scores (S, C, h, w), interpolated bilinearly.
+    """Return the most likely class (S, H, W) on the common grid of class scores (S, C, h, w), interpolated bilinearly.
 
-    Between pixels whose likeliest class is the background it is the background too, so what is interpolated is the
-    part of the field that shows anything else, and a pixel around it.
+    Between background pixels the interpolated class is background as well. So only the bounding box of the other
+    classes, with a margin of one pixel, is interpolated.
     """
     block = SIZE_PX // logits.shape[-1]
     coarse = _likeliest(logits)
@@ -73,10 +73,10 @@ def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
 
 
 def _likeliest(scores: torch.Tensor) -> torch.Tensor:
-    """Give the class (S, H, W) of the largest score (S, C, H, W), the first of equal ones.
+    """Return the class (S, H, W) of the largest score (S, C, H, W), the first one if scores are equal.
 
-    Of numbers, not of NaN, it is `argmax(1)`, which takes 40 times as long on a CPU where classes lie apart; `max(1)`
-    takes four times.
+    Without NaN the result equals `argmax(1)`, which takes 40 times as long on a CPU if the scores of a pixel are not
+    adjacent in memory; `max(1)` takes four times as long.
     """
     largest, *others = scores.unbind(1)
     labels = torch.zeros_like(largest, dtype=torch.uint8)

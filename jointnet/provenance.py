@@ -1,4 +1,4 @@
-"""What a result depends on beside its input: commit and versions of the packages."""
+"""Software provenance of a result: commit and package versions."""
 
 import os
 import platform
@@ -8,13 +8,14 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "nibabel", "jointnet-study")
-"""Packages that shape what a model gives."""
+"""Packages that affect a model's results."""
 
 
 def commit() -> str:
-    """Give the commit of the checkout that holds this package, `+changes` where files differ from it.
+    """Return the commit of this package's checkout, followed by `+changes` if tracked files differ from it.
 
-    An image or a submitted job holds the files only: there it is what `GIT_COMMIT` says.
+    Without a checkout, as in a container image or a submitted job, return the environment variable `GIT_COMMIT`, or
+    `unknown` if it is not set.
     """
     root = Path(__file__).parents[1]
     head = _git(root, "rev-parse", "HEAD")
@@ -24,7 +25,7 @@ def commit() -> str:
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Give the versions of Python and of these packages, those left out that are not installed."""
+    """Return the versions of Python and of those of the packages that are installed."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:

@@ -1,9 +1,10 @@
-"""Checkpoints of a training that is under way: a killed one goes on from them as if nothing had happened.
+"""Checkpoints from which an interrupted training resumes.
 
-A checkpoint holds all that the next epoch depends on. One is written after every validation, so that a killed training
-need not find an objective again that was told, and else where the last one is SECONDS_BETWEEN old: a kill costs at most
-so much training, and an epoch. The last two are kept: where the newest is damaged, the one before it serves, and more
-is trained again. On a CPU that gives the same weights, bit for bit.
+A checkpoint contains everything that the next epoch depends on. It is written after every validation, so that a reported
+objective never has to be computed again. It is also written after an epoch if the last checkpoint is SECONDS_BETWEEN
+old. An interruption therefore costs at most SECONDS_BETWEEN and one epoch of training. The last two checkpoints are
+kept; if the newest is damaged, the training resumes from the one before. On a CPU a resumed training gives bit-identical
+weights.
 """
 
 import hashlib
@@ -22,29 +23,29 @@ from jointnet.torch_file import read_torch
 
 FORMAT = 2
 KEPT = 2
-"""Checkpoints that stay on the disk."""
+"""Number of checkpoints kept on disk."""
 SECONDS_BETWEEN = 10.0
-"""Seconds of training after which a checkpoint is due, with or without a validation."""
+"""Seconds after the last checkpoint from which the next one is due, with or without a validation."""
 
 
 class Stateful(Protocol):
     """A model, an optimiser, a schedule or a gradient scaler."""
 
     def state_dict(self) -> Any:
-        """Give all that it knows."""
+        """Return the state."""
 
     def load_state_dict(self, state_dict: Any) -> Any:
-        """Know what `state_dict` gave."""
+        """Restore a state that `state_dict` returned."""
 
 
 class Checkpoints:
-    """The checkpoints of one training in a folder of their own.
+    """The checkpoints of one training in its own folder.
 
     Args:
-        folder: it is made when the first checkpoint is written.
-        identity: plain values that are the same for the same training only; a checkpoint of another one is not used.
-        parts: what is saved and restored, by name.
-        generator: the random numbers of the training, beside torch's own.
+        folder: the folder; it is created with the first checkpoint.
+        identity: plain values that identify the training. Checkpoints with another identity are not used.
+        parts: the objects whose state is saved and restored, by name.
+        generator: the training's random number generator. The state of torch's global generator is saved as well.
     """
 
     def __init__(
@@ -57,18 +58,18 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether the last one, or the start of this training, is SECONDS_BETWEEN ago."""
+        """True if the last checkpoint, or the start of this training, is at least SECONDS_BETWEEN ago."""
         return time.monotonic() - self._newest >= SECONDS_BETWEEN
 
     def save(self, epoch: int, progress: Mapping[str, Any]) -> None:
-        """Write the checkpoint of an epoch that is over and remove all but the last two.
+        """Write the checkpoint of a finished epoch and remove all but the last two.
 
         Args:
-            epoch: from 1.
-            progress: tensors and plain values that `restore` is to give back.
+            epoch: the epoch's number, from 1.
+            progress: tensors and plain values that `restore` returns.
 
         Raises:
-            OSError: where the disk takes no more; the checkpoints before stay.
+            OSError: if it cannot be written, e.g. on a full disk. Earlier checkpoints are kept.
         """
         on_gpu = self._generator.device.type == "cuda"
         content = {
@@ -83,7 +84,7 @@ class Checkpoints:
                 "cuda": torch.cuda.get_rng_state(self._generator.device) if on_gpu else None,
             },
         }
-        written = io.BytesIO()  # torch turns a full disk into a RuntimeError of its own, plain writing does not
+        written = io.BytesIO()  # torch.save to a full disk raises RuntimeError, not OSError
         torch.save(content, written)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / f"epoch-{epoch:06}.pt", written.getvalue())
@@ -92,10 +93,11 @@ class Checkpoints:
         self._newest = time.monotonic()
 
     def restore(self) -> tuple[int, dict[str, Any]]:
-        """Bring every part to where the newest sound checkpoint left it; remove those that are of no use.
+        """Restore all parts from the newest valid checkpoint and remove newer, invalid ones.
 
         Returns:
-            The epoch of the checkpoint and its progress; 0 and nothing where there is none, with all parts untouched.
+            The epoch and the progress of the checkpoint; 0 and an empty dictionary if there is none. The parts are then
+            unchanged.
         """
         for path in checkpoint_files(self.folder):
             content = self._read(path)
@@ -113,9 +115,9 @@ class Checkpoints:
         return 0, {}
 
     def _read(self, path: Path) -> dict[str, Any] | None:
-        """Read a checkpoint of this training; None where it is damaged, or another training's.
+        """Read a checkpoint; return None if it is damaged or belongs to another training.
 
-        Nothing in it is executed.
+        No code in the file is executed.
         """
         try:
             content: dict[str, Any] = read_torch(path.read_bytes())
@@ -123,12 +125,12 @@ class Checkpoints:
             return content if sound and set(content["parts"]) == set(self._parts) else None
         except OSError:
             raise
-        except Exception:  # a damaged archive raises whatever its readers met
+        except Exception:  # a damaged archive can raise any exception
             return None
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """Give the checkpoints in a folder, the newest first."""
+    """Return the checkpoint files in a folder, newest first."""
     if not folder.is_dir():
         return []
     return sorted((path for path in folder.iterdir() if re.fullmatch(r"epoch-\d{6,}\.pt", path.name)), reverse=True)

@@ -1,4 +1,4 @@
-"""The slice pairs that a training reads at the networks' resolution, from memory maps or resident on its device."""
+"""The slice pairs of a training at the networks' resolution, read from memory maps or stored on the device."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,34 +14,34 @@ from jointnet.scans.network_arrays import NetworkArrays
 
 
 class LabelledPatient(Protocol):
-    """A patient on the common grid whose labels can be learned from."""
+    """A patient on the common grid with labels for training."""
 
     @property
     def patient(self) -> int:
-        """The number in the files' names."""
+        """The patient number in the file names."""
         ...
 
     @property
     def digest(self) -> str:
-        """A hash of all that a training sees of the patient."""
+        """A hash of all data of the patient that a training uses."""
         ...
 
     def network_arrays(self, block: int) -> NetworkArrays:
-        """Give images and labels averaged over blocks of common-grid pixels; nobody writes into them."""
+        """Return images and labels averaged over blocks of common-grid pixels. The arrays must not be modified."""
         ...
 
 
 class SlicePairs:
-    """All slice pairs of some patients in which either image shows a labelled structure.
+    """All slice pairs of some patients in which at least one image has a labelled structure.
 
-    On a CPU a batch is copied from the patients' arrays, memory maps where they are cached, so that all trainings of a
-    node share one copy of the patients. Other devices hold a copy of their own, in half precision and single bytes.
+    On a CPU, batches are copied from the patients' arrays. Cached arrays are memory maps, so that all trainings of a
+    node share one copy. On other devices all slices are stored on the device, in half precision and single bytes.
 
     Args:
-        patients: whose slices.
-        downsampling: side of a block of common-grid pixels that becomes one pixel.
-        neighbours: slices on either side that are seen as further channels.
-        device: where batches live.
+        patients: the patients.
+        downsampling: side of the block of common-grid pixels that becomes one pixel.
+        neighbours: number of neighbouring slices on either side that become further channels.
+        device: the device of the batches.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SlicePairs:
         return len(self._shown)
 
     def batch(self, indices: Tensor) -> Batch:
-        """Give the slice pairs of these indices (B,), neighbours as channels, and class probabilities as labels."""
+        """Return the slice pairs of these indices (B,), with neighbours as channels and class probabilities as labels."""
         images, counts = (self._images, self._counts) if self.device.type == "cpu" else self._resident
         seen = images[self._seen[indices]].float()
         structures = counts[self._shown[indices]].float() / self.block_pixels
@@ -75,7 +75,7 @@ class SlicePairs:
 
 
 class _Rows:
-    """The first axes of several arrays as one; indexing by a tensor copies rows, as it does of a tensor."""
+    """Several arrays, concatenated along the first axis without a copy. Indexing with a tensor copies the rows."""
 
     def __init__(self, parts: Sequence[NDArray]) -> None:
         self.parts = parts

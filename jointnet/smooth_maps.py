@@ -1,7 +1,7 @@
-"""Smooth maps from a few values: interpolation by two small matrix products, one along rows and one along columns.
+"""Interpolation of coarse maps by two small matrix products, one along rows and one along columns.
 
-It gives what `torch.nn.functional.interpolate` gives with `align_corners=False`, several times faster on a CPU, where
-that loops over pixels; a map of 9 x 9 values on 112 x 112 pixels takes less arithmetic this way than its own addition.
+The result equals `torch.nn.functional.interpolate` with `align_corners=False`. On a CPU it is several times faster,
+because `interpolate` loops over pixels.
 """
 
 from functools import lru_cache
@@ -15,10 +15,10 @@ def smooth_map(values: Tensor, size_px: int, mode: str = "bilinear") -> Tensor:
     """Interpolate values (B, C, n, n) to maps (B, C, size_px, size_px).
 
     Args:
-        values: evenly over the field, each the value at the middle of its part.
+        values: values at the centres of n x n equal parts of the field of view.
         size_px: side of the maps.
-        mode: `bilinear` or `bicubic`, as in `interpolate`; or `extended`, which is `bilinear` but goes on as a straight
-            line beyond the outermost values' places, where `bilinear` stays constant.
+        mode: `bilinear` or `bicubic`, as in `interpolate`; or `extended`, which is `bilinear` with linear
+            extrapolation beyond the outermost values, where `bilinear` is constant.
     """
     rows = _weights(values.shape[-1], size_px, mode, values.device)
     return rows @ values @ rows.T
@@ -27,9 +27,9 @@ def smooth_map(values: Tensor, size_px: int, mode: str = "bilinear") -> Tensor:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _weights(count: int, size_px: int, mode: str, device: torch.device) -> Tensor:
-    """Give the weight (size_px, count) of every value at every pixel along one side.
+    """Return the interpolation weights (size_px, count) along one side.
 
-    It is remembered, so it is made as trainings can use it too, whoever asks first.
+    They are cached and shared with trainings, so they must not be inference tensors.
     """
     if mode == "extended":
         place = (torch.arange(size_px, device=device) + 0.5) * (count / size_px) - 0.5

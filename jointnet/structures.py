@@ -1,4 +1,4 @@
-"""The labelled structures: their names, the codes used in memory and the values used in files."""
+"""The labelled structures: their names, their class indices in memory and their label values in files."""
 
 STRUCTURES: tuple[str, ...] = ("lv", "myo", "rv")
 """Left-ventricular blood pool, left-ventricular myocardium, right-ventricular blood pool."""
@@ -15,4 +15,4 @@ CENTRED: tuple[str, ...] = ("lv", "rv")
 """The structures whose centre distance is measured: the two blood pools."""
 
 SURROUNDED: tuple[str, str] = ("lv", "myo")
-"""The structure that another surrounds in short-axis slices, and which does; by it exchanged labels are recognised."""
+"""A structure and the one that surrounds it in short-axis slices. Exchanged labels are detected by this."""

@@ -1,4 +1,4 @@
-"""A TOML file read strictly: bounded in size, with printable texts and whole numbers of 64 bits, as TOML has them."""
+"""Strict reading of TOML files: limited size, printable strings and keys, and integers of at most 64 bits."""
 
 import tomllib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ LARGEST_WHOLE = 2**63 - 1
 
 
 def is_file(path: str | Path) -> bool:
-    """Tell whether there is such a file; a name that no file can have, or that may not be looked up, is none."""
+    """Return whether the file exists. An invalid name, or one that may not be looked up, counts as absent."""
     try:
         return Path(path).is_file()
     except OSError:
@@ -25,10 +25,10 @@ def read_toml(path: Path, name: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        name: how faults name it.
+        name: the file's name in error messages.
 
     Raises:
-        SettingsFaultError: where it cannot be read, is too large, is no TOML, or holds what no setting can be.
+        SettingsFaultError: if it cannot be read, is too large, is not TOML, or has values that no setting can have.
     """
     try:
         with path.open("rb") as stream:
@@ -47,7 +47,7 @@ def parse_toml(content: bytes, name: str) -> dict[str, Any]:
         faults = [f"{name}: {fault}" for fault in _faults("", values)]
     except RecursionError:
         raise SettingsFaultError(f"{name}: must be TOML without hundreds of tables inside each other") from None
-    except ValueError as error:  # beside tomllib's own, what int() raises of thousands of digits
+    except ValueError as error:  # from tomllib, or from int() for numbers of thousands of digits
         raise SettingsFaultError(f"{name}: must be TOML: {error}") from None
     if faults:
         raise SettingsFaultError(faults)
@@ -55,7 +55,7 @@ def parse_toml(content: bytes, name: str) -> dict[str, Any]:
 
 
 def _faults(where: str, value: Any) -> Iterator[str]:
-    """Name the values and keys, anywhere inside, that no setting can be."""
+    """Yield an error for each key and value, at any depth, that no setting can have."""
     if isinstance(value, dict):
         for key, part in value.items():
             if not key.isprintable() or len(key) > LONGEST_KEY:

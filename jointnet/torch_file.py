@@ -1,6 +1,6 @@
-"""Reading what `torch.save` wrote: verified, without running anything in it, and no larger than it is.
+"""Safe reading of `torch.save` files: checksums are verified, no code is executed, and memory use is limited.
 
-torch itself does not compare the checksums in its archives, so a flipped bit would be a weight like any other.
+torch itself does not verify the checksums in its archives, so it would not detect a flipped bit.
 """
 
 import io
@@ -11,11 +11,11 @@ import torch
 
 
 def read_torch(content: bytes, device: str = "cpu") -> Any:
-    """Give what is in an archive of `torch.save`: tensors and plain values only, since `weights_only` knows no others.
+    """Return the content of a `torch.save` archive. Only tensors and plain values are allowed (`weights_only`).
 
     Raises:
-        ValueError: where it is no such archive, or damaged.
-        Exception: whatever torch's own readers meet.
+        ValueError: if it is not such an archive, or is damaged.
+        Exception: any exception of `torch.load`.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -38,7 +38,7 @@ MOST_THREADS = 4096
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit status: 0 done, 1 training diverged, 2 bad usage, 3 bad data."""
+    """Run the command and return its exit status: 0 done, 1 training diverged, 2 invalid usage, 3 invalid data."""
     parser = argparse.ArgumentParser(prog="python -m jointnet.train", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder in the layout of MS-CMRSeg 2019")
     parser.add_argument("--model", choices=MODELS, required=True)
@@ -67,13 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def draw_patients(
     patients: Sequence[int], training: int, validation: int, seed: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Choose who is trained and who is validated on.
+    """Draw the training and validation patients.
 
-    The first `training + validation` patients in numerical order take part, so that those after them stay unseen
-    whatever the seed; the seed decides which of them validate.
+    The first `training + validation` patients in numerical order take part, so that the patients after them stay
+    unseen with every seed. The seed decides which of them are validation patients.
 
     Raises:
-        SettingsFaultError: where there are too few patients, or a count is not at least 1.
+        SettingsFaultError: if there are too few patients, or a count is less than 1.
     """
     faults = [
         f"{name}: must be at least 1, got {count}"
@@ -156,14 +156,14 @@ def _train(options: argparse.Namespace) -> None:
 
 @dataclasses.dataclass
 class EpochLog:
-    """Writes every metric of every epoch to a CSV (epoch, seconds, metric, value) and a line to the terminal."""
+    """Callback that writes all metrics to a CSV (epoch, seconds, metric, value) and prints one line per epoch."""
 
     stream: TextIO
     epochs: int
     elapsed_s: float = 0.0
 
     def __call__(self, report: EpochReport) -> None:
-        """Log one epoch."""
+        """Write and print the metrics of one epoch."""
         writer = csv.writer(self.stream)
         if report.epoch == 1:
             writer.writerow(["epoch", "seconds", "metric", "value"])
@@ -181,7 +181,7 @@ class EpochLog:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    """Give the settings that the options name, after checking the options that are numbers."""
+    """Return the settings from the options, after checking the numeric options."""
     bounds = {"seed": (0, LARGEST_SEED), "threads": (1, MOST_THREADS)}
     given = {name: getattr(options, name) for name in bounds}
     faults = [
@@ -196,7 +196,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _teacher(options: argparse.Namespace, unlabelled: Sequence[int], device: str) -> SavedModel | None:
-    """Give the model that labels the unlabelled patients; None where there are none."""
+    """Return the model that predicts the pseudo-labels, or None if there are no unlabelled patients."""
     if (options.unlabelled is None) != (options.teacher is None):
         raise SettingsFaultError("--unlabelled, --teacher: must be given together, got one of them")
     if options.teacher is None:

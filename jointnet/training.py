@@ -1,4 +1,4 @@
-"""Training one model: plain floats per epoch go to a callback, the best weights so far to a file."""
+"""Training of one model. A callback receives the metrics of each epoch; the best weights so far are saved to a file."""
 
 import math
 import time
@@ -26,14 +26,14 @@ MODEL_FILE = "model.pt"
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch: its number from 1, the seconds it took, and its metrics by name.
+    """The number, duration and metrics of one epoch.
 
     Attributes:
-        epoch: from 1.
+        epoch: the epoch's number, from 1.
         seconds: wall time of training and validation.
-        metrics: `train/loss`, `train/loss/<branch>`, and after a validation `val/registration_ratio`,
-            `val/<metric>/<structure>`, `val/lost`, and `train/gradient/<branch>`: the norm of the weighted branch's
-            gradient, in the epoch's last step, on the parameters that branches share.
+        metrics: `train/loss` and `train/loss/<branch>`. After a validation also `val/registration_ratio`,
+            `val/<metric>/<structure>`, `val/lost` and `train/gradient/<branch>`. The last one is the norm of the
+            weighted branch's gradient on the parameters that branches share, in the epoch's last step.
     """
 
     epoch: int
@@ -54,27 +54,27 @@ def train(
     on_resume: Callable[[int], None] | None = None,
     teachers: Sequence[int] = (),
 ) -> EpochReport:
-    """Train a model and give the report of its best epoch by `val/registration_ratio`.
+    """Train a model and return the report of its best epoch by `val/registration_ratio`.
 
     Args:
-        settings: everything but data and seed.
-        training: patients whose slices are learned from.
-        validation: patients on whom the best epoch is chosen.
-        seed: of the first weights, the order of slices and the augmentation.
-        device: `auto` takes a GPU where there is one.
-        out: folder that receives `model.pt`, the weights of the best epoch so far.
-        checkpoints: folder that receives a checkpoint after every validation, and of the epochs between where one is
-            due (`jointnet.resume`), before `on_epoch` hears of it. Where it holds one of the same training, the
-            training goes on from there; the caller removes the folder when it is done.
-        on_epoch: called after every epoch; what it raises ends the training and is passed on. A training that goes on
-            calls it for the epochs before again, so that whoever listens misses none; those since the checkpoint are
-            trained again.
-        on_resume: called before that with the number of epochs that need not be trained again.
-        teachers: patients whose labels a teacher saw; the model file names them, since they are no test either.
+        settings: all settings of the training except data and seed.
+        training: the training patients.
+        validation: the patients on whom the best epoch is chosen.
+        seed: the seed of the initial weights, the order of slices and the augmentation.
+        device: the device; `auto` selects a GPU if there is one.
+        out: folder to which `model.pt`, the weights of the best epoch so far, is saved.
+        checkpoints: folder for checkpoints (`jointnet.resume`). They are written before `on_epoch` is called. If the
+            folder contains a checkpoint of the same training, the training resumes from it. The caller removes the
+            folder after the training.
+        on_epoch: called after every epoch. Its exceptions end the training and are propagated. A resumed training
+            first calls it for all epochs up to the checkpoint; later epochs are trained again.
+        on_resume: called before those calls with the number of epochs that are not trained again.
+        teachers: patients whose labels the teacher was trained with. They are stored in the model file, because they
+            cannot be test patients.
 
     Raises:
-        TrainingDivergedError: where the loss becomes NaN or infinite, or the objective is finite after no epoch.
-        OSError: where a file cannot be written.
+        TrainingDivergedError: if the loss becomes NaN or infinite, or the objective is never finite.
+        OSError: if a file cannot be written.
     """
     where = torch.device(resolve_device(device))
     torch.manual_seed(seed)
@@ -128,21 +128,21 @@ def train(
 
 
 def best_report(reports: Iterable[EpochReport]) -> EpochReport | None:
-    """Give the first report of the least finite objective; None where there is no finite one."""
+    """Return the report with the smallest finite objective, the first one if equal; None if no objective is finite."""
     finite = [report for report in reports if math.isfinite(report.metrics.get(OBJECTIVE, math.nan))]
     return min(finite, key=lambda report: report.metrics[OBJECTIVE], default=None)
 
 
 def model_file(path: Path) -> Path:
-    """Give the file of a trained model that a command names by itself or by the folder that holds it."""
+    """Return the path of a model file from its own path or the path of its folder."""
     return path / MODEL_FILE if path.is_dir() else path
 
 
 def resolve_device(device: str) -> str:
-    """Give the device that `auto` stands for, or the one that was named.
+    """Return the name of the device; `auto` becomes `cuda` if available, else `cpu`.
 
     Raises:
-        SettingsFaultError: where torch knows no such device, or this machine has none.
+        SettingsFaultError: if torch does not know the device, or this machine does not have it.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

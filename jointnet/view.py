@@ -1,6 +1,6 @@
-"""Look at predictions in a browser: `python -m jointnet.view --folder DIR`, where `jointnet.predict` wrote DIR.
+"""Show predictions in a browser: `python -m jointnet.view --folder DIR`, with DIR from `jointnet.predict`.
 
-`docs/interop.md` describes the page. Ctrl+C ends it.
+`docs/interop.md` describes the page. Ctrl+C stops the server.
 """
 
 import argparse
@@ -18,7 +18,7 @@ LARGEST_PORT = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit status: 0 ended by Ctrl+C, 2 bad usage, 3 results that cannot be read."""
+    """Run the command and return its exit status: 0 stopped by Ctrl+C, 2 invalid usage, 3 unreadable results."""
     options = _parser().parse_args(arguments)
     return run_command(lambda: _view(options.folder, options.port))
 

@@ -1,7 +1,8 @@
-"""Weak supervision: patients without manual segmentations take part through those that a joint model predicts.
+"""Pseudo-labels: patients without manual segmentations are trained with the segmentations of a joint model.
 
-A slice takes part where the model agrees with itself: the LGE segmentation, moved by the predicted affine, must overlap
-the cine segmentation. Two segmentations of one heart, made from images that share no contrast, seldom err alike.
+A slice is used if the model's predictions are consistent: the LGE segmentation, warped by the predicted affine, must
+overlap the cine segmentation. Segmentations of the same heart from images of different contrast rarely have the same
+errors.
 """
 
 import hashlib
@@ -21,16 +22,16 @@ from jointnet.scans.network_arrays import NetworkArrays, class_counts
 from jointnet.structures import CODE
 
 LEAST_AGREEMENT = 0.7
-"""A slice takes part from this Dice on, the mean over the structures that either segmentation shows."""
+"""Smallest mean Dice, over the structures in either segmentation, for a slice to be used."""
 
 
 @dataclass(frozen=True)
 class WeakPatient:
-    """A prepared patient whose labels are a model's.
+    """A prepared patient with pseudo-labels.
 
     Attributes:
-        prepared: the patient on the common grid; labels that it may have are not used.
-        predicted: class codes (S, 2, H, W), cine first; all 0 in slices that take no part.
+        prepared: the patient on the common grid. Manual labels, if any, are not used.
+        predicted: pseudo-labels (S, 2, H, W), cine first, values of `structures.CODE`; 0 in slices that are not used.
     """
 
     prepared: CachedPatient
@@ -38,34 +39,34 @@ class WeakPatient:
 
     @property
     def patient(self) -> int:
-        """The number in the files' names."""
+        """The patient number in the file names."""
         return self.prepared.patient
 
     @property
     def digest(self) -> str:
-        """A hash of images and predicted labels."""
+        """A hash of images and pseudo-labels."""
         return hashlib.sha256(self.prepared.digest.encode() + self.predicted.tobytes()).hexdigest()
 
     def images(self) -> NDArray[np.float16]:
-        """Give the images (S, 2, H, W), cine first."""
+        """Return the images (S, 2, H, W), cine first."""
         return self.prepared.images()
 
     def labels(self) -> NDArray[np.uint8]:
-        """Give the predicted class codes (S, 2, H, W)."""
+        """Return the pseudo-labels (S, 2, H, W), cine first."""
         return self.predicted
 
     def network_arrays(self, block: int) -> NetworkArrays:
-        """Give images and predicted labels at the networks' resolution; of the images all trainings share one copy."""
+        """Return images and pseudo-labels at the networks' resolution. All trainings share one copy of the images."""
         return NetworkArrays(self.prepared.network_arrays(block).images, class_counts(self.predicted, block))
 
     @property
     def slices_taking_part(self) -> int:
-        """How many slices passed the gate."""
+        """Number of slices with pseudo-labels, i.e. those that passed the consistency check."""
         return int((self.predicted > 0).any((1, 2, 3)).sum())
 
 
 def agreement(cine: NDArray[np.uint8], moved: NDArray[np.uint8]) -> float:
-    """Give the mean Dice of two label maps (H, W) over the structures that either shows; 0 where neither shows any."""
+    """Return the mean Dice of two label maps (H, W) over the structures in either map; 0 if both maps are empty."""
     overlaps = [
         dice(cine == code, moved == code) for code in CODE.values() if (cine == code).any() or (moved == code).any()
     ]
@@ -73,10 +74,10 @@ def agreement(cine: NDArray[np.uint8], moved: NDArray[np.uint8]) -> float:
 
 
 def label_by_model(model: nn.Module, patients: Sequence[CachedPatient], device: str = "cpu") -> list[WeakPatient]:
-    """Give patients the labels that a model predicts, slice by slice where it agrees with itself.
+    """Create pseudo-labels for patients, only in slices in which the model's predictions are consistent.
 
     Raises:
-        SettingsFaultError: where the model does not segment.
+        SettingsFaultError: if the model does not segment.
     """
     labelled = []
     for patient in patients:
