@@ -17,7 +17,7 @@ MARGIN_PX = 12
 
 
 def outline(labels: NDArray, structure: str) -> NDArray[np.bool_]:
-    """Return the mask whose border is drawn. For `myo` it includes the LV pool, so that only the outer border is drawn."""
+    """Return the mask whose border is drawn. For `myo` it includes the LV pool, so that the border is the outer one."""
     codes = [CODE["myo"], CODE["lv"]] if structure == "myo" else [CODE[structure]]
     return np.isin(labels, codes)
 

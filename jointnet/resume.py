@@ -1,10 +1,10 @@
 """Checkpoints from which an interrupted training resumes.
 
-A checkpoint contains everything that the next epoch depends on. It is written after every validation, so that a reported
-objective never has to be computed again. It is also written after an epoch if the last checkpoint is SECONDS_BETWEEN
-old. An interruption therefore costs at most SECONDS_BETWEEN and one epoch of training. The last two checkpoints are
-kept; if the newest is damaged, the training resumes from the one before. On a CPU a resumed training gives bit-identical
-weights.
+A checkpoint contains everything that the next epoch depends on. It is written after every validation, so that a
+reported objective never has to be computed again. It is also written after an epoch if the last checkpoint is
+SECONDS_BETWEEN old. An interruption therefore costs at most SECONDS_BETWEEN and one epoch of training. The last two
+checkpoints are kept; if the newest is damaged, the training resumes from the one before. On a CPU a resumed training
+gives bit-identical weights.
 """
 
 import hashlib

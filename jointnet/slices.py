@@ -66,7 +66,7 @@ class SlicePairs:
         return len(self._shown)
 
     def batch(self, indices: Tensor) -> Batch:
-        """Return the slice pairs of these indices (B,), with neighbours as channels and class probabilities as labels."""
+        """Return the slice pairs of these indices (B,), neighbours as channels, with class probabilities as labels."""
         images, counts = (self._images, self._counts) if self.device.type == "cpu" else self._resident
         seen = images[self._seen[indices]].float()
         structures = counts[self._shown[indices]].float() / self.block_pixels

@@ -1,1 +1,1 @@
-"""What a prediction is handed over with, on the scans' own grids."""
+"""Output files of a prediction on the scans' own grids."""

@@ -1,14 +1,14 @@
-"""From the common grid back to the grids that the scans were acquired on.
+"""Back-projection from the common grid to the grids on which the scans were acquired.
 
-Every slice of a scan is given one slice of the common grid, of which it takes everything: the transform, the
-segmentation, and the slice of the other scan that the model saw beside it. So what is overlaid belongs together, and
-each result is interpolated once, from what was acquired or predicted.
+Every slice of a scan is matched to one slice of the common grid. It takes the transform, the segmentation and the
+paired slice of the other scan from that grid slice. So overlaid results belong to the same prediction, and each result
+is interpolated only once.
 
-With u the (column, row) of a point in mm from the field's middle, the transform of a slice is
+With u the (column, row) of a point in mm from the centre of the field of view, the transform of a slice is
 
     u_lge = A u_cine + t
 
-and it moves nothing along the normal of the cine's slices; `world_transforms` gives the same as an affine of the world.
+It moves nothing along the normal of the cine slices. `world_transforms` returns it as an affine in world coordinates.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from jointnet.scans.grid import Array, CommonGrid, Stack, acquired_slice, in_pla
 
 @dataclass(frozen=True)
 class Match:
-    """What a slice of one scan is given.
+    """The match of a slice of one scan to the common grid.
 
     Attributes:
-        grid_slice: number of the common grid's slice.
-        other_slice: number of the other scan's slice that the common grid's slice shows.
-        offset_mm: how far that one lies off along the cine's normal, in the middle of the field.
+        grid_slice: index of the matched slice of the common grid.
+        other_slice: index of the other scan's slice that this grid slice shows.
+        offset_mm: distance of that slice along the cine's normal, at the centre of the field of view.
     """
 
     grid_slice: int
@@ -37,15 +37,15 @@ class Match:
 
 @dataclass(frozen=True)
 class Registration:
-    """How two scans of a patient lie to each other.
+    """The registration of two scans of a patient.
 
     Attributes:
         cine: geometry of the cine scan.
         lge: geometry of the LGE scan.
         grid: their common grid.
-        transforms: affines (S, 4, 4) of the world from cine to LGE, one for each slice of the common grid.
-        cine_matches: what each slice of cine is given, None outside of what both scans show.
-        lge_matches: the same of LGE.
+        transforms: world affines (S, 4, 4) from cine to LGE, one for each slice of the common grid.
+        cine_matches: the match of each cine slice, None outside the region that both scans cover.
+        lge_matches: the same for each LGE slice.
     """
 
     cine: Stack
@@ -57,13 +57,13 @@ class Registration:
 
 
 def registration(cine: Stack, lge: Stack, grid: CommonGrid, theta: NDArray[np.floating]) -> Registration:
-    """Give the registration of two scans from theta (S, 2, 3), which goes from cine to LGE on their common grid."""
+    """Return the registration of two scans from theta (S, 2, 3), which maps cine to LGE on their common grid."""
     matches = (tuple(match_slices(grid, *stacks)) for stacks in ((cine, lge), (lge, cine)))
     return Registration(cine, lge, grid, world_transforms(grid, theta), *matches)
 
 
 def world_transforms(grid: CommonGrid, theta: NDArray[np.floating]) -> Array:
-    """Give affines (S, 4, 4) of the world (RAS, mm) that take a point of cine to the same anatomy's place in LGE."""
+    """Return world affines (S, 4, 4) (RAS, mm) that map a point in cine to the same anatomy in LGE."""
     planar = np.tile(np.eye(4), (len(theta), 1, 1))
     affine = in_mm(theta)
     planar[:, :2, :2], planar[:, :2, 3] = affine[:, :, :2], affine[:, :, 2]
@@ -71,10 +71,10 @@ def world_transforms(grid: CommonGrid, theta: NDArray[np.floating]) -> Array:
 
 
 def match_slices(grid: CommonGrid, stack: Stack, other: Stack) -> list[Match | None]:
-    """Give each slice of `stack` its slice of the common grid; None outside of what both scans show.
+    """Match each slice of `stack` to a slice of the common grid; None outside the region that both scans cover.
 
-    Of the common grid's slices that show it, the one whose slice of `other` lies nearest to it. A slice that none
-    shows, which happens where slices are denser than the grid's, takes the nearest within half a slice distance.
+    If several grid slices show it, the match is the one whose slice of `other` is nearest. If none shows it, which
+    happens if slices are closer than the grid's, the match is the nearest grid slice within half a slice distance.
     """
     at_mm = np.arange(grid.slices) * SLICE_MM
     shown, heights = _along_normal(grid, stack)
@@ -97,11 +97,11 @@ def match_slices(grid: CommonGrid, stack: Stack, other: Stack) -> list[Match | N
 
 
 def lge_voxels(pair: Registration) -> tuple[Array, NDArray[np.bool_]]:
-    """Give where in LGE each voxel of cine's grid (I, J, K) takes its content from.
+    """Return the LGE voxel coordinates from which each voxel of cine's grid (I, J, K) is resampled.
 
     Returns:
-        Voxels of LGE (I, J, K, 3), fractional in the plane and an acquired slice through it, NaN in the slices without
-        a match; and the mask (I, J, K) of those that lie in LGE.
+        LGE voxel coordinates (I, J, K, 3): fractional in plane, an acquired slice index through plane, NaN in slices
+        without a match. And the mask (I, J, K) of the coordinates that lie inside LGE.
     """
     voxels = np.full((*pair.cine.shape, 3), np.nan)
     taken = np.zeros(pair.cine.shape, bool)
@@ -118,17 +118,17 @@ def lge_voxels(pair: Registration) -> tuple[Array, NDArray[np.bool_]]:
 
 
 def lge_on_cine(volume: NDArray, voxels: Array, taken: NDArray[np.bool_]) -> NDArray:
-    """Resample LGE (I', J', K') onto cine's grid with what `lge_voxels` gives; what lies outside of it is 0."""
+    """Resample LGE (I', J', K') onto cine's grid at the coordinates from `lge_voxels`. Voxels outside LGE are 0."""
     result = np.zeros(taken.shape, volume.dtype)
     result[taken] = in_plane(volume, voxels[taken].T, order=1)
     return result
 
 
 def displacement_mm(pair: Registration, voxels: Array) -> Array:
-    """Give the displacement (I, J, K, 3) in mm of the world (RAS) from each voxel of cine to its place in LGE.
+    """Return the displacement (I, J, K, 3) in world mm (RAS) from each cine voxel to its position in LGE.
 
-    Its in-plane part is the registration; through the plane it leads to the acquired slice that is taken. 0 in slices
-    without a match.
+    The in-plane part is the registration. The through-plane part leads to the acquired slice that is resampled. It is 0
+    in slices without a match.
     """
     result = np.zeros(voxels.shape)
     for number, match in enumerate(pair.cine_matches):
@@ -138,12 +138,12 @@ def displacement_mm(pair: Registration, voxels: Array) -> Array:
 
 
 def labels_on_cine(labels: NDArray, pair: Registration, moved: bool) -> NDArray:
-    """Bring labels (S, row, column) of the common grid onto cine's grid (I, J, K), nearest neighbour, 0 outside.
+    """Resample labels (S, row, column) from the common grid to cine's grid (I, J, K), nearest neighbour, 0 outside.
 
     Args:
-        labels: of cine, or of LGE as it lay before registration.
-        pair: of the scans.
-        moved: whether they are LGE's and are registered on the way.
+        labels: labels of cine, or of LGE before registration.
+        pair: the registration of the scans.
+        moved: whether to apply the registration, for labels of LGE.
     """
     result = np.zeros(pair.cine.shape, labels.dtype)
     for number, match in enumerate(pair.cine_matches):
@@ -159,7 +159,7 @@ def labels_on_cine(labels: NDArray, pair: Registration, moved: bool) -> NDArray:
 
 
 def cine_labels_on_lge(labels: NDArray, pair: Registration) -> NDArray:
-    """Bring labels (I, J, K) of cine's grid onto LGE's grid (I', J', K') by the inverse transforms, 0 outside."""
+    """Resample labels (I, J, K) from cine's grid to LGE's grid (I', J', K') with the inverse transforms, 0 outside."""
     result = np.zeros(pair.lge.shape, labels.dtype)
     for number, match in enumerate(pair.lge_matches):
         if match is None:
@@ -172,11 +172,11 @@ def cine_labels_on_lge(labels: NDArray, pair: Registration) -> NDArray:
 
 
 def _along_normal(grid: CommonGrid, stack: Stack) -> tuple[NDArray[np.int_], Array]:
-    """Look along the normal through the field's middle.
+    """Locate slices along the normal through the centre of the field of view.
 
     Returns:
-        The stack's slice (S,) that each slice of the grid shows there, and the heights in mm of the stack's slices
-        above the grid's first.
+        The index (S,) of the stack's slice that each grid slice shows there, and the heights in mm of the stack's
+        slices above the first grid slice.
     """
     middle = grid.frame[:3, 3]
     centres = middle + np.arange(grid.slices)[:, None] * SLICE_MM * grid.normal
@@ -186,13 +186,13 @@ def _along_normal(grid: CommonGrid, stack: Stack) -> tuple[NDArray[np.int_], Arr
 
 
 def _slice_points(stack: Stack, number: int) -> Array:
-    """Give world mm (I, J, 3) of the voxels of a slice."""
+    """Return the world coordinates (I, J, 3) in mm of the voxels of a slice."""
     i, j = np.meshgrid(np.arange(stack.shape[0]), np.arange(stack.shape[1]), indexing="ij")
     return stack.world(np.stack([i, j, np.full_like(i, number)], -1).astype(float))
 
 
 def _on_grid_slice(grid: CommonGrid, points: Array, grid_slice: int) -> Array:
-    """Move world points (..., 3) along the normal into a slice of the grid."""
+    """Project world points (..., 3) along the normal onto a slice of the grid."""
     heights = (points - grid.frame[:3, 3]) @ grid.normal
     return np.asarray(points + (grid_slice * SLICE_MM - heights)[..., None] * grid.normal)
 
@@ -206,6 +206,6 @@ def _inverse(affine: Array) -> Array:
 
 
 def _taken(plane: NDArray, first: NDArray[np.int_], second: NDArray[np.int_]) -> NDArray:
-    """Give the elements of a plane at pairs of indices, 0 where they lie outside."""
+    """Return the elements of a plane at pairs of indices, 0 for indices outside the plane."""
     within = (first >= 0) & (first < plane.shape[0]) & (second >= 0) & (second < plane.shape[1])
     return np.where(within, plane[np.where(within, first, 0), np.where(within, second, 0)], 0).astype(plane.dtype)

@@ -1,7 +1,8 @@
-"""A model as a MONAI bundle: a folder that MONAI's tools describe, check and run.
+"""Export of a model as a MONAI bundle, a folder that MONAI's tools can describe, check and run.
 
-The network is this package's own, so what runs the bundle has this package installed; the bundle's configuration names
-its functions (`_target_`), and nothing here imports MONAI. Layout and keys: MONAI's "MONAI Bundle Specification".
+The network is defined in this package, so the bundle needs this package to run. The bundle's configuration refers to
+its functions by name (`_target_`). This module does not import MONAI. Layout and keys follow the "MONAI Bundle
+Specification".
 """
 
 import importlib.metadata
@@ -22,10 +23,10 @@ from jointnet.settings import settings_to_dict
 from jointnet.structures import CODE
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-"""Where MONAI's own check downloads what it holds `metadata.json` against."""
+"""Address of the schema against which MONAI checks `metadata.json`."""
 BUNDLE_VERSION = "1.0.0"
 MONAI_VERSION = "1.6.1"
-"""The MONAI that the tests run a bundle with."""
+"""Version of MONAI with which the tests run a bundle."""
 PACKAGE = "jointnet-study"
 REQUIRED = ("nibabel", "scipy", "pandas", "matplotlib", "contourpy")
 STRUCTURE_WORDS = {"lv": "LV blood pool", "myo": "LV myocardium", "rv": "RV blood pool"}
@@ -33,13 +34,13 @@ LIMITS = "Research software, not a medical device: not to be used for diagnosis 
 
 
 def bundle_files(saved: SavedModel, name: str, authors: str, copyright_line: str) -> dict[str, bytes]:
-    """Give a bundle's files by their path within it.
+    """Return a bundle's files by their path within the bundle.
 
     Args:
         saved: the model.
-        name: of the bundle.
-        authors: who made the model.
-        copyright_line: of the model.
+        name: the bundle's name.
+        authors: the model's authors.
+        copyright_line: the model's copyright line.
     """
     weights = io.BytesIO()
     torch.save({key: tensor.detach().cpu().contiguous() for key, tensor in saved.model.state_dict().items()}, weights)
@@ -53,13 +54,13 @@ def bundle_files(saved: SavedModel, name: str, authors: str, copyright_line: str
 
 
 def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line: str) -> dict[str, Any]:
-    """Describe a model and its tensors as MONAI's schema asks for it.
+    """Return the content of `metadata.json`: the model and its tensors as MONAI's schema requires.
 
     Args:
         saved: the model.
-        name: of the bundle.
-        authors: who made the model.
-        copyright_line: of the model.
+        name: the bundle's name.
+        authors: the model's authors.
+        copyright_line: the model's copyright line.
     """
     segments = saved.settings.model.name == "joint"
     side = SIZE_PX // saved.settings.training.downsampling
@@ -106,9 +107,9 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
 
 
 def inference_content(saved: SavedModel) -> dict[str, Any]:
-    """Give the configuration that registers a pair of scans and writes what `jointnet.predict` writes.
+    """Return the configuration that registers a pair of scans and writes the same files as `jointnet.predict`.
 
-    `cine`, `lge` and `output_dir` are given on MONAI's command line; `prediction` is theta and the labels alone.
+    `cine`, `lge` and `output_dir` are set on MONAI's command line. `prediction` contains only theta and the labels.
 
     Args:
         saved: the model.
@@ -175,11 +176,11 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
 
 
 def readme_text(saved: SavedModel, name: str) -> str:
-    """Say what a bundle is and how it is run.
+    """Return the bundle's README: what it is and how it is run.
 
     Args:
         saved: the model.
-        name: of the bundle.
+        name: the bundle's name.
     """
     seen = "; ".join(f"{role} {len(numbers)}" for role, numbers in saved.patients.items())
     return f"""# {name}
@@ -200,7 +201,7 @@ origin. `models/model.pt` is a plain state dict and loads with `weights_only=Tru
 
 
 def license_text() -> str:
-    """Give the licence of the code, and say that it does not speak for the weights."""
+    """Return the licence of the code, with a note that it does not cover the weights."""
     checkout = Path(__file__).parents[2] / "LICENSE"
     if checkout.is_file():
         text = checkout.read_text(encoding="utf-8")

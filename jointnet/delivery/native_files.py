@@ -1,7 +1,7 @@
-"""Volumes as NIfTI files on the grid of a scan: its place in the world, and nothing else of its header.
+"""Volumes as NIfTI files on the grid of a scan.
 
-Headers carry free text (names, comments, extensions), so a written file has a header of its own, into which only the
-numbers that place the voxels are copied, as they are: any viewer then lays it over the scan.
+A scan's header may contain free text (names, comments, extensions). A written file therefore gets a new header, into
+which only the numbers that define the voxels' position are copied unchanged. So any viewer can overlay it on the scan.
 """
 
 import gzip
@@ -17,15 +17,15 @@ PLACING = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "q
 ROWS = ("srow_x", "srow_y", "srow_z")
 COMPRESSION = 4
 VECTOR_INTENT = 1007
-"""`NIFTI_INTENT_VECTOR`: ITK reads its components as they are, whatever ITK's version."""
+"""`NIFTI_INTENT_VECTOR`: every version of ITK reads the components of such a file unchanged."""
 
 
 def nifti_bytes(volume: NDArray, like: nib.Nifti1Image) -> bytes:
-    """Give a compressed NIfTI file with the place in the world of `like`; the same content gives the same bytes.
+    """Return a compressed NIfTI file with the world position of `like`. Equal content gives equal bytes.
 
     Args:
         volume: (I, J, K) on the grid of `like`, or vectors (I, J, K, 1, components).
-        like: a scan; lengths are mm, whatever unit it leaves unsaid.
+        like: a scan; its lengths are in mm, even if its header does not state a unit.
     """
     header = nib.Nifti1Header()
     header.set_data_dtype(volume.dtype)
@@ -41,15 +41,15 @@ def nifti_bytes(volume: NDArray, like: nib.Nifti1Image) -> bytes:
 
 
 def intensities(image: nib.Nifti1Image) -> NDArray[np.float32]:
-    """Give a scan's intensities (I, J, K) as `jointnet.scans.preparation` reads them."""
+    """Return a scan's intensities (I, J, K) as `jointnet.scans.preparation` reads them."""
     data = np.asarray(image.dataobj, dtype=np.float32)
     return data.reshape(volume_shape(data.shape))
 
 
 def as_stored(volume: NDArray[np.float32], image: nib.Nifti1Image) -> NDArray:
-    """Give resampled intensities in the type of the scan they come from: whole numbers where it stores whole ones.
+    """Return resampled intensities in the scan's data type if that is an integer type of at most 16 bits.
 
-    A scan with a scale factor, and any other, gives float32.
+    For other types, and for scans with a scale factor or offset, return float32.
     """
     kind = image.get_data_dtype()
     scaled = (image.dataobj.slope, image.dataobj.inter) != (1.0, 0.0)
@@ -60,7 +60,7 @@ def as_stored(volume: NDArray[np.float32], image: nib.Nifti1Image) -> NDArray:
 
 
 def as_file_values(codes: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Give class codes as the challenge's values: 0 background, 200 myocardium, 500 LV pool, 600 RV pool."""
+    """Return the challenge's label values for class indices: 0 background, 200 myocardium, 500 LV pool, 600 RV pool."""
     values = np.zeros(256, np.int16)
     for name, value in FILE_VALUE.items():
         values[CODE[name]] = value

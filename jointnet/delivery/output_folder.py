@@ -1,4 +1,4 @@
-"""The folder of a pair's results: every file appears whole, and the record, which lists them, last."""
+"""The output folder of a pair. Files are written atomically, and the record that lists them is written last."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,17 +25,17 @@ NAMES = (
     *(CINE_LABELS, UNREGISTERED_LABELS, LGE_LABELS, INVERSE_LABELS),
     *(TRANSFORMS_JSON, SLICES, SHEET, ROWS),
 )
-"""Every file that a pair can have beside the record and the transforms in `transforms/`."""
+"""All possible files of a pair, except the record and the transforms in `transforms/`."""
 
 
 def write_results(folder: Path, files: Mapping[str, bytes], record: bytes) -> None:
-    """Write a pair's files; those of an earlier prediction that this one does not have are removed.
+    """Write a pair's files and remove the files of an earlier prediction that this one does not have.
 
-    While files are written there is no record: a folder with a record is complete.
+    The old record is removed first and the new one written last, so a folder with a record is complete.
 
     Raises:
-        OSError: where something cannot be written.
-        ValueError: where a name is not one of a pair's files.
+        OSError: if a file cannot be written.
+        ValueError: if a name is not one of a pair's files.
     """
     for name in files:
         if name not in NAMES and not (Path(name).parent == Path("transforms") and Path(name).match("cine_slice_*.tfm")):

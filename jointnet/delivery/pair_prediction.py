@@ -1,4 +1,4 @@
-"""One pair of scans from files to files: prepare, predict, bring back, judge. Nothing is written here."""
+"""Prediction for one pair of scans: prepare, predict, resample to the scans' grids, check. No file is written here."""
 
 import csv
 import io
@@ -55,15 +55,15 @@ SHEET = "quality.png"
 
 @dataclass(frozen=True)
 class PairResult:
-    """What a model says of a pair of scans.
+    """The result of a prediction for a pair of scans.
 
     Attributes:
-        files: content by name within the pair's folder.
-        registration: how the scans lie to each other.
+        files: content of each output file by its name within the pair's folder.
+        registration: the registration of the scans.
         judged: the quality of every slice of the common grid.
-        warnings: what a reader should look at.
-        rows: of `jointnet.evaluation`, none without manual segmentations.
-        seconds: from opening the scans to the last byte.
+        warnings: warnings for the user.
+        rows: the rows of `jointnet.evaluation`; empty without manual segmentations.
+        seconds: wall time from opening the scans until all files are encoded.
     """
 
     files: Mapping[str, bytes]
@@ -75,7 +75,7 @@ class PairResult:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Give the patient in a line: slices, displacement, predicted agreement, warnings."""
+        """One row of the patient's summary: slices, displacement, predicted agreement, number of warnings."""
         matches = self.registration.cine_matches
         before, after = patient_agreement(self.judged)
         return {
@@ -95,18 +95,18 @@ def predict_pair(
     inverse: bool = False,
     cine_labels: Path | None = None,
 ) -> PairResult:
-    """Register a pair of scans, segment both, and bring everything onto cine's own grid.
+    """Register a pair of scans, segment both, and resample all results onto cine's own grid.
 
     Args:
         saved: the model.
         files: both scans, and both manual segmentations or none.
-        device: where the model computes.
-        inverse: bring labels of cine onto LGE's own grid, too.
-        cine_labels: these, on cine's grid; the predicted ones where None.
+        device: the device the model runs on.
+        inverse: whether to also resample labels of cine onto LGE's own grid.
+        cine_labels: file of the labels for `inverse`, on cine's grid; the predicted labels if None.
 
     Raises:
-        DataFaultError: with every fault of the files.
-        SettingsFaultError: where the inverse needs labels and the model does not segment.
+        DataFaultError: with every error of the files.
+        SettingsFaultError: if `inverse` needs labels and the model does not segment.
     """
     began = time.perf_counter()
     if faults := check_headers([files]):
@@ -156,16 +156,16 @@ def predict_pair(
 
 
 def read_labels(path: Path, stack: Stack) -> NDArray[np.int16]:
-    """Read whole-numbered labels on a scan's own grid.
+    """Read integer labels on a scan's own grid.
 
     Raises:
-        DataFaultError: where they are no labels, or on another grid.
+        DataFaultError: if the values are not labels, or the grid differs.
     """
     try:
         image = nib.load(path)
         shape, affine = volume_shape(image.shape), np.asarray(image.affine, float)
         data = np.asarray(image.dataobj, dtype=np.float64) if shape == stack.shape else None
-    except Exception as error:  # nibabel raises whatever its parsers meet: all of it means that the file is no volume
+    except Exception as error:  # nibabel's parsers can raise any exception; each means an unreadable file
         raise DataFaultError(f"{path}: must be a readable NIfTI file: {' '.join(str(error).split())[:160]}") from None
     if data is None:
         raise DataFaultError(f"{path}: must have cine's grid, {stack.shape} voxels, got {shape}")
@@ -178,7 +178,7 @@ def read_labels(path: Path, stack: Stack) -> NDArray[np.int16]:
 
 
 def _slice_table(pair: Registration, judged: tuple[SliceQuality, ...]) -> bytes:
-    """Give the quality of every slice of cine as CSV."""
+    """Return the quality of every cine slice as CSV."""
     rows = []
     for number, match in enumerate(pair.cine_matches):
         row: dict[str, Any] = {"cine_slice": number, "covered": int(match is not None)}
@@ -202,7 +202,7 @@ def _slice_table(pair: Registration, judged: tuple[SliceQuality, ...]) -> bytes:
 
 
 def table_bytes(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> bytes:
-    """Give rows as a CSV file; what a row lacks is empty."""
+    """Return rows as the content of a CSV file. Missing values are empty."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""What a prediction was made of, as JSON: digests and numbers, no path, no patient's name, no text of a header."""
+"""The provenance of a prediction as JSON. It contains digests and numbers, but no path, patient name or header text."""
 
 import hashlib
 import json
@@ -20,18 +20,18 @@ ROLES = ("cine", "lge", "cine_label", "lge_label")
 
 
 def file_digest(path: Path) -> str:
-    """Give the SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def model_content(saved: SavedModel, path: Path, address: str | None) -> dict[str, Any]:
-    """Describe a model: what it is by digest, how it was trained and on whom.
+    """Return a model's description: digest, settings and training patients.
 
     Args:
         saved: the model.
         path: its file.
-        address: how it is named in a tracking store, None for a file.
+        address: its address in a tracking store, None for a local file.
     """
     return {
         "sha256": file_digest(path),
@@ -44,15 +44,15 @@ def model_content(saved: SavedModel, path: Path, address: str | None) -> dict[st
 
 
 def software_content() -> dict[str, Any]:
-    """Describe the code: its commit and the versions of what it uses."""
+    """Return the commit of the code and the package versions."""
     return {"commit": commit(), "versions": versions()}
 
 
 def without_paths(arguments: Sequence[str], paths: Sequence[str]) -> list[str]:
-    """Give a command's arguments with the values of some options left out: a path may name a patient.
+    """Return a command's arguments with `...` instead of paths, which may contain a patient's name.
 
     Args:
-        arguments: as the command received them.
+        arguments: the arguments of the command.
         paths: options whose value is a path, e.g. `--cine`.
     """
 
@@ -81,17 +81,17 @@ def record_bytes(
     written: Mapping[str, bytes],
     further: Mapping[str, Path],
 ) -> bytes:
-    """Give the provenance file of a pair.
+    """Return the content of a pair's provenance file.
 
     Args:
-        command: without paths.
-        model: from `model_content`.
-        software: from `software_content`.
-        files: what was read.
-        pair: which slices both scans show.
-        warnings: of the pair.
-        written: the other files by name.
-        further: other files that were read, by role.
+        command: the command line without paths.
+        model: the result of `model_content`.
+        software: the result of `software_content`.
+        files: the input files.
+        pair: the registration, which defines the covered slices.
+        warnings: the pair's warnings.
+        written: content of the other output files by name.
+        further: further input files by role.
     """
     inputs = {role: getattr(files, role) for role in ROLES} | dict(further)
     covered = [number for number, match in enumerate(pair.cine_matches) if match is not None]

@@ -1,7 +1,7 @@
-"""What a prediction says about itself, without any manual segmentation: agreement, displacement and warnings.
+"""Quality checks of a prediction without manual segmentations: agreement, displacement and warnings.
 
-Agreement is the Dice overlap of the two *predicted* segmentations before and after registration. It says that the scans
-were brought together as the model sees them, not that it sees them rightly.
+Agreement is the Dice overlap of the two *predicted* segmentations before and after registration. A high agreement means
+that the predicted segmentations are aligned. It does not mean that they are correct.
 """
 
 import math
@@ -19,22 +19,23 @@ from jointnet.structures import CODE, STRUCTURES
 
 NAMES = {"lv": "LV", "myo": "myocardium", "rv": "RV"}
 LEAST_PIXELS = 16
-"""A structure of fewer pixels of the common grid, 9 mm2, counts as not found."""
+"""A structure with fewer pixels of the common grid (9 mm2) counts as not found."""
 DEPARTURE_MM = 6.0
-"""A slice whose displacement lies this far off its patient's median is pointed out: three times the standard deviation
-of breath-holds about a patient's own motion (`jointnet.networks.guide.SLICE_SD`)."""
+"""Distance of a slice's displacement from the patient's median above which there is a warning. It is three times the
+standard deviation of slice translations (`jointnet.networks.guide.SLICE_SD`)."""
 FALL = 0.05
-"""A fall of the predicted agreement by more than this is pointed out."""
+"""Decrease of the predicted agreement above which there is a warning."""
 
 
 @dataclass(frozen=True)
 class SliceQuality:
-    """What is known of one slice of the common grid.
+    """The quality of one slice of the common grid.
 
     Attributes:
-        grid_slice: its number.
-        shift_mm: mean displacement (column, row) of the heart from cine to LGE, of the field's middle if none is found.
-        dice_before, dice_after: overlap of the two predicted segmentations by structure, only where both show it.
+        grid_slice: index of the slice.
+        shift_mm: displacement (column, row) of the heart's centroid from cine to LGE. Without a predicted heart, it is
+            the displacement of the centre of the field of view.
+        dice_before, dice_after: Dice of the two predicted segmentations by structure, for structures found in both.
         warnings: sentences without the slice's number.
     """
 
@@ -46,22 +47,22 @@ class SliceQuality:
 
     @property
     def displacement_mm(self) -> float:
-        """Length of the mean displacement."""
+        """Length of the displacement."""
         return math.hypot(*self.shift_mm)
 
     @property
     def agreement(self) -> tuple[float, float]:
-        """Mean of the overlaps over the structures before and after; NaN where both scans show none."""
+        """Mean Dice over the structures before and after registration; NaN if no structure was found in both scans."""
         before, after = ([*found.values()] for found in (self.dice_before, self.dice_after))
         return (float(np.mean(before)), float(np.mean(after))) if before else (math.nan, math.nan)
 
 
 def judge(prediction: Prediction, largest_shift_mm: float) -> list[SliceQuality]:
-    """Judge every slice of the common grid.
+    """Return the quality of every slice of the common grid.
 
     Args:
-        prediction: of one patient.
-        largest_shift_mm: how far the model can move a slice along columns or rows.
+        prediction: the prediction for one patient.
+        largest_shift_mm: the model's largest translation along columns or rows.
     """
     affines = in_mm(prediction.theta)
     hearts = [None] * len(affines) if prediction.cine_labels is None else [*(prediction.cine_labels > 0)]
@@ -95,7 +96,7 @@ def judge(prediction: Prediction, largest_shift_mm: float) -> list[SliceQuality]
 
 
 def patient_agreement(judged: Sequence[SliceQuality]) -> tuple[float, float]:
-    """Give the mean agreement before and after over the slices on which both scans show something; else NaN."""
+    """Return the mean agreement before and after registration over the slices that have one; NaN if none has."""
     values = [quality.agreement for quality in judged if quality.dice_before]
     return (
         (float(np.mean([v[0] for v in values])), float(np.mean([v[1] for v in values]))) if values else (math.nan,) * 2
@@ -103,7 +104,7 @@ def patient_agreement(judged: Sequence[SliceQuality]) -> tuple[float, float]:
 
 
 def patient_warnings(pair: Registration, judged: Sequence[SliceQuality]) -> list[str]:
-    """Give all warnings of a patient: first those about it as a whole, then by slices of cine."""
+    """Return all warnings of a patient: first those about the patient, then those of each cine slice."""
     matched = [(number, match) for number, match in enumerate(pair.cine_matches) if match is not None]
     warnings = []
     if not matched:
@@ -117,7 +118,7 @@ def patient_warnings(pair: Registration, judged: Sequence[SliceQuality]) -> list
 
 
 def _shift_mm(affine: NDArray[np.float64], heart: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Give the displacement (column, row) in mm that an affine (2, 3) gives the middle of a heart (row, column)."""
+    """Return the displacement (column, row) in mm of a heart mask's centroid (row, column) under an affine (2, 3)."""
     point = np.zeros(2)
     if heart is not None and heart.any():
         rows, columns = np.nonzero(heart)
@@ -130,7 +131,7 @@ def _found(labels: NDArray[np.uint8], name: str) -> bool:
 
 
 def _missing(cine: NDArray[np.uint8], lge: NDArray[np.uint8]) -> list[str]:
-    """Say which structures a slice's predicted segmentations lack, and where."""
+    """Return warnings about structures that a slice's predicted segmentations lack."""
     lacking: dict[str, list[str]] = {}
     for name in STRUCTURES:
         missing = tuple(scan for scan, labels in (("cine", cine), ("LGE", lge)) if not _found(labels, name))

@@ -1,4 +1,4 @@
-"""The quality sheet: one picture that shows, slice by slice, what registration did."""
+"""The quality sheet: one figure that shows the registration result of every slice."""
 
 import io
 import textwrap
@@ -17,13 +17,13 @@ from jointnet.outlines import OUTLINES, contour, outline, window
 from jointnet.prediction import Prediction
 
 COLUMNS = 6
-"""Slices beside each other."""
+"""Number of slices per row."""
 MOST_SLICES = 30
-"""More slices of cine than this are thinned out evenly."""
+"""Largest number of cine slices shown. With more, evenly spaced slices are selected."""
 MOST_WARNINGS = 14
 DPI = 100
 PANEL, GAP, SIDE, TITLE, HEADING, LINE = 147.0, 3.0, 58.0, 42.0, 58.0, 17.0
-"""Lengths in the picture's pixels: a panel's side, between panels, left of them, above a band, above all, of a line."""
+"""Lengths in pixels of the figure: panel side, gap between panels, left margin, slice title, heading, text line."""
 TEXT, DIM, WARNING = "#e8edf2", "#9aa7b5", "#ffb454"
 ROWS = ("before", "after", "LGE registered")
 
@@ -36,15 +36,15 @@ def quality_sheet(
     judged: Sequence[SliceQuality],
     warnings: Sequence[str],
 ) -> bytes:
-    """Draw a PNG: per slice of cine its image with both contours before and after, and the registered LGE.
+    """Return a PNG that shows, for each cine slice, the contours before and after registration and the registered LGE.
 
     Args:
         pair: the registration.
-        images: of the common grid (S, 2, H, W), cine first.
+        images: images on the common grid (S, 2, H, W), cine first.
         registered: LGE on the common grid after registration (S, H, W).
-        prediction: its segmentations are drawn where it has any.
-        judged: of every slice of the common grid.
-        warnings: of the patient, written below.
+        prediction: the prediction. Its segmentations, if any, are drawn as contours.
+        judged: the quality of every slice of the common grid.
+        warnings: the patient's warnings, written at the bottom.
     """
     slices = [(number, match.grid_slice) for number, match in enumerate(pair.cine_matches) if match is not None]
     if len(slices) > MOST_SLICES:
@@ -78,7 +78,7 @@ def quality_sheet(
 
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """Give a black figure and axes over all of it whose unit is the picture's pixel, from the top left."""
+    """Create a black figure and axes that fill it, in units of pixels with the origin at the top left."""
     figure = Figure(figsize=(width / DPI, height / DPI), facecolor="#000000")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -89,14 +89,14 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _lines(warnings: Sequence[str]) -> list[str]:
-    """Give the lines of text below the pictures."""
+    """Return the lines of text below the panels."""
     more = [f"and {len(warnings) - MOST_WARNINGS} more, in provenance.json"] if len(warnings) > MOST_WARNINGS else []
     told = [*warnings[:MOST_WARNINGS], *more]
     return [part for warning in told for part in textwrap.wrap(warning, 130)] or ["no warnings"]
 
 
 def _heading(axes: Axes, judged: Sequence[SliceQuality], covered: int, slices: int) -> None:
-    """Write what holds of the patient as a whole, and what the colours mean."""
+    """Draw the heading: a summary of the patient and the legend of the colours."""
     before, after = patient_agreement(judged)
     overlap = f";  Dice of the two predicted segmentations {before:.2f} before, {after:.2f} after"
     moved = float(np.median([quality.displacement_mm for quality in judged]))
@@ -130,7 +130,7 @@ def _panel(
     lge: NDArray[np.uint8] | None,
     corner: tuple[float, float],
 ) -> None:
-    """Draw an image (row, column) with the contours of cine's and LGE's labels; its top left lies at `corner`."""
+    """Draw an image (row, column) with the contours of cine's and LGE's labels. Its top left corner is at `corner`."""
     pixels = np.asarray(image, np.float32)
     left, upper = corner
     axes.imshow(
@@ -155,7 +155,7 @@ def _panel(
 def _shown(
     images: NDArray[np.floating], labels: tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]
 ) -> tuple[slice, slice]:
-    """Give the part of the field that every panel shows: around the segmentations, else what both scans reach."""
+    """Return the rows and columns shown in every panel: around the segmentations or, without any, around the images."""
     found = [(part > 0).any(0) for part in labels if part is not None]
     held = np.asarray(np.any(found, axis=0)) if found else np.zeros(images.shape[-2:], bool)
     return window(held if held.any() else np.asarray((images > 0).any((0, 1))))

@@ -1,7 +1,7 @@
-"""The registration in files that other programs read: JSON, ITK text transforms and a displacement field.
+"""The registration in file formats of other programs: JSON, ITK text transforms and a displacement field.
 
-All of them take a point of cine to the place in LGE that shows the same anatomy, which is what a resampling of LGE onto
-cine's grid needs. ITK's frame is LPS; NIfTI's is RAS.
+All of them map a point in cine to the same anatomy in LGE, as is needed to resample LGE onto cine's grid. ITK uses LPS
+coordinates, NIfTI uses RAS.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from jointnet.scans.grid import Array
 
 FORMAT = 1
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""Between RAS and LPS, either way: the first two coordinates change their signs."""
+"""Conversion between RAS and LPS, in both directions: the first two coordinates change their signs."""
 
 EQUATION = "p_lge = M @ p_cine, p = (x, y, z, 1) in mm"
 DIRECTION = (
@@ -28,16 +28,16 @@ FRAMES = {
 
 
 def in_lps(affine: Array) -> Array:
-    """Give what an affine (..., 4, 4) of the RAS world is in LPS, or the reverse."""
+    """Convert an affine (..., 4, 4) from RAS to LPS coordinates, or the reverse."""
     return np.asarray(LPS @ affine @ LPS)
 
 
 def transforms_content(pair: Registration, displacements_mm: dict[int, float]) -> dict[str, Any]:
-    """Give what the JSON file holds: equation, direction, frames, and an entry for every slice of cine.
+    """Return the content of the JSON file: equation, direction, coordinate frames, and an entry for every cine slice.
 
     Args:
         pair: the registration.
-        displacements_mm: by how much each slice of the common grid moves the heart.
+        displacements_mm: displacement of the heart by slice of the common grid.
     """
     return {
         "format": FORMAT,
@@ -56,12 +56,12 @@ def transforms_content(pair: Registration, displacements_mm: dict[int, float]) -
 
 
 def transform_name(cine_slice: int) -> str:
-    """Give the name of the ITK transform file of a slice of cine."""
+    """Return the name of the ITK transform file of a cine slice."""
     return f"cine_slice_{cine_slice:03d}.tfm"
 
 
 def itk_transform(affine: Array) -> str:
-    """Give the text of an ITK transform file for an affine (4, 4) of the RAS world, in mm."""
+    """Return the text of an ITK transform file for an affine (4, 4) in RAS world coordinates, in mm."""
     matrix = in_lps(affine)
     numbers = [*matrix[:3, :3].ravel(), *matrix[:3, 3]]
     lines = (
@@ -75,7 +75,7 @@ def itk_transform(affine: Array) -> str:
 
 
 def itk_transforms(pair: Registration) -> dict[str, str]:
-    """Give the texts of the ITK transform files by name, one for each slice of cine that has a transform."""
+    """Return the texts of the ITK transform files by name, one for each cine slice that has a transform."""
     return {
         transform_name(number): itk_transform(pair.transforms[match.grid_slice])
         for number, match in enumerate(pair.cine_matches)
@@ -84,7 +84,7 @@ def itk_transforms(pair: Registration) -> dict[str, str]:
 
 
 def itk_displacement(displacement_mm: Array) -> NDArray[np.float32]:
-    """Give displacements (I, J, K, 3) of the RAS world as what ITK reads from NIfTI: (I, J, K, 1, 3) in LPS."""
+    """Convert displacements (I, J, K, 3) in RAS to the form that ITK reads from NIfTI: (I, J, K, 1, 3) in LPS."""
     return (displacement_mm * np.diag(LPS)[:3])[:, :, :, None, :].astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""The two models of the paper, and how one is built from its settings."""
+"""The two models of the paper, and a function that builds one from its settings."""
 
 import torch
 
@@ -11,9 +11,9 @@ __all__ = ["JointModel", "Output", "StandaloneModel", "build_model"]
 
 
 def build_model(settings: Settings) -> StandaloneModel | JointModel:
-    """Build the model that the settings name, for images of the size that they train on.
+    """Create the model that the settings define, for images of the training size.
 
-    Its weights lie channels last, which makes convolutions faster and changes no result.
+    Its weights are in channels-last order, which makes convolutions faster and does not change the results.
     """
     build = StandaloneModel if settings.model.name == "standalone" else JointModel
     model = build(settings.model, settings.training.downsampling)

@@ -1,4 +1,4 @@
-"""From feature maps to a bounded affine: the localisation network's last layers (Jaderberg et al. 2015)."""
+"""The last layers of the localisation network (Jaderberg et al. 2015): from feature maps to a bounded affine."""
 
 import math
 from collections.abc import Sequence
@@ -13,22 +13,23 @@ from jointnet.settings import ModelSettings
 
 
 def motion_limits(settings: ModelSettings) -> Tensor:
-    """Give the largest absolute value (6,) of each column of a motion, in the units of `theta_from_motion`."""
+    """Return the largest absolute value (6,) of each transform parameter, in the units of `theta_from_motion`."""
     shift = settings.max_translation_mm / HALF_EXTENT_MM
     scale = math.log(settings.max_scale)
     return torch.tensor([math.radians(settings.max_rotation_deg), scale, scale, settings.max_shear, shift, shift])
 
 
 def coarsest_px(settings: ModelSettings, image_px: int) -> int:
-    """Give the side of an encoder's coarsest map for square images of `image_px` a side."""
+    """Return the side of an encoder's coarsest map for square images of side `image_px`."""
     return int(image_px) // (settings.stem * 2 ** (len(settings.widths) - 1))
 
 
 class AffineHead(nn.Module):
-    """Fuses features of several scales and predicts a motion within limits; the identity before training.
+    """Regression of bounded transform parameters from features of several scales.
 
-    Every map is narrowed by a 1 x 1 convolution and averaged down to the coarsest map's size; a fully connected layer
-    reads all positions of all maps, since where a feature lies is what registration needs to know.
+    Each map is reduced to fewer channels by a 1 x 1 convolution and averaged to the coarsest map's size. A fully
+    connected layer reads all positions, because registration depends on the position of features. Before training the
+    prediction is the identity.
 
     Args:
         channels: channels of each feature map, the coarsest last.
@@ -52,7 +53,7 @@ class AffineHead(nn.Module):
         self.register_buffer("limits", motion_limits(settings), persistent=False)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Give motions (B, 6) from feature maps (B, channels, H, W)."""
+        """Return transform parameters (B, 6) from feature maps (B, channels, H, W)."""
         maps = [
             F.adaptive_avg_pool2d(narrow(feature), self.size_px)
             for feature, narrow in zip(features, self.narrow, strict=True)

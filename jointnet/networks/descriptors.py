@@ -1,12 +1,12 @@
-"""What a place looks like, whatever the contrast: the modality-independent neighbourhood descriptor (MIND).
+"""Modality-independent neighbourhood descriptors (MIND) of images.
 
-After Heinrich et al. (Medical Image Analysis 16, 2012): for each of four neighbours at a distance r, how well the patch
-around it agrees with the patch around the pixel,
+After Heinrich et al. (Medical Image Analysis 16, 2012). For each of four neighbours at an offset r, the descriptor is
+the similarity of the patch around the neighbour to the patch around the pixel,
 
     m_r(x) = exp(-D_r(x) / V(x)),    D_r(x) = mean over the patch of (I(x) - I(x + r))^2,    V = mean over r of D_r.
 
-Edges look alike in cine and LGE, bright blood or dark, and need no label: descriptors tell what a segmentation cannot,
-where both are nearly aligned already.
+Edges give similar descriptors in cine and LGE, whatever the contrast. MIND descriptors need no labels, and so they add
+information to the segmentations once the images are nearly aligned.
 """
 
 import torch
@@ -17,15 +17,15 @@ from jointnet.geometry import HALF_EXTENT_MM
 from jointnet.pooling import block_means, box_means
 
 FINEST_PX = 112
-"""Descriptors are taken of images of at most this many pixels a side: 1.5 mm each."""
+"""Largest side, in pixels, of the images from which MIND descriptors are computed: pixels of 1.5 mm."""
 DISTANCE_MM = 3.0
 PATCH_PX = 3
 LEAST_VARIANCE = 1e-4
-"""Bound of V from below, in squared intensities: flat patches are all alike."""
+"""Lower bound of V in squared intensities. It makes the descriptors of all flat patches alike."""
 
 
 def descriptors(image: Tensor, size_px: int) -> Tensor:
-    """Give the descriptors (B, 4, h, h), from 0 to 1, of images (B, 1, H, H), averaged to at most `size_px` a side."""
+    """Return MIND descriptors (B, 4, h, h), from 0 to 1, of images (B, 1, H, H), averaged to a side near `size_px`."""
     image = block_means(image.float(), max(1, image.shape[-1] // FINEST_PX))
     side = image.shape[-1]
     step = max(1, round(DISTANCE_MM / (2 * HALF_EXTENT_MM / side)))

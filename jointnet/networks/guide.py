@@ -1,23 +1,23 @@
-"""The affine that brings two soft segmentations together: Gauss-Newton on their difference.
+"""Registration of two soft segmentations by Gauss-Newton optimisation of an affine transform.
 
-For probability maps P (cine) and Q (LGE) of the structures, the motion p minimises
+For probability maps P (cine) and Q (LGE) of the structures, the transform parameters p minimise
 
     E(p) = sum_x sum_k (P_k(x) - Q_k(theta_p x))^2 / n  +  r / m  sum_j (p_j / sigma_j)^2,
 
-theta_p acting about the cine heart's centre, n the number of heart pixels. Once that is found, it is refined: further
-maps join P and Q, descriptors of the images, which count within and just around the cine heart; they need to be nearly
-aligned, and then see what segmentations miss.
+where theta_p acts about the centre of the cine heart and n is the number of heart pixels. The result is then refined:
+MIND descriptors of the images are added to P and Q as further maps, within and just around the cine heart. They add
+detail that the segmentations lack, but need a good initial alignment.
 
-The second term is a normal prior on the motion about the identity or, where the slices of a patient are aligned
-together, about the patient's own motion: that one is the mean over slices, weighed by how precisely each is known and
-by how far it lies off the others, and slices depart from it by a breath-hold only. The prior weighs by r, what remains
-of the segmentations' term (held fixed within a step), over m, how many independent observations a slice is worth: two
-clear segmentations that fit each other are followed, two that do not fit are followed less far, and an empty one gives
-the prior's own motion. Each structure weighs by how well its two areas agree, smaller over larger, so that one that
-only one image shows does not pull.
+The second term is a normal prior on p. Its mean is the identity or, if the slices of a patient are aligned together,
+the patient's mean transform. That is a mean over slices, weighted by each slice's precision and robust against
+outliers; slices differ from it only by breath-holds. The weight of the prior is r / m. Here r is the residual of the
+segmentations' term (constant within a step), and m is the number of independent observations in a slice. The data
+dominate if the segmentations agree; the prior dominates if they disagree. With an empty segmentation the result is the
+prior mean. Each structure is weighted by the ratio of its smaller to its larger area, so that a structure in only one
+image has no influence.
 
-Registration trains the segmentations too, through the last step only: at the minimum the derivative of one Gauss-Newton
-step is the implicit derivative of the minimum, so the steps before need none.
+In training the registration loss also trains the segmentations. Its gradient passes through the last Gauss-Newton step
+only: at the minimum, the derivative of one step is the implicit derivative of the minimum.
 """
 
 import math
@@ -34,30 +34,30 @@ from jointnet.pooling import box_maxima
 from jointnet.precision import computing_in
 
 PATIENT_SD = (math.radians(5), 0.06, 0.06, 0.03, 8 / HALF_EXTENT_MM, 8 / HALF_EXTENT_MM)
-"""Spread of a motion over patients: rotation (radians), log-scales, shear, translations (normalised)."""
+"""SD of the transform parameters over patients: rotation (radians), log-scales, shear, translations (normalised)."""
 SLICE_SD = (math.radians(2), 0.045, 0.045, 0.015, 2 / HALF_EXTENT_MM, 2 / HALF_EXTENT_MM)
-"""Spread of a slice's motion about its patient's, in the same units. Manual labels of the phantom and of real training
-patients, aligned, gave 1.2 to 1.7 degrees, 0.04, 0.01 and 1.1 to 2.1 mm."""
+"""SD of a slice's transform parameters about the patient's mean, in the same units. Alignment of manual labels of the
+phantom and of real training patients gave 1.2 to 1.7 degrees, 0.04, 0.01 and 1.1 to 2.1 mm."""
 OBSERVATIONS = 30.0
-"""Independent observations that a slice is worth: a segmentation errs in patches, not in pixels."""
+"""Number of independent observations in a slice. It is small because errors of neighbouring pixels are correlated."""
 LEAST_PIXELS = 8.0
-"""A segmentation of fewer pixels counts as this many, so that a few stray pixels move nothing far."""
+"""Pixels added to the area in weights and means, so that a few stray pixels have little influence."""
 DAMPING = 1e-4
 ROBUST_ROUNDS = 3
 REFINEMENT = 2
-"""How many times the steps a refinement by descriptors takes: they see less far than areas do."""
+"""Factor of the number of steps in the refinement. MIND descriptors have a smaller capture range than areas."""
 MARGIN_PX = 7
-"""Side of the square by which the heart is widened to where descriptors count: 3 pixels, 9 mm, on either side."""
+"""Side of the square by which the heart is dilated to get the region of the descriptors: 3 pixels (9 mm) each way."""
 
 
 class Evidence(NamedTuple):
-    """Maps beside the segmentations.
+    """Maps of MIND descriptors, used in addition to the segmentations.
 
     Attributes:
-        box: rows and columns of the images outside of which nothing counts.
-        cine: in the box (B, D, h, w).
-        lge: LGE's, and their derivatives along columns and rows behind them, (B, 3 D, H, W).
-        counts: how much each pixel of the box counts (B, h, w).
+        box: bounding box (rows, columns) of the pixels with a weight.
+        cine: maps of cine within the box (B, D, h, w).
+        lge: maps of LGE, followed by their derivatives along columns and rows, (B, 3 D, H, W).
+        counts: weight of each pixel of the box (B, h, w).
     """
 
     box: tuple[slice, slice]
@@ -67,14 +67,14 @@ class Evidence(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """The maps of B slices, ready to be fitted.
+    """The segmentation maps of B slices, prepared for the optimisation.
 
     Attributes:
-        cine: (B, K, H, W), each structure weighed by the agreement of its areas.
-        lge: LGE's, and their derivatives along columns and rows behind them, (B, 3 K, H, W).
-        centre: the cine heart's centre (B, 2).
-        mass: pixels that both show (B,).
-        start: translation (B, 2) between the structures' centroids.
+        cine: maps of cine (B, K, H, W), each structure weighted by the agreement of its areas.
+        lge: maps of LGE, followed by their derivatives along columns and rows, (B, 3 K, H, W).
+        centre: centre of the cine heart (B, 2).
+        mass: sum over structures of the smaller of the two areas, in pixels (B,).
+        start: initial translation (B, 2) between the structures' centroids.
     """
 
     cine: Tensor
@@ -85,7 +85,7 @@ class Pair(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """Normal prior on motions: mean (B, 6) and standard deviations (6,)."""
+    """Normal prior on transform parameters: mean (B, 6) and standard deviations (6,)."""
 
     mean: Tensor
     sd: Tensor
@@ -99,29 +99,29 @@ def align(
     same_patient: bool = False,
     descriptors: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Give theta (B, 2, 3) that moves `lge` onto `cine`.
+    """Return theta (B, 2, 3) that aligns `lge` to `cine`.
 
     Args:
         cine: probabilities of the structures without background, (B, K, H, W), square.
-        lge: the same of LGE.
-        limits: the largest absolute value (6,) of each column of the motion.
-        steps: Gauss-Newton steps after the start from the structures' centroids.
-        same_patient: the slices are those of one patient and are aligned together.
-        descriptors: further maps of cine and LGE (B, D, H, W), by which the motion is refined.
+        lge: the same for LGE.
+        limits: the largest absolute value (6,) of each transform parameter.
+        steps: number of Gauss-Newton steps after the initialisation from the structures' centroids.
+        same_patient: whether the slices belong to one patient and are aligned together.
+        descriptors: MIND descriptors of cine and LGE (B, D, H, W) for the refinement.
     """
     with computing_in(torch.float32, cine.device):
         return _align(cine.float(), lge.float(), limits.to(cine.device), steps, same_patient, descriptors)
 
 
 def patient_motion(motion: Tensor, precision: Tensor) -> Tensor:
-    """Give the motion (6,) that the slices of a patient have in common.
+    """Return the mean transform parameters (6,) of the slices of a patient.
 
-    A weighted mean with a normal prior about the identity; slices far off the others lose weight as under a Cauchy
-    error.
+    This is a weighted mean with a normal prior about the identity. Outlying slices get less weight, as with a Cauchy
+    error distribution.
 
     Args:
-        motion: of each slice (S, 6).
-        precision: inverse variance with which each is known, (S, 6); 0 where a slice shows nothing.
+        motion: transform parameters of each slice (S, 6).
+        precision: their inverse variance (S, 6); 0 for a slice without structures.
     """
     variance = 1 / precision.clamp(min=1e-6) + torch.tensor(SLICE_SD, device=motion.device) ** 2
     prior = 1 / torch.tensor(PATIENT_SD, device=motion.device) ** 2
@@ -141,7 +141,7 @@ def _align(
     same_patient: bool,
     descriptors: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
-    """Do what `align` says, all in 32 bits: in 16, a grid is off by half a millimetre."""
+    """Implement `align` in 32 bits. In 16 bits the sampling grid has errors of half a millimetre."""
     pair = _pair(cine, lge)
     start = torch.cat([torch.zeros_like(pair.start).repeat(1, 2), pair.start.clamp(-limits[4:], limits[4:])], 1)
     prior = Prior(torch.zeros_like(start), torch.tensor(PATIENT_SD, device=cine.device))
@@ -157,7 +157,7 @@ def _align(
 
 
 def _pair(cine: Tensor, lge: Tensor) -> Pair:
-    """Weigh the structures by the agreement of their areas, and find the start."""
+    """Weight the structures by the agreement of their areas, and compute the initial translation."""
     cine_mass, cine_centres = _moments(cine)
     lge_mass, lge_centres = _moments(lge)
     seen = torch.minimum(cine_mass, lge_mass)
@@ -170,7 +170,10 @@ def _pair(cine: Tensor, lge: Tensor) -> Pair:
 
 
 def _evidence(pair: Pair, heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence | None:
-    """Let descriptors count around the heart that cine's maps (B, K, H, W) show, and as far as LGE shows it too."""
+    """Return the descriptor maps with their weights, or None if no pixel has a weight.
+
+    The weight of a pixel is the dilated heart of cine (B, K, H, W) times the share of the heart that LGE also shows.
+    """
     heart = heart.detach().sum(1, keepdim=True)
     both = pair.mass / (heart.sum((1, 2, 3)) + LEAST_PIXELS)
     counts = (box_maxima(heart, MARGIN_PX) * both.detach()[:, None, None, None]).squeeze(1)
@@ -184,7 +187,7 @@ def _evidence(pair: Pair, heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence 
 def _fit(
     pair: Pair, motion: Tensor, prior: Prior, limits: Tensor, steps: int, evidence: Evidence | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Give the motion (B, 6) after some steps, and the precision (B, 6) with which the segmentations tell it."""
+    """Return the transform parameters (B, 6) after `steps` steps, and their precision from the segmentations (B, 6)."""
     precision = torch.zeros_like(motion)
     with torch.no_grad():
         for _ in range(steps - 1):
@@ -196,7 +199,7 @@ def _fit(
 
 
 def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -> tuple[Tensor, Tensor]:
-    """Give the motion (B, 6) after one Gauss-Newton step, and the precision of the segmentations' part (B, 6)."""
+    """Return the transform parameters (B, 6) after one Gauss-Newton step, and their precision from the segmentations."""
     weight = 1 / (pair.mass + LEAST_PIXELS)
     theta, turned = about(theta_from_motion(motion), pair.centre), directions(motion, pair.centre)
     places = moved_centres(theta, pair.cine.shape[-1])
@@ -218,19 +221,21 @@ def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -
 
 
 def _compare(cine: Tensor, lge: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give what cine's maps have over LGE's moved ones, and the moved ones' gradient by columns and by rows.
+    """Return cine's maps minus LGE's warped maps, and the warped maps' derivatives along columns and rows.
+
+    All results have the shape of `cine`.
 
     Args:
-        cine: maps (B, K, h, w), as all that is given back.
-        lge: LGE's, and their derivatives behind them, (B, 3 K, H, W).
-        places: where each pixel of cine's maps moves to (B, h, w, 2).
+        cine: maps (B, K, h, w).
+        lge: maps of LGE, followed by their derivatives, (B, 3 K, H, W).
+        places: coordinates in LGE of each pixel of cine's maps (B, h, w, 2).
     """
     moved, along_columns, along_rows = values_at(lge, places).split(cine.shape[1], 1)
     return cine - moved, along_columns, along_rows
 
 
 def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Give mass in pixels (B, K) and centroid (B, K, 2), column then row, of each map; the image's centre if empty."""
+    """Return area in pixels (B, K) and centroid (B, K, 2), column then row, of each map; the image centre if empty."""
     coordinates = pixel_centres(maps.shape[-1], maps.device)
     mass = maps.sum((2, 3))
     column = (maps.sum(2) * coordinates).sum(2)
@@ -239,7 +244,7 @@ def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gradients(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the derivatives of maps (B, K, H, W) along columns and rows per unit of normalised coordinates."""
+    """Return the derivatives of maps (B, K, H, W) along columns and rows per unit of normalised coordinates."""
     padded = F.pad(maps, (1, 1, 1, 1)) * (maps.shape[-1] / 4)
     columns = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
     rows = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]

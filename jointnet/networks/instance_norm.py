@@ -1,13 +1,13 @@
 """Instance normalisation (Ulyanov et al. 2016) that is fast on CPUs for maps in channels-last order.
 
-Every channel of every image by itself, with mean and standard deviation (sd) over its pixels:
+Each channel of each image is normalised with the mean and standard deviation (sd) over its pixels:
 
     y = weight x' + bias,    x' = (x - mean) / sd,
     dx = weight (dy - mean(dy) - x' mean(dy x')) / sd.
 
-torch 2.13 has it as a group normalisation of groups of one channel. In channels-last order on a CPU that takes up to
-fifty times what memory allows: in both passes for small maps, backward for large ones. On other devices, in other
-orders and for other numbers of dimensions torch's own is used.
+torch 2.13 can compute it as a group normalisation with one channel per group. In channels-last order on a CPU, that
+takes up to fifty times as long as the memory bandwidth requires: in both passes for small maps, and in the backward
+pass for large maps. On other devices, in other memory orders and for other numbers of dimensions, torch's own is used.
 """
 
 from typing import Any
@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 LARGE_PX = 1024
-"""Pixels from which torch's own forward pass is fast, and ours goes by rows backward."""
+"""From this number of pixels on, torch's forward pass is fast and is used, and our backward pass works on rows."""
 
 
 class InstanceNorm(nn.GroupNorm):
-    """`torch.nn.GroupNorm(channels, channels)`: the same values from the same parameters, of one pixel too.
+    """Equivalent of `torch.nn.GroupNorm(channels, channels)`, also for maps of one pixel.
 
     Args:
-        channels: of the maps.
+        channels: number of channels of the maps.
     """
 
     def __init__(self, channels: int) -> None:
@@ -53,13 +53,13 @@ class _Normalise(torch.autograd.Function):
 
 
 def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the normalised maps (B, C, H, W), and the mean and one over the standard deviation (B, C) of each channel.
+    """Return the normalised maps (B, C, H, W), and each channel's mean and inverse standard deviation (B, C).
 
     Args:
         x: the input (B, C, H, W), in channels-last order.
         weight: (C,).
         bias: (C,).
-        eps: what is added to the variance.
+        eps: constant added to the variance.
     """
     count, channels, height, width = x.shape
     pixels = height * width
@@ -76,20 +76,20 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tens
 def normalise_backward(
     dy: Tensor, x: Tensor, weight: Tensor, mean: Tensor, rsd: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the gradients of the input (B, C, H, W), the weight (C,) and the bias (C,).
+    """Return the gradients of the input (B, C, H, W), the weight (C,) and the bias (C,).
 
     Args:
         dy: gradient of the result (B, C, H, W).
         x: the input (B, C, H, W).
         weight: (C,).
         mean: of each channel (B, C).
-        rsd: one over each channel's standard deviation (B, C).
+        rsd: inverse standard deviation of each channel (B, C).
     """
     count, channels, height, width = x.shape
     pixels = height * width
     if pixels >= LARGE_PX:
         dy, x = _rows(dy), _rows(x)
-    total = _over_pixels(dy, channels)  # (B, C), as all that follows
+    total = _over_pixels(dy, channels)  # (B, C), like the following
     along = rsd * (_over_pixels(dy * x, channels) - mean * total)  # sum of dy x'
     factor = weight * rsd
     slope = -factor * rsd * along / pixels
@@ -111,14 +111,14 @@ def _slow_in_torch(x: Tensor) -> bool:
 
 
 def _rows(maps: Tensor) -> Tensor:
-    """Give maps (B, C, H, W) as rows (B, H, W * C), which are faster where maps are large and have few channels."""
+    """Return maps (B, C, H, W) as rows (B, H, W * C), which is faster for large maps with few channels."""
     return maps.permute(0, 2, 3, 1).flatten(2)
 
 
 def _over_pixels(x: Tensor, channels: int) -> Tensor:
-    """Give the sum over pixels (B, C) of maps or rows, at least in 32 bits.
+    """Return the sum over pixels (B, C) of maps or rows in at least 32 bits.
 
-    Rows are summed in 32 bits from a column of pixels on: torch itself adds up 16-bit values so.
+    For rows, `x.sum(1)` keeps the type of `x` (torch accumulates 16-bit values in 32 bits); the rest is in 32 bits.
     """
     wide = torch.promote_types(x.dtype, torch.float32)
     if x.ndim == 4:
@@ -127,7 +127,7 @@ def _over_pixels(x: Tensor, channels: int) -> Tensor:
 
 
 def _spread(values: Tensor, x: Tensor) -> Tensor:
-    """Give values (B, C) in the form and type in which they belong to every pixel of maps or rows."""
+    """Return values (B, C) in a shape and type that broadcast over the pixels of maps or rows."""
     values = values.to(x.dtype)
     if x.ndim == 4:
         return values[:, :, None, None]

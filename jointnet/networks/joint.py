@@ -1,4 +1,4 @@
-"""The joint model: U-Nets for cine and LGE, and a registration branch that reads their features or their results."""
+"""The joint model: U-Nets for cine and LGE, and a registration branch on their features or segmentations."""
 
 import math
 
@@ -18,18 +18,18 @@ from jointnet.structures import CLASSES
 MODALITIES = 2
 """Cine and LGE."""
 REGISTRATION_SCALES = 3
-"""How many of the encoders' scales, from the coarsest, the registration branch reads."""
+"""Number of encoder scales, from the coarsest, that the fully connected registration head reads."""
 
 GUIDE_PX = 56
-"""Side of the probability maps that guide registration: 3 mm pixels, whose averages hold sub-pixel positions."""
+"""Side of the probability maps that guide registration: 3 mm pixels. Block means keep sub-pixel positions."""
 
 
 class JointModel(nn.Module):
-    """Segments cine and LGE and registers them (the paper's section 2.3).
+    """Network that segments cine and LGE and registers them (the paper's section 2.3).
 
-    What the branches share: with the fully connected head, registration reads the features of the encoders that
-    segmentation trains; with the guided head, it reads the predicted segmentations and nothing else, so it shares all
-    weights. `sharing` says which weights the two modalities have in common.
+    The fully connected head reads the encoders' features, so that registration and segmentation share the encoders. In
+    training the guided head reads only the predicted segmentations, so that registration shares all weights. The
+    setting `sharing` defines which weights the two modalities share.
     """
 
     limits: Tensor
@@ -58,10 +58,11 @@ class JointModel(nn.Module):
         initialise(self)
 
     def forward(self, cine: Tensor, lge: Tensor, same_patient: bool = False) -> Output:
-        """Give theta (B, 2, 3) and both images' class scores (B, C, H, W) of images (B, N, H, W).
+        """Return theta (B, 2, 3) and class scores (B, C, H, W) of both images from images (B, N, H, W).
 
-        N counts a slice and its neighbours. With `same_patient` the batch is the slices of one patient, all that is
-        known of it: the guided head aligns them together and refines by descriptors, which training goes without.
+        N is the number of slices seen: a slice and its neighbours. With `same_patient` the batch contains all slices of
+        one patient. The guided head then aligns them together and refines the result with MIND descriptors, depending
+        on the settings. This is not done in training.
         """
         cine_features, cine_logits = self._segment(cine, 0)
         lge_features, lge_logits = self._segment(lge, 1)
@@ -82,9 +83,9 @@ class JointModel(nn.Module):
         return Output(theta, cine_logits, lge_logits)
 
     def _segment(self, image: Tensor, modality: int) -> tuple[list[Tensor], Tensor]:
-        """Give features and class scores of an image, cine (0) or LGE (1).
+        """Return features and class scores of an image of modality cine (0) or LGE (1).
 
-        Networks that the modalities share hold a normalisation for each; others have one only.
+        A network shared by both modalities has separate normalisations for each.
         """
         encoders, decoders = len(self.encoders), len(self.decoders)
         features = self.encoders[modality % encoders](image, modality // encoders)
@@ -92,10 +93,10 @@ class JointModel(nn.Module):
 
 
 def guide_map(logits: Tensor) -> Tensor:
-    """Give the maps (B, structures, h, w) that guide registration, averaged to at most `GUIDE_PX` a side.
+    """Return the maps (B, structures, h, w) that guide registration, averaged to a side of at most `GUIDE_PX`.
 
-    A pixel counts as 2 p - 1 where its probability p is above a half, else as nothing: what the network is unsure of
-    does not pull, and before training nothing does.
+    The value of a pixel with probability p is max(2 p - 1, 0). So uncertain pixels have no influence, and before
+    training no pixel has any.
     """
     trusted = (2 * logits.float().softmax(1)[:, 1:] - 1).clamp(min=0)
     return block_means(trusted, math.ceil(logits.shape[-1] / GUIDE_PX))

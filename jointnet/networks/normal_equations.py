@@ -1,11 +1,11 @@
-"""The normal equations of an affine motion, from a few moments of the moved maps' gradients.
+"""The normal equations of an affine registration, computed from moments of the warped maps' gradients.
 
-With g the gradient of a moved map at x and u = x - c, the motion p changes the map by
+With g the gradient of a warped map at x and u = x - c, the map changes with the transform parameters p by
 
     dQ(theta_p x) / dp_j = sum_ai  M_jai  g_a(x) m_i(u),      m = (1, u_column, u_row),
 
-where M depends on p alone. So of J J^T and J r only the moments sum_x g_a g_b m_i m_k and sum_x g_a r m_i are needed,
-18 and 6 numbers a slice; J itself, six values for every pixel of every map, is never made.
+where M depends on p alone. So J J^T and J r only need the moments sum_x g_a g_b m_i m_k and sum_x g_a r m_i, which are
+18 and 6 numbers per slice. J itself, with six values per pixel and map, is never computed.
 """
 
 from functools import lru_cache
@@ -16,22 +16,22 @@ from torch import Tensor
 from jointnet.geometry import MOTION_PARAMETERS, centres, theta_from_motion
 
 GRADIENT_PAIR = ((0, 1), (1, 2))
-"""Where g_a g_b stands among (column column, column row, row row)."""
+"""Index of g_a g_b in (column column, column row, row row)."""
 MONOMIAL = ((0, 1, 2), (1, 3, 4), (2, 4, 5))
-"""Where m_i m_k stands among (1, column, row, column^2, column row, row^2)."""
+"""Index of m_i m_k in (1, column, row, column^2, column row, row^2)."""
 
 
 def normal_equations(
     residual: Tensor, along_columns: Tensor, along_rows: Tensor, powers: Tensor, weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Give the moments of J J^T (B, 6, 6) and J r (B, 6), summed over maps and pixels, about the image's middle.
+    """Return the moments of J J^T (B, 6, 6) and J r (B, 6), summed over maps and pixels, about the image centre.
 
     Args:
-        residual: r (B, K, H, W), in all of a square image or in a part of it.
-        along_columns: the moved maps' gradient along columns, of the same shape.
+        residual: r (B, K, H, W), on a square image or a part of it.
+        along_columns: derivative of the warped maps along columns, of the same shape.
         along_rows: the same along rows.
         powers: `monomials` of these pixels (6, H, W).
-        weight: of each pixel's square (B, H, W); 1 where not given.
+        weight: weight of each pixel's squared residual (B, H, W); 1 if None.
     """
     pairs = ((along_columns, along_columns), (along_columns, along_rows), (along_rows, along_rows))
     second = torch.stack([(first * other).sum(1) for first, other in pairs], 1)
@@ -45,9 +45,9 @@ def normal_equations(
 
 
 def directions(motion: Tensor, centre: Tensor) -> Tensor:
-    """Give M (B, 6, 6) of motions (B, 6) about `centre` (B, 2), for moments about the image's middle.
+    """Return M (B, 6, 6) of transform parameters (B, 6) about `centre` (B, 2), for moments about the image centre.
 
-    J J^T is then M S M^T, and J r is M s.
+    With the moments S and s of `normal_equations`, J J^T is M S M^T, and J r is M s.
     """
     (a, b), (c, d) = (row.unbind(-1) for row in theta_from_motion(motion)[..., :2].unbind(-2))
     angle, log_y = motion[:, 0], motion[:, 2]
@@ -70,9 +70,9 @@ def directions(motion: Tensor, centre: Tensor) -> Tensor:
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
 def monomials(size_px: int, device: torch.device) -> Tensor:
-    """Give (1, column, row, column^2, column row, row^2) of every pixel's centre, (6, size_px, size_px).
+    """Return (1, column, row, column^2, column row, row^2) of every pixel centre, shape (6, size_px, size_px).
 
-    It is remembered; nobody writes into it.
+    The result is cached and must not be modified.
     """
     column, row = centres(size_px, device).unbind(2)
     return torch.stack([torch.ones_like(row), column, row, column * column, column * row, row * row])
@@ -81,6 +81,6 @@ def monomials(size_px: int, device: torch.device) -> Tensor:
 @lru_cache(maxsize=4)
 @torch.inference_mode(False)
 def _places(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give where the entries (6, 6) of J J^T stand among the sums (3, 6)."""
+    """Return the indices into the sums (3, 6) of the entries (6, 6) of J J^T."""
     pair = torch.tensor(GRADIENT_PAIR, device=device).repeat_interleave(3, 0).repeat_interleave(3, 1)
     return pair, torch.tensor(MONOMIAL, device=device).repeat(2, 2)

@@ -1,4 +1,4 @@
-"""What every model gives."""
+"""The output type of all models."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ class Output(NamedTuple):
 
     Attributes:
         theta: affine (B, 2, 3) from cine to LGE coordinates, see `jointnet.geometry`.
-        cine_logits, lge_logits: class scores (B, C, H, W) of either image, or None where the model does not segment.
+        cine_logits, lge_logits: class scores (B, C, H, W) of each image, or None if the model does not segment.
     """
 
     theta: Tensor

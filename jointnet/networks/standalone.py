@@ -1,4 +1,4 @@
-"""The stand-alone model: a spatial transformer that registers and does nothing else."""
+"""The stand-alone model: a spatial transformer for registration only."""
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,9 @@ class StandaloneModel(nn.Module):
         initialise(self)
 
     def forward(self, cine: Tensor, lge: Tensor, same_patient: bool = False) -> Output:
-        """Give theta (B, 2, 3) of images (B, N, H, W), N a slice and its neighbours.
+        """Return theta (B, 2, 3) for images (B, N, H, W), where N counts a slice and its neighbours.
 
-        Each slice is registered by itself, `same_patient` or not.
+        Each slice is registered separately; `same_patient` has no effect.
         """
         features = self.encoder(torch.cat([cine, lge], 1))
         return Output(theta_from_motion(self.head(features[-1:])))
