@@ -187,7 +187,7 @@ def _evidence(pair: Pair, heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence 
 def _fit(
     pair: Pair, motion: Tensor, prior: Prior, limits: Tensor, steps: int, evidence: Evidence | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the transform parameters (B, 6) after `steps` steps, and their precision from the segmentations (B, 6)."""
+    """Return the transform parameters (B, 6) after `steps` steps and their precision (B, 6) from segmentations."""
     precision = torch.zeros_like(motion)
     with torch.no_grad():
         for _ in range(steps - 1):
@@ -199,7 +199,7 @@ def _fit(
 
 
 def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -> tuple[Tensor, Tensor]:
-    """Return the transform parameters (B, 6) after one Gauss-Newton step, and their precision from the segmentations."""
+    """Return the transform parameters (B, 6) after a Gauss-Newton step and their precision from segmentations."""
     weight = 1 / (pair.mass + LEAST_PIXELS)
     theta, turned = about(theta_from_motion(motion), pair.centre), directions(motion, pair.centre)
     places = moved_centres(theta, pair.cine.shape[-1])

@@ -1,4 +1,4 @@
-"""The heart: its sampled shape, and the pure function from points in heart coordinates to tissues.
+"""The heart of the phantom: its random shape, and a function from points in heart coordinates to tissues.
 
 Heart coordinates are mm from the centre of the left ventricle: `u` from the septum to the lateral wall, `v`
 upwards, `w` along the long axis from the apex (negative) to the base (positive). Angles are `atan2(v, u)`.
@@ -12,24 +12,24 @@ from jointnet.phantom.texture import Array, Field, sample_field
 from jointnet.phantom.tissue import INFARCT, Codes, Mask, Tissue
 
 BASAL_STRETCH = 1.7
-"""The ventricle narrows this many times more slowly towards the base than towards the apex."""
+"""Ratio of the LV's length scale towards the base to that towards the apex: it narrows more slowly to the base."""
 RV_WALL_MM = 3.0
 ATRIAL_WALL_MM = 2.5
 OUTSIDE = 255
-"""The code of points that do not belong to the heart; the thorax fills them."""
+"""Value of points outside the heart. `thorax.fill_surroundings` replaces it."""
 
 
 @dataclass(frozen=True)
 class Scar:
-    """One infarct, which grows from the endocardium outwards.
+    """One infarct, which extends from the endocardium outwards.
 
     Attributes:
-        angle_rad: Where its middle lies around the long axis.
-        half_angle_rad: Its extent to either side.
-        level_mm: Where its middle lies along the long axis.
-        half_length_mm: Its extent to either side.
-        transmurality: The share of the wall that its middle fills, 0 to 1.
-        obstruction: Whether its core is dark.
+        angle_rad: Angle of its centre around the long axis.
+        half_angle_rad: Half of its angular width.
+        level_mm: Position of its centre along the long axis.
+        half_length_mm: Half of its length along the long axis.
+        transmurality: Depth at its centre as a share of the wall; 1 or more is transmural.
+        obstruction: Whether it has a dark core (microvascular obstruction).
     """
 
     angle_rad: float
@@ -42,10 +42,11 @@ class Scar:
 
 @dataclass(frozen=True)
 class Heart:
-    """Everything that decides the shape of one heart at one time; lengths in mm, angles in rad.
+    """The shape parameters of one heart at one time; lengths in mm, angles in rad.
 
-    `*_ripple` is the relative size of the three-fold deviation of the LV's outline from an ellipse. The wall is
-    `wall_mm` thick at mid level, with a share `wall_swing` more and less around `wall_angle_rad`.
+    `ripple` is the relative amplitude of the three-fold deviation of the LV's outline from an ellipse. The wall is
+    `wall_mm` thick at mid level and varies around the LV by the share `wall_swing`, with its maximum at
+    `wall_angle_rad`.
     """
 
     radius_u_mm: float
@@ -81,7 +82,7 @@ class Heart:
 
     @property
     def middle_u_mm(self) -> float:
-        """The middle, along u, of what the two ventricles span at mid level."""
+        """Centre, along u, of both ventricles at mid level."""
         return -0.5 * self.rv_width_mm
 
 
@@ -101,7 +102,7 @@ def _sample_scars(rng: np.random.Generator, half_length_mm: float) -> tuple[Scar
 
 
 def sample_heart(rng: np.random.Generator) -> Heart:
-    """Draw one heart at the time of the cine scan, near end-diastole."""
+    """Draw a random heart at the time of the cine scan, near end-diastole."""
     radius_mm = rng.uniform(22, 28)
     flattening = rng.uniform(-0.06, 0.06)
     half_length_mm = rng.uniform(55, 63)
@@ -136,10 +137,10 @@ def sample_heart(rng: np.random.Generator) -> Heart:
 
 
 def at_lge_time(heart: Heart, rng: np.random.Generator) -> Heart:
-    """Change the shape a little, as no affine can: the LGE scan is gated to another moment than end-diastole.
+    """Return the heart with a small random non-affine change of shape, as at the time of the LGE scan.
 
-    The pool shrinks while the wall thickens, so that the outer surface moves less than the inner; the RV changes by
-    itself, in some patients much.
+    The LGE scan is gated to another cardiac phase than end-diastole. The pool shrinks and the wall thickens, so that
+    the outer surface moves less than the inner. The RV changes independently, and strongly in some patients.
     """
     squeeze = rng.uniform(0.0, 0.07)
     rv_change = float(np.exp(rng.normal(-0.1, 0.6)))
@@ -161,23 +162,24 @@ def at_lge_time(heart: Heart, rng: np.random.Generator) -> Heart:
 
 
 def _narrowing(level_mm: Array, half_length_mm: float) -> Array:
-    """Share of the mid-level radius that is left at a level: 1 at the middle, 0 beyond the apex."""
+    """Return the radius at a level as a share of the mid-level radius: 1 at mid level, 0 beyond the apex."""
     relative = level_mm / np.where(level_mm < 0, half_length_mm, BASAL_STRETCH * half_length_mm).astype(np.float32)
     return np.sqrt(np.clip(1 - relative**2, 0, None)).astype(np.float32)
 
 
 def heart_codes(heart: Heart, points_mm: Array, axis_level_mm: Array | float) -> tuple[Codes, Array]:
-    """Say what each point of the heart is made of.
+    """Return the tissue at each point and the distance to the heart's surface.
 
     Args:
         heart: The shape.
         points_mm: Heart coordinates u, v, w in mm, shape (3, ...).
-        axis_level_mm: The level that decides whether a point is above the base. For a slice it is one number, the
-            level where the slice cuts the long axis: who labels a slice draws its ring whole or not at all.
+        axis_level_mm: The level that determines whether a point is above the base. For a slice it is one number, the
+            level at which the slice intersects the long axis, because observers label the whole ring of a slice or
+            none of it.
 
     Returns:
-        Tissue codes of shape (...), `OUTSIDE` where the heart is not, and the distance in mm to the heart's
-        outer surface (approximate, positive outside) of the same shape.
+        `Tissue` values of shape (...), `OUTSIDE` for points outside the heart, and the approximate distance in mm to
+        the heart's outer surface (positive outside) of the same shape.
     """
     u, v, w = points_mm
     radius = np.hypot(u, v)
@@ -214,10 +216,10 @@ def heart_codes(heart: Heart, points_mm: Array, axis_level_mm: Array | float) ->
 
 
 def _rv_distance(heart: Heart, points_mm: Array) -> Array:
-    """Approximate distance in mm to the RV's outline, negative inside; the LV's wall is still to be cut out.
+    """Return the approximate distance in mm to the RV's outline, negative inside.
 
-    In plane the RV is a skewed ellipse whose centre lies inside the LV's wall, so that what is left after the cut
-    is a crescent; it shrinks towards the apex and ends there.
+    The outline includes the part that the LV covers. In plane the RV is a skewed ellipse whose centre lies inside the
+    LV's wall, so that the visible part is a crescent. It shrinks towards the apex.
     """
     u, v, w = points_mm
     outward = u * np.float32(np.cos(heart.rv_angle_rad)) + v * np.float32(np.sin(heart.rv_angle_rad))
@@ -234,7 +236,7 @@ def _rv_distance(heart: Heart, points_mm: Array) -> Array:
 
 
 def _is_papillary(heart: Heart, points_mm: Array, endo: Array, radius: Array, fine: Array) -> Mask:
-    """Say where two columns and the wall's trabeculae stand in the pool."""
+    """Return the mask of the two papillary muscles and the trabeculae in the pool."""
     u, v, w = points_mm
     lowest_mm = -0.6 * heart.half_length_mm
     middle, half = 0.5 * (heart.papillary_tip_mm + lowest_mm), 0.5 * (heart.papillary_tip_mm - lowest_mm)
@@ -249,7 +251,7 @@ def _is_papillary(heart: Heart, points_mm: Array, endo: Array, radius: Array, fi
 
 
 def _add_scars(heart: Heart, codes: Codes, angle: Array, w: Array, depth: Array, fine: Array) -> None:
-    """Write scars over `codes` in place; `depth` is 0 at the endocardium and 1 at the epicardium."""
+    """Add scars to `codes` in place; `depth` is 0 at the endocardium and 1 at the epicardium."""
     muscle = codes == Tissue.MYO
     for scar in heart.scars:
         turned = np.remainder(angle - scar.angle_rad + np.pi, 2 * np.pi) - np.pi
@@ -261,7 +263,7 @@ def _add_scars(heart: Heart, codes: Codes, angle: Array, w: Array, depth: Array,
 
 
 def scar_burden(heart: Heart, step_mm: float = 1.5) -> tuple[float, float]:
-    """Integrate over a regular lattice: the scar's volume in ml and its share of the myocardium."""
+    """Return the scar's volume in ml and its share of the myocardium, summed over a regular grid of points."""
     reach_mm = max(heart.radius_u_mm, heart.radius_v_mm) * (1 + abs(heart.ripple)) + heart.wall_mm * 1.5
     plane = np.arange(-reach_mm, reach_mm, step_mm, dtype=np.float32)
     levels = np.arange(heart.apex_mm, heart.base_mm, step_mm, dtype=np.float32)

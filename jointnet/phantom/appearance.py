@@ -1,4 +1,4 @@
-"""From tissues to the numbers a scanner writes: contrast, texture, coil sensitivity, blur and noise."""
+"""Simulation of image intensities from tissues: contrast, texture, coil sensitivity, blur and noise."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,18 @@ INT16_MAX = 32767
 
 @dataclass(frozen=True)
 class Look:
-    """How one sequence shows one patient; a signal of 1 is about the brightest blood.
+    """Intensity parameters of one sequence in one patient. A signal of 1 is about the brightest blood.
 
     Attributes:
         signal: Mean signal of each tissue, shape (tissues,).
         mottle: Standard deviation of the signal within each tissue, shape (tissues,).
-        texture: The field behind the mottle.
-        sensitivity: Coil sensitivity as the exponent's coefficients of x, y, x^2, xy, y^2, shape (5,).
-        ghost: Typical strength of the displaced copy of the image that motion leaves, relative to the image.
+        texture: The random field that is scaled by `mottle`.
+        sensitivity: Coefficients of x, y, x^2, xy, y^2 in the logarithm of the coil sensitivity, shape (5,).
+        ghost: Typical strength of the motion ghost, a displaced copy of the image, relative to the image.
         slice_gain_sd: Relative standard deviation of the slices' brightness.
-        blur_px: Standard deviation of the point spread.
+        blur_px: Standard deviation of the point spread function.
         noise: Standard deviation of the noise in the image.
-        units: Scanner units per signal.
+        units: Scanner units per unit of signal.
     """
 
     signal: Array
@@ -44,7 +44,7 @@ def _table(values: dict[Tissue, float]) -> Array:
 
 
 def sample_cine_look(rng: np.random.Generator) -> Look:
-    """Draw the look of a cine frame: bright blood, grey muscle, a scar that does not show."""
+    """Draw the intensity parameters of a cine scan: bright blood, grey muscle, nearly invisible scar."""
     blood, muscle = rng.uniform(0.8, 1.0), rng.uniform(0.3, 0.42)
     signal = {
         Tissue.AIR: 0.01,
@@ -77,7 +77,7 @@ def sample_cine_look(rng: np.random.Generator) -> Look:
 
 
 def sample_lge_look(rng: np.random.Generator) -> Look:
-    """Draw the look of an LGE scan: nulled muscle, blood of middling brightness, scars up to as bright or brighter."""
+    """Draw the intensity parameters of an LGE scan: dark muscle, medium blood, scar about as bright as blood."""
     blood, muscle = rng.uniform(0.4, 0.85), rng.uniform(0.08, 0.22)
     scar = blood * rng.uniform(0.8, 1.35)
     signal = {
@@ -113,7 +113,7 @@ def sample_lge_look(rng: np.random.Generator) -> Look:
 
 
 def _coil(look: Look, shape: tuple[int, int]) -> Array:
-    """Evaluate the sensitivity over one slice; x and y run from -1 to 1 across the image."""
+    """Return the coil sensitivity over one slice; x and y run from -1 to 1 across the image."""
     x = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     y = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
     a, b, c, d, e = look.sensitivity
@@ -122,17 +122,17 @@ def _coil(look: Look, shape: tuple[int, int]) -> Array:
 
 
 def render_slice(look: Look, codes: Codes, points_mm: Array, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Write one slice as the scanner would.
+    """Return one simulated slice.
 
-    The magnitude of a complex signal with noise in both channels makes dark regions Rician. Scanners interpolate,
-    so the noise is correlated between neighbours: each value is the mean of 2 x 2 white ones, times 2 to keep the
-    standard deviation.
+    The image is the magnitude of a complex signal with noise in both channels, so dark regions have Rician noise.
+    Scanners interpolate, so the noise is correlated between neighbours: each noise value is the mean of 2 x 2 white
+    noise values, times 2 to keep the standard deviation.
 
     Args:
-        look: The sequence's look.
-        codes: Tissue codes, shape (nx, ny).
-        points_mm: Where the pixels lie in the heart's coordinates, shape (3, nx, ny).
-        rng: Source of the noise.
+        look: The intensity parameters of the sequence.
+        codes: `Tissue` values, shape (nx, ny).
+        points_mm: Heart coordinates of the pixels, shape (3, nx, ny).
+        rng: Random number generator of the noise.
 
     Returns:
         Scanner units, shape (nx, ny).

@@ -1,7 +1,7 @@
-"""The truth that registration has to find: how the heart of the LGE scan differs in place from the cine's.
+"""The true misalignment between the cine and the LGE scan of the phantom.
 
-Two things move it. Between the two scans the whole heart goes through one affine in world mm. Within each scan
-every slice has its own breath-hold, which shifts the heart within that slice's plane.
+It has two parts. Between the two scans the whole heart is transformed by one affine in world mm. Within each scan every
+slice has its own breath-hold, which shifts the heart within that slice's plane.
 """
 
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.floating[Any]]
 
 ROTATION_DEG = (1.5, 1.5, 2.0)
-"""Typical standard deviation of the rotation around u, v and w; patients differ."""
+"""Typical standard deviation of the rotation around u, v and w; it varies between patients."""
 SCALE_SD = 0.015
 SHEAR_SD = 0.015
 TRANSLATION_MM = (2.1, 2.1, 1.5)
-"""Typical standard deviation of the translation along u, v and w; patients differ."""
+"""Typical standard deviation of the translation along u, v and w; it varies between patients."""
 UNREST_SD = 0.3
-"""Standard deviation of the logarithm of how much more or less than typical a patient moves."""
+"""Standard deviation of the logarithm of a patient's factor on rotation and translation."""
 SLICE_SHIFT_MM = 0.7
-"""Typical standard deviation of a breath-hold's shift along each in-plane axis; patients differ."""
+"""Typical standard deviation of a breath-hold's shift along each in-plane axis; it varies between patients."""
 LIMIT_SD = 2.5
-"""Nothing is drawn further out than this many standard deviations."""
+"""Limit, in standard deviations, to which normal draws are clipped."""
 
 
 def limited_normal(rng: np.random.Generator, sd: float | tuple[float, ...], size: tuple[int, ...]) -> Matrix:
-    """Draw normal numbers of mean 0, clipped at `LIMIT_SD` standard deviations."""
+    """Draw normal random numbers of mean 0, clipped at `LIMIT_SD` standard deviations."""
     return np.clip(rng.normal(size=size), -LIMIT_SD, LIMIT_SD) * np.asarray(sd)
 
 
 def rotation(vector_rad: Matrix) -> Matrix:
-    """Build the 3x3 rotation around a vector, by its length in radians (Rodrigues' formula)."""
+    """Return the 3x3 rotation around a vector by its length in radians (Rodrigues' formula)."""
     angle = float(np.linalg.norm(vector_rad))
     if angle == 0:
         return np.eye(3)
@@ -43,7 +43,7 @@ def rotation(vector_rad: Matrix) -> Matrix:
 
 @dataclass(frozen=True)
 class HeartMotion:
-    """The affine between the two scans, relative to the heart's own centre and axes.
+    """The affine between the two scans in heart coordinates.
 
     Attributes:
         linear: Rotation, scale and shear in heart coordinates, shape (3, 3).
@@ -54,7 +54,7 @@ class HeartMotion:
     translation_mm: Matrix
 
     def in_world(self, heart_to_world: Matrix) -> Matrix:
-        """Give the 4x4 affine from the heart's place in the cine scan to its place in the LGE scan, world mm."""
+        """Return the 4x4 affine from the heart's position in the cine scan to that in the LGE scan, in world mm."""
         own = np.eye(4)
         own[:3, :3], own[:3, 3] = self.linear, self.translation_mm
         return heart_to_world @ own @ np.linalg.inv(heart_to_world)
@@ -70,6 +70,6 @@ def sample_heart_motion(rng: np.random.Generator) -> HeartMotion:
 
 
 def sample_slice_shifts(rng: np.random.Generator, in_plane_axes: Matrix, slices: int) -> Matrix:
-    """Draw one shift per slice in world mm, shape (slices, 3), within the plane of the two axes (columns, (3, 2))."""
+    """Draw one shift per slice in world mm, shape (slices, 3), in the plane of the two axes (columns of (3, 2))."""
     patient_sd_mm = SLICE_SHIFT_MM * rng.uniform(0.5, 1.5)
     return limited_normal(rng, patient_sd_mm, (slices, 2)) @ in_plane_axes.T

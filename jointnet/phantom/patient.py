@@ -1,4 +1,4 @@
-"""One patient: sample the scene, scan it twice, and give the files as bytes."""
+"""One patient of the phantom: sample the scene, simulate both scans, and encode the files."""
 
 import gzip
 import io
@@ -19,21 +19,21 @@ from jointnet.phantom.thorax import Thorax, fill_surroundings, sample_thorax
 from jointnet.phantom.tissue import INFARCT, Mask, labels_of
 
 ODD_STORAGE_EVERY = 6
-"""One patient in so many has scans that are stored in an unusual way, each such patient in another."""
+"""One patient in this many has scans with unusual storage, such as mirrored axes, a different one each time."""
 ODD_STORAGES = (Storage.REVERSED, Storage.QFORM_ONLY, Storage.MIRRORED, Storage.TRANSPOSED)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What one sequence needs in order to image the scene.
+    """Parameters of one simulated scan.
 
     Attributes:
-        grid: Where the voxels are.
-        heart: The heart's shape at this time.
-        heart_to_world: 4x4, from heart coordinates to world mm at this time.
+        grid: The voxel grid.
+        heart: The heart's shape at the time of the scan.
+        heart_to_world: 4x4, from heart coordinates to world mm at the time of the scan.
         still_to_world: 4x4, from the chest wall's coordinates to world mm.
         shifts_mm: Breath-hold shift of each slice, world mm, shape (slices, 3).
-        look: Contrast and noise.
+        look: Intensity parameters.
     """
 
     grid: Grid
@@ -46,7 +46,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything sampled for one patient."""
+    """All random parameters of one patient."""
 
     seed: int
     number: int
@@ -58,12 +58,12 @@ class Scene:
 
 
 def _stream(seed: int, number: int, stream: int) -> np.random.Generator:
-    """Give an independent source of randomness for one purpose within one patient."""
+    """Create an independent random number generator for one purpose within one patient."""
     return np.random.default_rng([seed, number, stream])
 
 
 def storage_of(seed: int, number: int) -> dict[str, Storage]:
-    """Say how a patient's two scans are stored; where it is unusual, the LGE's way differs from the cine's."""
+    """Return the storage of a patient's two scans. If it is unusual, cine and LGE are stored differently."""
     turn, rest = divmod(seed + number, ODD_STORAGE_EVERY)
     if rest:
         return {"C0": Storage.PLAIN, "LGE": Storage.PLAIN}
@@ -71,7 +71,7 @@ def storage_of(seed: int, number: int) -> dict[str, Storage]:
 
 
 def sample_scene(seed: int, number: int) -> Scene:
-    """Draw one patient; the answer depends on the seed and the patient's number only."""
+    """Draw one patient. The result depends only on the seed and the patient's number."""
     shape_rng, motion_rng = _stream(seed, number, 0), _stream(seed, number, 1)
     heart = sample_heart(shape_rng)
     thorax = sample_thorax(shape_rng, heart)
@@ -97,12 +97,12 @@ def sample_scene(seed: int, number: int) -> Scene:
 
 
 def _axis_level_mm(points_mm: Array) -> float:
-    """Find the level at which a slice, given as points of shape (3, nx, ny), comes closest to the long axis."""
+    """Return the level at which a slice, given as points (3, nx, ny), is closest to the long axis."""
     return float(points_mm[2].flat[np.argmin(points_mm[0] ** 2 + points_mm[1] ** 2)])
 
 
 def scan_volumes(scan: Scan, thorax: Thorax, noise: np.random.Generator) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """Image the scene slice by slice: the scan and its labels, both of the grid's shape."""
+    """Simulate a scan slice by slice and return the image and its labels, both of the grid's shape."""
     image, labels = np.empty(scan.grid.shape, np.int16), np.empty(scan.grid.shape, np.int16)
     world_to_heart, world_to_still = np.linalg.inv(scan.heart_to_world), np.linalg.inv(scan.still_to_world)
     for index, shift_mm in enumerate(scan.shifts_mm):
@@ -116,15 +116,15 @@ def scan_volumes(scan: Scan, thorax: Thorax, noise: np.random.Generator) -> tupl
 
 
 def true_scar(seed: int, number: int, name: str = "LGE") -> Mask:
-    """Say where a patient's scar truly is, dark cores of microvascular obstruction included.
+    """Return the true scar of a patient, including dark cores of microvascular obstruction.
 
     Args:
-        seed: Of the phantom.
-        number: The patient's.
-        name: Which scan's time and grid: `LGE` or `C0` (cine, in which the scar does not show).
+        seed: The phantom's seed.
+        number: The patient's number.
+        name: The scan whose time and grid are used: `LGE` or `C0` (cine, in which the scar is not visible).
 
     Returns:
-        A mask in the order in which the scan's file stores its voxels.
+        A mask in the voxel order of the scan's file.
     """
     scene = sample_scene(seed, number)
     scan = {"C0": scene.cine, "LGE": scene.lge}[name]
@@ -138,7 +138,7 @@ def true_scar(seed: int, number: int, name: str = "LGE") -> Mask:
 
 
 def nifti_bytes(volume: NDArray[Any], grid: Grid, storage: Storage) -> bytes:
-    """Pack a volume as `.nii.gz`; the same volume always gives the same bytes."""
+    """Return a volume as the content of a `.nii.gz` file. Equal volumes give equal bytes."""
     array, affine = stored(storage, grid, volume)
     image = nib.Nifti1Image(array, affine)
     image.set_qform(affine, code=1)
@@ -151,16 +151,16 @@ def nifti_bytes(volume: NDArray[Any], grid: Grid, storage: Storage) -> bytes:
 
 
 def _stored_shifts(scan: Scan, storage: Storage) -> list[list[float]]:
-    """Give the slices' shifts in the order in which the file stores the slices."""
+    """Return the slices' shifts in the slice order of the file."""
     shifts = scan.shifts_mm[::-1] if storage is Storage.REVERSED else scan.shifts_mm
     return [[float(value) for value in shift] for shift in shifts]
 
 
 def truth(scene: Scene) -> dict[str, Any]:
-    """Describe what the files cannot show.
+    """Return the ground truth of a patient: misalignment, scar and storage.
 
-    `affine_cine_to_lge` takes a point of the heart from where it is at the cine's time to where it is at the
-    LGE's, in world mm; slice k then shows it displaced by `*_shifts_mm[k]`, in world mm and in the file's order.
+    `affine_cine_to_lge` maps a point of the heart from its position in the cine scan to that in the LGE scan, in world
+    mm. Slice k shows it displaced by `*_shifts_mm[k]`, in world mm and in the file's slice order.
     """
     volume_ml, share = scar_burden(scene.lge.heart)
     return {
@@ -176,7 +176,7 @@ def truth(scene: Scene) -> dict[str, Any]:
 
 
 def patient_paths(number: int) -> tuple[str, ...]:
-    """Name a patient's files within the phantom's folder: C0 and LGE scans, C0 and LGE labels, truth."""
+    """Return the paths of a patient's files in the phantom's folder: C0 and LGE scans, C0 and LGE labels, truth."""
     return (
         f"c0t2lge/patient{number}_C0.nii.gz",
         f"c0t2lge/patient{number}_LGE.nii.gz",
@@ -187,7 +187,7 @@ def patient_paths(number: int) -> tuple[str, ...]:
 
 
 def patient_files(seed: int, number: int) -> dict[str, bytes]:
-    """Make all of a patient's files: path within the phantom's folder -> content."""
+    """Create all files of a patient, as content by path within the phantom's folder."""
     scene = sample_scene(seed, number)
     cine, cine_labels = scan_volumes(scene.cine, scene.thorax, _stream(seed, number, 5))
     lge, lge_labels = scan_volumes(scene.lge, scene.thorax, _stream(seed, number, 6))

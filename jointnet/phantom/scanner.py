@@ -1,4 +1,4 @@
-"""The grids on which the two scans sample the scene, and the ways in which a file can store them."""
+"""The voxel grids of the two scans, and the ways in which a file can store them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,17 +18,17 @@ HEADER_UNITS = "mm"
 
 
 class Storage(StrEnum):
-    """How a file stores a stack; every one describes the same scene in world coordinates."""
+    """How a file stores a stack. All ways describe the same scene in world coordinates."""
 
     PLAIN = "plain"
     REVERSED = "reversed"
     """The slices run from base to apex."""
     MIRRORED = "mirrored"
-    """The first axis runs the other way."""
+    """The first axis is reversed."""
     TRANSPOSED = "transposed"
     """The two in-plane axes are exchanged."""
     QFORM_ONLY = "qform-only"
-    """The header carries no sform (code 0)."""
+    """The header has no sform (code 0)."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Grid:
         return axes
 
     def slice_points(self, index: int, world_to_frame: Matrix, shift_mm: Matrix) -> Array:
-        """Place one slice's pixel centres in another frame.
+        """Return the coordinates of one slice's pixel centres in another frame.
 
         Args:
-            index: Which slice.
+            index: The slice's index.
             world_to_frame: 4x4 affine from world mm to the frame's mm.
-            shift_mm: How far the scene is shifted in this slice, world mm, shape (3,).
+            shift_mm: Shift of the scene in this slice, world mm, shape (3,).
 
         Returns:
-            Coordinates in the frame of what the pixels show, shape (3, nx, ny).
+            Coordinates in the frame of the points that the pixels show, shape (3, nx, ny).
         """
         back = np.eye(4)
         back[:3, 3] = -shift_mm
@@ -66,7 +66,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the heart lies in the world and which grids the two scans use."""
+    """The heart's position in the world and the grids of the two scans."""
 
     heart_to_world: Matrix
     cine: Grid
@@ -86,9 +86,9 @@ def _grid(axes: Matrix, centre_mm: Matrix, shape: tuple[int, int, int], spacing_
 
 
 def sample_placement(rng: np.random.Generator, heart: Heart) -> Placement:
-    """Draw the heart's place and both grids; the motion between the scans plays no part in it.
+    """Draw the heart's position and both grids, independently of the motion between the scans.
 
-    The fields of view are placed off the heart's middle, together and a little apart, before anybody moves.
+    The fields of view have a common random offset from the heart's centre and a small one relative to each other.
     """
     first, second = np.linalg.qr(SHORT_AXIS.T)[0].T
     first, second = first * np.sign(first @ SHORT_AXIS[0]), second * np.sign(second @ SHORT_AXIS[1])
@@ -119,7 +119,7 @@ def sample_placement(rng: np.random.Generator, heart: Heart) -> Placement:
 
 
 def stored(storage: Storage, grid: Grid, volume: NDArray[Any]) -> tuple[NDArray[Any], Matrix]:
-    """Reorder a volume for storage, and give the affine that keeps every voxel where it was in the world."""
+    """Reorder a volume for storage, and return it with the affine that keeps every voxel's world position."""
     reorder = np.eye(4)
     if storage is Storage.REVERSED:
         volume = volume[:, :, ::-1]

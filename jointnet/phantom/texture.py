@@ -1,4 +1,4 @@
-"""Smooth random fields in space, given by a formula, so that any grid can sample the same field."""
+"""Smooth random fields in space, defined by a formula, so that they can be sampled on any grid."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-"""Single precision throughout the rendering: half the memory traffic, and micrometres are enough."""
+"""Arrays of the simulation. Single precision is accurate enough and needs half the memory bandwidth."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Field:
     phase_rad: Array
 
     def at(self, points_mm: Array) -> Array:
-        """Evaluate the field at points of shape (3, ...); the answer has shape (...)."""
+        """Return the field's values, shape (...), at points of shape (3, ...)."""
         total = np.zeros(points_mm.shape[1:], np.float32)
         for (x, y, z), phase in zip(self.wave_per_mm, self.phase_rad, strict=True):
             total += np.cos(x * points_mm[0] + y * points_mm[1] + (z * points_mm[2] + phase))
@@ -30,7 +30,7 @@ class Field:
 
 
 def sample_field(rng: np.random.Generator, shortest_mm: float, longest_mm: float, waves: int = 8) -> Field:
-    """Draw a field whose wavelengths lie between two bounds in mm, in directions all over the sphere."""
+    """Draw a field with random directions and with wavelengths between two bounds in mm."""
     direction = rng.normal(size=(waves, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     length_mm = np.exp(rng.uniform(np.log(shortest_mm), np.log(longest_mm), size=(waves, 1)))

@@ -1,7 +1,7 @@
-"""What surrounds the heart: chest wall, lungs, liver, stomach, aorta and the fat around the heart.
+"""The heart's surroundings: chest wall, lungs, liver, stomach, aorta and the fat around the heart.
 
-The chest wall stands still while the patient breathes; the diaphragm, the fat and the vessels move with the
-heart. Both are given in the axes and mm of the heart's coordinates (see `anatomy`).
+The chest wall does not move with breathing. The diaphragm, the fat and the vessels move with the heart. Both use the
+axes and mm of the heart's coordinates (see `anatomy`).
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from jointnet.phantom.tissue import Codes, Tissue
 
 @dataclass(frozen=True)
 class Thorax:
-    """The sampled surroundings; lengths in mm in the heart's axes.
+    """Parameters of the surroundings; lengths in mm in the heart's axes.
 
-    The inner chest wall is an ellipse in every plane across the long axis; `wall_approach` says how far it comes
-    nearer per mm towards the apex. The layers of the chest wall follow each other from inside to outside.
+    The inner chest wall is an ellipse in every plane perpendicular to the long axis. It comes nearer to the heart by
+    `wall_approach` per mm towards the apex. The layers of the chest wall follow from inside to outside.
     """
 
     centre_u_mm: float
@@ -41,7 +41,7 @@ class Thorax:
 
 
 def sample_thorax(rng: np.random.Generator, heart: Heart) -> Thorax:
-    """Draw surroundings that leave room for this heart."""
+    """Draw random surroundings with enough space for the heart."""
     radius_u_mm = rng.uniform(105, 125)
     front_mm = heart.radius_u_mm + heart.wall_mm + heart.rv_width_mm + rng.uniform(8, 20)
     return Thorax(
@@ -68,18 +68,18 @@ def sample_thorax(rng: np.random.Generator, heart: Heart) -> Thorax:
 def fill_surroundings(
     thorax: Thorax, heart: Heart, codes: Codes, distance_mm: Array, moving_mm: Array, still_mm: Array
 ) -> Codes:
-    """Fill the points that are not heart.
+    """Return the tissues with all points outside the heart filled in.
 
     Args:
         thorax: The surroundings.
         heart: The heart, for the thickness of the fat around it.
-        codes: Tissue codes with `OUTSIDE` to be filled, shape (...).
+        codes: `Tissue` values, `OUTSIDE` where they are to be filled in, shape (...).
         distance_mm: Distance to the heart's outer surface, shape (...).
-        moving_mm: Where each point lies for what moves with the heart, shape (3, ...).
-        still_mm: Where each point lies for the chest wall, shape (3, ...).
+        moving_mm: Coordinates of each point for tissues that move with the heart, shape (3, ...).
+        still_mm: Coordinates of each point for the chest wall, shape (3, ...).
 
     Returns:
-        Tissue codes of shape (...) without `OUTSIDE`.
+        `Tissue` values of shape (...) without `OUTSIDE`.
     """
     u, v, _ = moving_mm
     coarse, fine = thorax.coarse.at(moving_mm), thorax.fine.at(moving_mm)
@@ -101,7 +101,7 @@ def fill_surroundings(
 
 
 def _distance_to_chest_wall(thorax: Thorax, still_mm: Array) -> Array:
-    """Approximate distance in mm to the inner chest wall, negative inside."""
+    """Return the approximate distance in mm to the inner chest wall, negative inside."""
     u, v, w = still_mm
     across = (u - thorax.centre_u_mm + thorax.wall_approach * np.minimum(w, 0)) / thorax.radius_u_mm
     level = np.hypot(across, (v - thorax.centre_v_mm) / thorax.radius_v_mm)
@@ -109,7 +109,7 @@ def _distance_to_chest_wall(thorax: Thorax, still_mm: Array) -> Array:
 
 
 def _add_chest_wall(thorax: Thorax, filled: Codes, to_wall: Array, still_mm: Array) -> None:
-    """Write muscle, ribs, the fat under the skin and the air outside over `filled`, in place."""
+    """Add muscle, ribs, the fat under the skin and the air outside to `filled` in place."""
     muscle = to_wall > 0
     ribs = (to_wall > 2.5) & (to_wall < 9.5) & (np.cos(2 * np.pi / thorax.rib_spacing_mm * still_mm[1]) > 0.35)
     skin_fat = to_wall > thorax.muscle_mm + 3 * np.sin(still_mm[1] / 17)

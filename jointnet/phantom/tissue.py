@@ -1,4 +1,4 @@
-"""The tissues of the phantom and the label that each of them carries in a file."""
+"""The tissues of the phantom and their label values in files."""
 
 from enum import IntEnum
 
@@ -13,7 +13,7 @@ Mask = NDArray[np.bool_]
 
 
 class Tissue(IntEnum):
-    """What a point of the scene is made of."""
+    """The tissues of a scene."""
 
     AIR = 0
     LUNG = 1
@@ -23,16 +23,16 @@ class Tissue(IntEnum):
     LIVER = 5
     STOMACH = 6
     VESSEL = 7
-    """Blood outside the labelled chambers: lung vessels, the aorta, the atria and the outflow tract."""
+    """Unlabelled blood: lung vessels, the aorta, the atria and the outflow tract."""
     HEART_WALL = 8
-    """Muscle of the heart that nobody labels: the wall of the RV and of the atria."""
+    """Unlabelled muscle of the heart: the walls of the RV and the atria."""
     MYO = 9
     SCAR = 10
     OBSTRUCTION = 11
     """Microvascular obstruction: the dark core of a scar."""
     LV = 12
     PAPILLARY = 13
-    """Papillary muscles and trabeculae: dark, but labels count them with the pool."""
+    """Papillary muscles and trabeculae. They are dark, but labelled as LV pool."""
     RV = 14
 
 
@@ -53,5 +53,5 @@ _LABEL = _label_table()
 
 
 def labels_of(codes: Codes) -> NDArray[np.int16]:
-    """Turn tissue codes of any shape into the challenge's label values of the same shape."""
+    """Return the challenge's label values for `Tissue` values, with the same shape."""
     return _LABEL[codes]

@@ -1,4 +1,4 @@
-"""Write the phantom's folder: whole or not at all."""
+"""Atomic writing of the phantom's folder."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -10,26 +10,26 @@ from jointnet.faults import DataFaultError, SettingsFaultError
 from jointnet.phantom.patient import patient_files, patient_paths
 
 PHANTOM_VERSION = 1
-"""Raised whenever the same seed would give other files."""
+"""Increased whenever the same seed gives different files."""
 MARKER = "phantom.json"
 WORKERS = 2
-"""Threads: numpy, zlib and scipy let go of the interpreter during nearly all of the work."""
+"""Number of threads. They run in parallel because numpy, zlib and scipy release the interpreter lock."""
 
 
 def write_phantom(folder: Path, patients: int = 45, seed: int = 0) -> None:
     """Write synthetic patients in the layout of MS-CMRSeg 2019.
 
-    The files appear under a temporary name beside `folder`, which is renamed when all are there. A patient's files
-    depend on the seed and the patient's number only.
+    The files are written to a temporary folder beside `folder`, which is renamed when it is complete. A patient's files
+    depend only on the seed and the patient's number.
 
     Args:
-        folder: Where to; must be absent, empty, or hold exactly this phantom already (then nothing is done).
-        patients: How many, numbered from 1.
-        seed: Which ones.
+        folder: The output folder. It must be absent, empty, or contain exactly this phantom (then nothing is done).
+        patients: Number of patients, numbered from 1.
+        seed: Seed of the patients.
 
     Raises:
-        SettingsFaultError: The count or the seed is out of range.
-        DataFaultError: The folder holds something else.
+        SettingsFaultError: If the number of patients or the seed is out of range.
+        DataFaultError: If the folder contains anything else.
     """
     faults = []
     if patients < 1:
@@ -68,7 +68,11 @@ def _write_patient(draft: Path, seed: int, number: int) -> None:
 
 
 def _already_there(folder: Path, marker: dict[str, Any]) -> bool:
-    """Say whether the folder holds exactly this phantom; False where it is absent or empty."""
+    """Return whether the folder contains exactly this phantom; False if it is absent or empty.
+
+    Raises:
+        DataFaultError: if the folder contains anything else, or is a file.
+    """
     if not folder.exists():
         return False
     if not folder.is_dir():
