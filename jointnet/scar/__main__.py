@@ -31,13 +31,13 @@ OUTPUTS: tuple[str, ...] = (
     *("scar.json", "segments.csv", "spread.csv", "scar.nii.gz", "overlay.png", "bullseye.png", "surfaces.png"),
     *(f"{name}.{kind}" for name in ("lv", "myo", "rv", "scar") for kind in ("stl", "vtp")),
 )
-"""Files that the command may write; of an earlier run's, those that it does not write again are removed."""
+"""All files that the command may write. Files of an earlier run that are not written again are removed."""
 PICTURE_DPI = 130
 SIDES = ("seen from the lateral wall", "seen from the septum")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit status: 0 done, 2 bad usage, 3 bad data."""
+    """Run the command and return its exit status: 0 done, 2 invalid usage, 3 invalid data."""
     defaults = ScarSettings()
     parser = argparse.ArgumentParser(prog="python -m jointnet.scar", description=__doc__)
     parser.add_argument("--lge", type=Path, required=True, help="LGE registered to the labels' grid, NIfTI")
@@ -88,7 +88,11 @@ def _quantify(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace) -> ScarSettings:
-    """Give the settings, or raise all faults of the options together."""
+    """Return the settings from the options.
+
+    Raises:
+        SettingsFaultError: with all invalid options.
+    """
     faults: list[str] = []
     if options.registration_sd_mm is not None and not (
         np.isfinite(options.registration_sd_mm) and options.registration_sd_mm >= 0
@@ -108,7 +112,7 @@ def _settings(options: argparse.Namespace) -> ScarSettings:
 
 
 def _notes(pair: Pair) -> list[str]:
-    """Say what a reader of the figures has to know about this heart."""
+    """Return notes on this heart that matter for the interpretation of the results."""
     muscle = pair.codes == CODE["myo"]
     notes = []
     if not (pair.codes == CODE["lv"]).any():
@@ -136,7 +140,7 @@ def _write_tables(
     figures: dict[str, Array],
     notes: list[str],
 ) -> list[str]:
-    """Write `segments.csv`, `spread.csv` and `scar.json`; give the lines to print."""
+    """Write `segments.csv`, `spread.csv` and `scar.json`, and return the lines to print."""
     table = segment_table(figures, NAMES)
     table.round(2).to_csv(folder / "segments.csv", index=False)
     whole: dict[str, Any] = {name: _number(figures[name]) for name in WHOLE}
@@ -169,7 +173,7 @@ def _write_tables(
 
 
 def _write_volumes(folder: Path, pair: Pair, scar: Mask, figures: dict[str, Array]) -> None:
-    """Write the mask, the surfaces and the pictures."""
+    """Write the scar mask, the surfaces and the figures."""
     image = nib.Nifti1Image(pair.view.stored(scar).astype(np.uint8), pair.file_affine)
     image.header.set_xyzt_units("mm")
     nib.save(image, folder / "scar.nii.gz")
@@ -192,7 +196,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _number(value: Array) -> float | None:
-    """Give a number that JSON can hold: NaN is null."""
+    """Return a rounded number for JSON, None for NaN."""
     return round(float(value), 4) if np.isfinite(value) else None
 
 

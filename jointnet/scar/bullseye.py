@@ -1,4 +1,4 @@
-"""Bull's-eye plot of the 17 AHA segments: base outside, apex inside, anterior wall above, septum left."""
+"""Bull's-eye plot of the 17 AHA segments: base outside, apex inside, anterior wall at the top, septum left."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -9,11 +9,11 @@ from matplotlib.patches import Patch
 from jointnet.scar.reference import SEGMENTS, Array
 
 CLASSES_PERCENT: tuple[int, ...] = (0, 1, 25, 50, 75, 100)
-"""Borders of the classes: none, 1 to 25, 26 to 50, 51 to 75 and 76 to 100 % (Kim et al., N Engl J Med 2000;
+"""Limits of the classes: none, 1 to 25, 26 to 50, 51 to 75 and 76 to 100 % (Kim et al., N Engl J Med 2000;
 343:1445-1453)."""
 CLASS_NAMES: tuple[str, ...] = ("below 1 %", "1-25 %", "25-50 %", "50-75 %", "75-100 %")
 COLOUR_MAP = "cividis"
-"""Ordered in brightness, and made to look alike with and without colour deficiency (Nunez et al., PLoS ONE 2018)."""
+"""Perceptually ordered, and similar with and without colour vision deficiency (Nunez et al., PLoS ONE 2018)."""
 
 _RINGS: tuple[tuple[int, int, float, float, float], ...] = (
     (1, 6, 60.0, 0.75, 1.0),
@@ -21,15 +21,15 @@ _RINGS: tuple[tuple[int, int, float, float, float], ...] = (
     (13, 4, 45.0, 0.25, 0.5),
     (17, 1, 0.0, 0.0, 0.25),
 )
-"""First segment, number of segments, angle in degrees where the first begins, inner and outer radius."""
+"""First segment, number of segments, start angle of the first in degrees, inner and outer radius."""
 
 
 def bullseye(percent: Array, title: str) -> Figure:
-    """Draw a share per segment.
+    """Draw a bull's-eye plot of a percentage per segment.
 
     Args:
-        percent: shape (17,), 0 to 100; NaN, drawn hatched, where nothing is known.
-        title: what the shares are of.
+        percent: shape (17,), 0 to 100. NaN is unknown and drawn hatched.
+        title: title of the figure.
     """
     values = np.asarray(percent, np.float64)
     if values.shape != (SEGMENTS,):
@@ -75,6 +75,6 @@ def bullseye(percent: Array, title: str) -> Figure:
 
 
 def _sector(angle: Array, inner: float, outer: float) -> tuple[Array, Array]:
-    """Give the outline of a part of a ring: angles and radii."""
+    """Return the outline of a ring sector as angles and radii."""
     radius = np.concatenate([np.full(len(angle), outer), np.full(len(angle), inner)])
     return np.concatenate([angle, angle[::-1]]), radius

@@ -1,4 +1,4 @@
-"""How much scar there is and where: volume, mass, share of the myocardium, and transmurality of the segments."""
+"""Scar measurements: volume, mass, share of the myocardium, and transmurality of the segments."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +25,9 @@ from jointnet.structures import CODE
 DENSITY_G_PER_ML = 1.05
 """Density of myocardium."""
 CHORDS = 120
-"""Radial chords per slice, 3 degrees apart."""
+"""Number of radial chords per slice, 3 degrees apart."""
 RADIAL_STEPS_PER_PIXEL = 4
-"""Samples along a chord per smaller side of a pixel."""
+"""Number of samples along a chord per smaller side of a pixel."""
 
 WHOLE: tuple[str, ...] = ("myocardium_ml", "scar_ml", "scar_g", "scar_percent")
 BY_SEGMENT: tuple[str, ...] = ("percent", "transmurality_percent", "extent_percent")
@@ -35,15 +35,15 @@ BY_SEGMENT: tuple[str, ...] = ("percent", "transmurality_percent", "extent_perce
 
 @dataclass(frozen=True)
 class Wall:
-    """The myocardium of one segmentation, in the form that figures are summed from.
+    """The myocardium of one segmentation, prepared for the measurements.
 
     Attributes:
-        muscle: pixels of myocardium (S, H, W).
+        muscle: mask of the myocardium (S, H, W).
         voxel_ml: volume of a voxel.
-        in_segment: 1 where a pixel of the myocardium (rows, P) belongs to a segment (columns, 17).
+        in_segment: one-hot matrix (P, 17) of the segment of each pixel of the myocardium.
         samples: flat indices into (S, H, W) of the chords' samples in the myocardium, chord after chord.
-        starts: where each chord begins in `samples`, shape (C,).
-        chord_in_segment: 1 where a chord (rows, C) belongs to a segment (columns, 17).
+        starts: index in `samples` of the first sample of each chord, shape (C,).
+        chord_in_segment: one-hot matrix (C, 17) of the segment of each chord.
     """
 
     muscle: Mask
@@ -55,10 +55,10 @@ class Wall:
 
 
 def wall_of(codes: Codes, spacing_mm: Spacing) -> Wall:
-    """Lay segments and radial chords over the myocardium.
+    """Compute the segments and radial chords of the myocardium.
 
-    A chord runs from the pool's centroid outwards; its wall is what of it lies in myocardium. Slices without pool
-    have no chords. Segments are empty where no RV tells them (`reference.segments`).
+    A chord runs from the pool's centroid outwards. Only its samples in the myocardium are kept. Slices without pool
+    have no chords. Segments are empty if they cannot be located without the RV (`reference.segments`).
     """
     muscle = codes == CODE["myo"]
     one_hot = np.eye(SEGMENTS + 1, dtype=np.float32)[:, 1:]
@@ -88,19 +88,19 @@ def wall_of(codes: Codes, spacing_mm: Spacing) -> Wall:
 
 
 def measure(scar: Mask, seen: Mask, wall: Wall) -> dict[str, Array]:
-    """Give the figures of scar masks.
+    """Return the measurements of scar masks.
 
     `scar_percent` and a segment's `percent` are shares of the volume of the myocardium that LGE shows. A segment's
-    `transmurality_percent` is the mean, over its chords that cross scar, of the scar's share of the wall's depth, 0
-    without any; its `extent_percent` is the share of its chords that cross scar.
+    `transmurality_percent` is the mean share of scar in the wall's depth over its chords that cross scar; it is 0 if
+    none does. Its `extent_percent` is the share of its chords that cross scar.
 
     Args:
-        scar: (..., S, H, W), within the myocardium.
-        seen: (..., S, H, W), what LGE shows.
-        wall: of the same segmentation.
+        scar: scar masks (..., S, H, W), within the myocardium.
+        seen: masks (..., S, H, W) of the pixels that LGE shows.
+        wall: the myocardium of the same segmentation.
 
     Returns:
-        `WHOLE`, shape (...), and `BY_SEGMENT`, shape (..., 17); NaN where there is nothing to take a share of.
+        `WHOLE`, shape (...), and `BY_SEGMENT`, shape (..., 17). Shares of an empty region are NaN.
     """
     scar_pixels = scar[..., wall.muscle].astype(np.float32)
     seen_pixels = seen[..., wall.muscle].astype(np.float32)
@@ -121,13 +121,13 @@ def measure(scar: Mask, seen: Mask, wall: Wall) -> dict[str, Array]:
 
 
 def segment_table(figures: dict[str, Array], names: tuple[str, ...]) -> pd.DataFrame:
-    """Give the segments' figures of one scar mask as a table with a row per segment."""
+    """Return the segments' measurements of one scar mask as a table with one row per segment."""
     columns = {f"scar_{name}" if name == "percent" else name: figures[name] for name in BY_SEGMENT}
     return pd.DataFrame({"segment": range(1, SEGMENTS + 1), "name": names, **columns})
 
 
 def _chords(scar: Mask, seen: Mask, wall: Wall) -> tuple[Array, Array, Array]:
-    """Give per segment (..., 17) the sum of the scar's share of chords that cross it, their number, and all's."""
+    """Return, per segment (..., 17), the sum of the chords' scar shares and the numbers of crossing and all chords."""
     batch = scar.shape[:-3]
     if not len(wall.starts):
         empty = np.zeros((*batch, SEGMENTS))
@@ -143,6 +143,6 @@ def _chords(scar: Mask, seen: Mask, wall: Wall) -> tuple[Array, Array, Array]:
 
 
 def _percent(part: NDArray[Any], whole: NDArray[Any]) -> Array:
-    """Give 100 part / whole, NaN where the whole is 0."""
+    """Return 100 part / whole, NaN where the whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     return np.where(whole > 0, 100 * part / np.where(whole > 0, whole, 1), np.nan)

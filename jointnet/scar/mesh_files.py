@@ -1,7 +1,7 @@
-"""Meshes as files: binary STL for printing and CAD, VTP (VTK's XML PolyData) for ParaView and 3D Slicer.
+"""Mesh files: binary STL for printing and CAD, VTP (VTK's XML PolyData) for ParaView and 3D Slicer.
 
-Both formats are a page of specification, so no mesh library is needed: meshio knows no VTP, and VTK itself would add
-half a gigabyte. World coordinates are RAS+ mm, as in the NIfTI files.
+Both formats are simple, so no mesh library is used: meshio does not support VTP, and VTK would add half a gigabyte.
+World coordinates are RAS+ mm, as in the NIfTI files.
 """
 
 import base64
@@ -16,7 +16,7 @@ _TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attrib
 
 
 def write_stl(path: Path, mesh: Mesh) -> None:
-    """Write binary STL: 80 bytes of header, the number of triangles, 50 bytes for each."""
+    """Write binary STL: 80 bytes of header, the number of triangles, and 50 bytes per triangle."""
     corners = mesh.points_mm[mesh.triangles]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -27,7 +27,7 @@ def write_stl(path: Path, mesh: Mesh) -> None:
 
 
 def write_vtp(path: Path, mesh: Mesh) -> None:
-    """Write VTK XML PolyData with base64-coded arrays."""
+    """Write VTK XML PolyData with base64-encoded arrays."""
     triangles = mesh.triangles.astype("<i8")
     offsets = np.arange(3, 3 * len(triangles) + 1, 3, dtype="<i8")
     lines = [
@@ -51,6 +51,6 @@ def write_vtp(path: Path, mesh: Mesh) -> None:
 
 
 def _array(name: str, kind: str, values: NDArray, more: str = "") -> str:
-    """Give a DataArray element: its length in bytes as 64 bits, then the values."""
+    """Return a DataArray element: its length in bytes as 64 bits, then the values, base64-encoded."""
     content = base64.b64encode(np.uint64(values.nbytes).astype("<u8").tobytes() + values.tobytes()).decode("ascii")
     return f'<DataArray type="{kind}" Name="{name}" format="binary"{more}>\n{content}\n</DataArray>'

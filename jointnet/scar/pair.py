@@ -1,4 +1,4 @@
-"""Reading registered LGE and its segmentation, from NIfTI files of equal grids into the short-axis view and back."""
+"""Reading of registered LGE and its segmentation from NIfTI files on the same grid into the short-axis view."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +21,22 @@ Volume = NDArray[Any]
 
 @dataclass(frozen=True)
 class View:
-    """How a file's axes become slice, row and column.
+    """The conversion between a file's axes and (slice, row, column).
 
     Attributes:
         axes: the file's axes that become slices, rows and columns.
-        flips: which of these, after reordering, run the other way than in the file.
+        flips: axes that are reversed after this reordering.
     """
 
     axes: tuple[int, int, int]
     flips: tuple[int, ...]
 
     def shown(self, volume: Volume) -> Volume:
-        """Bring a file's volume (i, j, k) into the view (slice, row, column)."""
+        """Convert a file's volume (i, j, k) to the view (slice, row, column)."""
         return np.ascontiguousarray(np.flip(volume.transpose(self.axes), self.flips))
 
     def stored(self, stack: Volume) -> Volume:
-        """Bring a stack (slice, row, column) back into the file's order."""
+        """Convert a stack (slice, row, column) back to the file's order."""
         back = np.argsort(self.axes)
         return np.ascontiguousarray(np.flip(stack, self.flips).transpose(back))
 
@@ -46,12 +46,12 @@ class Pair:
     """LGE and labels on one grid in the short-axis view.
 
     Attributes:
-        lge: (S, H, W), NaN where LGE shows nothing.
-        codes: class codes (S, H, W).
+        lge: LGE (S, H, W), NaN outside LGE's field of view.
+        codes: label map (S, H, W), class indices.
         affine: (4, 4), from (slice, row, column) to world mm.
         file_affine: (4, 4), from the files' voxels to world mm.
-        view: how the files store it.
-        cine: (S, H, W) or None, to draw upon.
+        view: the conversion from the files' axes.
+        cine: cine (S, H, W) as the background of figures, or None.
     """
 
     lge: NDArray[np.float32]
@@ -69,7 +69,7 @@ class Pair:
 
 
 def short_axis_view(stack: Stack) -> View:
-    """Find the view of a file's grid, slices along k, as the common grid does: by the patient's directions."""
+    """Return the short-axis view of a file's grid with slices along k, oriented like the common grid."""
     column, row = image_axes(stack)
     directions = stack.affine[:3, :3] / stack.spacing_mm
     axes = (2, 1, 0) if abs(directions[:, 0] @ column) > abs(directions[:, 1] @ column) else (2, 0, 1)
@@ -79,10 +79,10 @@ def short_axis_view(stack: Stack) -> View:
 
 
 def read_pair(lge: Path, labels: Path, cine: Path | None = None) -> Pair:
-    """Read registered LGE, the segmentation of the same grid and, where given, the cine of that grid.
+    """Read registered LGE, a segmentation and, if given, cine, all on the same grid.
 
     Raises:
-        DataFaultError: with every fault: files that cannot be read, unknown labels, unequal grids.
+        DataFaultError: with every error: unreadable files, unknown label values, different grids, no myocardium.
     """
     faults: list[str] = []
     images = {path: read_image(path, faults) for path in (lge, cine) if path is not None}
@@ -113,7 +113,7 @@ def read_pair(lge: Path, labels: Path, cine: Path | None = None) -> Pair:
 
 
 def without_padding(lge: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Replace zeros that are connected to a slice's border by NaN: registration writes them where LGE shows nothing."""
+    """Replace zeros connected to a slice's border by NaN. Registration writes them outside LGE's field of view."""
     empty = np.pad(lge == 0, ((0, 0), (1, 1), (1, 1)), constant_values=True)
     in_plane = np.zeros((3, 3, 3), bool)
     in_plane[1] = ndimage.generate_binary_structure(2, 1)

@@ -1,13 +1,13 @@
-"""How far each figure moves when the registration is off by its own measured error.
+"""Sensitivity of the scar measurements to the registration error.
 
-LGE is displaced in every slice by a random vector of its own, since the registration is per slice and so is its error:
-normal, with a standard deviation of `sd_mm` along rows and along columns, rounded to whole pixels. Interpolation would
-average the noise that n-SD measures; rounding adds a variance of a twelfth of a pixel's side squared instead. The whole
-analysis, remote myocardium included, is done again on each displaced stack; the segmentation stays.
+LGE is displaced in every slice by an independent random vector, because slices are registered separately. The vector is
+normal with a standard deviation of `sd_mm` along rows and columns, rounded to whole pixels. Interpolation would average
+the noise that n-SD measures; rounding adds a variance of a twelfth of a pixel's side squared instead. The whole
+analysis is repeated on each displaced stack, including remote myocardium. The segmentation is not changed.
 
-A mean centre distance of d mm between registered centroids belongs to sd_mm = d sqrt(2 / pi) = 0.80 d, if errors are
-normal (Rayleigh's distribution). The LGE at hand holds the registration's error once already, so the spread says how
-sensitive a figure is to that error; it does not correct for it.
+A mean centre distance of d mm between registered centroids corresponds to sd_mm = d sqrt(2 / pi) = 0.80 d for normal
+errors (Rayleigh distribution). The given LGE already contains the registration error once. So the spread shows how
+sensitive a measurement is to that error; it does not correct for it.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ from jointnet.scar.threshold import Mask, ScarSettings, Stack, find_scar
 from jointnet.structures import CODE
 
 BATCH = 25
-"""Displaced stacks held in memory at once."""
+"""Number of displaced stacks in memory at once."""
 RANGE_PERCENT = (2.5, 97.5)
 MARGIN_PX = 2
 
@@ -36,21 +36,21 @@ def perturbed_figures(
     seed: int,
     remote: Mask | None = None,
 ) -> dict[str, Array]:
-    """Give the figures of `figures.measure` for `count` displaced stacks: shapes (count,) and (count, 17).
+    """Return the measurements of `figures.measure` for `count` displaced stacks: shapes (count,) and (count, 17).
 
     Args:
-        lge: LGE (S, H, W), NaN where it shows nothing; what moves in from outside is NaN.
-        codes: class codes (S, H, W).
-        spacing_mm: of slices, rows and columns.
-        settings: how scar is found.
-        sd_mm: the registration's error along each in-plane axis.
-        count: how many stacks.
-        seed: of the displacements.
-        remote: as in `find_scar`.
+        lge: LGE (S, H, W), NaN outside its field of view. Displaced pixels from outside the stack are NaN as well.
+        codes: label map (S, H, W), class indices.
+        spacing_mm: distances between slices, rows and columns.
+        settings: settings of the scar detection.
+        sd_mm: standard deviation of the registration error along each in-plane axis.
+        count: number of displaced stacks.
+        seed: seed of the displacements.
+        remote: mask of remote myocardium, as in `find_scar`.
 
     Raises:
         SettingsFaultError: with all arguments out of range.
-        DataFaultError: as `find_scar`.
+        DataFaultError: as in `find_scar`.
     """
     faults = []
     if not (np.isfinite(sd_mm) and sd_mm >= 0):
@@ -75,7 +75,7 @@ def perturbed_figures(
 
 
 def displaced(lge: Stack, shifts_px: NDArray[np.integer], window: tuple[slice, slice, slice]) -> Stack:
-    """Give a window of a stack (S, H, W) moved by whole pixels (N, S, 2) along rows and columns: (N, S, h, w)."""
+    """Return a window of a stack (S, H, W), displaced by whole pixels (N, S, 2) (row, column), as (N, S, h, w)."""
     slices, height, width = lge.shape
     rows = np.arange(height)[window[1]] - shifts_px[..., 0, None]
     columns = np.arange(width)[window[2]] - shifts_px[..., 1, None]
@@ -89,9 +89,9 @@ def displaced(lge: Stack, shifts_px: NDArray[np.integer], window: tuple[slice, s
 
 
 def spread_table(figures: dict[str, Array], perturbed: dict[str, Array]) -> pd.DataFrame:
-    """Give a row per figure: `value` as measured, and `mean`, `sd`, `low` and `high` (95 % range) when perturbed.
+    """Return a row per measurement: its `value`, and `mean`, `sd`, `low` and `high` (95 % range) when perturbed.
 
-    Segments are named `segment_05_percent`. Perturbed stacks in which a figure is NaN are left out of its row.
+    Segments are named like `segment_05_percent`. Perturbed stacks in which a measurement is NaN are not used for it.
     """
     rows = [_row(name, figures[name], perturbed[name]) for name in WHOLE]
     for name in BY_SEGMENT:
@@ -111,7 +111,7 @@ def _row(name: str, value: Array, perturbed: Array) -> dict[str, object]:
 
 
 def _window(codes: Codes) -> tuple[slice, slice, slice]:
-    """Give all slices and the rows and columns around what is labelled as LV, myocardium or RV."""
+    """Return the bounding box of all labels in rows and columns, with a margin, and all slices."""
     if not (codes == CODE["myo"]).any():
         return slice(None), slice(None), slice(None)
     held = np.nonzero((codes > 0).any(0))

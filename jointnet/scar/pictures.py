@@ -1,4 +1,4 @@
-"""Pictures of scar: slice by slice on cine, and as surfaces in space."""
+"""Figures of scar: as an overlay on each slice, and as 3D surfaces."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ from jointnet.scar.threshold import Mask
 from jointnet.structures import CODE
 
 OUTLINES: Mapping[str, str] = {"lv": "#56b4e9", "myo": "#f0e442", "rv": "#cc79a7"}
-"""Colours of the contours (Okabe and Ito, safe with colour deficiency)."""
+"""Colours of the contours (Okabe and Ito, safe with colour vision deficiency)."""
 SCAR_COLOUR = "#ff4f00"
 NAMES: Mapping[str, str] = {"lv": "LV pool", "myo": "myocardium", "rv": "RV pool", "scar": "scar"}
 COLUMNS = 5
@@ -28,13 +28,13 @@ _LIGHT = np.array([0.4, -0.5, 0.77])
 
 
 def scar_overlay(image: NDArray[np.floating], codes: Codes, scar: Mask, title: str = "") -> Figure:
-    """Draw every slice that holds myocardium, apex first: the contours of the labels, and the scar filled.
+    """Draw every slice with myocardium, apex first, with the contours of the labels and the scar filled.
 
     Args:
-        image: cine, or LGE, (S, H, W); NaN is drawn black.
-        codes: class codes (S, H, W).
-        scar: (S, H, W).
-        title: above all.
+        image: cine or LGE (S, H, W); NaN is drawn black.
+        codes: label map (S, H, W), class indices.
+        scar: scar mask (S, H, W).
+        title: title of the figure.
     """
     shown = np.flatnonzero((codes == CODE["myo"]).any((1, 2)))
     rows, columns = _window(codes)
@@ -71,15 +71,15 @@ def draw_slice(axes: Axes, image: NDArray[np.floating], codes: Codes, scar: Mask
 def surface_picture(
     meshes: Mapping[str, Mesh], view_from: Array, upwards: Array, sides: tuple[str, str], title: str = ""
 ) -> Figure:
-    """Draw surfaces in space, scar opaque, the chambers translucent, from two sides.
+    """Draw 3D surfaces from two opposite sides, scar opaque and the other structures translucent.
 
     Args:
-        meshes: by name, as `surfaces.surfaces` gives them.
-        view_from: world direction (3,) from the heart towards the viewer of the left panel; the right panel's
-            viewer stands opposite.
-        upwards: world direction (3,) that is drawn upwards.
-        sides: what the two panels are called.
-        title: above all.
+        meshes: meshes by name, from `surfaces.surfaces`.
+        view_from: world direction (3,) from the heart to the viewer of the left panel. The right panel shows the
+            opposite view.
+        upwards: world direction (3,) that points upwards in the figure.
+        sides: titles of the two panels.
+        title: title of the figure.
     """
     figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     for place, side in enumerate((1.0, -1.0)):
@@ -100,7 +100,7 @@ def surface_picture(
 
 
 def _draw_meshes(axes: Any, meshes: Mapping[str, Mesh], frame: Array) -> None:
-    """Draw all triangles as one collection, so that they are sorted by depth together."""
+    """Draw all triangles as one collection, so that they are sorted by depth across meshes."""
     corners, colours = [], []
     for name, mesh in meshes.items():
         points = (mesh.points_mm @ frame.T)[mesh.triangles]
@@ -128,7 +128,7 @@ def _colour(name: str) -> str:
 
 
 def _window(codes: Codes) -> tuple[slice, slice]:
-    """Give the rows and columns around all labels."""
+    """Return the bounding box (rows, columns) of all labels with a margin."""
     if not codes.any():
         return slice(None), slice(None)
     held = np.nonzero(codes.any(0))

@@ -1,12 +1,12 @@
-"""Where in the left ventricle a pixel lies: its angle about the pool, its level, and its AHA segment.
+"""Location of a pixel in the left ventricle: its angle about the pool, its level, and its AHA segment.
 
-The 17 segments of the American Heart Association (Cerqueira et al., Circulation 2002; 105:539-542): the slices that
-hold the LV pool are cut into a basal, a mid and an apical third. Basal and mid myocardium have six segments of 60
-degrees each, apical myocardium four of 90 degrees. The septum's middle is the border of the anteroseptal and
-the inferoseptal segments. Segment 17, the apex beyond the pool, is myocardium in slices before the first that holds the
-pool; most short-axis stacks have none.
+The 17 segments are those of the American Heart Association (Cerqueira et al., Circulation 2002; 105:539-542). The
+slices with LV pool are divided into a basal, a mid and an apical third. Basal and mid myocardium have six segments of
+60 degrees each, apical myocardium has four of 90 degrees. The middle of the septum is the border between the
+anteroseptal and the inferoseptal segments. Segment 17, the apex, is the myocardium in slices before the first one with
+LV pool; most short-axis stacks have none.
 
-Angles are in radians, counted counter-clockwise as the slice is shown, 0 towards larger columns.
+Angles are in radians, counter-clockwise in the slice as shown, and 0 in the direction of increasing columns.
 """
 
 import numpy as np
@@ -32,24 +32,24 @@ NAMES: tuple[str, ...] = (
 """Names of segments 1 to 17."""
 
 BASAL, MID, APICAL, BEYOND = 3, 2, 1, 0
-"""Levels of a slice; BEYOND holds the apex without pool."""
+"""Levels of a slice. BEYOND is the apex without pool."""
 NO_LEVEL = -1
 
 CONTACT_MM = 3.0
-"""The RV pool touches the left ventricle where its outer border is at most this far away."""
+"""Largest distance between the RV pool and the LV's outer border at which they are in contact."""
 LEAST_ARC_RAD = np.pi / 6
-"""A shorter arc of contact tells little of the septum's middle: the RV's centroid is taken instead."""
+"""Smallest arc of contact from which the septum's middle is taken. For shorter arcs the RV's centroid is used."""
 
 _SIX = np.array([3, 4, 5, 6, 1, 2])
-"""Segments of 60 degrees counter-clockwise from the septum's middle: inferoseptal first."""
+"""Segments of 60 degrees, counter-clockwise from the middle of the septum, inferoseptal first."""
 _FOUR = np.array([14, 15, 16, 13])
-"""Segments of 90 degrees counter-clockwise from 45 degrees before the septum's middle: septal first."""
+"""Segments of 90 degrees, counter-clockwise from 45 degrees before the middle of the septum, septal first."""
 
 
 def centres(codes: Codes) -> Array:
-    """Give the centroid (row, column) of the LV pool per slice, shape (S, 2), in pixels.
+    """Return the centroid (row, column) of the LV pool per slice, shape (S, 2), in pixels.
 
-    Where a slice has no pool it is the myocardium's; NaN where it has neither.
+    In a slice without pool it is the myocardium's centroid. It is NaN if the slice has neither.
     """
     found = np.full((len(codes), 2), np.nan)
     for index, plane in enumerate(codes):
@@ -61,7 +61,7 @@ def centres(codes: Codes) -> Array:
 
 
 def angles(codes: Codes, spacing_mm: Spacing) -> Array:
-    """Give the angle of every pixel about its slice's centre, shape (S, H, W); NaN in slices without a centre."""
+    """Return the angle of every pixel about its slice's centre, shape (S, H, W); NaN in slices without a centre."""
     middle = centres(codes)
     rows, columns = np.arange(codes.shape[1]), np.arange(codes.shape[2])
     down = (rows[None, :, None] - middle[:, 0, None, None]) * spacing_mm[1]
@@ -70,10 +70,11 @@ def angles(codes: Codes, spacing_mm: Spacing) -> Array:
 
 
 def levels(codes: Codes) -> NDArray[np.int8]:
-    """Give the level of each slice, shape (S,): thirds of the slices that hold LV pool.
+    """Return the level of each slice, shape (S,), from the thirds of the slices with LV pool.
 
-    Of n such slices the one at place i from the apex belongs to the third that holds (i + 1/2) / n: one slice is mid,
-    two are apical and basal. Slices before them that hold myocardium are BEYOND; all others have NO_LEVEL.
+    Of n such slices, the one with index i from the apex belongs to the third that contains (i + 1/2) / n. So a single
+    slice is mid, and two slices are apical and basal. Slices with myocardium before them are BEYOND; all others have
+    NO_LEVEL.
     """
     found = np.full(len(codes), NO_LEVEL, np.int8)
     pool = np.flatnonzero((codes == CODE["lv"]).any((1, 2)))
@@ -86,12 +87,12 @@ def levels(codes: Codes) -> NDArray[np.int8]:
 
 
 def septum_middles(codes: Codes, spacing_mm: Spacing) -> Array:
-    """Give the angle of the septum's middle, shape (S,): one for each level, by its slices that hold the RV.
+    """Return the angle of the middle of the septum, shape (S,), which is the same for all slices of a level.
 
-    In a slice it is the middle between the two insertions of the RV: the ends of the arc of the LV's outer
-    border that touches the RV pool. Where this arc is shorter than `LEAST_ARC_RAD` it is the direction of the RV's
-    centroid. A level's angle is the direction of the mean unit vector of its slices. A level without RV takes
-    the nearest level's that has one; all are NaN where no slice with LV holds the RV.
+    In a slice it is the middle between the two insertions of the RV, which are the ends of the arc of the LV's outer
+    border in contact with the RV pool. If this arc is shorter than `LEAST_ARC_RAD`, it is the direction of the RV's
+    centroid. A level's angle is the direction of the mean unit vector of its slices with RV. A level without RV takes
+    the angle of the nearest level with RV. All angles are NaN if no slice with LV contains the RV.
     """
     level = levels(codes)
     middle, around = centres(codes), angles(codes, spacing_mm)
@@ -115,9 +116,9 @@ def septum_middles(codes: Codes, spacing_mm: Spacing) -> Array:
 
 
 def segment_of(angle: Array, level: NDArray[np.integer], septum: Array) -> NDArray[np.uint8]:
-    """Give the AHA segment 1 to 17 of angles at levels, given the septum's middle; all shapes broadcast.
+    """Return the AHA segment, 1 to 17, from angle, level and the middle of the septum; all shapes broadcast.
 
-    0 where there is no level, or where the segment needs the septum's middle and it is NaN.
+    It is 0 if there is no level, or if the segment depends on the middle of the septum and that is NaN.
     """
     angle, level, septum = np.broadcast_arrays(angle, level, septum)
     turn = np.remainder(np.where(np.isfinite(angle - septum), angle - septum, 0), 2 * np.pi) / (2 * np.pi)
@@ -129,14 +130,14 @@ def segment_of(angle: Array, level: NDArray[np.integer], septum: Array) -> NDArr
 
 
 def segments(codes: Codes, spacing_mm: Spacing) -> NDArray[np.uint8]:
-    """Give the AHA segment of each pixel of myocardium, shape (S, H, W); 0 elsewhere, and where no RV tells it."""
+    """Return the AHA segment of each pixel (S, H, W); 0 outside the myocardium or if no RV locates the septum."""
     septum = septum_middles(codes, spacing_mm)[:, None, None]
     found = segment_of(angles(codes, spacing_mm), levels(codes)[:, None, None], septum)
     return np.where(codes == CODE["myo"], found, 0).astype(np.uint8)
 
 
 def _contact_arc(plane: Codes, around: Array, spacing_mm: Spacing) -> float | None:
-    """Give the middle angle of the arc of contact with the RV in one slice; None where it is too short."""
+    """Return the middle angle of the arc of contact with the RV in one slice, or None if the arc is too short."""
     left = ndimage.binary_fill_holes(np.isin(plane, (CODE["lv"], CODE["myo"])))
     rim = left & ~ndimage.binary_erosion(left)
     away_mm = ndimage.distance_transform_edt(plane != CODE["rv"], sampling=spacing_mm[1:])

@@ -1,10 +1,10 @@
 """Surfaces of the LV pool, the myocardium, the RV pool and the scar in world mm.
 
-Slices are 5 to 13 mm apart and pixels 0.75 to 1.4 mm wide, so a surface of the raw mask would be a staircase. The
-signed distance to the mask's border is computed in each slice, smoothed within the slice, and interpolated linearly
-between slices (shape-based interpolation: Raya and Udupa, IEEE Trans Med Imaging 1990; 9:32-42). The zero level of the
-result is meshed by marching cubes (Lewiner et al., J Graphics Tools 2003; 8:1-15). A structure ends half a slice
-distance beyond the last slice that shows it, with a flat end: a stack does not say more.
+Slices are 5 to 13 mm apart and pixels 0.75 to 1.4 mm wide, so the surface of a raw mask would have steps. The signed
+distance to the mask's border is computed in each slice, smoothed within the slice, and interpolated linearly between
+slices (shape-based interpolation: Raya and Udupa, IEEE Trans Med Imaging 1990; 9:32-42). The zero level of the result
+is meshed by marching cubes (Lewiner et al., J Graphics Tools 2003; 8:1-15). A structure ends with a flat end, half a
+slice distance beyond the last slice that shows it, because the stack has no information beyond.
 """
 
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ from jointnet.scar.threshold import Mask
 from jointnet.structures import CODE
 
 STEP_MM = 1.25
-"""Distance between interpolated slices, at most."""
+"""Largest distance between interpolated slices."""
 SMOOTHING_MM = 0.75
-"""Standard deviation of the Gaussian over the signed distance, within the slice."""
+"""Standard deviation of the Gaussian filter of the signed distance within a slice."""
 EMPTY_MM = -1e3
-"""Signed distance where no slice nearby shows the structure."""
+"""Signed distance in slices in which the structure is absent."""
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """A closed surface of triangles, wound so that normals point outwards.
+    """A closed triangle mesh whose normals point outwards.
 
     Attributes:
         points_mm: world coordinates (V, 3).
@@ -46,13 +46,13 @@ class Mesh:
 
 
 def surface(mask: Mask, affine: Array, smoothing_mm: float = SMOOTHING_MM, step: int = 1) -> Mesh | None:
-    """Give the surface of a mask; None where it holds nothing.
+    """Return the surface of a mask, or None if there is none.
 
     Args:
-        mask: (S, H, W).
+        mask: mask (S, H, W).
         affine: (4, 4), from (slice, row, column) to world mm.
-        smoothing_mm: of the outline within slices; a part thinner than about twice as much may vanish.
-        step: pixels, and interpolated slices, per cube; 2 gives a quarter of the triangles.
+        smoothing_mm: smoothing of the outline within slices; parts thinner than about twice this value may vanish.
+        step: number of pixels, and of interpolated slices, per cube; 2 gives a quarter of the triangles.
     """
     if not mask.any():
         return None
@@ -77,14 +77,14 @@ def surface(mask: Mask, affine: Array, smoothing_mm: float = SMOOTHING_MM, step:
 
 
 def surfaces(codes: Codes, scar: Mask, affine: Array, step: int = 1) -> dict[str, Mesh]:
-    """Give the surfaces that there are of `lv`, `myo`, `rv` and `scar`; the scar's is not smoothed within slices."""
+    """Return the existing surfaces of `lv`, `myo`, `rv` and `scar`. The scar is not smoothed within slices."""
     found = {name: surface(codes == code, affine, step=step) for name, code in CODE.items()}
     found["scar"] = surface(scar, affine, smoothing_mm=0.0, step=step)
     return {name: found[name] for name in ("lv", "myo", "rv", "scar") if found[name] is not None}  # type: ignore[misc]
 
 
 def _signed_distance(plane: Mask, spacing_mm: Array, smoothing_mm: float) -> NDArray[np.float32]:
-    """Give the distance in mm to the border of one slice's mask, positive inside; `EMPTY_MM` where it is empty."""
+    """Return the distance in mm to the border of a slice's mask, positive inside; `EMPTY_MM` if the mask is empty."""
     if not plane.any():
         return np.full(plane.shape, EMPTY_MM, np.float32)
     inside, outside = (ndimage.distance_transform_edt(each, sampling=spacing_mm) for each in (plane, ~plane))
@@ -94,10 +94,10 @@ def _signed_distance(plane: Mask, spacing_mm: Array, smoothing_mm: float) -> NDA
 
 
 def _interpolated(distance: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
-    """Interpolate linearly between slices, `steps` levels per slice distance, from one slice before to one behind.
+    """Interpolate linearly between slices, with `steps` levels per slice distance and an empty slice at either end.
 
-    Beside a slice that shows the structure, one that does not counts as that slice's mirror image, minus the magnitude:
-    the zero level then lies half-way.
+    Next to a slice with the structure, an empty slice gets minus the magnitude of that slice's distance. The zero level
+    then lies halfway between them.
     """
     empty = np.full_like(distance[:1], EMPTY_MM)
     padded = np.concatenate([empty, distance, empty])

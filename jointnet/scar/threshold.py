@@ -1,15 +1,16 @@
-"""Which myocardium is scar: by standard deviations above remote myocardium, or by full width at half maximum.
+"""Scar detection by standard deviations above remote myocardium (n-SD) or by full width at half maximum (FWHM).
 
 *n-SD* (Kim et al., Circulation 1999; 100:1992-2002; 5 SD: Bondarenko et al., J Cardiovasc Magn Reson 2005;
-7:481-485): brighter than mean + n SD of remote myocardium, slice by slice, since slices differ in brightness. Unless a
-mask of remote myocardium is given, it is in each slice the sector of `WINDOW_DEG` with the lowest mean, among sectors
-that start every `STEP_DEG`. A slice whose darkest sector is itself more than `TOO_BRIGHT_SD` above the median slice's
-is all scar, as apices often are, and takes the other slices' median. Where remote myocardium lies sways n-SD by half of
-its value (Heiberg et al., J Cardiovasc Magn Reson 2022; 24:53), and a heart that is all scar has none.
+7:481-485): scar is brighter than mean + n SD of remote myocardium. The threshold is computed per slice, because slices
+differ in brightness. Unless a mask of remote myocardium is given, it is the sector of `WINDOW_DEG` with the lowest mean
+in each slice, among sectors that start every `STEP_DEG`. A slice whose darkest sector is more than `TOO_BRIGHT_SD`
+above the median slice's is considered to be all scar, as is common at the apex; it takes the median of the other
+slices. The choice of remote myocardium changes the n-SD result by half of its value (Heiberg et al., J Cardiovasc Magn
+Reson 2022; 24:53). A heart that is all scar has no remote myocardium.
 
-*FWHM* (Amado et al., J Am Coll Cardiol 2004; 44:2383-2389): brighter than half of the maximum of the hyper-enhanced
-region, and connected to it. That region is the n-SD scar; its maximum, robustly, is the `MAXIMUM_PERCENTILE` of all its
-pixels in the heart.
+*FWHM* (Amado et al., J Am Coll Cardiol 2004; 44:2383-2389): scar is brighter than half of the maximum of the
+hyper-enhanced region, and connected to that region. The region is the n-SD scar. For robustness its maximum is the
+`MAXIMUM_PERCENTILE` of its pixels in the whole heart.
 """
 
 from dataclasses import dataclass
@@ -29,20 +30,20 @@ METHODS: tuple[str, ...] = ("n-sd", "fwhm")
 STEP_DEG = 15
 WINDOW_DEG = 60
 LEAST_PIXELS = 20
-"""A sector with fewer pixels that LGE shows is no remote myocardium."""
+"""Smallest number of pixels, visible in LGE, of a sector of remote myocardium."""
 TOO_BRIGHT_SD = 2.0
 MAXIMUM_PERCENTILE = 95.0
 
 
 @dataclass(frozen=True)
 class ScarSettings:
-    """How scar is found.
+    """Settings of the scar detection.
 
     Attributes:
         method: one of `METHODS`.
-        n_sd: standard deviations above remote myocardium; with FWHM they find the hyper-enhanced region.
-        smallest_mm2: connected scar of a smaller area within a slice is noise and removed; 0 keeps all.
-        largest_core_mm2: a hole of at most this area, closed in by scar or by scar and pool, is microvascular
+        n_sd: number of standard deviations above remote myocardium. With FWHM it defines the hyper-enhanced region.
+        smallest_mm2: connected components of scar with a smaller area within a slice are removed as noise; 0 keeps all.
+        largest_core_mm2: a hole of at most this area, enclosed by scar or by scar and pool, is microvascular
             obstruction and counted as scar; 0 fills none.
 
     Raises:
@@ -69,20 +70,20 @@ class ScarSettings:
 def find_scar(
     lge: Stack, codes: Codes, spacing_mm: Spacing, settings: ScarSettings, remote: Mask | None = None
 ) -> Mask:
-    """Say which pixels are scar.
+    """Return the scar mask.
 
     Args:
-        lge: LGE (..., S, H, W), NaN where it shows nothing.
-        codes: class codes (S, H, W).
-        spacing_mm: of slices, rows and columns.
-        settings: how.
-        remote: remote myocardium (S, H, W); chosen automatically where None.
+        lge: LGE (..., S, H, W), NaN outside its field of view.
+        codes: label map (S, H, W), class indices.
+        spacing_mm: distances between slices, rows and columns.
+        settings: settings of the detection.
+        remote: mask of remote myocardium (S, H, W); chosen automatically if None.
 
     Returns:
-        The mask (..., S, H, W), within the myocardium that LGE shows. Empty where no remote myocardium was found.
+        The mask (..., S, H, W), within the myocardium that LGE shows. It is empty if no remote myocardium was found.
 
     Raises:
-        DataFaultError: where shapes differ, or there is no myocardium, or the remote mask holds none of it.
+        DataFaultError: if shapes differ, there is no myocardium, or the remote mask contains none of it.
     """
     _check(lge, codes, remote)
     muscle = codes == CODE["myo"]
@@ -96,10 +97,10 @@ def find_scar(
 
 
 def remote_statistics(lge: Stack, codes: Codes, spacing_mm: Spacing, remote: Mask | None = None) -> tuple[Array, Array]:
-    """Give mean and SD of remote myocardium per slice, each of shape (..., S).
+    """Return mean and SD of remote myocardium per slice, each of shape (..., S).
 
-    A slice without remote myocardium takes the median of the other slices'; all are NaN where none has any. Where a
-    mask is given, none of its slices counts as too bright.
+    A slice without remote myocardium takes the median of the other slices. All values are NaN if no slice has any. If a
+    mask is given, no slice is rejected as too bright.
     """
     batch, slices = lge.shape[:-3], len(codes)
     bins = 360 // STEP_DEG
@@ -136,7 +137,7 @@ def remote_statistics(lge: Stack, codes: Codes, spacing_mm: Spacing, remote: Mas
 
 
 def without_islands(mask: Mask, spacing_mm: Spacing, smallest_mm2: float) -> Mask:
-    """Remove connected parts (8 neighbours, within a slice) of less than `smallest_mm2` from masks (..., S, H, W)."""
+    """Remove connected components (8-connected, within a slice) below `smallest_mm2` from masks (..., S, H, W)."""
     if smallest_mm2 <= 0 or not mask.any():
         return mask
     parts = _parts(mask, corners=True)
@@ -147,7 +148,7 @@ def without_islands(mask: Mask, spacing_mm: Spacing, smallest_mm2: float) -> Mas
 
 
 def with_cores(scar: Mask, codes: Codes, spacing_mm: Spacing, largest_mm2: float) -> Mask:
-    """Fill holes of the myocardium that scar, or scar and pool, close in, up to `largest_mm2` each."""
+    """Fill holes of at most `largest_mm2` in the myocardium that are enclosed by scar, or by scar and pool."""
     if largest_mm2 <= 0 or not scar.any():
         return scar
     muscle, pool = codes == CODE["myo"], codes == CODE["lv"]
@@ -163,7 +164,7 @@ def with_cores(scar: Mask, codes: Codes, spacing_mm: Spacing, largest_mm2: float
 
 
 def _above_half_maximum(lge: Stack, muscle: Mask, enhanced: Mask) -> Mask:
-    """Give the myocardium above half of the enhanced region's maximum that is connected to that region."""
+    """Return the myocardium above half of the enhanced region's maximum that is connected to that region."""
     batch = lge.shape[:-3]
     half = np.full(batch, np.inf)
     for place in np.ndindex(*batch):
@@ -178,19 +179,19 @@ def _above_half_maximum(lge: Stack, muscle: Mask, enhanced: Mask) -> Mask:
 
 
 def _structure(dimensions: int, corners: bool) -> Mask:
-    """Give the neighbours of a pixel within its own slice: 8 with corners, 4 without."""
+    """Return the structuring element of a pixel's neighbours within its slice: 8 with corners, 4 without."""
     structure = np.zeros((3,) * dimensions, bool)
     structure[(1,) * (dimensions - 2)] = ndimage.generate_binary_structure(2, 2 if corners else 1)
     return structure
 
 
 def _parts(mask: Mask, corners: bool) -> NDArray[np.int32]:
-    """Number the connected parts of masks (..., S, H, W) within slices from 1."""
+    """Label the connected components of masks (..., S, H, W) within slices, from 1."""
     return np.asarray(ndimage.label(mask, _structure(mask.ndim, corners))[0])
 
 
 def _filled(values: Array, known: Mask, everywhere: bool = False) -> Array:
-    """Replace what is not known along the last axis, or everything, by the median of what is."""
+    """Replace the unknown values along the last axis (all values if `everywhere`) by the median of the known ones."""
     result = np.where(known, values, np.nan)
     for place in np.ndindex(*values.shape[:-1]):
         if known[place].any():
