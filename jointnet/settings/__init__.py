@@ -1,7 +1,7 @@
-"""Every choice that a training depends on, as frozen values: defaults in code, named variants in TOML beside it.
+"""Settings of a training as frozen dataclasses: defaults in code, named variants as TOML files in this folder.
 
-`Settings()` is what `python -m jointnet.train` uses; `paper.toml` holds the 2021 paper's own values. A settings
-file names only what differs from the defaults. Unknown keys and values outside their bounds are refused, all together.
+`python -m jointnet.train` uses `Settings()` by default. `paper.toml` contains the values of the 2021 paper. A settings
+file contains only the differences from the defaults. All unknown keys and values out of bounds raise one error.
 """
 
 from jointnet.settings.parsing import (

@@ -1,4 +1,4 @@
-"""Strict reading of settings: every unknown key and every value out of bounds is named in one error."""
+"""Strict reading of settings. One error lists every unknown key and every value out of bounds."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -13,15 +13,15 @@ from jointnet.toml_file import is_file, parse_toml, read_toml
 
 
 def settings_to_dict(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Give the settings as nested dictionaries of plain values, ready for JSON or TOML."""
+    """Return the settings as nested dictionaries of plain values, ready for JSON or TOML."""
     return asdict(settings)
 
 
 def settings_from_dict(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
-    """Give `base` (the defaults where None) with the nested `values` in place of its own.
+    """Return `base` (the defaults if None) with the nested `values` replaced.
 
     Raises:
-        SettingsFaultError: with one fault for each unknown key, wrong type and value out of bounds.
+        SettingsFaultError: with one message for each unknown key, wrong type and value out of bounds.
     """
     flat = {}
     faults: list[str] = []
@@ -43,10 +43,10 @@ def settings_from_dict(values: Mapping[str, Any], base: Settings | None = None) 
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """Give `settings` with dotted keys replaced, e.g. `{"loss.alpha": 0.3, "training.epochs": 5}`.
+    """Return `settings` with the values of dotted keys replaced, e.g. `{"loss.alpha": 0.3, "training.epochs": 5}`.
 
     Raises:
-        SettingsFaultError: with one fault for each unknown key, wrong type and value out of bounds.
+        SettingsFaultError: with one message for each unknown key, wrong type and value out of bounds.
     """
     faults: list[str] = []
     sections: dict[str, dict[str, Any]] = {}
@@ -70,16 +70,16 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
 
 
 def settings_names() -> tuple[str, ...]:
-    """Return the names of the settings that are shipped, `default` first."""
+    """Return the names of the settings included in the package, `default` first."""
     shipped = (item.name for item in resources.files("jointnet.settings").iterdir())
     return ("default", *sorted(name.removesuffix(".toml") for name in shipped if name.endswith(".toml")))
 
 
 def load_settings(name_or_file: str | Path, base: Settings | None = None) -> Settings:
-    """Read settings by the name of a shipped file (`paper`) or from a TOML file of the user's.
+    """Read settings by name (e.g. `paper`) or from a user's TOML file.
 
     Raises:
-        SettingsFaultError: where there is no such name or file, it is no TOML, or a value breaks a rule.
+        SettingsFaultError: if there is no such name or file, it is not TOML, or a value is invalid.
     """
     names = settings_names()
     where = f"settings {shown(str(name_or_file))}"
@@ -98,7 +98,7 @@ def load_settings(name_or_file: str | Path, base: Settings | None = None) -> Set
 
 
 def _checked(section: Any, key: str, value: Any) -> tuple[Any, str | None]:
-    """Give the value as its field's type, or a fault that says why it cannot be."""
+    """Return the value in its field's type and None, or None and an error message."""
     by_name = {part.name: part for part in fields(section)}
     if key not in by_name:
         return None, f"unknown key {shown(key)}, must be one of {', '.join(by_name)}"
@@ -125,7 +125,7 @@ def _checked(section: Any, key: str, value: Any) -> tuple[Any, str | None]:
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    """Name the values that are each in bounds but not together."""
+    """Return an error message for each invalid combination of valid values."""
     loss, faults = settings.loss, []
     if loss.lambda_1 + loss.lambda_2 + loss.lambda_3 <= 0:
         faults.append("loss.lambda_1..3: at least one must be above 0, got 0 for all")
@@ -139,7 +139,7 @@ def _contradictions(settings: Settings) -> list[str]:
 
 
 def flat_settings(settings: Settings) -> dict[str, Any]:
-    """Give the settings under dotted keys, as `with_values` takes them."""
+    """Return the settings with dotted keys, as for `with_values`."""
     flat: dict[str, Any] = {}
     for part in fields(settings):
         section = getattr(settings, part.name)

@@ -1,4 +1,4 @@
-"""The frozen dataclasses of a training, with the bound of each value beside it."""
+"""The dataclasses of the settings, with the bounds of each value."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,37 +8,38 @@ MODELS: tuple[str, ...] = ("standalone", "joint")
 
 
 def bounded(default: Any, low: float, high: float) -> Any:
-    """Give a dataclass field with a default and inclusive bounds, checked by `settings_from_dict`."""
+    """Return a dataclass field with a default and inclusive bounds, which `settings_from_dict` checks."""
     return field(default=default, metadata={"low": low, "high": high})
 
 
 def one_of(default: str, *choices: str) -> Any:
-    """Give a dataclass field with a default and the strings that it may hold."""
+    """Return a dataclass field with a default and the allowed strings."""
     return field(default=default, metadata={"choices": choices})
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What is computed, and what the branches share.
+    """Settings of the network architecture.
 
     Attributes:
         name: `standalone` or `joint`.
         widths: channels per resolution level of an encoder, finest first.
-        stem: side of the block of pixels that is folded into channels before the first convolution and unfolded from
-            the scores after the last: 2 makes the finest level four times as cheap, 1 is the classical U-Net.
-        neighbours: slices on either side, 5 mm apart, that the networks see as further channels; at a stack's end its
-            last slice again.
-        sharing: joint only. What cine and LGE have in common: `none` (a U-Net each, as in the paper), the `encoder`, or
-            the whole `network`. What is common keeps a normalisation of its own for each modality.
-        head: joint only. How theta is found. `fully_connected`: a dense layer on the fused features, as in the paper.
-            `guided`: by aligning the two predicted segmentations.
-        hidden: units of the dense layer, where there is one.
-        guide_steps: Gauss-Newton steps of the guided head.
-        guide_descriptors: what the images' descriptors are multiplied by beside the segmentations when the guided head
-            refines a prediction; 0 leaves them out.
-        guide_by_patient: whether the guided head aligns the slices of a patient together when it predicts.
-        max_rotation_deg, max_scale, max_shear, max_translation_mm: the bounded affine's limits on either side of the
-            identity; `max_scale` is the largest factor of a length.
+        stem: side of the block of pixels that is rearranged into channels before the first convolution, and back from
+            the scores after the last. 2 reduces the cost of the finest level by a factor of four; 1 is the standard
+            U-Net.
+        neighbours: number of neighbouring slices on either side, 5 mm apart, that are further input channels. The last
+            slice is repeated at the ends of a stack.
+        sharing: joint only. What cine and LGE share: `none` (one U-Net each, as in the paper), the `encoder`, or the
+            whole `network`. Shared parts have separate normalisations for each modality.
+        head: joint only. How theta is computed. `fully_connected`: a dense layer on the fused features, as in the
+            paper. `guided`: alignment of the two predicted segmentations.
+        hidden: units of the dense layer of the stand-alone model and the fully connected head.
+        guide_steps: number of Gauss-Newton steps of the guided head.
+        guide_descriptors: weight of the MIND descriptors relative to the segmentations when the guided head refines a
+            prediction; 0 switches them off.
+        guide_by_patient: whether the guided head aligns the slices of a patient together in prediction.
+        max_rotation_deg, max_scale, max_shear, max_translation_mm: limits of the affine on either side of the identity;
+            `max_scale` is the largest scale factor.
     """
 
     name: str = one_of("joint", *MODELS)
@@ -59,10 +60,11 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """total = lambda_1 registration + lambda_2 cine segmentation + lambda_3 LGE segmentation (the paper's eq. 3).
+    """Weights of the loss.
 
-    Each branch's loss is alpha * cross-entropy + (1 - alpha) * Dice loss (eq. 2). The stand-alone model has the first
-    branch only, so its lambda_1 scales everything and changes nothing under Adam.
+    total = lambda_1 registration + lambda_2 cine segmentation + lambda_3 LGE segmentation (the paper's eq. 3). Each
+    branch's loss is alpha * cross-entropy + (1 - alpha) * Dice loss (eq. 2). The stand-alone model has only the
+    registration branch, so that lambda_1 has no effect with Adam.
     """
 
     lambda_1: float = bounded(1 / 3, 0.0, 1e6)
@@ -73,14 +75,16 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class AugmentationSettings:
-    """Random motion of both images together, extra motion of each alone, and random intensities.
+    """Settings of the spatial and intensity augmentation.
 
-    Standard deviations of normal draws, one per slice pair: `common_*` moves the pair, `elastic_mm` bends it by a
-    smooth displacement, `relative_*` moves LGE against cine and so widens the misalignments that are trained on. Of
-    either image alone: `log_gamma` is the SD of log(gamma); `curve` displaces the knots of a piecewise linear map of
-    the intensities, so that blood may be darker than muscle, as the inversion time decides in LGE; `log_bias` is the
-    SD of the logarithm of a smooth field. Of LGE: `structure_offset` is the SD of what is added to the intensities of
-    each labelled structure; with `scar_probability` its myocardium gets a synthetic scar.
+    Values are standard deviations (SD) of normal random numbers, drawn for each slice pair. Spatial augmentation:
+    `common_*` is for the affine of both images, `elastic_mm` for their smooth elastic displacement, and `relative_*`
+    for the affine of LGE relative to cine, which increases the range of misalignments in training. Intensity
+    augmentation of each image: `log_gamma` is the SD of log(gamma). `curve` is the SD of the displacements of the knots
+    of a piecewise linear intensity map, which may make blood darker than muscle, as the inversion time does in LGE.
+    `log_bias` is the SD of the logarithm of a smooth bias field. Intensity augmentation of LGE: `structure_offset` is
+    the SD of the intensity offset of each labelled structure. `scar_probability` is the probability of a synthetic
+    scar in the myocardium.
     """
 
     common_translation_mm: float = bounded(8.0, 0.0, 50.0)
@@ -99,7 +103,7 @@ class AugmentationSettings:
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """Adam with a learning rate that falls: by a factor every few epochs (`step`) or to zero (`cosine`)."""
+    """Settings of Adam. The learning rate falls by a factor every few epochs (`step`) or to zero (`cosine`)."""
 
     learning_rate: float = bounded(1e-3, 1e-7, 1.0)
     schedule: str = one_of("cosine", "cosine", "step")
@@ -110,16 +114,16 @@ class OptimiserSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and on what grid.
+    """Settings of the training loop.
 
     Attributes:
-        epochs: passes over the training slices.
-        batch_size: slice pairs in a step.
-        downsampling: the networks see the common grid averaged over blocks of this many pixels a side. Theta is in
-            normalised coordinates, so it needs no change; metrics are always taken on the common grid itself.
-        average_decay: decay per step of the weights' exponential moving average that is validated and saved; 0 uses
-            the last weights as they are.
-        validate_every: epochs between two validations; the last epoch is always validated.
+        epochs: number of passes over the training slices.
+        batch_size: number of slice pairs per step.
+        downsampling: side, in pixels of the common grid, of the blocks whose means are the networks' input. Theta is in
+            normalised coordinates and does not depend on it. Metrics are always computed on the common grid.
+        average_decay: decay per step of the exponential moving average of the weights, which is validated and saved; 0
+            uses the last weights.
+        validate_every: number of epochs between validations; the last epoch is always validated.
     """
 
     epochs: int = bounded(60, 1, 100_000)
@@ -131,7 +135,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All of a training but its data and its seed."""
+    """All settings of a training except data and seed."""
 
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()

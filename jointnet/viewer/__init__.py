@@ -1,1 +1,1 @@
-"""The page on which a prediction is looked at: what it shows, and the server that gives it to one browser."""
+"""The web page that shows predictions: its content, and the server for one browser."""

@@ -1,9 +1,9 @@
-"""A server for one browser on this machine: the page, and the files that it shows. Nothing else is reachable.
+"""A server for one browser on this machine. It serves only the page and the files that the page shows.
 
-It listens on the loopback interface only. Beyond that: every address begins with a secret that only the printed one
-holds, since other users of this machine reach its loopback, too; the Host header must name this machine, since a
-foreign page's own name may be made to lead here (DNS rebinding); what can be asked for is a fixed list of names, not
-paths; and the page may load nothing from elsewhere.
+It listens on the loopback interface only. Every address starts with a secret, which is part of the printed address,
+because other users of this machine can reach its loopback interface. The Host header must name this machine, as a
+protection against DNS rebinding. Requests can only name files from a fixed list, not paths. The page must not load
+anything from other servers.
 """
 
 import hmac
@@ -18,7 +18,7 @@ from jointnet.viewer.shown import ShownResult
 
 ADDRESS = "127.0.0.1"
 HOSTS = frozenset({ADDRESS, "localhost"})
-"""Names by which the server may be asked, on any port: a tunnel may end on another."""
+"""Accepted host names. Any port is accepted, because a tunnel may use another one."""
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -41,7 +41,7 @@ HEADERS = {
 
 
 class Answer(NamedTuple):
-    """What a request is answered with."""
+    """The response to a request."""
 
     status: int
     kind: str
@@ -51,10 +51,10 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Site:
-    """What is served.
+    """The content that is served.
 
     Attributes:
-        results: predictions, addressed by their place in this list.
+        results: predictions, addressed by their index.
         secret: first part of every address.
     """
 
@@ -62,7 +62,7 @@ class Site:
     secret: str = field(repr=False)
 
     def answer(self, method: str, target: str, host: str) -> Answer:
-        """Answer a request by its method, its target as sent, and its Host header."""
+        """Return the response to a request with this method, target as sent, and Host header."""
         if host.partition(":")[0].lower() not in HOSTS:
             return _refusal(403, "asked by a name that is not this machine's")
         if method not in ("GET", "HEAD"):
@@ -96,18 +96,18 @@ class Site:
 
 
 def serve(site: Site, port: int) -> ThreadingHTTPServer:
-    """Give a server of a site, listening; `serve_forever` runs it.
+    """Create a listening server of a site; its `serve_forever` runs it.
 
     Args:
-        site: what is served.
-        port: 0 takes a free one.
+        site: the content.
+        port: the port; 0 selects a free one.
 
     Raises:
-        OSError: where the port is taken.
+        OSError: if the port is in use.
     """
 
     class Handler(BaseHTTPRequestHandler):
-        """Hands each request to the site."""
+        """Request handler that passes each request to the site."""
 
         server_version, sys_version, timeout = "jointnet", "", 30
 
@@ -117,7 +117,7 @@ def serve(site: Site, port: int) -> ThreadingHTTPServer:
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _respond  # noqa: N815
 
         def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-            """Answer what is no request with the headers of every answer."""
+            """Answer an invalid request, with the same headers as every response."""
             self._send(_refusal(code, message or explain or "no request"))
 
         def _send(self, answer: Answer) -> None:
@@ -130,7 +130,7 @@ def serve(site: Site, port: int) -> ThreadingHTTPServer:
                 self.wfile.write(answer.body)
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Say nothing: names of files may name patients."""
+            """Log nothing, because file names may contain patient names."""
 
     server = ThreadingHTTPServer((ADDRESS, port), Handler)
     server.daemon_threads = True

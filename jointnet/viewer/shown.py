@@ -1,4 +1,4 @@
-"""What the viewer shows of a folder of predictions: files, how they lie on the screen, what is said of a slice."""
+"""Content of the viewer for a folder of predictions: files, screen layout, and a line of text per slice."""
 
 import csv
 import json
@@ -26,21 +26,21 @@ from jointnet.scans.grid import Stack, image_axes
 from jointnet.scans.scan_file import volume_shape
 
 FILES = (CINE, UNREGISTERED, REGISTERED, CINE_LABELS, UNREGISTERED_LABELS, LGE_LABELS, SHEET)
-"""What the page may ask for."""
+"""Files that the page may request."""
 NEEDED = (CINE, UNREGISTERED, REGISTERED, SLICES)
 LETTER_FROM = 0.35
-"""Directions are named by the letters of those axes of the patient along which they have at least this component."""
+"""Smallest component of a direction along a patient axis for the axis' letter to be part of its name."""
 STRUCTURE_WORDS = {"lv": "LV", "myo": "myocardium", "rv": "RV"}
 
 
 @dataclass(frozen=True)
 class ShownResult:
-    """A pair's prediction as the page shows it.
+    """A pair's prediction for the page.
 
     Attributes:
-        folder: that holds its files.
-        files: the names of those that the page may ask for.
-        content: what the page is told of it, plain values.
+        folder: the folder of its files.
+        files: names of the files that the page may request.
+        content: data for the page as plain values.
     """
 
     folder: Path
@@ -49,10 +49,10 @@ class ShownResult:
 
 
 def find_results(folder: Path) -> list[ShownResult]:
-    """Give the prediction in a folder, or all in its subfolders by number and name.
+    """Return the prediction in a folder, or those in its subfolders, sorted by number and name.
 
     Raises:
-        SettingsFaultError: where the folder holds none.
+        SettingsFaultError: if the folder contains no prediction.
         DataFaultError: with every file that is missing or cannot be read.
     """
     if (folder / RECORD).is_file():
@@ -72,7 +72,7 @@ def find_results(folder: Path) -> list[ShownResult]:
             continue
         try:
             found.append(read_result(path))
-        except Exception as error:  # damaged files raise whatever their readers meet
+        except Exception as error:  # damaged files can raise any exception
             faults.append(f"{path}: must be what `jointnet.predict` wrote: {' '.join(str(error).split())[:160]}")
     if faults:
         raise DataFaultError(faults)
@@ -80,7 +80,7 @@ def find_results(folder: Path) -> list[ShownResult]:
 
 
 def read_result(folder: Path) -> ShownResult:
-    """Read what the page is told of the prediction in a folder."""
+    """Read the prediction in a folder for the page."""
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     with (folder / SLICES).open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -103,10 +103,10 @@ def read_result(folder: Path) -> ShownResult:
 
 
 def screen_layout(cine: Stack) -> NDArray[np.float64]:
-    """Give the affine (4, 4) from voxels to mm of the screen: x to the right, y up, z the slices in the file's order.
+    """Return the affine (4, 4) from voxels to screen mm: x to the right, y up, z along the slices in the file's order.
 
-    In the plane this is the patient's usual view, as on the quality sheet, however the file is stored; the middle of
-    the volume is 0.
+    In plane the view has the usual orientation, as on the quality sheet, whatever the file's storage. The origin is the
+    centre of the volume.
     """
     column, row = image_axes(cine)
     directions = cine.affine[:3, :2] / cine.spacing_mm[:2]
@@ -122,14 +122,14 @@ def screen_layout(cine: Stack) -> NDArray[np.float64]:
 
 
 def letters(direction: NDArray[np.float64]) -> str:
-    """Name a direction (3,) in RAS+ by the sides of the patient that it leads to, e.g. `AR`, the main one first."""
+    """Return the name of a direction (3,) in RAS+ from the patient's sides, e.g. `AR`, the main one first."""
     ends = [pair[int(component > 0)] for pair, component in zip(("LR", "PA", "IS"), direction, strict=True)]
     order = np.argsort(-abs(direction), kind="stable")
     return "".join(ends[axis] for axis in order if abs(direction[axis]) >= LETTER_FROM)
 
 
 def slice_words(row: dict[str, str]) -> str:
-    """Say in a line what a row of `quality.csv` holds."""
+    """Return a one-line description of a row of `quality.csv`."""
     if row["covered"] != "1":
         return "LGE does not reach this slice of cine: nothing is registered here."
     overlaps = [
