@@ -1,1 +1,1 @@
-"""Ray's nodes: started here or joined, what each must have, and what a result was made on."""
+"""Ray on this machine or on a cluster, the checks of its nodes, and the provenance of a result."""

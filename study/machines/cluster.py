@@ -1,4 +1,4 @@
-"""Ray itself: started on this machine, or joined where a cluster runs, and the nodes that it has."""
+"""Starts Ray on this machine or joins a cluster, and lists the nodes."""
 
 import logging
 import os
@@ -22,9 +22,9 @@ from study.planning.environment import settle
 from study.planning.plan import Node
 
 CLIENT = "ray://"
-"""Begins the address of a Ray client's server: the study's driver then runs on the cluster, see `handover`."""
+"""Prefix of the address of a Ray client server. The study's driver then runs on the cluster, see `handover`."""
 PORT = 6379
-"""Of a cluster's head, where the address names none."""
+"""Default port of a cluster's head."""
 CLIENT_PORT = 10001
 LARGEST_PORT = 65535
 SECONDS_TO_CONNECT = 5.0
@@ -32,10 +32,10 @@ QUIET = ("ray", "ray.tune", "ray.train", "optuna")
 
 
 def resolve_address(option: str | None) -> str | None:
-    """Give the cluster's address: `--address`, else `RAY_ADDRESS`; None where Ray is to be started on this machine.
+    """Return the address of the cluster: `--address`, else `RAY_ADDRESS`; None to start Ray on this machine.
 
     Raises:
-        SettingsFaultError: where it is neither `local`, `auto`, HOST, HOST:PORT nor ray://HOST:PORT.
+        SettingsFaultError: the address is not `local`, `auto`, HOST, HOST:PORT, ray://HOST or ray://HOST:PORT.
     """
     name, address = _asked(option)
     if address == "auto":
@@ -51,15 +51,15 @@ def resolve_address(option: str | None) -> str | None:
 
 
 def is_client(option: str | None) -> bool:
-    """Say whether `--address`, else `RAY_ADDRESS`, is that of a Ray client's server."""
+    """Return whether `--address`, else `RAY_ADDRESS`, is the address of a Ray client server."""
     return _asked(option)[1].startswith(CLIENT)
 
 
 def check_reachable(address: str) -> None:
-    """Refuse an address where nothing listens, in seconds; Ray itself would try for minutes.
+    """Check within SECONDS_TO_CONNECT that a server listens at an address. Ray itself would try for minutes.
 
     Raises:
-        SettingsFaultError: where no connection can be made.
+        SettingsFaultError: no connection can be made.
     """
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
     try:
@@ -70,14 +70,14 @@ def check_reachable(address: str) -> None:
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
-    """Start Ray on this machine where `address` is None, else join that cluster; leave it afterwards.
+    """Start Ray on this machine where `address` is None, else join that cluster. Shut Ray down or leave on exit.
 
-    A Ray that is started here is this study's own: it never attaches to one that was left running. Its workers keep
-    the memory of a trial for the next one (`jointnet.allocator`), unless the environment says otherwise.
+    On this machine a new instance of Ray is always started, even where another one runs. The workers keep the memory
+    of a trial for the next one (`jointnet.allocator`), unless the environment sets those variables.
 
     Raises:
-        SettingsFaultError: where there is no cluster to join, or Ray cannot be started here.
-        OSError: where the disk is full.
+        SettingsFaultError: there is no cluster to join, or Ray cannot be started on this machine.
+        OSError: the disk is full.
     """
     settle()
     for name in QUIET:
@@ -86,7 +86,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     arenas = {name: value for name, value in ONE_ARENA.items() if name not in os.environ}
     if address is None:
-        os.environ.update(arenas)  # the workers inherit it, which starts them sooner than a runtime environment
+        os.environ.update(arenas)  # inherited by the workers, which start faster than with a runtime environment
         _start_here(quiet)
     else:
         if address != "auto":
@@ -106,25 +106,25 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 
 def short_lived(folder: Path) -> bool:
-    """Say whether a folder is Ray's copy of a submitted job's files, which is deleted with the job or the cluster."""
+    """Return whether a folder is Ray's copy of a submitted job's files, which is deleted with the job or the cluster."""
     return "runtime_resources" in folder.parts
 
 
 def this_machine() -> Node:
-    """Return what this machine has for trials."""
+    """Return the CPU cores, GPUs and memory of this machine that trials may use."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return Node("this machine", usable_cpus(), gpus, usable_memory_bytes())
 
 
 def survey(address: str | None, shared: tuple[SharedFolder, ...]) -> tuple[tuple[Node, ...], list[str]]:
-    """Return the nodes there are, and what is wrong with them; of a cluster, every node is asked.
+    """Return the nodes and their errors. On a cluster a check runs on every node.
 
     Args:
-        address: of a cluster; None for this machine, on which nothing is started or written.
+        address: address of a cluster; None for this machine, on which nothing is started or written.
         shared: the folders that every node must see.
 
     Raises:
-        SettingsFaultError: where there is no cluster to join.
+        SettingsFaultError: there is no cluster to join.
     """
     if address is None:
         faults = folder_faults(shared)
@@ -142,7 +142,7 @@ def survey(address: str | None, shared: tuple[SharedFolder, ...]) -> tuple[tuple
 
 
 def named(address: str) -> str:
-    """Return what a cluster's address came from: `RAY_ADDRESS` where that says the same, else `--address`."""
+    """Return the source of a cluster's address: `RAY_ADDRESS` where that holds the same address, else `--address`."""
     try:
         return "RAY_ADDRESS" if resolve_address(None) == address else "--address"
     except SettingsFaultError:  # the variable holds no address
@@ -150,13 +150,13 @@ def named(address: str) -> str:
 
 
 def _start_here(quiet: Mapping[str, Any]) -> None:
-    """Start a Ray of this study's own, with a token of its own: the user's home folder need not be writable."""
+    """Start a new instance of Ray with a random token in the environment. The home folder need not be writable."""
     here, folder = this_machine(), ray_folder(os.environ)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     own = {"num_cpus": here.cpus, "num_gpus": here.gpus, "include_dashboard": False, **ray_options(folder)}
     try:
         ray.init(address="local", **own, **quiet)
-    except Exception as error:  # Ray raises whatever it met, a bare Exception where its processes did not start
+    except Exception as error:  # Ray raises many types, a bare Exception where its processes did not start
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -167,7 +167,7 @@ def _start_here(quiet: Mapping[str, Any]) -> None:
 
 
 def _asked(option: str | None) -> tuple[str, str]:
-    """Give what names the address, and the address; `--address auto` is what `RAY_ADDRESS` says where it is set."""
+    """Return the source of the address and the address. `RAY_ADDRESS`, where set, replaces `--address auto`."""
     variable = os.environ.get("RAY_ADDRESS", "")
     named_by_option = option is not None and not (option == "auto" and variable)
     return ("--address", str(option)) if named_by_option else ("RAY_ADDRESS", variable)

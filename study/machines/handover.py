@@ -1,8 +1,8 @@
-"""With `ray://HOST:PORT` the study's driver runs on the cluster's head, and this terminal shows what it says.
+"""With `ray://HOST:PORT` the study's driver runs on the cluster's head, and this terminal shows its output.
 
-A Ray client is no node of the cluster: Ray Tune would move its loop to the head and leave the recorder, the progress
-and the folders behind. So the whole command is handed over: the head runs it, in the same working directory and with
-this terminal's `MLFLOW_*` and `JOINTNET_*`, and Ctrl+C is passed on.
+A Ray client is not a node of the cluster. Ray Tune would run its loop on the head, while the recorder, the progress and
+the folders stay here. So the head runs the whole command, in a working directory of the same path and with this
+terminal's `MLFLOW_*` and `JOINTNET_*` variables. Ctrl+C is passed on.
 """
 
 import logging
@@ -23,13 +23,13 @@ from jointnet.faults import SettingsFaultError
 from study.machines.cluster import check_reachable, named
 
 HEAD = "node:__internal_head__"
-"""Ray's own name of the resource that only the head has."""
+"""Ray's name of the resource that only the head has."""
 PASSED_ON = ("MLFLOW_", "JOINTNET_")
 SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class HeadProcess:
-    """The command as a process of the head; lives in a Ray actor there."""
+    """The command as a process on the head, owned by a Ray actor there."""
 
     def __init__(self, arguments: Sequence[str], folder: str, environment: Mapping[str, str]) -> None:
         if not Path(folder).is_dir():
@@ -48,7 +48,7 @@ class HeadProcess:
         self._reader.start()
 
     def news(self) -> tuple[list[str], int | None]:
-        """Give the lines since the last look, and the exit status where it has ended and all is told."""
+        """Return the lines printed since the last call, and the exit status once the output has ended, else None."""
         status = None if self._reader.is_alive() else self._process.wait()
         lines = []
         while self._lines:
@@ -56,7 +56,7 @@ class HeadProcess:
         return lines, status
 
     def interrupt(self) -> None:
-        """Pass Ctrl+C on."""
+        """Send SIGINT to the process."""
         self._process.send_signal(signal.SIGINT)
 
     def _read(self) -> None:
@@ -65,10 +65,10 @@ class HeadProcess:
 
 
 def run_on_head(address: str, arguments: Sequence[str]) -> int:
-    """Run `python -m study.run` with these arguments on the head; print what it prints and give its exit status.
+    """Run `python -m study.run` with these arguments on the head, print its output, and return its exit status.
 
     Raises:
-        SettingsFaultError: where no Ray client's server listens, or the head lacks this folder or this package.
+        SettingsFaultError: no Ray client server listens, or the head lacks this folder or this package.
     """
     check_reachable(address)
     try:
@@ -91,7 +91,7 @@ def run_on_head(address: str, arguments: Sequence[str]) -> int:
 
 
 def _follow(process: Any) -> int:
-    """Print what the process says until it ends. Ctrl+C goes to the process, whose end is then waited for."""
+    """Print the output of the process until it ends, and return its exit status. Ctrl+C is sent to the process."""
     while True:
         try:
             lines, status = ray.get(process.news.remote())
@@ -104,7 +104,7 @@ def _follow(process: Any) -> int:
 
 
 def _own_environment() -> dict[str, str]:
-    """Give the head's environment without what Ray set for this actor alone."""
+    """Return the head's environment without the variables that Ray sets for this actor."""
     return {
         name: value for name, value in os.environ.items() if name not in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
     }

@@ -1,8 +1,8 @@
-"""What every node of a cluster must have before a trial starts: the shared folders, this package, equal versions.
+"""Checks that every node of a cluster has the shared folders, this package and equal versions, before a trial starts.
 
-A study's folders are on storage that all nodes share: the driver prepares patients into the cache and trials read them
-there; trials write models and the driver reads those. A path that is another folder on another node would fail hours
-later, or not at all but wrongly, so the driver leaves a mark and every node is asked whether it sees it.
+A study's folders are on storage that all nodes share. The driver writes prepared patients to the cache, where trials
+read them; trials write models, which the driver reads. If a path were a different folder on some node, the study would
+fail hours later, or give wrong results. So the driver creates a marker folder, and a task on every node looks for it.
 """
 
 import shutil
@@ -19,21 +19,21 @@ from jointnet.home import can_write, nearest_folder
 from study.machines.provenance import versions
 
 COMPARED = ("python", "ray", "torch", "numpy")
-"""What shapes a trial; `+cpu` and the like after a version may differ."""
+"""Packages that influence a trial. A suffix of the version such as `+cpu` may differ."""
 SECONDS_TO_ANSWER = 300.0
-"""For a busy node to start a process that imports this package."""
+"""Time limit for a busy node to start a process that imports this package."""
 SECONDS_TO_APPEAR = 10.0
 """A network file system may show a new folder late."""
 
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """A folder that all nodes must see as one.
+    """A folder that must be the same on all nodes.
 
     Attributes:
-        option: the argument that names it.
-        path: absolute.
-        written: whether trials write there, not only read.
+        option: the command-line option of the folder.
+        path: absolute path.
+        written: whether trials write to it, not only read.
     """
 
     option: str
@@ -43,7 +43,7 @@ class SharedFolder:
 
 @dataclass(frozen=True)
 class NodeAnswer:
-    """What a node says: the folders that it does not see or cannot write, by their options, and its versions."""
+    """The result of a node: options of the folders that it does not see or cannot write, and its versions."""
 
     unseen: tuple[str, ...]
     unwritable: tuple[str, ...]
@@ -51,15 +51,16 @@ class NodeAnswer:
 
 
 def check_nodes(names: Mapping[str, str], shared: Sequence[SharedFolder], address_from: str = "--address") -> list[str]:
-    """Ask every node of the cluster that this process is connected to.
+    """Check every node of the cluster that this process is connected to.
 
     Args:
-        names: of the nodes, by their ids.
-        shared: the folders; those that are missing are made.
+        names: names of the nodes by id.
+        shared: the shared folders. Missing ones are created.
         address_from: the option or variable that names the cluster.
 
     Returns:
-        One line for each folder that some nodes do not see or cannot write, and for each other difference.
+        One line for each folder that some nodes do not see or cannot write, for each node that does not answer, and for
+        each difference in versions.
     """
     mark = f".node-check-{uuid4().hex}"
     marks = [folder.path / mark for folder in shared]
@@ -76,9 +77,10 @@ def check_nodes(names: Mapping[str, str], shared: Sequence[SharedFolder], addres
 
 
 def folder_faults(shared: Sequence[SharedFolder]) -> list[str]:
-    """Return the faults of folders on this machine, of which nothing is made: those that are missing must be makeable.
+    """Return the errors of folders on this machine, without creating any.
 
-    A folder that trials only read may be one that cannot be written, as long as it is there.
+    A folder must be writable, or it must be possible to create it. An existing folder that trials only read need not be
+    writable.
     """
     faults = []
     for folder in shared:
@@ -92,7 +94,7 @@ def folder_faults(shared: Sequence[SharedFolder]) -> list[str]:
 def look(
     shared: Sequence[SharedFolder], mark: str, node_id: str, wait_seconds: float = SECONDS_TO_APPEAR
 ) -> NodeAnswer:
-    """Give a node's answer; runs on the node."""
+    """Look for the marker in each folder and return the result of this node. Runs as a Ray task on the node."""
     unseen, unwritable = [], []
     until = time.monotonic() + wait_seconds
     for folder in shared:
@@ -112,11 +114,11 @@ def look(
 def answer_faults(
     answers: Mapping[str, NodeAnswer], shared: Sequence[SharedFolder], here: Mapping[str, str]
 ) -> list[str]:
-    """Name the nodes that lack something.
+    """Return the errors in the results of the nodes.
 
     Args:
-        answers: by the nodes' names.
-        shared: the folders that they were asked for.
+        answers: results by the nodes' names.
+        shared: the folders that were checked.
         here: the driver's versions.
     """
     faults = []
@@ -156,7 +158,7 @@ def _ask(
             faults.append(
                 f"{address_from}: every node must answer within {SECONDS_TO_ANSWER:g} s, got none from {names[node_id]}"
             )
-        except Exception as error:  # whatever Ray raises for a node that is lost, mute or lacks a package
+        except Exception as error:  # Ray raises many types for a node that is lost or lacks a package
             cause = getattr(error, "cause", None) or error
             reason = " ".join(str(cause).split())[:300] or type(cause).__name__
             faults.append(

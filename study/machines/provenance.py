@@ -1,4 +1,4 @@
-"""What a result depends on beside its specification: commit, versions and machine."""
+"""Provenance of a result in addition to its specification: commit, versions and machine."""
 
 import platform
 from pathlib import Path
@@ -8,16 +8,16 @@ from jointnet.provenance import commit
 from jointnet.quota import usable_cpus, usable_memory_bytes
 
 INSTRUMENTS = ("ray", "optuna", "mlflow")
-"""Packages that shape a study's result beside those that shape a model's."""
+"""Packages that influence a study's result, in addition to `jointnet.provenance.PACKAGES`."""
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of Python and of the packages that shape a result."""
+    """Return the versions of Python and of the packages that influence a result."""
     return provenance.versions((*provenance.PACKAGES, *INSTRUMENTS))
 
 
 def machine() -> dict[str, str]:
-    """Describe the driver's machine without naming it."""
+    """Return the system, CPU model, CPU count and memory of the driver's machine, without its name."""
     model = next(
         (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
     )
@@ -31,7 +31,7 @@ def machine() -> dict[str, str]:
 
 
 def tags() -> dict[str, str]:
-    """Give commit, versions and machine as tags of a tracking store."""
+    """Return commit, versions and machine as tags for the tracking store."""
     return (
         {"git.commit": commit()}
         | {f"version.{name}": version for name, version in versions().items()}

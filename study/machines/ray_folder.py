@@ -1,4 +1,4 @@
-"""Where a Ray that is started here keeps its sockets, logs and spilled objects, and what such a folder must be."""
+"""The folder for the sockets, logs and spilled objects of Ray on this machine, and its requirements."""
 
 import os
 import shutil
@@ -9,22 +9,22 @@ from jointnet.faults import SettingsFaultError
 from jointnet.home import can_write, nearest_folder
 
 LONGEST_SOCKET_BYTES = 107
-"""Of a socket's path, by Linux's `sockaddr_un`."""
+"""Longest path of a socket on Linux (`sockaddr_un`)."""
 SOCKET_IN_FOLDER = "/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-"""The longest that Ray makes in its folder, with the largest process id (`ray/_private/node.py`)."""
+"""The longest socket path that Ray creates in its folder, with the largest process id (`ray/_private/node.py`)."""
 LONGEST_FOLDER_BYTES = LONGEST_SOCKET_BYTES - len(SOCKET_IN_FOLDER)
 LEAST_FREE_BYTES = 200 * 10**6
-"""A session's logs are about 10 MB; its object store, where `/dev/shm` is too small for it, is OBJECT_STORE_BYTES."""
+"""Space for a session's logs, about 10 MB, and its object store, OBJECT_STORE_BYTES where `/dev/shm` is not used."""
 OBJECT_STORE_BYTES = 100 * 2**20
-"""Ray would take three tenths of the memory. What a study keeps there is a few kB; 75 MiB is Ray's minimum."""
+"""Size of Ray's object store. Ray's default is 30 % of the memory, its minimum 75 MiB; a study needs a few kB."""
 SHARED_MEMORY = Path("/dev/shm")
 
 
 def ray_folder(environment: Mapping[str, str]) -> Path:
-    """Return the folder for Ray: in `RAY_TMPDIR` where that is set, else in the first of `TMPDIR` and `/tmp` that fits.
+    """Return the folder for Ray: in `RAY_TMPDIR` where it is set, else in `TMPDIR` or `/tmp`, the first that is usable.
 
     Raises:
-        SettingsFaultError: with what is wrong with each.
+        SettingsFaultError: no folder is usable; one error for each.
     """
     named = {name: environment[name] for name in ("RAY_TMPDIR", "TMPDIR") if environment.get(name)}
     if "RAY_TMPDIR" in named:
@@ -38,14 +38,14 @@ def ray_folder(environment: Mapping[str, str]) -> Path:
             if fault is None:
                 return folder
             if not os.access(folder, os.F_OK) or can_write(folder):
-                break  # otherwise Ray's usual folder is another user's
+                break  # otherwise the folder `ray` belongs to another user, and `ray-UID` is tried
         faults.append(f"{name}: {fault}")
     faults[-1] += "; RAY_TMPDIR=DIR names another folder, on a disk of this machine"
     raise SettingsFaultError(faults)
 
 
 def folder_fault(folder: Path) -> str | None:
-    """Return what makes a folder unfit for Ray, None where it does; it need not exist yet."""
+    """Return the error of a folder for Ray, which need not exist yet; None where it is usable."""
     length = len(os.fsencode(folder))
     if length > LONGEST_FOLDER_BYTES:
         most = LONGEST_FOLDER_BYTES - len("/ray")
@@ -60,7 +60,7 @@ def folder_fault(folder: Path) -> str | None:
 
 
 def ray_options(folder: Path) -> dict[str, object]:
-    """Return what `ray.init` is told of the folder and of the object store."""
+    """Return the options of `ray.init` for the folder and the object store."""
     options: dict[str, object] = {"_temp_dir": str(folder), "object_store_memory": OBJECT_STORE_BYTES}
     if not can_write(SHARED_MEMORY):
         options["_plasma_directory"] = str(folder)

@@ -1,1 +1,1 @@
-"""What will be done, what it costs, which study it is, and saying so."""
+"""The plan of a study: its content, cost and identity, and its text for the terminal."""

@@ -1,4 +1,4 @@
-"""How many trials the nodes hold, on what device, and what they cannot give: sums over plain values, no Ray."""
+"""Number of trials that fit on the nodes, their device, and resource requests that cannot be met. Does not use Ray."""
 
 import math
 from collections import Counter
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from study.planning.plan import Node, Resources
 
 STEPS = 10_000
-"""Ray counts resources in ten-thousandths, so that 4 CPUs hold 40 trials of 0.1, not 39."""
+"""Ray counts resources in ten-thousandths. 4 CPUs therefore hold 40 trials of 0.1 CPU, not 39."""
 
 MEGABYTES_PER_TRIAL = 700
-"""Of a worker with the settings `quick`, the phantom and one CPU (`docs/speed.md`)."""
+"""Memory of a worker with the settings `quick`, the phantom and one CPU (`docs/speed.md`)."""
 MEGABYTES_BESIDE_TRIALS = 900
-"""Of the driver (540) and Ray's own processes, proportional set sizes in a search of `smoke`."""
+"""Memory of the driver (540) and of Ray's own processes: proportional set sizes in a search of `smoke`."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for.
+    """The resources that the command line requests.
 
     Attributes:
         device: `auto`, `cpu` or `cuda`; `auto` is `cuda` where a node has a GPU.
         cpus_per_trial: CPU cores of one trial.
-        gpus_per_trial: GPUs of one trial, below 1 a share of one; None for 1 on `cuda` and 0 on `cpu`.
-        concurrent: trials at once; None for as many as fit.
+        gpus_per_trial: GPUs of one trial, a share of one GPU below 1; None for 1 on `cuda` and 0 on `cpu`.
+        concurrent: number of concurrent trials; None for as many as fit.
     """
 
     device: str
@@ -34,7 +34,7 @@ class Request:
 
 
 def resource_faults(request: Request, nodes: Sequence[Node]) -> list[str]:
-    """Name what the nodes cannot give: Ray would wait for it silently and for ever."""
+    """Return the resource requests that no node can satisfy, as errors. Ray would wait for them forever."""
     faults = []
     asked = request.gpus_per_trial
     if not math.isfinite(request.cpus_per_trial) or not math.isfinite(asked or 0):
@@ -59,7 +59,7 @@ def resource_faults(request: Request, nodes: Sequence[Node]) -> list[str]:
 
 
 def resources_of(request: Request, nodes: Sequence[Node]) -> Resources:
-    """Give what each trial gets, and how many run at once: what is asked for, else as many as the nodes hold."""
+    """Return the resources of a trial and the number of concurrent trials: as requested, else as many as fit."""
     gpus = request.gpus_per_trial
     if gpus is None:
         wanted = request.device == "cuda" or (request.device == "auto" and any(node.gpus for node in nodes))
@@ -70,7 +70,7 @@ def resources_of(request: Request, nodes: Sequence[Node]) -> Resources:
 
 
 def trials_on(node: Node, resources: Resources) -> int:
-    """Return how many trials a node holds at once. A trial's share of a GPU is never split over two GPUs."""
+    """Return the number of trials that fit on a node. A trial's share of a GPU is never split over two GPUs."""
     by_cpus = _times(node.cpus, resources.cpus_per_trial)
     if node.memory_bytes is not None:
         by_cpus = min(by_cpus, trials_in_memory(node.memory_bytes))
@@ -82,12 +82,12 @@ def trials_on(node: Node, resources: Resources) -> int:
 
 
 def trials_in_memory(memory_bytes: int) -> int:
-    """Return how many trials a machine's memory holds, at least one: an estimate must not refuse a study."""
+    """Return the number of trials that fit in memory, at least one: an estimate must not reject a study."""
     return max(1, int((memory_bytes / 1e6 - MEGABYTES_BESIDE_TRIALS) / MEGABYTES_PER_TRIAL))
 
 
 def told(nodes: Sequence[Node]) -> str:
-    """Say what nodes there are, such as `2 nodes of 4 CPU and 1 GPU`."""
+    """Return a text about the nodes, such as `2 nodes of 4 CPU and 1 GPU`."""
     kinds = Counter((node.cpus, node.gpus) for node in nodes)
     parts = [
         f"{count} node{'s' if count > 1 else ''} of {cpus:g} CPU and {gpus:g} GPU"
@@ -97,5 +97,5 @@ def told(nodes: Sequence[Node]) -> str:
 
 
 def _times(have: float, each: float) -> int:
-    """Give how often `each` goes into `have`, counted as Ray counts."""
+    """Return how many times `each` fits into `have`, in Ray's units of 1 / STEPS."""
     return round(have * STEPS) // max(1, round(each * STEPS))

@@ -1,6 +1,7 @@
-"""How much disk a study takes: a model of every training, checkpoints of those that run, and the ledger.
+"""Disk use of a study: the model of every training, the checkpoints of running trainings, and the ledger.
 
-These are upper bounds, but where trials are drawn until the time is over: then they rest on the estimate of how many.
+The values are upper bounds. Where trials are drawn until the time is over they are based on an estimated number of
+trials.
 """
 
 from functools import lru_cache
@@ -14,24 +15,24 @@ from study.planning.estimate import arm_trials
 from study.planning.plan import Arm, Plan
 
 COPIES_IN_CHECKPOINT = 5
-"""Weights, their average, the best ones, and Adam's two moments."""
+"""The weights, their average, the best weights, and Adam's two moments."""
 COPIES_BESIDE_CHECKPOINTS = 2
-"""A running trial's `model.pt` and `previous.pt`."""
+"""`model.pt` and `previous.pt` of a running trial."""
 LEDGER_BYTES_PER_EPOCH = 1500
 
 
 @lru_cache
 def model_bytes(settings: Settings) -> int:
-    """Give the size of a model's weights."""
+    """Return the size of a model's weights in bytes."""
     with torch.device("meta"):
         model = build_model(settings)
     return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
 
 
 def model_megabytes(plan: Plan) -> float | None:
-    """Give the MB of the best models of all trials and retrainings; the tracking store holds them once more.
+    """Return the size in MB of the best models of all trials and retrainings; None where their number is unknown.
 
-    None where nobody knows how many there will be.
+    The tracking store holds a second copy, which is not included.
     """
     trainings = [_trainings(plan, arm) for arm in plan.arms]
     sizes = [model_bytes(arm.space.settings_of(arm.model)) for arm in plan.arms]
@@ -40,13 +41,13 @@ def model_megabytes(plan: Plan) -> float | None:
 
 
 def checkpoint_megabytes(plan: Plan) -> float:
-    """Give the MB that one running trial takes at most, while it writes a checkpoint beside the last two."""
+    """Return the largest size in MB of a running trial: while it writes a checkpoint beside the KEPT last ones."""
     copies = (KEPT + 1) * COPIES_IN_CHECKPOINT + COPIES_BESIDE_CHECKPOINTS
     return max(copies * model_bytes(arm.space.settings_of(arm.model)) for arm in plan.arms) / 1e6
 
 
 def ledger_megabytes(plan: Plan) -> float | None:
-    """Give the MB of the ledger, None where nobody knows how many trials there will be."""
+    """Return the size of the ledger in MB; None where the number of trials is unknown."""
     trainings = [_trainings(plan, arm) for arm in plan.arms]
     epochs = [
         count * arm.space.fidelity.max_epochs
@@ -57,6 +58,6 @@ def ledger_megabytes(plan: Plan) -> float | None:
 
 
 def _trainings(plan: Plan, arm: Arm) -> float | None:
-    """Give the trials and retrainings of an arm."""
+    """Return the number of trials and retrainings of an arm; None where it is unknown."""
     trials = arm_trials(plan, arm)
     return None if trials is None else trials + plan.design.seeds

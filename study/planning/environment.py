@@ -1,4 +1,4 @@
-"""What the environment says to MLflow, Optuna and Ray: what decides, what must not, and what the plan shows of it."""
+"""Environment variables of MLflow, Optuna and Ray: those that take effect, those that are removed, and their text."""
 
 import os
 import re
@@ -10,38 +10,41 @@ WITHOUT_EFFECT = (
     *("MLFLOW_REGISTRY_URI", "MLFLOW_RUN_CONTEXT", "MLFLOW_RUN_ID", "OPTUNA_", "RAY_AIR_", "RAY_CHDIR_TO_TRIAL_DIR"),
     *("RAY_TRAIN_", "RAY_TUNE_", "TUNE_"),
 )
-"""Names, or their beginnings, of what would send a study's runs elsewhere, or change how Ray Tune asks for trials and
-hears of them, beside what the plan says: the experiment, the registry and the trials are the study's own."""
+"""Names or prefixes of variables that are removed: the study sets the experiment, the registry and the trials itself.
+They would send its runs elsewhere, or change how Ray Tune requests trials and receives their results."""
 OWN = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0: silent, so that the progress is ours
+    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 Ray Tune prints nothing beside the study's progress
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl+C is to raise here, not to look like a finished search
-    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # its snapshots grow with the trials, and nobody reads them
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl+C must raise KeyboardInterrupt; Ray Tune would end the search normally
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # its snapshots grow with the trials and are never read
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""Among those, what is set for a study."""
+"""Variables matching WITHOUT_EFFECT that a study always sets to these values."""
 DEFAULTS = {
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a bar per file would bury the progress
-    # One attempt a call: a client that repeats a call by itself may make a run twice.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a bar per file would hide the study's progress
+    # One attempt per call: a client that repeats a call by itself may create a run twice.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would break the progress
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the text would disturb the live progress
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # trials are the work; at Ray's 15 they starve beside anything else
+    "RAY_worker_niceness": "0",  # at Ray's default of 15 any other process would take the trials' CPU time
 }
-"""What is set unless the environment says otherwise."""
+"""Values that are set where the environment does not set the variable."""
 NOT_SHOWN = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_CLIENT_MODE")
-"""The first two have lines of their own in the plan, the others are set by Ray itself."""
+"""The first two have their own lines in the plan. Ray itself sets the others."""
 HIDDEN = "***"
 SECRET_NAME = re.compile(r"TOKEN|PASSW|SECRET|KEY|CREDENTIAL|COOKIE|HEADER|AUTH_CONFIG", re.IGNORECASE)
 LONGEST_VALUE = 80
 
-_set_aside: set[str] = set()  # names that this process was started with, and that were taken out
+_set_aside: set[str] = set()  # names of the variables that this process has removed
 
 
 def settle() -> None:
-    """Set what a study sets in this process's environment, before MLflow and Ray read it, and take out the idle."""
+    """Set OWN and DEFAULTS in this process's environment, and remove what matches WITHOUT_EFFECT.
+
+    It must be called before MLflow and Ray read the environment.
+    """
     for name in [name for name in os.environ if name.startswith(WITHOUT_EFFECT)]:
         if os.environ[name] != OWN.get(name):
             _set_aside.add(name)
@@ -52,10 +55,10 @@ def settle() -> None:
 
 
 def told(environment: Mapping[str, str] | None = None) -> list[str]:
-    """Return what the plan says of the environment, in at most two lines: what decides, and what has no effect.
+    """Return the plan's lines about the environment, at most two: variables with an effect, and those without.
 
     Args:
-        environment: by name; this process's, and what was taken out of it, where not given.
+        environment: values by name; None for this process's environment and the variables removed from it.
     """
     known = {**os.environ, **dict.fromkeys(_set_aside, "")} if environment is None else environment
     names = sorted(name for name in known if name.startswith(PREFIXES) and name not in NOT_SHOWN)
@@ -66,7 +69,7 @@ def told(environment: Mapping[str, str] | None = None) -> list[str]:
 
 
 def without_secrets(value: str) -> str:
-    """Return a value, an address for instance, without the passwords in it."""
+    """Return a value, such as an address, with the passwords and tokens in it hidden."""
     value = re.sub(r"(://)[^/@\s]*@", rf"\1{HIDDEN}@", value)
     return re.sub(r"(?i)((?:passw\w*|token|secret|sig|key)=)[^&;,\s]+", rf"\1{HIDDEN}", value)
 

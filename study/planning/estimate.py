@@ -1,4 +1,4 @@
-"""How long a study will probably take: epochs by ASHA's rungs, seconds by what an epoch took on one CPU core."""
+"""Estimated duration of a study: the number of epochs from ASHA's rungs, times the measured seconds of an epoch."""
 
 import math
 
@@ -7,18 +7,18 @@ from study.planning.plan import Arm, Plan
 from study.question.space import Fidelity
 
 SECONDS_PER_PATIENT_EPOCH = {"joint": 0.5, "standalone": 0.12}
-"""By model: one epoch of one training patient on one CPU core, on the phantom with MEASURED_SETTINGS.
+"""Seconds per epoch and training patient on one CPU core, by model; measured on the phantom with MEASURED_SETTINGS.
 
-A validated patient costs half of it. Good to a factor of two.
+A validation patient takes half of it. Accurate to a factor of two.
 """
 MEASURED_SETTINGS = "quick"
 MINUTES_BESIDE_SEARCH = 1.5
-"""Ray's start, the cache, the sealed test and the report."""
+"""Minutes for the start of Ray, the cache, the test evaluation and the report."""
 _MANY = 1000
 
 
 def expected_epochs(fidelity: Fidelity, num_samples: int) -> float:
-    """Give the epochs of all trials where at each rung one trial in `reduction_factor` goes on, but at least one."""
+    """Return the total epochs of all trials if one trial in `reduction_factor`, but at least one, passes each rung."""
     epochs, reached, going_on = 0.0, 0, float(num_samples)
     rung = fidelity.grace_epochs
     while reached < fidelity.max_epochs:
@@ -30,15 +30,14 @@ def expected_epochs(fidelity: Fidelity, num_samples: int) -> float:
 
 
 def relative_work(settings: Settings) -> float:
-    """Give the cost of a training step relative to MEASURED_SETTINGS: pixels x channels squared, over the levels."""
+    """Return the cost of a training step relative to MEASURED_SETTINGS: sum over levels of pixels x channels squared."""
     return _work(settings) / _work(load_settings(MEASURED_SETTINGS))
 
 
 def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
-    """Give the expected seconds of one epoch of one trial, its share of the validations included.
+    """Return the expected seconds of one epoch of one trial, including its share of the validations.
 
-    They are scaled by `relative_work` where the settings are not MEASURED_SETTINGS; None on a GPU, where none was
-    measured.
+    The value is scaled by `relative_work`, which is 1 for MEASURED_SETTINGS. None on a GPU, where nothing was measured.
     """
     if plan.resources.device != "cpu":
         return None
@@ -48,9 +47,9 @@ def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
 
 
 def arm_epochs(plan: Plan, arm: Arm) -> float | None:
-    """Give the epochs of all trials of an arm together that its search probably needs.
+    """Return the expected total epochs of all trials of an arm.
 
-    None where it draws trials until its minutes are over and no epoch was ever measured on this device.
+    None where trials are drawn until the minutes are over and no epoch was measured on this device.
     """
     samples = arm.space.budget.num_samples
     if samples is not None:
@@ -60,7 +59,7 @@ def arm_epochs(plan: Plan, arm: Arm) -> float | None:
 
 
 def arm_trials(plan: Plan, arm: Arm) -> float | None:
-    """Give the trials of an arm: those asked for, or as many as probably fit its minutes; None where nobody knows."""
+    """Return the trials of an arm: as requested, or the expected number for its minutes; None where it is unknown."""
     if arm.space.budget.num_samples is not None:
         return arm.space.budget.num_samples
     epochs = arm_epochs(plan, arm)
@@ -69,7 +68,7 @@ def arm_trials(plan: Plan, arm: Arm) -> float | None:
 
 
 def arm_minutes(plan: Plan, arm: Arm) -> float | None:
-    """Give the expected minutes of an arm's search: the estimate, at most its share of the time budget.
+    """Return the expected minutes of an arm's search: the estimate, limited to the arm's share of the time budget.
 
     None where neither is known.
     """
@@ -86,7 +85,7 @@ def arm_minutes(plan: Plan, arm: Arm) -> float | None:
 
 
 def retrain_minutes(plan: Plan, arm: Arm) -> float | None:
-    """Give the expected minutes of an arm's retrainings, which all train to the end; None where nobody knows."""
+    """Return the expected minutes of an arm's retrainings, none of which is pruned; None where they are unknown."""
     seconds, seeds = seconds_per_epoch(plan, arm), plan.design.seeds
     if not seeds:
         return 0.0
@@ -95,9 +94,9 @@ def retrain_minutes(plan: Plan, arm: Arm) -> float | None:
 
 
 def training_hours(plan: Plan) -> float | None:
-    """Give the expected hours of all trials and retrainings, one after the other; None where nobody knows.
+    """Return the summed expected hours of all trials and retrainings; None where they are unknown.
 
-    Times the CPU cores or GPUs of a trial these are CPU- or GPU-hours.
+    Multiplied by the CPU cores or GPUs of a trial they are CPU-hours or GPU-hours.
     """
     total = 0.0
     for arm in plan.arms:
@@ -111,7 +110,10 @@ def training_hours(plan: Plan) -> float | None:
 
 
 def budget_share_minutes(plan: Plan, arm: Arm) -> float | None:
-    """Give an arm's share of the time budget: its own minutes, or an equal share of its search's; None: no limit."""
+    """Return an arm's share of the time budget in minutes; None for no limit.
+
+    It is the arm's own minutes, or an equal share of the minutes of its search.
+    """
     budget = arm.space.budget
     if budget.minutes is None or budget.per_arm:
         return budget.minutes
@@ -119,7 +121,7 @@ def budget_share_minutes(plan: Plan, arm: Arm) -> float | None:
 
 
 def expected_minutes(plan: Plan) -> float | None:
-    """Give the expected minutes of the whole study, None where those of an arm are not known."""
+    """Return the expected minutes of the whole study; None where those of an arm are unknown."""
     minutes = [each for arm in plan.arms for each in (arm_minutes(plan, arm), retrain_minutes(plan, arm))]
     known = [each for each in minutes if each is not None]
     return MINUTES_BESIDE_SEARCH + sum(known) if len(known) == len(minutes) else None

@@ -1,8 +1,9 @@
-"""Which study a command means: the same specification is the same study, which goes on where it was.
+"""Identity of a study. A command with the same specification continues the same study.
 
-The identity is what determines a result: searches, settings, splits, folds, data, seed and device, and the margins of
-the claims, which must not move once results are seen. How long to search (`--num-samples`, `--minutes`), with how many
-seeds to retrain (`--seeds`), how many trials at once, and the texts that explain are not part of it.
+The identity is everything that determines a result: searches, settings, splits, folds, data, seed and device. It also
+has the margins of the claims, which must not change once results are known. It does not have the search budget
+(`--num-samples`, `--minutes`), the number of retraining seeds (`--seeds`), the number of concurrent trials and the
+explanatory texts.
 """
 
 import hashlib
@@ -17,12 +18,12 @@ from study.planning.plan import Plan, specification
 from study.store_layout import is_plain_name
 
 SPECIFICATION_FILE = "specification.json"
-"""In a study's folder; a folder without it is no study."""
+"""File in the folder of every study."""
 LONGEST_VALUE = 80
 
 
 def identity(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the part of a specification that makes it this study, by dotted keys."""
+    """Return the part of a specification that identifies the study, by dotted keys."""
     kept = {key: content[key] for key in ("objective", "seed", "data", "splits")}
     kept["device"] = content["resources"]["device"]
     kept["arms"] = list(dict.fromkeys(arm["arm"] for arm in content["arms"]))
@@ -39,13 +40,13 @@ def identity(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    """Give eight hexadecimal digits that stand for an identity."""
+    """Return the first eight hexadecimal digits of the SHA-256 digest of a specification's identity."""
     plain = json.dumps(identity(content), sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()[:8]
 
 
 def differences(began: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Name what differs between the specification that a study began with and the one that is asked for."""
+    """Return an error for each difference between the original specification of a study and the requested one."""
     old, new = identity(began), identity(asked)
     return [
         f"{key}: must be {_shown(old.get(key))} as when the study began, got {_shown(new.get(key))}"
@@ -55,18 +56,18 @@ def differences(began: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]
 
 
 def with_identity(plan: Plan, *, new: bool = False, named: str | None = None) -> Plan:
-    """Give the plan with its study's id: of the study that it continues, or of a new one.
+    """Return the plan with a study id: that of the study it continues, or a new one.
 
-    Seeds that the study was asked for before stay: what they were retrained for is never taken back.
+    The number of retraining seeds is never less than in the original specification, because retrained models stay.
 
     Args:
-        plan: what is asked for, without an id.
-        new: begin another study, whether or not there is one of the same specification.
-        named: continue this study.
+        plan: the requested plan, without an id.
+        new: whether to start a new study even where one with the same specification exists.
+        named: id of the study to continue.
 
     Raises:
-        SettingsFaultError: where `named` is no study of the output folder, or began with another specification; one
-            fault for each difference.
+        SettingsFaultError: `named` is no study of the output folder, or it has another specification; one error for
+            each difference.
     """
     asked = json.loads(json.dumps(specification(plan)))
     if named is not None:
@@ -93,7 +94,7 @@ def _continued(plan: Plan, study_id: str, began: Mapping[str, Any]) -> Plan:
 
 
 def _specification_of(folder: Path) -> dict[str, Any] | None:
-    """Read the specification that a study began with; None where the folder holds no study."""
+    """Read the original specification of a study; None where the folder holds no study."""
     try:
         content = json.loads((folder / SPECIFICATION_FILE).read_text(encoding="utf-8"))
         identity(content)

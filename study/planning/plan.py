@@ -1,4 +1,4 @@
-"""The plan of a study: its arms, their searches and splits, and where everything goes. Nothing runs here."""
+"""The plan of a study as frozen values: its arms with their searches and splits, data, resources and folders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ from study.question.splits import Split
 
 @dataclass(frozen=True)
 class Data:
-    """Where the scans come from: the built-in phantom or a folder of the user's.
+    """The source of the scans: the built-in phantom or a folder of the user.
 
     Attributes:
-        fingerprint: of the training and validation patients' files; of the phantom, what it is made from.
+        fingerprint: fingerprint of the files of the training and validation patients; for the phantom, of the input
+            that it is generated from.
     """
 
     kind: str
@@ -28,9 +29,9 @@ class Data:
 
 @dataclass(frozen=True)
 class Node:
-    """A machine that trials may run on: its name, CPU cores and GPUs, and the memory that bounds trials.
+    """A machine that trials may run on: its name, CPU cores, GPUs and memory.
 
-    `memory_bytes` None is no bound, as on a cluster, whose nodes report to Ray what they have.
+    `memory_bytes` limits the number of trials. It is None, no limit, for the nodes of a cluster.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial gets, on `cpu` or `cuda`, and how many run at once."""
+    """The resources of one trial, its device (`cpu` or `cuda`), and the number of concurrent trials."""
 
     concurrent: int
     cpus_per_trial: float
@@ -51,12 +52,12 @@ class Resources:
 
 @dataclass(frozen=True)
 class Design:
-    """How the study is evaluated.
+    """The evaluation design of the study.
 
     Attributes:
         folds: outer folds of the cross-validation; 1 is a single split.
         same_validation: whether all splits of a fold have the same validation patients.
-        seeds: fresh seeds that the winner of each arm and fold is retrained with; 0 tests the tuned model itself.
+        seeds: number of new seeds to retrain the winner of each arm and fold with; 0 tests the tuned model itself.
     """
 
     folds: int = 1
@@ -66,10 +67,10 @@ class Design:
 
 @dataclass(frozen=True)
 class Arm:
-    """One model with one split in one fold, searched, selected, sealed and opened by itself.
+    """One model with one split in one fold. Each arm has its own search, selection and test evaluation.
 
     Attributes:
-        fold, folds: which of how many outer folds, from 1; 1 of 1 without cross-validation.
+        fold, folds: number of the outer fold, from 1, and number of folds; both 1 without cross-validation.
     """
 
     model: str
@@ -80,17 +81,17 @@ class Arm:
 
     @property
     def name(self) -> str:
-        """Name such as `joint-25`, the same in all folds."""
+        """The name, such as `joint-25`, the same in all folds."""
         return f"{self.model}-{self.split.counts.train}"
 
     @property
     def key(self) -> str:
-        """Name within the study, such as `joint-25`, or `fold-2/joint-25` where there are folds."""
+        """The unique name within the study: `joint-25`, or `fold-2/joint-25` where there are folds."""
         return f"{self._fold_prefix}{self.name}"
 
     @property
     def split_key(self) -> str:
-        """Name of the split within the study, such as `25/15/5`, or `fold-2/25/15/9`."""
+        """The name of the split within the study: `25/15/5`, or `fold-2/25/15/9` where there are folds."""
         return f"{self._fold_prefix}{self.split.counts}"
 
     @property
@@ -104,11 +105,11 @@ class Plan:
 
     Attributes:
         study_id: see `study.planning.identity`; "" until it is known.
-        started: when this command was.
-        address: of the cluster; None for Ray on this machine.
+        started: start time of this command.
+        address: address of the cluster; None for Ray on this machine.
         nodes: the machines that trials may run on.
-        remarks: what else a reader of the plan must know of its design.
-        continues: whether the study was begun by an earlier command.
+        remarks: further lines about the design for the text of the plan.
+        continues: whether an earlier command started the study.
     """
 
     study_id: str
@@ -128,29 +129,29 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Folder of everything that the study writes but the tracking store and the cache."""
+        """The folder of all files that the study writes, except the tracking store and the cache."""
         return self.out / self.study_id
 
     def arm_folder(self, arm: Arm) -> Path:
-        """Folder of an arm's trials, such as `runs/ID/joint-25`, or `runs/ID/fold-2/joint-25`."""
+        """Return the folder of an arm's trials, such as `runs/ID/joint-25` or `runs/ID/fold-2/joint-25`."""
         return self.folder / arm.key
 
     @property
     def spaces(self) -> tuple[SearchSpace, ...]:
-        """The searches of the study, each once."""
+        """The search spaces of the study, each once."""
         return tuple({arm.space.name: arm.space for arm in self.arms}.values())
 
     @property
     def splits(self) -> dict[str, Split]:
-        """The splits of the study by their counts, and by fold where there are several."""
+        """The splits of the study by `Arm.split_key`."""
         return {arm.split_key: arm.split for arm in self.arms}
 
 
 def make_arms(spaces: Sequence[SearchSpace], splits: Sequence[Split], fold: int = 1, folds: int = 1) -> tuple[Arm, ...]:
-    """Cross every search's models with the splits of a fold.
+    """Create an arm for each search space, each of its models and each split of a fold.
 
     Raises:
-        SettingsFaultError: where two searches ask for the same arm.
+        SettingsFaultError: two search spaces have the same arm.
     """
     arms = tuple(
         Arm(model, split, space, fold, folds) for space in spaces for model in space.models for split in splits
@@ -182,13 +183,13 @@ def make_plan(
     design: Design = Design(),
     remarks: tuple[str, ...] = (),
 ) -> Plan:
-    """Put a plan together; which study it is, new or begun before, `study.planning.identity` says."""
+    """Create a plan without a study id, which `study.planning.identity` adds."""
     folders = out.absolute(), cache.absolute()
     return Plan("", now, arms, data, resources, seed, *folders, tracking_uri, address, nodes, design, remarks)
 
 
 def specification(plan: Plan) -> dict[str, Any]:
-    """Give all that determines a study's result, the scans by their fingerprint, as plain values for JSON."""
+    """Return everything that determines a study's result as plain values for JSON, the scans by their fingerprint."""
     return {
         "objective": {"metric": plan.spaces[0].objective.metric, "direction": plan.spaces[0].objective.direction},
         "seed": plan.seed,

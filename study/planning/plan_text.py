@@ -1,4 +1,4 @@
-"""The plan of a study as text for a terminal, before anything starts."""
+"""The plan of a study as text for the terminal."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ from study.question.space import SearchSpace
 
 
 def render(plan: Plan) -> str:
-    """Write the plan for a terminal."""
+    """Return the plan as text for the terminal."""
     lines = [
         f"Study {plan.study_id}{', which this command continues (--new starts another)' if plan.continues else ''}"
     ]
@@ -56,7 +56,7 @@ def _settings(space: SearchSpace) -> str:
 
 
 def _design(plan: Plan) -> list[str]:
-    """Say how the study is evaluated: folds, validation patients, effort."""
+    """Return the lines about the design: folds, validation patients, effort and remarks."""
     design, budget = plan.design, plan.spaces[0].budget
     lines = ["one split: the same test patients in every arm"]
     if design.folds > 1:
@@ -84,7 +84,7 @@ def _design(plan: Plan) -> list[str]:
 
 
 def _arm(plan: Plan, name: str) -> str:
-    """Describe an arm, over all folds where there are several."""
+    """Return the line of an arm, over all folds where there are several."""
     arms = [arm for arm in plan.arms if arm.name == name]
     first, fidelity, seeds = arms[0], arms[0].space.fidelity, plan.design.seeds
     tests = sorted({arm.split.counts.test for arm in arms})
@@ -106,7 +106,7 @@ def _minutes(plan: Plan, arms: list[Arm], expected: Callable[[Plan, Arm], float 
 
 
 def _work(plan: Plan) -> str:
-    """Say how many trainings there are and what they cost."""
+    """Return the line about the number of trainings and their CPU-hours or GPU-hours."""
     trials = [count for arm in plan.arms if (count := arm_trials(plan, arm)) is not None]
     counted = (
         f"{'' if _exact(plan) else 'about '}{sum(trials):.0f} trials" if len(trials) == len(plan.arms) else "trials"
@@ -118,7 +118,7 @@ def _work(plan: Plan) -> str:
 
 
 def _exact(plan: Plan) -> bool:
-    """Whether it is known how many trials there are."""
+    """Return whether the number of trials is known."""
     return all(arm.space.budget.num_samples is not None for arm in plan.arms)
 
 
@@ -130,7 +130,7 @@ def _tested(plan: Plan) -> str:
 
 
 def _each(plan: Plan) -> str:
-    """Return what a trial gets and, without a cluster, what of this machine the study may use."""
+    """Return a text about the resources of a trial and, without a cluster, those of this machine."""
     resources = plan.resources
     gpus = f", {resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else ""
     each = f"{resources.cpus_per_trial:g} CPU{gpus} each"

@@ -1,1 +1,1 @@
-"""What is asked, and of which patients: search spaces, splits and folds, checked before anything starts."""
+"""Search spaces, splits and cross-validation folds, all checked before a study starts."""

@@ -1,4 +1,4 @@
-"""The `[claim]` table of a search file: the margins, in mm, that a claim is judged by, stated before any result."""
+"""Reads the `[claim]` table of a search file: the non-inferiority margins in mm, fixed before any result."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,11 @@ RULE = "must be a number of mm above 0"
 
 
 def read_margin(table: TomlTable) -> float | Mapping[str, float] | None:
-    """Read how much worse, in mm, still counts as not inferior; a file without the table claims nothing.
+    """Read the non-inferiority margin in mm. A file without the table makes no claim.
 
     Returns:
-        One number, of LV CD, or numbers by endpoint, such as `cd_mm/lv`; None without a claim or with a fault.
+        One number for the centroid distance (CD) of the LV, or a number per endpoint, such as `cd_mm/lv`. None where
+        there is no claim or the value is invalid; errors are added to the table's `faults`.
     """
     rule = f"{RULE}, of LV CD, or a table of such numbers by endpoint"
     margin = table.take("margin_mm", lambda value: is_table(value) or is_positive(value), rule)

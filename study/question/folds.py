@@ -1,4 +1,4 @@
-"""Nested cross-validation over patients: every patient tests in exactly one outer fold, and never trains in it."""
+"""Nested cross-validation over patients: each patient is in the test set of exactly one outer fold."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,40 +8,41 @@ from jointnet.faults import SettingsFaultError
 from study.question.splits import Counts, Split
 
 Folds = tuple[tuple[Split, ...], ...]
-"""For each fold its splits."""
+"""The splits of each fold."""
 
 
 def fold_sizes(patients: int, folds: int) -> tuple[int, ...]:
-    """Give the test patients of each fold: as equal as they can be, the larger ones first."""
+    """Return the number of test patients of each fold. They differ by at most one; the larger folds come first."""
     return tuple(patients // folds + (fold < patients % folds) for fold in range(folds))
 
 
 def fold_faults(patients: int, folds: int) -> list[str]:
-    """Give what is wrong with a number of folds: each needs a patient to train, to validate and to test."""
+    """Return the errors of a number of folds. Each fold needs a patient to train, one to validate and one to test."""
     if folds > patients or patients - -(-patients // folds) < 2:
         return [f"--folds: each of {folds} folds must have a patient to test and leave two, got a folder of {patients}"]
     return []
 
 
 def make_folds(patients: Iterable[int], folds: int, counts: Sequence[Counts], seed: int) -> Folds:
-    """Deal the patients out to the splits of every fold.
+    """Assign the patients to the splits of every fold.
 
-    One permutation by `seed` is cut into the folds' test patients. In each fold training grows from behind its test
-    patients, around the end of the permutation, and validation grows towards it from the other side. So within a fold
-    the smaller training set is inside each larger one, and the smaller validation set likewise.
+    One permutation by `seed` is cut into consecutive blocks, the test patients of the folds. In each fold the
+    permutation without its test block is read cyclically from behind that block. Training patients are taken from the
+    start of it, validation patients from the end. Within a fold each smaller training set is therefore a subset of each
+    larger one, and likewise for the validation sets.
 
     Args:
-        patients: their numbers.
-        folds: from 2 up.
-        counts: of the splits; their `test` is not used, the folds say how many test.
-        seed: of the permutation.
+        patients: patient numbers.
+        folds: number of folds, at least 2.
+        counts: patient counts of the splits. Their `test` is ignored: the folds determine the number of test patients.
+        seed: seed of the permutation.
 
     Returns:
-        For each fold its splits, in the order of `counts`.
+        The splits of each fold, in the order of `counts`.
 
     Raises:
-        SettingsFaultError: where there are fewer patients than the folds need, or a split does not fit beside the
-            largest fold.
+        SettingsFaultError: there are fewer patients than the folds need, or a split does not fit beside the largest
+            fold.
     """
     patients = sorted(patients)
     sizes = fold_sizes(len(patients), folds)
@@ -68,7 +69,7 @@ def make_folds(patients: Iterable[int], folds: int, counts: Sequence[Counts], se
 
 
 def count_faults(patients: int, folds: int, counts: Sequence[Counts]) -> list[str]:
-    """Give what is wrong with given counts beside the folds: too many to train and validate, or to test otherwise."""
+    """Return the errors of split counts: too many training and validation patients, or a test size that no fold has."""
     sizes = sorted(set(fold_sizes(patients, folds)))
     left = patients - sizes[-1]
     faults = []
@@ -87,9 +88,10 @@ def count_faults(patients: int, folds: int, counts: Sequence[Counts]) -> list[st
 
 
 def proportional(counts: Sequence[Counts], patients: int, folds: int) -> tuple[Counts, ...]:
-    """Shrink counts that nobody insists on until they fit beside the largest fold.
+    """Scale default split sizes to fit beside the largest fold.
 
-    All are scaled by the same factor; each part keeps a patient. Of two that come to train on as many the last stays.
+    All counts are scaled by the same factor. Each part keeps at least one patient. Of several counts that end up with
+    the same number of training patients only the last is kept.
     """
     left = patients - max(fold_sizes(patients, folds))
     most = max(count.train + count.validation for count in counts)
@@ -103,9 +105,10 @@ def proportional(counts: Sequence[Counts], patients: int, folds: int) -> tuple[C
 
 
 def same_validation(counts: Sequence[Counts]) -> tuple[Counts, ...]:
-    """Give every split the validation size of the one that trains on most.
+    """Return the counts with the validation size of the split that has the most training patients.
 
-    Validation patients are dealt from one end, so they are then the same in all splits; the others are unused.
+    Validation patients are taken from one end of the permutation, so all splits then share the same ones. Patients
+    that a split no longer needs stay unused.
     """
     size = max(counts, key=lambda count: count.train).validation
     return tuple(Counts(count.train, size, count.test) for count in counts)

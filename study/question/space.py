@@ -1,7 +1,7 @@
-"""What a search asks, as frozen values, and how a drawn sample becomes the settings of one training.
+"""Search spaces as frozen values, and the conversion of a drawn sample to the settings of one training.
 
-Only ratios of the lambdas are searched: under Adam a common factor of the loss does nothing, so lambda_1..3 always
-have the sum 1 and `lambda_2_to_1` and `lambda_3_to_1` say how they stand to each other.
+Only ratios of the lambdas are searched, `lambda_2_to_1` and `lambda_3_to_1`. Adam is invariant to a common factor of
+the loss, so lambda_1..3 are always scaled to the sum 1.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from study.store_layout import OBJECTIVE
 
 RATIOS = ("lambda_2_to_1", "lambda_3_to_1")
 SHORT_NAMES = {"alpha": "loss.alpha"}
-"""Parameters with a name of their own, beside the ratios, and the settings key that each stands for."""
+"""Short parameter names, apart from the ratios, and the settings key of each."""
 JOINT_ONLY = (*RATIOS, "model.guide_steps")
 """Parameters that the stand-alone model does not have."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One searched value: its bounds, both inclusive, why they are so, and the models that have it."""
+    """A searched parameter: its bounds, both inclusive, the reason for them, and the models that it applies to."""
 
     name: str
     low: float
@@ -31,13 +31,13 @@ class Parameter:
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are drawn."""
+        """Whether the parameter is an integer."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is to become small (or large) on the validation patients."""
+    """The metric to optimise on the validation patients, and its direction."""
 
     metric: str = OBJECTIVE
     direction: str = "minimize"
@@ -45,7 +45,10 @@ class Objective:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """ASHA's epochs: none ends before `grace_epochs`; then one in `reduction_factor` goes on at each rung."""
+    """The epochs of ASHA.
+
+    No trial is pruned before `grace_epochs`. At each rung one trial in `reduction_factor` continues.
+    """
 
     max_epochs: int
     grace_epochs: int
@@ -54,12 +57,12 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long an arm is searched for.
+    """The budget of a search: number of trials and time.
 
     Attributes:
         num_samples: trials of each arm; None draws trials until the minutes are over.
-        minutes: of searching; None for no limit.
-        per_arm: whether the minutes are those of each arm, else of all arms of the file together.
+        minutes: minutes of searching; None for no limit.
+        per_arm: whether each arm has these minutes. Otherwise all arms of the file share them.
     """
 
     num_samples: int | None
@@ -69,20 +72,20 @@ class Budget:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """One question, as a file of `search_spaces/` asks it.
+    """A search space, as read from a file of `search_spaces/`.
 
     Attributes:
         name: the file's name without `.toml`.
-        question: one sentence.
-        models: an arm is one of these with one split.
-        settings: name or file of the settings that everything else starts from.
-        base: those settings with the `fixed` ones in place.
-        fixed: dotted settings keys that differ from `settings`.
-        parameters: what is searched.
-        splits: split counts of the file's own, e.g. `6/3/3`; None leaves them to the command.
-        phantom_patients: patients of the phantom that is used where no data is given; None leaves it to the command.
-        margin_mm: how much worse, in mm, still counts as not inferior: of LV CD, or by endpoint such as `cd_mm/lv`;
-            None where the file claims nothing.
+        question: the research question, one sentence.
+        models: names of the models. Each model with each split is an arm.
+        settings: name or file of the base settings.
+        base: the base settings with the `fixed` values applied.
+        fixed: dotted settings keys and their values, which replace those of `settings`.
+        parameters: the searched parameters.
+        splits: split counts of this file, e.g. `6/3/3`; None uses those of the command line.
+        phantom_patients: number of phantom patients when no data is given; None uses the command's default.
+        margin_mm: non-inferiority margin in mm, of LV CD or by endpoint such as `cd_mm/lv`; None where the file makes
+            no claim.
     """
 
     name: str
@@ -100,16 +103,19 @@ class SearchSpace:
     margin_mm: float | Mapping[str, float] | None = None
 
     def parameters_of(self, model: str) -> tuple[Parameter, ...]:
-        """Give the parameters that are searched for a model."""
+        """Return the parameters that are searched for a model."""
         return tuple(parameter for parameter in self.parameters if model in parameter.models)
 
     def settings_of(self, model: str) -> Settings:
-        """Give the settings that all trials of a model start from."""
+        """Return the settings of a model before a sample is applied."""
         return with_values(self.base, {"model.name": model, "training.epochs": self.fidelity.max_epochs})
 
 
 def lambdas_of(settings: Settings, sample: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Give lambda_1..3 with sum 1: from the drawn ratios, and from the settings' own lambdas where none is drawn."""
+    """Return lambda_1..3, scaled to the sum 1.
+
+    A ratio that was not drawn is taken from the lambdas of the settings.
+    """
     if settings.model.name == "standalone":
         return 1.0, 0.0, 0.0
     loss = settings.loss
@@ -128,10 +134,10 @@ def lambdas_of(settings: Settings, sample: Mapping[str, Any]) -> tuple[float, fl
 
 
 def settings_of_sample(settings: Settings, sample: Mapping[str, Any]) -> Settings:
-    """Give the settings of one trial: `settings` with a drawn sample and lambdas of sum 1 in place.
+    """Return the settings of one trial: `settings` with the sample applied and the lambdas scaled to the sum 1.
 
     Raises:
-        SettingsFaultError: where the sample breaks a rule of the settings.
+        SettingsFaultError: the sample breaks a rule of the settings.
     """
     values = {SHORT_NAMES.get(name, name): value for name, value in sample.items() if name not in RATIOS}
     lambdas = lambdas_of(settings, sample)
@@ -146,9 +152,9 @@ def with_overrides(
     minutes: float | None = None,
     equal_compute: bool = False,
 ) -> SearchSpace:
-    """Give a space with the command's own budget; ASHA's grace shrinks with the epochs where it must.
+    """Return a search space with the budget of the command line. `grace_epochs` is limited to `max_epochs`.
 
-    With `equal_compute` the minutes are those of each arm, and trials are drawn until they are over.
+    With `equal_compute` each arm has these minutes, and trials are drawn until they are over.
     """
     epochs = max_epochs or space.fidelity.max_epochs
     own = Budget(num_samples or space.budget.num_samples, minutes or space.budget.minutes)

@@ -1,4 +1,4 @@
-"""Strict reading of search spaces: all faults of all named files come together, each with file, key, rule and value."""
+"""Strict reading of search spaces. The errors of all files are reported together, with file, key, rule and value."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,19 +26,19 @@ from study.store_layout import OBJECTIVE
 MOST_EPOCHS, MOST_TRIALS, MOST_PATIENTS = 100_000, 100_000, 10_000
 MOST_MINUTES = 1_000_000
 LARGEST_RATIO = 1e6
-"""Of two lambdas: beyond it one branch is lost in rounding."""
+"""Largest ratio of two lambdas. Beyond it one term of the loss is lost in rounding."""
 
 
 def load_spaces(names: Sequence[str], settings: str | None = None) -> tuple[SearchSpace, ...]:
     """Read search spaces by name or by path of a TOML file.
 
     Args:
-        names: of the search spaces.
-        settings: name or file of the settings that take the place of every file's own `settings`; None keeps those.
-            A file's `[fixed]` values stay in place over them.
+        names: names or paths of the search spaces.
+        settings: name or file of settings that replace the `settings` of every file; None keeps those. The `[fixed]`
+            values of a file are applied in both cases.
 
     Raises:
-        SettingsFaultError: with every fault of every file.
+        SettingsFaultError: lists every error of every file.
     """
     spaces, faults = (
         [],
@@ -61,7 +61,7 @@ def load_spaces(names: Sequence[str], settings: str | None = None) -> tuple[Sear
 
 
 def folders() -> tuple[Path, ...]:
-    """Give the folders in which search spaces are looked for: beside the package, then in the working directory."""
+    """Return the folders that are searched for search spaces: beside the package, then in the working directory."""
     return tuple(dict.fromkeys((Path(__file__).parents[2] / "search_spaces", Path.cwd() / "search_spaces")))
 
 
@@ -125,7 +125,7 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
 
 
 def _base(file: str, name: str, fixed: dict[str, Any], faults: list[str]) -> Settings:
-    """Give the settings that a space starts from; defaults stand in for what has a fault."""
+    """Return the base settings of a search space. Invalid parts are replaced by defaults and added to `faults`."""
     try:
         base = load_settings(name)
     except SettingsFaultError as error:

@@ -1,4 +1,4 @@
-"""Which patients train, validate and test: one seeded permutation, cut so that every arm shares its test patients."""
+"""Splits of the patients by one seeded permutation, with the same test patients in every arm."""
 
 import hashlib
 import json
@@ -16,7 +16,10 @@ DEFAULT_SPLITS = PAPER_SPLITS
 
 @dataclass(frozen=True)
 class Counts:
-    """How many patients train, validate and test, written `25/15/5`; `25/15` where folds are to say how many test."""
+    """The numbers of training, validation and test patients, written `25/15/5`.
+
+    It is written `25/15` where the folds determine the number of test patients; `test` is then 0.
+    """
 
     train: int
     validation: int
@@ -27,7 +30,7 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """Patients that the split needs."""
+        """Number of patients that the split needs."""
         return self.train + self.validation + self.test
 
 
@@ -41,12 +44,12 @@ class Split:
     test: tuple[int, ...]
 
     def as_dict(self) -> dict[str, list[int]]:
-        """Give the parts as plain lists."""
+        """Return the three parts as lists."""
         return {"train": list(self.train), "validation": list(self.validation), "test": list(self.test)}
 
     @property
     def sha256(self) -> str:
-        """Digest of who is in which part: equal exactly where two splits are equal."""
+        """SHA-256 digest of the three parts. Equal splits have equal digests."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
 
@@ -54,11 +57,12 @@ def parse_counts(texts: Sequence[str], *, test_optional: bool = False) -> tuple[
     """Read split counts such as `25/15/5` (train/validation/test).
 
     Args:
-        texts: one for each split.
-        test_optional: whether `25/15` will do, because folds say how many test.
+        texts: one text for each split.
+        test_optional: whether `25/15` is accepted, because folds determine the number of test patients.
 
     Raises:
-        SettingsFaultError: where one is not of that form, two train on as many, or the test counts differ.
+        SettingsFaultError: a text has another form, two splits have the same number of training patients, or the test
+            counts differ.
     """
     faults, counts = [], []
     form = r"([1-9]\d{0,5})/([1-9]\d{0,5})" + (r"(?:/([1-9]\d{0,5}))?" if test_optional else r"/([1-9]\d{0,5})")
@@ -80,12 +84,14 @@ def parse_counts(texts: Sequence[str], *, test_optional: bool = False) -> tuple[
 
 
 def make_splits(patients: Iterable[int], counts: Sequence[Counts], seed: int) -> tuple[Split, ...]:
-    """Deal the patients out: the test ones alike in every split, a smaller training set inside each larger one.
+    """Assign the patients to training, validation and test.
 
-    One permutation by `seed`: its first patients test; training grows from behind them, validation from the end.
+    The patients are permuted by `seed`. Test patients are the first ones, training patients follow them, validation
+    patients come from the end. All splits share the test patients, and each smaller training set is a subset of each
+    larger one.
 
     Raises:
-        SettingsFaultError: where a split needs more patients than there are; the message proposes some that fit.
+        SettingsFaultError: a split needs more patients than there are. The message proposes splits that fit.
     """
     patients = sorted(patients)
     if too_many := [str(count) for count in counts if count.total > len(patients)]:
@@ -110,5 +116,5 @@ def make_splits(patients: Iterable[int], counts: Sequence[Counts], seed: int) ->
 
 
 def propose(patients: int) -> str:
-    """Propose two splits in the proportions of the paper's that use all patients; "" where there are too few."""
+    """Return two splits of all patients in the proportions of the paper's; "" where there are too few patients."""
     return " ".join(proposed_splits(patients))

@@ -1,4 +1,4 @@
-"""One table of a TOML file, read key by key: every broken rule is noted with its key and value, none is raised."""
+"""Reads one table of a TOML file key by key and collects all errors, each with its key and value."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ REQUIRED = object()
 
 
 class TomlTable:
-    """One table being read: its keys are taken one by one, and what breaks a rule is noted."""
+    """A TOML table whose keys are read and checked one by one. Errors are added to `faults`, none is raised."""
 
     def __init__(self, where: str, content: Any, faults: list[str]) -> None:
         self.where, self.faults = where, faults
@@ -19,7 +19,7 @@ class TomlTable:
         self._taken: list[str] = []
 
     def take(self, key: str, check: Check, rule: str, default: Any = REQUIRED) -> Any:
-        """Give the value of a key, its default, or None after noting a fault."""
+        """Return the value of a key, its default where it is absent, or None where it is invalid."""
         self._taken.append(key)
         if key not in self._content:
             if default is REQUIRED and not self._absent:
@@ -32,7 +32,7 @@ class TomlTable:
         return None
 
     def finish(self) -> None:
-        """Note every key that nobody took."""
+        """Add an error for every key that was not read."""
         for key in self._content:
             if key not in self._taken:
                 self.faults.append(
@@ -42,30 +42,30 @@ class TomlTable:
 
 
 def is_text(value: Any) -> bool:
-    """Whether it is a text that says something."""
+    """Return whether a value is a string that is not blank."""
     return isinstance(value, str) and bool(value.strip())
 
 
 def is_texts(value: Any) -> bool:
-    """Whether it is a list of at least one such text."""
+    """Return whether a value is a list of at least one string, none of them blank."""
     return isinstance(value, list) and bool(value) and all(is_text(item) for item in value)
 
 
 def is_table(value: Any) -> bool:
-    """Whether it is a table."""
+    """Return whether a value is a table."""
     return isinstance(value, dict)
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number."""
+    """Return whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
 def is_positive(value: Any) -> bool:
-    """Whether it is a finite number above 0."""
+    """Return whether a value is a finite number above 0."""
     return is_number(value) and value > 0
 
 
 def is_count(least: int, most: int) -> Check:
-    """Give the check for whole numbers from `least` to `most`."""
+    """Return a check for integers from `least` to `most`, both inclusive."""
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
