@@ -1,1 +1,1 @@
-"""The work of an arm, run by Ray Tune and recorded."""
+"""The trainings of an arm: decided, run by Ray Tune, and recorded."""

@@ -1,8 +1,7 @@
-"""The decisions of one round of trainings: which runs next, when one stops, what a failure means. No Ray in it.
+"""The decisions of one round of trainings: which trial runs next, when it stops, how a failure is handled.
 
-A round is the search of an arm, or the retrainings of its winner, which differ by their `Work` only.
-
-All of them follow from the ledger, so a driver that starts again decides what the one before would have decided.
+A round is the search of an arm or the retrainings of its winner. They differ by their `Work` only. This module does not
+use Ray. The decisions follow from the ledger, so a restarted driver decides as the one before would have.
 """
 
 import math
@@ -21,27 +20,27 @@ from study.trials.outcome import EpochRecord, TrialOutcome
 from study.trials.rungs import Standings
 
 MOST_FAILURES = 3
-"""Attempts at a trial that the machine may end one after the other, without a new epoch between them."""
+"""A trial fails after this many consecutive attempts that the machine ended without a new epoch between them."""
 
 LEAST_OVERTIME_SECONDS = 60.0
-"""How long trials without an objective are waited for when the time is over; as long again as the round if longer."""
+"""Least overtime for trials without an objective. The overtime is the duration of the round where that is longer."""
 EPOCHS_TIMED = 32
-"""So many of the newest epochs say by their mean duration how long a trial needs to its first validation."""
+"""The time of a trial to its first validation is estimated from the mean duration of this many recent epochs."""
 
 
 class ArmSearch:
-    """Decides for one arm. Attempts at trials are named by whoever runs them.
+    """Decides which trials of an arm run and when they stop. The caller chooses the names of the attempts at trials.
 
     Args:
-        work: how many trials there are, what each one is, and their fidelity.
-        recorder: knows the trials, and is told of all that happens.
-        concurrent: most trials at once.
+        work: number, content and fidelity of the trials.
+        recorder: holds the trials and records all events.
+        concurrent: largest number of concurrent trials.
 
     Attributes:
-        halted: why nothing new is begun and running trials stop after their epoch; "" while the search goes on.
-        faulty: whether it was halted because the disk is full or cannot be written.
-        error: of the operating system that halted it, where it was met in this process.
-        limit: most trials at once by now.
+        halted: the reason why no trial starts and running ones stop after their epoch; "" while the search continues.
+        faulty: whether the search was halted because the disk is full or cannot be written.
+        error: the operating system's error that halted the search, if it was raised in this process.
+        limit: current limit of concurrent trials. Out-of-memory errors reduce it.
     """
 
     def __init__(self, work: Work, recorder: ArmRecorder, concurrent: int) -> None:
@@ -61,43 +60,44 @@ class ArmSearch:
 
     @property
     def idle(self) -> bool:
-        """Whether no attempt is under way."""
+        """Return whether no attempt is running."""
         return not self._active
 
     @property
     def late(self) -> bool:
-        """Whether the time of the round is over."""
+        """Return whether the time of the round is over."""
         return time.monotonic() >= self._deadline
 
     @property
     def over(self) -> bool:
-        """Whether all attempts are to be stopped at once: the time is over, and each trial was validated.
+        """Return whether all attempts must stop now: the time is over and each running trial has an objective.
 
-        A trial without an objective would end without a model, so it is waited for, within bounds.
+        A trial without an objective would end without a model, so the round waits for it, within the overtime. A halted
+        search does not wait.
         """
         if not self.late or self.halted or time.monotonic() >= self._latest:
             return self.late
         return all(self._recorder.outcomes[trial_id].objective is not None for trial_id in self._active.values())
 
     def begin(self, seconds: float | None) -> None:
-        """The round begins, and its time is over in so many seconds; None for no limit."""
+        """Start the time of the round: its limit in seconds, None for no limit."""
         if seconds is not None:
             self._deadline = time.monotonic() + seconds
             self._latest = self._deadline + max(seconds, LEAST_OVERTIME_SECONDS)
 
     def settle(self) -> None:
-        """End the trials whose last epoch was recorded just before a driver was killed."""
+        """End the trials that had reached their last epoch, or were pruned, when an earlier driver was killed."""
         for outcome in self._recorder.unfinished():
             if outcome.state == "running" and self._decided(outcome) and self._recorder.has_model(outcome):
                 with self._guarded():
                     self._end(outcome)
 
     def work_left(self) -> bool:
-        """Whether a trial is to begin or to go on, as far as there is time."""
+        """Return whether a trial is running, or is to start or continue in the time that is left."""
         return bool(self._active or self._waiting()) or self._may_draw()
 
     def next_trial(self, attempt: str) -> TrialOutcome | None:
-        """Give the trial that an attempt is to run, unfinished ones first; None where there is none for now."""
+        """Start and return the trial of a new attempt, unfinished trials first; None where no trial can start now."""
         if self.halted or len(self._active) >= self.limit:
             return None
         known, waiting = self._recorder.outcomes, self._waiting()
@@ -113,7 +113,10 @@ class ArmSearch:
         return None
 
     def reported(self, attempt: str, epoch: int, metrics: Mapping[str, float], node: str = "") -> bool:
-        """An attempt ended an epoch; give whether it is to stop. A repeated epoch is answered as it was before."""
+        """Record an epoch of an attempt and return whether the attempt must stop.
+
+        For an epoch that is already recorded, return the same decision as before, or stop where the search is halted.
+        """
         trial_id = self._active[attempt]
         known = self._recorder.outcomes[trial_id]
         began, self._since[attempt] = self._since[attempt], time.monotonic()
@@ -129,7 +132,7 @@ class ArmSearch:
         return True
 
     def returned(self, attempt: str) -> None:
-        """An attempt is over without an error: it trained all epochs, or was told to stop."""
+        """Handle an attempt that ended without an error: after all epochs, or because it was stopped."""
         trial = self._recorder.outcomes[self._active.pop(attempt)]
         if self._decided(trial):
             with self._guarded():
@@ -143,21 +146,30 @@ class ArmSearch:
             self._failed(trial, Cause.MACHINE, "ended before its last epoch")
 
     def raised(self, attempt: str, cause: Cause, reason: str) -> None:
-        """An attempt ended with an error.
+        """Handle an attempt that ended with an error.
 
-        What the training did is final. What the machine did is tried again from the last checkpoint, at most
-        MOST_FAILURES times without a new epoch between; where memory was short, with one trial fewer beside it. A full
-        disk halts the search, since no trial is to blame for it.
+        An error of the training is final: the trial fails. After an error of the machine the trial is retried from its
+        last checkpoint; it fails after MOST_FAILURES attempts without a new epoch between. Out of memory also reduces
+        the number of concurrent trials by one. A full disk halts the search and pauses the trial.
         """
         self._failed(self._recorder.outcomes[self._active.pop(attempt)], cause, reason)
 
     def halt(self, reason: str, faulty: bool = False) -> None:
-        """Begin nothing new and stop what runs after its epoch."""
+        """Start no further trial and stop the running ones after their epoch.
+
+        Args:
+            reason: shown to the user. The first reason is kept.
+            faulty: whether the disk is full or cannot be written.
+        """
         self.halted = self.halted or reason
         self.faulty = self.faulty or faulty
 
     def close(self, cut_reason: str | None) -> None:
-        """Whoever ran the attempts has stopped: the time budget cut those under way, or they are paused (None)."""
+        """End or pause the trials of all attempts, after the process that ran the attempts has stopped.
+
+        Args:
+            cut_reason: reason for the trials that the time budget stops; None pauses them.
+        """
         while self._active:
             trial = self._recorder.outcomes[self._active.popitem()[1]]
             if self._decided(trial) or (cut_reason and not self.halted):
@@ -167,7 +179,7 @@ class ArmSearch:
                 self._recorder.paused(trial.trial_id)
 
     def _waiting(self) -> list[str]:
-        """Return the trials that are to go on, that nothing works on, and that there is time for."""
+        """Return the ids of the unfinished trials that no attempt runs and that there is time for."""
         active = set(self._active.values())
         return [o.trial_id for o in self._recorder.unfinished() if o.trial_id not in active and self._in_time(o)]
 
@@ -176,9 +188,10 @@ class ArmSearch:
         return (most is None or len(self._recorder.outcomes) < most) and self._in_time()
 
     def _in_time(self, trial: TrialOutcome | None = None) -> bool:
-        """Whether a trial, a new one where None, is probably validated for the first time before the time is over.
+        """Return whether a trial, a new one where None, can reach its first validation before the time is over.
 
-        By the epochs so far; where none is known it is tried, and also where the arm would else have no objective.
+        The estimate uses the durations of recent epochs. While time is left, the result is also True where no epoch is
+        known, where the trial has an objective, and where no trial of the arm has one and none is running.
         """
         left = self._deadline - time.monotonic()
         epoch, validated = (0, False) if trial is None else (trial.epoch, trial.objective is not None)
@@ -214,7 +227,7 @@ class ArmSearch:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Halt the search where the ledger or a model cannot be written, instead of going on without a record."""
+        """Halt the search where the ledger or a model cannot be written."""
         try:
             yield
         except OSError as error:

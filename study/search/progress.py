@@ -1,4 +1,4 @@
-"""What the terminal shows while a study runs: a live table with an ETA, or plain lines where there is no terminal."""
+"""Progress of a running study: a live table with the remaining time in a terminal, or plain lines without one."""
 
 import math
 import time
@@ -14,18 +14,18 @@ from study.store_layout import TIME_BUDGET
 from study.trials.outcome import TrialOutcome
 
 PLAIN_SECONDS = 20.0
-"""Without a terminal, a line about the epochs comes at most this often."""
+"""Without a terminal: least interval between lines about epochs."""
 MOST_ROWS = 12
-"""Of the live table; where there are more, those that are over leave it."""
+"""Largest number of rows of the live table. With more arms, those that are over are hidden."""
 ENDS = {"complete": "complete", "stopped": "stopped early", "cut": "cut by time", "failed": "failed"}
-"""How trials end, and how that is shown."""
+"""Text of each state of an ended trial."""
 
 
 @dataclass
 class ArmProgress:
-    """How far the search of one arm is, or its retrainings are.
+    """Progress of the search of one arm, or of its retrainings.
 
-    `trials` None are as many as the time allows; then `expected_epochs` is infinite.
+    `trials` is None where the time budget limits them; `expected_epochs` is then infinite.
     """
 
     name: str
@@ -41,18 +41,18 @@ class ArmProgress:
     best: float | None = None
 
     def count(self, state: str) -> int:
-        """Trials in a state."""
+        """Return the number of trials in a state."""
         return sum(value == state for value in self.states.values())
 
     @property
     def ended(self) -> int:
-        """Trials that have ended."""
+        """The number of trials that have ended."""
         return sum(self.count(state) for state in ENDS)
 
     def remaining_seconds(self, now: float, pace: float) -> float | None:
-        """Seconds to go: by the arm's own epochs once some are done, before that by the plan times `pace`.
+        """Return the estimated remaining seconds, at most up to the time limit; None where nothing is known.
 
-        None where there is neither, nor a limit.
+        The estimate uses the arm's own epochs once two are done, before that the plan's estimate times `pace`.
         """
         if self.over:
             return 0.0
@@ -67,7 +67,10 @@ class ArmProgress:
         return max(0.0, min(known)) if known else None
 
     def pace(self, now: float) -> float | None:
-        """How many times the plan's seconds an epoch takes; None before any is done."""
+        """Return the measured over the planned seconds per epoch.
+
+        None before two epochs are done, after the end of the arm, or where the plan has no estimate.
+        """
         own = self.epochs - self.earlier_epochs
         if self.began is None or own < 2 or self.over or not self.expected_seconds or math.isinf(self.expected_epochs):
             return None
@@ -99,28 +102,28 @@ class StudyProgress:
             self._live.stop()
 
     def note(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def phase(self, text: str) -> None:
-        """Say what the study does now."""
+        """Show the current phase of the study."""
         if text != self._phase and not self._tty:
             self.note(text)
         self._phase = text
 
     def counted(self, text: str, done: int, total: int) -> None:
-        """Say how far a phase is."""
+        """Show the number of completed items of a phase."""
         self._phase = f"{text} {done}/{total}"
         if not self._tty and done == total:
             self.note(self._phase)
 
     def arm_started(self, arm: str, limit_seconds: float | None, phase: str = "searching") -> None:
-        """The search of an arm, or its retrainings, begin."""
+        """Show that the search of an arm, or its retrainings, have started."""
         self._arms[arm].began, self._arms[arm].limit_seconds = time.monotonic(), limit_seconds
         self.phase(phase)
 
     def arm_ended(self, arm: str, what: str = "trials") -> None:
-        """They are over: a line says what came of them."""
+        """Print a summary line of an arm's search or retrainings, which are over."""
         state = self._arms[arm]
         state.over = True
         seconds = time.monotonic() - (state.began or time.monotonic())
@@ -129,7 +132,7 @@ class StudyProgress:
         self.note(f"{arm}: {state.ended} {what} ({ends}), {state.epochs} epochs, {best}, {seconds / 60:.1f} min")
 
     def known(self, arm: str, trial: TrialOutcome) -> None:
-        """A trial that an earlier driver left: over, or to go on."""
+        """Count a trial of an earlier driver, which is over or will continue."""
         state = self._arms[arm]
         state.states[trial.trial_id] = "cut" if trial.cut else trial.state if trial.over else "waiting"
         state.epochs += len(trial.epochs)
@@ -138,11 +141,11 @@ class StudyProgress:
             state.best = min(trial.objective, math.inf if state.best is None else state.best)
 
     def trial_started(self, arm: str, trial_id: str) -> None:
-        """A trial begins."""
+        """Count a trial as running."""
         self._arms[arm].states[trial_id] = "running"
 
     def epoch_done(self, arm: str, trial_id: str, objective: float | None) -> None:
-        """A trial ends an epoch with this best objective so far."""
+        """Count an epoch of a trial, with its best objective so far."""
         state = self._arms[arm]
         state.epochs += 1
         if objective is not None and (state.best is None or objective < state.best):
@@ -156,13 +159,13 @@ class StudyProgress:
             self.note(f"{arm}: {ended}{of} ended, epochs {state.epochs}{best}; {self._eta()}")
 
     def trial_ended(self, arm: str, trial_id: str, state: str, reason: str) -> None:
-        """A trial is over; a failed one gets a line with its reason."""
+        """Count a trial as ended or interrupted. For a failed one print a line with the reason."""
         self._arms[arm].states[trial_id] = "cut" if reason == TIME_BUDGET else state
         if state == "failed":
             self.note(f"{arm}: trial {trial_id} failed: {reason}")
 
     def remaining_seconds(self) -> float | None:
-        """Seconds until the study is over, None as long as one cannot tell."""
+        """Return the estimated seconds until the study is over; None while they are unknown for an arm."""
         now = time.monotonic()
         parts = [arm.remaining_seconds(now, self._pace) for arm in self._arms.values()]
         known = [seconds for seconds in parts if seconds is not None]

@@ -1,7 +1,7 @@
-"""What happens to the trials of an arm: first written to the ledger, then told to the tracking store and the progress.
+"""Records the events of an arm's trials, first in the ledger, then in the tracking store and the progress.
 
-The ledger is what search and selection read. The store is told through the outbox, so that a store that is slow or
-down costs neither a trial nor time.
+Search and selection read the ledger. Writes to the store go through the outbox, so a slow or unavailable store does not
+delay the search or lose a trial.
 """
 
 import shutil
@@ -20,14 +20,14 @@ from study.trials.trial import ArmTask, TrialSpec, freeze_model, keep_best_only
 
 
 class ArmRecorder:
-    """Follows the trials of one arm, or the retrainings of its winner.
+    """Records the trials of one arm, or the retrainings of its winner.
 
     Args:
-        task: what they share; its `arm` names them in the ledger.
-        tags: of the arm in the tracking store.
-        ledger, tracker, outbox, progress: where it is told.
-        row: of the progress; the task's arm where not given.
-        retrains: the trial that these are retrainings of; "" for the trials of a search.
+        task: the common input of the trials. Its `arm` is their key in the ledger.
+        tags: tags of the arm in the tracking store.
+        ledger, tracker, outbox, progress: where events are recorded.
+        row: row of the progress; by default the task's arm.
+        retrains: id of the retrained trial; "" for the trials of a search.
     """
 
     def __init__(
@@ -49,18 +49,18 @@ class ArmRecorder:
 
     @property
     def outcomes(self) -> Mapping[str, TrialOutcome]:
-        """The trials by id, in the order in which they were drawn, as the ledger has them at any time."""
+        """A live view of the ledger's trials by id, in the order in which they were drawn."""
         return self._ledger.outcomes(self.task.arm)
 
     def unfinished(self) -> list[TrialOutcome]:
-        """Give the trials that are to run on, in that order."""
+        """Return the trials that are not over, in the same order."""
         return self._ledger.unfinished(self.task.arm)
 
     def catch_up(self, counted: bool = True) -> None:
-        """Bring store and disk to what the ledger says of the trials that drivers before this one left.
+        """Update the tracking store and the disk from the ledger, for the trials of earlier drivers.
 
         Args:
-            counted: whether the progress counts them.
+            counted: whether the progress counts these trials.
         """
         for outcome in self.outcomes.values():
             if outcome.over:
@@ -70,7 +70,7 @@ class ArmRecorder:
             self._outbox.put(partial(self._runs.whole, outcome))
 
     def drawn(self, number: int, drawn: Drawn) -> str:
-        """A trial is drawn; give its id."""
+        """Record a new trial and return its id."""
         own = {} if drawn.seed is None else {"seed": drawn.seed}
         content = {"trial": drawn.trial_id, "number": number, "sample": dict(drawn.sample), **own}
         self._runs.drawn_here(drawn.trial_id)
@@ -78,14 +78,14 @@ class ArmRecorder:
         return drawn.trial_id
 
     def started(self, trial_id: str) -> None:
-        """An attempt at a trial begins."""
+        """Record the start of an attempt at a trial."""
         if self.outcomes[trial_id].cut:
             self._ledger.append("continued", arm=self.task.arm, trial=trial_id)
         self._progress.trial_started(self.row, trial_id)
         self._outbox.put(partial(self._runs.start, self.outcomes[trial_id]))
 
     def reported(self, trial_id: str, epoch: int, metrics: Mapping[str, float], behind: bool, node: str) -> None:
-        """A trial ended an epoch that was not recorded before, on the node of this address."""
+        """Record a new epoch of a trial. `behind` is whether the trial is pruned, `node` the address of its node."""
         self._ledger.append(
             "epoch", arm=self.task.arm, trial=trial_id, epoch=epoch, metrics=dict(metrics), behind=behind, node=node
         )
@@ -94,17 +94,20 @@ class ArmRecorder:
         self._outbox.put(partial(self._runs.epochs, trial_id))
 
     def attempt_failed(self, trial_id: str, reason: str) -> None:
-        """The machine ended an attempt; the trial is not over."""
+        """Record that the machine ended an attempt. The trial is not over."""
         self._ledger.append("failure", arm=self.task.arm, trial=trial_id, reason=reason)
         self._progress.note(f"{self.row}: trial {trial_id} was interrupted, it goes on from its checkpoint: {reason}")
 
     def paused(self, trial_id: str) -> None:
-        """Nothing works on the trial any more, and a later driver goes on with it."""
+        """Mark a trial as interrupted in the progress and the tracking store. A later driver continues it."""
         self._progress.trial_ended(self.row, trial_id, "interrupted", INTERRUPTED)
         self._outbox.put(partial(self._runs.pause, self.outcomes[trial_id]))
 
     def ended(self, trial_id: str, state: str, reason: str) -> None:
-        """A trial is over: `complete`, `stopped` or `failed`. Its best model stays, and nothing else that it wrote."""
+        """Record the end of a trial: `complete`, `stopped` or `failed`.
+
+        The best model is frozen, unless the trial failed. Other files are deleted once the trial cannot continue.
+        """
         known = self.outcomes[trial_id]
         folder = self._spec(known).folder
         model = freeze_model(folder, known.best_epoch) if state != "failed" and known.best_epoch else None
@@ -122,11 +125,11 @@ class ArmRecorder:
         self._outbox.put(partial(self._runs.end, outcome))
 
     def has_model(self, outcome: TrialOutcome) -> bool:
-        """Whether the best model of a trial is on the disk, where it had an objective at all."""
+        """Return whether the best model of a trial is on the disk. True for a trial without an objective."""
         return not outcome.best_epoch or freeze_model(self._spec(outcome).folder, outcome.best_epoch) is not None
 
     def _tidy(self, outcome: TrialOutcome) -> None:
-        """Bound the disk: of a trial that is over only the best model stays, of a failed one nothing."""
+        """Delete the files of a trial that is over except its best model, and all files of a failed one."""
         folder = self._spec(outcome).folder
         if outcome.state == "failed":
             shutil.rmtree(folder, ignore_errors=True)

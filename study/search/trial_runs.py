@@ -1,4 +1,4 @@
-"""The runs of an arm's trials in the tracking store: what they are told of a trial, each of which may be told again."""
+"""The runs of an arm's trials in the tracking store. Every write can be repeated without an effect."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,22 +11,22 @@ from study.trials.outcome import TrialOutcome
 from study.trials.trial import ArmTask, TrialSpec
 
 STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
-"""How the tracking store shows the ends of trials; those that the time budget cut, or that wait, are KILLED there."""
+"""MLflow status by state. Trials that were stopped by the time budget or interrupted are KILLED."""
 MODEL_FOLDER = "model"
-"""Of the artifacts of a trial's run."""
+"""Artifact folder of a trial's run."""
 
 
 class TrialRuns:
-    """Tells the tracking store of the trials of one arm, or of the retrainings of its winner.
+    """Writes the trials of one arm, or the retrainings of its winner, to the tracking store.
 
-    All methods but `drawn_here` run in the outbox's thread, which alone knows what the store has been told.
+    All methods except `drawn_here` run in the outbox's thread.
 
     Args:
-        task: what the trials share; its `arm` names them in the ledger.
-        tags: of the arm in the tracking store.
-        ledger: where a trial's epochs are when they are told.
-        tracker: the store.
-        retrains: the trial that these are retrainings of; "" for the trials of a search.
+        task: the common input of the trials. Its `arm` is their key in the ledger.
+        tags: tags of the arm in the tracking store.
+        ledger: the epochs of a trial are read from it.
+        tracker: writes to the store.
+        retrains: id of the retrained trial; "" for the trials of a search.
     """
 
     def __init__(
@@ -35,15 +35,15 @@ class TrialRuns:
         self._task, self._tags, self._retrains = task, dict(tags), retrains
         self._ledger, self._tracker = ledger, tracker
         self._drawn_here: set[str] = set()
-        self._started: set[str] = set()  # trials whose settings the store has
-        self._told: dict[str, int] = {}  # epochs that the store has, by trial
+        self._started: set[str] = set()  # trials whose settings are in the store
+        self._told: dict[str, int] = {}  # number of epochs in the store, by trial
 
     def drawn_here(self, trial_id: str) -> None:
-        """The trial was drawn by this driver, so that no other can have made a run of it; any thread may say so."""
+        """Note that this driver drew the trial, so no other one can have created its run. Any thread may call this."""
         self._drawn_here.add(trial_id)
 
     def start(self, outcome: TrialOutcome) -> None:
-        """Tell that the trial runs, and its settings."""
+        """Log that the trial is running, and its settings."""
         run_id = self._run_of(outcome)
         if not self._tracker.is_running(run_id):
             self._tracker.tag(run_id, self._running(outcome))
@@ -52,7 +52,7 @@ class TrialRuns:
         self._started.add(outcome.trial_id)
 
     def epochs(self, trial_id: str) -> None:
-        """Tell the epochs that were not told yet: of several that waited for a slow store, in one call."""
+        """Log the epochs that are not in the store yet, in one call."""
         outcome, told = self._ledger.outcomes(self._task.arm)[trial_id], self._told.get(trial_id, 0)
         new, before = outcome.epochs[told:], outcome.epochs[:told][-1:]
         if new:
@@ -62,15 +62,15 @@ class TrialRuns:
             self._told[trial_id] = told + len(new)
 
     def pause(self, outcome: TrialOutcome) -> None:
-        """Tell that nothing works on the trial for now."""
+        """Log that the trial is interrupted."""
         run_id = self._run_of(outcome)
         self._tracker.tag(run_id, {"trial.state": "interrupted", "trial.reason": INTERRUPTED})
         self._tracker.set_status(run_id, "KILLED", outcome.until_ms)
 
     def end(self, outcome: TrialOutcome) -> None:
-        """Tell the trial's best epoch and model, and how it ended.
+        """Log the trial's best epoch, its model and how it ended.
 
-        What the store refused of the trial before is told again, so that a run with the tags of its end has the rest.
+        Data that the store rejected before are logged again, so a run with the end tags is complete.
         """
         if outcome.trial_id not in self._started:
             self.start(outcome)
@@ -88,7 +88,7 @@ class TrialRuns:
         self._tracker.set_status(run_id, "KILLED" if outcome.cut else STATUS[outcome.state], outcome.until_ms)
 
     def whole(self, outcome: TrialOutcome) -> None:
-        """Tell all of a trial, unless the store has its end already, and its model."""
+        """Log everything about a trial, unless its end and its model are in the store already."""
         folder = None if outcome.model is None else MODEL_FOLDER
         if outcome.state != "running" and self._tracker.holds(
             self._kind, outcome.trial_id, self._tags, end_tags(outcome), folder
@@ -107,7 +107,7 @@ class TrialRuns:
         return TrialSpec(self._task, outcome.trial_id, outcome.sample).settings
 
     def _run_of(self, outcome: TrialOutcome) -> str:
-        """Give the id of the trial's run, which is made where it is missing."""
+        """Return the id of the trial's run, which is created where it is missing."""
         settings = self._settings(outcome)
         loss = settings.loss
         params = {
@@ -131,7 +131,7 @@ class TrialRuns:
         )
 
     def _running(self, outcome: TrialOutcome) -> dict[str, str]:
-        """Give the tags of a trial that runs."""
+        """Return the tags of a running trial."""
         return {"trial.state": "running", "trial.reason": "", NOTE: f"{self._what(outcome)}. One point per epoch."}
 
     @property
@@ -148,7 +148,7 @@ class TrialRuns:
         return {**self._tags, **own}
 
     def _end_of(self, outcome: TrialOutcome) -> str:
-        """Describe a trial that has ended."""
+        """Return the note of a trial that has ended."""
         best = "No validation."
         if outcome.objective is not None:
             best = f"Best {OBJECTIVE} {outcome.objective:.4f} in epoch {outcome.best_epoch} of {outcome.epoch}."
@@ -162,7 +162,7 @@ class TrialRuns:
 
 
 def end_tags(outcome: TrialOutcome) -> dict[str, str]:
-    """Return the tags that say how a trial ended; a run that has them, and a status, has everything."""
+    """Return the tags of a trial's end. They are set after all other data, followed only by the status."""
     return {"trial.state": outcome.state, "trial.reason": outcome.reason, "trial.epochs": str(outcome.epoch)}
 
 

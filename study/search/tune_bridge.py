@@ -1,7 +1,10 @@
-"""Ray Tune asks an arm's search: its searcher what runs next, scheduler and stopper what stops; a callback tells ends.
+"""Connects Ray Tune to the search of an arm.
 
-Ray Tune keeps snapshots of its own, which nothing here reads: after a kill everything comes from the ledger. So what it
-pickles of these classes is empty: a search holds a lock, a thread and a terminal.
+The searcher returns the next trial, the scheduler and the stopper stop trials, and the callback reports their ends.
+
+Ray Tune writes snapshots of its own, which are not used: after a restart everything is read from the ledger. The
+pickled state of these classes is empty, because a search holds a lock, a thread and a terminal, which cannot be
+pickled.
 """
 
 from pathlib import Path
@@ -18,7 +21,7 @@ from study.trials.worker import REPORT
 
 
 class LedgerSearcher(Searcher):
-    """Gives Ray Tune the next trial; an attempt at a trial is what Ray Tune calls a trial."""
+    """Returns the next trial to Ray Tune. A Ray Tune trial is an attempt at a trial of the study."""
 
     def __init__(self, search: ArmSearch) -> None:
         super().__init__()
@@ -28,7 +31,7 @@ class LedgerSearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Give the configuration of an attempt, None where none is to start now, or that all is over."""
+        """Return the configuration of an attempt, None where none can start now, or FINISHED where all is over."""
         trial = self._search.next_trial(trial_id)
         if trial is not None:
             return {"trial_id": trial.trial_id, "sample": dict(trial.sample), "seed": trial.seed}
@@ -36,14 +39,14 @@ class LedgerSearcher(Searcher):
         return Searcher.FINISHED if over else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the callback hears of it, with its reason."""
+        """Do nothing: `LedgerCallback` handles the end, with its reason."""
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing: the ledger has it."""
+        """Do nothing: the state is in the ledger."""
 
 
 class LedgerScheduler(FIFOScheduler):
-    """Records every epoch and stops the attempts that are to stop."""
+    """Records every epoch and stops attempts as the search decides."""
 
     def __init__(self, search: ArmSearch) -> None:
         super().__init__()
@@ -53,7 +56,7 @@ class LedgerScheduler(FIFOScheduler):
         return {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Record the epochs of a report; say whether the attempt goes on."""
+        """Record the epochs of a report and return CONTINUE or STOP."""
         node = str(result.get("node_ip", ""))
         stops = [self._search.reported(trial.trial_id, int(e["epoch"]), e["metrics"], node) for e in result[REPORT]]
         return str(TrialScheduler.STOP if any(stops) else TrialScheduler.CONTINUE)
@@ -69,16 +72,16 @@ class LedgerStopper(tune.Stopper):
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Stop no single attempt: the scheduler does."""
+        """Return False: single attempts are stopped by the scheduler."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether all attempts are to stop at once."""
+        """Return whether all attempts must stop now."""
         return self._search.over
 
 
 class LedgerCallback(tune.Callback):
-    """Hands the ends of attempts to the search."""
+    """Reports the ends of attempts to the search."""
 
     def __init__(self, search: ArmSearch) -> None:
         self._search = search
@@ -87,19 +90,22 @@ class LedgerCallback(tune.Callback):
         return {}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """An attempt returned, or was told to stop."""
+        """Report an attempt that returned or was stopped."""
         self._search.returned(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """An attempt raised, or its worker died."""
+        """Report an attempt that raised an exception or whose worker died."""
         error = error_of(trial)
         self._search.raised(trial.trial_id, cause_of(error), reason_of(error))
 
 
 def error_of(trial: Any) -> BaseException | None:
-    """Give what an attempt raised; Ray keeps it in a file of its own, which `trial.get_error` finds only later."""
+    """Return the exception of an attempt, None where it cannot be read.
+
+    It is read from Ray's file, because `trial.get_error` returns it only later.
+    """
     try:
         error: BaseException = ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
         return error
-    except Exception:  # the file is missing, or its exception needs a package that is not here
+    except Exception:  # the file is missing, or the exception needs a package that is not installed here
         return None

@@ -1,4 +1,4 @@
-"""One round of trainings: Ray Tune runs what `study.search.arm_search` decides on, until none is left."""
+"""Runs one round of trainings with Ray Tune, as `study.search.arm_search` decides."""
 
 import shutil
 from pathlib import Path
@@ -21,14 +21,14 @@ def search_arm(
     seconds: float | None,
     run: RunTrial = run_trial,
 ) -> None:
-    """Run the trials of one arm, or its retrainings; the ledger holds what became of them.
+    """Run the trials of one arm, or its retrainings. Their outcomes are in the ledger.
 
     Args:
-        task: what the trials share.
-        search: decides, and records what happens.
-        resources: of a trial.
-        storage: absolute folder of what Ray Tune writes for itself; it is removed afterwards.
-        seconds: time budget, which a trial that was never validated may exceed; None for no limit.
+        task: the common input of the trials.
+        search: decides which trials run and records their events.
+        resources: resources of a trial.
+        storage: absolute folder for Ray Tune's own files; deleted afterwards.
+        seconds: time budget, None for no limit. A trial without a validation may exceed it.
         run: trains one trial, in a worker.
     """
     shutil.rmtree(storage, ignore_errors=True)

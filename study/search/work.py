@@ -1,7 +1,7 @@
-"""What is trained in an arm: the trials of its search, or its winner again with fresh seeds. Pure values.
+"""The trainings of an arm as frozen values: the trials of its search, or the retrainings of its winner with new seeds.
 
-Both are decided on, run, recorded and resumed by the same machinery (`study.search.arm_search`); they differ in how
-many there are, in what each one is, and in whether early stopping applies.
+The same code (`study.search.arm_search`) decides on, runs, records and resumes both. They differ in the number of
+trainings, in their content, and in whether early stopping applies.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,12 +18,12 @@ from study.trials.suggestion import Suggester
 
 SEED_BITS = 31
 _RETRAIN = 1
-"""Branch of the study's seed that the seeds of retrainings are drawn from."""
+"""Spawn key, applied to the study's seed, of the generator of retraining seeds."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A training to be begun: its id in the arm, what was drawn for it, and its own seed (None: the study's)."""
+    """A training to start: its id in the arm, its sample, and its seed (None: the study's)."""
 
     trial_id: str
     sample: Mapping[str, Any]
@@ -35,11 +35,11 @@ class SearchWork:
     """The trials of a search.
 
     Attributes:
-        key: of the arm in the ledger.
-        parameters: what is drawn.
+        key: key of the arm in the ledger.
+        parameters: the searched parameters.
         fidelity: epochs and early stopping.
-        most: trials; None for as many as the time allows.
-        seed: of the study.
+        most: number of trials; None for as many as the time allows.
+        seed: seed of the study.
     """
 
     key: str
@@ -49,7 +49,7 @@ class SearchWork:
     seed: int
 
     def draw(self, number: int, known: Iterable[TrialOutcome]) -> Drawn:
-        """Give the training of a number, from 1, where these are known."""
+        """Return the training of a number, from 1, given the outcomes of the known trials."""
         return Drawn(trial_name(number), self._suggester.suggest(known, number))
 
     @cached_property
@@ -59,14 +59,14 @@ class SearchWork:
 
 @dataclass(frozen=True)
 class RetrainWork:
-    """The selected trial of an arm again: the same settings and sample, all epochs, and seeds of its own.
+    """The retrainings of an arm's selected trial: the same settings and sample, all epochs, and new seeds.
 
     Attributes:
-        key: of the retrainings of this winner in the ledger.
+        key: key of the retrainings of this winner in the ledger.
         winner: the selected trial.
-        fidelity: of the search, without early stopping.
-        most: retrainings.
-        seed: of the study, which the winner was tuned with.
+        fidelity: fidelity of the search, without early stopping.
+        most: number of retrainings.
+        seed: seed of the study, with which the winner was tuned.
     """
 
     key: str
@@ -76,7 +76,7 @@ class RetrainWork:
     seed: int
 
     def draw(self, number: int, known: Iterable[TrialOutcome]) -> Drawn:
-        """Give the training of a number, which is its seed index from 1."""
+        """Return the retraining of a number, its seed index from 1."""
         return Drawn(
             f"{self.winner.trial_id}-s{number}", dict(self.winner.sample), retrain_seeds(self.seed, number)[number - 1]
         )
@@ -86,26 +86,26 @@ Work = SearchWork | RetrainWork
 
 
 def search_work(plan: Plan, arm: Arm) -> SearchWork:
-    """Give the trials of an arm's search."""
+    """Return the trials of an arm's search."""
     space = arm.space
     return SearchWork(arm.key, space.parameters_of(arm.model), space.fidelity, space.budget.num_samples, plan.seed)
 
 
 def retrain_work(plan: Plan, arm: Arm, winner: TrialOutcome) -> RetrainWork:
-    """Give the retrainings of an arm's winner; where grace lasts as long as a trial, early stopping never applies."""
+    """Return the retrainings of an arm's winner. `grace_epochs` equals `max_epochs`, which disables early stopping."""
     fidelity = replace(arm.space.fidelity, grace_epochs=arm.space.fidelity.max_epochs)
     return RetrainWork(f"{retrain_prefix(arm)}{winner.trial_id}", winner, fidelity, plan.design.seeds, plan.seed)
 
 
 def retrain_prefix(arm: Arm) -> str:
-    """Give what the ledger's keys of all retrainings of an arm begin with; the id of the winner follows."""
+    """Return the prefix of an arm's retrainings in the ledger's keys. The id of the winner follows it."""
     return f"{arm.key}/retrain/"
 
 
 def retrain_seeds(seed: int, count: int) -> tuple[int, ...]:
-    """Give the first seeds to retrain with: all different, none of them the study's own, which tuned the trials.
+    """Return the first `count` retraining seeds. They differ from each other and from the study's seed, used in tuning.
 
-    They are drawn from the study's seed, the same in every arm and fold; more of them begin with the fewer.
+    They are drawn from the study's seed and are the same in every arm and fold. A larger `count` only appends seeds.
     """
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_RETRAIN,)))
     found: list[int] = []

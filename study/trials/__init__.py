@@ -1,1 +1,1 @@
-"""One training and what became of it; what runs next and what stops, decided from the outcomes alone."""
+"""Trials: one training, its outcome, and the decisions on sampling and early stopping, computed from outcomes alone."""

@@ -1,4 +1,4 @@
-"""What ended an attempt at a trial: the training, which is final, or the machine, which is worth another attempt."""
+"""Causes of a failed attempt at a trial. Errors of the training are final. Errors of the machine lead to a retry."""
 
 from enum import Enum
 
@@ -9,12 +9,12 @@ from jointnet.faults import DISK_FULL
 
 
 class Cause(Enum):
-    """Who is to blame.
+    """The cause of a failed attempt.
 
-    TRAINING: the loss, the objective, the data, the settings or the code; it would happen again.
+    TRAINING: the loss, the objective, the data, the settings or the code; a retry would fail again.
     MACHINE: a killed worker or node, or an error of the operating system.
-    MEMORY: too little of it, on the machine or the GPU.
-    DISK: it is full.
+    MEMORY: out of memory, on the machine or the GPU.
+    DISK: the disk is full.
     """
 
     TRAINING = "training"
@@ -24,7 +24,7 @@ class Cause(Enum):
 
 
 def cause_of(error: BaseException | None) -> Cause:
-    """Give who is to blame for an attempt's exception; None is an attempt that ended without one."""
+    """Return the cause of an attempt's exception; None stands for an attempt that ended without an exception."""
     cause = _unwrapped(error)
     if isinstance(cause, OSError) and cause.errno in DISK_FULL:
         return Cause.DISK
@@ -37,7 +37,7 @@ def cause_of(error: BaseException | None) -> Cause:
 
 
 def reason_of(error: BaseException | None) -> str:
-    """Give one line for the exception that ended an attempt, without Ray's wrapping around it."""
+    """Return one line about the exception that ended an attempt, without the exception that Ray wraps around it."""
     cause = _unwrapped(error)
     if cause is None:
         return "ended without a word"

@@ -1,25 +1,26 @@
-"""The ledger of a study: an append-only file of events, the truth that everything else is rebuilt from.
+"""The ledger of a study: an append-only file of events, from which the state of the study is rebuilt.
 
-Each line is one event in JSON with its kind (`event`) and moment (`at_ms`, Unix time), on the disk before anything acts
-on it. Kinds:
+Each line is one event in JSON with its kind (`event`) and time (`at_ms`, Unix time in ms). An event is on the disk
+before anything acts on it. Kinds:
 
     session     a driver starts: data fingerprint, commit
-    searching   the search of an arm begins, or goes on
-    drawn       a trial is drawn: arm, trial, number, sample; of a retraining also its seed
-    epoch       a trial ended an epoch: arm, trial, epoch, metrics, and whether early stopping decides against it
+    searching   the search of an arm begins or continues
+    drawn       a trial is drawn: arm, trial, number, sample; for a retraining also its seed
+    epoch       a trial finished an epoch: arm, trial, epoch, metrics, node, and whether the trial is pruned (`behind`)
     failure     the machine ended an attempt at a trial: arm, trial, reason
     ended       a trial is over: arm, trial, state, reason, model
-    continued   a trial that the time budget had cut goes on
+    continued   a trial that the time budget had stopped continues
     searched    the search of an arm is over: arm, num_samples, minutes, per_arm
-    selected    a trial is chosen: arm, selection
+    selected    a trial is selected: arm, selection
     opened      the sealed test patients are opened for an arm: arm, trial, reason, the models (id and epoch)
-    tested      the models were evaluated on them: arm, trial, models
-    delivered   the tracking store holds everything up to here, but for the side deliveries that it names as left out
+    tested      the models were evaluated on them: arm, trial, models, metrics, fingerprint
+    delivered   the tracking store holds everything up to here, except the side deliveries listed in `left_out`
 
-An arm is named by its key, `joint-25` or, in folds, `fold-2/joint-25`; the retrainings of its trial `t0003` are trials
-of their own under `joint-25/retrain/t0003`.
+An arm is named by its key, `joint-25` or, in folds, `fold-2/joint-25`. The retrainings of its trial `t0003` are
+separate trials under `joint-25/retrain/t0003`.
 
-A line that was cut short by a kill is removed when the ledger is opened again. One driver at a time holds it.
+An incomplete last line, left by a killed process, is removed when the ledger is opened again. Only one driver at a time
+can open the ledger.
 """
 
 import json
@@ -45,14 +46,14 @@ Event = dict[str, Any]
 
 
 class Ledger:
-    """The events of one study, and the outcomes of its trials that follow from them. Use as a context manager.
+    """The events of one study and the outcomes of its trials. Use as a context manager.
 
     Args:
-        folder: of the study; it is made where it is missing.
+        folder: folder of the study; created where it is missing.
 
     Raises:
-        SettingsFaultError: where another driver holds the ledger.
-        InputFaultError: where a line other than the last is damaged.
+        SettingsFaultError: another driver has the ledger open.
+        InputFaultError: a line other than the last is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,20 +82,20 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Let another driver have it; of a study that was refused before its first event nothing stays."""
+        """Close and unlock the ledger. Without any event, delete its file, and the study's folder if it is empty."""
         self._stream.close()
         if not self.events:
             self.path.unlink(missing_ok=True)
         self._held.close()
         if not self.events:
-            with suppress(OSError):  # something else is in it
+            with suppress(OSError):  # the folder is not empty
                 self.folder.rmdir()
 
     def append(self, kind: str, **values: Any) -> Event:
-        """Write an event to the disk and follow it.
+        """Write an event to the disk, update the outcomes, and return the event.
 
         Raises:
-            OSError: where the disk takes no more; then nothing of it is written.
+            OSError: the event cannot be written; the file is then unchanged.
         """
         event = {"event": kind, "at_ms": int(time.time() * 1000), **values}
         line = json.dumps(event).encode() + b"\n"
@@ -113,28 +114,31 @@ class Ledger:
         return event
 
     def outcomes(self, arm: str) -> Mapping[str, TrialOutcome]:
-        """Give an arm's trials by id, in the order in which they were drawn: a view, which follows later events."""
+        """Return a live view of an arm's trials by id, in the order in which they were drawn."""
         return MappingProxyType(self._outcomes.setdefault(arm, {}))
 
     def unfinished(self, arm: str) -> list[TrialOutcome]:
-        """Give an arm's trials that are not over, in the order in which they were drawn."""
+        """Return an arm's trials that are not over, in the order in which they were drawn."""
         outcomes = self._outcomes.get(arm, {})
         return sorted((outcomes[name] for name in self._unfinished.get(arm, ())), key=lambda trial: trial.number)
 
     def groups(self) -> list[str]:
-        """Give the keys of all arms, and of all their winners' retrainings, that have a trial."""
+        """Return the keys of all arms and of all winners' retrainings that have at least one trial."""
         return [arm for arm, trials in self._outcomes.items() if trials]
 
     def last(self, kind: str, arm: str | None = None) -> Event | None:
-        """Give the last event of a kind, of an arm where one is named."""
+        """Return the last event of a kind, of one arm or of any; None where there is none."""
         return next((e for e in reversed(self.events) if e["event"] == kind and arm in (None, e.get("arm"))), None)
 
     def count(self, kind: str, arm: str) -> int:
-        """Give the number of an arm's events of a kind."""
+        """Return the number of an arm's events of a kind."""
         return sum(event["event"] == kind and event.get("arm") == arm for event in self.events)
 
     def searched_seconds(self, arm: str) -> float:
-        """Give the seconds for which an arm was searched, over all drivers: each up to its last word on that arm."""
+        """Return the seconds for which an arm was searched, summed over all drivers.
+
+        For each driver the time runs from its `searching` event to its last event of the arm's search.
+        """
         total_ms = began = until = 0
         for event in (event for event in self.events if event.get("arm") == arm):
             if event["event"] == "searching":
@@ -154,10 +158,10 @@ class Ledger:
 
 
 def read_events(path: Path) -> tuple[list[Event], int]:
-    """Read a ledger's events, and the bytes that they take; a last line that was cut short is left out.
+    """Read a ledger and return its events and their length in bytes. A damaged or incomplete last line is left out.
 
     Raises:
-        InputFaultError: where another line is damaged.
+        InputFaultError: another line is damaged.
     """
     content = path.read_bytes() if path.exists() else b""
     lines = content.split(b"\n")
@@ -169,7 +173,7 @@ def read_events(path: Path) -> tuple[list[Event], int]:
             if not isinstance(event, dict) or "event" not in event:
                 raise ValueError("no event")
         except ValueError as error:
-            if number == len(lines) - 1:  # a crash of the machine may leave the length without the content
+            if number == len(lines) - 1:  # a crash of the machine may keep the length of a line but not its content
                 break
             raise InputFaultError(
                 f"{path}: line {number} must be an event in JSON, got {line[:80]!r} ({error})"
@@ -180,5 +184,5 @@ def read_events(path: Path) -> tuple[list[Event], int]:
 
 
 def _parsed(line: bytes) -> Any:
-    """Read a line of JSON; the names in it, the same in thousands of events, are in memory once."""
+    """Parse a line of JSON. Keys are interned, because thousands of events share them."""
     return json.loads(line, object_pairs_hook=lambda pairs: {sys.intern(name): value for name, value in pairs})

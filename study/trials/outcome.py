@@ -1,4 +1,4 @@
-"""What became of a trial so far, as the ledger's events tell it: pure values, and how one event changes them."""
+"""The outcome of a trial so far, as a frozen value, and its update by an event of the ledger."""
 
 import math
 import sys
@@ -12,7 +12,7 @@ from study.store_layout import OBJECTIVE, TIME_BUDGET
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch of a trial: number from 1, when it was reported (Unix time in ms), metrics, address of its node."""
+    """One epoch of a trial: number from 1, time of the report (Unix time in ms), metrics, address of the node."""
 
     epoch: int
     at_ms: int
@@ -22,20 +22,20 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """One trial so far.
+    """The outcome of a trial so far.
 
     Attributes:
-        number: of the trial in its arm, from 1.
-        sample: what was drawn for it.
-        state: `running` (begun and not over, whether or not a process works on it now), `complete`, `stopped` (early,
-            or by the time budget) or `failed`.
-        reason: why it stopped or failed.
-        epochs: all that were reported, in order.
-        behind: whether early stopping decided against it at its last epoch.
-        failures: attempts that the machine ended since the last epoch.
-        model: the file of the best epoch's model; None while the trial runs, or where it left none.
-        seed: of the training, of a retraining; None is the study's, as in all trials of a search.
-        began_ms, until_ms: when it was drawn, and when its last event was (Unix time).
+        number: number of the trial in its arm, from 1.
+        sample: the drawn parameter values.
+        state: `running` (drawn and not over, whether or not a process works on it now), `complete`, `stopped` (pruned,
+            or stopped by the time budget) or `failed`.
+        reason: why the trial stopped or failed.
+        epochs: all reported epochs, in order.
+        behind: whether early stopping prunes the trial after its last epoch.
+        failures: number of attempts that the machine ended since the last epoch.
+        model: model file of the best epoch; None while the trial runs, or where it has none.
+        seed: training seed of a retraining; None is the study's seed, as in all trials of a search.
+        began_ms, until_ms: times of the draw and of the last event (Unix time in ms).
     """
 
     number: int
@@ -53,43 +53,43 @@ class TrialOutcome:
 
     @property
     def epoch(self) -> int:
-        """The last epoch, 0 before the first."""
+        """The number of the last epoch; 0 before the first."""
         return self.epochs[-1].epoch if self.epochs else 0
 
     @property
     def best(self) -> EpochRecord | None:
-        """The first epoch of the least finite objective."""
+        """The epoch with the smallest finite objective, the first of equal ones; None before the first validation."""
         finite = [epoch for epoch in self.epochs if math.isfinite(epoch.metrics.get(OBJECTIVE, math.nan))]
         return min(finite, key=lambda epoch: epoch.metrics[OBJECTIVE], default=None)
 
     @property
     def objective(self) -> float | None:
-        """The best so far; None before the first validation."""
+        """The best objective so far; None before the first validation."""
         return None if self.best is None else self.best.metrics[OBJECTIVE]
 
     @property
     def best_epoch(self) -> int:
-        """The epoch of the objective, 0 before the first validation."""
+        """The number of the epoch with the best objective; 0 before the first validation."""
         return 0 if self.best is None else self.best.epoch
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The metrics of the best epoch."""
+        """The metrics of the best epoch; empty before the first validation."""
         return {} if self.best is None else self.best.metrics
 
     @property
     def cut(self) -> bool:
-        """Whether the time budget ended it: it can be selected, and goes on where there is more time."""
+        """Return whether the time budget stopped the trial. It can be selected, and continues when there is more time."""
         return self.state == "stopped" and self.reason == TIME_BUDGET
 
     @property
     def over(self) -> bool:
-        """Whether it never runs again."""
+        """Return whether the trial is final and never runs again."""
         return self.state != "running" and not self.cut
 
     @property
     def history(self) -> dict[int, float]:
-        """The best objective so far after each epoch from the first one that has it."""
+        """The best objective so far after each epoch, from the first epoch with an objective."""
         found: dict[int, float] = {}
         best = math.inf
         for epoch in self.epochs:
@@ -100,22 +100,22 @@ class TrialOutcome:
         return found
 
     def with_epoch(self, record: EpochRecord, behind: bool = False) -> "TrialOutcome":
-        """Give the trial with one more epoch."""
+        """Return the outcome with one more epoch."""
         return replace(self, epochs=(*self.epochs, record), behind=behind, failures=0)
 
 
 def trial_name(number: int) -> str:
-    """Give the id of a trial by its number from 1; ids sort like numbers."""
+    """Return the id of a trial from its number, from 1. Up to 9999 trials the ids sort like the numbers."""
     return f"t{number:04}"
 
 
 def after(outcome: TrialOutcome | None, event: Mapping[str, Any], folder: Path) -> TrialOutcome | None:
-    """Return a trial's outcome after one of its events.
+    """Return a trial's outcome after an event.
 
     Args:
-        outcome: before it; None before the trial was drawn.
-        event: of the ledger, see `study.trials.ledger`.
-        folder: of the study; a model's path in an event is relative to it.
+        outcome: the outcome before the event; None before the trial was drawn.
+        event: an event of the ledger, see `study.trials.ledger`.
+        folder: folder of the study. The path of a model in an event is relative to it.
     """
     kind, at_ms = event["event"], event.get("at_ms")
     if kind == "drawn":

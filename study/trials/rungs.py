@@ -1,4 +1,4 @@
-"""Early stopping by asynchronous successive halving (ASHA; Li et al., MLSys 2020), as a pure rule over outcomes."""
+"""Early stopping by asynchronous successive halving (ASHA; Li et al., MLSys 2020), as a function of outcomes."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,7 +9,7 @@ from study.trials.outcome import TrialOutcome
 
 
 def rungs(fidelity: Fidelity) -> tuple[int, ...]:
-    """Give the epochs at which trials are compared: grace x factor^k, below the most epochs."""
+    """Return the epochs at which trials are compared: grace_epochs x reduction_factor^k, below max_epochs."""
     found, rung = [], fidelity.grace_epochs
     while rung < fidelity.max_epochs:
         found.append(rung)
@@ -18,13 +18,13 @@ def rungs(fidelity: Fidelity) -> tuple[int, ...]:
 
 
 class Standings:
-    """What the trials of an arm had at each rung: a function of their outcomes, kept as these grow.
+    """The objectives of an arm's trials at each rung, updated as trials progress.
 
-    What a trial had at a rung never changes again, so nobody has to look at all epochs of all trials once more.
+    The objective of a trial at a rung never changes, so it is stored and not computed again for each decision.
 
     Args:
-        fidelity: says where the rungs are.
-        outcomes: of the trials so far.
+        fidelity: determines the rungs.
+        outcomes: outcomes of the trials so far.
     """
 
     def __init__(self, fidelity: Fidelity, outcomes: Iterable[TrialOutcome] = ()) -> None:
@@ -34,7 +34,7 @@ class Standings:
             self.follow(outcome)
 
     def follow(self, trial: TrialOutcome) -> None:
-        """Take in the epochs that a trial has by now."""
+        """Update the rungs with the epochs of a trial so far."""
         history = trial.history
         for rung, objectives in self._objectives.items():
             epoch = _first_at(history, rung)
@@ -42,10 +42,11 @@ class Standings:
                 objectives[trial.trial_id] = history[epoch]
 
     def falls_behind(self, trial: TrialOutcome) -> bool:
-        """Whether a trial is to be stopped after its last epoch.
+        """Return whether a trial is pruned after its last epoch.
 
-        It is where this epoch is the first, from a rung on, that has an objective, and its objective is larger than the
-        1 / `reduction_factor` quantile of those that other trials had there. The first trial at a rung goes on.
+        Only the last rung that the trial has reached counts. The last epoch must be the first one at or after this rung
+        with an objective. The trial is pruned if its best objective so far is larger than the 1 / `reduction_factor`
+        quantile of the other trials' objectives at the rung. The first trial at a rung continues.
         """
         passed = [rung for rung in self._objectives if trial.epoch >= rung]
         history = trial.history
@@ -56,10 +57,10 @@ class Standings:
 
 
 def falls_behind(trial: TrialOutcome, others: Iterable[TrialOutcome], fidelity: Fidelity) -> bool:
-    """Whether a trial is to be stopped after its last epoch, by nothing but these outcomes; see `Standings`."""
+    """Return whether a trial is pruned after its last epoch, computed from outcomes alone; see `Standings`."""
     return Standings(fidelity, others).falls_behind(trial)
 
 
 def _first_at(history: Mapping[int, float], rung: int) -> int | None:
-    """Give a trial's first epoch, from a rung on, that has an objective."""
+    """Return the first epoch with an objective at or after a rung; None where there is none."""
     return next((epoch for epoch in history if epoch >= rung), None)

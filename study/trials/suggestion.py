@@ -1,6 +1,6 @@
-"""What Optuna's TPE suggests for a trial, as a function of the seed, the trial's number and what the others gave.
+"""Samples suggested by Optuna's TPE, as a function of the seed, the trial's number and the other trials' outcomes.
 
-Nothing is carried from one suggestion to the next but the outcomes: after any restart the same trial is suggested.
+The sampler has no other state, so the same trial is suggested after a restart.
 """
 
 import os
@@ -18,17 +18,17 @@ from study.store_address import sqlite_address
 from study.trials.outcome import TrialOutcome
 
 STARTUP_TRIALS = 5
-"""Trials that TPE draws at random before it models anything."""
+"""Number of trials that TPE draws at random before it fits its model."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class Suggester:
-    """Suggests the trials of an arm. What it remembers are outcomes in Optuna's words, which saves saying them again.
+    """Suggests the trials of an arm. Outcomes converted to Optuna trials are cached.
 
     Args:
-        parameters: what is drawn.
-        seed: of the study.
+        parameters: the searched parameters.
+        seed: seed of the study.
     """
 
     def __init__(self, parameters: Sequence[Parameter], seed: int) -> None:
@@ -37,11 +37,11 @@ class Suggester:
         self._said: dict[str, tuple[TrialOutcome, _Said]] = {}
 
     def suggest(self, outcomes: Iterable[TrialOutcome], number: int) -> Mapping[str, Any]:
-        """Give the sample of a trial.
+        """Return the sample of a trial.
 
         Args:
-            outcomes: of the arm's other trials; those that are not over count as running.
-            number: of the trial, from 1.
+            outcomes: outcomes of the arm's other trials. Those that are not over count as running.
+            number: number of the trial, from 1.
         """
         own = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
         sampler = _Sampler(self._distributions, own)
@@ -54,7 +54,7 @@ class Suggester:
 
     def _in_optunas_words(self, outcome: TrialOutcome) -> FrozenTrial:
         known, said = self._said.get(outcome.trial_id, (None, None))
-        if known is outcome and said is not None:  # an outcome is a value: the same one says the same
+        if known is outcome and said is not None:  # outcomes are immutable, so the cached trial is still valid
             return said
         (trial,) = optuna_trials(self._parameters, [outcome], TrialState.RUNNING)
         said = _Said(trial)
@@ -65,16 +65,16 @@ class Suggester:
 def suggest(
     parameters: Sequence[Parameter], outcomes: Iterable[TrialOutcome], number: int, seed: int
 ) -> Mapping[str, Any]:
-    """Give the sample of a trial by nothing but these outcomes; see `Suggester`."""
+    """Return the sample of a trial, computed from these outcomes alone; see `Suggester`."""
     return Suggester(parameters, seed).suggest(outcomes, number)
 
 
 class _Sampler(optuna.samplers.TPESampler):
-    """TPE over parameters that are the same in every trial, so that it need not compare all trials' to find that out.
+    """TPE for parameters that are the same in every trial. This saves the comparison of all trials' parameters.
 
     Args:
-        space: of all parameters.
-        seed: of this suggestion.
+        space: distributions of all parameters.
+        seed: seed of this suggestion.
     """
 
     def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
@@ -82,13 +82,13 @@ class _Sampler(optuna.samplers.TPESampler):
         self._space = dict(sorted((name, each) for name, each in space.items() if not each.single()))
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Give all parameters once a trial is over that did not fail, as TPE's own method does."""
+        """Return all parameters once a trial is complete or pruned, else none, as TPE's own method does."""
         over = (TrialState.COMPLETE, TrialState.PRUNED)
         return self._space if any(each.state in over for each in study.get_trials(deepcopy=False)) else {}
 
 
 class _Said(FrozenTrial):
-    """A trial for a storage that only reads what is in it, so that a copy need not be a deep one."""
+    """A trial whose deep copy is a shallow one, which is faster. The storage only reads its contents."""
 
     def __init__(self, trial: FrozenTrial) -> None:
         self.__dict__.update(trial.__dict__)
@@ -100,11 +100,10 @@ class _Said(FrozenTrial):
 def optuna_trials(
     parameters: Sequence[Parameter], outcomes: Iterable[TrialOutcome], unfinished: TrialState
 ) -> list[FrozenTrial]:
-    """Give trials to Optuna as what they are, each with the objective as it stood after each epoch.
+    """Convert outcomes to Optuna trials. Their intermediate values are the best objective so far after each epoch.
 
-    A trial that trained all its epochs is COMPLETE; one that was stopped, early or by the time budget, is PRUNED and
-    never COMPLETE with what it had by then; one that failed, also by a NaN, is FAIL; one that is not over is
-    `unfinished`.
+    A trial that trained all its epochs is COMPLETE. A trial stopped by early stopping or the time budget is PRUNED. A
+    failed trial, or a complete one without an objective, is FAIL. A trial that is not over is `unfinished`.
     """
     states = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
     known = distributions(parameters)
@@ -127,14 +126,14 @@ def optuna_trials(
 
 
 def export(path: Path, arms: Mapping[str, tuple[Sequence[Parameter], Iterable[TrialOutcome]]]) -> None:
-    """Write an SQLite file that optuna-dashboard opens, one Optuna study per arm; it replaces an older one whole.
+    """Write an SQLite file for optuna-dashboard, with one Optuna study per arm. An older file is replaced atomically.
 
-    A trial that is not over is WAITING in it: nothing says RUNNING where nothing runs.
+    A trial that is not over is WAITING, because no process may be running it when the file is read.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    for left in path.parent.glob(f".{path.name}.*part*"):  # of a driver that was killed meanwhile, a journal too
+    for left in path.parent.glob(f".{path.name}.*part*"):  # temporary files and SQLite journals of a killed driver
         left.unlink(missing_ok=True)
-    address = sqlite_address(part).replace("{", "{{").replace("}", "}}")  # Optuna formats it
+    address = sqlite_address(part).replace("{", "{{").replace("}", "}}")  # Optuna calls str.format on the address
     storage = optuna.storages.RDBStorage(address)
     try:
         for arm, (parameters, outcomes) in arms.items():
@@ -148,7 +147,7 @@ def export(path: Path, arms: Mapping[str, tuple[Sequence[Parameter], Iterable[Tr
 
 
 def distributions(parameters: Sequence[Parameter]) -> dict[str, BaseDistribution]:
-    """Give Optuna's distributions of the parameters."""
+    """Return Optuna's distributions of the parameters, by name."""
     found: dict[str, BaseDistribution] = {}
     for parameter in parameters:
         log = parameter.scale == "log"

@@ -1,7 +1,7 @@
-"""One trial: a drawn sample becomes settings, a training runs, and plain floats come back epoch by epoch.
+"""One trial: the sample is applied to the settings, a model is trained, and metrics are reported after each epoch.
 
-It knows nothing of Ray or MLflow and runs by itself under a debugger. What it is given holds training and validation
-patients only: the sealed test patients cannot reach it.
+This module uses neither Ray nor MLflow, so a trial can run in a debugger. A task has training and validation patients
+only: a trial has no access to the sealed test patients.
 """
 
 import math
@@ -23,28 +23,28 @@ from study.question.space import settings_of_sample
 from study.store_layout import OBJECTIVE
 
 PREVIOUS_FILE = "previous.pt"
-"""The model of the best epoch that was surely reported; `model.pt` may be one epoch ahead of the reports."""
+"""The model of the best reported epoch. `model.pt` may be one epoch ahead of the reports."""
 CHECKPOINTS = "checkpoints"
-"""Folder, in the trial's own, that a killed trial goes on from."""
+"""Folder of checkpoints within the trial's folder, from which a killed trial resumes."""
 BEST_FILE = f"best/{MODEL_FILE}"
 
 
 class ObjectiveNotFiniteError(Exception):
-    """A validation gave no finite objective, so the trial cannot be ranked."""
+    """The objective of a validation is not finite, so the trial cannot be ranked."""
 
 
 @dataclass(frozen=True)
 class ArmTask:
-    """What all trials of an arm share.
+    """The common input of all trials of an arm.
 
     Attributes:
-        arm: the arm's name.
-        settings: what every trial starts from; `training.epochs` is the most that one may take.
-        training, validation: the patients, ready on the common grid.
-        seed: of the training; the same for all trials of a search, so that they differ by their sample only.
+        arm: key of the arm in the ledger.
+        settings: settings before a sample is applied. `training.epochs` is the largest number of epochs of a trial.
+        training, validation: the prepared patients, on the common grid.
+        seed: training seed. It is the same for all trials of a search, so they differ by their sample only.
         device: `cpu` or `cuda`.
         threads: torch threads of a trial.
-        folder: absolute; a trial writes into its own folder beneath it.
+        folder: absolute folder, with a subfolder for each trial.
     """
 
     arm: str
@@ -59,7 +59,7 @@ class ArmTask:
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """One trial of an arm: its id, its drawn sample, and its own seed (None: the task's)."""
+    """One trial of an arm: its id, its sample, and its seed (None: the task's)."""
 
     task: ArmTask
     trial_id: str
@@ -68,25 +68,25 @@ class TrialSpec:
 
     @property
     def folder(self) -> Path:
-        """Where the trial leaves its best model so far."""
+        """The folder of the trial, which has its best model so far."""
         return self.task.folder / self.trial_id
 
     @property
     def settings(self) -> Settings:
-        """The settings with the sample in place."""
+        """The settings with the sample applied."""
         return settings_of_sample(self.task.settings, self.sample)
 
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """What a trial says after an epoch.
+    """The report of a trial after an epoch.
 
     Attributes:
-        epoch: 1-based.
-        seconds: of the epoch.
-        metrics: of the epoch, plain floats.
-        objective: the best so far, which is that of the model on disk; None before the first validation.
-        best_epoch: the epoch of that objective, 0 before the first validation.
+        epoch: number of the epoch, from 1.
+        seconds: duration of the epoch.
+        metrics: metrics of the epoch.
+        objective: the best objective so far, that of the model on disk; None before the first validation.
+        best_epoch: the epoch of that objective; 0 before the first validation.
     """
 
     epoch: int
@@ -97,13 +97,13 @@ class TrialProgress:
 
 
 def run_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None] | None = None) -> TrialProgress:
-    """Train one model and give its last progress; where the trial's folder holds a checkpoint, go on from there.
+    """Train one model and return its last progress. Training resumes from a checkpoint in the trial's folder.
 
-    The epochs before are told again.
+    After a resume the epochs before the checkpoint are reported again.
 
     Raises:
-        TrainingDivergedError: where the loss is no longer finite.
-        ObjectiveNotFiniteError: where the objective is not.
+        TrainingDivergedError: the loss is not finite.
+        ObjectiveNotFiniteError: the objective is not finite.
     """
     torch.set_num_threads(spec.task.threads)
     spec.folder.mkdir(parents=True, exist_ok=True)
@@ -139,9 +139,10 @@ def run_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None] | None 
 
 
 def freeze_model(folder: Path, epoch: int) -> Path | None:
-    """Give a copy of a trial's model of an epoch, `best/model.pt`; None where the trial left no such model.
+    """Copy a trial's model of an epoch to `best/model.pt` and return its path; None where there is no such model.
 
-    A trial that is stopped from outside may be training still and write once more, so the copy is what is checked.
+    A stopped trial may still be training and overwrite its model once more. So the content is read once, checked, and
+    written as the copy.
     """
     frozen = folder / BEST_FILE
     for candidate in (folder / MODEL_FILE, folder / PREVIOUS_FILE):
@@ -155,22 +156,22 @@ def freeze_model(folder: Path, epoch: int) -> Path | None:
 
 
 def _sound_epoch(content: bytes) -> int | None:
-    """Give the epoch of a model file that is whole and finite, None for another.
+    """Return the epoch of a model file; None where the file is damaged or a weight is not finite.
 
-    No network is built for it, as `load_model` does, and no torch threads wait for cores that train: the driver asks
-    this at the end of every trial.
+    The driver calls this at the end of every trial. To be fast it builds no network, unlike `load_model`, and uses
+    numpy, because torch threads would wait for cores that are busy with training.
     """
     try:
         read = read_torch(content)
         weights = read["weights"].values()
         finite = all(np.isfinite(tensor.float().numpy()).all() for tensor in weights)
         return int(read["epoch"]) if weights and finite else None
-    except Exception:  # a damaged archive raises whatever its readers met
+    except Exception:  # a damaged archive can raise many types of exception
         return None
 
 
 def keep_best_only(folder: Path) -> None:
-    """Remove all that a trial that is over wrote into its folder, but its frozen model."""
+    """Remove all files of a finished trial except its frozen model."""
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     for name in (MODEL_FILE, PREVIOUS_FILE):
         (folder / name).unlink(missing_ok=True)

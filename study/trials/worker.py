@@ -1,4 +1,4 @@
-"""What a Ray worker runs: one trial, its epochs as reports. Apart from the search so that workers import little."""
+"""The function that a Ray worker runs for a trial. It is a module of its own, so that workers import little."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,14 +9,14 @@ from jointnet.allocator import keep_freed_memory
 from study.trials.trial import ArmTask, TrialProgress, TrialSpec, run_trial
 
 REPORT = "report"
-"""Key of a report's content; it is a list, which Ray Tune leaves as it is."""
+"""Key of a report's content. The content is a list, which Ray Tune does not flatten."""
 
 RunTrial = Callable[[TrialSpec, Callable[[TrialProgress], None]], object]
-"""Trains one trial and tells of every epoch: `study.trials.trial.run_trial`, or what a benchmark puts in its place."""
+"""Function that trains one trial and reports every epoch: `study.trials.trial.run_trial`, or a benchmark's own."""
 
 
 def trainable(config: Mapping[str, Any], task: ArmTask, run: RunTrial = run_trial) -> None:
-    """Run one trial and report every epoch; Ray Tune takes the next one only when the driver says so."""
+    """Run one trial and report every epoch to Ray Tune. The next epoch starts only after the driver's decision."""
 
     def forward(progress: TrialProgress) -> None:
         tune.report({REPORT: [{"epoch": progress.epoch, "metrics": dict(progress.metrics)}]})
