@@ -1,4 +1,4 @@
-"""The command line of `python -m study.run`: its options, and what is wrong with them by themselves."""
+"""The command line of `python -m study.run`: its options and the checks of their values."""
 
 import argparse
 import os
@@ -21,7 +21,7 @@ SPLITS_HELP = f"patients; {' '.join(DEFAULT_SPLITS)} where not given; with --fol
 
 
 def parser() -> argparse.ArgumentParser:
-    """Give the command line."""
+    """Create the parser of the command line."""
     command = argparse.ArgumentParser(prog="python -m study.run", description=DESCRIPTION)
     add = command.add_argument
     add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def option_faults(options: argparse.Namespace) -> list[str]:
-    """Give what is wrong with the options, whatever the searches and the machine."""
+    """Return the errors of the options that do not depend on the searches or the machine."""
     bounds: dict[str, tuple[float, float]] = {
         "num_samples": (1, MOST_TRIALS),
         "max_epochs": (1, MOST_EPOCHS),
@@ -103,7 +103,7 @@ def option_faults(options: argparse.Namespace) -> list[str]:
 
 
 def _is_utf8(path: str) -> bool:
-    """Return whether a path as Python holds it, with stand-ins for other bytes, is plain text."""
+    """Return whether a path is valid UTF-8. Python represents other bytes by surrogates, which cannot be encoded."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -112,6 +112,6 @@ def _is_utf8(path: str) -> bool:
 
 
 def shared_folders(options: argparse.Namespace) -> tuple[SharedFolder, ...]:
-    """Give the folders that all nodes of a cluster must see."""
+    """Return the folders that all nodes of a cluster must see."""
     out, cache = options.out.absolute(), (options.cache or default_cache()).absolute()
     return SharedFolder("--out", out, written=True), SharedFolder("--cache", cache, written=False)

@@ -8,7 +8,7 @@ from study.tracking.model_address import models_by_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit status; a model file or its folder does, too."""
+    """Run the command and return its exit status. The model may also be a model file or its folder."""
     with models_by_name() as models:
         return export_bundle.main(arguments, models, "study.export_bundle")
 

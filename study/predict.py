@@ -1,6 +1,6 @@
 """`jointnet.predict` with a model of a tracking store: `python -m study.predict --model models:/NAME@champion ...`.
 
-Options, files written and exit statuses are otherwise those of `python -m jointnet.predict` (`docs/predict.md`).
+Options, output files and exit statuses are those of `python -m jointnet.predict` (`docs/predict.md`).
 """
 
 import sys
@@ -11,7 +11,7 @@ from study.tracking.model_address import models_by_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit status; a model file or its folder does, too."""
+    """Run the command and return its exit status. The model may also be a model file or its folder."""
     with models_by_name() as models:
         return predict.main(arguments, models, "study.predict")
 

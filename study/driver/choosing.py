@@ -1,4 +1,4 @@
-"""The choice of every arm, recorded, and then the one opening of its sealed test patients."""
+"""The selection of every arm, which is recorded, and then the one opening of its sealed test patients."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,13 +15,13 @@ from study.trials.outcome import TrialOutcome
 
 
 def choose_all(session: Session) -> tuple[dict[str, Selection], list[str]]:
-    """Select in every arm and record that.
+    """Select a trial in every arm and record the selections.
 
     Returns:
         The selections by the key of their arm, and one line for each arm without a finished trial.
 
     Raises:
-        NoFinishedTrialError: where no arm has a finished trial.
+        NoFinishedTrialError: no arm has a finished trial.
     """
     ledger = session.ledger
     selections, missing = select_all(session.plan, ledger, datetime.now(UTC))
@@ -39,18 +39,20 @@ def choose_all(session: Session) -> tuple[dict[str, Selection], list[str]]:
 
 
 def open_all(session: Session, selections: Mapping[str, Selection], patients: Mapping[int, PatientFiles]) -> list[str]:
-    """Open the test patients of the arms whose models are new: each arm's once, for all its models.
+    """Open the test patients of each arm whose models were not tested yet, and evaluate all its models.
 
     Args:
-        session: of the study.
-        selections: by the key of their arm, recorded in the ledger and retrained where seeds are asked for.
+        session: session of the study.
+        selections: selections by the key of their arm. They are recorded in the ledger, and retrained where seeds are
+            requested.
         patients: the files of all patients, by number.
 
     Returns:
         One line for each arm without a model to test.
 
     Raises:
-        StudyHaltedError: where the tracking store has not got, or refused, a selection; then the patients stay sealed.
+        StudyHaltedError: a selection is not in the tracking store, because the store is unavailable or rejected it. The
+            patients then stay sealed.
     """
     plan, ledger = session.plan, session.ledger
     tested, due, missing = list[Arm](), dict[str, tuple[TrialOutcome, ...]](), list[str]()
@@ -93,7 +95,7 @@ def open_all(session: Session, selections: Mapping[str, Selection], patients: Ma
 
 
 def _open(session: Session, arm: Arm, selection: Selection, models: tuple[TrialOutcome, ...]) -> None:
-    """Count an opening, unless the test patients were opened for these models already."""
+    """Record an opening in the ledger, unless the test patients were opened for these models already."""
     ledger = session.ledger
     if reason := reason_to_open(ledger, arm.key, selection, models):
         times = ledger.count("opened", arm.key) + 1

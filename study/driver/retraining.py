@@ -1,4 +1,4 @@
-"""The retrainings: the winner of each arm and fold again with fresh seeds, once its selection is recorded."""
+"""Retrains the winner of each arm and fold with new seeds, after its selection is recorded."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,20 +20,20 @@ RETRAIN_FOLDER = "retrain"
 def retrain_all(
     session: Session, rounds: Rounds, patients: Mapping[int, CachedPatient], selections: Mapping[str, Selection]
 ) -> None:
-    """Retrain the winners as often as seeds are asked for and not done yet.
+    """Retrain the winners with the requested seeds that are not done yet.
 
     Args:
-        session: of the study.
-        rounds: run the retrainings.
+        session: session of the study.
+        rounds: runs the retrainings.
         patients: the training and validation patients, by number.
-        selections: by the key of their arm, recorded in the ledger.
+        selections: selections by the key of their arm, recorded in the ledger.
 
     Raises:
-        StudyHaltedError: where it was interrupted, or the disk is full.
+        StudyHaltedError: the study was interrupted, or the disk is full.
     """
     plan, progress = session.plan, session.progress
     for arm in plan.arms:
-        for trial_id in _winners(session, arm):  # those of earlier selections too: nothing is to look as if it ran
+        for trial_id in _winners(session, arm):  # also of earlier selections, whose runs must not be shown as running
             if arm.key not in selections or trial_id != selections[arm.key].trial.trial_id:
                 _recorder(session, arm, trial_id, patients).catch_up(counted=False)
     for arm in plan.arms:
@@ -55,7 +55,7 @@ def retrain_all(
 
 
 def retrain_task(plan: Plan, arm: Arm, winner: str, patients: Mapping[int, CachedPatient]) -> ArmTask:
-    """Give what the retrainings of a winner share: what its search's trials did."""
+    """Return the common input of a winner's retrainings: that of its search, with another key and folder."""
     return replace(
         arm_task(plan, arm, patients),
         arm=f"{retrain_prefix(arm)}{winner}",
@@ -68,6 +68,6 @@ def _recorder(session: Session, arm: Arm, winner: str, patients: Mapping[int, Ca
 
 
 def _winners(session: Session, arm: Arm) -> list[str]:
-    """Give the trials that were ever retrained in an arm."""
+    """Return the ids of all trials of an arm that have retrainings in the ledger."""
     prefix = retrain_prefix(arm)
     return [key.removeprefix(prefix) for key in session.ledger.groups() if key.startswith(prefix)]

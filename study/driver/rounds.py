@@ -1,4 +1,7 @@
-"""Rounds of trainings, one after the other on one Ray: the trials of an arm's search, or its winner's retrainings."""
+"""Runs rounds of trainings one after the other on one instance of Ray.
+
+A round is the trials of an arm's search, or the retrainings of its winner.
+"""
 
 from contextlib import ExitStack
 from types import TracebackType
@@ -13,7 +16,7 @@ from study.trials.trial import ArmTask
 
 
 class Rounds:
-    """Runs rounds; Ray starts with the first that needs it and ends with the block. Use as a context manager."""
+    """Runs rounds of trainings. Use as a context manager: Ray starts when it is first needed and stops on exit."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -26,11 +29,11 @@ class Rounds:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop Ray where it was started here."""
+        """Stop Ray, or leave its cluster, if `ready` was called."""
         self._stack.close()
 
     def ready(self) -> None:
-        """Have Ray run."""
+        """Start Ray, or join its cluster, unless that was done already."""
         if not self._started:
             self._session.progress.phase("starting Ray")
             self._stack.enter_context(ray_session(self._session.plan.address))
@@ -38,7 +41,7 @@ class Rounds:
             self._started = True
 
     def run(self, search: ArmSearch, task: ArmTask, seconds: float | None) -> None:
-        """Run the trainings of a round until none is left or the seconds are over; Ctrl+C stops it gently."""
+        """Run the trainings of a round until none is left or the time is over. After Ctrl+C they finish their epoch."""
         plan = self._session.plan
         with first_gently(lambda: self._stop_gently(search)):
             search_arm(task, search, plan.resources, plan.folder / "tune", seconds)
@@ -49,10 +52,10 @@ class Rounds:
 
 
 def check_halted(search: ArmSearch) -> None:
-    """Stop the study where a round was halted.
+    """Raise an error if a round was halted.
 
     Raises:
-        StudyHaltedError: where it was interrupted, or the disk is full.
+        StudyHaltedError: the round was interrupted, or the disk is full.
     """
     if search.halted:
         raise StudyHaltedError(search.halted, by_user=not search.faulty) from search.error

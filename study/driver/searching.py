@@ -1,4 +1,4 @@
-"""The searches of a study's arms, one after the other, as far as trials and time are left."""
+"""Runs the searches of a study's arms one after the other, within their trials and time."""
 
 from collections.abc import Mapping
 
@@ -17,15 +17,15 @@ OPTUNA_FILE = "optuna.db"
 
 
 def search_all(session: Session, rounds: Rounds, patients: Mapping[int, CachedPatient]) -> None:
-    """Search the arms that are not over.
+    """Search the arms whose search is not over.
 
     Args:
-        session: of the study.
-        rounds: run the trials.
+        session: session of the study.
+        rounds: runs the trials.
         patients: the training and validation patients, by number.
 
     Raises:
-        StudyHaltedError: where it was interrupted, or the disk is full.
+        StudyHaltedError: the study was interrupted, or the disk is full.
     """
     plan, ledger, progress = session.plan, session.ledger, session.progress
     recorders = {arm.key: session.arm_recorder(arm, arm_task(plan, arm, patients)) for arm in plan.arms}
@@ -54,7 +54,7 @@ def search_all(session: Session, rounds: Rounds, patients: Mapping[int, CachedPa
 
 
 def arm_task(plan: Plan, arm: Arm, patients: Mapping[int, CachedPatient]) -> ArmTask:
-    """Give what the trials of an arm share: training and validation patients only."""
+    """Return the common input of an arm's trials. It has training and validation patients only."""
     return ArmTask(
         arm=arm.key,
         settings=arm.space.settings_of(arm.model),
@@ -68,11 +68,11 @@ def arm_task(plan: Plan, arm: Arm, patients: Mapping[int, CachedPatient]) -> Arm
 
 
 def arm_seconds(plan: Plan, arm: Arm, ledger: Ledger) -> float | None:
-    """Return the seconds that are left to search an arm for; None without a limit.
+    """Return the seconds left for the search of an arm, its share minus the seconds already searched; None: no limit.
 
-    Its share is the minutes where each arm has the same, else what the arms of its search before it left of them,
-    divided among it and those after it. An arm that took longer than its share, waiting for a first validation, took
-    nothing of the others'.
+    With `per_arm` the share is the budget's minutes. Otherwise it is what the earlier arms of the same search left,
+    divided equally among this arm and the later ones. An arm that exceeded its share, to reach a first validation,
+    counts with its share only.
     """
     budget = arm.space.budget
     if budget.minutes is None:
@@ -89,7 +89,7 @@ def arm_seconds(plan: Plan, arm: Arm, ledger: Ledger) -> float | None:
 
 
 def _export(session: Session) -> None:
-    """Mirror the trials to a file that optuna-dashboard opens; nothing depends on it."""
+    """Write all trials to a file for optuna-dashboard. The study does not read this file."""
     path = session.plan.folder / OPTUNA_FILE
     arms = {
         arm.key: (arm.space.parameters_of(arm.model), session.ledger.outcomes(arm.key).values())
@@ -97,5 +97,5 @@ def _export(session: Session) -> None:
     }
     try:
         export(path, arms)
-    except Exception as error:  # a mirror must not cost the study, whatever its database raises
+    except Exception as error:  # no error of this optional file may stop the study
         session.progress.note(f"WARNING: {path} could not be written: {' '.join(str(error).split())[:200]}")

@@ -1,4 +1,4 @@
-"""What one driver holds while it carries a study out."""
+"""The objects that one driver uses while it runs a study."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,20 @@ from study.trials.ledger import Ledger
 from study.trials.trial import ArmTask
 
 SECONDS_TO_DELIVER = 120.0
-"""That a tracking store which is away is waited for, before the test patients are opened and at the end."""
+"""Longest wait for an unavailable tracking store, before the test patients are opened and at the end."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """One driver's turn at a study.
+    """The run of a study by one driver.
 
     Attributes:
-        plan: what to do.
-        ledger: what was done, by this driver and those before it.
-        tracker: writes to the tracking store, by way of the outbox only.
-        outbox: delivers to the tracking store.
-        recorder: tells it of the study and its arms.
-        progress: tells the terminal.
+        plan: the plan of the study.
+        ledger: the events so far, of this driver and earlier ones.
+        tracker: writes to the tracking store; called through the outbox only.
+        outbox: queue of writes to the tracking store.
+        recorder: writes the study and its arms to the tracking store.
+        progress: shows the progress in the terminal.
     """
 
     plan: Plan
@@ -36,7 +36,7 @@ class Session:
     progress: StudyProgress
 
     def arm_recorder(self, arm: Arm, task: ArmTask, retrains: str = "") -> ArmRecorder:
-        """Give what records an arm's trials, or the retrainings of the trial that is named."""
+        """Create the recorder of an arm's trials, or of the retrainings of the trial `retrains`."""
         row = retrain_row(arm) if retrains else arm.key
         return ArmRecorder(
             task, arm_tags(arm), self.ledger, self.tracker, self.outbox, self.progress, row=row, retrains=retrains
@@ -44,5 +44,5 @@ class Session:
 
 
 def retrain_row(arm: Arm) -> str:
-    """Give the row of the progress that an arm's retrainings have."""
+    """Return the name of the progress row of an arm's retrainings."""
     return f"{arm.key} seeds"

@@ -106,7 +106,7 @@ def ray_session(address: str | None) -> Iterator[None]:
 
 
 def short_lived(folder: Path) -> bool:
-    """Return whether a folder is Ray's copy of a submitted job's files, which is deleted with the job or the cluster."""
+    """Return whether a folder is in Ray's copy of a submitted job's files, which is deleted with the job or cluster."""
     return "runtime_resources" in folder.parts
 
 

@@ -30,7 +30,7 @@ def expected_epochs(fidelity: Fidelity, num_samples: int) -> float:
 
 
 def relative_work(settings: Settings) -> float:
-    """Return the cost of a training step relative to MEASURED_SETTINGS: sum over levels of pixels x channels squared."""
+    """Return the cost of a training step, the sum over levels of pixels x channels^2, relative to MEASURED_SETTINGS."""
     return _work(settings) / _work(load_settings(MEASURED_SETTINGS))
 
 

@@ -31,7 +31,7 @@ class Parameter:
 
     @property
     def whole(self) -> bool:
-        """Whether the parameter is an integer."""
+        """Return whether the parameter is an integer."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 

@@ -1,1 +1,1 @@
-"""One choice per arm; when the test patients are opened, and that."""
+"""The selection of one trial per arm, and the evaluation on the sealed test patients."""

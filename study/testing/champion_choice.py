@@ -1,4 +1,4 @@
-"""Which of an arm's tested models is registered: the one with the best validation objective, of all folds and seeds."""
+"""The choice of the model that is registered for an arm: the tested one with the best validation objective."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,14 @@ from study.trials.outcome import TrialOutcome
 
 @dataclass(frozen=True)
 class TestedModel:
-    """A model of an arm that was tested.
+    """A tested model of an arm.
 
     Attributes:
         arm: the arm in the model's fold.
-        model: the trial, or the retraining of one.
+        model: the trial, or the retraining of a trial.
         file: its model file.
-        seed_index, seed: of a retraining; 0 and None for a trial.
-        of: number of models that were tested for the arm, over folds and seeds.
+        seed_index, seed: seed index and seed of a retraining; 0 and None for a trial.
+        of: number of tested models of the arm, over folds and seeds.
     """
 
     arm: Arm
@@ -30,10 +30,11 @@ class TestedModel:
 
 
 def best_tested(plan: Plan, ledger: Ledger, name: str) -> TestedModel | None:
-    """Choose among the tested models of an arm, all folds; None where none was tested, or kept.
+    """Return the tested model of an arm with the best validation objective, over all folds.
 
-    The choice rests on the validation patients alone. Models of different folds were validated on different patients,
-    so it is a choice of convenience among models that are all the arm's, and no estimate of which is best.
+    None where no model was tested, or none has a model file and an objective. The choice uses the validation patients
+    only. Models of different folds were validated on different patients, so it is a convention and no estimate of which
+    model is best.
     """
     found: list[tuple[Arm, TrialOutcome, bool]] = []
     for arm in (arm for arm in plan.arms if arm.name == name):

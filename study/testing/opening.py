@@ -1,7 +1,7 @@
-"""The choice of every arm and the opening of the sealed test patients, by the ledger: once, and again for a reason.
+"""The selection of every arm, and when its sealed test patients are opened, computed from the ledger.
 
-An opening that was interrupted is completed with the same models and is no second one. The models change only where
-trials or seeds were added; then the arm's opening is counted again, with its reason.
+Each arm is opened once. An interrupted opening is completed with the same models and is not counted again. The models
+change only where trials or seeds were added. The arm is then opened again, which is counted with its reason.
 """
 
 import math
@@ -19,7 +19,7 @@ FIRST = "the selection of every arm is recorded"
 
 
 def select_all(plan: Plan, ledger: Ledger, now: datetime) -> tuple[dict[str, Selection], list[str]]:
-    """Select in every arm; give the selections by the arm's key, and one line for each arm that has none."""
+    """Return the selections by the arm's key, and one line for each arm without a selection."""
     selections: dict[str, Selection] = {}
     missing = []
     for arm in plan.arms:
@@ -32,21 +32,23 @@ def select_all(plan: Plan, ledger: Ledger, now: datetime) -> tuple[dict[str, Sel
 
 
 def retrainings(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> tuple[TrialOutcome, ...]:
-    """Give the retrainings of an arm's selected trial so far, in the order of their seeds."""
+    """Return the retrainings of an arm's selected trial so far, in the order of their seeds."""
     return tuple(ledger.outcomes(retrain_work(plan, arm, selection.trial).key).values())
 
 
 def retraining_is_over(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> bool:
-    """Whether the selected trial was retrained as often as is asked for."""
+    """Return whether all requested retrainings of the selected trial are over."""
     known = retrainings(plan, arm, ledger, selection)
     return len(known) >= plan.design.seeds and all(outcome.over for outcome in known)
 
 
 def models_to_test(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> tuple[TrialOutcome, ...]:
-    """Give what is tested for a selection: its retrainings that ended with a model, or without seeds the trial itself.
+    """Return the models to test for a selection: its retrainings that ended with a model, or the trial itself.
+
+    The trial itself is tested where the study has no retraining seeds.
 
     Raises:
-        NoFinishedTrialError: where seeds are asked for and no retraining ended with a model.
+        NoFinishedTrialError: seeds are requested and no retraining ended with an objective and a model.
     """
     if not plan.design.seeds:
         return (selection.trial,)
@@ -60,18 +62,18 @@ def models_to_test(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -
 
 
 def is_recorded(ledger: Ledger, arm: str, selection: Selection) -> bool:
-    """Whether the ledger's last selection of an arm says the same, but for the moment."""
+    """Return whether a selection equals the ledger's last one of the arm, except for its time."""
     last = ledger.last("selected", arm)
     return last is not None and _timeless(last["selection"]) == _timeless(selection.as_dict())
 
 
 def names_of(models: Sequence[TrialOutcome]) -> list[list[Any]]:
-    """Give the id and the best epoch of each model, as the ledger has them."""
+    """Return the id and the best epoch of each model, in the ledger's form."""
     return [[model.trial_id, model.best_epoch] for model in models]
 
 
 def reason_to_open(ledger: Ledger, arm: str, selection: Selection, models: Sequence[TrialOutcome]) -> str:
-    """Give the reason to open the test patients for an arm's models; "" where they were opened for them."""
+    """Return the reason to open the test patients for an arm's models; "" where that was done already."""
     last, chosen = ledger.last("opened", arm), selection.trial
     if last is None:
         return FIRST
@@ -84,13 +86,13 @@ def reason_to_open(ledger: Ledger, arm: str, selection: Selection, models: Seque
 
 
 def is_tested(ledger: Ledger, arm: str, models: Sequence[TrialOutcome]) -> bool:
-    """Whether the test rows of an arm are those of these models."""
+    """Return whether the last test evaluation of an arm was made with these models."""
     last = ledger.last("tested", arm)
     return last is not None and last["models"] == names_of(models)
 
 
 def search_is_over(arm: Arm, ledger: Ledger) -> bool:
-    """Whether an arm has no trial to begin or to go on with, as far as trials and minutes are asked for."""
+    """Return whether no trial of an arm is left to start or to continue within the requested trials and minutes."""
     budget, outcomes = arm.space.budget, ledger.outcomes(arm.key)
     wanted = _limit(budget.num_samples)
     if len(outcomes) >= wanted and all(outcome.over for outcome in outcomes.values()):
@@ -102,7 +104,7 @@ def search_is_over(arm: Arm, ledger: Ledger) -> bool:
 
 
 def nothing_left(plan: Plan, ledger: Ledger, selections: Mapping[str, Selection]) -> bool:
-    """Whether everything that is asked for was done, recorded and delivered, side deliveries too."""
+    """Return whether the whole study is done and delivered to the tracking store, with all side deliveries."""
     if not ledger.events or ledger.events[-1]["event"] != "delivered" or ledger.events[-1].get("left_out"):
         return False
     return all(
@@ -112,7 +114,7 @@ def nothing_left(plan: Plan, ledger: Ledger, selections: Mapping[str, Selection]
 
 
 def untestable(plan: Plan, ledger: Ledger, selections: Mapping[str, Selection]) -> list[str]:
-    """Give one line for each arm whose selection left no model to test."""
+    """Return one line for each arm with a selection but no model to test."""
     missing = []
     for arm in (arm for arm in plan.arms if arm.key in selections):
         try:
@@ -123,7 +125,7 @@ def untestable(plan: Plan, ledger: Ledger, selections: Mapping[str, Selection]) 
 
 
 def _settled(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> bool:
-    """Whether an arm's selection is recorded, retrained and tested, as far as it can be."""
+    """Return whether an arm's selection is recorded, retrained and, where it has a model to test, tested."""
     if not is_recorded(ledger, arm.key, selection) or not retraining_is_over(plan, arm, ledger, selection):
         return False
     try:
@@ -133,7 +135,7 @@ def _settled(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> bool
 
 
 def _told(models: Sequence[Sequence[Any]], trial_id: str) -> str:
-    """Say which models they are, of a trial that is selected in both cases."""
+    """Return a text about models of the selected trial: the trial itself or its retrainings."""
     if [name for name, _ in models] == [trial_id]:
         return f"{trial_id} itself as of epoch {models[0][1]}"
     return f"{len(models)} retrained model{'s' if len(models) > 1 else ''}"

@@ -1,4 +1,4 @@
-"""The sealed test patients: their files are checked at the start, and opened after the selection of every arm."""
+"""The sealed test patients. Their files are checked at the start; the evaluation follows the selection of every arm."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -23,19 +23,19 @@ from study.testing.slice_pictures import slice_pictures
 
 @dataclass(frozen=True)
 class TestedArm:
-    """What the test patients gave for an arm: their fingerprint, and the metrics of its models, means over seeds."""
+    """The test result of an arm: fingerprint of the test patients, and metrics of its models as means over seeds."""
 
     fingerprint: str
     metrics: dict[str, float]
 
 
 def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[int, Measurable], list[str]]:
-    """Read the files of sealed patients for their format and for which structures they show, and for nothing else.
+    """Check the format of the sealed patients' files and which structures they show, and nothing else.
 
-    A fault in them must not surface after a night of search. Nothing that is read is kept.
+    Errors in these files must be found before the search, not after it. No image or label is kept.
 
     Returns:
-        What can be measured on each patient without fault, by number, and the faults of the others.
+        What can be measured on each valid patient, by number, and the errors of the others.
     """
     found: dict[int, Measurable] = {}
     faults: list[str] = []
@@ -57,7 +57,7 @@ def _checked(files: PatientFiles) -> Measurable | DataFaultError:
 
 
 def unseal(files: Sequence[PatientFiles], cache: Path) -> list[CachedPatient]:
-    """Read the test patients of a fold, which no training of its arms was given, and prepare them."""
+    """Read and prepare the test patients of a fold, which were not used in any training of its arms."""
     return prepare(files, cache)
 
 
@@ -68,11 +68,11 @@ def open_test(
 
     Args:
         patients: the test patients.
-        models: files by the index of their seed from 1, or the one tuned model by None; their selection is recorded
+        models: model files by seed index, from 1, or the one tuned model under None. Their selection must be recorded
             already.
-        folder: receives `slices.csv`, with a column `seed_index` where there are seeds, `patients.csv`, the means over
-            slices and seeds, and `overlays.npz`, which shows the first model.
-        device: where the models compute; the driver's CPU where the driver has no such device.
+        folder: output folder. `slices.csv` has a column `seed_index` where there are seeds, `patients.csv` the means
+            over slices and seeds, `overlays.npz` the pictures of the first model.
+        device: device of the evaluation. The CPU is used where the driver does not have this device.
     """
     device = device_here(device)
     loaded = {seed: load_model(path, device).model for seed, path in models.items() if path is not None}
@@ -88,18 +88,21 @@ def open_test(
 
 
 def seed_rows(rows_of: Mapping[int | None, pd.DataFrame]) -> pd.DataFrame:
-    """Give the rows of all models, those of a seed with its index in the last column, `seed_index`."""
+    """Return the rows of all models. Rows of a retraining have its seed index in the last column, `seed_index`."""
     parts = [rows if seed is None else rows.assign(seed_index=seed) for seed, rows in rows_of.items()]
     return pd.concat(parts, ignore_index=True)
 
 
 def device_here(device: str) -> str:
-    """Give the trials' device, or the CPU where this machine, the driver's, has none: trials run on other nodes."""
+    """Return the trials' device, or the CPU where the driver's machine has no GPU: trials may run on other nodes."""
     return device if device == "cpu" or torch.cuda.is_available() else "cpu"
 
 
 def test_metrics(rows: pd.DataFrame) -> dict[str, float]:
-    """Give `test/metric/structure` after registration, `test/before/...` before it, the ratio and the lost ones."""
+    """Return the test metrics by name: `test/METRIC/STRUCTURE` after registration, `test/before/...` before it.
+
+    The metrics of `jointnet.aggregation.named_metrics`, such as the ratio and the lost structures, are included.
+    """
     before = summarise(rows)["before_mean"].dropna().reset_index()
     names = "test/before/" + before["metric"] + "/" + before["structure"]
     return named_metrics(rows, "test") | dict(zip(names, before["before_mean"].astype(float), strict=True))

@@ -1,4 +1,4 @@
-"""The choice of one trial per arm by the objective on the validation patients, before the test patients are opened."""
+"""Selection of one trial per arm by the objective on the validation patients, before the test patients are opened."""
 
 import math
 from collections.abc import Iterable
@@ -12,16 +12,16 @@ from study.trials.outcome import TrialOutcome
 
 
 class NoFinishedTrialError(Exception):
-    """No trial of an arm ended with an objective and a model, so that none can be selected."""
+    """No trial of an arm ended with an objective and a model, so none can be selected."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The chosen trial of an arm, frozen.
+    """The selected trial of an arm.
 
     Attributes:
-        candidates: trials that it was chosen among.
-        remarks: what a reader must know of the trials that were no candidates, or were cut short.
+        candidates: number of candidates for the selection.
+        remarks: lines about trials that were no candidates or were stopped by the time budget.
     """
 
     arm: str
@@ -32,7 +32,7 @@ class Selection:
     frozen_at: datetime
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the selection as it is recorded."""
+        """Return the selection as it is recorded in the ledger."""
         return {
             "arm": self.arm,
             "metric": OBJECTIVE,
@@ -48,14 +48,14 @@ class Selection:
 
 
 def select_best(arm: str, trials: Iterable[TrialOutcome], planned: int | None, now: datetime) -> Selection:
-    """Choose the trial with the smallest objective; at equal ones the first by id.
+    """Select the trial with the smallest objective, of equal ones the first by id.
 
-    A trial is a candidate where it ended (complete, stopped early, or cut short by the time budget after an epoch or
-    more) and its model of the best epoch is on disk. A failed or running one never is. Where fewer than `planned`
-    trials are candidates (None: as many as the time allowed), the remarks say why.
+    A trial is a candidate if it ended (complete, pruned, or stopped by the time budget), has a finite objective, and
+    has the model of its best epoch. Failed and running trials are no candidates. Where fewer than `planned` trials are
+    candidates (None: as many as the time allowed), the remarks give the reasons.
 
     Raises:
-        NoFinishedTrialError: where there is no candidate.
+        NoFinishedTrialError: there is no candidate.
     """
     trials = list(trials)
     candidates = [trial for trial in trials if is_candidate(trial)]
@@ -71,13 +71,13 @@ def select_best(arm: str, trials: Iterable[TrialOutcome], planned: int | None, n
 
 
 def is_candidate(trial: TrialOutcome) -> bool:
-    """Whether a trial ended with an objective and a model."""
+    """Return whether a trial ended with a finite objective and a model."""
     finite = trial.objective is not None and math.isfinite(trial.objective)
     return trial.state in ("complete", "stopped") and finite and trial.model is not None
 
 
 def _remarks(trials: list[TrialOutcome], planned: int | None) -> tuple[str, ...]:
-    """Say which trials were no candidates or were cut short; how they ended, in the words that the report counts by."""
+    """Return lines about trials that were no candidates or were stopped by the time budget, in the report's terms."""
     counts = {
         ending("failed", ""): sum(trial.state == "failed" for trial in trials),
         ending("running", ""): sum(trial.state == "running" for trial in trials),

@@ -1,7 +1,8 @@
-"""What the report draws test patients from: every slice around the heart, before and after registration.
+"""Pictures of the test patients for the report: every slice around the heart, before and after registration.
 
-One square window per patient, as large for all patients as the largest needs, in 64 grey levels: with deflate a slice
-of the phantom takes about 50 kB, a model's file on 5 patients of 17 slices 4.4 MB.
+Each patient is cropped to one square window. Its size is the same for all patients, as large as the largest window that
+is needed. Images have 64 grey levels. With deflate a slice of the phantom takes about 50 kB, the file of a model for 5
+patients of 17 slices 4.4 MB.
 """
 
 from collections.abc import Sequence
@@ -17,21 +18,21 @@ from jointnet.scans.cache import CachedPatient
 from jointnet.scans.preparation import CEILING
 
 GREY_LEVELS = 64
-"""Finer ones are noise, and noise does not compress."""
+"""More grey levels would show noise only, which does not compress."""
 MARGIN_PX = 16
-"""Pixels between the outermost label and the window's edge: 12 mm."""
+"""Pixels between the outermost label and the edge of the window: 12 mm."""
 
 
 def slice_pictures(
     model: nn.Module, patients: Sequence[CachedPatient], device: str = "cpu"
 ) -> dict[str, NDArray[np.generic]]:
-    """Give every slice of some patients, cropped around the heart, before and after registration by a model.
+    """Return every slice of the patients, cropped around the heart, before and after registration by a model.
 
     Returns:
         `patients` and `slices` (N,), numbers of the patient and of the slice on its grid; `cine`, `lge_before`,
-        `lge_after` (N, side, side), uint8, 252 standing for `jointnet.scans.preparation.CEILING`; `cine_labels`,
-        `lge_labels_before`, `lge_labels_after` (N, side, side), uint8, of `jointnet.structures.CODE`. Slices of
-        a patient follow each other and are cropped by the same window.
+        `lge_after` (N, side, side), uint8, where 252 is `jointnet.scans.preparation.CEILING`; `cine_labels`,
+        `lge_labels_before`, `lge_labels_after` (N, side, side), uint8, label values of `jointnet.structures.CODE`.
+        The slices of a patient are consecutive and have the same window.
     """
     windows = [_window(np.asarray(patient.labels())) for patient in patients]
     side = min(SIZE_PX, max((need for _, _, need in windows), default=SIZE_PX))
@@ -49,7 +50,7 @@ def slice_pictures(
 
 
 def _frames(model: nn.Module, patient: CachedPatient, device: str) -> dict[str, NDArray[np.uint8]]:
-    """Give the whole slices (S, H, W) of a patient; all of them are predicted together, as they were evaluated."""
+    """Return the uncropped slices (S, H, W) of a patient. All are predicted together, as in the evaluation."""
     images = np.asarray(patient.images(), dtype=np.float32)
     labels = np.asarray(patient.labels())
     theta = np.asarray(predict(model, patient.images(), device).theta, dtype=np.float32)
@@ -70,7 +71,10 @@ def _grey(images: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _window(labels: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """Give centre row, centre column and needed side of the square around all labels (S, 2, H, W) of a patient."""
+    """Return centre row, centre column and side of the square around all labels (S, 2, H, W) of a patient.
+
+    Without any label it is the whole image.
+    """
     rows, columns = (np.flatnonzero(labels.any(axis=axes)) for axes in ((0, 1, 3), (0, 1, 2)))
     if not len(rows):
         return SIZE_PX // 2, SIZE_PX // 2, SIZE_PX
