@@ -79,7 +79,7 @@ class TrialOutcome:
 
     @property
     def cut(self) -> bool:
-        """Return whether the time budget stopped the trial. It can be selected, and continues when there is more time."""
+        """Return whether the time budget stopped the trial. It can be selected, and continues with more time."""
         return self.state == "stopped" and self.reason == TIME_BUDGET
 
     @property
