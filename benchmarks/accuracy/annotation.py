@@ -38,7 +38,7 @@ PHANTOM_PATIENTS = 25
 
 
 class Groups(NamedTuple):
-    """Who is annotated, who is not, who validates and who tests."""
+    """The annotated, unlabelled, validation and test patients."""
 
     annotated: list[CachedPatient]
     unlabelled: list[CachedPatient]
@@ -57,14 +57,14 @@ class Task(NamedTuple):
 
 
 def draw_groups(patients: Sequence[CachedPatient], annotated: int, test: int, validation: int, seed: int) -> Groups:
-    """Deal the patients out by a seeded permutation: test, validation, annotated, and the rest unlabelled."""
+    """Split a seeded permutation of the patients into test, validation, annotated and, the rest, unlabelled ones."""
     drawn = [patients[index] for index in np.random.default_rng(seed).permutation(len(patients))]
     rest = drawn[test + validation :]
     return Groups(rest[:annotated], rest[annotated:], drawn[test : test + validation], drawn[:test])
 
 
 def carry_out(task: Task) -> pd.DataFrame:
-    """Train the joint teacher and every model with and without weak supervision; give the test rows."""
+    """Train the joint teacher and every model with and without weak supervision, and return the test rows."""
     torch.set_num_threads(task.threads)
     found = [fit(task, "joint", "labels", task.groups.annotated)]
     teacher = load_model(task.folder / "joint-labels" / MODEL_FILE).model
@@ -80,7 +80,7 @@ def carry_out(task: Task) -> pd.DataFrame:
 
 
 def fit(task: Task, name: str, kind: str, training: Sequence[LabelledPatient]) -> pd.DataFrame:
-    """Train a model and give its test rows."""
+    """Train a model and return its test rows."""
     out = task.folder / f"{name}-{kind}"
     out.mkdir(parents=True, exist_ok=True)
     train(task.settings[name], training, task.groups.validation, seed=task.seed, out=out)
@@ -92,7 +92,7 @@ def fit(task: Task, name: str, kind: str, training: Sequence[LabelledPatient]) -
 
 
 def main() -> None:
-    """Run all trainings and write table and curve."""
+    """Run all trainings and write the table and the curve."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def draw_curve(table: pd.DataFrame, path: Path) -> None:
-    """Draw the registration ratio of the test patients against the number of annotated ones."""
+    """Plot the registration ratio of the test patients against the number of annotated patients."""
     matplotlib.use("Agg")
     figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
     for (model, kind), part in table.groupby(level=["model", "kind"]):

@@ -23,7 +23,7 @@ from jointnet.training import model_file
 
 
 def main() -> None:
-    """Evaluate twice and print."""
+    """Evaluate in both precisions and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="a model file, or the folder that holds it")
     parser.add_argument("--data", type=Path, required=True, help="folder of scans")
@@ -38,13 +38,13 @@ def main() -> None:
 
 
 def means(full: pd.DataFrame, half: pd.DataFrame) -> pd.DataFrame:
-    """Give every validation metric in 32 bits, in bf16, and its change."""
+    """Return every validation metric in 32 bits and in bf16, and the change."""
     table = pd.DataFrame({"32 bits": named_metrics(full, "val"), "bf16": named_metrics(half, "val")})
     return table.assign(change=table["bf16"] - table["32 bits"])
 
 
 def by_slice(full: pd.DataFrame, half: pd.DataFrame) -> pd.DataFrame:
-    """Give the mean and the largest absolute change of a slice's structure, by metric."""
+    """Return the mean and the largest absolute change over slices and structures, by metric."""
     changes = (half["after"] - full["after"]).abs().groupby(full["metric"])
     return pd.DataFrame({"mean change": changes.mean(), "largest": changes.max()})
 

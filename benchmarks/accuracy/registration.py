@@ -38,11 +38,11 @@ from jointnet.training import MODEL_FILE, train
 
 PHANTOM_PATIENTS = 25
 CENTRE_MARGIN_PX = 24
-"""The classical baseline ignores this rim of what is shown: its edge is no anatomy and would hold it in place."""
+"""Width of the rim that the classical baseline ignores. The image edge is no anatomy and would bias it to no motion."""
 
 
 def folds(patients: int, count: int, seed: int) -> list[list[int]]:
-    """Give the positions of each test fold: a seeded permutation dealt out in turn."""
+    """Return the patient positions of each test fold: a seeded permutation assigned to the folds in turn."""
     order = np.random.default_rng(seed).permutation(patients)
     return [sorted(order[start::count].tolist()) for start in range(count)]
 
@@ -50,7 +50,7 @@ def folds(patients: int, count: int, seed: int) -> list[list[int]]:
 def predicted_rows(
     patients: Sequence[CachedPatient], predict: Callable[[CachedPatient], Prediction | None]
 ) -> pd.DataFrame:
-    """Give the rows of patients under a prediction for each; None moves nothing."""
+    """Return the rows of patients with a prediction for each; None applies no transform."""
     rows: list[dict[str, Any]] = []
     for patient in patients:
         labels = np.asarray(patient.labels())
@@ -60,7 +60,7 @@ def predicted_rows(
 
 def mutual_information(patient: CachedPatient) -> Prediction:
     """Register each slice by SimpleITK: a translation that maximises Mattes mutual information, on two levels."""
-    import SimpleITK as sitk  # noqa: N813  its users' own name
+    import SimpleITK as sitk  # noqa: N813  the usual import name
 
     thetas = []
     for cine, lge in np.asarray(patient.images(), dtype=np.float32):
@@ -85,7 +85,7 @@ def mutual_information(patient: CachedPatient) -> Prediction:
 
 
 class Task(NamedTuple):
-    """One training of a cross-validation, of patients by position, and the folder that keeps its result."""
+    """One training of a cross-validation: patients by position, and the folder of its result."""
 
     settings: Settings
     training: list[CachedPatient]
@@ -97,7 +97,7 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Test rows of one training, the minutes that it took and the model's parameters."""
+    """The test rows of one training, its duration in minutes, and the number of the model's parameters."""
 
     rows: pd.DataFrame
     minutes: float
@@ -105,7 +105,7 @@ class Outcome(NamedTuple):
 
 
 def tasks_of(patients: Sequence[CachedPatient], name: str, seed: int, options: argparse.Namespace) -> list[Task]:
-    """Give the trainings of a model and seed, one for each fold."""
+    """Return the trainings of a model and seed, one for each fold."""
     values: dict[str, Any] = {"model.name": name}
     if options.epochs:
         values["training.epochs"] = options.epochs
@@ -123,7 +123,7 @@ def tasks_of(patients: Sequence[CachedPatient], name: str, seed: int, options: a
 
 
 def carry_out(task: Task) -> Outcome:
-    """Train and test; a training whose result is in its folder, of the same settings and patients, is not repeated."""
+    """Train and test. A result in the task's folder, of the same settings and patients, is read instead."""
     kept, rows_file = task.folder / "task.json", task.folder / "rows.csv"
     groups = {"training": task.training, "validation": task.validation, "test": task.test}
     identity = {
@@ -149,7 +149,7 @@ def carry_out(task: Task) -> Outcome:
 
 
 def figures(rows: pd.DataFrame, floor: pd.DataFrame) -> dict[str, float]:
-    """Give the figures of one model and seed, means over patients."""
+    """Return the figures of one model and seed, means over patients."""
     means = patient_means(rows).groupby(["metric", "structure"]).mean()
     floors = patient_means(floor)["after"].groupby(["metric", "structure"]).mean()
     values: dict[str, float] = {}
@@ -228,7 +228,7 @@ def write(columns: dict[str, list[dict[str, float]]], rows: list[pd.DataFrame], 
 
 
 def cell(values: Sequence[float]) -> str:
-    """Give a mean, with the SD over seeds where there are several."""
+    """Return the text of a mean, with the SD over seeds where there are several."""
     if not values:
         return ""
     mean = float(np.mean(values))

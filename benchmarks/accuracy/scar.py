@@ -36,12 +36,12 @@ from jointnet.structures import CODE
 
 SPACING_MM = (SLICE_MM, PIXEL_MM, PIXEL_MM)
 ERRORS_MM = (0.6, 1.5, 3.0)
-"""Errors along an axis: about a centre distance of 0.8 mm, of 1.9 mm, and of 3.8 mm."""
+"""Standard deviations of the error along an axis. The mean centre distances are about 0.8, 1.9 and 3.8 mm."""
 SEED = 0
 
 
 class Case(NamedTuple):
-    """LGE on the common grid, labels to measure it with, and the true scar as this LGE shows it."""
+    """An LGE image on the common grid, the labels for the measurement, and the true scar in this image."""
 
     lge: NDArray[np.float32]
     codes: NDArray[np.uint8]
@@ -49,7 +49,7 @@ class Case(NamedTuple):
 
 
 def cases_of(files: PatientFiles) -> dict[str, Case]:
-    """Bring a phantom patient to the common grid, with LGE as acquired and moved by the oracle."""
+    """Return the cases of a phantom patient on the common grid, with LGE as acquired and as moved by the oracle."""
     faults: list[str] = []
     (_, cine_stack), (lge, lge_stack) = read_image(files.cine, faults), read_image(files.lge, faults)
     scar = true_scar(SEED, files.patient).astype(np.uint8)
@@ -73,7 +73,7 @@ def cases_of(files: PatientFiles) -> dict[str, Case]:
 
 
 def rows_of(files: PatientFiles, settings: ScarSettings, cases: dict[str, Case], draws: int) -> list[dict[str, object]]:
-    """Give one row per case: errors in ml and percent points, Dice and spread."""
+    """Return one row per case: errors in ml and percent points, Dice and spread."""
     own = cases["LGE's own labels"]
     true = measure(
         own.truth & (own.codes == CODE["myo"]), np.ones(own.codes.shape, bool), wall_of(own.codes, SPACING_MM)
@@ -106,7 +106,7 @@ def rows_of(files: PatientFiles, settings: ScarSettings, cases: dict[str, Case],
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give bias and mean absolute error over patients (draws of a patient averaged first), Dice and spread."""
+    """Return the bias, the absolute errors over patients (draws of a patient averaged first), Dice and spread."""
     rows = rows.assign(absolute_ml=rows["ml"].abs(), absolute_percent=rows["percent"].abs())
     by_patient = rows.groupby(["method", "case", "patient"], sort=False).mean(numeric_only=True)
     by_case = by_patient.groupby(level=["method", "case"], sort=False)

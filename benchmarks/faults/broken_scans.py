@@ -1,4 +1,4 @@
-"""A small sound patient in the challenge's layout, and mutations of its files: bytes, gzip streams, headers, voxels."""
+"""A small valid patient in the challenge's layout, and mutations of its files: bytes, gzip streams, headers, voxels."""
 
 import gzip
 import io
@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 
 SECRET = "SECRET-NAME"
-"""Stands in every free text of every header; it must never be shown."""
+"""Content of every free-text field of every header. It must never appear in a message."""
 SPECIAL = (0, 1, -1, 2, 3, 7, 8, 127, 255, 1000, 32767, -32768, 65535)
 REAL = (0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e-30, 1e30, -1e30, 3e38, 1e-45, 0.5, 4.0, 352.0, 348.0, 1e9)
 FIELDS = (
@@ -24,7 +24,7 @@ DATATYPES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024, 1280, 1536, 17
 
 @cache
 def sound_patient() -> dict[str, bytes]:
-    """Give the four files of a patient by name: discs on two oblique grids."""
+    """Return the four files of a patient by name. The scans show discs on two oblique grids."""
     files = {}
     for name, shape, spacing_mm in (("C0", (40, 36, 2), (3, 3, 10)), ("LGE", (44, 48, 3), (2.5, 2.5, 6))):
         directions = np.array([[-0.64, 0.37, 0.67], [-0.74, -0.12, -0.65], [-0.2, -0.92, 0.34]])
@@ -50,7 +50,7 @@ def sound_patient() -> dict[str, bytes]:
 
 
 def broken_scan(data: bytes, rng: np.random.Generator) -> bytes:
-    """Give a compressed NIfTI file with one to three mutations."""
+    """Return the compressed NIfTI file with one to three mutations."""
     for _ in range(int(rng.integers(1, 4))):
         if rng.random() < 0.7:
             raw = _inflated(data)
@@ -65,7 +65,7 @@ def broken_scan(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _inflated(data: bytes | bytearray) -> bytearray:
-    """Give the first megabyte of a compressed content, or what there is where it is damaged."""
+    """Return the first megabyte of the decompressed content, or the data themselves where they are damaged."""
     try:
         return bytearray(zlib.decompressobj(31).decompress(bytes(data), 1024 * 1024)) or bytearray(data)
     except zlib.error:
@@ -80,7 +80,7 @@ def _pick(rng: np.random.Generator, choices: tuple[Mutation, ...]) -> Mutation:
 
 
 def _header_field(raw: bytearray, rng: np.random.Generator) -> bytearray:
-    """Put a strange value into a field of the header."""
+    """Write an unusual value to a random field of the header."""
     if len(raw) < 348:
         return raw
     header = nib.Nifti1Header(bytes(raw[:348]), "<", check=False)
@@ -109,7 +109,7 @@ def _header_field(raw: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def _voxels(raw: bytearray, rng: np.random.Generator) -> bytearray:
-    """Put strange values over some voxels, as floats or as whole numbers."""
+    """Overwrite some voxels with unusual values, floats or integers."""
     at = int(rng.integers(min(352, len(raw) - 1), len(raw)))
     count = int(rng.integers(1, 20))
     if rng.random() < 0.5:
@@ -137,7 +137,7 @@ def _cut(raw: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def _swap(raw: bytearray, rng: np.random.Generator) -> bytearray:
-    """Give the header in the other byte order; the voxels stay as they are."""
+    """Convert the header to the other byte order. The voxels are unchanged."""
     if len(raw) < 348:
         return raw
     raw[:348] = nib.Nifti1Header(bytes(raw[:348]), "<", check=False).as_byteswapped(">").binaryblock
@@ -145,7 +145,7 @@ def _swap(raw: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def _members(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """Add members: the same again, thousands of empty ones, before or behind."""
+    """Add gzip members before or after the data: a copy of the data, or up to 30,000 empty members."""
     more = bytes(data) if rng.random() < 0.3 else gzip.compress(b"", mtime=0) * int(rng.integers(1, 30_000))
     return bytearray(more + data if rng.random() < 0.5 else data + more)
 
@@ -160,7 +160,7 @@ def _zeros() -> bytes:
 
 
 def _bomb(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """Let 64 MB of zeros follow the voxels, in the member or in another."""
+    """Append 64 MB of compressed zeros, with the old trailer or without it, or replace the data by them."""
     if rng.random() < 0.5:
         return data + _zeros()
     if rng.random() < 0.5:
@@ -169,7 +169,7 @@ def _bomb(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def _trailer(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """Damage the checksum or the length, or let something follow."""
+    """Damage the checksum and the length, or append zeros or random bytes."""
     match rng.integers(0, 3):
         case 0:
             data[-8:] = struct.pack("<II", int(rng.integers(2**32)), int(rng.integers(2**32)))
@@ -181,7 +181,7 @@ def _trailer(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def _gzip_header(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """Set a flag, so that what follows is taken for a name, a comment or an extra field; or give a long name."""
+    """Overwrite a random byte of the gzip header, such as its flags, or insert a file name of up to 3 MB."""
     if len(data) < 12:
         return data
     if rng.random() < 0.5:
@@ -192,5 +192,5 @@ def _gzip_header(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def _stored(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """Leave the content uncompressed under the name of a compressed file, or compress it twice."""
+    """Decompress the data, while the file name still ends in `.gz`, or compress them twice."""
     return bytearray(gzip.compress(data, 1, mtime=0)) if rng.random() < 0.5 else _inflated(data)

@@ -1,4 +1,4 @@
-"""Mutations of TOML files: of their bytes, and of their structure after reading them."""
+"""Mutations of TOML files: of their bytes, and of the values that are read from them."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ KEYS = (
 
 
 def broken_toml(path: Path, rng: np.random.Generator) -> bytes:
-    """Give the content of a TOML file with one to three mutations."""
+    """Return the content of a TOML file with up to three mutations of its values, sometimes one of its bytes too."""
     values = _read(path)
     for _ in range(int(rng.integers(0, 4))):
         _structure(values, rng)
@@ -34,14 +34,14 @@ def broken_toml(path: Path, rng: np.random.Generator) -> bytes:
 
 
 def _structure(table: dict[str, Any], rng: np.random.Generator) -> None:
-    """Change a key somewhere in the tables."""
+    """Remove, add or change a random key of a random table."""
     while True:
         inner = [part for part in table.values() if isinstance(part, dict)]
         if not inner or rng.random() < 0.4:
             break
         table = inner[int(rng.integers(len(inner)))]
     keys = list(table)
-    value = copy.deepcopy(STRANGE[int(rng.integers(len(STRANGE)))])  # a table is mutated further
+    value = copy.deepcopy(STRANGE[int(rng.integers(len(STRANGE)))])  # later mutations may change a table in place
     key = keys[int(rng.integers(len(keys)))] if keys else "a"
     match rng.integers(0, 5):
         case 0:

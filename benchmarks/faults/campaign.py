@@ -39,20 +39,20 @@ from processes import descendants, kill
 from study.store_address import sqlite_address
 
 ALWAYS = ("driver", "terminated", "disk", "server")
-"""Kinds of faults that make sense at any moment."""
+"""Kinds of faults that are possible at any moment."""
 ON_A_CLUSTER = "RAY_ADDRESS" in os.environ
 LONGEST_CUT_SECONDS = 45.0
-"""Of the network; Ray gives a node up after about 20 s."""
+"""Longest network outage. Ray declares a node dead after about 20 s."""
 TMPFS_MB = 192
 WORKERS = ("ray::ImplicitFunc", "ray::trainable")
 LONGEST_SECONDS = 900.0
-"""That one driver may take before it counts as hung."""
+"""A driver that runs longer than this counts as hung."""
 MOST_FAILURES = 3
-"""Drivers in a row that may end before their study's end without a fault; a study with more is stuck."""
+"""Largest number of consecutive drivers that fail without a new fault. A study with more is stuck."""
 
 
 class Server:
-    """A tracking server that can be killed and started again on the same database."""
+    """A tracking server that can be killed and restarted on the same database."""
 
     def __init__(self, place: Path) -> None:
         self._place = place
@@ -63,7 +63,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
         command += ["--port", str(self._port), "--backend-store-uri", sqlite_address(self._place / "mlflow.db")]
         command += ["--artifacts-destination", str(self._place / "artifacts")]
@@ -71,7 +71,7 @@ class Server:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._place,
-                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # starts in half the time
+                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # halves the start-up time
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -85,7 +85,7 @@ class Server:
         raise TimeoutError("the tracking server did not start within 300 s")
 
     def kill(self) -> bool:
-        """Kill it and all its workers."""
+        """Kill the server and its workers, and return whether it had been started."""
         if self._process is None:
             return False
         for pid in [*descendants(self._process.pid), self._process.pid]:
@@ -95,17 +95,17 @@ class Server:
 
 
 class Disk:
-    """A small tmpfs that the studies write to, and a balloon that fills it."""
+    """A small tmpfs that the studies write to, and a file that fills it."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MB}m", "tmpfs", str(folder)]
-        can = shutil.which("mount") is not None and not ON_A_CLUSTER  # another node would not see it
+        can = shutil.which("mount") is not None and not ON_A_CLUSTER  # other nodes would not see the tmpfs
         self.mounted = can and subprocess.run(command, capture_output=True, check=False).returncode == 0
         self._folder, self._balloon = folder, folder / "balloon"
 
     def fill(self) -> bool:
-        """Leave no room."""
+        """Fill the disk and return whether that was possible."""
         if not self.mounted:
             return False
         try:
@@ -116,17 +116,17 @@ class Disk:
             return True
 
     def clear(self) -> None:
-        """Give the room back."""
+        """Delete the file that fills the disk."""
         self._balloon.unlink(missing_ok=True)
 
     def unmount(self) -> None:
-        """Take it away."""
+        """Unmount the tmpfs."""
         if self.mounted:
             subprocess.run(["umount", "-l", str(self._folder)], capture_output=True, check=False)
 
 
 def hurt(kind: str, study: DisturbedStudy, server: Server, disk: Disk, draw: random.Random) -> bool:
-    """Do one fault to a study; give whether there was something to hurt."""
+    """Inject one fault into a study and return whether there was a target for it."""
     if kind == "worker":
         return study.kill_below(*WORKERS)
     if kind == "driver":
@@ -151,7 +151,7 @@ def hurt(kind: str, study: DisturbedStudy, server: Server, disk: Disk, draw: ran
 
 
 def cut_network(seconds: float) -> bool:
-    """Take this node's network down for so long."""
+    """Take this node's network interface down for a time, and return whether that was possible."""
     for state, pause in (("down", seconds), ("up", 0.0)):
         if subprocess.run(["ip", "link", "set", "eth0", state], capture_output=True, check=False).returncode:
             return False
@@ -160,8 +160,8 @@ def cut_network(seconds: float) -> bool:
 
 
 def kinds_at(moment: Moment, study: DisturbedStudy, disk: Disk, draw: random.Random) -> list[str]:
-    """Return the kinds of faults that a study can suffer at a moment, in random order."""
-    here = [*ALWAYS, *moment.kinds, *moment.kinds]  # those that need the moment come up twice as often
+    """Return the kinds of faults that are possible at a moment, in random order."""
+    here = [*ALWAYS, *moment.kinds, *moment.kinds]  # kinds specific to the moment are twice as likely
     unfit = {"worker", "raylet", "disk"} if ON_A_CLUSTER else {"network"}
     unfit |= set() if study.server else {"server"}
     unfit |= set() if disk.mounted else {"disk"}
@@ -171,7 +171,7 @@ def kinds_at(moment: Moment, study: DisturbedStudy, disk: Disk, draw: random.Ran
 
 
 def deal_moments(count: int, fresh: bool, draw: random.Random) -> list[Moment]:
-    """Return the moments at which a study is hurt, in the order in which they come, all about equally often."""
+    """Return the moments of a study's faults in chronological order, all moments about equally often."""
     possible = [moment for moment in MOMENTS if fresh or not moment.fresh_only]
     dealt: list[Moment] = []
     while len(dealt) < count:
@@ -182,10 +182,10 @@ def deal_moments(count: int, fresh: bool, draw: random.Random) -> list[Moment]:
 def disturb(
     study: DisturbedStudy, moments: list[Moment], server: Server, disk: Disk, draw: random.Random, until: float
 ) -> int:
-    """Run a study to its end through a fault at each of these moments; return how often a driver hung.
+    """Run a study to its end with a fault at each of these moments, and return the number of hung drivers.
 
     Raises:
-        TimeoutError: where the study does not end.
+        TimeoutError: the study does not end, or is stuck.
     """
     hung = failures = 0
     study.start()
@@ -209,7 +209,7 @@ def disturb(
             moments.pop(0)
         elif moments and moments[0].begun(study):
             time.sleep(draw.uniform(0, moments[0].seconds))
-            moment = moment_of(study) or moments[0]  # the pause may have led into the next one
+            moment = moment_of(study) or moments[0]  # the next moment may have begun during the pause
             moments.pop(0)
             for kind in kinds_at(moment, study, disk, draw):
                 if study.ended() is None and hurt(kind, study, server, disk, draw):

@@ -1,4 +1,4 @@
-"""A study as a process of its own that can be hurt, and what it left in its ledger and in the tracking store."""
+"""A study in a separate process, into which faults can be injected, and its ledger and tracking store afterwards."""
 
 import os
 import random
@@ -22,7 +22,7 @@ from study.trials.outcome import TrialOutcome, after
 
 MARK = "JOINTNET_FAULTS"
 TABLES = ("table1.csv", "patients.csv", "slices.csv")
-"""Of the report: those that hold neither times nor names of runs."""
+"""Tables of the report without times and names of runs."""
 SEARCH = """
 question = "Does a study survive what happens to it?"
 models = ["standalone"]
@@ -47,24 +47,24 @@ reduction_factor = 2
 [budget]
 num_samples = 3
 """
-"""The phantom's smallest setting. A kill between two validations leaves an epoch to be trained again."""
+"""A search with the smallest setting of the phantom. After a kill between two validations an epoch is trained again."""
 
 
 @dataclass
 class DisturbedStudy:
-    """One study: its command, its driver while one runs, and what was done to it.
+    """One study: its command, its driver, and the faults so far.
 
     Attributes:
-        campaign: folder of the campaign; its studies share the phantom and its cache there, unless they are fresh.
-        name: of the study within the campaign.
-        seed: of the study.
-        server: address of the tracking server; None for a study in a fresh folder, which makes a phantom, a cache and
-            a store of its own.
-        options: of its command, beside those that all studies of a campaign have.
-        driver: the process of the newest start.
-        starts: how many drivers there were.
-        events_before: how many events the ledger held when the newest driver started.
-        done: the faults so far, each as its moment and its kind.
+        campaign: folder of the campaign. Its studies share a phantom and its cache there, unless they are fresh.
+        name: name of the study within the campaign.
+        seed: seed of the study.
+        server: address of the tracking server; None for a study in a fresh folder, with its own phantom, cache and
+            store.
+        options: options of the command, in addition to those common to all studies of a campaign.
+        driver: the last driver's process.
+        starts: number of drivers so far.
+        events_before: number of events in the ledger when the last driver started.
+        done: the faults so far, each as moment and kind.
     """
 
     campaign: Path
@@ -79,31 +79,31 @@ class DisturbedStudy:
 
     @property
     def place(self) -> Path:
-        """Working directory of the study's command."""
+        """The working directory of the study's command."""
         return self.campaign if self.server else self.campaign / "out" / self.name
 
     @property
     def tracking_uri(self) -> str:
-        """Address of the study's tracking store."""
+        """The address of the study's tracking store."""
         return self.server or sqlite_address(self.place / "mlruns" / "mlflow.db")
 
     @property
     def out(self) -> Path:
-        """Folder of the study's folder."""
+        """The output folder, which the study's folder is in."""
         return self.campaign / "out" / self.name
 
     @property
     def folder(self) -> Path | None:
-        """The study's own folder, once there is one."""
+        """The study's folder; None before it exists."""
         return next(iter(sorted(path.parent for path in self.out.glob(f"*/{LEDGER_FILE}"))), None)
 
     @property
     def log(self) -> Path:
-        """What its drivers said."""
+        """The file with the output of all drivers."""
         return self.campaign / f"{self.name}.log"
 
     def start(self) -> None:
-        """Start a driver; the command is always the same."""
+        """Start a driver, always with the same command."""
         self.place.mkdir(parents=True, exist_ok=True)
         self.events_before = len(self.events())
         command = [sys.executable, "-m", "study.run", "--search", str(self.campaign / "faults.toml")]
@@ -126,44 +126,44 @@ class DisturbedStudy:
         self.starts += 1
 
     def ended(self) -> int | None:
-        """Give the exit status of the driver; None while it runs."""
+        """Return the exit status of the driver; None while it runs."""
         return None if self.driver is None else self.driver.poll()
 
     def clear(self) -> None:
-        """Kill what a dead driver left of its Ray, so that drivers do not pile up on a small machine."""
+        """Kill the Ray processes of a dead driver, so that they do not accumulate on a small machine."""
         for pid in with_variable(MARK, str(self.out)):
             kill(pid)
 
     def events(self) -> list[dict[str, Any]]:
-        """Give the ledger's events so far."""
+        """Return the ledger's events so far."""
         return [] if self.folder is None else read_events(self.folder / LEDGER_FILE)[0]
 
     def epochs(self) -> int:
-        """Give the number of epochs in the ledger so far."""
+        """Return the number of epochs in the ledger so far."""
         return sum(event["event"] == "epoch" for event in self.events())
 
-    # What can be done to it; each gives whether there was something to hurt.
+    # Faults. Each method returns whether there was a target.
 
     def kill_driver(self) -> bool:
         """Kill the driver."""
         return self.driver is not None and self.driver.poll() is None and kill(self.driver.pid)
 
     def terminate(self) -> bool:
-        """Ask the driver to stop, as a batch system does."""
+        """Send SIGTERM to the driver, as a batch system does."""
         if self.driver is None or self.driver.poll() is not None:
             return False
         self.driver.terminate()
         return True
 
     def kill_below(self, *names: str) -> bool:
-        """Kill the first process below the driver that shows one of these names."""
+        """Kill the first descendant of the driver whose command line contains one of these names."""
         if self.driver is None:
             return False
         found = [pid for pid in descendants(self.driver.pid) if any(name in title(pid) for name in names)]
         return bool(found) and kill(found[0])
 
     def corrupt_checkpoint(self, draw: random.Random) -> bool:
-        """Cut or overwrite the newest checkpoint, and kill the driver so that it is needed."""
+        """Kill the driver and truncate or overwrite the newest checkpoint, which the next driver then needs."""
         files = sorted(self.out.rglob("checkpoints/epoch-*.pt"), key=lambda path: path.stat().st_mtime)
         if not files:
             return False
@@ -175,10 +175,10 @@ class DisturbedStudy:
             files[-1].write_bytes(draw.choice([b"", content[: len(content) // 2], b"x" * len(content)]))
         return killed and bool(files)
 
-    # What it left.
+    # Results.
 
     def outcomes(self) -> dict[str, TrialOutcome]:
-        """Give the trials of the ledger by arm and id."""
+        """Return the trials of the ledger by arm and id."""
         trials: dict[str, TrialOutcome] = {}
         for event in self.events():
             if "trial" in event and self.folder is not None:
@@ -189,7 +189,7 @@ class DisturbedStudy:
         return trials
 
     def runs(self) -> list[Any]:
-        """Give the study's runs in the tracking store."""
+        """Return the study's runs in the tracking store."""
         if self.folder is None:
             return []
         client = MlflowClient(self.tracking_uri)
@@ -198,11 +198,11 @@ class DisturbedStudy:
         return list(client.search_runs([experiment.experiment_id], condition, max_results=1000))
 
     def leftovers(self) -> list[Path]:
-        """Return files and folders that were written in part and never finished or cleared."""
+        """Return the incomplete files and folders that were neither finished nor deleted."""
         return sorted({path for place in (self.place, self.out) for path in place.rglob("*.part*")})
 
     def rows(self, run: Any) -> list[tuple[str, int, float]]:
-        """Give the metric rows of a run: name, step, value."""
+        """Return the metric rows of a run: name, step, value."""
         client = MlflowClient(self.tracking_uri)
         return sorted(
             (name, point.step, point.value)
@@ -212,7 +212,7 @@ class DisturbedStudy:
 
 
 def wait_for(study: DisturbedStudy, condition: Any, seconds: float) -> bool:
-    """Wait until a condition of a study holds or its driver ends; give whether it holds."""
+    """Wait until a condition of a study holds or its driver ends, and return whether the condition holds."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if condition(study):
@@ -224,7 +224,7 @@ def wait_for(study: DisturbedStudy, condition: Any, seconds: float) -> bool:
 
 
 def differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:
-    """Count what of a study is not as in its undisturbed twin."""
+    """Return the numbers of differences between a study and its undisturbed twin."""
     mine, other = study.outcomes(), twin.outcomes()
     common = sorted(set(mine) & set(other))
     counts: dict[str, int] = {
@@ -241,7 +241,7 @@ def differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:
 
 
 def _file_differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:
-    """Count the tables of the report that differ, and unfinished files and folders that were left behind."""
+    """Return the numbers of different report tables, surplus study folders, and incomplete files left behind."""
     return {
         "other tables": sum(_report_file(study, name) != _report_file(twin, name) for name in TABLES),
         "folders too many": max(0, len([path for path in study.out.glob("2*-*") if path.is_dir()]) - 1),

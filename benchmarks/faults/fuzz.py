@@ -41,16 +41,16 @@ from study.store_layout import is_plain_name
 ROOT = Path(__file__).parents[2]
 SECONDS = 5.0
 MEMORY_BYTES = 2 * 1024**3
-"""Beyond what the process has when the cases begin."""
+"""Memory limit, in addition to the address space of the process before the first case."""
 KINDS = {"scan": 0.62, "search": 0.2, "settings": 0.13, "model": 0.05}
 
 
 class TooSlowError(Exception):
-    """A case took longer than it may."""
+    """A case exceeded its time limit."""
 
 
 def main() -> int:
-    """Run the cases and give 0 where all of them pass."""
+    """Run the cases and return 0 if all pass, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -85,13 +85,17 @@ def main() -> int:
 
 
 def run_case(kind: str, rng: np.random.Generator, model: tuple[bytes, Settings]) -> tuple[str, str, float, float]:
-    """Make an input and read it; give `valid`, `refused` or `FAILED`, what was said, seconds of CPU and MB."""
+    """Create an input and read it.
+
+    Returns:
+        `valid`, `refused` or `FAILED`, the message, CPU seconds, and MB of memory.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         reading = {"scan": _scan, "search": _search, "settings": _settings}
         read, told = _model(folder, rng, model) if kind == "model" else reading[kind](folder, rng)
         before = _digest(folder)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is what there is now
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak to the current resident memory
         resident_mb, began = _resident_mb(), time.process_time()
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
@@ -118,7 +122,7 @@ Case = tuple[Callable[[], None], list[str]]
 
 
 def _scan(folder: Path, rng: np.random.Generator) -> Case:
-    """Check a folder of one patient of whom a file is broken, as the command does, and prepare the patient."""
+    """Create a patient with one or two broken files. Reading checks and prepares it, as the command does."""
     for name, data in sound_patient().items():
         (folder / name).write_bytes(data)
     names = sorted(path.name for path in folder.iterdir())
@@ -141,7 +145,7 @@ def _scan(folder: Path, rng: np.random.Generator) -> Case:
 
 
 def _search(folder: Path, rng: np.random.Generator) -> Case:
-    """Read a search space and carry it as far as its arms."""
+    """Create a broken search space. Reading goes as far as creating its arms."""
     path = folder / "own.toml"
     path.write_bytes(
         broken_toml((ROOT / "search_spaces" / f"{rng.choice(['joint', 'standalone', 'smoke'])}.toml"), rng)
@@ -193,7 +197,7 @@ def _model(folder: Path, rng: np.random.Generator, sound: tuple[bytes, Settings]
 
 
 def _sound_model() -> tuple[bytes, Settings]:
-    """Give the file of a small joint model, and its settings."""
+    """Return the file of a small joint model, and its settings."""
     settings = with_values(Settings(), {"model.widths": [4, 4], "model.hidden": 2})
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.pt"

@@ -1,4 +1,4 @@
-"""The moments of a study's life at which a fault can strike, in the order in which they come."""
+"""The moments of a study at which a fault can be injected, in chronological order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ Condition = Callable[[DisturbedStudy], bool]
 
 @dataclass(frozen=True)
 class Moment:
-    """A stretch of a study's life.
+    """A phase of a study.
 
     Attributes:
-        name: in the counts.
-        begun: whether it has begun, or is over already.
-        over: whether it is over.
-        seconds: about how long it lasts; a fault strikes within so long of its beginning.
-        kinds: of faults that make sense in it, beside those that always do.
-        fresh_only: whether only a study in a fresh folder of its own has it.
+        name: name in the printed counts.
+        begun: condition that the phase has begun or is over.
+        over: condition that the phase is over.
+        seconds: approximate duration. A fault comes at a random time within this many seconds of the beginning.
+        kinds: kinds of faults that are specific to this phase.
+        fresh_only: whether only a study in a fresh folder has this phase.
     """
 
     name: str
@@ -40,7 +40,7 @@ def _has_now(kind: str) -> Condition:
 
 
 def _exists(*patterns: str) -> Condition:
-    """Return a condition: the study's place holds a file or folder that matches one of these patterns."""
+    """Return a condition: the study's working directory has a file or folder that matches one of these patterns."""
     return lambda study: any(True for pattern in patterns for _ in study.place.glob(pattern))
 
 
@@ -59,7 +59,7 @@ MOMENTS = (
 
 
 def moment_of(study: DisturbedStudy) -> Moment | None:
-    """Return the moment that a study is in; None between two of them."""
+    """Return the current moment of a study; None between two moments."""
     here = [moment for moment in MOMENTS if moment.begun(study) and not moment.over(study)]
     here = [moment for moment in here if not (moment.fresh_only and study.server)]
     return here[-1] if here else None

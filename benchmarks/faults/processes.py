@@ -1,4 +1,4 @@
-"""Processes of this machine as `/proc` shows them: whose children they are, what they are called, and killing them."""
+"""Processes of this machine, from `/proc`: their descendants, command lines and environment, and killing them."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def descendants(pid: int) -> list[int]:
-    """Give the processes below a process, children before grandchildren."""
+    """Return the descendants of a process, children before grandchildren."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (parent := _parent(int(entry.name))) is not None:
@@ -20,7 +20,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def title(pid: int) -> str:
-    """Give the command line that a process shows; "" where it is gone."""
+    """Return the command line of a process; "" where the process is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
@@ -28,7 +28,7 @@ def title(pid: int) -> str:
 
 
 def with_variable(name: str, value: str) -> list[int]:
-    """Give the processes that were started with an environment variable of this value, but this one."""
+    """Return the processes that were started with an environment variable of this value, except this process."""
     wanted = f"{name}={value}".encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -42,7 +42,7 @@ def with_variable(name: str, value: str) -> list[int]:
 
 
 def kill(pid: int) -> bool:
-    """Kill a process with SIGKILL; give whether it was there."""
+    """Send SIGKILL to a process and return whether it existed."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Slices of the phantom at a wanted size, for benchmarks of training steps."""
+"""Slices of the phantom at a given size, for benchmarks of training steps."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,33 +15,33 @@ from jointnet.settings import Settings
 from jointnet.slices import SlicePairs
 
 HALF_RESOLUTION_PX = 112
-"""Sides up to this one are of the common grid at half its resolution, larger ones at the whole."""
+"""Slices up to this side use half the resolution of the common grid, larger ones the full resolution."""
 
 
 def downsampling_of(side: int) -> int:
-    """Give the `training.downsampling` at which slices are so many pixels a side."""
+    """Return the `training.downsampling` for slices with this side in pixels."""
     return 1 if side > HALF_RESOLUTION_PX else 2
 
 
 @dataclass(frozen=True)
 class CroppedPatient:
-    """The middle of a patient's slices, as the published crops are: `side_px` pixels of the common grid."""
+    """A patient whose slices are cropped to the middle `side_px` pixels of the common grid, as in published work."""
 
     whole: CachedPatient
     side_px: int
 
     @property
     def patient(self) -> int:
-        """The number of the whole patient."""
+        """The number of the uncropped patient."""
         return self.whole.patient
 
     @property
     def digest(self) -> str:
-        """What tells it from other crops."""
+        """A digest that differs between crops."""
         return f"{self.whole.digest}-{self.side_px}"
 
     def network_arrays(self, block: int) -> NetworkArrays:
-        """Give the middle of the whole patient's arrays."""
+        """Return the middle of the uncropped patient's arrays."""
         edge = (SIZE_PX - self.side_px) // 2 // block
         middle = slice(edge, SIZE_PX // block - edge)
         return NetworkArrays(*(each[..., middle, middle] for each in self.whole.network_arrays(block)))
@@ -58,19 +58,19 @@ class FewSlices:
         return self.count
 
     def batch(self, indices: torch.Tensor) -> Batch:
-        """Give the slice pairs of these indices."""
+        """Return the slice pairs of these indices."""
         return self.pairs.batch(indices)
 
 
 def phantom_patients(count: int) -> list[CachedPatient]:
-    """Give phantom patients on the common grid; they are made when they are first asked for."""
+    """Return phantom patients on the common grid, created on the first call."""
     folder = Path(f"data/phantom-{count}-0").absolute()
     write_phantom(folder, patients=count)
     return prepare(list(find_patients(folder).values()))
 
 
 def few_slices(patients: list[CachedPatient], settings: Settings, side: int, count: int | None) -> FewSlices:
-    """Give so many slice pairs, all where None, of `side` pixels at the settings' resolution."""
+    """Return the first `count` slice pairs, all where None, with `side` pixels at the settings' resolution."""
     side_px = side * settings.training.downsampling
     seen = [patient if side_px == SIZE_PX else CroppedPatient(patient, side_px) for patient in patients]
     pairs = SlicePairs(seen, settings.training.downsampling, settings.model.neighbours, "cpu")

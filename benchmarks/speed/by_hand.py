@@ -1,4 +1,4 @@
-"""The trainings of a study by hand: plain processes that take samples from a queue, and nothing else."""
+"""The trainings of a study without the study: plain processes that take samples from a queue."""
 
 import multiprocessing
 import os
@@ -16,17 +16,17 @@ from jointnet.training import train
 from study.trials.trial import ArmTask, TrialSpec
 
 _warm: list[bool] = []
-"""Whether this process has trained."""
+"""Not empty once this process has trained."""
 
 
 def seconds_by_hand(
     task: ArmTask, samples: Sequence[Mapping[str, Any]], processes: int, folder: Path
 ) -> tuple[float, float]:
-    """Train these samples, as many at once as there are processes, which have a thread each.
+    """Train these samples in parallel processes with one thread each.
 
     Returns:
-        Wall seconds from the end of the first training of every process, which warms it up, to the last one's, and the
-        CPU seconds of the trainings in between.
+        Wall seconds and CPU seconds. The first training of every process is a warm-up; the wall time starts when all of
+        these have ended, and the CPU seconds are those of the other trainings.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     own = replace(task, folder=folder)
@@ -40,7 +40,7 @@ def seconds_by_hand(
 
 
 def _train(spec: TrialSpec) -> float:
-    """Train a sample; give its CPU seconds."""
+    """Train a sample and return its CPU seconds."""
     keep_freed_memory()  # as the study's workers do
     torch.set_num_threads(spec.task.threads)
     spec.folder.mkdir(parents=True)

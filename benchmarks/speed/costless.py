@@ -1,7 +1,7 @@
-"""A training that costs nothing, so that what is left of a study is what a study costs.
+"""A training that takes no time, so that the time of a study is the study's own overhead.
 
-Its objective is a number drawn by the trial's id: whatever is suggested, early stopping halves the trials in the same
-way early and late in a study, so that late trials are like early ones. Its model is a tiny one.
+Its objective is a random number with the trial's id as seed. It does not depend on the sample, so early stopping prunes
+the same share of trials early and late in a study. Its model is tiny.
 """
 
 import sys
@@ -24,18 +24,18 @@ BRANCHES = ("registration", "cine_segmentation", "lge_segmentation")
 PARTS = ("lv", "myo", "rv")
 Drive = Callable[[ArmSearch, ArmRecorder], None]
 WAITED = "waited_ms"
-"""Metric: for how long the worker's report of the epoch before held up the training."""
+"""Metric: time in ms for which the report of the epoch before blocked the worker."""
 VALIDATED = (
     *(f"train/gradient/{branch}" for branch in BRANCHES),
     *(f"val/{name}/{part}" for name in ("asd_mm", "dice", "dice_cine", "dice_lge") for part in PARTS),
     *(f"val/cd_mm/{part}" for part in ("lv", "rv")),
     "val/lost",
 )
-"""Metrics of a validated epoch, beside its losses and its objective: as many as a joint training has."""
+"""Metrics of a validated epoch in addition to losses and objective, as many as a joint training has."""
 
 
 def epoch_of(spec: TrialSpec, epoch: int) -> dict[str, float]:
-    """Train an epoch: nothing but its metrics; the best is the first that validates, and leaves a model."""
+    """Return random metrics of an epoch. The first validated epoch is the best one and writes a model."""
     settings = spec.task.settings.training
     draw = np.random.default_rng([int(spec.trial_id[1:]), epoch]).random
     metrics = {"train/loss": draw(), **{f"train/loss/{branch}": draw() for branch in BRANCHES}}
@@ -48,7 +48,7 @@ def epoch_of(spec: TrialSpec, epoch: int) -> dict[str, float]:
 
 
 def costless_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> None:
-    """Stand in for `study.trials.trial.run_trial`, in a worker of Ray's."""
+    """Report all epochs without training. Replaces `study.trials.trial.run_trial` in a Ray worker."""
     waited_ms = 0.0
     for epoch in range(1, spec.task.settings.training.epochs + 1):
         metrics = {**epoch_of(spec, epoch), WAITED: waited_ms}
@@ -58,5 +58,5 @@ def costless_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -
 
 
 def plainly(search: ArmSearch, recorder: ArmRecorder) -> None:
-    """Drive without Ray: two trials at once, in turn, in this thread."""
+    """Run a search without Ray: two concurrent trials, epoch by epoch in turn, in this thread."""
     run_to_end(search, recorder, 2, epoch_of)

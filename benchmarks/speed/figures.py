@@ -1,7 +1,7 @@
-"""What all timings here share: taking turns, a table, and JSON that a later run is compared with.
+"""Common code of the timings: measurement in turn, a table, and JSON for the comparison with a later run.
 
-These machines are noisy, so no single time is a figure. What is compared is measured in turn (A B A B ...), a ratio is
-taken turn by turn, and every figure is a median with its range. The load beside it is told.
+Times on these machines are noisy. So alternatives are measured in turn (A B A B ...), ratios are computed turn by turn,
+and every figure is a median with its range. The load of the machine is recorded as well.
 
     python benchmarks/speed/step.py --out runs/speed/step.json
     python benchmarks/speed/step.py --compare runs/speed/step.json
@@ -29,11 +29,11 @@ class Figure:
     """One measured figure.
 
     Attributes:
-        name: what was measured; figures of two runs are compared by it.
-        values: one for each repeat.
+        name: name of the figure, by which two runs are compared.
+        values: one value for each repeat.
         unit: `s`, `ms`, `MB`, `x` (a ratio) ...
-        most: the goal, where it is an upper bound.
-        least: the goal, where it is a lower bound.
+        most: goal that is an upper bound, or None.
+        least: goal that is a lower bound, or None.
     """
 
     name: str
@@ -44,24 +44,24 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The middle value."""
+        """The median of the values."""
         return statistics.median(self.values)
 
     @property
     def goal(self) -> str:
-        """The goal in words, "" where there is none."""
+        """The text of the goal; "" where there is none."""
         bounds = (("at most", self.most), ("at least", self.least))
         return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
 
     @property
     def missed(self) -> bool:
-        """Whether the median is on the wrong side of the goal."""
+        """Return whether the median misses the goal."""
         over = self.most is not None and self.median > self.most
         return over or (self.least is not None and self.median < self.least)
 
 
 def in_turn(functions: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Time functions in turn, `repeats` rounds after `warm_up` uncounted ones; give the seconds of each."""
+    """Time functions in turn for `repeats` rounds, after `warm_up` rounds, and return the seconds of each by name."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for turn in range(warm_up + repeats):
         for name, function in functions.items():
@@ -73,19 +73,19 @@ def in_turn(functions: Mapping[str, Callable[[], object]], repeats: int, warm_up
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> tuple[float, ...]:
-    """Give the ratio of each turn."""
+    """Return the ratio of each turn."""
     return tuple(a / b for a, b in zip(over, under, strict=True))
 
 
 def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
-    """Give a benchmark the options that all have."""
+    """Add the options that all benchmarks have."""
     parser.add_argument("--repeats", type=int, default=repeats, help=f"counted turns (default {repeats})")
     parser.add_argument("--out", type=Path, help="JSON file for the figures and the machine")
     parser.add_argument("--compare", type=Path, help="JSON file of an earlier run; its medians stand beside these")
 
 
 def machine() -> dict[str, Any]:
-    """Tell what the figures were taken on: processor, threads, versions, and the load of the last minute."""
+    """Return the processor, the number of threads, the versions, and the load of the last minute."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -106,12 +106,12 @@ def machine() -> dict[str, Any]:
 
 
 def tell(figures: Sequence[Figure], options: argparse.Namespace, **settings: Any) -> None:
-    """Print the figures as a table, beside those of an earlier run where one is named; write them where asked for.
+    """Print the figures as a table, with those of an earlier run where requested, and write them where requested.
 
     Args:
-        figures: in the order in which they are shown.
-        options: of the command line, see `add_options`.
-        settings: what else a reader needs to repeat the figures.
+        figures: the figures in the order of the table.
+        options: options of the command line, see `add_options`.
+        settings: further settings that are needed to repeat the figures.
     """
     here = machine()
     print(f"{here['processor']}, {here['simd']}, {here['threads']} threads, GPU {here['gpu']}, load {here['load']}")
@@ -144,13 +144,13 @@ def tell(figures: Sequence[Figure], options: argparse.Namespace, **settings: Any
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say in what two runs differ beside their load, machine and settings alike; JSON knows no tuples."""
+    """Return the differences in machine (except the load) and settings of two runs. Tuples equal lists, as in JSON."""
     pairs = {name: (earlier.get(name), json.loads(json.dumps(now.get(name)))) for name in (*earlier, *now)}
     return [f"{name} was {old}, is {new}" for name, (old, new) in pairs.items() if name != "load" and old != new]
 
 
 def _processor() -> str:
-    """Give the processor's name as Linux tells it, or what Python knows."""
+    """Return the processor's name from Linux, else from Python."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

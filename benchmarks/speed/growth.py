@@ -27,13 +27,13 @@ from study.store_address import sqlite_address
 from study.trials.ledger import LEDGER_FILE, read_events
 
 HUNDREDTH = (49, 149)
-"""Rows of the trials around the hundredth."""
+"""First and last row of the trials around the hundredth."""
 MOST_RATIO = 1.2
 PARTS = {"plain": ("suggesting", "delivering"), "ray": ("suggesting",)}
 
 
 def main() -> None:
-    """Run every study and tell the figures."""
+    """Run every study and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[10, 30, 100, 300, 1000])
     parser.add_argument("--drivers", nargs="+", choices=["plain", "ray"], default=["plain", "ray"])
@@ -51,14 +51,19 @@ def main() -> None:
 
 
 def study_of(driver: str, trials: int) -> dict[str, Any]:
-    """Run a study in this process; give its course, and what Ray's workers waited for the driver's answers (ms)."""
+    """Run a study in this process.
+
+    Returns:
+        `course`, and with Ray also `waits`, the times in ms that workers waited for the driver's answers, and `cpu`,
+        the CPU seconds of the outbox's thread.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder, uri = Path(scratch), sqlite_address(Path(scratch) / "mlflow.db")
         task = arm_task(folder, SPACE.fidelity.max_epochs, (), ())
         if driver == "plain":
             return {"course": run_study(task, trials, SPACE.fidelity, plainly, ImmediateOutbox(), uri)}
         with ray_session(None):
-            outbox = TimedOutbox(refused=lambda error: False)  # nothing may be dropped
+            outbox = TimedOutbox(refused=lambda error: False)  # rejected writes are retried, never dropped
             course = run_study(task, trials, SPACE.fidelity, by_ray(costless_trial), outbox, uri)
         if outbox.flush(3600):
             raise SystemExit("the store must take what it is told, it did not within an hour")
@@ -70,7 +75,7 @@ def study_of(driver: str, trials: int) -> dict[str, Any]:
 
 
 def apart(driver: str, trials: int) -> dict[str, Any]:
-    """Run a study in a process of its own."""
+    """Run a study in a separate process."""
     command = [sys.executable, __file__, "--single", "--drivers", driver, "--trials", str(trials)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     print(f"{driver}, {trials} trials: {json.loads(done.stdout)['course'][-1]['seconds']:.1f} s", file=sys.stderr)
@@ -78,18 +83,18 @@ def apart(driver: str, trials: int) -> dict[str, Any]:
 
 
 def per_trial(course: Course, what: str, first: int, last: int) -> float:
-    """Give the mean increase of a column a trial, from a row to another."""
+    """Return the mean increase of a column per trial, from one row to another."""
     last = min(last, len(course) - 1)
     return (course[last][what] - course[first][what]) / (last - first)
 
 
 def last_tenth(course: Course, what: str) -> float:
-    """Give the mean increase of a column over the last tenth of the trials."""
+    """Return the mean increase of a column per trial over the last tenth of the trials."""
     return per_trial(course, what, min(len(course) - 2, int(0.9 * len(course)) - 1), len(course) - 1)
 
 
 def figures_of(driver: str, studies: Mapping[int, Sequence[Mapping[str, Any]]]) -> list[Figure]:
-    """Give the figures of a driver's studies, by their number of trials."""
+    """Return the figures of a driver's studies, which are given by their number of trials."""
     found = []
     for trials, runs in studies.items():
         courses = [run["course"] for run in runs]

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).absolute().parent))  # Ray's workers get the absolute ones
+sys.path.insert(0, str(Path(__file__).absolute().parent))  # Ray passes only absolute paths to its workers
 
 import ray
 from costless import epoch_of
@@ -35,7 +35,7 @@ MOST_RATIO = 1.2
 
 
 def main() -> None:
-    """Study on each cluster and tell the figures."""
+    """Run the studies on each cluster and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--trials", type=int, default=8, help="a node")
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def seconds_with(nodes: int, trials: int, asleep: float) -> float:
-    """Study on a cluster of so many nodes; give the seconds of all trials but each worker's first."""
+    """Run a study on a cluster of `nodes` nodes and return the seconds of all trials except each worker's first."""
     at_once = nodes * CPUS
     with tempfile.TemporaryDirectory() as scratch, cluster(nodes):
         task = arm_task(Path(scratch), EPOCHS, (), ())
@@ -70,7 +70,7 @@ def seconds_with(nodes: int, trials: int, asleep: float) -> float:
 
 @contextmanager
 def cluster(nodes: int) -> Iterator[None]:
-    """Simulate a cluster; this process is its driver."""
+    """Simulate a cluster of `nodes` nodes, with this process as its driver."""
     simulated = Cluster(initialize_head=True, head_node_args={"num_cpus": CPUS, "include_dashboard": False})
     try:
         for _ in range(nodes - 1):
@@ -84,7 +84,7 @@ def cluster(nodes: int) -> Iterator[None]:
 
 
 def sleeping_trial(seconds: float, spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> None:
-    """Sleep for every epoch."""
+    """Sleep instead of training, and report every epoch."""
     for epoch in range(1, EPOCHS + 1):
         time.sleep(seconds)
         on_epoch(TrialProgress(epoch, seconds, epoch_of(spec, epoch), None, 0))

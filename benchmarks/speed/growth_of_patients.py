@@ -30,7 +30,7 @@ from jointnet.training import train
 from study.question.splits import Counts, make_splits
 
 TIME_STAMP = slice(4, 8)
-"""Its bytes in a gzip file."""
+"""Bytes of the time stamp in a gzip file."""
 TINY = {
     "model.widths": [4, 4],
     "training.downsampling": 4,
@@ -42,7 +42,7 @@ MOST_RATIO = 1.2
 
 
 def main() -> None:
-    """Measure each number of patients and tell the figures."""
+    """Measure each number of patients and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, nargs="+", default=[45, 150, 450])
     parser.add_argument("--phantom", type=int, default=3, help="different patients; the others are copies")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def write_patients(folder: Path, patients: int, different: int) -> None:
-    """Write a phantom of a few patients, and copies of them under the numbers behind."""
+    """Write a phantom of `different` patients, and copies of them under the following numbers."""
     write_phantom(folder, patients=different)
     own = [(path, path.read_bytes()) for path in sorted(folder.rglob("patient*.nii.gz"))]
     for number in range(different + 1, patients + 1):
@@ -74,7 +74,7 @@ def write_patients(folder: Path, patients: int, different: int) -> None:
 
 
 def apart(scratch: Path) -> dict[str, float]:
-    """Measure a folder of patients in a process of its own, with an empty cache."""
+    """Measure a folder of patients in a separate process, with an empty cache."""
     command = [sys.executable, __file__, "--single", str(scratch)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     print(done.stdout.decode(), file=sys.stderr)
@@ -82,7 +82,7 @@ def apart(scratch: Path) -> dict[str, float]:
 
 
 def measured(scratch: Path) -> dict[str, float]:
-    """Give seconds and MB for the patients in `scratch/scans`."""
+    """Return seconds and MB for the patients in `scratch/scans`."""
     torch.set_num_threads(1)
     found: dict[str, float] = {}
     began, before = time.perf_counter(), resident_mb()
@@ -107,7 +107,7 @@ def measured(scratch: Path) -> dict[str, float]:
 
 
 def figures_of(found: Mapping[int, Sequence[Mapping[str, float]]]) -> list[Figure]:
-    """Give the figures by the number of patients, and how the largest compares with the smallest."""
+    """Return the figures for each number of patients, and the ratios of the largest to the smallest number."""
     figures = []
     for patients, runs in found.items():
         for role in ROLES:

@@ -37,7 +37,7 @@ NEIGHBOURS = 1
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, repeats=1)
     parser.add_argument("--data", type=Path, help="folder of scans; a phantom where there is none")
@@ -71,14 +71,14 @@ def main() -> None:
 
 
 def _held_mb(count: int, cached: Sequence[CachedPatient], downsampling: int) -> float:
-    """Give the MB that so many processes hold together for the patients."""
+    """Return the MB that `count` processes together hold for the patients."""
     context = multiprocessing.get_context("spawn")
     pipes = [context.Pipe() for _ in range(count)]
     started = [context.Process(target=_training, args=(theirs, cached, downsampling)) for _, theirs in pipes]
     for process in started:
         process.start()
     held = []
-    for step in ("read", "end"):  # what each does after all have told that they are ready for it
+    for step in ("read", "end"):  # each process starts the step when all are ready
         for ours, _ in pipes:
             ours.recv()
         held.append(sum(_proportional_mb(process.pid) for process in started))
@@ -90,7 +90,7 @@ def _held_mb(count: int, cached: Sequence[CachedPatient], downsampling: int) -> 
 
 
 def _training(pipe: Connection, cached: Sequence[CachedPatient], downsampling: int) -> None:
-    """Do what a trial does with its patients, and hold them until told to end."""
+    """Read all batches of the patients several times, as a trial does, and hold the patients until the end message."""
     torch.set_num_threads(1)
     one = SlicePairs(cached[:1], downsampling, NEIGHBOURS, "cpu")
     one.batch(torch.arange(BATCH))
@@ -107,13 +107,13 @@ def _training(pipe: Connection, cached: Sequence[CachedPatient], downsampling: i
 
 
 def _hand_back() -> None:
-    """Give freed memory back to the system."""
+    """Return freed memory to the system."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
 
 
 def _proportional_mb(pid: int | None) -> float:
-    """Give the proportional set size of a process."""
+    """Return the proportional set size of a process in MB."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024

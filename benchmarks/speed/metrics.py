@@ -37,7 +37,7 @@ Values = dict[tuple[str, str], float]
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, repeats=11)
     parser.add_argument("--pairs", type=int, default=20, help="slice pairs of a turn")
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def heart(column_mm: float, row_mm: float) -> Labels:
-    """Give a label map (224, 224) of a heart whose LV centre lies that far off the middle of the field."""
+    """Return a label map (224, 224) of a heart whose LV centre has this offset from the middle of the field."""
     centres_mm = (np.arange(SIZE_PX) - (SIZE_PX - 1) / 2) * PIXEL_MM
     x, y = np.meshgrid(centres_mm - column_mm, centres_mm - row_mm)
     radius = np.hypot(x, y)
@@ -96,7 +96,7 @@ def heart(column_mm: float, row_mm: float) -> Labels:
 
 
 def monai_metrics(fixed: Labels, moving: Labels) -> Values:
-    """Give ASD and Dice as MONAI computes them, all structures in one call."""
+    """Return ASD and Dice computed by MONAI, all structures in one call."""
     from monai.metrics import compute_average_surface_distance, compute_dice
 
     masks = [
@@ -110,7 +110,7 @@ def monai_metrics(fixed: Labels, moving: Labels) -> Values:
 
 
 def deepmind_metrics(fixed: Labels, moving: Labels) -> Values:
-    """Give ASD, both directions pooled by length, and Dice as DeepMind's package computes them."""
+    """Return ASD, with both directions pooled by length, and Dice computed by DeepMind's package."""
     import surface_distance
 
     values = {}
@@ -125,7 +125,7 @@ def deepmind_metrics(fixed: Labels, moving: Labels) -> Values:
 
 
 def scipy_metrics(fixed: Labels, moving: Labels) -> Values:
-    """Give CD, ASD and Dice by SciPy in the box that holds both masks."""
+    """Return CD, ASD and Dice computed by SciPy in the bounding box of both masks."""
     values = {}
     for name in STRUCTURES:
         both = fixed == CODE[name], moving == CODE[name]

@@ -1,7 +1,7 @@
-"""One arm of the shipped joint search, studied as a study does it, with what a benchmark wants to know noted.
+"""Runs one arm of the shipped joint search as a study does, and records measurements for a benchmark.
 
-The ledger on disk, TPE, early stopping, the recorder with its outbox, MLflow, models frozen and logged, and Ray Tune
-are the real ones; which training runs in the workers is the caller's choice.
+The ledger on disk, TPE, early stopping, the recorder with its outbox, MLflow, the freezing and logging of models, and
+Ray Tune are those of a study. The caller chooses the training that runs in the workers.
 """
 
 import io
@@ -37,7 +37,7 @@ ARM = "joint-25"
 AT_ONCE = 2
 SPACE: SearchSpace = load_spaces(("joint",), None)[0]
 VALIDATE_EVERY = 2
-"""Epochs between two validations, whatever the search space says, so that earlier runs compare."""
+"""Epochs between two validations. It replaces the search space's value, so that runs stay comparable."""
 
 Drive = Callable[[ArmSearch, ArmRecorder], None]
 Course = list[dict[str, float]]
@@ -46,7 +46,7 @@ Course = list[dict[str, float]]
 def arm_task(
     folder: Path, epochs: int, training: Sequence[CachedPatient], validation: Sequence[CachedPatient]
 ) -> ArmTask:
-    """Give what the trials of the arm share, one thread each."""
+    """Return the common input of the arm's trials, with one thread each."""
     settings = with_values(
         SPACE.settings_of("joint"), {"training.epochs": epochs, "training.validate_every": VALIDATE_EVERY}
     )
@@ -54,7 +54,7 @@ def arm_task(
 
 
 class Watched(Ledger):
-    """A ledger that notes the course of the study: a row whenever a trial ends."""
+    """A ledger that adds a row of measurements whenever a trial ends."""
 
     def __init__(self, folder: Path, parts: Callable[[], dict[str, float]]) -> None:
         super().__init__(folder)
@@ -62,7 +62,7 @@ class Watched(Ledger):
         self._parts, self._began, self._epochs = parts, time.perf_counter(), 0
 
     def append(self, kind: str, **values: Any) -> Event:
-        """Append, and note."""
+        """Append an event, and a row where a trial ended."""
         event = super().append(kind, **values)
         self._epochs += kind == "epoch"
         if kind == "ended":
@@ -73,12 +73,12 @@ class Watched(Ledger):
 
 @dataclass(frozen=True)
 class TimedWork(SearchWork):
-    """The trials of a search, and the seconds that suggesting them took, in a list of one."""
+    """The trials of a search, and the seconds of all suggestions in a list with one element."""
 
     spent: list[float] = field(default_factory=lambda: [0.0])
 
     def draw(self, number: int, known: Iterable[TrialOutcome]) -> Drawn:
-        """Draw, and note."""
+        """Draw a trial and add its seconds."""
         began = time.perf_counter()
         drawn = super().draw(number, known)
         self.spent[0] += time.perf_counter() - began
@@ -86,20 +86,20 @@ class TimedWork(SearchWork):
 
 
 class ImmediateOutbox:
-    """An outbox that delivers when it is given something, so that its seconds can be told from the others."""
+    """An outbox that delivers at once in the caller's thread, so that its seconds can be measured separately."""
 
     def __init__(self) -> None:
         self.spent = 0.0
 
     def put(self, deed: Callable[[], Any], side: str = "") -> None:
-        """Deliver."""
+        """Deliver at once and add the seconds."""
         began = time.perf_counter()
         deed()
         self.spent += time.perf_counter() - began
 
 
 class TimedOutbox(Outbox):
-    """The study's outbox, and the CPU seconds of its thread; what it has to say goes to stderr."""
+    """The study's outbox with the CPU seconds of its thread. Its messages go to stderr."""
 
     def __init__(self, refused: Callable[[Exception], bool] = refused) -> None:
         super().__init__(lambda text: print(text, file=sys.stderr), refused)
@@ -110,7 +110,7 @@ class TimedOutbox(Outbox):
 
     @property
     def spent(self) -> float:
-        """CPU seconds by now."""
+        """The CPU seconds of the outbox's thread so far."""
         return time.clock_gettime(self._clock)
 
 
@@ -124,20 +124,20 @@ def run_study(
     also: Callable[[], dict[str, float]] = dict,
     at_once: int = AT_ONCE,
 ) -> Course:
-    """Search the arm by a driver.
+    """Search the arm with a driver.
 
     Args:
         task: see `arm_task`.
-        trials: to be run.
+        trials: number of trials.
         fidelity: epochs and early stopping.
-        drive: `by_ray`, or another that asks the search what to run until there is nothing left.
+        drive: function that runs the search to its end: the result of `by_ray`, or another.
         outbox: delivers to the tracking store.
-        uri: of the tracking store.
-        also: what else is to be noted.
-        at_once: most trials at once.
+        uri: address of the tracking store.
+        also: function that returns further measurements.
+        at_once: largest number of concurrent trials.
 
     Returns:
-        A row for each trial that ended: `seconds` since the start, `epochs` reported, `memory` in MB, seconds spent on
+        A row for each ended trial: `seconds` since the start, `epochs` reported, `memory` in MB, seconds spent on
         `suggesting` and on `delivering` to the tracking store.
     """
     work = TimedWork(ARM, SPACE.parameters_of("joint"), fidelity, trials, 0)
@@ -156,9 +156,9 @@ def run_study(
 
 
 def by_ray(run: RunTrial) -> Drive:
-    """Give the driver that a study has, with this training in the workers; Ray runs.
+    """Return the driver of a study, with this training in the workers. Ray must have been started.
 
-    How many train at once is the search's own limit, see `run_study`.
+    The number of concurrent trials is the search's own limit, see `run_study`.
     """
 
     def drive(search: ArmSearch, recorder: ArmRecorder) -> None:
@@ -169,5 +169,5 @@ def by_ray(run: RunTrial) -> Drive:
 
 
 def resident_mb() -> float:
-    """Give this process's resident memory."""
+    """Return this process's resident memory in MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

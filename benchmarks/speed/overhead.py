@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
-sys.path.insert(0, str(Path(__file__).absolute().parent))  # Ray's workers get the absolute ones
+sys.path.insert(0, str(Path(__file__).absolute().parent))  # Ray passes only absolute paths to its workers
 
 from by_hand import seconds_by_hand
 from cohort import cached_patients
@@ -43,7 +43,7 @@ MOST_RATIO, MOST_LOGGING_PERCENT = 1.05, 1.0
 
 
 def main() -> None:
-    """Study with each store, train by hand, and tell the figures."""
+    """Run a study with each store and the trainings by hand, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=4, help="of a trial")
@@ -69,13 +69,13 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Study:
-    """What was noted of one study, its first trials left out.
+    """The measurements of one study, without each worker's first trial.
 
     Attributes:
         seconds: wall time of all trials.
-        samples: of all trials, the first ones too.
+        samples: samples of all trials, including the first ones.
         processors: CPU seconds by group of processes, and of the thread that logs.
-        at_worker: milliseconds by what they were spent on, of every epoch or trial.
+        at_worker: milliseconds of every epoch or trial in the worker, by what they were spent on.
     """
 
     seconds: float
@@ -85,7 +85,7 @@ class Study:
 
 
 def study(task: ArmTask, trials: int, store: Store) -> Study:
-    """Study an arm whose trials all train to their end."""
+    """Run a study of an arm without early stopping."""
     epochs = task.settings.training.epochs
     whole = Fidelity(epochs, epochs, 2)
     with store(task.folder.parent) as (uri, outbox), ray_session(None):
@@ -103,7 +103,10 @@ def study(task: ArmTask, trials: int, store: Store) -> Study:
 
 
 def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[float, float]]) -> list[Figure]:
-    """Give the figures of the studies with a store, and of the same trainings by hand: their wall and CPU seconds."""
+    """Return the figures of the studies with a store.
+
+    `by_hand` has the wall and CPU seconds of the same trainings by hand.
+    """
 
     def figure(name: str, values: Sequence[float], unit: str, most: float | None = None) -> Figure:
         return Figure(f"{store}: {name}", tuple(values), unit, most)
@@ -140,7 +143,7 @@ def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[flo
 
 
 def around(by_hand: Sequence[float]) -> list[float]:
-    """Give what each study is held against: the mean of the trainings by hand before and after it."""
+    """Return the reference of each study: the mean of the trainings by hand before and after it."""
     return [statistics.fmean(by_hand[max(0, turn - 1) : turn + 1]) for turn in range(len(by_hand))]
 
 

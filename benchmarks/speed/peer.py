@@ -31,7 +31,7 @@ BATCHES = 4
 
 
 def main() -> None:
-    """Measure and tell; or, as a process of its own, measure one kind once."""
+    """Measure and print the figures; or, in a separate process, measure one kind once."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sides", nargs="+", type=int, default=[96, 224])
     parser.add_argument("--widths", nargs=5, type=int, default=[8, 16, 32, 64, 128])
@@ -58,14 +58,14 @@ def main() -> None:
 
 
 def in_a_process(kind: str, side: int, widths: list[int]) -> dict[str, float]:
-    """Measure one kind once, by itself."""
+    """Measure one kind once in a separate process."""
     command = [sys.executable, __file__, "--only", kind, "--sides", str(side), "--widths", *map(str, widths)]
     run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(run.stdout.splitlines()[-1]))
 
 
 def compared(side: int, found: dict[str, list[dict[str, float]]]) -> list[Figure]:
-    """Give the figures of one size; the peer that counts is the faster of its layouts in 32 bits."""
+    """Return the figures of one size. The peer of the comparison is the faster of its two layouts in 32 bits."""
     values = {kind: {name: tuple(run[name] for run in runs) for name in runs[0]} for kind, runs in found.items()}
     in_32_bits = [kind for kind, form in PEERS.items() if not form.in_16_bits]
     peer = min(in_32_bits, key=lambda kind: statistics.median(values[kind]["seconds a step"]))
@@ -80,7 +80,7 @@ def compared(side: int, found: dict[str, list[dict[str, float]]]) -> list[Figure
 
 
 def measured(kind: str, side: int, widths: list[int]) -> dict[str, float]:
-    """Give seconds a step, patients a second and the peak of this process."""
+    """Return the seconds per step, the patients per second and the peak memory of this process."""
     keep_freed_memory()
     torch.manual_seed(0)
     patients = phantom_patients(PATIENTS)

@@ -30,11 +30,11 @@ from jointnet.settings import Settings, load_settings, with_values
 PATIENTS = 18
 PEER = "MONAI, channels last"
 PART = 16
-"""Slices that are predicted at once."""
+"""Number of slices that are predicted together."""
 
 
 def main() -> None:
-    """Train and tell."""
+    """Train and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of scans (default: the phantom)")
     parser.add_argument("--side", type=int, default=96)
@@ -68,7 +68,7 @@ def main() -> None:
 def trained(
     kind: str, patients: Sequence[CachedPatient], settings: Settings, side: int, widths: list[int], seed: int
 ) -> tuple[float, float, float]:
-    """Train one kind once and give its seconds and the Dice of cine and LGE."""
+    """Train one kind once and return its seconds and the Dice of cine and LGE."""
     torch.manual_seed(seed)
     whole = with_values(settings, {"training.downsampling": downsampling_of(side)})
     seen_px = side // 2 if kind == HALF else side
@@ -85,7 +85,7 @@ def trained(
 
 
 def dice_of(segment: Segment, seen: FewSlices, truth: FewSlices) -> tuple[float, float]:
-    """Give the Dice of cine and of LGE over all slices' pixels at the truth's resolution, mean of the structures."""
+    """Return the mean Dice over structures of cine and of LGE, over all slices' pixels at the truth's resolution."""
     shown, wanted = (pairs.batch(torch.arange(len(pairs))) for pairs in (seen, truth))
     with torch.inference_mode():
         parts = [segment(*both) for both in zip(shown.cine.split(PART), shown.lge.split(PART), strict=True)]
@@ -94,9 +94,9 @@ def dice_of(segment: Segment, seen: FewSlices, truth: FewSlices) -> tuple[float,
 
 
 def mean_dice(scores: torch.Tensor, labels: torch.Tensor) -> float:
-    """Give the mean over structures of the Dice between class scores (B, C, h, w) and probabilities (B, C, H, W).
+    """Return the mean over structures of the Dice between class scores (B, C, h, w) and probabilities (B, C, H, W).
 
-    A structure that neither shows would be NaN.
+    The result is NaN where a structure is in neither of them.
     """
     predicted = F.interpolate(scores, size=labels.shape[-2:], mode="bilinear").argmax(1)
     found = dice_by_structure(*(codes.flatten(0, 1).numpy() for codes in (predicted, labels.argmax(1))))

@@ -1,7 +1,7 @@
-"""The two trainings that are compared: ours, and the segmentation of the same slices as MONAI's users write it.
+"""The two compared trainings: ours, and a typical MONAI pipeline for the segmentation of the same slices, the peer.
 
-The peer has CacheDataset, per-sample transforms in a DataLoader (in the process itself: workers made it slower), two
-BasicUNets, DiceCELoss and Adam at a constant rate. MONAI comes with `pip install -e '.[benchmark]'`.
+The peer has CacheDataset, per-sample transforms in a DataLoader (without worker processes, which made it slower), two
+BasicUNets, DiceCELoss and Adam at a constant rate. `pip install -e '.[benchmark]'` installs MONAI.
 """
 
 import sys
@@ -25,12 +25,12 @@ OURS: dict[str, dict[str, Any]] = {
     "ours, a network for each modality": {"model.sharing": "none"},
     "ours, as in the paper": {"model.stem": 1, "model.sharing": "none", "model.head": "fully_connected"},
 }
-"""What each kind of ours has other than the defaults."""
+"""Settings of each of our kinds that differ from the defaults."""
 Segment = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 class Form(NamedTuple):
-    """In which memory layout a peer's networks are, and whether they train in 16 bits."""
+    """The memory layout of a peer's networks, and whether they train in 16 bits."""
 
     layout: torch.memory_format
     in_16_bits: bool
@@ -44,19 +44,19 @@ PEERS = {
 
 
 class Pipeline(NamedTuple):
-    """An epoch to call, and what then gives the class scores of cine and LGE of images of both (B, 1, H, W)."""
+    """A function that trains an epoch, and one that returns the class scores of cine and LGE images (B, 1, H, W)."""
 
     epoch: Callable[[], Any]
     segment: Segment
 
 
 def pipeline(kind: str, widths: list[int], pairs: FewSlices, settings: Settings) -> Pipeline:
-    """Give a training by the name of its kind; `widths` are the peer's, ours are in the settings."""
+    """Return a training by the name of its kind. `widths` are the peer's; ours are in the settings."""
     return ours(pairs, settings) if kind in OURS else monai(PEERS[kind], widths, pairs, settings)
 
 
 def ours(pairs: FewSlices, settings: Settings) -> Pipeline:
-    """Give the joint model as `jointnet.train` trains it."""
+    """Return the training of the joint model, as in `jointnet.train`."""
     steps = -(-len(pairs) // settings.training.batch_size)
     learner = new_learner(settings, steps, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
@@ -69,7 +69,7 @@ def ours(pairs: FewSlices, settings: Settings) -> Pipeline:
 
 
 def monai(form: Form, widths: list[int], pairs: FewSlices, settings: Settings) -> Pipeline:
-    """Give the peer in one of its forms."""
+    """Return the peer's training in one of its forms."""
     try:
         from monai.data import CacheDataset, DataLoader
         from monai.losses import DiceCELoss
@@ -113,14 +113,14 @@ def monai(form: Form, widths: list[int], pairs: FewSlices, settings: Settings) -
 
 
 def samples_of(batch: Batch) -> list[dict[str, torch.Tensor]]:
-    """Give each slice pair by names, labels as class codes (1, H, W)."""
+    """Return a dictionary for each slice pair, with the labels as class indices (1, H, W)."""
     cine_label, lge_label = (each.argmax(1, keepdim=True).float() for each in (batch.cine_labels, batch.lge_labels))
     maps = {"cine": batch.cine, "lge": batch.lge, "cine_label": cine_label, "lge_label": lge_label}
     return [{name: each[index] for name, each in maps.items()} for index in range(len(batch.cine))]
 
 
 def monai_transforms() -> Callable[[Any], Any]:
-    """Give the peer's augmentation: an affine for the pair, and a gamma for each image."""
+    """Return the peer's augmentation: one affine transform per pair, and a gamma transform per image."""
     from monai.transforms import Compose, EnsureTyped, RandAdjustContrastd, RandAffined
 
     images, labels = ("cine", "lge"), ("cine_label", "lge_label")

@@ -53,7 +53,7 @@ VALUES = {0: 0, **{value: CODE[name] for name, value in FILE_VALUE.items()}}
 
 @dataclass(frozen=True)
 class Asked:
-    """A patient as a peer is asked for it: files, the grid's affine and shape, and the folder of the arrays."""
+    """A patient as a peer's input: files, affine and shape of the grid, and output folder of the arrays."""
 
     files: PatientFiles
     affine: np.ndarray
@@ -62,7 +62,7 @@ class Asked:
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, repeats=3)
     parser.add_argument("--data", type=Path, help="folder of scans; a phantom where there is none")
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _ours_and_peers(files: Sequence[PatientFiles], scratch: Path, workers: Sequence[int], repeats: int) -> list[Figure]:
-    """Measure ours and the peers that are installed, in turn; two patients each before that, to warm up."""
+    """Measure our preparation and the installed peers in turn, after a warm-up of two patients each."""
     for way in _ways(files[:2], scratch, workers).values():
         way()
     seconds = in_turn(_ways(files, scratch, workers), repeats, warm_up=0)
@@ -96,7 +96,7 @@ def _ours_and_peers(files: Sequence[PatientFiles], scratch: Path, workers: Seque
 
 
 def _ways(files: Sequence[PatientFiles], scratch: Path, workers: Sequence[int]) -> dict[str, Callable[[], object]]:
-    """Give what is timed, by name: ours, and each peer without and with workers."""
+    """Return the functions to time, by name: ours, and each peer with each number of workers."""
     ways: dict[str, Callable[[], object]] = {"jointnet": lambda: cache.prepare(files, _emptied(scratch / "empty"))}
     for name, pipeline in PEERS.items():
         try:
@@ -111,14 +111,14 @@ def _ways(files: Sequence[PatientFiles], scratch: Path, workers: Sequence[int]) 
 
 
 def _again(files: Sequence[PatientFiles], scratch: Path, repeats: int) -> list[Figure]:
-    """Measure the start from a full cache."""
+    """Measure a start with a full cache."""
     cache.prepare(files, scratch / "empty")
     times = in_turn({"": lambda: cache.prepare(files, scratch / "empty")}, repeats)[""]
     return [Figure(f"jointnet from the cache, {len(files)} patients", tuple(times), "s", most=MOST_SECONDS_AGAIN)]
 
 
 def _at_once(files: Sequence[PatientFiles], repeats: int) -> list[Figure]:
-    """Let two processes start at once on an empty cache, and count how often a patient was prepared."""
+    """Start two processes at once with an empty cache, and count how often a patient was prepared."""
     seconds, counts = [], []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as empty, multiprocessing.get_context("spawn").Pool(2) as pool:
@@ -133,19 +133,19 @@ def _at_once(files: Sequence[PatientFiles], repeats: int) -> list[Figure]:
 
 
 def _imports(repeats: int) -> list[Figure]:
-    """Measure how long a new Python takes until it could prepare."""
+    """Measure the time that a new Python process needs until it can prepare a patient."""
     command = [sys.executable, "-c", "import jointnet.scans.cache"]
     times = in_turn({"": lambda: subprocess.run(command, check=True)}, repeats)[""]
     return [Figure("imports", tuple(times), "s")]
 
 
 def _ready(_: int) -> None:
-    """Wait a little, so that both processes have imported this module before either begins."""
+    """Wait, so that both processes have imported this module before either begins."""
     time.sleep(0.5)
 
 
 def _timed(files: Sequence[PatientFiles], folder: Path) -> tuple[float, int]:
-    """Give the seconds that this process needs, and how many patients it prepared itself."""
+    """Return the seconds that this process needs, and the number of patients that it prepared itself."""
     prepared: list[int] = []
     prepare_patient = cache.prepare_patient
 
@@ -165,7 +165,7 @@ def _emptied(folder: Path) -> Path:
 
 
 def _asked(files: PatientFiles, out: Path) -> Asked:
-    """Give what a peer is told of a patient."""
+    """Return the peer's input for a patient."""
     stacks = [Stack(header.affine, header.shape) for header in map(read_header, (files.cine, files.lge))]
     grid = common_grid(*stacks)
     if grid is None:
@@ -174,7 +174,7 @@ def _asked(files: PatientFiles, out: Path) -> Asked:
 
 
 class _Patients(Dataset):
-    """What the loader's workers do: run the pipeline on a patient and keep what it gives."""
+    """A dataset for the loader's workers: an item runs the pipeline on a patient and writes the arrays."""
 
     def __init__(self, transform: Callable[[Asked], dict[str, np.ndarray]], asked: Sequence[Asked]) -> None:
         self.transform, self.asked = transform, asked
@@ -200,7 +200,7 @@ def _with_workers(
 
 
 def monai_pipeline() -> Callable[[Asked], dict[str, np.ndarray]]:
-    """Give MONAI's pipeline of a patient: (row, column, slice) arrays by role."""
+    """Return MONAI's pipeline for a patient, which returns (row, column, slice) arrays by role."""
     from monai.transforms import (
         Compose,
         EnsureChannelFirstd,
@@ -233,7 +233,7 @@ def monai_pipeline() -> Callable[[Asked], dict[str, np.ndarray]]:
 
 
 def torchio_pipeline() -> Callable[[Asked], dict[str, np.ndarray]]:
-    """Give TorchIO's pipeline of a patient: (row, column, slice) arrays by role."""
+    """Return TorchIO's pipeline for a patient, which returns (row, column, slice) arrays by role."""
     import torchio
 
     rescale = torchio.RescaleIntensity(out_min_max=(0, 1), percentiles=PERCENTILES)

@@ -1,4 +1,4 @@
-"""CPU seconds of this process and those below it, by what they are."""
+"""CPU seconds of this process and its descendants, by group."""
 
 import os
 import sys
@@ -15,12 +15,12 @@ GROUPS = {
     "/ray/": "Ray's other processes",
     "mlflow": "MLflow's server",
 }
-"""By what a process's command line contains; the first that fits."""
+"""Name of the group by a part of the process's command line. The first match counts."""
 DRIVER = "the driver, MLflow's thread included"
 
 
 def seconds_by_group() -> dict[str, float]:
-    """Give the CPU seconds by now of each group that has a process."""
+    """Return the CPU seconds so far of each group that has a process."""
     found = {DRIVER: _seconds(os.getpid())}
     for pid in descendants(os.getpid()):
         shown = title(pid)

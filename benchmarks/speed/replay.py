@@ -1,8 +1,8 @@
-"""Searches in simulated time: the study's own decisions over trainings whose objectives are known beforehand.
+"""Simulated searches: the study's own decisions applied to trainings whose objectives are known in advance.
 
-What is drawn next (`study.trials.suggestion`) and what stops (`study.trials.rungs`) are the functions that a study
-calls; only the training and the clock are invented. The epochs of one trial last up to a tenth longer or shorter than
-those of another, so that trials that run at once do not march in step.
+The next trial and early stopping are decided by the study's functions (`study.trials.suggestion`,
+`study.trials.rungs`). Only the training and the clock are simulated. The duration of an epoch differs between trials by
+up to a tenth, so that concurrent trials are not synchronous.
 """
 
 import heapq
@@ -20,21 +20,21 @@ from study.trials.rungs import falls_behind
 
 Sample = Mapping[str, Any]
 Draw = Callable[[int, Sequence[TrialOutcome]], Sample]
-"""Gives the sample of a trial by its number, from 1, and the others' outcomes."""
+"""Returns the sample of a trial for its number, from 1, and the other trials' outcomes."""
 Train = Callable[[int, Sample], Sequence[float]]
-"""Gives what a trial by its number and sample would have as objective after each epoch, NaN where none is validated."""
+"""Returns the objective after each epoch for a trial's number and sample; NaN for epochs without a validation."""
 SPREAD = 0.1
-"""How much the epochs of one trial may last longer or shorter than those of another."""
+"""Largest relative deviation of a trial's epoch duration."""
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """A search that is over.
+    """A finished search.
 
     Attributes:
-        trials: in the order in which they were drawn.
-        ended: the same in the order in which they ended.
-        epochs: trained by all trials together when each of `ended` did.
+        trials: the trials in the order in which they were drawn.
+        ended: the same trials in the order in which they ended.
+        epochs: the total epochs of all trials at the end of each trial of `ended`.
     """
 
     trials: tuple[TrialOutcome, ...]
@@ -42,20 +42,20 @@ class Replayed:
     epochs: tuple[int, ...]
 
     def selected(self, count: int | None = None) -> TrialOutcome:
-        """Give the trial that a study would choose, of all or of the first `count` that ended."""
+        """Return the trial that a study would select, of all trials or of the first `count` that ended."""
         return min(self.ended[:count], key=lambda trial: (trial.objective, trial.trial_id))
 
 
 def replay(draw: Draw, train: Train, fidelity: Fidelity, trials: int, at_once: int, seed: int) -> Replayed:
-    """Run a search to its end.
+    """Simulate a search to its end.
 
     Args:
-        draw: what a trial is.
-        train: what it would give.
+        draw: returns the sample of a trial.
+        train: returns the objectives of a trial.
         fidelity: epochs and early stopping.
-        trials: drawn in all.
-        at_once: most trials at once.
-        seed: of how long epochs last.
+        trials: total number of trials.
+        at_once: largest number of concurrent trials.
+        seed: seed of the epoch durations.
     """
     lengths = np.random.default_rng(seed).uniform(1 - SPREAD, 1 + SPREAD, trials)
     outcomes: list[TrialOutcome] = []

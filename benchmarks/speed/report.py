@@ -29,7 +29,7 @@ ARMS = (
 
 
 def main() -> None:
-    """Print the seconds."""
+    """Measure and print the seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200, help="of all four arms together")
     parser.add_argument("--patients", type=int, default=45, help="test patients")
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _trials(count: int, level: float) -> tuple[synthetic.Trial, ...]:
-    """Give trials of which every third is complete."""
+    """Return synthetic trials, of which every third is complete."""
     found = []
     for number in range(count):
         epochs = EPOCHS if number % 3 == 0 else EARLY_EPOCHS

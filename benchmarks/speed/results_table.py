@@ -42,17 +42,17 @@ from study.store_layout import OBJECTIVE
 
 TABLE, RECORDED_WITH = "table.csv", "table.json"
 BEST, OTHERS = 2, 2
-"""Samples that are repeated with other seeds."""
+"""Numbers of samples that are repeated with other seeds: the best ones, and others."""
 
 
 def places(count: int, parameters: Sequence[Parameter], seed: int) -> np.ndarray:
-    """Give Sobol points (count, parameters) in the unit cube; fewer of them begin with the same ones."""
+    """Return Sobol points (count, parameters) in the unit cube. A larger count only appends points."""
     sequence = qmc.Sobol(len(parameters), rng=np.random.default_rng(seed))
     return np.asarray(sequence.random_base2(math.ceil(math.log2(max(count, 2))))[:count])
 
 
 def sample_at(parameters: Sequence[Parameter], place: Sequence[float]) -> dict[str, float]:
-    """Give the sample at a point of the unit cube, each parameter on its own scale."""
+    """Return the sample at a point of the unit cube, each parameter on its own scale."""
     found = {}
     for parameter, share in zip(parameters, place, strict=True):
         if parameter.scale == "log":
@@ -63,7 +63,7 @@ def sample_at(parameters: Sequence[Parameter], place: Sequence[float]) -> dict[s
 
 
 def place_of(parameters: Sequence[Parameter], sample: Mapping[str, Any]) -> list[float]:
-    """Give the point of the unit cube of a sample."""
+    """Return the point of the unit cube for a sample."""
     found = []
     for parameter in parameters:
         value, low, high = float(sample[parameter.name]), float(parameter.low), float(parameter.high)
@@ -74,28 +74,32 @@ def place_of(parameters: Sequence[Parameter], sample: Mapping[str, Any]) -> list
 
 
 def read_table(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Give a recorded table and what it was recorded with.
+    """Read a recorded table and the settings that it was recorded with.
 
     Returns:
-        Columns `sample` (number from 0), `seed`, the parameters by name, and `1`, `2`, ...: the objective after each
-        epoch, NaN where it was not validated or the training had diverged.
+        The table and the content of `table.json`. The table has columns `sample` (number from 0), `seed`, the
+        parameters by name, and `1`, `2`, ...: the objective after each epoch, NaN where it was not validated or the
+        training had diverged.
     """
     return pd.read_csv(folder / TABLE), json.loads((folder / RECORDED_WITH).read_text())
 
 
 def epoch_columns(table: pd.DataFrame) -> list[str]:
-    """Give the columns that hold the objective after each epoch, in order."""
+    """Return the columns with the objective after each epoch, in order."""
     return sorted((name for name in table.columns if name.isdigit()), key=int)
 
 
 def best_so_far(table: pd.DataFrame) -> np.ndarray:
-    """Give the least objective up to each validated epoch, NaN else (trainings, epochs): a study ranks by it."""
+    """Return the smallest objective up to each validated epoch, by which a study ranks; NaN elsewhere.
+
+    The shape is (trainings, epochs).
+    """
     objectives = table[epoch_columns(table)].to_numpy(float)
     return np.where(np.isnan(objectives), np.nan, np.fmin.accumulate(objectives, axis=1))
 
 
 def to_repeat(table: pd.DataFrame, seed: int) -> list[int]:
-    """Give the samples that are repeated: the best, and others evenly spread over the ranks after them."""
+    """Return the samples to repeat: the best ones, and others evenly spread over the remaining ranks."""
     own = table[table["seed"] == seed]
     ranked = own["sample"].to_numpy()[np.argsort(best_so_far(own)[:, -1], kind="stable")]
     others = np.linspace(BEST, len(ranked) - 1, OTHERS + 2)[1:-1] if len(ranked) > BEST + OTHERS else []
@@ -105,7 +109,7 @@ def to_repeat(table: pd.DataFrame, seed: int) -> list[int]:
 def learning_curve(
     settings: Settings, training: Sequence[CachedPatient], validation: Sequence[CachedPatient], seed: int
 ) -> list[float]:
-    """Train once on one thread and give the objective after each epoch, NaN from where it diverged."""
+    """Train once on one thread and return the objective after each epoch, NaN from the epoch where it diverged."""
     torch.set_num_threads(1)
     found: list[float] = []
 
@@ -118,7 +122,7 @@ def learning_curve(
 
 
 class Recorder:
-    """Trains what the table lacks and writes each training's line as soon as it is over."""
+    """Runs the trainings that are missing in the table, and writes the line of each as soon as it is over."""
 
     def __init__(
         self, folder: Path, space: SearchSpace, settings: Settings, samples: np.ndarray, patients: tuple[Any, Any]
@@ -131,12 +135,12 @@ class Recorder:
             self._write(["sample", "seed", *names, *range(1, settings.training.epochs + 1)])
 
     def known(self) -> set[tuple[int, int]]:
-        """Give the samples and seeds whose training is in the table."""
+        """Return the samples and seeds of the trainings in the table."""
         table = pd.read_csv(self.path)
         return set(zip(table["sample"].tolist(), table["seed"].tolist(), strict=True))
 
     def record(self, pool: ProcessPoolExecutor, wanted: Sequence[tuple[int, int]]) -> None:
-        """Train each sample with a seed that the table lacks."""
+        """Train each wanted sample and seed that is missing in the table."""
         missing = [each for each in wanted if each not in self.known()]
         values = {number: sample_at(self.parameters, self._samples[number]) for number, _ in missing}
         futures = {
@@ -156,7 +160,7 @@ class Recorder:
 
 
 def main() -> None:
-    """Record what is missing."""
+    """Record the missing trainings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--search", default="joint", help="search space of the joint model (default joint)")

@@ -1,8 +1,8 @@
-"""TPE against random search on a surrogate of a recorded table; `search.py` is the command.
+"""Comparison of TPE with random search on a surrogate of a recorded table. The command is `search.py`.
 
-What is compared is the surrogate's mean, free of noise, at the sample that would be selected after so many trials, or
-after so many epochs where trials are stopped early. Repeats are paired: a repeat's searches begin with the same random
-trials and meet the same noise at the same trial.
+The compared value is the surrogate's mean, without noise, at the sample that would be selected after a number of
+trials, or after a number of epochs with early stopping. Repeats are paired: the searches of a repeat begin with the
+same random trials and have the same noise in the same trial.
 """
 
 import multiprocessing
@@ -25,7 +25,7 @@ from study.trials.outcome import TrialOutcome
 from study.trials.suggestion import STARTUP_TRIALS, distributions, optuna_trials, suggest
 
 COUNTS = (8, 16, 32, 64)
-"""Trials after which samplers are compared."""
+"""Numbers of trials after which samplers are compared."""
 SHIPPED, RANDOM = "TPE", "random"
 OTHERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     RANDOM: lambda seed: optuna.samplers.RandomSampler(seed=seed),
@@ -37,18 +37,18 @@ OTHERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     ),
     "Gaussian process": lambda seed: optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
 }
-"""Samplers beside the study's own."""
+"""Samplers to compare with the study's own."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search to be replayed.
+    """A search to simulate.
 
     Attributes:
         sampler: SHIPPED or one of OTHERS.
-        fidelity: epochs and early stopping; grace as long as a trial is none.
-        at_once: most trials at once.
-        trials: in all.
+        fidelity: epochs and early stopping. There is none where `grace_epochs` equals `max_epochs`.
+        at_once: largest number of concurrent trials.
+        trials: total number of trials.
     """
 
     sampler: str
@@ -58,7 +58,7 @@ class Search:
 
     @property
     def stops(self) -> bool:
-        """Whether trials are stopped early."""
+        """Return whether the search uses early stopping."""
         return self.fidelity.grace_epochs < self.fidelity.max_epochs
 
     def __str__(self) -> str:
@@ -69,19 +69,19 @@ class Search:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a replayed search gave at the end of each trial: the epochs of all, the noise-free value of the selected."""
+    """A simulated search at the end of each trial: total epochs so far, and noise-free value of the selected trial."""
 
     epochs: tuple[int, ...]
     values: tuple[float, ...]
 
     def after_epochs(self, epochs: int) -> float:
-        """Give the value when so many epochs had been trained; NaN before the first trial was over."""
+        """Return the value after this many total epochs; NaN before the end of the first trial."""
         ended = sum(spent <= epochs for spent in self.epochs)
         return self.values[ended - 1] if ended else float("nan")
 
 
 def drawn_by(sampler: str, parameters: Sequence[Parameter], seed: int) -> Draw:
-    """Give what draws the samples of a search: the study's own suggestion, or another sampler told the same."""
+    """Return the function that draws samples: the study's own suggestion, or another sampler with the same input."""
     if sampler == SHIPPED:
         return lambda number, outcomes: suggest(parameters, outcomes, number, seed)
 
@@ -95,7 +95,7 @@ def drawn_by(sampler: str, parameters: Sequence[Parameter], seed: int) -> Draw:
 
 
 def progress_of(search: Search, repeat: int, surrogate: Surrogate, parameters: tuple[Parameter, ...]) -> Progress:
-    """Replay a search with a repeat's seed and noise."""
+    """Simulate a search with the seed and the noise of a repeat."""
     torch.set_num_threads(1)
     over = replay(
         drawn_by(search.sampler, parameters, repeat),
@@ -112,7 +112,7 @@ def progress_of(search: Search, repeat: int, surrogate: Surrogate, parameters: t
 def replay_all(
     searches: Sequence[Search], repeats: int, surrogate: Surrogate, parameters: tuple[Parameter, ...], jobs: int
 ) -> dict[Search, list[Progress]]:
-    """Replay each search `repeats` times, `jobs` at once."""
+    """Simulate each search `repeats` times in `jobs` processes."""
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {
             each: [pool.submit(progress_of, each, repeat, surrogate, parameters) for repeat in range(repeats)]
@@ -122,9 +122,10 @@ def replay_all(
 
 
 def sampler_figures(found: Mapping[Search, Sequence[Progress]]) -> list[Figure]:
-    """Compare each search with random search of the same kind, at equal trials; where they stop, at equal epochs.
+    """Compare each search with random search: at equal trials, or at equal epochs with early stopping.
 
-    Where they stop, also with the same search without stopping: the share of its epochs, and what the end is worse by.
+    A search with early stopping is also compared with the same search without it: the share of epochs that it trains,
+    and the increase of the final value.
     """
     figures = []
     for search, progress in found.items():
@@ -151,7 +152,7 @@ def sampler_figures(found: Mapping[Search, Sequence[Progress]]) -> list[Figure]:
 
 
 def compared(name: str, ours: Sequence[float], random: Sequence[float]) -> list[Figure]:
-    """Give a sampler's differences to random search, the repeats in which it is ahead or behind, and Wilcoxon's p."""
+    """Return a sampler's differences to random search, the repeats in which it is better or worse, and Wilcoxon's p."""
     less = np.subtract(ours, random)
     p = float(wilcoxon(less).pvalue) if less.any() else 1.0
     return [
@@ -163,13 +164,13 @@ def compared(name: str, ours: Sequence[float], random: Sequence[float]) -> list[
 
 
 def draw_curves(path: Path, found: Mapping[Search, Sequence[Progress]]) -> None:
-    """Draw the median and the quartiles over repeats of the value of the selected sample, over the epochs trained."""
+    """Plot the value of the selected sample against the trained epochs: median and quartiles over repeats."""
     figure, axes = plt.subplots(figsize=(8, 5))
     for search, progress in found.items():
         most = min(each.epochs[-1] for each in progress)
         spent = np.arange(search.fidelity.max_epochs, most + 1, search.fidelity.max_epochs // 2)
         values = np.array([[each.after_epochs(int(epochs)) for epochs in spent] for each in progress])
-        ended = ~np.isnan(values).all(0)  # by then a trial had, in some repeat
+        ended = ~np.isnan(values).all(0)  # epochs by which a trial had ended in at least one repeat
         spent, values = spent[ended], values[:, ended]
         low, middle, high = np.nanquantile(values, (0.25, 0.5, 0.75), axis=0)
         (line,) = axes.plot(spent, middle, label=str(search))

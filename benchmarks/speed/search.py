@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: more threads only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # matrices are small, and more threads would be slower
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -42,20 +42,20 @@ from study.question.space_file import load_spaces
 GOAL = 0.35
 TRIALS = (6, 16, 32)
 MOST_TRIALS, LONG = 64, 60
-"""For the arithmetic: most trials, and the epochs of a long training beside those of the search space."""
+"""For the arithmetic: largest number of trials, and epochs of a long training in addition to the search space's."""
 SCHEDULES = ((4, 3), (2, 2), (2, 3), (2, 4))
-"""Grace and reduction factor, beside those of the search space."""
+"""Grace epochs and reduction factors in addition to those of the search space."""
 
 
 def stopped(curves: np.ndarray, fidelity: Fidelity, at_once: int, seed: int) -> Replayed:
-    """Run known best-so-fars (trials, epochs) with early stopping."""
+    """Simulate a search with early stopping over known best objectives so far (trials, epochs)."""
     return replay(
         lambda number, _: {"row": number}, lambda number, _: curves[number - 1], fidelity, len(curves), at_once, seed
     )
 
 
 def never_less(curves: np.ndarray) -> float:
-    """Give the share of epochs of a rule that knows the end and trains nothing else: see above."""
+    """Return the share of epochs of the "never less" rule, see the module's docstring."""
     first = 1 + int(np.flatnonzero(~np.isnan(curves).all(axis=0))[0])
     final = curves[:, -1]
     best_yet = int((final <= np.minimum.accumulate(final)).sum())
@@ -63,14 +63,14 @@ def never_less(curves: np.ndarray) -> float:
 
 
 def seed_spread(table: pd.DataFrame) -> float:
-    """Give the SD over seeds of the full-budget objective, pooled over the better half of the repeated samples."""
+    """Return the SD over seeds of the full-budget objective, pooled over the better half of the repeated samples."""
     final = table.assign(final=best_so_far(table)[:, -1]).groupby("sample")["final"]
     repeated = final.agg(["mean", "var", "count"]).query("count > 1").sort_values("mean")
     return float(np.sqrt(repeated["var"].head(max(1, len(repeated) // 2)).mean()))
 
 
 def stopping_figures(curves: np.ndarray, spread: float, fidelities: Sequence[Fidelity], repeats: int) -> list[Figure]:
-    """Replay trainings in random orders with each fidelity, the first of which is the shipped one."""
+    """Return the figures of trainings replayed in random orders with each fidelity, the first one as shipped."""
     found = []
     for trials in sorted({*(count for count in TRIALS if count < len(curves)), len(curves)}):
         orders = [
@@ -99,7 +99,7 @@ def stopping_figures(curves: np.ndarray, spread: float, fidelities: Sequence[Fid
 
 
 def arithmetic_figures(fidelities: Sequence[Fidelity], repeats: int) -> list[Figure]:
-    """Give the share of epochs of invented trials, two at once, whose objectives never change."""
+    """Return the share of epochs of simulated trials, two at once, whose objectives are constant."""
     found = []
     for trials in (*TRIALS, MOST_TRIALS):
         levels = [np.random.default_rng([repeat, trials]).random((trials, 1)) for repeat in range(repeats)]
@@ -113,7 +113,7 @@ def arithmetic_figures(fidelities: Sequence[Fidelity], repeats: int) -> list[Fig
 
 
 def table_figures(table: pd.DataFrame, curves: np.ndarray, surrogate: Surrogate) -> list[Figure]:
-    """Tell what the table is like: the samples, their spread, the seeds', and how well the surrogate knows them."""
+    """Return the figures of the table: the samples, their spread, the seed spread, and the surrogate's accuracy."""
     final = curves[:, -1]
     found = [
         Figure("full-budget objective of the samples", tuple(final.tolist()), ""),

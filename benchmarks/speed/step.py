@@ -34,11 +34,11 @@ MATRIX = 2048
 CPU = torch.device("cpu")
 PRECISION = training_precision(CPU)
 PEAK_CONVOLUTION = (16, 64, 56)
-"""Batch, channels and side of the convolution that shows the peak."""
+"""Batch size, channels and side of the convolution that measures the peak."""
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--sides", nargs="+", type=int, default=[96, 112, 224], help="pixels, half or whole resolution")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measured(settings: Settings, side: int, repeats: int, compiles: bool) -> list[Figure]:
-    """Give the figures of one model at one size."""
+    """Return the figures of one model at one size."""
     pairs = few_slices(phantom_patients(4), settings, side, BATCHES * settings.training.batch_size)
     learner = new_learner(settings, BATCHES, CPU)
     batch = pairs.batch(torch.arange(settings.training.batch_size))
@@ -116,7 +116,7 @@ def measured(settings: Settings, side: int, repeats: int, compiles: bool) -> lis
 def steps(
     network: Callable[..., Output], learner: Learner, batch: Batch, objective: Callable[[Output], torch.Tensor]
 ) -> None:
-    """Take as many optimiser steps as an epoch has, on a batch as it is, by the learner's network or a form of it."""
+    """Take as many optimiser steps as an epoch has, on one fixed batch, with the learner's network or a form of it."""
     for _ in range(BATCHES):
         with computing_in(PRECISION, CPU):
             output = network(batch.cine, batch.lge)
@@ -127,24 +127,24 @@ def steps(
 
 
 def plain_sum(output: Output) -> torch.Tensor:
-    """Give the cheapest scalar that every output takes part in."""
+    """Return the sum of all outputs, the cheapest scalar that depends on each of them."""
     return torch.stack([each.float().sum() for each in output if each is not None]).sum()
 
 
 def weighted_sum(output: Output, batch: Batch, settings: Settings) -> torch.Tensor:
-    """Give the loss of a training."""
+    """Return the loss of a training."""
     losses = branch_losses(output, batch.cine_labels, batch.lge_labels, settings.loss)
     return torch.stack(list(weighted_losses(losses, settings.loss).values())).sum()
 
 
 def matrix_product() -> Callable[[], Any]:
-    """Give a large matrix product."""
+    """Return a function that computes a large matrix product."""
     first, second = torch.randn(2, MATRIX, MATRIX).to(PRECISION).unbind()
     return lambda: first @ second
 
 
 def convolution() -> Callable[[], Any]:
-    """Give a large convolution without its gradients."""
+    """Return a function that computes a large convolution without gradients."""
     count, channels, px = PEAK_CONVOLUTION
     layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, dtype=PRECISION)
     layer = layer.to(memory_format=torch.channels_last).requires_grad_(False)

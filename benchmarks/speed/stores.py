@@ -1,4 +1,4 @@
-"""Tracking stores to study with: as they are, on a server, ten times slower, and one that takes calls in silence."""
+"""Tracking stores for the studies: SQLite, a server, SQLite ten times slower, and a server that never answers."""
 
 import os
 import socket
@@ -20,31 +20,31 @@ SLOWER = 10
 SECONDS_TO_START = 120.0
 
 Opened = tuple[str, TimedOutbox]
-"""Its address, and the outbox that delivers to it."""
+"""The address of a store, and the outbox that delivers to it."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """One kind of store; called with a folder it opens one.
+    """A kind of tracking store. A call with a folder opens one.
 
     Attributes:
-        open: opens it in a folder.
-        seconds_to_close: that it is waited for in the end.
+        open: opens a store in a folder.
+        seconds_to_close: longest wait for the store at the end.
     """
 
     open: Callable[[Path], AbstractContextManager[Opened]]
     seconds_to_close: float
 
     def __call__(self, folder: Path) -> AbstractContextManager[Opened]:
-        """Open one in a folder."""
+        """Open a store in a folder."""
         return self.open(folder)
 
 
 class SlowOutbox(TimedOutbox):
-    """An outbox whose entries take several times as long."""
+    """An outbox whose entries take SLOWER times as long."""
 
     def put(self, deed: Callable[[], Any], side: str = "") -> None:
-        """Have a deed done, slowly."""
+        """Queue a write that takes SLOWER times as long."""
 
         def slowly() -> None:
             began = time.perf_counter()

@@ -1,9 +1,9 @@
-"""A recorded table of results as a function of any sample: Gaussian processes, and the noise of the seed beside them.
+"""A surrogate of a recorded table: Gaussian processes that predict the objective of any sample, and the seed's noise.
 
-One process for each epoch, of the logarithm of the best objective so far, over the unit cube of the parameters
-(Eggensperger et al., AAAI 2015, replay searches on such surrogates). A training by the surrogate is its mean curve and
-a whole residual curve of a sample that was trained with several seeds, so that the noise of one epoch goes with that of
-the next. How good it is, is told by cross-validation over samples.
+Each epoch has one process, for the logarithm of the best objective so far over the unit cube of the parameters
+(Eggensperger et al., AAAI 2015, simulate searches on such surrogates). A simulated training is the mean curve plus a
+whole residual curve of a sample that was trained with several seeds. So the noise of consecutive epochs is correlated
+as in the table. Cross-validation over samples measures the accuracy.
 """
 
 import warnings
@@ -26,7 +26,7 @@ FOLDS = 10
 
 @dataclass(frozen=True)
 class Quality:
-    """How well samples that were left out are predicted at an epoch: share of variance explained, rank correlation."""
+    """The accuracy at an epoch for samples that were left out: share of variance explained, and rank correlation."""
 
     epoch: int
     r2: float
@@ -34,12 +34,12 @@ class Quality:
 
 
 class Surrogate:
-    """What a training of any sample would give.
+    """Predicts the training of any sample.
 
     Args:
-        table: see `results_table.read_table`; trainings of the first seed are fitted.
-        parameters: of the search.
-        seed: the one that all samples were trained with.
+        table: see `results_table.read_table`. The trainings with `seed` are fitted.
+        parameters: parameters of the search.
+        seed: the seed with which all samples were trained.
     """
 
     def __init__(self, table: pd.DataFrame, parameters: Sequence[Parameter], seed: int) -> None:
@@ -52,19 +52,19 @@ class Surrogate:
 
     @property
     def epochs(self) -> int:
-        """How many a training has."""
+        """The number of epochs of a training."""
         return self._logs.shape[1]
 
     def mean(self, sample: Mapping[str, Any]) -> np.ndarray:
-        """Give the best objective so far after each epoch, without noise."""
+        """Return the best objective so far after each epoch, without noise."""
         return np.exp(_predicted(self._processes, np.array([place_of(self._parameters, sample)]))[0])
 
     def training(self, sample: Mapping[str, Any], generator: np.random.Generator) -> np.ndarray:
-        """Give the same of one training: with the noise of a seed."""
+        """Return the best objective so far after each epoch of one training, with the noise of a seed."""
         return np.exp(np.log(self.mean(sample)) + self.residuals[generator.integers(len(self.residuals))])
 
     def quality(self, epochs: Sequence[int]) -> list[Quality]:
-        """Tell by cross-validation over samples how good it is at some epochs."""
+        """Return the accuracy at these epochs, by cross-validation over samples."""
         found = []
         for epoch in epochs:
             true = self._logs[:, epoch - 1]
@@ -77,9 +77,10 @@ class Surrogate:
 
 
 def residual_curves(table: pd.DataFrame) -> np.ndarray:
-    """Give what seeds do to the log of the best objective so far (trainings of repeated samples, epochs).
+    """Return the seed residuals of the log of the best objective so far (trainings of repeated samples, epochs).
 
-    Each is a training's difference to its sample's mean, widened for the mean having been taken from as few.
+    A residual is a training's difference to the mean of its n trainings, times sqrt(n / (n - 1)) to correct the bias of
+    that mean.
     """
     found = []
     for _, trainings in table.groupby("sample"):
@@ -90,18 +91,18 @@ def residual_curves(table: pd.DataFrame) -> np.ndarray:
 
 
 def _fitted(places: np.ndarray, logs: np.ndarray) -> list[GaussianProcessRegressor | None]:
-    """Fit a process to each epoch's column, none to an epoch that was not validated."""
+    """Fit a process to each epoch's column; None for an epoch with a missing value."""
     found: list[GaussianProcessRegressor | None] = []
     for column in logs.T:
         kernel = ConstantKernel() * Matern([0.5] * places.shape[1], (0.1, 100.0), nu=2.5) + WhiteKernel(0.1)
         process = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=2, random_state=0)
-        with warnings.catch_warnings(record=True):  # a length scale at its bound: the parameter does little
+        with warnings.catch_warnings(record=True):  # a length scale at its bound means a parameter with little effect
             found.append(None if np.isnan(column).any() else process.fit(places, column))
     return found
 
 
 def _predicted(processes: Sequence[GaussianProcessRegressor | None], places: np.ndarray) -> np.ndarray:
-    """Give the logs (places, epochs); a best so far never rises."""
+    """Return the predicted logs (places, epochs), made non-increasing over epochs as a best objective so far is."""
     none = np.full(len(places), np.nan)
     logs = np.stack([none if each is None else each.predict(places) for each in processes], axis=1)
     return np.where(np.isnan(logs), np.nan, np.fmin.accumulate(logs, axis=1))

@@ -1,4 +1,4 @@
-"""A trial as a study runs it, which tells with every epoch what the one before spent on other things than training."""
+"""A trial as in a study that also reports the time that the epoch before spent on other things than training."""
 
 import os
 import time
@@ -20,14 +20,14 @@ MEASURED = {
     CHECKPOINTED: "an epoch's checkpoint",
     BETWEEN: "between two trials",
 }
-"""Metrics in ms, and what they are of; not every epoch has all."""
+"""Metrics in ms, and their texts. Not every epoch has all of them."""
 
 _ended: list[float] = []
-"""When this worker's last trial ended."""
+"""The end time of this worker's last trial; empty before."""
 
 
 def timed_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> None:
-    """Stand in for `study.trials.trial.run_trial`, in a worker of Ray's: it is that, with a watch."""
+    """Call `study.trials.trial.run_trial` and add the measured times to its metrics. Replaces it in a Ray worker."""
     warm = bool(_ended)
     own = {BETWEEN: 1e3 * (time.perf_counter() - _ended.pop())} if warm else {}
     save = Checkpoints.save
@@ -52,7 +52,7 @@ def timed_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> N
 
 
 def wait_for_all(folder: Path) -> None:
-    """Wait until as many processes are here as train at once, so that the trials that count begin together."""
+    """Wait until all AT_ONCE processes have called this, so that their measured trials start together."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / str(os.getpid())).touch()
     while len(list(folder.iterdir())) < AT_ONCE:

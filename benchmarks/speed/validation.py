@@ -31,7 +31,7 @@ MOST_PERCENT = 5.0
 
 
 def main() -> None:
-    """Train with every split and model, and tell."""
+    """Train with every split and model, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--splits", nargs="+", default=["25/15", "35/5"], help="patients to train on / to validate on")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
@@ -59,7 +59,7 @@ def main() -> None:
 def shares(
     what: str, settings: Settings, learned: list[CachedPatient], validated: list[CachedPatient], repeats: int
 ) -> list[Figure]:
-    """Give the figures of one model and split."""
+    """Return the figures of one model and split."""
     misalignment.cache_clear()
     first, _ = trained(with_values(settings, {"training.epochs": 1}), learned[:2], validated)
     wholes, evaluations, gradients = list[float](), list[float](), list[float]()
@@ -85,7 +85,7 @@ def shares(
 def trained(
     settings: Settings, learned: list[CachedPatient], validated: list[CachedPatient]
 ) -> tuple[dict[str, float], float]:
-    """Train once and give the seconds of evaluations and of gradients' norms, and of all."""
+    """Train once and return the seconds of the evaluations and the gradient norms, and the total seconds."""
     spent = {"evaluate": 0.0, "gradients": 0.0}
     with (
         patch.object(training, "evaluate", timed(training.evaluate, spent, "evaluate")),
@@ -97,7 +97,7 @@ def trained(
 
 
 def timed(function: Callable[..., Any], spent: dict[str, float], name: str) -> Callable[..., Any]:
-    """Give a function that also adds its seconds to those spent."""
+    """Return a function that calls `function` and adds its seconds to `spent[name]`."""
 
     def call(*arguments: Any) -> Any:
         began = time.perf_counter()
