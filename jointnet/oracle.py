@@ -1,7 +1,7 @@
 """Oracle registration: the affine of each slice fitted to its manual labels, which models must not use.
 
-It is a lower bound of the registration error for comparison, not a result. `achieved` is the share of the possible
-error reduction that a model reached.
+The affine is the best one found under that objective, for comparison. It is neither a bound nor a result. `achieved` is
+the share of the oracle's error reduction that a model reached.
 """
 
 import numpy as np
