@@ -15,6 +15,8 @@ from study.tracking.tracker import STUDY, RunKey, StudyTracker, run_key
 from study.trials.ledger import Ledger
 
 SPECIFICATION = "specification.json"
+SPLITS = "splits.json"
+SELECTION = "selection.json"
 TEST_FOLDER = "test"
 """Of an arm's artifacts."""
 TEST_FILES = ("slices.csv", "patients.csv", "overlays.npz")
@@ -84,7 +86,7 @@ class StudyRecorder:
         self._tracker.set_status(run, "RUNNING")
         self._tracker.log_json(run, SPECIFICATION, specification(plan))
         content = {counts: {**split.as_dict(), "sha256": split.sha256} for counts, split in plan.splits.items()}
-        self._tracker.log_json(run, "splits.json", content)
+        self._tracker.log_json(run, SPLITS, content)
         self._tracker.tag(run, {f"{SPLIT_TAG}.{counts}": split.sha256 for counts, split in plan.splits.items()})
 
     def _describe_study(self) -> None:
@@ -120,7 +122,7 @@ class StudyRecorder:
         record = self._last("selected", arm)["selection"]
         run = self._arm_run(arm)
         trial_run = self._tracker.known_trial(record["trial_id"], arm_tags(arm)) or ""
-        self._tracker.log_json(run, "selection.json", {**record, "run_id": trial_run})
+        self._tracker.log_json(run, SELECTION, {**record, "run_id": trial_run})
         self._tracker.tag(
             run,
             {
@@ -187,28 +189,30 @@ def arm_tags(arm: Arm) -> dict[str, str]:
 
 
 def is_told(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> bool:
-    """Return whether the tracking store holds what the ledger says, as far as tags and a few files show it.
+    """Return whether the tracking store holds what the ledger says, as far as tags and the report's files show it.
 
-    It takes one search of the study's runs and a listing of files for each arm. What they do not show, such as metrics
-    that were removed from a run, is not missed.
+    It takes one search of the study's runs and two listings of files for each arm. What they do not show, such as
+    metrics that were removed from a run, is not missed.
 
     Raises:
         SettingsFaultError: where the store does not answer, or its experiment is deleted.
     """
     ends: dict[RunKey, Mapping[str, str]] = {STUDY: {}}
-    files = {STUDY: SPECIFICATION}
+    files: dict[RunKey, tuple[str, ...]] = {STUDY: (SPECIFICATION, SPLITS)}
     for arm in plan.arms:
         tags, key, own = arm_tags(arm), run_key("arm", arm_tags(arm)), dict[str, str]()
         if selected := ledger.last("selected", arm.key):
             own["selected.trial.id"] = selected["selection"]["trial_id"]
+            files[key] = (SELECTION,)
         if tested := ledger.last("tested", arm.key):
             own["test.fingerprint"] = tested["fingerprint"]
-            files[key] = f"{TEST_FOLDER}/{TEST_FILES[0]}"
+            files[key] = (SELECTION, *(f"{TEST_FOLDER}/{name}" for name in TEST_FILES))
         ends[key] = own
         for group in ledger.groups():
             if group == arm.key or group.startswith(retrain_prefix(arm)):
                 kind = "trial" if group == arm.key else "retrain"
                 ends |= {
-                    run_key(kind, tags, trial.trial_id): end_tags(trial) for trial in ledger.outcomes(group).values()
+                    run_key(kind, tags, trial.trial_id): {} if trial.state == "running" else end_tags(trial)
+                    for trial in ledger.outcomes(group).values()
                 }
     return tracker.holds_all(ends, files)

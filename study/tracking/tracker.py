@@ -84,12 +84,12 @@ class StudyTracker:
             if needed:
                 raise self._unanswered(error) from error
 
-    def holds_all(self, ends: Mapping[RunKey, Mapping[str, str]], files: Mapping[RunKey, str]) -> bool:
-        """Return whether the store has active runs with these tags, and a file of some of them.
+    def holds_all(self, ends: Mapping[RunKey, Mapping[str, str]], files: Mapping[RunKey, Sequence[str]]) -> bool:
+        """Return whether the store has active runs with these tags, and these files of some of them.
 
         Args:
             ends: the tags of each run by what tells it from the others.
-            files: the path of an artifact of a run.
+            files: the paths of artifacts of a run.
 
         Raises:
             SettingsFaultError: where the store does not open or answer, or where the experiment is deleted.
@@ -98,7 +98,7 @@ class StudyTracker:
         try:
             runs = {_key_of(run.data.tags): run for run in self._search(f"tags.`study.id` = '{self.study_id}'")}
             return all(key in runs and _has(runs[key], tags) for key, tags in ends.items()) and all(
-                self._has_file(runs[key].info.run_id, path) for key, path in files.items()
+                self._has_files(runs[key].info.run_id, *paths) for key, paths in files.items()
             )
         except Exception as error:  # whatever the store's own backend raises where it cannot be reached
             raise self._unanswered(error) from error
@@ -171,7 +171,7 @@ class StudyTracker:
         run = self._client.get_run(run_id)
         if run.info.status == "RUNNING" or not _has(run, {PARENT: self.arm_run(tags), **last}):
             return False
-        return folder is None or self._has_file(run_id, folder)
+        return folder is None or self._has_files(run_id, folder)
 
     def log_rows(self, run_id: str, rows: Sequence[Row], tags: Mapping[str, str] | None = None) -> None:
         """Log rows of metrics, the finite ones: MLflow stores an infinity as a number; and then tags, in one call."""
@@ -247,9 +247,11 @@ class StudyTracker:
             f"MLFLOW_TRACKING_URI: must be a store that opens, got {without_secrets(self._uri)!r}: {told}"
         )
 
-    def _has_file(self, run_id: str, path: str) -> bool:
-        """Return whether a run has an artifact, a file or a folder."""
-        return any(item.path == path for item in self._client.list_artifacts(run_id, path.rpartition("/")[0] or None))
+    def _has_files(self, run_id: str, *paths: str) -> bool:
+        """Return whether a run has these artifacts, files or folders."""
+        folders = {path.rpartition("/")[0] for path in paths}
+        present = {item.path for folder in folders for item in self._client.list_artifacts(run_id, folder or None)}
+        return present.issuperset(paths)
 
     def _run(
         self, key: RunKey, name: str, tags: Mapping[str, str], began_ms: int | None = None, *, unknown: bool = False
