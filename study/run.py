@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,32 +80,36 @@ def _run(options: argparse.Namespace) -> int:
         if not plan.data.folder.exists():
             print("Writing the phantom, once: about a second for each patient ...", flush=True)
         write_phantom(plan.data.folder, patients=plan.data.patients, seed=PHANTOM_SEED)
-    ending = conduct(plan, _checked(plan.data.folder))
+    outcome = conduct(plan, _checked(plan.data.folder))
     try:
         report = write_report(plan.tracking_uri, plan.study_id, plan.folder / "report")
     except InputFaultError as error:
-        if ending.refused:
-            raise StudyHaltedError(f"{ending.refused}; so there is no report: {error}", by_user=False) from error
+        if outcome.refused:
+            raise StudyHaltedError(f"{outcome.refused}; so there is no report: {error}", by_user=False) from error
         raise
     minutes = (datetime.now(UTC) - plan.started).total_seconds() / 60
+    except OSError as error:
+        raise StudyHaltedError(str(error), by_user=False) from error
     print(f"\n{report.terminal_table(colour=sys.stdout.isatty())}")
     print(f"Study      {plan.study_id}, {minutes:.1f} minutes of this command")
     print(f"Report     {plan.folder / 'report'}")
     print(f"Trials     {plan.folder / OPTUNA_FILE} (for optuna-dashboard)")
     print(f"MLflow UI  {ui_command(plan.tracking_uri)}")
-    for fault in [*ending.left_out, *report.left_out]:
+    for fault in [*outcome.left_out, *report.left_out]:
         print(f"WARNING: {fault}. The same command tries it again.", file=sys.stderr)
-    for line in ending.missing:
+    for line in outcome.missing:
         print(line, file=sys.stderr)
-    if ending.refused:
-        raise StudyHaltedError(f"{ending.refused}. The report has what the store holds", by_user=False)
-    return EXIT_NO_FINISHED_TRIAL if ending.missing else 0
+    if outcome.refused:
+        raise StudyHaltedError(f"{outcome.refused}. The report has what the store holds", by_user=False)
+    return EXIT_NO_FINISHED_TRIAL if outcome.missing else 0
 
 
 def _written(options: argparse.Namespace) -> tuple[Path, ...]:
     """Return the folders on whose disks a study writes; Ray and the tracking store use the temporary one."""
-    temporary = (Path(os.environ.get(name, "/tmp")) for name in ("RAY_TMPDIR", "TMPDIR"))
-    return (Path.cwd(), options.out, options.cache or default_cache(), *temporary)
+    folders = [Path(), options.out, *(Path(os.environ.get(name, "/tmp")) for name in ("RAY_TMPDIR", "TMPDIR"))]
+    with suppress(OSError):  # without a home folder it is in the temporary one, which may be full
+        folders.append(options.cache or default_cache())
+    return folders
 
 
 def plan_of(options: argparse.Namespace) -> Plan:

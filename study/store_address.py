@@ -167,22 +167,22 @@ def _outdated(file: Path) -> tuple[str, str] | None:
     """
     if not file.is_file():
         return None
-    with closing(_open_to_read(file)) as database:
-        try:
+    try:
+        with closing(_open_to_read(file)) as database:
             found = database.execute(
                 "SELECT experiment_id, artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)
             ).fetchone()
-        except sqlite3.DatabaseError:  # no store, or none yet: MLflow says so
-            return None
-        if found is None or (recorded := _local_folder(found[1] or "")) is None or recorded.name != ARTIFACTS:
-            return None
-        own = file.absolute().parent / ARTIFACTS
-        if own == recorded or (own.is_dir() and recorded.is_dir() and own.samefile(recorded)):
-            return None
-        if recorded.is_dir() and not any(recorded.parent.glob(f"*{file.suffix}")):
-            runs = database.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (found[0],))
-            if not any((own / run).is_dir() for (run,) in runs):
+            if found is None or (recorded := _local_folder(found[1] or "")) is None or recorded.name != ARTIFACTS:
                 return None
+            own = file.absolute().parent / ARTIFACTS
+            if own == recorded or (own.is_dir() and recorded.is_dir() and own.samefile(recorded)):
+                return None
+            if recorded.is_dir() and not any(recorded.parent.glob(f"*{file.suffix}")):
+                runs = database.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (found[0],))
+                if not any((own / run).is_dir() for (run,) in runs):
+                    return None
+    except sqlite3.Error:  # no store, none yet, or one that cannot be read: MLflow says so
+        return None
     if not own.is_dir():
         raise SettingsFaultError(
             f"{own}: must be the folder with the artifacts of {file}, which its records place in {recorded}; bring it "

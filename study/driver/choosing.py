@@ -66,9 +66,7 @@ def open_all(session: Session, selections: Mapping[str, Selection], patients: Ma
         if not is_tested(ledger, arm.key, models):
             due[arm.key] = models
     if due and session.outbox.flush(SECONDS_TO_DELIVER):
-        raise StudyHaltedError(
-            "the tracking store is away, and the test patients stay sealed until it has the selections", by_user=False
-        )
+        raise session.halted_by_store(", and the test patients stay sealed until it has the selections")
     if due and session.recorder.unrecorded:
         raise StudyHaltedError(
             f"the tracking store refused the selection of {' and '.join(session.recorder.unrecorded)}, and the test "

@@ -40,8 +40,8 @@ SECONDS_TO_DELIVER_INTERRUPTED = 15.0
 
 
 @dataclass(frozen=True)
-class Carried:
-    """How a study ended that was carried out.
+class StudyOutcome:
+    """What a study that was carried out lacks none the less.
 
     Attributes:
         missing: one line for each arm without a finished trial.
@@ -54,7 +54,7 @@ class Carried:
     left_out: tuple[str, ...] = ()
 
 
-def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> Carried:
+def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> StudyOutcome:
     """Carry a study out, or go on with one, all of it recorded in its ledger and in the tracking store.
 
     A study with nothing left to do that the store lacks is told again, whole, from the ledger and its folder.
@@ -76,7 +76,7 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> Carried:
         if nothing_left(plan, ledger, selections) and _is_told(plan, ledger):
             if not selections:
                 raise NoFinishedTrialError("\n".join(missing))
-            return Carried((*missing, *untestable(plan, ledger, selections)))
+            return StudyOutcome((*missing, *untestable(plan, ledger, selections)))
         try:
             return _conduct(plan, patients, ledger)
         except OSError as error:
@@ -89,14 +89,14 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> Carried:
 
 
 def _is_told(plan: Plan, ledger: Ledger) -> bool:
-    """Return whether the tracking store holds a study that has nothing left to do, or say that it is told again."""
+    """Return whether the tracking store holds a study that has nothing left to do; print it where it does not."""
     told_all = is_told(plan, ledger, StudyTracker(plan.tracking_uri, plan.study_id, {}))
     if not told_all:
         print("The tracking store lacks this study, or a part of it, which is told again from the ledger.", flush=True)
     return told_all
 
 
-def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> Carried:
+def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> StudyOutcome:
     # First of all, so that a study that is killed before its session begins keeps its id.
     write_whole(plan.folder / SPECIFICATION_FILE, json.dumps(specification(plan), indent=1).encode())
     progress = StudyProgress(_rows(plan), SECONDS_AFTER_SEARCH)
@@ -130,7 +130,7 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
         except NoFinishedTrialError:
             missing = [arm.key for arm in plan.arms]
             raise
-        except (KeyboardInterrupt, StudyHaltedError):
+        except (KeyboardInterrupt, StudyHaltedError, OSError):
             status = "KILLED"
             raise
         finally:
@@ -144,8 +144,8 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
             elif status != "FINISHED":
                 progress.note(f"WARNING: {_told_refusals(outbox)}")
         if left:
-            raise StudyHaltedError("the tracking store is away", by_user=False)
-        return Carried(tuple(missing), _told_refusals(outbox), tuple(outbox.left_out))
+            raise session.halted_by_store()
+        return StudyOutcome(tuple(missing), _told_refusals(outbox), tuple(outbox.left_out))
 
 
 def _told_refusals(outbox: Outbox) -> str:

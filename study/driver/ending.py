@@ -7,6 +7,7 @@ further try the same way has another status.
 import errno
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,9 +71,11 @@ def ending_of(error: BaseException) -> Ending:
 
 def full_disks(folders: Iterable[Path]) -> list[str]:
     """Return a line for each folder whose disk is full: an error of the operating system often names none."""
-    found = []
-    for folder in dict.fromkeys(nearest_folder(each.absolute()) for each in folders):
-        free = shutil.disk_usage(folder).free
-        if free < FULL_BYTES:
-            found.append(f"{folder}: its disk is full, {free / 1e6:.0f} MB are free.")
-    return found
+    found = dict[Path, str]()
+    for each in folders:
+        with suppress(OSError):  # a disk that is away
+            folder = nearest_folder(each.absolute())
+            free = shutil.disk_usage(folder).free
+            if free < FULL_BYTES:
+                found[folder] = f"{folder}: its disk is full, {free / 1e6:.0f} MB are free."
+    return list(found.values())

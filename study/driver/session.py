@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from study.driver.interruption import StudyHaltedError
 from study.driver.study_recorder import StudyRecorder, arm_tags
 from study.planning.plan import Arm, Plan
 from study.search.progress import StudyProgress
@@ -34,6 +35,14 @@ class Session:
     outbox: Outbox
     recorder: StudyRecorder
     progress: StudyProgress
+
+    def halted_by_store(self, consequence: str = "") -> StudyHaltedError:
+        """Return what halts a study whose deliveries wait; its cause is what the tracking store failed with."""
+        trouble = self.outbox.trouble
+        told = "" if trouble is None else f" ({' '.join(str(trouble).split())[:200]})"
+        halted = StudyHaltedError(f"the tracking store is away{told}{consequence}", by_user=False)
+        halted.__cause__ = trouble
+        return halted
 
     def arm_recorder(self, arm: Arm, task: ArmTask, retrains: str = "") -> ArmRecorder:
         """Create the recorder of an arm's trials, or of the retrainings of the trial `retrains`."""

@@ -38,10 +38,12 @@ class Store:
             raise InputFaultError(f"{path}: no such tracking store; give --tracking-uri or run `python -m study.run`")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar per file would hide the table
         self._open = ExitStack()
-        address = self._open.enter_context(readable(self.address))
         try:
+            address = self._open.enter_context(readable(self.address))
             self._client = MlflowClient(address, registry_uri=address)
             self._client.search_experiments(max_results=1)
+        except InputFaultError:
+            raise
         except Exception as error:  # each backend raises its own errors for an invalid or unreachable store
             self._open.close()
             reason = " ".join(str(error).split())[:200]

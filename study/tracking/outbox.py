@@ -23,15 +23,17 @@ class Outbox:
     Args:
         say: prints a line; it hears once of every time that the store is away, once when it is back, and of the first
             deed that was refused.
-        refused: whether an exception is the store's last word on a deed, which is then left out and counted.
+        refused: whether an exception is the store's last word on a deed, which is then dropped and counted.
 
     Attributes:
+        trouble: what the deed that is tried again failed with; None while all goes well.
         refusals: what the store said of each deed that it refused.
         left_out: the side deliveries that failed, each with what was said of it.
     """
 
     def __init__(self, say: Callable[[str], None], refused: Callable[[Exception], bool]) -> None:
         self._say, self._refused = say, refused
+        self.trouble: Exception | None = None
         self.refusals: list[str] = []
         self.left_out: list[str] = []
         self._deeds: deque[tuple[Callable[[], Any], str]] = deque()
@@ -89,6 +91,7 @@ class Outbox:
             except Exception as error:  # whatever the store's client raises
                 told = " ".join(str(error).split())[:200]
                 if not side and not self._refused(error):
+                    self.trouble = error
                     if not away_since:
                         away_since = time.monotonic()
                         self._say(f"WARNING: the tracking store cannot be written, the ledger keeps all for it: {told}")
@@ -104,7 +107,7 @@ class Outbox:
                         self._say(f"WARNING: the tracking store refused an entry: {told}")
             if away_since:
                 self._say(f"The tracking store is back after {time.monotonic() - away_since:.0f} s; nothing is lost.")
-            pause, away_since = FIRST_PAUSE_SECONDS, 0.0
+            pause, away_since, self.trouble = FIRST_PAUSE_SECONDS, 0.0, None
             with self._changed:
                 self._deeds.popleft()
                 self._changed.notify_all()

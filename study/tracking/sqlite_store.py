@@ -9,11 +9,13 @@ What a killed process left half-made in the file, MLflow's UI or an older versio
 nobody's records are in it.
 """
 
+import errno
 import os
 import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import mlflow
@@ -41,12 +43,13 @@ def ensure_whole(file: Path) -> None:
     Raises:
         SettingsFaultError: where it is another program's, of a newer MLflow, or cannot be upgraded.
         sqlite3.Error: where it does not open.
+        OSError: where it cannot be made, on a full disk for instance.
     """
     if _is_whole(file):
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with locked(file.with_name(f".{file.name}.lock"), expires=True):
-        for left in file.parent.glob(f".{file.name}.*part*"):  # of drivers that were killed meanwhile
+        for left in file.parent.glob(f".{escape(file.name)}.[0-9]*.part*"):  # of drivers that were killed meanwhile
             left.unlink(missing_ok=True)
         while not _is_whole(file):
             if not file.exists() or file.stat().st_size == 0:
@@ -113,6 +116,11 @@ def _check(file: Path, content: _Content) -> None:
 
 
 def _make(file: Path) -> None:
+    """Make a database under its own name at once.
+
+    Raises:
+        OSError: where the disk is full.
+    """
     store = SqlAlchemyStore("sqlite:///:memory:", file.parent.as_uri())
     draft = _draft(file)
     try:
@@ -124,6 +132,10 @@ def _make(file: Path) -> None:
             Path(f"{file}{companion}").unlink(missing_ok=True)
         draft.replace(file)
         sync_folder(file.parent)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft)) from error
     finally:
         store.engine.dispose()
         draft.unlink(missing_ok=True)
@@ -152,12 +164,12 @@ def _upgrade(file: Path) -> None:
             f"{' '.join(str(error).split())[:200]}; bring back a backup of it, or name another file"
         ) from error
     finally:
-        for left in file.parent.glob(f"{draft.name}*"):
+        for left in file.parent.glob(f"{escape(draft.name)}*"):
             left.unlink(missing_ok=True)
 
 
 def _is_left_alone(file: Path) -> bool:
-    """Watch a half-made database for a while: whether nobody changes it."""
+    """Return whether nobody changes a half-made database for QUIET_SECONDS."""
     say(f"{file} is half-made; waiting {QUIET_SECONDS:.0f} s to see whether another program is making it")
     seen, until = file.stat(), time.monotonic() + QUIET_SECONDS
     while time.monotonic() < until:

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from jointnet.faults import InputFaultError, SettingsFaultError
+from jointnet.faults import DISK_FULL, InputFaultError, SettingsFaultError
 from study.planning.environment import settle, without_secrets
 from study.store_address import correct_records
 from study.tracking.champion import Champion, register
@@ -75,12 +75,15 @@ class StudyTracker:
 
         Raises:
             SettingsFaultError: where it does not open and is needed, or where the experiment is deleted.
+            OSError: where its disk is full.
         """
         try:
             self._opened()
         except SettingsFaultError:
             raise
         except Exception as error:  # whatever the store's own backend raises where it cannot be reached
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise
             if needed:
                 raise self._unanswered(error) from error
 
@@ -203,7 +206,13 @@ class StudyTracker:
             self.log_file(run_id, path)
 
     def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
-        """Store a file as an artifact, in a folder of the run's artifacts."""
+        """Store a file as an artifact, in a folder of the run's artifacts.
+
+        Raises:
+            InputFaultError: where there is no such file; however often it is tried, there is none.
+        """
+        if not path.is_file():
+            raise InputFaultError(f"{path}: must be there for the tracking store, which lacks it; bring it back")
         correct_records(self._uri)  # which a driver that sees the store under another path may have changed
         self._client.log_artifact(run_id, str(path), folder or None)
 

@@ -227,6 +227,17 @@ def test_a_store_without_its_artifacts_is_refused_with_both_places(folder: Path,
     assert resolve_tracking_uri() == uri
 
 
+def test_a_file_that_cannot_be_read_is_left_to_mlflow(folder: Path, monkeypatch, capsys):
+    def refuse(file: Path) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr("study.store_address._open_to_read", refuse)
+    check_artifacts(store_of(folder))
+    monkeypatch.setattr("study.reporting.store.readable", refuse)
+    assert main(["--tracking-uri", store_of(folder), "--study", "first"]) == 2
+    assert "must be a tracking store that answers: unable to open database file" in capsys.readouterr().err
+
+
 def test_a_database_copied_alone_is_not_written_through_to_the_original(folder: Path, original: Path):
     shutil.rmtree(folder / "mlruns" / "artifacts")
     with pytest.raises(SettingsFaultError, match="must be the folder with the artifacts"):

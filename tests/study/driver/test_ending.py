@@ -4,12 +4,14 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jointnet.faults import DataFaultError, SettingsFaultError
 from study.driver.ending import FAILURES, ending_of, full_disks
 from study.driver.interruption import StudyHaltedError
+from study.driver.session import Session
 from study.testing.selection import NoFinishedTrialError
 
 
@@ -50,8 +52,33 @@ def test_a_command_is_to_be_repeated_only_where_that_can_help(error: BaseExcepti
         assert ending.lines == ("one", "two")
 
 
+@pytest.mark.parametrize(
+    ("trouble", "status", "told"),
+    [
+        (None, 5, "the tracking store is away."),
+        (ConnectionError("refused"), 5, "the tracking store is away (refused)."),
+        (
+            PermissionError(errno.EACCES, "Denied", "/store"),
+            2,
+            "away ([Errno 13] Denied: '/store'). Once this is mended",
+        ),
+    ],
+)
+def test_a_store_that_no_waiting_mends_is_no_reason_to_repeat_the_command(trouble, status: int, told: str):
+    outbox = SimpleNamespace(trouble=trouble)
+    halted = Session.halted_by_store(SimpleNamespace(outbox=outbox))  # type: ignore[arg-type]
+    ending = ending_of(halted)
+    assert ending.status == status and told in ending.lines[0]
+
+
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     free = {tmp_path: 10**6, Path("/tmp"): 10**9}
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 0, free[path]))
-    folders = (tmp_path / "runs" / "new", tmp_path / "cache", Path("/tmp"))
+
+    def disk_usage(path: Path) -> shutil._ntuple_diskusage:
+        if path not in free:
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return shutil._ntuple_diskusage(10**9, 0, free[path])
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    folders = (Path("/"), tmp_path / "runs" / "new", tmp_path / "cache", Path("/tmp"))
     assert full_disks(folders) == [f"{tmp_path}: its disk is full, 1 MB are free."]

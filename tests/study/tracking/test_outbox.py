@@ -49,9 +49,9 @@ def test_a_store_that_is_away_and_back_is_said_once_and_loses_nothing(box):
 
     for number in range(20):
         outbox.put(lambda number=number: deed(number))
-    assert outbox.flush(0.2) == 20
+    assert outbox.flush(0.2) == 20 and isinstance(outbox.trouble, ConnectionError)
     away.clear()
-    assert outbox.flush(10) == 0
+    assert outbox.flush(10) == 0 and outbox.trouble is None
     assert done == list(range(20))
     assert len(said) == 2
     assert said[0].startswith("WARNING: the tracking store cannot be written") and "connection refused" in said[0]

@@ -216,8 +216,22 @@ def test_a_file_that_is_no_database_is_refused_and_an_empty_one_is_filled(tmp_pa
         ensure_whole(tmp_path / "text")
     (tmp_path / "empty").touch()
     (tmp_path / "empty-journal").write_bytes(b"of an older one")
+    for name in (".empty.12.part", ".empty.12.part-journal", ".empty.lock.owner.0a.part"):
+        (tmp_path / name).touch()
     ensure_whole(tmp_path / "empty")
-    assert left(tmp_path) == {"text", "empty"}
+    assert left(tmp_path) == {"text", "empty", ".empty.lock.owner.0a.part"}  # of one who waits for the lock
+
+
+def test_a_disk_that_is_full_while_a_store_is_made_is_said_as_such(tmp_path: Path, monkeypatch):
+    class Small(sqlite3.Connection):
+        def __init__(self, *arguments, **options) -> None:
+            super().__init__(*arguments, **options)
+            self.execute("PRAGMA max_page_count = 3")
+
+    monkeypatch.setattr(sqlite_store.sqlite3, "connect", Small)
+    with pytest.raises(OSError, match="No space left on device"):
+        ensure_whole(tmp_path / "mlflow.db")
+    assert left(tmp_path) == set()
 
 
 def test_a_whole_store_is_opened_without_a_lock(empty_store: str, monkeypatch: pytest.MonkeyPatch):

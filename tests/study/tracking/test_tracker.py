@@ -1,5 +1,6 @@
 """Writing to MLflow: runs in runs, nothing said twice, nothing left RUNNING."""
 
+import errno
 import json
 import threading
 from pathlib import Path
@@ -391,6 +392,15 @@ def test_told_again_a_trial_has_the_moments_of_the_ledger(uri: str, tmp_path: Pa
     assert (info.start_time, info.end_time) == (1000, 1000 * len(events))
 
 
+def test_a_file_that_is_gone_is_refused_by_name_and_not_tried_for_ever(uri: str, tmp_path: Path):
+    tracker, gone = StudyTracker(uri, "s-gone", {}), tmp_path / "model.pt"
+    said: list[str] = []
+    outbox = Outbox(said.append, refused)
+    outbox.put(lambda: tracker.log_file(tracker.study_run(), gone, "model"))
+    assert outbox.close(20) == 0
+    assert outbox.refusals == [f"{gone}: must be there for the tracking store, which lacks it; bring it back"]
+
+
 def test_asynchronous_logging_is_not_left_to_the_environment(uri: str, monkeypatch):
     monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
     tracker = StudyTracker(uri, "s-async", {})
@@ -401,6 +411,15 @@ def test_asynchronous_logging_is_not_left_to_the_environment(uri: str, monkeypat
     assert told.metrics == {"a": 1.0} and told.tags["b"] == "c"
     with pytest.raises(MlflowException):
         tracker.log_rows("0" * 32, [(1, 5, {"a": 1.0})])
+
+
+def test_a_full_disk_is_no_fault_of_the_stores_address(tmp_path: Path, monkeypatch):
+    def full(file: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    monkeypatch.setattr("study.tracking.tracking_store.ensure_whole", full)
+    with pytest.raises(OSError, match="No space left"):
+        StudyTracker(f"sqlite:///{tmp_path}/store.db", "s9", {}).connect()
 
 
 def test_a_continued_study_is_not_refused_for_a_store_that_is_away(tmp_path: Path):
