@@ -54,13 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limit_threads()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
-    settle()
     again = (
         f"Nothing is lost. To go on: {shlex.join(['python', '-m', 'study.run', *(a for a in given if a != '--new')])}"
     )
     try:
         if is_client(options.address):
             return run_on_head(str(resolve_address(options.address)), given)
+        settle()
         return _run(options)
     except FAILURES as error:
         ending = ending_of(error)
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     plan = with_identity(plan_of(options), new=options.new, named=options.study)
+    heed_signals()  # Ray replaced the one of SIGTERM where a cluster's nodes were asked
     print(render(plan), flush=True)
     check_experiment(plan.tracking_uri)
     if options.dry_run:
@@ -87,9 +88,9 @@ def _run(options: argparse.Namespace) -> int:
         if outcome.refused:
             raise StudyHaltedError(f"{outcome.refused}; so there is no report: {error}", by_user=False) from error
         raise
-    minutes = (datetime.now(UTC) - plan.started).total_seconds() / 60
     except OSError as error:
         raise StudyHaltedError(str(error), by_user=False) from error
+    minutes = (datetime.now(UTC) - plan.started).total_seconds() / 60
     print(f"\n{report.terminal_table(colour=sys.stdout.isatty())}")
     print(f"Study      {plan.study_id}, {minutes:.1f} minutes of this command")
     print(f"Report     {plan.folder / 'report'}")
@@ -104,7 +105,7 @@ def _run(options: argparse.Namespace) -> int:
     return EXIT_NO_FINISHED_TRIAL if outcome.missing else 0
 
 
-def _written(options: argparse.Namespace) -> tuple[Path, ...]:
+def _written(options: argparse.Namespace) -> list[Path]:
     """Return the folders on whose disks a study writes; Ray and the tracking store use the temporary one."""
     folders = [Path(), options.out, *(Path(os.environ.get(name, "/tmp")) for name in ("RAY_TMPDIR", "TMPDIR"))]
     with suppress(OSError):  # without a home folder it is in the temporary one, which may be full
