@@ -123,5 +123,5 @@ def _deleted(uri: str, experiment: str) -> SettingsFaultError:
     command = f"{variable}{shlex.quote(sys.executable)} -m mlflow experiments restore --experiment-id {experiment}"
     return SettingsFaultError(
         f"MLFLOW_TRACKING_URI: must be a store whose experiment {EXPERIMENT!r} is not deleted, got "
-        f"{without_secrets(uri)}, where it is; to restore it: {command}"
+        f"{without_secrets(uri)}, in which it is; to restore it: {command}"
     )
