@@ -85,20 +85,14 @@ def ray_session(address: str | None) -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     arenas = {name: value for name, value in ONE_ARENA.items() if name not in os.environ}
-    if address is None:
-        os.environ.update(arenas)  # inherited by the workers, which start faster than with a runtime environment
-        _start_here(quiet)
-    else:
-        if address != "auto":
-            check_reachable(address)
-        try:
-            ray.init(address=address, runtime_env={"env_vars": arenas}, **quiet)
-        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise SettingsFaultError(
-                f"{named(address)}: must be a cluster that runs and that this machine is a node of, got {address}: "
-                f"{reason}"
-            ) from None
+    try:
+        if address is None:
+            os.environ.update(arenas)  # inherited by the workers, which start faster than with a runtime environment
+            _start_here(quiet)
+        else:
+            _join(address, {"env_vars": arenas}, quiet)
+    except SystemExit as error:  # SIGTERM: Ray has a handler of its own from here on
+        raise KeyboardInterrupt from error
     try:
         yield
     finally:
@@ -164,6 +158,23 @@ def _start_here(quiet: Mapping[str, Any]) -> None:
             f"Ray must be able to start on this machine, got {reason} (its logs: {folder}/session_latest/logs). Where "
             "the machine was only too busy, the same command goes on"
         ) from error
+
+
+def _join(address: str, environment: Mapping[str, Any], quiet: Mapping[str, Any]) -> None:
+    """Connect this process to a cluster that runs.
+
+    Raises:
+        SettingsFaultError: where there is none.
+    """
+    if address != "auto":
+        check_reachable(address)
+    try:
+        ray.init(address=address, runtime_env=environment, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise SettingsFaultError(
+            f"{named(address)}: must be a cluster that runs and that this machine is a node of, got {address}: {reason}"
+        ) from None
 
 
 def _asked(option: str | None) -> tuple[str, str]:

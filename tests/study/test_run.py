@@ -25,6 +25,7 @@ import study.predict
 import study.report
 from jointnet.phantom import write_phantom
 from jointnet.scans.folder import PatientFiles
+from study.planning import environment
 from study.question.splits import make_splits, parse_counts
 from study.run import main
 from study.search.arm_search import ArmSearch
@@ -139,6 +140,17 @@ def test_faults_of_the_cluster_come_with_the_others_and_name_what_there_is(place
     assert fault.startswith("RAY_ADDRESS: a cluster must listen there, got ray://127.0.0.1:1")
     (fault,) = _faults(capsys, "--search", "tiny", "--address", "127.0.0.1:2")
     assert fault.startswith("--address: a cluster must listen there, got 127.0.0.1:2")
+
+
+def test_the_head_of_a_cluster_hears_only_what_the_user_set(place: Path, monkeypatch: pytest.MonkeyPatch):
+    """The command that runs there has defaults of its own, which its machine's environment may change."""
+    for name in environment.DEFAULTS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "liver")  # the plan that is shown there says that it has no effect
+    heard: dict[str, str] = {}
+    monkeypatch.setattr("study.run.run_on_head", lambda *_: heard.update(os.environ) or 0)
+    assert main(["--search", "tiny", "--address", "ray://head:10001"]) == 0
+    assert heard["MLFLOW_EXPERIMENT_NAME"] == "liver" and not heard.keys() & environment.DEFAULTS.keys()
 
 
 def test_what_the_machine_cannot_do_is_found_by_a_dry_run(place: Path, capsys, monkeypatch):

@@ -141,6 +141,17 @@ def test_a_ray_that_does_not_start_is_no_reason_to_try_for_ever(raised, expected
         assert "/session_latest/logs" in caught.value.faults[0]
 
 
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_a_batch_systems_signal_while_ray_starts_interrupts_as_ctrl_c_does(address, monkeypatch: pytest.MonkeyPatch):
+    class Terminated(_FakeRay):
+        def init(self, **options: Any) -> None:
+            raise SystemExit(15)  # as Ray's own handler of SIGTERM does
+
+    monkeypatch.setattr(study.machines.cluster, "ray", Terminated())
+    with pytest.raises(KeyboardInterrupt), ray_session(address):
+        pass
+
+
 @pytest.mark.parametrize(
     ("variable", "name"),
     [("10.0.0.1", "RAY_ADDRESS"), ("10.0.0.2", "--address"), ("a/b", "--address"), ("", "--address")],
