@@ -141,7 +141,7 @@ def readable(address: str) -> Iterator[str]:
     """Return the address of a store whose records are right: of a corrected copy where those of the store are not.
 
     Raises:
-        SettingsFaultError: where the artifacts are nowhere.
+        SettingsFaultError: where the artifacts are nowhere, or the copy cannot be made.
     """
     file = sqlite_file(address)
     change = None if file is None else _outdated(file)
@@ -150,9 +150,15 @@ def readable(address: str) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="jointnet-store-") as scratch:
         copied = Path(scratch) / "mlflow.db"
-        with closing(_open_to_read(file)) as database, closing(sqlite3.connect(copied)) as copy:
-            database.backup(copy)
-            _replace(copy, *change)
+        try:
+            with closing(_open_to_read(file)) as database, closing(sqlite3.connect(copied)) as copy:
+                database.backup(copy)
+                _replace(copy, *change)
+        except sqlite3.Error as error:
+            raise SettingsFaultError(
+                f"{file}: must be a store that can be copied into {scratch}, since it was moved: {error}; TMPDIR can "
+                "name another temporary folder"
+            ) from error
         yield sqlite_address(copied)
 
 

@@ -308,3 +308,13 @@ def test_a_report_with_test_values_is_not_replaced_by_one_without(folder: Path, 
     assert not (tmp_path / "other").exists()
     (out / "slices.csv").unlink()
     write_report(uri, "begun", out, log=False)
+
+
+@pytest.mark.usefixtures("away")
+def test_a_moved_store_that_cannot_be_copied_is_named(folder: Path, monkeypatch):
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("study.store_address._replace", full)
+    with pytest.raises(SettingsFaultError, match=r"mlflow\.db: must be a store that can be copied into .*TMPDIR"):
+        read_study(store_of(folder), "first")
