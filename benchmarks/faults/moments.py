@@ -48,8 +48,8 @@ RUNNING = ("worker", "raylet", "network")
 MOMENTS = (
     Moment("starting", lambda _: True, _exists("data/*", "data/.*"), 5.0, fresh_only=True),
     Moment("phantom being written", _exists("data/.*.part-*"), _exists("data/phantom-*"), 1.5, fresh_only=True),
-    Moment("patients being prepared", _exists("cache/*"), _exists("mlruns/*", "mlruns/.*"), 1.0, fresh_only=True),
-    Moment("store being made", _exists("mlruns/*", "mlruns/.*"), _has("session"), 5.0, fresh_only=True),
+    Moment("patients being prepared", _exists("cache/*"), _exists("mlruns/*", "mlruns/.*"), 0.5, fresh_only=True),
+    Moment("store being made", _exists("mlruns/*", "mlruns/.*"), _has("session"), 1.0, fresh_only=True),
     Moment("Ray starting", _has_now("session"), _has_now("epoch"), 6.0, ("raylet",)),
     Moment("first epoch", _has("drawn"), _has("epoch"), 2.0, RUNNING),
     Moment("any epoch", _has_now("epoch"), _has("selected"), 5.0, (*RUNNING, "checkpoint")),
