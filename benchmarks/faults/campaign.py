@@ -32,7 +32,7 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from disturbed_study import SEARCH, DisturbedStudy, differences
+from disturbed_study import SEARCH, DisturbedStudy, differences, wait_for
 from moments import MOMENTS, Moment, moment_of
 from processes import descendants, kill
 
@@ -45,6 +45,8 @@ LONGEST_CUT_SECONDS = 45.0
 """Longest network outage. Ray declares a node dead after about 20 s."""
 TMPFS_MB = 192
 WORKERS = ("ray::ImplicitFunc", "ray::trainable")
+WORKER_SECONDS = 5.0
+"""A worker shows one of these names only while it trains, so it is looked for that long."""
 LONGEST_SECONDS = 900.0
 """A driver that runs longer than this counts as hung."""
 MOST_FAILURES = 3
@@ -128,7 +130,7 @@ class Disk:
 def hurt(kind: str, study: DisturbedStudy, server: Server, disk: Disk, draw: random.Random) -> bool:
     """Inject one fault into a study and return whether there was a target for it."""
     if kind == "worker":
-        return study.kill_below(*WORKERS)
+        return wait_for(study, lambda hurt: hurt.kill_below(*WORKERS), WORKER_SECONDS)
     if kind == "driver":
         return study.kill_driver()
     if kind == "terminated":
