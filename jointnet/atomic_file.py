@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, also where a process is killed or a disk is full meanwhile."""
+"""Atomic creation of files and folders: complete or absent, even if the process is killed or the disk is full."""
 
 import errno
 import os
@@ -11,11 +11,11 @@ from jointnet.lock import locked
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file by way of a temporary one beside it, which is on the disk before it takes the file's name.
+    """Write a file atomically: write and sync a temporary file beside it, then rename it.
 
     Raises:
-        OSError: where it cannot be written, or where something else than a file has its name, such as a folder or a
-            device; what there is stays as it was.
+        OSError: if the file cannot be written, or if its name is that of something else, such as a folder or a device.
+            What exists is then unchanged.
     """
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "must be a file, and something else has its name", str(path))
@@ -39,18 +39,18 @@ def make_folder_once(
     wait: bool = True,
     is_there: Callable[[], bool] | None = None,
 ) -> None:
-    """Make a folder that is missing or empty, whichever of several processes and threads gets to it first.
+    """Create a folder that is missing or empty, exactly once across processes and threads.
 
     Args:
-        folder: what is to be there.
-        fill: writes the content into an empty folder beside it, which then takes its name.
-        lock: file that is locked meanwhile, see `jointnet.lock`.
-        wait: for another that is making it.
-        is_there: whether nothing is to be done; where the folder exists, if None.
+        folder: the folder to create.
+        fill: function that writes the content into a temporary folder, which is then renamed.
+        lock: lock file, see `jointnet.lock`.
+        wait: whether to wait for another process or thread that is creating the folder.
+        is_there: function that returns whether nothing must be done; if None, whether the folder exists.
 
     Raises:
-        LockedError: where another is making it and one does not wait.
-        Exception: what `fill` raises; then nothing is left.
+        LockedError: if another process or thread is creating the folder and `wait` is False.
+        Exception: any exception of `fill`; the temporary folder is then removed.
     """
     is_there = is_there or folder.is_dir
     if is_there():
@@ -58,9 +58,9 @@ def make_folder_once(
     with locked(lock, wait=wait, expires=True):
         if is_there():
             return
-        prefix = f".{folder.name}.part-"  # hidden: `x.part-1` beside `x` may be a folder of the user's
+        prefix = f".{folder.name}.part-"  # hidden, as `x.part-1` may be a user's folder
         for left in folder.parent.iterdir():
-            if left.name.startswith(prefix):  # of one who was killed: no other has the lock
+            if left.name.startswith(prefix):  # left by a killed process, as this one holds the lock
                 shutil.rmtree(left, ignore_errors=True)
         part = folder.with_name(f"{prefix}{uuid4().hex}")
         part.mkdir()
@@ -68,18 +68,18 @@ def make_folder_once(
             fill(part)
             part.rename(folder)
         except OSError:
-            if not is_there():  # made by another meanwhile, who took this one for dead
+            if not is_there():  # else created by another process after this lock expired
                 raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last through a power cut, as far as its file system can."""
+    """Sync a folder's entries to disk, if its file system supports it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    except OSError:  # some network file systems cannot, and sync by themselves
+    except OSError:  # not supported by some network file systems, which sync by themselves
         pass
     finally:
         os.close(descriptor)

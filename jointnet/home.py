@@ -1,7 +1,7 @@
-"""A place for what belongs in the user's home folder, also where there is none that can be written.
+"""A writable folder for user files, also if the user's home folder cannot be written.
 
 In a container that is run with `--user 12345`, or on a compute node, the home folder may be missing, `/` or read-only,
-and the user may have no name. A home folder that can be read stays what it is: it may hold credentials.
+and the user may have no name. `HOME` is not changed if it is set, because it may hold credentials to read.
 """
 
 import getpass
@@ -12,10 +12,10 @@ from pathlib import Path
 
 
 def writable_home() -> Path:
-    """Return the home folder where it can be written, else a folder of this user's own in the temporary folder.
+    """Return the home folder if it is writable, else a private folder of this user in the temporary folder.
 
     Raises:
-        OSError: where there is no temporary folder either, or another user has taken the name.
+        OSError: if there is no temporary folder either, or the private folder's name belongs to another user.
     """
     home = _home()
     if home is not None and can_write(home):
@@ -28,14 +28,14 @@ def writable_home() -> Path:
 
 
 def complete_environment() -> None:
-    """Set what libraries ask for as soon as they are imported, where it is missing.
+    """Set environment variables that libraries need at import, if they are missing.
 
-    That is `HOME`, a user's name, and a folder that matplotlib can write.
+    These are `HOME`, `USER`, and `MPLCONFIGDIR` as a writable folder for matplotlib.
     """
-    if not os.environ.get("HOME"):  # Ray and MLflow fail without
+    if not os.environ.get("HOME"):  # Ray and MLflow fail without it
         os.environ["HOME"] = str(_home() or os.sep)
     if not can_write(Path.home()):
-        with suppress(OSError):  # whoever needs the folder names it
+        with suppress(OSError):  # reported later, where the folder is needed
             os.environ.setdefault("MPLCONFIGDIR", str(writable_home() / "matplotlib"))
     try:
         getpass.getuser()
@@ -44,17 +44,17 @@ def complete_environment() -> None:
 
 
 def can_write(folder: Path) -> bool:
-    """Return whether this process may make files in a folder."""
+    """Return whether this process may create files in a folder."""
     return os.access(folder, os.W_OK | os.X_OK) and folder.is_dir()
 
 
 def nearest_folder(path: Path) -> Path:
-    """Return the path itself where it exists, else the nearest folder above it that does."""
+    """Return the path if it exists, else its nearest existing parent folder."""
     return next(each for each in (path, *path.parents) if os.access(each, os.F_OK))
 
 
 def _home() -> Path | None:
     try:
         return Path.home()
-    except RuntimeError:  # neither HOME nor an entry of the user
+    except RuntimeError:  # HOME is not set and the user is not in the password database
         return None

@@ -1,15 +1,16 @@
 """Locks between processes, on one machine or on several that share a disk.
 
-Where the file system has `flock`, it decides: the kernel frees the lock of a process that is gone. Where it has none
-(Lustre mounted without `-o flock`, NFS without a lock service) or has run out of such locks, the lock is the owner's
-record, made exclusively by a hard link, and a record whose owner is gone is removed by the next who wants the lock.
+If the file system supports `flock`, it is used, and the kernel frees the lock when its process ends. Otherwise
+(Lustre mounted without `-o flock`, NFS without a lock service, no locks left) the lock is a record of its owner that
+is created exclusively by a hard link. The next process that requests the lock removes a record whose owner has ended.
 
-Beside the lock's file, `x.lock`, the record `x.lock.owner` says who holds it: host, process and since when. Both are
-there only while it is held, and after a kill.
+The lock file `x.lock` has a record `x.lock.owner` beside it with the owner's host, process and start time. Both files
+exist while the lock is held. They remain after the owner was killed.
 
-`jointnet.lock_owner` says when an owner without `flock` is proven gone; of another host's it never is. The record of a
-living owner is touched every `TOUCH_SECONDS`, and with `expires` one that was untouched for `SILENT_SECONDS` is taken
-too. That is for work that may be done twice without harm, because a process that was only suspended may come back.
+`jointnet.lock_owner` decides whether an owner without `flock` has ended; for an owner on another host this cannot be
+proven. An owner touches its record every `TOUCH_SECONDS`. With `expires`, a record that was not touched for
+`SILENT_SECONDS` is also removed. A suspended owner may then resume while another process has the lock, so `expires` is
+only for work that can safely be done twice.
 """
 
 import errno
@@ -27,21 +28,21 @@ from jointnet.lock_owner import FLOCK, RECORD, Owner, read_owner, this_process, 
 
 TOUCH_SECONDS = 15.0
 SILENT_SECONDS = 300.0
-"""Untouched for so long, by the file server's clock: many times what its clients keep a file's times in memory."""
+"""Age by the file server's clock after which a record expires: far longer than clients cache a file's times."""
 POLL_SECONDS = 0.1
 PASSING_SECONDS = 1.0
-"""The first owner is named at once; the next ones, and one who left no record, where they have it for longer."""
+"""Time after which a later owner, or one without a record, is printed. The first owner is printed at once."""
 NOT_NOW = (errno.EAGAIN, errno.EACCES, errno.ENOENT, errno.ESTALE)
-"""Another has it, or removed it just now when it was released."""
+"""Error numbers if another process holds the lock or has just released and removed it."""
 NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
 NO_LINK = (errno.EPERM, errno.EMLINK, *NO_FLOCK)
 
 
 class LockedError(Exception):
-    """A lock that another process or thread holds; the text says who, and what to do where nobody can tell.
+    """Another process or thread holds a lock. The text names it, and what to do if it may have ended.
 
     Attributes:
-        owner: who; None where it left no record.
+        owner: the owner; None if it left no record.
     """
 
     def __init__(self, owner: Owner | None, hint: str = "") -> None:
@@ -51,16 +52,16 @@ class LockedError(Exception):
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[None]:
-    """Hold the lock `path` meanwhile.
+    """Hold the lock `path` inside the `with` block.
 
     Args:
-        path: file in an existing folder, made by the lock and used for nothing else.
-        wait: for another owner, who is named on standard error at once.
-        expires: whether the lock of an owner who is not provably gone may be taken after a long silence; see above.
+        path: the lock file in an existing folder. It is created by the lock and used for nothing else.
+        wait: whether to wait for another owner. The owner is printed to standard error.
+        expires: whether a lock whose owner was silent for `SILENT_SECONDS` may be taken; see the module docstring.
 
     Raises:
-        LockedError: where another has it and one does not wait.
-        SettingsFaultError: where the file system has neither `flock` nor hard links.
+        LockedError: if another owner holds the lock and `wait` is False.
+        SettingsFaultError: if the file system supports neither `flock` nor hard links.
     """
     record = path.with_name(f"{path.name}.owner")
     seen, since, said = "", time.monotonic(), ""
@@ -88,16 +89,16 @@ def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[
 
 
 def say(text: str) -> None:
-    """Print a line on standard error; where that is gone, the work goes on."""
+    """Print a line to standard error. Errors while printing are ignored."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
 
 
 def _take(path: Path, record: Path, expires: bool) -> Callable[[], None]:
-    """Take the lock and return what releases it.
+    """Take the lock and return a function that releases it.
 
     Raises:
-        LockedError: where another has it.
+        LockedError: if another owner holds it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -116,7 +117,7 @@ def _take(path: Path, record: Path, expires: bool) -> Callable[[], None]:
     def release() -> None:
         try:
             record.unlink(missing_ok=True)
-            path.unlink(missing_ok=True)  # before others can lock it, who look whether it is still there
+            path.unlink(missing_ok=True)  # before the lock is freed: others check that the path still exists
         finally:
             os.close(descriptor)
 
@@ -124,9 +125,12 @@ def _take(path: Path, record: Path, expires: bool) -> Callable[[], None]:
 
 
 def _flock(path: Path, descriptor: int) -> bool | None:
-    """Lock an open file: whether this succeeded and the path still names it, None where the file system cannot.
+    """Lock an open file with `flock`.
 
-    The path is opened once more for that, because NFS looks names up anew only then.
+    The path is opened again for the check, because NFS looks up a name again only when it is opened.
+
+    Returns:
+        Whether the file was locked and the path still names it; None if the file system does not support `flock`.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -144,10 +148,10 @@ def _flock(path: Path, descriptor: int) -> bool | None:
 
 
 def _write_over(record: Path, expires: bool) -> None:
-    """Write the record of this process, which has the lock by `flock`.
+    """Write the record of this process, which holds the lock by `flock`.
 
     Raises:
-        LockedError: where the record is that of an owner on a host whose mount of this disk has no `flock`.
+        LockedError: if the record belongs to an owner on a host that mounts this disk without `flock`.
     """
     draft = write_owner(record.with_name(f"{record.name}.part"), this_process(FLOCK))
     try:
@@ -172,11 +176,11 @@ def _take_by_record(path: Path, record: Path, expires: bool) -> Callable[[], Non
 
 
 def _create(record: Path, own: Owner, expires: bool) -> None:
-    """Make a record where there is none, or only one of an owner who is gone.
+    """Create a record, or replace that of an owner that has ended.
 
     Raises:
-        LockedError: where another owner has it.
-        SettingsFaultError: where the file system cannot.
+        LockedError: if another owner holds the lock.
+        SettingsFaultError: if the file system does not support hard links.
     """
     draft = write_owner(record.with_name(f"{record.name}.{own.token}.part"), own)
     try:
@@ -185,14 +189,14 @@ def _create(record: Path, own: Owner, expires: bool) -> None:
                 os.link(draft, record)
                 return
             except FileExistsError:
-                if draft.stat().st_nlink == 2:  # NFS repeats a call whose answer was lost
+                if draft.stat().st_nlink == 2:  # the link was made: NFS repeats a call if the answer was lost
                     return
             found = read_owner(record)
             if found is None:
-                continue  # it was released meanwhile
+                continue  # it was released in the meantime
             if not _may_take(found, record, draft, expires):
                 raise LockedError(found, _hint(found, record, expires))
-            guard = record.with_name(f"{record.name}.gone")  # one at a time, or a new owner's record may be removed
+            guard = record.with_name(f"{record.name}.gone")  # else two may replace it and remove a new record
             _create(guard, own, expires)
             try:
                 if read_owner(record) == found:
@@ -212,7 +216,7 @@ def _create(record: Path, own: Owner, expires: bool) -> None:
 
 
 def _may_take(owner: Owner, record: Path, draft: Path, expires: bool) -> bool:
-    """Return whether an owner is gone, or with `expires` was silent for long when the draft was written."""
+    """Return whether an owner has ended or, with `expires`, its record had expired when `draft` was written."""
     return owner.is_gone() or (expires and draft.stat().st_mtime - _touched(record) > SILENT_SECONDS)
 
 
@@ -223,7 +227,7 @@ def _touch(record: Path, over: threading.Event) -> None:
 
 
 def _hint(owner: Owner, record: Path, expires: bool) -> str:
-    """Return what to do about an owner of whom nobody here can tell whether it is alive."""
+    """Return what to do if this process cannot find out whether the owner is alive; else an empty text."""
     if owner.is_here():
         return ""
     silence = f", or wait until it was silent for {SILENT_SECONDS:.0f} s" if expires else ""
@@ -231,7 +235,7 @@ def _hint(owner: Owner, record: Path, expires: bool) -> str:
 
 
 def _touched(record: Path) -> float:
-    """Return when the record was touched last; the end of time where it is gone."""
+    """Return when the record was last touched; infinity if it no longer exists."""
     try:
         return record.stat().st_mtime
     except FileNotFoundError:

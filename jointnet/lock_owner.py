@@ -1,7 +1,8 @@
-"""Who holds a lock: a process on a host, and whether it is proven to have ended.
+"""The owner of a lock, a process on a host, and whether it has provably ended.
 
-It is proven where host name, boot and process namespace are the reader's own and no process of that number started when
-the owner did. Of a process on another host, before a reboot or in another container nothing can be proven.
+An owner has provably ended if host name, boot and process namespace are those of the reader and no process with its
+number and start time exists. Nothing can be proven for an owner on another host, before a reboot or in another
+container.
 """
 
 import errno
@@ -14,22 +15,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 FLOCK, RECORD = "flock", "record"
-"""What makes a process the owner, see `jointnet.lock`."""
+"""How an owner holds its lock: by `flock` or by its record; see `jointnet.lock`."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lock.
+    """The owner of a lock.
 
     Attributes:
-        host: its name.
-        boot: of the host, from Linux's `boot_id`; empty where unknown.
-        namespace: of its process numbers; containers of one host have different ones.
-        pid: of the process.
-        started: when the process began, in ticks since boot; empty where unknown.
-        since: when it took the lock, UTC.
+        host: host name.
+        boot: identifier of the host's boot, from Linux's `boot_id`; empty if unknown.
+        namespace: namespace of the process numbers; it differs between containers on one host.
+        pid: process number.
+        started: start time of the process in ticks since boot; empty if unknown.
+        since: time at which it took the lock, UTC.
         by: `flock` or `record`.
-        token: different at every taking.
+        token: unique identifier, new each time the lock is taken.
     """
 
     host: str = "an unknown host"
@@ -45,26 +46,26 @@ class Owner:
         return f"process {self.pid or '(unknown)'} on {self.host} since {self.since}"
 
     def is_here(self) -> bool:
-        """Whether this process could see the owner if it were alive."""
+        """Return whether this process could see the owner if it were alive."""
         here = this_process("")
         return bool(self.boot) and (self.host, self.boot, self.namespace) == (here.host, here.boot, here.namespace)
 
     def is_gone(self) -> bool:
-        """Whether it is proven that the owner has ended."""
+        """Return whether the owner has provably ended."""
         if not self.is_here():
             return False
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
-        except PermissionError:  # another user's, and alive
+        except PermissionError:  # the process is alive and belongs to another user
             pass
         state, started = _state_and_start(self.pid)
         return state in ("Z", "X") or (bool(started and self.started) and started != self.started)
 
 
 def this_process(by: str) -> Owner:
-    """Return this process as the owner of a lock that it takes now."""
+    """Return this process as the owner of a lock, taken now in the way `by`."""
     return Owner(
         host=socket.gethostname(),
         boot=_text("/proc/sys/kernel/random/boot_id"),
@@ -78,11 +79,11 @@ def this_process(by: str) -> Owner:
 
 
 def read_owner(record: Path) -> Owner | None:
-    """Return the owner that a record names, one without a name where it is damaged; None where there is none."""
+    """Return the owner in a record: an unknown owner if the record is damaged, None if there is no record."""
     try:
         return Owner(**json.loads(record.read_text(encoding="utf-8")))
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESTALE):  # NFS says the latter of a file that was just replaced
+        if error.errno in (errno.ENOENT, errno.ESTALE):  # NFS reports ESTALE for a file that was just replaced
             return None
         raise
     except (ValueError, TypeError):
@@ -96,7 +97,7 @@ def write_owner(record: Path, own: Owner) -> Path:
 
 
 def _state_and_start(pid: int) -> tuple[str, str]:
-    """Return a process's state and start from `/proc/PID/stat`, see proc(5); empty where they are not to be seen."""
+    """Return state and start time of a process from `/proc/PID/stat`, see proc(5); empty if not available."""
     fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return (fields[0], fields[19]) if len(fields) > 19 else ("", "")
 

@@ -1,7 +1,7 @@
-"""Which registration metrics patients' labels have: data without one of them are found before anything is trained.
+"""Check before training that the registration metrics of the patients' labels are defined.
 
-The objective is a ratio over `aggregation.ENDPOINTS`. It has no value where no slice shows a structure in both labels,
-or where a distance is 0 before registration in every slice, so that no ratio can be taken.
+The objective is a ratio over `aggregation.ENDPOINTS`. It is undefined if no slice shows a structure in both labels, or
+if a distance is 0 before registration in all slices.
 """
 
 import math
@@ -16,11 +16,11 @@ from jointnet.metrics import overlap_metrics
 from jointnet.structures import STRUCTURES
 
 Measurable = Mapping[tuple[str, str], bool]
-"""Whether each registration metric of a structure that some slice has is above 0 in one, before registration."""
+"""Whether a (metric, structure) is above 0 before registration in any slice. Only those with a value are keys."""
 
 
 def measurable(labels: NDArray[np.uint8]) -> Measurable:
-    """Return what class codes (slice, 2, row, column) of a patient, cine first, can be measured by."""
+    """Return the defined registration metrics of a patient's class codes (slice, 2, row, column), cine first."""
     found: dict[tuple[str, str], bool] = {}
     for cine, lge in labels:
         before = overlap_metrics(cine, lge)
@@ -33,18 +33,18 @@ def measurable(labels: NDArray[np.uint8]) -> Measurable:
 
 
 def shown_structures(patient: Measurable) -> tuple[str, ...]:
-    """Return the structures that both labels of a patient show in a slice."""
+    """Return the structures that both labels of a patient show in at least one slice."""
     return tuple(name for name in STRUCTURES if any(structure == name for _, structure in patient))
 
 
 def unmeasurable(who: str, patients: Mapping[int, Measurable], purpose: Literal["learned", "measured"]) -> list[str]:
-    """Return why some patients cannot serve to train, or to validate or test: one fault for each reason.
+    """Return the reasons why a set of patients cannot be used for training, validation or test.
 
     Args:
-        who: what a fault begins with: the option and the part of the patients that it chose.
-        patients: by number.
-        purpose: what becomes of a structure by these patients. Where it is to be measured, the segmentations must be
-            apart, too.
+        who: start of each error message: the option and the part of the patients that it chose.
+        patients: the defined metrics by patient number.
+        purpose: `learned` for training, `measured` for validation and test. For `measured`, distances must also be
+            above 0 before registration.
     """
     known = set().union(*patients.values())
     numbers = ", ".join(map(str, patients))

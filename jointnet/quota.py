@@ -1,8 +1,8 @@
-"""CPUs and memory that this process may use: its affinity, and what its control groups (cgroups) allow.
+"""CPUs and memory that this process may use, from its affinity and the limits of its control groups (cgroups).
 
-A container's quota is a limit of its control group. The machine's own counts, which `os.cpu_count` and torch go by, do
-not show it. The files are those of https://docs.kernel.org/admin-guide/cgroup-v2.html and, for version 1,
-https://docs.kernel.org/scheduler/sched-bwc.html. A group's parents limit it, too.
+The quota of a container is a limit of its control group. `os.cpu_count` and torch ignore it and use the counts of the
+machine. The files are documented at https://docs.kernel.org/admin-guide/cgroup-v2.html and, for version 1,
+https://docs.kernel.org/scheduler/sched-bwc.html. Limits of parent groups apply, too.
 """
 
 import math
@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 MOUNT = PurePosixPath("/sys/fs/cgroup")
 Read = Callable[[str], str | None]
-"""Returns the text of a file, None where there is no such file."""
+"""A function that returns the text of a file, or None if there is no such file."""
 
 
 def usable_cpus() -> int:
@@ -22,7 +22,7 @@ def usable_cpus() -> int:
 
 
 def usable_memory_bytes() -> int | None:
-    """Return the memory of this machine or of this process's control group, the smaller; None where unknown."""
+    """Return the smaller of the machine's memory and the limit of the control groups in bytes; None if unknown."""
     try:
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not a POSIX system
@@ -31,21 +31,21 @@ def usable_memory_bytes() -> int | None:
 
 
 def limit_threads() -> None:
-    """Have torch use no more threads than there are usable CPUs, unless `OMP_NUM_THREADS` says how many."""
+    """Limit torch to as many threads as there are usable CPUs, unless `OMP_NUM_THREADS` is set."""
     if "OMP_NUM_THREADS" in os.environ or cpu_quota(_read) is None:
         return
-    import torch  # takes seconds, so only where there is a quota
+    import torch  # takes seconds, so only if there is a quota
 
     torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
 
 
 def whole_cpus(affinity: int, quota: float | None) -> int:
-    """Return the whole CPUs of a quota (in CPUs), at least 1 and at most the CPUs of the affinity."""
+    """Return a CPU quota rounded down, at least 1 and at most the CPUs of the affinity."""
     return max(1, min(affinity, math.floor(affinity if quota is None else quota)))
 
 
 def cpu_quota(read: Read) -> float | None:
-    """Return the CPUs that the control groups allow, a fraction perhaps; None where they set no limit."""
+    """Return the number of CPUs that the control groups allow, possibly a fraction; None if unlimited."""
     quotas = []
     for folder in _groups(read, "cpu"):
         quota, period = _numbers(read, f"{folder}/cpu.max", 2)
@@ -57,16 +57,16 @@ def cpu_quota(read: Read) -> float | None:
 
 
 def memory_limit(read: Read) -> int | None:
-    """Return the bytes of memory that the control groups allow; None where they set no limit."""
+    """Return the memory that the control groups allow in bytes; None if unlimited."""
     files = ("memory.max", "memory.limit_in_bytes")
     limits = [_numbers(read, f"{folder}/{name}", 1)[0] for folder in _groups(read, "memory") for name in files]
     return min((limit for limit in limits if limit), default=None)
 
 
 def _groups(read: Read, controller: str) -> Iterator[PurePosixPath]:
-    """Yield the folders of this process's groups that have a controller, and those of their parents.
+    """Yield the folders of this process's groups with a controller, and of their parents up to the root.
 
-    A container may see its own group as the root, whatever `/proc/self/cgroup` says; the root is among the parents.
+    The root is included because a container may see its own group there, whatever path `/proc/self/cgroup` has.
     """
     for line in (read("/proc/self/cgroup") or "").splitlines():
         number, _, rest = line.partition(":")
@@ -80,7 +80,7 @@ def _groups(read: Read, controller: str) -> Iterator[PurePosixPath]:
 
 
 def _numbers(read: Read, path: str, count: int) -> list[int | None]:
-    """Return the whole numbers in a file, None for `max`, `-1` and what is missing."""
+    """Return the first `count` integers in a file, with None for `max`, `-1` and missing values."""
     words = (read(path) or "").split()[:count]
     found: list[int | None] = [int(word) if word.isdecimal() else None for word in words]
     return found + [None] * (count - len(found))

@@ -1,8 +1,8 @@
-"""Standard output and standard error that never fail: what cannot be written is left out, and the work goes on.
+"""Standard output and standard error that drop what cannot be written instead of raising an error.
 
-A reader that went away (`| head`, `| tee` after Ctrl+C), a terminal that was closed and a full disk behind `> log` make
-every further print fail. None of them is a reason to end a training. Characters that the stream's encoding lacks, as
-in a path that is not UTF-8, are written as escapes.
+After a reader has ended (`| head`, `| tee` after Ctrl+C), a terminal was closed or the disk of `> log` is full, every
+further print fails. This must not end a training. Characters that the stream's encoding lacks, such as in a path that
+is not UTF-8, are written as escapes.
 """
 
 import atexit
@@ -13,14 +13,14 @@ import sys
 from typing import Any
 
 NOBODY_READS = (errno.EPIPE, errno.EIO)
-"""The reader or the terminal is gone: nobody misses the rest."""
+"""Error numbers if the reader or the terminal is gone. They are not reported, as nobody reads the output."""
 
 
 class DroppingOutput(io.RawIOBase):
-    """Writes to a file descriptor and drops what cannot be written.
+    """A raw stream that writes to a file descriptor and drops what cannot be written.
 
     Attributes:
-        lost: the first error; None as long as all was written.
+        lost: the first error; None if everything was written.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -29,7 +29,7 @@ class DroppingOutput(io.RawIOBase):
         self.lost: OSError | None = None
 
     def write(self, data: "memoryview | bytes", /) -> int:  # type: ignore[override]
-        """Write all bytes and return how many; bytes that were dropped count as written."""
+        """Write all bytes and return their number. Dropped bytes count as written."""
         left = memoryview(data)
         try:
             while left:
@@ -52,9 +52,9 @@ class DroppingOutput(io.RawIOBase):
 
 
 def keep_printing() -> None:
-    """Make this process's standard output and error such streams, once; a stream that somebody replaced is left alone.
+    """Replace this process's standard output and error with such streams. Streams that were replaced before are kept.
 
-    Where a part of the output is lost to anything but a reader that went away, a line says so at the end.
+    If output is lost for any reason other than `NOBODY_READS`, a warning is printed at exit.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -64,7 +64,7 @@ def keep_printing() -> None:
             raw = DroppingOutput(stream.fileno())
             bare: Any = raw
             lasting = io.TextIOWrapper(
-                bare if stream.write_through else io.BufferedWriter(bare),  # as Python itself does it with -u
+                bare if stream.write_through else io.BufferedWriter(bare),  # as Python does with -u
                 encoding=stream.encoding,
                 errors="backslashreplace",
                 line_buffering=stream.line_buffering,

@@ -1,1 +1,1 @@
-"""From files to slices on the common grid, and what a folder holds."""
+"""Reading scans, resampling them to the common grid, and inspecting a folder of scans."""

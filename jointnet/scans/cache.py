@@ -1,7 +1,7 @@
-"""Patients on the common grid, kept on disk by content and read memory-mapped by every trial on a node.
+"""The on-disk cache of prepared patients, read memory-mapped by all trials on a node.
 
-A cached patient is a folder named by the digest of its files and of everything that shapes the result, so a
-changed file or rule makes a new one and an old one is never read by mistake. Folders appear whole or not at all.
+A cached patient is a folder. Its name is the digest of the patient's files and of the preparation rules, so a changed
+file or rule creates a new folder. Folders are created atomically.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from jointnet.scans.preparation import PREPARATION_VERSION, prepare_patient, vox
 
 RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"
 MOST_AT_ONCE = 8
-"""Patients that a process prepares at a time; each takes about 100 MB meanwhile."""
+"""Largest number of patients that one process prepares in parallel. Each takes about 100 MB of memory."""
 Asked = TypeVar("Asked")
 Outcome = TypeVar("Outcome")
 
@@ -41,7 +41,7 @@ class CachedPatient:
     Attributes:
         patient: the number in the files' names.
         path: the folder of the cached arrays.
-        digest: what the patient's content and the rules of preparation hash to.
+        digest: hash of the patient's files and of the preparation rules.
     """
 
     patient: int
@@ -49,15 +49,18 @@ class CachedPatient:
     digest: str
 
     def images(self) -> NDArray[np.float16]:
-        """Give the images (slice, 2, row, column), cine first and LGE second, memory-mapped read-only."""
+        """Return the images (slice, 2, row, column), cine first and LGE second, memory-mapped read-only."""
         return np.load(self.path / "images.npy", mmap_mode="r")
 
     def labels(self) -> NDArray[np.uint8]:
-        """Give the class codes (slice, 2, row, column) of `structures.CODE`, memory-mapped read-only."""
+        """Return the class codes (slice, 2, row, column) of `structures.CODE`, memory-mapped read-only."""
         return np.load(self.path / "labels.npy", mmap_mode="r")
 
     def network_arrays(self, block: int) -> NetworkArrays:
-        """Give images and labels at the networks' resolution, memory-mapped read-only; see there."""
+        """Return images and class counts at the networks' resolution, memory-mapped read-only.
+
+        See `kept_network_arrays`.
+        """
         return kept_network_arrays(self.path, self.images(), self.labels(), block)
 
     @property
@@ -70,7 +73,7 @@ def default_cache() -> Path:
     """Return the cache folder: `JOINTNET_CACHE`, or `jointnet` in the user's own cache folder.
 
     Raises:
-        OSError: where none is named and the user has neither a home nor a temporary folder.
+        OSError: if `JOINTNET_CACHE` is not set and the user has neither a home nor a temporary folder.
     """
     if named := os.environ.get("JOINTNET_CACHE"):
         return Path(named).absolute()
@@ -83,18 +86,18 @@ def prepare(
     progress: Callable[[int, int], None] | None = None,
     known_faults: Sequence[str] = (),
 ) -> list[CachedPatient]:
-    """Give the patients on the common grid, preparing those that the cache does not hold.
+    """Return the patients on the common grid and prepare those that are not in the cache.
 
-    Where several processes ask for the same patients at once, each patient is prepared by one of them.
+    If several processes request the same patients at once, each patient is prepared by one of them.
 
     Args:
         files: the patients' files.
-        cache_dir: where to keep them; `default_cache()` where None.
-        progress: called with (patients done, patients in all).
-        known_faults: found in the folder already; they are raised together with those found here.
+        cache_dir: the cache folder; `default_cache()` if None.
+        progress: called with (number of finished patients, total number of patients).
+        known_faults: errors already found in the folder. They are raised together with those found here.
 
     Raises:
-        DataFaultError: with every fault of every patient.
+        DataFaultError: with all errors of all patients.
     """
     cache_dir = default_cache() if cache_dir is None else Path(cache_dir).absolute()
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -128,7 +131,7 @@ def prepare(
                 held.append(outcome)
             else:
                 settle(number, outcome)
-        if len(held) == len(left):  # only what others are preparing is left
+        if len(held) == len(left):  # other processes are preparing all that is left
             for locked in held:
                 if locked.owner and (process := (locked.owner.host, locked.owner.pid)) not in named:
                     named.add(process)
@@ -142,15 +145,15 @@ def prepare(
 
 
 def fingerprint(cached: Iterable[CachedPatient]) -> str:
-    """Give a digest of a set of patients: their numbers and contents, in any order."""
+    """Return a digest of the numbers and contents of a set of patients. It does not depend on their order."""
     return _fingerprint((patient.patient, patient.digest) for patient in cached)
 
 
 def fingerprint_of_files(files: Iterable[PatientFiles]) -> str:
-    """Give the same from the patients' files, which are read but not prepared.
+    """Return the same digest as `fingerprint`, computed from the patients' files without preparing them.
 
     Raises:
-        DataFaultError: where a file cannot be read.
+        DataFaultError: if a file cannot be read.
     """
     return _fingerprint((patient.patient, _digest(patient)) for patient in files)
 
@@ -161,13 +164,13 @@ def _fingerprint(digests: Iterable[tuple[int, str]]) -> str:
 
 
 def _keyed(files: PatientFiles, cache_dir: Path) -> CachedPatient:
-    """Give the patient whether or not the cache holds it yet."""
+    """Return the patient's cache entry, whether or not its folder exists yet."""
     digest = _digest(files)
     return CachedPatient(files.patient, cache_dir / digest, digest)
 
 
 def _make(asked: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataFaultError | LockedError:
-    """Prepare a patient and return it, or its faults, or who is preparing it already."""
+    """Prepare a patient. Return it, the error in its files, or the error that another process holds its lock."""
     files, patient = asked
 
     def fill(part: Path) -> None:
@@ -184,10 +187,10 @@ def _make(asked: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataFaul
 
 
 def several_at_once(make: Callable[[Asked], Outcome], asked: Sequence[Asked]) -> Iterator[Outcome]:
-    """Give the outcome for each patient, in order, several at once where threads are to be had.
+    """Yield `make(item)` for each item of `asked`, in order, computed in parallel threads.
 
-    As many as torch uses in this process: all cores by default, a Ray worker's share, or what `OMP_NUM_THREADS` says.
-    Most of a preparation runs in ISA-L and numpy, which let other threads run.
+    The number of threads is that of torch in this process: all cores by default, a Ray worker's share, or the value of
+    `OMP_NUM_THREADS`. Most of a preparation runs in ISA-L and numpy, which release the GIL.
     """
     threads = min(torch.get_num_threads(), MOST_AT_ONCE, len(asked))
     if threads < 2:

@@ -1,4 +1,4 @@
-"""The bytes of a file that may be compressed: never more than were asked for, whatever it inflates to."""
+"""Reading a limited number of bytes of a file that may be compressed by gzip."""
 
 import zlib
 from pathlib import Path
@@ -9,19 +9,22 @@ from isal import isal_zlib
 from jointnet.faults import DataFaultError
 
 MOST_MEMBERS = 10_000
-"""Gzip members in a file; `bgzip` writes one for every 64 kB."""
+"""Largest number of gzip members in a file. `bgzip` writes one for every 64 kB."""
 CHUNK = 256 * 1024
 GZIP = zlib.MAX_WBITS | 16
 GZIP_BEGINS = b"\x1f\x8b"
 
 
 def file_content(path: Path, most: int, whole: bool = True) -> bytes | bytearray:
-    """Return the first bytes of a file's content, `most` at most, inflated where its name ends in `.gz`.
+    """Return at most the first `most` bytes of a file's content, decompressed if its name ends in `.gz`.
 
-    Where that is all, a compressed file must end properly; where not `whole`, that does not matter.
+    Args:
+        path: the file.
+        most: largest number of bytes to return.
+        whole: whether a compressed file with fewer than `most` bytes must be complete.
 
     Raises:
-        DataFaultError: where it cannot be read, is damaged, or is compressed and its name does not say so.
+        DataFaultError: if the file cannot be read, is damaged, or is compressed without a name that ends in `.gz`.
     """
     try:
         with path.open("rb") as stream:
@@ -33,7 +36,7 @@ def file_content(path: Path, most: int, whole: bool = True) -> bytes | bytearray
                 return stream.read(most)
             try:
                 return _inflated(stream, most, whole, isal_zlib)
-            except (isal_zlib.error, EOFError):  # type: ignore[misc]  # zlib has the last word, and says more exactly why
+            except (isal_zlib.error, EOFError):  # type: ignore[misc]  # zlib decides, with better messages
                 stream.seek(0)
                 return _inflated(stream, most, whole, zlib)
     except (zlib.error, EOFError) as error:
@@ -48,9 +51,9 @@ def file_content(path: Path, most: int, whole: bool = True) -> bytes | bytearray
 
 
 def _inflated(stream: BinaryIO, most: int, whole: bool, library: Any) -> bytearray:
-    """Inflate gzip members, one after the other; zeros may follow each.
+    """Decompress consecutive gzip members; zero bytes may follow each.
 
-    `library` is zlib, or ISA-L's module of the same functions, which takes half of the time.
+    `library` is zlib, or ISA-L's module with the same functions, which takes half the time.
     """
     content, data = bytearray(), stream.read(CHUNK)
     for _ in range(MOST_MEMBERS):

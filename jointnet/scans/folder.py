@@ -1,8 +1,8 @@
-"""Finding the scans of a folder in the layout of MS-CMRSeg 2019, and checking names and headers.
+"""Finding the scans in a folder with the layout of MS-CMRSeg 2019, and checking their names and headers.
 
 Files are `patient{N}_C0.nii.gz`, `patient{N}_LGE.nii.gz` and their `..._manual.nii.gz`, in any subfolder. T2 is
-ignored. A name that differs from these by case or separators only is not read either, but it is named. Nothing here
-reads a voxel.
+ignored. A file whose name differs from these only in case or separators is not read, but reported. No voxels are read
+here.
 """
 
 import os
@@ -17,16 +17,16 @@ from jointnet.scans.scan_file import ScanHeader, read_header
 
 NAME = re.compile(r"patient([0-9]+)_(C0|LGE)(_manual)?\.nii(\.gz)?")
 NEARLY = re.compile(r"patient([0-9]+)(c0|lge)(manual)?nii(?:gz)?")
-"""A name without its separators and in lower case that somebody may have meant for such a one."""
+"""Matches file names that are nearly right, in lower case and without separators."""
 ROLES = {("C0", None): "cine", ("LGE", None): "lge", ("C0", "_manual"): "cine_label", ("LGE", "_manual"): "lge_label"}
 LARGEST_PATIENT = 1_000_000
-"""Numbers up to here are patients' numbers."""
+"""Largest valid patient number."""
 AFFINE_TOLERANCE_MM = 1e-2
 
 
 @dataclass(frozen=True)
 class PatientFiles:
-    """The files of one patient: both scans and both manual segmentations, or None where there are to be none."""
+    """The files of one patient: both scans, and both manual segmentations or None for those that are not used."""
 
     patient: int
     cine: Path
@@ -36,15 +36,15 @@ class PatientFiles:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All files that there are, scans first."""
+        """All files of the patient, scans first."""
         return tuple(path for path in (self.cine, self.lge, self.cine_label, self.lge_label) if path is not None)
 
 
 def find_patients(folder: Path) -> dict[int, PatientFiles]:
-    """Find the patients of a folder by their files' names, in numerical order; no file is opened.
+    """Return the patients of a folder by number, in ascending order, from the file names. No file is opened.
 
     Raises:
-        DataFaultError: where the folder is missing or holds no patient, a patient lacks a file, or has one twice.
+        DataFaultError: if the folder is missing or holds no patient, or a patient lacks a file or has one twice.
     """
     patients, faults = scan_folder(folder)
     if faults:
@@ -58,16 +58,16 @@ def scan_folder(
     only: Collection[int] | None = None,
     labels_needed: bool = True,
 ) -> tuple[dict[int, PatientFiles], list[str]]:
-    """Give the complete patients of a folder, as `find_patients` does, and the faults in its files' names.
+    """Return the complete patients of a folder, as `find_patients` does, and the errors in the file names.
 
     Args:
-        folder: in the challenge's layout.
-        unlabelled: patients who need no manual segmentations; those they have are left aside.
-        only: patients to look at; all where None. What the others lack is no fault.
-        labels_needed: where False, no other patient needs any either, and takes what there is.
+        folder: folder in the challenge's layout.
+        unlabelled: patients that need no manual segmentations. Segmentations that they have are not used.
+        only: patients to look at; all if None. Missing files of other patients are no errors.
+        labels_needed: whether the other patients need manual segmentations. If False, those that exist are used.
 
     Raises:
-        DataFaultError: where the folder is missing or holds no patient at all.
+        DataFaultError: if the folder is missing or holds no patient at all.
     """
     folder = Path(folder)
     found, faults, overlooked = files_by_patient(folder, only)
@@ -90,22 +90,22 @@ def scan_folder(
 def files_by_patient(
     folder: Path, only: Collection[int] | None = None
 ) -> tuple[dict[int, dict[str, Path]], list[str], dict[tuple[int, str], list[Path]]]:
-    """Return the files of each patient of a folder, complete or not, faults in the names, and what is overlooked.
+    """Return the files of all patients of a folder, complete or not, errors in the names, and overlooked paths.
 
-    Links to files are followed, links to folders are not, so that none leads out of the folder or round in circles. A
-    link and the file that it points to are one file.
+    Links to files are followed. Links to folders are not, so that no link leads out of the folder or into a loop. A
+    link and its target count as one file.
 
     Returns:
-        The files by patient and role, none of a patient both of whose scans are overlooked; the faults; and by patient
-        and role what is overlooked, because its name is only nearly right, or because it is no file, such as a link to
-        one that is gone.
+        The files by patient and role, with an empty entry for a patient whose cine and LGE are both overlooked; the
+        error messages; and the overlooked paths by patient and role. A path is overlooked if its name is only nearly
+        right or if it is not a file, such as a broken link.
 
     Raises:
-        DataFaultError: where the folder is missing, cannot be read, or holds no patient at all.
+        DataFaultError: if the folder is missing, cannot be read, or holds no patient at all.
     """
     try:
         there = folder.is_dir()
-    except OSError:  # a name that none can have
+    except OSError:  # such as a name that is too long
         there = False
     if not there:
         raise DataFaultError(f"{folder}: must be a folder with MS-CMRSeg scans; there is no such folder")
@@ -142,22 +142,22 @@ def files_by_patient(
         near = next((path.name for paths in overlooked.values() for path in paths), None)
         raise DataFaultError([*faults, f"{folder}: {rule}" + (f", got {near}" if near else "")])
     for number, role in overlooked:
-        if role == "cine" and (number, "lge") in overlooked:  # somebody meant a patient
+        if role == "cine" and (number, "lge") in overlooked:  # probably meant as a patient
             found.setdefault(number, {})
     return found, faults, overlooked
 
 
 def file_name(patient: int, role: str) -> str:
-    """Give the challenge's file name of a role, e.g. `patient3_C0_manual.nii.gz` of `cine_label`."""
+    """Return the challenge's file name of a role, e.g. `patient3_C0_manual.nii.gz` for `cine_label`."""
     (sequence, manual), _ = next(item for item in ROLES.items() if item[1] == role)
     return f"patient{patient}_{sequence}{manual or ''}.nii.gz"
 
 
 def select(patients: dict[int, PatientFiles], wanted: Iterable[int]) -> list[PatientFiles]:
-    """Give the files of the wanted patients, in that order.
+    """Return the files of the wanted patients, in the order of `wanted`.
 
     Raises:
-        DataFaultError: where one of them is not in the folder.
+        DataFaultError: if a wanted patient is missing.
     """
     wanted = list(wanted)
     if missing := [number for number in wanted if number not in patients]:
@@ -166,7 +166,7 @@ def select(patients: dict[int, PatientFiles], wanted: Iterable[int]) -> list[Pat
 
 
 def check_headers(files: Iterable[PatientFiles]) -> list[str]:
-    """Name every fault in the headers of these patients: no voxel is read."""
+    """Return all errors in the headers of these patients. No voxels are read."""
     faults: list[str] = []
     for patient in files:
         for scan, label in ((patient.cine, patient.cine_label), (patient.lge, patient.lge_label)):
@@ -187,7 +187,7 @@ def check_headers(files: Iterable[PatientFiles]) -> list[str]:
 
 
 def _header(path: Path, faults: list[str]) -> ScanHeader | None:
-    """Read a header; where it is at fault note that."""
+    """Return a file's header; if it is invalid, add its errors to `faults` and return None."""
     try:
         return read_header(path)
     except DataFaultError as error:

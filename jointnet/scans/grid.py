@@ -1,13 +1,12 @@
-"""The common grid of a patient, and sampling a scan on it in world coordinates.
+"""The common grid of a patient, and resampling of scans to it in world coordinates.
 
-The grid has the cine's orientation: its slices are parallel to the cine's, its rows and columns along the cine's own
-in-plane axes. Which of them is called row and in which direction it counts is settled by the patient, not by the
-file: columns run towards left-posterior and rows towards inferior, as short-axis images are shown. So a stack that is
-stored mirrored, transposed or reversed gives the same grid. It is centred on the part that both scans reach; nothing
-is centred on a label.
+The grid has the cine's orientation: its slices are parallel to the cine slices, and its rows and columns run along the
+cine's in-plane axes. Order and direction of rows and columns are anatomical: columns run towards left-posterior and
+rows towards inferior, as short-axis images are displayed. A stack that is stored mirrored, transposed or reversed
+therefore has the same grid. The grid is centred on the region that both scans cover, not on a label.
 
-Through the plane the nearest acquired slice is taken, for images and labels alike: slices are 5 to 13 mm apart and
-each has a breath-hold of its own, so a blend of two would be an image of no heart.
+Through the plane, images and labels are taken from the nearest acquired slice. Slices are 5 to 13 mm apart and
+acquired in separate breath-holds, so an interpolation between two slices would show no real anatomy.
 """
 
 from collections.abc import Iterable
@@ -22,20 +21,22 @@ from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
 Array = NDArray[np.float64]
 
 COLUMN_DIRECTION: Array = np.array([-0.64, -0.74, -0.2])
-"""Where columns of a short-axis image run, RAS+: towards left and posterior."""
+"""Direction of the columns of a short-axis image, RAS+: towards left and posterior."""
 ROW_DIRECTION: Array = np.array([0.37, -0.12, -0.92])
-"""Where rows of a short-axis image run, RAS+: towards inferior."""
+"""Direction of the rows of a short-axis image, RAS+: towards inferior."""
 
 TIE = 1e-3
-"""A grid slice this close to the middle between two scan slices, in slice distances, takes the one that comes first
-along the grid's normal: rounding noise would settle it pixel by pixel."""
+"""Tolerance for a tie between two scan slices, in slice distances.
+
+A grid slice that is this close to the middle between two scan slices takes the first along the grid's normal. Without
+the tolerance, rounding errors would decide for each pixel separately."""
 STILL = 1e-9
-"""What changes by less than this part of a voxel over the whole field does not change: rounding noise."""
+"""A coordinate that changes by less than this, in voxels over the whole field, is taken as constant."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The geometry of a scan: its affine (4, 4), voxel (i, j, k) to world mm, and its shape; slices lie along k."""
+    """The geometry of a scan: affine (4, 4) from voxel (i, j, k) to world mm, and shape. Slices lie along k."""
 
     affine: Array
     shape: tuple[int, ...]
@@ -46,16 +47,16 @@ class Stack:
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     def world(self, voxels: Array) -> Array:
-        """Give world mm (..., 3) of voxels (..., 3)."""
+        """Return world coordinates in mm (..., 3) of voxels (..., 3)."""
         return np.asarray(voxels @ self.affine[:3, :3].T + self.affine[:3, 3])
 
     def voxels(self, world_mm: Array) -> Array:
-        """Give fractional voxels (..., 3) of world mm (..., 3)."""
+        """Return fractional voxel indices (..., 3) of world coordinates in mm (..., 3)."""
         inverse = np.linalg.inv(self.affine)
         return np.asarray(world_mm @ inverse[:3, :3].T + inverse[:3, 3])
 
     def corners(self) -> Array:
-        """Give world mm (8, 3) of the outer corners: half a voxel beyond the outermost voxels' centres."""
+        """Return world coordinates in mm (8, 3) of the corners, half a voxel beyond the outermost centres."""
         sides = [(-0.5, length - 0.5) for length in self.shape]
         return self.world(np.array(list(product(*sides))))
 
@@ -71,14 +72,14 @@ class CommonGrid:
     slices: int
 
     def points(self, slice_index: int) -> Array:
-        """Give world mm (row, column, 3) of the pixels of one slice."""
+        """Return world coordinates in mm (row, column, 3) of the pixels of one slice."""
         steps = np.arange(SIZE_PX) * PIXEL_MM
         start = self.origin_mm + slice_index * SLICE_MM * self.normal
         return np.asarray(start + steps[:, None, None] * self.row + steps[None, :, None] * self.column)
 
     @property
     def frame(self) -> Array:
-        """Affine (4, 4) to world mm of (column, row, slice): mm from the field's middle twice, and a slice number."""
+        """Affine (4, 4) to world mm from (column, row, slice): mm from the field's centre, mm, and slice index."""
         half_side = (SIZE_PX - 1) / 2 * PIXEL_MM
         middle = self.origin_mm + half_side * (self.column + self.row)
         frame = np.eye(4)
@@ -87,14 +88,14 @@ class CommonGrid:
 
     @property
     def affine(self) -> Array:
-        """Affine (4, 4) of the grid as an array indexed (row, column, slice)."""
+        """Affine (4, 4) from array index (row, column, slice) to world mm."""
         affine = np.eye(4)
         affine[:3] = np.stack([self.row * PIXEL_MM, self.column * PIXEL_MM, self.normal * SLICE_MM, self.origin_mm], 1)
         return affine
 
 
 def common_grid(cine: Stack, lge: Stack) -> CommonGrid | None:
-    """Give the grid where both scans reach, or None where they do not overlap by at least one slice."""
+    """Return the grid of the region that both scans cover, or None if they overlap by less than one slice."""
     column, row = image_axes(cine)
     normal = np.cross(column, row)
     centre = []
@@ -113,16 +114,16 @@ def common_grid(cine: Stack, lge: Stack) -> CommonGrid | None:
 
 
 def acquired_slice(k: Array, stack: Stack, grid: CommonGrid) -> Array:
-    """Give the number of the stack's slice that is nearest to each fractional slice, of any shape."""
+    """Return the index of the nearest slice of the stack for each fractional slice index, in any shape."""
     along = np.sign(stack.affine[:3, 2] @ grid.normal)
     return np.asarray(np.rint(k - TIE * along).clip(0, stack.shape[2] - 1))
 
 
 def inside(voxels: Iterable[Array], stack: Stack) -> NDArray[np.bool_]:
-    """Tell which fractional voxels lie in the stack: at most half a voxel beyond the outermost centres.
+    """Return which fractional voxels lie in the stack, at most half a voxel beyond the outermost voxel centres.
 
     Args:
-        voxels: i, j and k, of shapes that broadcast to one.
+        voxels: i, j and k, with shapes that broadcast.
         stack: the scan's geometry.
     """
     i, j, k = ((along >= -0.5) & (along <= length - 0.5) for along, length in zip(voxels, stack.shape, strict=True))
@@ -132,15 +133,15 @@ def inside(voxels: Iterable[Array], stack: Stack) -> NDArray[np.bool_]:
 def sample(
     volumes: list[tuple[NDArray, int]], stack: Stack, grid: CommonGrid
 ) -> tuple[list[NDArray], NDArray[np.bool_]]:
-    """Sample volumes of one stack on the grid.
+    """Resample volumes of one stack to the grid.
 
     Args:
         volumes: pairs of an array (i, j, k) and the in-plane order: 1 linear for images, 0 nearest for labels.
-        stack: their geometry.
-        grid: where to sample.
+        stack: geometry of the volumes.
+        grid: the common grid.
 
     Returns:
-        The sampled arrays (slice, row, column), 0 outside, and the mask of what lies inside.
+        The resampled arrays (slice, row, column), 0 outside the stack, and the mask of pixels inside the stack.
     """
     volumes = [(np.asfortranarray(volume), order) for volume, order in volumes]
     sampled = [np.zeros((grid.slices, SIZE_PX, SIZE_PX), volume.dtype) for volume, _ in volumes]
@@ -155,12 +156,12 @@ def sample(
 
 
 def in_plane(volume: NDArray, voxels: Iterable[Array], order: int) -> NDArray:
-    """Interpolate a volume (I, J, K) in its slices; beyond their edges goes what the edge holds.
+    """Interpolate a volume (I, J, K) within its slices. Edge values are repeated beyond the edges.
 
     Args:
-        volume: fastest where its first axis is the innermost in memory, as scans are stored.
-        voxels: i, j and k, of shapes that broadcast to one; k is whole.
-        order: 1 for linear interpolation, of images in floating point, and 0 for the nearest neighbour, of labels.
+        volume: the volume. Fortran order, in which scans are stored, is fastest.
+        voxels: i, j and k, with shapes that broadcast; k holds whole numbers.
+        order: 1 for linear interpolation (images in floating point), 0 for nearest neighbour (labels).
     """
     values = volume.ravel(order="F")
     rows, columns = volume.shape[:2]
@@ -189,9 +190,9 @@ def in_plane(volume: NDArray, voxels: Iterable[Array], order: int) -> NDArray:
 
 
 def _slice_voxels(stack: Stack, grid: CommonGrid, index: int) -> list[Array]:
-    """Give where in the stack the pixels of a slice of the grid lie: i, j and k, which broadcast to (row, column).
+    """Return the fractional voxels i, j and k of the pixels of a grid slice. They broadcast to (row, column).
 
-    Each is a sum of a share by row and a share by column; one that does not change along an axis has length 1 there.
+    Each is the sum of a row term and a column term. It has length 1 along an axis on which it does not change.
     """
     to_voxels = np.linalg.inv(stack.affine) @ grid.affine
     steps = np.arange(SIZE_PX)
@@ -205,7 +206,7 @@ def _slice_voxels(stack: Stack, grid: CommonGrid, index: int) -> list[Array]:
 
 
 def image_axes(cine: Stack) -> tuple[Array, Array]:
-    """Give the unit vectors of columns and rows: the cine's in-plane axes in the patient's usual order and sense."""
+    """Return unit vectors along columns and rows: the cine's in-plane axes in anatomical order and direction."""
     first, second = (cine.affine[:3, axis] / cine.spacing_mm[axis] for axis in (0, 1))
     second = second - (second @ first) * first
     second /= np.linalg.norm(second)
@@ -218,7 +219,7 @@ def image_axes(cine: Stack) -> tuple[Array, Array]:
 
 
 def _span(stack: Stack, axis: Array, normal: Array) -> tuple[float, float]:
-    """Give the interval in mm that a stack covers along an axis; along the normal, through its in-plane centre."""
+    """Return the interval in mm that a stack covers along an axis. For the normal, take the stack's central line."""
     if axis is normal:
         middle = [(stack.shape[0] - 1) / 2, (stack.shape[1] - 1) / 2]
         points = stack.world(np.array([[*middle, -0.5], [*middle, stack.shape[2] - 0.5]]))

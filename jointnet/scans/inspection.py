@@ -1,6 +1,6 @@
-"""What a folder holds, patient by patient, for who looks before training: geometry, labels, overlap and every fault.
+"""Inspection of the patients of a folder before training: geometry, labels, overlap and all errors.
 
-The faults are those that training finds, by the same functions; all else here is a description and refuses nothing.
+The errors are those that training reports, found by the same functions. All other values are descriptive.
 """
 
 from collections.abc import Mapping
@@ -22,21 +22,21 @@ from jointnet.scans.scan_file import ScanHeader, read_header
 from jointnet.structures import CODE, FILE_VALUE, STRUCTURES
 
 RASTER = 32
-"""Points along either side of a slice that are asked whether the other scan reaches them."""
+"""Number of points along each side of a slice at which coverage by the other scan is checked."""
 
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """What a manual segmentation holds.
+    """The contents of a manual segmentation.
 
     Attributes:
-        voxels: by value in the file, those of the known labels that occur.
-        pieces: connected components by structure, neighbours touching by a corner at least.
-        slices: slices in which anything is labelled.
-        lv_slices: slices with an LV blood pool.
-        enclosed: those of them in which the myocardium encloses it.
-        in_field: share of the labelled voxels inside the common grid's rows and columns; None without a grid.
-        on_grid: share of them that is also inside its slices.
+        voxels: number of voxels by label value in the file, for the known labels that occur.
+        pieces: number of connected components by structure; voxels that share a corner are connected.
+        slices: number of slices with any label.
+        lv_slices: number of slices with an LV blood pool.
+        enclosed: number of slices with an LV blood pool that is enclosed by myocardium.
+        in_field: share of the labelled voxels within the rows and columns of the common grid; None without a grid.
+        on_grid: share of the labelled voxels within rows, columns and slices of the common grid.
     """
 
     voxels: dict[int, int]
@@ -50,7 +50,7 @@ class LabelFacts:
 
 @dataclass(frozen=True)
 class ScanFacts:
-    """Where a scan lies: voxels, their distances in mm, slices, and the axes' directions such as `LPS`."""
+    """The geometry of a scan (shape, voxel spacing in mm, slices, axis codes such as `LPS`) and its segmentation."""
 
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
@@ -61,18 +61,18 @@ class ScanFacts:
 
 @dataclass(frozen=True)
 class PatientFacts:
-    """One patient.
+    """The description of one patient.
 
     Attributes:
         patient: the number in the files' names.
-        files: which of `cine`, `lge`, `cine_label` and `lge_label` there are.
-        cine, lge: None where the scan is missing or its header is at fault.
-        cine_slices_reached: slices of cine that LGE reaches anywhere; None without both.
-        grid_slices: slices of the common grid; None without both.
-        both_fraction: share of the common grid that both scans show; None where training would refuse the patient.
-        shown: structures that both segmentations show in one slice of the common grid; None without segmentations, and
-            where training would refuse the patient.
-        faults: all of them, each naming its file.
+        files: which of `cine`, `lge`, `cine_label` and `lge_label` exist.
+        cine, lge: the scans; None if a scan is missing or its header is invalid.
+        cine_slices_reached: number of cine slices that LGE covers at least in part; None unless both scans exist.
+        grid_slices: number of slices of the common grid; None unless both scans exist and overlap.
+        both_fraction: share of the common grid that both scans cover; None if training would refuse the patient.
+        shown: structures that both segmentations show in one slice of the common grid; None without segmentations or
+            if training would refuse the patient.
+        faults: all error messages; each names its file.
     """
 
     patient: int
@@ -87,12 +87,12 @@ class PatientFacts:
 
 
 def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFiles | None) -> PatientFacts:
-    """Look at one patient.
+    """Return the description of one patient.
 
     Args:
-        patient: the number.
-        files: what there is, by role.
-        complete: the same as training takes it; None where a file is missing or there twice.
+        patient: the patient's number.
+        files: the existing files by role.
+        complete: the files as training reads them; None if a file is missing or there twice.
     """
     both_fraction, shown = None, None
     if complete is None:
@@ -127,7 +127,7 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
 
 
 def slices_reached(scan: Stack, other: Stack) -> int:
-    """Give the number of a scan's slices of which another scan reaches a point at least."""
+    """Return the number of slices of a scan that the other scan covers in at least one point."""
     sides = [np.unique(np.linspace(0, length - 1, RASTER).round()) for length in scan.shape[:2]]
     points = np.stack(np.meshgrid(*sides, np.arange(float(scan.shape[2])), indexing="ij"), -1)
     voxels = other.voxels(scan.world(points))
@@ -136,9 +136,9 @@ def slices_reached(scan: Stack, other: Stack) -> int:
 
 
 def enclosed_slices(codes: NDArray[np.uint8]) -> tuple[int, int]:
-    """Give the slices of class codes (I, J, K) with an LV blood pool, and those where the myocardium encloses it.
+    """Return the number of slices of class codes (I, J, K) with an LV pool, and with one enclosed by myocardium.
 
-    It does where no path of pixels that touch by their sides leads from the pool to the edge past the myocardium.
+    The pool is enclosed if no path of side-connected pixels outside the myocardium leads from it to the edge.
     """
     with_lv = [index for index in range(codes.shape[2]) if (codes[:, :, index] == CODE["lv"]).any()]
     closed = 0
@@ -149,7 +149,7 @@ def enclosed_slices(codes: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def label_facts(codes: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None) -> LabelFacts:
-    """Describe class codes (I, J, K) that lie where `stack` says."""
+    """Return the description of class codes (I, J, K) with the geometry of `stack`."""
     counts = {name: int((codes == CODE[name]).sum()) for name in STRUCTURES}
     touching = np.ones((3, 3, 3), bool)
     in_field = on_grid = None
@@ -194,7 +194,7 @@ def _sound_header(path: Path) -> ScanHeader | None:
 
 
 def _file_faults(role: str, path: Path) -> list[str]:
-    """Name the faults of a file whose patient is not complete."""
+    """Return the errors in a file of an incomplete patient."""
     faults: list[str] = []
     (read_label if role.endswith("_label") else read_image)(path, faults)
     return faults

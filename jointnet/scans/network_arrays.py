@@ -1,10 +1,10 @@
-"""A patient at a network's resolution: images averaged over blocks of pixels, labels counted in them.
+"""A patient's arrays at a network's resolution: images averaged and label pixels counted over blocks of pixels.
 
-They are made once for a patient and a size of block, beside the full arrays in the cache, and read memory-mapped, so
-that all trainings of a node share one copy in the kernel's page cache however many there are.
+The arrays are created once for each patient and block size, in the patient's cache folder. They are read
+memory-mapped, so all trainings on a node share one copy in the page cache.
 
-Images are averaged in single precision and kept in half, as the full ones are: relative to the average itself the
-error is at most 2^-11, and at most 0.0005 on the scale where tissue lies between 0 and 1. Counts are exact.
+Images are averaged in single precision and stored in half precision, like the full images. The relative error is at
+most 2^-11, and at most 0.0005 for tissue intensities between 0 and 1. Counts are exact.
 """
 
 import os
@@ -21,15 +21,15 @@ from jointnet.pooling import block_means
 from jointnet.structures import CLASSES
 
 NETWORK_ARRAYS_VERSION = 1
-"""Raise it whenever the same patient would give other arrays, so that no old ones are read."""
+"""Increase it whenever the arrays of the same patient would change, so that no old arrays are read."""
 
 
 class NetworkArrays(NamedTuple):
-    """What a network reads of a patient; h x w blocks of common-grid pixels. Never write into them: they are shared.
+    """The arrays of a patient that a network reads, in h x w blocks of pixels. They are shared; never modify them.
 
     Attributes:
-        images: averages (S, 2, h, w), cine first.
-        counts: pixels of each structure in each block (S, 2, structures, h, w).
+        images: block averages (S, 2, h, w), cine first.
+        counts: number of pixels of each structure in each block (S, 2, structures, h, w).
     """
 
     images: NDArray[np.float16]
@@ -51,13 +51,13 @@ def class_counts(codes: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:
 def kept_network_arrays(
     folder: Path, images: NDArray[np.float16], labels: NDArray[np.uint8], block: int
 ) -> NetworkArrays:
-    """Give a prepared patient's arrays, memory-mapped read-only; the first who asks for them makes them.
+    """Return a prepared patient's arrays, memory-mapped read-only. The first call creates them.
 
     Args:
-        folder: the patient's own in the cache. Where it cannot be written to, the arrays are in memory instead.
+        folder: the patient's folder in the cache. If it is not writable, the arrays are kept in memory instead.
         images: full images (S, 2, H, W), cine first.
-        labels: their class codes.
-        block: side of a block in pixels of the common grid, which it divides.
+        labels: class codes (S, 2, H, W).
+        block: side of a block in pixels. It divides the size of the common grid.
     """
     kept = folder / f"network-v{NETWORK_ARRAYS_VERSION}-block{block}"
     if not kept.is_dir():

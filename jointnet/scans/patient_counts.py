@@ -1,11 +1,11 @@
-"""How many patients train, validate and test: the paper's counts, and counts that a folder's patients suffice for."""
+"""Numbers of training, validation and test patients: those of the paper, and splits that fit a folder."""
 
 PAPER_SPLITS = ("25/15/5", "35/5/5")
-"""Train/validation/test of the paper's two arms."""
+"""Numbers of training/validation/test patients of the paper's two arms."""
 
 
 def proposed_splits(patients: int) -> tuple[str, ...]:
-    """Propose two splits in the proportions of the paper's that use all patients; none where there are too few."""
+    """Return up to two splits of all patients in the proportions of the paper; none for fewer than 4 patients."""
     if patients < 4:
         return ()
     test = min(5, max(1, patients // 5))
@@ -20,5 +20,5 @@ def proposed_splits(patients: int) -> tuple[str, ...]:
 
 
 def suffices(patients: int, split: str) -> bool:
-    """Tell whether there are as many patients as a split such as `25/15/5` needs."""
+    """Return whether there are enough patients for a split such as `25/15/5`."""
     return sum(int(part) for part in split.split("/")) <= patients

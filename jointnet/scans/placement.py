@@ -1,4 +1,4 @@
-"""Where the voxels of a NIfTI file lie: the affine that its header gives, and what no scan's affine is."""
+"""The affine of a NIfTI file from its header, and checks that reject affines that no scan has."""
 
 import math
 from pathlib import Path
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 
 Affine = NDArray[np.float64]
 Bounds = tuple[Affine, Affine]
-"""Two affines between which rounding leaves one: they are alike but for an angle of at most a tenth of a degree."""
+"""Two affines that enclose the true one, given rounding. They differ by a rotation of at most 0.1 degrees."""
 
 SPACING_MM = (0.05, 50.0)
 LARGEST_EXTENT_MM = 1000.0
 LARGEST_COORDINATE_MM = 10_000.0
 LEAST_DETERMINANT = 0.1
-"""Of the three unit vectors along the axes: 1 where they are orthogonal, 0 where they lie in a plane."""
+"""Least determinant of the unit vectors along the axes: 1 if they are orthogonal, 0 if they lie in a plane."""
 FORMS_TOLERANCE_MM = 0.1
-"""A qform and an sform may differ by this at a corner, whatever the rounding of the quaternion leaves open."""
+"""Largest distance at a corner between qform and sform, beyond the rounding of the quaternion."""
 QUATERNION_ROUNDING = 2 * math.sqrt(3) * float(np.finfo(np.float32).eps)
-"""What 1 - b^2 - c^2 - d^2 of a quaternion is sure to, where each of the three may be off by their last bit."""
+"""Uncertainty of 1 - b^2 - c^2 - d^2 of a quaternion whose b, c and d are rounded to single precision."""
 OTHER_UNITS = {1: "metres", 3: "micrometres"}
 
 
-@np.errstate(invalid="ignore")  # of signalling NaNs, where they are made double
+@np.errstate(invalid="ignore")  # conversion of signalling NaNs to double
 def placement(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...]) -> tuple[Affine, Bounds, list[str]]:
-    """Return the affine (4, 4) of the sform, or else of the qform, its bounds, and the faults in where the voxels lie.
+    """Return the affine (4, 4) of the sform, or else of the qform, its bounds, and the errors in the geometry.
 
-    An sform's bounds are itself; a qform's are those that the rounding of its quaternion leaves.
+    The bounds of an sform are the sform itself. Those of a qform follow from the rounding of its quaternion.
     """
     by_sform, by_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
     nowhere = np.full((4, 4), np.nan)
@@ -71,12 +71,12 @@ def placement(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...]) -> t
 
 
 def corner_distance_mm(shape: tuple[int, ...], affine: Affine, other: Affine) -> float:
-    """Give the largest distance in mm between the corners of a grid under two affines (4, 4)."""
+    """Return the largest distance in mm between corresponding corners of a grid under two affines (4, 4)."""
     return least_corner_distance_mm(shape, affine, (other, other))
 
 
 def least_corner_distance_mm(shape: tuple[int, ...], affine: Affine, bounds: Bounds) -> float:
-    """Return that distance to the nearest affine between two bounds: by least squares over the corners."""
+    """Return the corner distance in mm to the nearest affine between two bounds, by least squares over the corners."""
     corners = np.array([[i, j, k, 1] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1) for k in (0, shape[2] - 1)])
     apart, way = corners @ (affine - bounds[0]).T, corners @ (bounds[1] - bounds[0]).T
     length = float((way * way).sum())
@@ -85,9 +85,9 @@ def least_corner_distance_mm(shape: tuple[int, ...], affine: Affine, bounds: Bou
 
 
 def _qform(header: nib.Nifti1Header) -> Affine | None:
-    """Give the affine of the qform; None where its quaternion is none."""
+    """Return the affine of the qform, or None if its quaternion is invalid."""
     if header["pixdim"][0] not in (1, -1):
-        header["pixdim"][0] = 1  # as the format says of 0
+        header["pixdim"][0] = 1  # the format reads 0 as 1
     try:
         return np.asarray(header.get_qform(), float)
     except (ValueError, HeaderDataError):
@@ -95,10 +95,11 @@ def _qform(header: nib.Nifti1Header) -> Affine | None:
 
 
 def _qform_bounds(header: nib.Nifti1Header, qform: Affine) -> Bounds:
-    """Return the affines between which the rounding of a header's quaternion leaves its qform.
+    """Return the two affines that bound the qform, given the rounding of the header's quaternion.
 
-    A header holds b, c and d of a unit quaternion in single precision, and a = sqrt(1 - b^2 - c^2 - d^2) is what is
-    left. Near a half turn a is near 0 and sure to 6e-4 only, 0.07 degrees of the turn; elsewhere it is sure to 1e-6.
+    A header holds b, c and d of a unit quaternion in single precision, and a = sqrt(1 - b^2 - c^2 - d^2). Near a
+    rotation by 180 degrees, a is near 0 and accurate to 6e-4 only, which is 0.07 degrees; elsewhere it is accurate to
+    1e-6.
     """
     quaternion = [float(header[f"quatern_{name}"]) for name in "bcd"]
     square = 1 - sum(value * value for value in quaternion)
@@ -114,7 +115,7 @@ def _quaternion(header: nib.Nifti1Header) -> list[float]:
 
 
 def _affine_faults(path: Path, affine: Affine, shape: tuple[int, ...]) -> list[str]:
-    """Name what no scan's affine has; shear is allowed as long as the axes are axes."""
+    """Return the errors in an affine. Shear is allowed if the affine is clearly invertible."""
     rows = [[float(f"{value:.6g}") for value in row] for row in affine[:3]]
     if not np.isfinite(affine).all() or np.abs(affine).max() > LARGEST_COORDINATE_MM:
         return [f"{path}: must have an affine with finite values up to {LARGEST_COORDINATE_MM:g} mm, got {rows}"]

@@ -1,4 +1,4 @@
-"""One patient from files to the common grid: read, check, resample, normalise."""
+"""Preparation of one patient: read and check the files, resample to the common grid, normalise intensities."""
 
 import math
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ from jointnet.scans.scan_file import read_header, read_voxels
 from jointnet.structures import CODE, FILE_VALUE
 
 PREPARATION_VERSION = 4
-"""Raise it whenever the same files would give other arrays or be refused, so that no old cache is read."""
+"""Increase it whenever the same files would give other arrays or be refused, so that no old cache is read."""
 
 PERCENTILES = (1.0, 99.0)
-"""Robust ends of the intensities: these percentiles of what both scans show become 0 and 1."""
+"""These percentiles of a scan's intensities, in the region that both scans cover, are mapped to 0 and 1."""
 SAMPLE = 101
 CEILING = 1.5
-"""Intensities are cut at 0 and here after normalisation: bright fat and coils carry nothing."""
+"""Upper limit of normalised intensities; the lower limit is 0. Brighter fat and coil artefacts are uninformative."""
 LARGEST_INTENSITY = 1e30
-"""Differences of larger ones do not fit into single precision."""
+"""Largest absolute intensity. Differences of larger values may overflow in single precision."""
 MOST_SHOWN = 6
 
 
 def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[np.uint8], dict[str, Any]]:
-    """Read one patient and bring both scans onto the common grid; without manual segmentations all labels are 0.
+    """Read one patient and resample both scans to the common grid. Without manual segmentations all labels are 0.
 
-    Outside of what both scans show, both images are 0: where one field of view ends is no anatomy, and on crops that
-    were cut around a label it would give the answer away.
+    Both images are 0 outside the region that both scans cover. The border of a field of view is not anatomy, and in
+    scans that were cropped around a label it would reveal the label.
 
     Returns:
         Images (slice, 2, row, column), labels (slice, 2, row, column) of `structures.CODE`, and a description of the
-        grid, plain values only.
+        grid that can be written as JSON.
 
     Raises:
-        DataFaultError: with every fault of the patient's files.
+        DataFaultError: with all errors in the patient's files.
     """
     faults: list[str] = []
     cine_image, cine_codes = _pair(files.cine, files.cine_label, faults)
@@ -64,7 +64,7 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
             share = PERCENTILES[1] - PERCENTILES[0]
             faults.append(f"{path}: must show something where both scans reach, but {share:g} % of it is {low:g}")
             continue
-        with np.errstate(over="ignore"):  # infinite is above the ceiling
+        with np.errstate(over="ignore"):  # infinite values are clipped to the ceiling
             images.append(np.where(both, np.clip((scan - low) / (high - low), 0, CEILING), 0).astype(np.float16))
     for manual, label in ((files.cine_label, cine_label), (files.lge_label, lge_label)):
         if manual is not None and not label.any():
@@ -76,9 +76,10 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
 
 
 def robust_ends(values: NDArray[np.float32]) -> tuple[float, float]:
-    """Give `np.percentile(values, PERCENTILES)`, a few times as fast: only what lies in the tails is sorted.
+    """Return `np.percentile(values, PERCENTILES)`, computed a few times faster by sorting the tails only.
 
-    Where a tail ends is guessed from every `SAMPLE`th value; a guess that leaves out what is needed is not used.
+    The limits of the tails are estimated from every `SAMPLE`th value. If a tail lacks the values that are needed,
+    `np.percentile` is used.
     """
     guess = np.percentile(values[::SAMPLE], (2 * PERCENTILES[0], 2 * PERCENTILES[1] - 100))
     ends = []
@@ -95,7 +96,7 @@ def robust_ends(values: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def voxel_faults(files: PatientFiles, known: Sequence[str]) -> list[str]:
-    """Name the faults in the voxels of a patient's files, but not of those that are at fault already in `known`."""
+    """Return the errors in the voxels of a patient's files. Files with an error in `known` are skipped."""
     faults: list[str] = []
     for read, paths in ((read_image, (files.cine, files.lge)), (read_label, (files.cine_label, files.lge_label))):
         for path in paths:
@@ -116,7 +117,7 @@ def _read(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | 
 def _pair(
     scan: Path, label: Path | None, faults: list[str]
 ) -> tuple[tuple[NDArray[np.float32], Stack] | None, NDArray[np.uint8] | None]:
-    """Read a scan and its class codes."""
+    """Return a scan and its class codes, which are 0 without a segmentation; None for an invalid file."""
     image = read_image(scan, faults)
     if label is not None:
         return image, read_label(label, faults)
@@ -124,7 +125,7 @@ def _pair(
 
 
 def read_image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
-    """Read intensities (I, J, K) and where they lie; None where the file is at fault, which is noted."""
+    """Return intensities (I, J, K) and geometry. If the file is invalid, add its errors to `faults` and return None."""
     read = _read(path, faults)
     if read is None:
         return None
@@ -140,9 +141,10 @@ def read_image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stac
 
 
 def read_label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
-    """Read a manual segmentation as class codes (I, J, K); None where the file or a value in it is at fault.
+    """Return a manual segmentation as class codes (I, J, K), or None if the file or a value in it is invalid.
 
-    Every fault is noted. Where the values seem to be exchanged, that is noted and the codes are returned as they are.
+    All errors are added to `faults`. If the values seem to be exchanged, an error is added and the codes are returned
+    unchanged.
     """
     read = _read(path, faults)
     if read is None:
@@ -156,8 +158,8 @@ def read_label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
 
 
 def _rounded_codes(path: Path, stored: NDArray[np.float32], faults: list[str]) -> NDArray[np.uint8] | None:
-    """Return the class codes of values that are a file's but for rounding; None where they are not, which is noted."""
-    with np.errstate(invalid="ignore"):  # infinite minus infinite
+    """Return the class codes of label values up to rounding. If others occur, add an error and return None."""
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
         rounded = np.rint(stored)
         in_file = np.where(np.abs(stored - rounded) < 1e-3, rounded, stored)
     codes = _codes(in_file)
@@ -170,7 +172,7 @@ def _rounded_codes(path: Path, stored: NDArray[np.float32], faults: list[str]) -
 
 
 def _codes(in_file: NDArray[np.float32]) -> NDArray[np.uint8] | None:
-    """Give the class codes of a file's label values; None where one of them is no label's."""
+    """Return the class codes of a file's label values, or None if a value is not a known label."""
     codes = np.zeros_like(in_file, np.uint8)
     known = np.count_nonzero(in_file == 0)
     for name, value in FILE_VALUE.items():

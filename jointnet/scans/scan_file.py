@@ -1,7 +1,7 @@
-"""One NIfTI file, read in bounded time and memory: what its header claims is checked before memory is asked for.
+"""Reading of one NIfTI file in bounded time and memory. The header is checked before memory is allocated.
 
-Of the header only the numbers are read that say how voxels are stored and where they lie. Its free text (`descrip`,
-`aux_file`, `intent_name`) and its extensions are never looked at, so they cannot get anywhere from here.
+Only the header's fields for voxel storage and geometry are read. Its free text (`descrip`, `aux_file`, `intent_name`)
+and its extensions are not read, so they cannot reach any output.
 """
 
 import math
@@ -18,29 +18,29 @@ from jointnet.scans.file_content import file_content
 from jointnet.scans.placement import Bounds, placement
 
 LARGEST_VOXELS = 16 * 1024 * 1024
-"""A scan that claims more voxels than this is refused: 512 x 512 pixels in 64 slices."""
+"""Largest number of voxels of a scan: 512 x 512 pixels in 64 slices."""
 LARGEST_BYTES = LARGEST_VOXELS * 8
 LARGEST_HEADER = 1024 * 1024
-"""Bytes, extensions included, before the voxels; and what may follow them."""
+"""Largest number of bytes before the voxels, extensions included, and of bytes after them."""
 LARGEST_RATIO = 1032
-"""Deflate cannot make more of a byte: a compressed file that claims more is refused unread."""
+"""Largest compression ratio of Deflate. A compressed file whose header claims more is refused unread."""
 
 HEADERS = {348: (nib.Nifti1Header, 344, b"n+1\0"), 540: (nib.Nifti2Header, 4, b"n+2\0")}
-"""By size: the header's class, and where which magic string stands in a file that holds header and voxels."""
+"""Header class, offset of the magic string and magic string of a single-file NIfTI, by header size in bytes."""
 
 
 @dataclass(frozen=True)
 class ScanHeader:
-    """What a sound header says.
+    """The contents of a valid header.
 
     Attributes:
         path: the file.
-        shape: voxels along the three axes.
-        affine: (4, 4), voxel to world mm.
-        bounds: affines between which rounding leaves it; see `placement`.
-        dtype: as the voxels are stored.
-        offset: the byte at which they begin.
-        scale: factor and summand that make intensities of stored values.
+        shape: number of voxels along the three axes.
+        affine: affine (4, 4) from voxel to world mm.
+        bounds: two affines that bound the affine, given rounding; see `placement`.
+        dtype: data type of the stored voxels.
+        offset: byte offset of the first voxel.
+        scale: factor and summand that convert stored values to intensities.
     """
 
     path: Path
@@ -53,15 +53,15 @@ class ScanHeader:
 
     @property
     def end(self) -> int:
-        """The byte behind the last voxel."""
+        """Byte offset of the end of the voxels."""
         return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_header(path: Path) -> ScanHeader:
-    """Read the header of a NIfTI file and check it against the file's size; no voxel is read.
+    """Read the header of a NIfTI file and check it against the file's size. No voxels are read.
 
     Raises:
-        DataFaultError: with every fault of how it is stored, or else of where it lies.
+        DataFaultError: with all errors in the storage of the voxels or, if there are none, in the geometry.
     """
     block, size = _first_bytes(path)
     header = _parsed(path, block)
@@ -74,12 +74,12 @@ def read_header(path: Path) -> ScanHeader:
 
 
 def read_voxels(header: ScanHeader) -> NDArray[np.float32]:
-    """Read the intensities (I, J, K) that a header describes, I the innermost in memory, as they are stored.
+    """Read the intensities (I, J, K) of a file, in Fortran order as they are stored.
 
-    Compressed content is verified by its checksum. Values that single precision cannot hold become infinite.
+    The checksum of compressed content is verified. Values beyond single precision become infinite.
 
     Raises:
-        DataFaultError: where the content ends early, goes on for long, or is damaged.
+        DataFaultError: if the content is truncated, much longer than the header claims, or damaged.
     """
     most = header.end + LARGEST_HEADER
     content = file_content(header.path, most + 1)
@@ -98,14 +98,14 @@ def read_voxels(header: ScanHeader) -> NDArray[np.float32]:
 
 
 def volume_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Give a shape without trailing axes of length 1 behind the third."""
+    """Return a shape without trailing axes of length 1 after the third axis."""
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     return tuple(int(length) for length in shape)
 
 
 def _first_bytes(path: Path) -> tuple[bytes, int]:
-    """Give the first bytes of the content, enough for any header, and the size of the file."""
+    """Return the first bytes of the content, enough for any header, and the size of the file."""
     try:
         size = path.stat().st_size
         if not path.is_file():
@@ -118,7 +118,7 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
 
 
 def _parsed(path: Path, block: bytes) -> nib.Nifti1Header:
-    """Give the header that a file begins with, in whichever byte order."""
+    """Return the header at the start of a file, in either byte order."""
     for size, (kind, at, magic) in HEADERS.items():
         for order in "<>":
             if len(block) >= size and struct.unpack(f"{order}i", block[:4]) == (size,):
@@ -144,10 +144,10 @@ def _shape(path: Path, header: nib.Nifti1Header) -> tuple[int, ...]:
 def _stored(
     path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], size: int
 ) -> tuple[np.dtype, int, tuple[float, float]]:
-    """Give how the voxels are stored: their type, where they begin, factor and summand."""
+    """Return data type, byte offset, and factor and summand of the voxels."""
     try:
         dtype = np.dtype(header.get_data_dtype())
-    except Exception:  # nibabel raises what its tables of codes raise
+    except Exception:  # nibabel passes on any exception of its code tables
         raise DataFaultError(f"{path}: must have a known data type, got code {int(header['datatype'])}") from None
     faults = []
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
