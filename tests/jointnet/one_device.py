@@ -1,7 +1,7 @@
-"""A device that computes nothing and mixes with no other: finds what a training would leave on the CPU beside a GPU.
+"""A simulated GPU on `meta` tensors. It detects tensors that a training would leave on the CPU.
 
-torch's `meta` tensors have shapes, types and gradients, but no values. Where code reads a value, a GPU must be waited
-for; here the read is counted by the function that asks, and a stand-in is given.
+torch's `meta` tensors have shapes, types and gradients, but no values. Reading a value from a real GPU waits for the
+device. Here each read is counted for the function that reads, and a fixed value is returned.
 """
 
 import sys
@@ -18,22 +18,22 @@ import jointnet
 META = torch.device("meta")
 PACKAGE = Path(jointnet.__file__).parent
 MOVES = ("aten._to_copy.default", "aten.copy_.default")
-"""Operators that may take a tensor from one device to another."""
+"""Operators that may move a tensor between devices."""
 
 
 class MixedDevicesError(Exception):
-    """An operator got tensors of the device and of the CPU."""
+    """An operator got tensors of both the device and the CPU."""
 
 
 class OneDevice(TorchDispatchMode):
-    """While active, tensors of `META` and of the CPU do not meet, and values that are read are stand-ins.
+    """A mode that refuses operators on tensors of both `META` and the CPU, and returns fixed values for reads.
 
-    torch itself refuses only some such meetings on `meta`, and a GPU most of them. A tensor without dimensions may be
-    on the CPU: an operator takes it along as an argument. Stand-ins: True for a truth value, 1 for a single number, 0
-    for each of several.
+    torch refuses only some of these operators on `meta`, but most of them on a GPU. A tensor without dimensions may be
+    on the CPU, as operators accept it as an argument. Fixed values: True for a boolean, 1 for a single number, 0 for
+    each element of an array.
 
     Attributes:
-        reads: how often each function of the package read a value, by `module.function`.
+        reads: number of reads by each function of the package, by `module.function`.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class OneDevice(TorchDispatchMode):
         tensors = [each for each in tree_leaves((args, options)) if isinstance(each, torch.Tensor)]
         if not any(tensor.is_meta for tensor in tensors):
             return func(*args, **options)
-        if torch.is_inference_mode_enabled():  # then operators that are made of others come whole
+        if torch.is_inference_mode_enabled():  # composite operators are not decomposed in this mode
             with self:
                 result = func.decompose(*args, **options)
             if result is not NotImplemented:
@@ -64,7 +64,7 @@ class OneDevice(TorchDispatchMode):
 
 
 class OneDeviceGenerator(torch.Generator):
-    """Stands for a generator of the device, of which torch makes none."""
+    """A generator of the device, which torch cannot create for `meta`."""
 
     @property
     def device(self) -> torch.device:
@@ -73,7 +73,7 @@ class OneDeviceGenerator(torch.Generator):
 
 
 def _asking() -> str:
-    """Return the innermost function of the package that is being run."""
+    """Return the innermost function of the package on the call stack."""
     frame = sys._getframe(1)
     while frame is not None:
         path = Path(frame.f_code.co_filename)

@@ -1,4 +1,4 @@
-"""Stand-ins for what locks meet on clusters: a disk without `flock`, and a process on another host."""
+"""Simulated conditions of locks on clusters: a disk without `flock`, and a process on another host."""
 
 NO_FLOCK = """
 import errno, fcntl

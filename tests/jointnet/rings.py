@@ -1,4 +1,4 @@
-"""Analytic ventricles: concentric circles in every slice, an RV beside them, LGE of two values."""
+"""Analytic ventricles: concentric circles in every slice, an RV beside them, and LGE with two intensities."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ DARK, BRIGHT = 10.0, 100.0
 
 
 def polar(size_px=SIZE_PX, spacing_mm=SPACING_MM):
-    """Radius in mm and angle in degrees, counter-clockwise as shown, of the pixels of a slice."""
+    """Return radius in mm and angle in degrees of the pixels of a slice, counter-clockwise as displayed."""
     down, right = np.meshgrid(
         *(((np.arange(size_px) - (size_px - 1) / 2) * each) for each in spacing_mm[1:]), indexing="ij"
     )
@@ -19,12 +19,12 @@ def polar(size_px=SIZE_PX, spacing_mm=SPACING_MM):
 
 
 def turned(angle_deg, from_deg):
-    """Angle counter-clockwise from `from_deg`, 0 to 360."""
+    """Return the counter-clockwise angle from `from_deg`, 0 to 360."""
     return (angle_deg - from_deg) % 360
 
 
 def ventricle(slices=6, rv_deg=180.0, rv=True):
-    """Class codes (slices, rows, columns); the RV is a sector of 90 degrees that touches the wall."""
+    """Return class codes (slices, rows, columns). The RV is a sector of 90 degrees that touches the wall."""
     radius, angle = polar()
     plane = np.zeros(radius.shape, np.uint8)
     if rv:
@@ -35,14 +35,14 @@ def ventricle(slices=6, rv_deg=180.0, rv=True):
 
 
 def sector(start_deg, width_deg, inner_mm=POOL_MM, outer_mm=OUTER_MM, slices=6):
-    """A mask (slices, rows, columns) of a part of a ring."""
+    """Return a mask (slices, rows, columns) of a sector of a ring."""
     radius, angle = polar()
     plane = (radius >= inner_mm) & (radius < outer_mm) & (turned(angle, start_deg) < width_deg)
     return np.repeat(plane[None], slices, 0)
 
 
 def lge_of(codes, scar, noise=1.0, seed=0):
-    """LGE with a dark wall, a bright scar and bright pools, and normal noise."""
+    """Return LGE with a dark wall, a bright scar, bright pools and normal noise."""
     image = np.random.default_rng(seed).normal(DARK, noise, codes.shape)
     image[scar | np.isin(codes, (CODE["lv"], CODE["rv"]))] += BRIGHT - DARK
     return image.astype(np.float32)

@@ -1,7 +1,7 @@
-"""Builders of tiny scans whose every voxel is known by a formula, and of patients that are already prepared.
+"""Builders of tiny scans with analytic voxel values, and of prepared patients.
 
-The scene is made of cylinders along the cine's slice direction, so a short-axis slice shows discs: an LV pool in a
-ring of myocardium about `CENTRE_MM`, and an RV pool beside it. Positions in a slice are (column, row) in mm from the
+The scene consists of cylinders along the cine's slice direction. A short-axis slice shows discs: an LV pool in a ring
+of myocardium around `CENTRE_MM`, and an RV pool beside it. Positions in a slice are (column, row) in mm from the
 centre.
 """
 
@@ -24,9 +24,9 @@ CONTRAST = {0: 50.0, 200: 120.0, 500: 300.0, 600: 260.0}
 
 
 def axes(rotation_deg: float = 0.0, tilt_deg: float = 0.0) -> np.ndarray:
-    """Give unit vectors (3, 3), one a row: column, row and slice direction of an oblique short-axis view.
+    """Return unit vectors (3, 3), one per row: column, row and slice direction of an oblique short-axis view.
 
-    `rotation_deg` turns them in the plane; `tilt_deg` then turns the plane about the column direction.
+    `rotation_deg` rotates them in the plane; `tilt_deg` then rotates the plane about the column direction.
     """
     column = np.array([-0.64, -0.74, -0.2])
     column /= np.linalg.norm(column)
@@ -41,7 +41,7 @@ def axes(rotation_deg: float = 0.0, tilt_deg: float = 0.0) -> np.ndarray:
 
 
 def affine_about(directions: np.ndarray, spacing_mm, shape, centre_mm=CENTRE_MM) -> np.ndarray:
-    """Give the affine of a grid (column, row, slice) whose middle lies at a point of the world."""
+    """Return the affine of a grid (column, row, slice) centred at a point in world coordinates."""
     affine = np.eye(4)
     affine[:3, :3] = directions.T * np.asarray(spacing_mm, float)
     affine[:3, 3] = np.asarray(centre_mm) - affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
@@ -49,18 +49,18 @@ def affine_about(directions: np.ndarray, spacing_mm, shape, centre_mm=CENTRE_MM)
 
 
 def world(affine: np.ndarray, shape) -> np.ndarray:
-    """Give world mm (*shape, 3) of every voxel."""
+    """Return world coordinates in mm (*shape, 3) of all voxels."""
     voxels = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)
     return voxels @ affine[:3, :3].T + affine[:3, 3]
 
 
 def in_plane(points_mm: np.ndarray, shift_mm=(0.0, 0.0)) -> np.ndarray:
-    """Give (column, row) in mm (..., 2) of world points, seen from the scene's centre displaced by `shift_mm`."""
+    """Return (column, row) in mm (..., 2) of world points, relative to the scene's centre displaced by `shift_mm`."""
     return (points_mm - CENTRE_MM) @ axes()[:2].T - np.asarray(shift_mm)
 
 
 def scene(points_mm: np.ndarray, shift_mm=(0.0, 0.0)) -> np.ndarray:
-    """Give the file's label at world points, the scene displaced in the plane by `shift_mm`."""
+    """Return the file's label values at world points, with the scene displaced in the plane by `shift_mm`."""
     flat = in_plane(points_mm, shift_mm)
     radius, rv_radius = np.hypot(*np.moveaxis(flat, -1, 0)), np.hypot(*np.moveaxis(flat - RV_AT_MM, -1, 0))
     label = np.where(rv_radius < RV_MM, FILE_VALUE["rv"], 0)
@@ -69,7 +69,7 @@ def scene(points_mm: np.ndarray, shift_mm=(0.0, 0.0)) -> np.ndarray:
 
 
 def edge_distance_mm(points_mm: np.ndarray, shift_mm=(0.0, 0.0)) -> np.ndarray:
-    """Give the distance in mm of world points from the nearest edge of the scene."""
+    """Return the distance in mm of world points from the nearest edge of the scene."""
     flat = in_plane(points_mm, shift_mm)
     radius, rv_radius = np.hypot(*np.moveaxis(flat, -1, 0)), np.hypot(*np.moveaxis(flat - RV_AT_MM, -1, 0))
     return np.minimum.reduce([abs(radius - LV_MM), abs(radius - MYO_MM), abs(rv_radius - RV_MM)])
@@ -77,7 +77,7 @@ def edge_distance_mm(points_mm: np.ndarray, shift_mm=(0.0, 0.0)) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scan:
-    """An image, its labels with the file's values, and the affine of both."""
+    """An image, its label values as in the file, and the affine of both."""
 
     image: np.ndarray
     label: np.ndarray
@@ -85,7 +85,7 @@ class Scan:
 
 
 def scan(affine: np.ndarray, shape, shift_mm=(0.0, 0.0), seed: int = 0) -> Scan:
-    """Give the scene on a grid: a contrast per structure, a smooth texture and a little noise."""
+    """Return the scene on a grid: an intensity per structure, a smooth texture and a little noise."""
     points = world(affine, shape)
     label = scene(points, shift_mm)
     flat = in_plane(points, shift_mm)
@@ -96,7 +96,7 @@ def scan(affine: np.ndarray, shape, shift_mm=(0.0, 0.0), seed: int = 0) -> Scan:
 
 
 def pair(seed: int = 0, lge_shift_mm=(0.0, 0.0), slices: int = 2) -> tuple[Scan, Scan]:
-    """Give a cine and an LGE scan of the scene, on different in-plane grids, covering the same `slices` * 10 mm."""
+    """Return a cine and an LGE scan of the scene on different in-plane grids. Both cover the same `slices` * 10 mm."""
     cine_shape, lge_shape = (56, 52, slices), (72, 76, 2 * slices)
     cine = affine_about(axes(), (2.5, 2.5, 10.0), cine_shape)
     lge = affine_about(axes(rotation_deg=7.0), (1.9, 1.9, 5.0), lge_shape)
@@ -104,30 +104,30 @@ def pair(seed: int = 0, lge_shift_mm=(0.0, 0.0), slices: int = 2) -> tuple[Scan,
 
 
 def mirrored(this: Scan, axis: int) -> Scan:
-    """Give the same scan with an array axis stored backwards: same voxels, same places in the world."""
+    """Return the scan with an array axis stored backwards. Voxels keep their world positions."""
     flip = np.eye(4)
     flip[axis, axis], flip[axis, 3] = -1, this.image.shape[axis] - 1
     return Scan(np.flip(this.image, axis).copy(), np.flip(this.label, axis).copy(), this.affine @ flip)
 
 
 def transposed(this: Scan) -> Scan:
-    """Give the same scan with its two in-plane array axes swapped."""
+    """Return the scan with its two in-plane array axes swapped."""
     swap = np.eye(4)[[1, 0, 2, 3]]
     return Scan(this.image.swapaxes(0, 1).copy(), this.label.swapaxes(0, 1).copy(), this.affine @ swap)
 
 
 def with_image(this: Scan, image: np.ndarray) -> Scan:
-    """Give the scan with another image."""
+    """Return the scan with another image."""
     return replace(this, image=image)
 
 
 def without(this: Scan, structure: str) -> Scan:
-    """Return the scan with a structure taken out of its labels."""
+    """Return the scan with a structure removed from its labels."""
     return replace(this, label=np.where(this.label == FILE_VALUE[structure], 0, this.label).astype(this.label.dtype))
 
 
 def file_paths(folder: Path, number: int, subfolders: bool = False) -> dict[str, Path]:
-    """Give the paths of a patient's four files by role, flat or in the challenge's subfolders."""
+    """Return the paths of a patient's four files by role, flat or in the challenge's subfolders."""
     where = {"cine": "c0t2lge", "lge": "c0t2lge", "cine_label": "c0gt", "lge_label": "lgegt"}
     names = {"cine": "C0", "lge": "LGE", "cine_label": "C0_manual", "lge_label": "LGE_manual"}
     return {
@@ -152,7 +152,7 @@ def write_nifti(path: Path, data: np.ndarray, affine: np.ndarray, codes: tuple[i
 def write_patient(
     folder: Path, number: int, cine: Scan, lge: Scan, subfolders: bool = False, codes: tuple[int, int] = (1, 1)
 ) -> dict[str, Path]:
-    """Write the four files of a patient and give their paths by role."""
+    """Write the four files of a patient and return their paths by role."""
     paths = file_paths(folder, number, subfolders)
     for role, this in (("cine", cine), ("lge", lge)):
         write_nifti(paths[role], this.image, this.affine, codes)
@@ -161,14 +161,14 @@ def write_patient(
 
 
 def disc(centre_mm, radius_mm: float) -> np.ndarray:
-    """Give a mask (row, column) of the common grid: a disc about (column, row) in mm from the field's middle."""
+    """Return a mask (row, column) of the common grid: a disc at (column, row) in mm from the field's centre."""
     along = (np.arange(SIZE_PX) - (SIZE_PX - 1) / 2) * PIXEL_MM
     columns, rows = along[None, :] - centre_mm[0], along[:, None] - centre_mm[1]
     return columns**2 + rows**2 < radius_mm**2
 
 
 def heart(shift_mm=(0.0, 0.0)) -> np.ndarray:
-    """Give class codes (row, column) of the scene's slice on the common grid, displaced by `shift_mm`."""
+    """Return class codes (row, column) of the scene's slice on the common grid, displaced by `shift_mm`."""
     shift = np.asarray(shift_mm, float)
     codes = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
     codes[disc(shift + RV_AT_MM, RV_MM)] = CODE["rv"]
@@ -178,7 +178,7 @@ def heart(shift_mm=(0.0, 0.0)) -> np.ndarray:
 
 
 def prepared(folder: Path, number: int, labels: np.ndarray, seed: int = 0) -> CachedPatient:
-    """Give a prepared patient of labels (slice, 2, row, column), its images bright where the labels say so."""
+    """Return a prepared patient with labels (slice, 2, row, column) and images whose intensity follows the labels."""
     contrast = np.array([[0.2, 0.5, 1.0, 0.8], [0.1, 0.2, 0.9, 1.0]])
     images = np.stack([contrast[0][labels[:, 0]], contrast[1][labels[:, 1]]], 1)
     images = images + np.random.default_rng(seed).normal(0, 0.03, images.shape)
@@ -190,7 +190,7 @@ def prepared(folder: Path, number: int, labels: np.ndarray, seed: int = 0) -> Ca
 
 
 def easy_patients(folder: Path, count: int, slices: int = 2) -> list[CachedPatient]:
-    """Give prepared patients whose heart lies elsewhere in each and whose LGE is displaced by about 9 mm."""
+    """Return prepared patients with different heart positions and LGE displaced by about 9 mm."""
     rng = np.random.default_rng(1)
     patients = []
     for number in range(1, count + 1):
@@ -202,7 +202,7 @@ def easy_patients(folder: Path, count: int, slices: int = 2) -> list[CachedPatie
 
 
 def tiny_settings(**dotted) -> Settings:
-    """Give the real settings with the smallest networks that make sense; keywords are dotted keys, `__` for the dot."""
+    """Return the default settings with very small networks. Keywords are dotted keys, with `__` for the dot."""
     values = {
         "model.widths": [4, 8, 8],
         "model.neighbours": 0,
@@ -216,7 +216,7 @@ def tiny_settings(**dotted) -> Settings:
 
 
 def stir(model: nn.Module, spread: float = 0.2) -> nn.Module:
-    """Give the model as training would leave it: nothing is at its initial zero any more."""
+    """Add random noise to all weights, so that none is zero as at initialisation, and return the model."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():

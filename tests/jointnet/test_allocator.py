@@ -23,7 +23,7 @@ print(faults() - before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
 def test_a_block_that_was_freed_is_not_zeroed_again():
-    """20 blocks of 8 MiB are 40,960 pages of 4 KiB, or 80 of 2 MiB; kept, they cost none."""
+    """20 blocks of 8 MiB are 40,960 pages of 4 KiB, or 80 of 2 MiB. Blocks that are kept cause no page faults."""
     run = [sys.executable, "-c", TOUCH.format(call="keep_freed_memory()")]
     assert int(subprocess.run(run, check=True, capture_output=True, text=True).stdout) < 20
 
@@ -57,7 +57,7 @@ over.set()
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
 def test_with_one_arena_a_thread_gets_what_the_thread_before_it_freed():
-    """As above, beside as many other threads as take all arenas that there may be, as in a worker of Ray's."""
+    """The same, with other threads that would use up all possible arenas, as in a Ray worker."""
     run = [sys.executable, "-c", THREADS]
     environment = {**os.environ, **ONE_ARENA}
     assert int(subprocess.run(run, check=True, capture_output=True, text=True, env=environment).stdout) < 200

@@ -40,14 +40,14 @@ def batch(count=3, size=56):
 
 
 def uncoloured(theta, gamma=None):
-    """Parameters of one image that move it and, where given, apply a gamma."""
+    """Return parameters that transform one image and, if given, apply a gamma."""
     count = len(theta)
     gamma = torch.ones(count) if gamma is None else gamma
     return ImageAugmentation(theta, gamma, torch.zeros(count, KNOTS), torch.zeros(count, 1, FIELD_PX, FIELD_PX))
 
 
 def rigid(cine, lge):
-    """An augmentation that bends nothing and enhances nothing."""
+    """Return an augmentation without elastic deformation and enhancement."""
     nothing = draw(settings(), len(cine.theta), generator())
     return Augmentation(cine, lge, nothing.elastic, nothing.enhancement)
 
@@ -185,12 +185,12 @@ def test_the_generator_s_seed_decides():
 )
 def test_the_spread_is_the_stated_standard_deviation(setting, value, read, expected):
     drawn = read(draw(settings(**{setting: value}), 4000, generator(11)))
-    assert float(drawn.std()) == pytest.approx(expected, rel=0.06)  # the SD's own error is 1.1 %
+    assert float(drawn.std()) == pytest.approx(expected, rel=0.06)  # the standard error of the SD is 1.1 %
     assert float(drawn.mean()) == pytest.approx(0, abs=0.08 * expected)
 
 
 def test_the_curve_is_linear_between_its_knots():
-    """Knots lie every 0.3 from 0 to 1.5; displaced by 0.1 k, the value v becomes v + v / 3 and 0 stays 0."""
+    """Knots lie every 0.3 from 0 to 1.5. Displacing knot k by 0.1 k maps v to v + v / 3 and keeps 0."""
     drawn = uncoloured(identity(1))._replace(curve=0.1 * torch.arange(KNOTS)[None])
     values = torch.tensor([0.0, 0.15, 0.3, 0.7, 1.2, 1.5]).view(1, 1, 1, -1).repeat(1, 1, 6, 1)
     torch.testing.assert_close(recolour(values, drawn), values * 4 / 3)
@@ -209,14 +209,14 @@ def test_the_bias_field_scales_the_image():
 
 
 def test_a_curve_below_0_is_lifted_instead_of_cut():
-    """Knots at 0, 0.3, ... displaced by -0.5 everywhere lie at -0.5 at the lowest: the lift undoes it."""
+    """Knots at 0, 0.3, ... displaced by -0.5 have a minimum of -0.5, so the lift reverts the displacement."""
     drawn = uncoloured(identity(1))._replace(curve=torch.full((1, KNOTS), -0.5))
     image = torch.rand(1, 1, 20, 20, generator=generator()) + 0.01
     torch.testing.assert_close(recolour(image, drawn), image)
 
 
 def test_a_constant_displacement_is_a_translation_of_both_images():
-    """Moved(x) = image(x + E): 3 pixels of 56 to the right are read, and the labels come along."""
+    """moved(x) = image(x + E): images and labels are sampled 3 of 56 pixels to the right."""
     plain = batch()
     bent = rigid(uncoloured(identity(3)), uncoloured(identity(3)))
     elastic = torch.zeros(3, 2, ELASTIC_PX, ELASTIC_PX)

@@ -1,4 +1,4 @@
-"""`python -m jointnet.data check`: the same faults as training, a description beside them, and no word of a header."""
+"""`python -m jointnet.data check` prints the same errors as training, a description, and no text of a header."""
 
 import gzip
 import json
@@ -139,7 +139,7 @@ def test_no_word_of_a_header_is_shown(tmp_path, capfd):
 
 
 def ring(gap):
-    """Give one slice of class codes: a pool of 4 x 4 in a ring of one pixel, with `gap` of its pixels taken out."""
+    """Return one slice of class codes: a 4 x 4 pool in a ring one pixel thick, with the pixels in `gap` removed."""
     codes = np.zeros((8, 8, 1), np.uint8)
     codes[1:7, 1:7] = CODE["myo"]
     codes[2:6, 2:6] = CODE["lv"]
@@ -164,7 +164,7 @@ def test_without_a_pool_nothing_is_to_be_enclosed():
 
 @pytest.mark.parametrize(("shift_mm", "reached"), [(0, 5), (10, 4), (-25, 3), (24, 3), (26, 2), (51, 0), (500, 0)])
 def test_slices_reached_by_algebra(shift_mm, reached):
-    """Five slices, 10 mm apart, from -5 to 45 mm; the other scan covers as much, `shift_mm` farther on."""
+    """Five slices, 10 mm apart, from -5 to 45 mm. The other scan covers the same range shifted by `shift_mm`."""
     affine = np.diag([2.0, 2, 10, 1])
     moved = affine.copy()
     moved[2, 3] = shift_mm
@@ -172,7 +172,7 @@ def test_slices_reached_by_algebra(shift_mm, reached):
 
 
 def test_part_of_a_label_may_lie_outside_of_the_grid(tmp_path, capsys):
-    """A cine field of 300 mm, half of it labelled: the grid of 168 mm holds 168 / 300 of the rows it crosses."""
+    """Half of a cine field of 300 mm is labelled. The grid of 168 mm covers 168 / 300 of the labelled rows."""
     affine = np.eye(4)
     affine[:3, :3] = axes().T * np.array([3.0, 3.0, 10.0])
     image = np.random.default_rng(0).normal(100, 10, (100, 20, 2)).astype(np.float32)

@@ -27,7 +27,7 @@ def test_a_flat_image_is_like_itself_everywhere():
 
 @pytest.mark.parametrize("change", [lambda x: 3 * x, lambda x: 1 - x, lambda x: x + 0.4, lambda x: 0.5 - 2 * x])
 def test_a_linear_change_of_contrast_even_its_reversal_changes_nothing(change):
-    """D and V both scale by the square of the factor."""
+    """D and V both scale with the square of the factor."""
     torch.testing.assert_close(descriptors(change(noise()), 56), descriptors(noise(), 56), atol=1e-5, rtol=1e-4)
 
 
@@ -38,9 +38,9 @@ def test_they_move_with_the_image():
 
 
 def test_a_vertical_edge_by_hand():
-    """Left 0, right 1, the edge between columns 55 and 56; neighbours 2 pixels off, patches of 3 x 3.
+    """0 on the left, 1 on the right, with the edge between columns 55 and 56; neighbours 2 pixels away, 3 x 3 patches.
 
-    At column 54 the patch is columns 53 to 55, all 0. Its right neighbour's is columns 55 to 57: 0, 1, 1, so that
+    At column 54 the patch is columns 53 to 55, all 0. The right neighbour's patch is columns 55 to 57: 0, 1, 1, so that
     D = 2 / 3 in that direction and 0 in the three others: V = 1 / 6, and the descriptors are 1, 1, 1 and exp(-4).
     """
     edge = torch.zeros(1, 1, 112, 112)

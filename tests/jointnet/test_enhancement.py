@@ -18,7 +18,7 @@ SIZE = 24
 
 
 def labels():
-    """A square pool of 8 x 8 pixels in a frame of myocardium 4 pixels thick, beside an RV; one slice."""
+    """Return one slice: a pool of 8 x 8 pixels in a frame of myocardium 4 pixels thick, and an RV beside it."""
     codes = torch.zeros(1, SIZE, SIZE, dtype=torch.long)
     codes[:, 4:20, 4:20] = CODE["myo"]
     codes[:, 8:16, 8:16] = CODE["lv"]
@@ -46,7 +46,7 @@ def test_no_offset_and_no_scar_change_nothing(nothing):
 
 
 def test_an_offset_is_added_within_its_structure_and_softened_by_a_pixel_at_the_edge():
-    """Codes are myocardium, LV, RV. Inside: the whole offset; at a straight edge a third or two thirds of it."""
+    """Offsets are for myocardium, LV and RV: full inside, and one or two thirds of it at a straight edge."""
     found = enhance(image(), labels(), drawn(offset=(0.0, 0.3, 0.0)))[0, 0]
     assert float(found[12, 12]) == pytest.approx(0.7)
     assert float(found[12, 8]) == pytest.approx(0.4 + 0.3 * 2 / 3)
@@ -55,7 +55,7 @@ def test_an_offset_is_added_within_its_structure_and_softened_by_a_pixel_at_the_
 
 
 def test_a_scar_covers_the_myocardium_only_and_has_the_pool_s_brightness_times_its_own():
-    """Pool 0.8 over 64 pixels: its mean is 0.8 * 64 / 65, one pixel being added against empty pools."""
+    """The mean of a pool of 64 pixels at 0.8 is 0.8 * 64 / 65: one pixel is added so that empty pools have a mean."""
     truth = labels()
     before = image() + 0.4 * truth[:, 2:3]
     after = enhance(before, truth, drawn(scar=9.0, brightness=1.5))

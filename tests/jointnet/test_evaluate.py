@@ -48,7 +48,7 @@ def test_identity_does_nothing(scan_folder, tmp_path, capsys):
     assert len(rows) == 5 * 4 * 8, "patients, slices, values"
     for row in rows:
         if row["metric"] == "cd_mm":
-            # LGE is displaced by (4.8, 3.6) mm, and either disc is drawn on voxels of 1.9 to 2.5 mm
+            # LGE is displaced by (4.8, 3.6) mm, and both discs are rasterised on voxels of 1.9 to 2.5 mm
             assert float(row["before"]) == pytest.approx(6.0, abs=0.5)
     shown = capsys.readouterr().out
     assert "registration ratio 1.000" in shown

@@ -88,7 +88,7 @@ def test_slices_keep_their_number():
 
 
 def test_a_lost_structure_is_scored_and_flagged_and_not_dropped():
-    """Moved by 75 mm to the left, the RV pool at -38 +- 14 mm has left the field of 84 mm; the LV is still in view."""
+    """Moved by 75 mm to the left, the RV pool at -38 +- 14 mm is outside the field of +-84 mm; the LV is inside."""
     rows = table([heart()], [heart()], Prediction(shift(75.0, 0.0), None, None))
     assert keys(rows) == ALL
     for metric, structure in ALL:
@@ -136,11 +136,11 @@ def test_evaluate_goes_through_patients(tmp_path):
     assert registration_ratio(after) < 1e-3
 
 
-# Aggregation, on rows made up by hand
+# Aggregation of hand-made rows
 
 
 def made_up(values):
-    """Rows of (patient, slice, metric, structure, before, after)."""
+    """Return rows from tuples (patient, slice, metric, structure, before, after)."""
     rows = [
         dict(zip(("patient", "slice", "metric", "structure", "before", "after"), row, strict=True)) for row in values
     ]

@@ -143,17 +143,19 @@ def test_identity_moves_nothing():
 @pytest.mark.parametrize(
     ("theta", "seen_at"),
     [
-        ([[1, 0, 2 / 16 * 3], [0, 1, 0]], (5, 7 - 3)),  # columns: lge is read 3 to the right
-        ([[1, 0, 0], [0, 1, -2 / 16 * 2]], (5 + 2, 7)),  # rows: lge is read 2 above
-        ([[0, -1, 0], [1, 0, 0]], (15 - 7, 5)),  # a quarter turn, worked out below
+        ([[1, 0, 2 / 16 * 3], [0, 1, 0]], (5, 7 - 3)),  # columns: lge is sampled 3 pixels to the right
+        ([[1, 0, 0], [0, 1, -2 / 16 * 2]], (5 + 2, 7)),  # rows: lge is sampled 2 pixels above
+        ([[0, -1, 0], [1, 0, 0]], (15 - 7, 5)),  # a rotation by 90 degrees, see the docstring
         ([[-1, 0, 0], [0, -1, 0]], (10, 8)),
         ([[0, 1, 0], [1, 0, 0]], (7, 5)),
     ],
 )
 def test_a_dot_goes_where_algebra_says(theta, seen_at):
-    """moved(x) = lge(theta x): the dot at y is seen at x = theta^-1 y. A quarter turn maps (c, r) to (-r, c), so the
-    dot at column 7, row 5, that is c = -0.5 and r = -2.5 pixels from the middle, is seen where (-r', c') = (c, r):
-    r' = 0.5, c' = -2.5, row 8 and column 5."""
+    """moved(x) = lge(theta x), so a dot at y appears at x = theta^-1 y.
+
+    A rotation by 90 degrees maps (c, r) to (-r, c). The dot at column 7, row 5 has c = -0.5 and r = -2.5 pixels from
+    the centre. It appears where (-r', c') = (c, r): r' = 0.5, c' = -2.5, which is row 8 and column 5.
+    """
     image = torch.zeros(1, 1, 16, 16)
     image[0, 0, 5, 7] = 1
     for mode in ("bilinear", "nearest"):
@@ -210,7 +212,7 @@ def test_moved_centres_and_their_gradients_are_those_of_torch_s_affine_grid(size
     theta = torch.randn(3, 2, 3, generator=numbers, dtype=torch.double, requires_grad=True)
     weight = torch.randn(3, size_px, size_px, 2, generator=numbers, dtype=torch.double)
     found, wanted = moved_centres(theta, size_px), F.affine_grid(theta, [3, 1, size_px, size_px], align_corners=False)
-    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)  # our centres are made in 32 bits
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)  # our pixel centres are computed in 32 bits
     gradients = [torch.autograd.grad((weight * places).sum(), theta)[0] for places in (found, wanted)]
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-6)
     torch.testing.assert_close(moved_centres(identity(1), size_px)[0], centres(size_px))

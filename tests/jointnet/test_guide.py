@@ -16,9 +16,9 @@ PLACE = torch.tensor([[9.0, -6.0]]) / HALF_EXTENT_MM
 
 
 def maps_of(theta, coarse=56, fine=448):
-    """Soft maps (1, 3, 56, 56) of a heart seen through theta: map(x) = heart(theta x), each a share of the area.
+    """Return soft maps (1, 3, 56, 56), area fractions, of a heart transformed by theta: map(x) = heart(theta x).
 
-    The heart: an LV pool in an elliptic ring of myocardium about `PLACE`, and an RV pool beside it to show rotation.
+    The heart has an LV pool in an elliptic ring of myocardium around `PLACE`, and an RV pool that shows rotation.
     """
     centres = pixel_centres(fine)
     x, y = torch.meshgrid(centres, centres, indexing="xy")
@@ -46,7 +46,7 @@ def motion(angle_deg=0.0, scale_x=1.0, scale_y=1.0, shear=0.0, columns_mm=0.0, r
 
 
 def error_mm(found, truth, cine):
-    """Largest distance in mm between where two affines send the pixels of the heart."""
+    """Return the largest distance in mm between the positions of the heart's pixels under two affines."""
     centres = pixel_centres(cine.shape[-1])
     points = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)[cine[0].sum(0) > 0.5]
     apart = points @ (found - truth)[0, :, :2].T + (found - truth)[0, :, 2]
@@ -67,7 +67,7 @@ MOTIONS = [
 
 @pytest.mark.parametrize("wanted", MOTIONS)
 def test_a_known_motion_is_recovered(wanted):
-    """Clear segmentations that fit each other are followed; the prior has no say where nothing remains."""
+    """The transform follows clear segmentations that match. The prior has no effect if no residual remains."""
     truth = about(theta_from_motion(motion(**wanted)), PLACE)
     cine, lge = maps_of(identity(1)), maps_of(invert(truth))
     assert error_mm(align(cine, lge, LIMITS, steps=12), truth, cine) < 0.3
@@ -76,7 +76,7 @@ def test_a_known_motion_is_recovered(wanted):
 
 
 def test_segmentations_that_do_not_fit_each_other_are_followed_less_far():
-    """The same turn, with the LV pool and the RV pool of LGE's maps worn away at random."""
+    """The rotation is underestimated if random pixels of LGE's maps are removed."""
     truth = about(theta_from_motion(motion(angle_deg=10.0)), PLACE)
     cine, clear = maps_of(identity(1)), maps_of(invert(truth))
     worn = clear * (torch.rand(1, 1, 56, 56, generator=torch.Generator().manual_seed(0)) > 0.4)
@@ -161,7 +161,7 @@ def test_gradients_are_finite_and_not_zero(steps, which):
 @pytest.mark.parametrize("steps", [0, 10])
 @pytest.mark.parametrize(("entry", "towards"), [((0, 2), (0, 1)), ((1, 2), (1, 0))])
 def test_the_gradient_points_where_a_finite_step_goes(steps, entry, towards):
-    """Along a change of LGE's maps that moves its heart; the slopes at edges are differences, so the size is rough."""
+    """Compare along a change of LGE's maps that moves its heart. Finite differences at edges limit the accuracy."""
     truth = about(theta_from_motion(motion(columns_mm=5, rows_mm=-4)), PLACE)
     cine, lge = maps_of(identity(1)), maps_of(invert(truth)).requires_grad_()
     rolled = torch.roll(lge.detach(), towards, (2, 3))
@@ -184,7 +184,7 @@ def test_empty_maps_give_finite_gradients():
 
 
 def volume_maps(motions):
-    """Give the maps of slices that each moved by their own motion."""
+    """Return the maps of slices, each with its own transform."""
     thetas = [about(theta_from_motion(one), PLACE) for one in motions]
     return torch.cat([maps_of(identity(1))] * len(motions)), torch.cat([maps_of(invert(theta)) for theta in thetas])
 
@@ -215,7 +215,7 @@ def test_the_order_of_a_patients_slices_does_not_matter():
 
 
 def test_descriptors_correct_segmentations_that_lie_elsewhere():
-    """LGE's segmentation is 3 mm off the heart that its descriptors show; heavy descriptors are followed."""
+    """LGE's segmentation is 3 mm away from the heart in its descriptors. Strongly weighted descriptors dominate."""
     truth, wrong = (theta_from_motion(motion(columns_mm=shift)) for shift in (5.0, 8.0))
     cine, lge = maps_of(identity(1)), maps_of(invert(wrong))
     seen = (20 * maps_of(identity(1)), 20 * maps_of(invert(truth)))
@@ -251,7 +251,7 @@ def test_the_box_where_descriptors_count_gives_what_the_whole_image_gives(same_p
 
 
 def test_descriptors_that_count_nowhere_leave_the_refining_steps_to_the_segmentations():
-    """LGE shows nothing of any slice, so the prior alone pulls, by as many steps as with descriptors."""
+    """LGE's segmentation is empty in all slices, so only the prior acts, with as many steps as with descriptors."""
     cine = maps_of(identity(1))
     noise = torch.rand(2, 1, 4, *cine.shape[2:], generator=torch.Generator().manual_seed(0))
     found = align(cine, torch.zeros_like(cine), LIMITS, 4, same_patient=True, descriptors=(noise[0], noise[1]))
@@ -268,7 +268,7 @@ def test_a_refinement_takes_more_steps_also_where_nothing_counts(descriptors, ti
 
 
 def test_an_empty_segmentation_is_not_moved_by_descriptors():
-    """Three slices that match as they are, one whose LGE shows nothing, and descriptors that are noise."""
+    """Three slices match, one has an empty LGE segmentation, and the descriptors are noise."""
     cine = maps_of(identity(1)).expand(4, -1, -1, -1)
     lge = cine.clone()
     lge[3] = 0

@@ -43,7 +43,7 @@ def test_without_one_a_folder_of_the_users_own_takes_its_place(homeless: Path, m
     assert default_cache() == homeless / ".cache" / "jointnet"
     assert homeless.stat().st_mode & 0o777 == 0o700
     assert writable_home() == homeless
-    assert os.environ["HOME"] == "/nonexistent"  # it may hold credentials, if only to read
+    assert os.environ["HOME"] == "/nonexistent"  # a read-only home may hold credentials
 
 
 def test_a_folder_that_another_made_in_its_place_is_refused(homeless: Path, tmp_path: Path):

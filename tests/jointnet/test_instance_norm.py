@@ -1,4 +1,4 @@
-"""Instance normalisation: torch's own values, and torch's own gradients of a double-precision pass."""
+"""Instance normalisation, compared with torch's values and with its gradients in double precision."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def maps_of(shape, order=torch.channels_last):
 
 
 def both(shape, dtype=torch.float64, order=torch.channels_last, gradient_order=torch.channels_last):
-    """Give value and gradients (input, weight, bias) of ours and of torch's in double precision."""
+    """Return value and gradients (input, weight, bias) of ours and of torch's in double precision."""
     generator = torch.Generator().manual_seed(0)
     values = 3 + 2 * torch.randn(shape, generator=generator, dtype=torch.float64)
     dy = torch.randn(shape, generator=generator, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Locks: one owner at a time, with and without `flock`, and what becomes of the lock of one who was killed."""
+"""Locks: one owner at a time, with and without `flock`, and locks of killed owners."""
 
 import errno
 import fcntl
@@ -44,7 +44,7 @@ for _ in range(20):
 
 @pytest.fixture(params=[errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
 def no_flock(request, monkeypatch):
-    """A file system without `flock`, as Lustre and NFS say it."""
+    """A file system without `flock`, with the error numbers of Lustre and NFS."""
 
     def flock(descriptor, how):
         raise OSError(request.param, os.strerror(request.param))
@@ -53,7 +53,7 @@ def no_flock(request, monkeypatch):
 
 
 def holder(path, script=HOLD, host=()):
-    """A process that holds the lock."""
+    """Start a process that holds the lock."""
     command = [*host, sys.executable, "-c", script, str(path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if process.stdout.readline() != "held\n":
@@ -94,7 +94,7 @@ def test_without_flock_the_lock_of_a_killed_process_of_this_host_is_taken_over(t
     ):
         pass
     process.kill()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie, which is gone too
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is now a zombie, which counts as ended
     with locked(path, wait=False), pytest.raises(LockedError), locked(path, wait=False):
         pass
     assert left(tmp_path) == []
@@ -121,8 +121,8 @@ def test_of_another_host_nothing_is_proven_until_it_was_silent_for_long(tmp_path
     ("changed", "gone"),
     [
         ({}, False),
-        ({"pid": 2**22 + 1}, True),  # above Linux's largest
-        ({"started": "1"}, True),  # the number was given anew
+        ({"pid": 2**22 + 1}, True),  # above Linux's largest process number
+        ({"started": "1"}, True),  # the number belongs to a new process
         ({"pid": 2**22 + 1, "host": "elsewhere"}, False),
         ({"pid": 2**22 + 1, "boot": "before"}, False),
         ({"pid": 2**22 + 1, "namespace": "pid:[1]"}, False),
@@ -154,7 +154,7 @@ def test_a_living_owner_with_flock_gives_signs_to_hosts_that_have_none(tmp_path,
 
 @pytest.mark.parametrize("script", [COUNT, NO_FLOCK + COUNT], ids=["flock", "no flock"])
 def test_many_at_once_hold_it_one_by_one_though_it_was_left_by_a_killed_one(tmp_path, script):
-    """The record of a dead owner, and that of one who died while taking it over."""
+    """Start from the record of a killed owner and that of a process killed while taking it over."""
     path, counter = tmp_path / "x.lock", tmp_path / "counter"
     dead = json.dumps(asdict(replace(this_process(RECORD), pid=2**22 + 1)))
     for name in ("x.lock.owner", "x.lock.owner.gone"):
@@ -197,7 +197,7 @@ def test_who_is_waited_for_is_named_at_once_on_standard_error(tmp_path, capsys):
 
 
 def test_a_lock_taken_where_the_disk_has_no_flock_counts_where_it_has(tmp_path):
-    """Of two hosts that share a disk one may mount it with `flock`, the other without."""
+    """Two hosts that share a disk may mount it one with and one without `flock`."""
     process = holder(tmp_path / "x.lock", NO_FLOCK + HOLD)
     with pytest.raises(LockedError, match=f"process {process.pid} on"), locked(tmp_path / "x.lock", wait=False):
         pass

@@ -27,7 +27,7 @@ def one_hot(codes):
 
 
 def blocks(*counts):
-    """Codes (1, 8, 8) with the first `counts[0]` pixels of class 1, the next `counts[1]` of class 2, and so on."""
+    """Return codes (1, 8, 8): the first `counts[0]` pixels are of class 1, the next `counts[1]` of class 2, etc."""
     flat = torch.zeros(PIXELS)
     start = 0
     for code, count in enumerate(counts, start=1):
@@ -114,7 +114,7 @@ def test_labels_that_miss_altogether_cost_what_the_smoothing_allows():
     lge[:, 1, -1, :2], lge[:, 2, -1, 2:5], lge[:, 3, -1, 5:] = 1, 1, 1
     expected = sum(soft_dice_miss(0, 16 + count) for count in (2, 3, 3)) / 3
     assert float(registration_loss(identity(1), cine, lge, 0.0)) == pytest.approx(expected, abs=1e-3)
-    # 48 pixels of cine's structures where LGE has background, 8 of background where it has background, 8 missed
+    # 48 pixels of cine's structures on background of LGE, 8 of background on background, 8 missed
     wrong, right = -math.log(SMOOTHING / 4), -math.log(1 - SMOOTHING + SMOOTHING / 4)
     entropy = (48 * wrong + 8 * right + 8 * wrong) / PIXELS
     assert float(registration_loss(identity(1), cine, lge, 1.0)) == pytest.approx(entropy, rel=1e-3)
@@ -139,7 +139,7 @@ def test_a_structure_that_either_slice_lacks_is_left_out_of_dice():
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_a_structure_that_only_lge_has_does_not_pull(alpha):
-    """The documented rule: structures that either slice lacks are left out, so they have no say in the motion."""
+    """Structures that one of the slices lacks are left out, so they do not affect the transform parameters."""
     cine = hearts((0, 0))
     lge_with, lge_without = hearts((6.0, 3.0)), hearts((6.0, 3.0))
     for maps in (cine, lge_without):

@@ -1,4 +1,4 @@
-"""What is refused before a training is exactly what would leave its objective without a value."""
+"""Data are refused before training exactly if the objective would be undefined."""
 
 import math
 from itertools import combinations
@@ -14,7 +14,7 @@ from jointnet.structures import CODE, STRUCTURES
 
 
 def labels_of(*slices):
-    """Return labels (slice, 2, row, column) of slices: (structures of cine, structures of LGE, LGE's shift in mm)."""
+    """Return labels (slice, 2, row, column) from tuples (structures of cine, of LGE, LGE's shift in mm) per slice."""
     stacked = []
     for cine, lge, shift_mm in slices:
         pair = heart(), heart((shift_mm, 0))
@@ -28,7 +28,7 @@ PATIENTS = {
     1: labels_of((ALL, ALL, 4.5), (ALL, ALL, 3.0)),
     2: labels_of((NO_RV, NO_RV, 4.5)),
     3: labels_of((RV, RV, 4.5)),
-    4: labels_of((ALL, NO_RV, 4.5), (NO_RV, ALL, 4.5)),  # the RV never in both at once
+    4: labels_of((ALL, NO_RV, 4.5), (NO_RV, ALL, 4.5)),  # no slice shows the RV in both
     5: labels_of((ALL, ALL, 0.0)),
     6: labels_of((ALL, ALL, 0.0), (RV, RV, 3.0)),
 }

@@ -48,7 +48,7 @@ def square(low, high, size=16):
 
 
 def reference_distances(first, second, spacing):
-    """Directed distances by scipy's erosion and distance transform."""
+    """Return directed distances from scipy's erosion and distance transform."""
     edges = [this & ~binary_erosion(this) for this in (first, second)]
     fields = [distance_transform_edt(~edge, sampling=spacing) for edge in edges]
     return fields[1][edges[0]], fields[0][edges[1]]
@@ -64,7 +64,7 @@ def brute_asd(first, second, spacing):
     return (distances.min(0).sum() + distances.min(1).sum()) / sum(distances.shape)
 
 
-# Pencil and paper
+# Computed by hand
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def brute_asd(first, second, spacing):
         ([(3, 4)], [(6, 8)], (1, 1), 5, 5),
         ([(3, 4)], [(6, 8)], (2, 0.5), math.hypot(6, 2), math.hypot(6, 2)),
         ([(0, 0)], [(11, 13)], (1, 1), math.hypot(11, 13), math.hypot(11, 13)),
-        # two pixels against one: 0 and 1 there, 0 back
+        # two pixels against one: distances 0 and 1 one way, 0 the other way
         ([(3, 4), (3, 5)], [(3, 4)], (1, 1), 0.5, 1 / 3),
         ([(3, 4), (3, 5)], [(3, 4)], (1, 3), 1.5, 1.0),
         ([(3, 4), (4, 4)], [(3, 4)], (2, 1), 1.0, 2 / 3),
-        # two against two, one apart: every pixel is on the surface
+        # two against two, shifted by one: all pixels are on the surface
         ([(3, 4), (3, 5)], [(4, 4), (4, 5)], (1, 1), 1, 1),
         ([(3, 4), (3, 5)], [(3, 6), (3, 7)], (1, 1), 2, 1.5),
         ([(3, 4), (7, 4)], [(5, 4)], (1, 1), 0, 2),
-        # corner to corner
+        # diagonal neighbours
         ([(0, 0), (0, 1)], [(0, 0), (1, 0)], (1, 1), math.hypot(0.5, 0.5), 0.5),
     ],
 )
@@ -93,18 +93,18 @@ def test_masks_of_one_and_two_pixels(first, second, spacing, cd, asd):
 
 
 def test_a_3_by_3_square_around_its_own_middle():
-    """Eight surface pixels: four at 1, four at sqrt 2; back from the middle, 1."""
+    """Eight surface pixels, four at distance 1 and four at sqrt 2; distance 1 from the middle to the square."""
     expected = (4 * 1 + 4 * math.sqrt(2) + 1) / 9
     assert average_surface_distance_mm(square(5, 8), mask((6, 6), shape=(16, 16)), (1, 1)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_concentric_squares(spacing):
-    """6 x 6 in 10 x 10, two pixels apart.
+    """A 6 x 6 square in a 10 x 10 square, two pixels apart.
 
-    Inner surface, 20 pixels: each as far from the outer one as the nearer side is. Outer surface, 36 pixels: those
-    opposite of an inner side see it straight; the corner and the one beside it on either side see the inner corner at
-    (2, 2) and (2, 1).
+    The inner surface has 20 pixels, each at the distance of the nearest outer side. The outer surface has 36 pixels.
+    Those opposite an inner side are at the distance of the sides. A corner pixel and its neighbours on either side
+    are at offsets (2, 2) and (2, 1) from the inner corner.
     """
     rows, columns = spacing
     straight = {"rows": 2 * rows, "columns": 2 * columns}
@@ -127,7 +127,7 @@ def test_concentric_discs_are_their_radii_apart(inner_mm, outer_mm):
     spacing = (PIXEL_MM, PIXEL_MM)
     inner, outer = disc((0, 0), inner_mm), disc((0, 0), outer_mm)
     assert centre_distance_mm(inner, outer, spacing) == pytest.approx(0, abs=1e-9)
-    # a surface pixel's centre lies at most a pixel's diagonal inside of the circle, and likewise for the other
+    # the centre of a surface pixel lies at most a pixel diagonal inside its circle, for both circles
     got = average_surface_distance_mm(inner, outer, spacing)
     assert got == pytest.approx(outer_mm - inner_mm, abs=PIXEL_MM / 2)
     assert got == pytest.approx(reference_asd(inner, outer, spacing), abs=1e-9)
@@ -237,7 +237,7 @@ def one_hot(this):
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("name", [*PAIRS, *AT_THE_BORDER])
 def test_asd_is_monai_s(name, spacing):
-    """MONAI pools the distances of both directions as we do, and its edges are ours, at the border too."""
+    """MONAI also pools the distances of both directions, and has the same surface pixels, also at the image border."""
     first, second = (PAIRS | AT_THE_BORDER)[name]
     monai = compute_average_surface_distance(one_hot(first), one_hot(second), symmetric=True, spacing=list(spacing))
     assert average_surface_distance_mm(first, second, spacing) == pytest.approx(float(monai), abs=1e-3)
@@ -261,11 +261,11 @@ def test_dice_is_monai_s(name):
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.75, 0.75), (1.0, 0.5)])
 @pytest.mark.parametrize(("name", "pixels"), [("shifted", 0.5), ("concentric", 0.5), ("ring", 0.5), ("apart", 1.5)])
 def test_asd_is_deepmind_s_within_half_a_pixel(name, pixels, spacing):
-    """DeepMind puts surface elements between the pixels and weighs them by length; ours are the outermost pixels.
+    """DeepMind's surface elements lie between the pixels, weighted by length; ours are the outermost pixels.
 
-    An element lies at most half a pixel's diagonal outside of ours, so distances differ by at most a diagonal, 1.41
-    pixels. Where one surface lies along the other both move outwards by the same, which their distance does not feel,
-    and only the rounding is left: half a pixel. Discs apart come closer to each other and feel it all.
+    An element lies at most half a pixel diagonal outside ours, so distances differ by at most a diagonal, 1.41 pixels.
+    If one surface runs along the other, both are displaced outwards by the same amount. Their distance is unchanged
+    but for rounding by half a pixel. Separate discs come closer to each other, by the full displacement.
     """
     first, second = PAIRS[name]
     distances = surface_distance.compute_surface_distances(first, second, spacing)
@@ -306,7 +306,7 @@ def test_degenerate_masks_agree_with_monai_and_scipy(name, spacing):
 @pytest.mark.parametrize("spacing", [(0.75, 0.75), (0.8, 3.0)])
 @pytest.mark.parametrize(("table", "block"), [(0, 1 << 16), (1 << 30, 1 << 16), (1 << 30, 1), (1 << 30, 1 << 30)])
 def test_whatever_way_the_nearest_are_found_they_are_the_nearest(monkeypatch, table, block, spacing):
-    """By a tree, by a table at once, by a table of a few pixels at a time."""
+    """Compare a tree, a full distance table, and a table of a few pixels at a time."""
     monkeypatch.setattr(metrics, "LARGEST_TABLE", table)
     monkeypatch.setattr(metrics, "BLOCK", block)
     rng = np.random.default_rng(0)
@@ -317,7 +317,7 @@ def test_whatever_way_the_nearest_are_found_they_are_the_nearest(monkeypatch, ta
 
 
 def test_noise_over_the_whole_field_takes_little_memory():
-    """Surfaces of 25,000 pixels each: a table of all distances would take gigabytes."""
+    """The surfaces have 25,000 pixels each. A table of all distances would take gigabytes."""
     first, second = np.random.default_rng(0).random((2, SIZE_PX, SIZE_PX)) < 0.5
     tracemalloc.start()
     got = average_surface_distance_mm(first, second, (0.75, 0.75))
@@ -327,7 +327,7 @@ def test_noise_over_the_whole_field_takes_little_memory():
     assert peak < 50e6
 
 
-# All together
+# All metrics together
 
 
 def test_overlap_metrics_takes_each_structure_by_its_code():
@@ -348,7 +348,7 @@ def test_overlap_metrics_takes_each_structure_by_its_code():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_overlap_metrics_of_any_labels_are_monai_s(seed):
-    """Label maps of discs over each other anywhere in the field, also cut by its edges; one map is not square."""
+    """Label maps of overlapping discs anywhere in the field, also cut off by its edges; one map is not square."""
     rng = np.random.default_rng(seed)
     fixed, moving = (np.zeros((SIZE_PX, SIZE_PX), np.uint8) for _ in range(2))
     for labels in (fixed, moving):
@@ -406,7 +406,7 @@ def test_nothing_in_view_is_farther_than_a_lost_structure():
 
 
 def test_a_slice_pair_takes_milliseconds():
-    """It takes about half of one; the bound leaves room for a busy machine."""
+    """It takes about half a millisecond. The limit allows for a busy machine."""
     fixed, moving = heart(), heart((6.0, 4.5))
     overlap_metrics(fixed, moving)
     started = time.process_time()

@@ -100,7 +100,7 @@ def test_gradients_reach_every_parameter(settings):
 
 
 def test_registration_alone_trains_what_the_settings_say_is_shared(settings):
-    """Encoders always; the decoders with the guided head only."""
+    """The encoders are always trained, the decoders only with the guided head."""
     model = stirred(settings)
     (model(*images(settings, 2)).theta * torch.tensor([[1.0, -2, 3], [0.5, 1, -2]])).sum().backward()
     reached = {name for name, value in model.named_parameters() if value.grad is not None and value.grad.abs().any()}
@@ -142,9 +142,9 @@ def test_the_modalities_share_convolutions_as_the_settings_say_and_never_normali
 @pytest.mark.parametrize("size", [1e3, 1e6])
 @pytest.mark.parametrize("limits", [{}, {"model.max_rotation_deg": 5.0, "model.max_translation_mm": 4.0}])
 def test_the_motion_stays_within_its_limits_however_large_the_weights(settings, size, limits):
-    """Singular values lie within the scales and shear; the translation at the centre of motion within its limit.
+    """Singular values are limited by scales and shear, the translation at the centre of rotation by its limit.
 
-    The guided head moves about the heart's centre, which adds to the translation at the image's centre.
+    The guided head rotates about the heart's centre, which adds to the translation at the image's centre.
     """
     settings = with_values(settings, limits)
     model = stirred(settings)
@@ -240,7 +240,7 @@ def test_pixels_are_unfolded_as_torch_shuffles_them(block, layout):
 @pytest.mark.parametrize(("size", "expected"), [(28, 28), (56, 56), (112, 56), (224, 56)])
 @pytest.mark.parametrize(("share", "counts"), [(0.25, 0.0), (0.5, 0.0), (0.75, 0.5), (0.9, 0.8)])
 def test_the_guide_counts_what_is_likelier_than_a_half_on_at_most_56_pixels(size, expected, share, counts):
-    """A pixel counts as 2 p - 1 where the structure's probability p is above a half."""
+    """A pixel has weight 2 p - 1 if the structure's probability p is above 0.5."""
     probabilities = torch.full((2, 4, size, size), (1 - share) / 3)
     probabilities[:, 2] = share
     wanted = torch.zeros(2, 3, expected, expected)

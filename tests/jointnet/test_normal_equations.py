@@ -15,12 +15,12 @@ CENTRES = torch.tensor([[0.0, 0.0], [0.2, -0.1], [-0.4, 0.3]])
 
 
 def drawn():
-    """A residual and a gradient (3, 2, 12, 12) for three slices of two maps."""
+    """Return a random residual and gradient (3, 2, 12, 12) for three slices of two maps."""
     return torch.randn(3, 3, 2, SIZE, SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64).unbind()
 
 
 def jacobian(along_columns, along_rows, motion, centre):
-    """J (6, K H W) of one slice by automatic differentiation of the places theta_p x about the centre."""
+    """Return J (6, K H W) of one slice by automatic differentiation of the positions theta_p x about the centre."""
     points = centres(SIZE).double().reshape(-1, 2)
 
     def places(p):
@@ -77,7 +77,7 @@ def test_a_batch_is_its_slices_one_by_one():
 
 
 def test_what_a_prediction_asked_for_first_can_be_trained_through():
-    """A size that is asked for here only, first in inference mode, as a validation before a training does."""
+    """This size is used here only, first in inference mode, as by a validation before training."""
     maps = torch.ones(1, 1, 13, 13)
     with torch.inference_mode():
         normal_equations(maps, maps, maps, monomials(13, maps.device))

@@ -1,7 +1,6 @@
-"""What a training, a validation and a prediction compute is on one device, and few values are read from it.
+"""Training, validation and prediction compute on one device and read few values from it.
 
-`one_device` says how that is found without a GPU. Arithmetic in 16 bits, its gradient scaler and fused Adam are left
-out.
+`one_device` simulates the GPU. 16-bit arithmetic with its gradient scaler and fused Adam are not covered.
 """
 
 import math
@@ -44,7 +43,7 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> list[CachedPatient]:
 
 
 def epoch(settings: Settings, patients: list[CachedPatient]) -> OneDevice:
-    """Train one epoch on the device and give what was read."""
+    """Train one epoch on the device and return the number of reads by function."""
     learner = new_learner(settings, 1, META)
     pairs = SlicePairs(patients, settings.training.downsampling, settings.model.neighbours, META)
     assert len(pairs) == SLICES
@@ -60,9 +59,9 @@ def epoch(settings: Settings, patients: list[CachedPatient]) -> OneDevice:
 def test_a_training_step_reads_whether_the_loss_is_finite_and_nothing_else(settings, patients):
     read = epoch(settings, patients).reads
     steps = math.ceil(SLICES / settings.training.batch_size)
-    asked = {"epoch.train_epoch": steps + 1}  # whether each step's loss is finite, and at the end the means
+    asked = {"epoch.train_epoch": steps + 1}  # whether the loss of each step is finite, and the means at the end
     shared = {"gradients.shared_gradient_norms": 1} if settings.model.name == "joint" else {}
-    assert dict(read) == asked | shared  # the norms only where an epoch is validated
+    assert dict(read) == asked | shared  # the norms, only if the epoch is validated
 
 
 @every

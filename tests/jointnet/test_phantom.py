@@ -205,7 +205,7 @@ def test_scar_burden_of_a_wall_that_is_all_scar_is_the_walls_own_volume():
     )
 
     def volume_ml(radius, half_length):
-        """Half an ellipsoid below the middle, and a slice of a longer one of height 30 mm above it."""
+        """Return the volume of half an ellipsoid below the middle and of a 30 mm section of a longer one above it."""
         upper = 30 - 30**3 / (3 * (BASAL_STRETCH * half_length) ** 2)
         return np.pi * radius**2 * (2 / 3 * half_length + upper) / 1000
 
@@ -318,7 +318,7 @@ def test_the_true_scar_lies_in_the_files_myocardium(phantom, number, name):
 
 
 def test_the_true_scar_is_bright_in_lge_and_has_the_truths_share_of_the_wall(phantom):
-    """Patient 4's stack holds nearly the whole ventricle; patient 3's scars have no dark core."""
+    """Patient 4's stack covers nearly the whole ventricle. Patient 3's scars have no dark core."""
     truth = truth_of(phantom, 4)
     _, values = labels(phantom, 4, "LGE")
     share = true_scar(0, 4).sum() / (values == FILE_VALUE["myo"]).sum()

@@ -25,7 +25,7 @@ def test_boxes_are_torch_s(height, width, side):
 
 
 def test_a_box_by_hand():
-    """One pixel of 9 in the corner: its 3 x 3 box holds it and 8 zeros, five of them outside."""
+    """One corner pixel has value 9. Its 3 x 3 box has 8 zeros besides, five of them outside the image."""
     maps = torch.zeros(1, 1, 4, 4)
     maps[0, 0, 0, 0] = 9
     assert box_means(maps, 3)[0, 0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0] * 4, [0] * 4]

@@ -12,7 +12,7 @@ from jointnet.prediction import predict
 
 
 class Says(nn.Module):
-    """Segments with the scores that it is given."""
+    """A model that returns given segmentation scores."""
 
     neighbours = 0
 
@@ -25,7 +25,7 @@ class Says(nn.Module):
 
 
 class Fake(nn.Module):
-    """Says what it is told: constant theta, scores from the images."""
+    """A model that returns constant theta and scores computed from the images."""
 
     def __init__(self, downsampling, segments=True):
         super().__init__()
@@ -58,7 +58,7 @@ def test_labels_come_back_on_the_common_grid(downsampling):
     for channel, labels in enumerate((prediction.cine_labels, prediction.lge_labels)):
         assert labels.shape == (3, 224, 224)
         assert labels.dtype == np.uint8
-        # away from the blocks' borders nothing is interpolated
+        # away from block borders there is no interpolation
         np.testing.assert_array_equal(labels[:, 4::8, 4::8], 2 * pictures[:, channel, 4::8, 4::8])
         assert np.mean(labels != 2 * pictures[:, channel]) < 0.35
 
@@ -69,7 +69,7 @@ def test_labels_come_back_on_the_common_grid(downsampling):
     ("row", "column", "radius"), [(0.1, -0.2, 0.4), (-0.9, 0.95, 0.3), (0, 0, 2), (0.3, 0.3, 0.02), (5, 5, 0)]
 )
 def test_labels_are_the_likeliest_of_scores_interpolated_everywhere(row, column, radius, layout, downsampling):
-    """A structure in the middle, at a corner, everywhere, of a pixel or two, and none at all."""
+    """A structure in the middle, at a corner, everywhere, of one or two pixels, and none."""
     side = 224 // downsampling
     centres = torch.linspace(-1, 1, side)
     outside = ((centres[:, None] - row) ** 2 + (centres - column) ** 2 > radius**2).float()
@@ -103,7 +103,7 @@ def test_the_mode_is_left_as_it_was_also_after_a_failure(training):
 
 @pytest.mark.parametrize("weight", [0.0, 2.0])
 def test_a_prediction_is_refined_by_descriptors_where_the_settings_say_so(weight):
-    """In training the model takes every slice by itself and goes without them."""
+    """In training, the model processes each slice separately and without descriptors."""
     settings = tiny_settings(model__guide_by_patient=False, model__guide_descriptors=weight, training__downsampling=2)
     torch.manual_seed(0)
     model = stir(build_model(settings))

@@ -1,4 +1,4 @@
-"""What control groups allow, from the texts of their files; answers by the kernel's documentation."""
+"""Limits of control groups from the contents of their files. Expected values follow the kernel's documentation."""
 
 import pytest
 
@@ -16,7 +16,7 @@ CPU, MEMORY = "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory"
         (V2, None),
         ({**V2, "/sys/fs/cgroup/cpu.max": "max 100000\n"}, None),
         ({**V2, "/sys/fs/cgroup/cpu.max": "50000 100000\n"}, 0.5),
-        ({**V2, "/sys/fs/cgroup/cpu.max": "250000\n"}, None),  # a file of one word is no quota
+        ({**V2, "/sys/fs/cgroup/cpu.max": "250000\n"}, None),  # a file with one word has no quota
         ({"/proc/self/cgroup": "0::/a/b", "/sys/fs/cgroup/a/b/cpu.max": "400000 100000"}, 4),
         (
             {
@@ -24,16 +24,16 @@ CPU, MEMORY = "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory"
                 "/sys/fs/cgroup/a/b/cpu.max": "400000 100000",
                 "/sys/fs/cgroup/a/cpu.max": "150000 100000",
             },
-            1.5,  # the parent's is smaller
+            1.5,  # the parent's quota is smaller
         ),
         ({**V1, f"{CPU}/cpu.cfs_quota_us": "-1", f"{CPU}/cpu.cfs_period_us": "100000"}, None),
         (
             {**V1, f"{CPU}/cpu.cfs_quota_us": "200000", f"{CPU}/cpu.cfs_period_us": "100000"},
             2,
-        ),  # as a container sees it
+        ),  # as seen in a container
         (
             {**V1, f"{CPU}/docker/1f/cpu.cfs_quota_us": "25000", f"{CPU}/docker/1f/cpu.cfs_period_us": "50000"},
-            0.5,  # as the machine sees it
+            0.5,  # as seen on the machine
         ),
         (
             {

@@ -1,4 +1,4 @@
-"""A training that is killed and started again is the training that was never killed, bit for bit on a CPU."""
+"""On a CPU, a training that is killed and resumed gives bitwise the same result as one without interruption."""
 
 import errno
 import math
@@ -59,7 +59,7 @@ def run(where: Path, patients, changes=None, seed=0, kill_after=None, resumed=No
 
 
 def everything(where: Path):
-    """Give all tensors and values that a training left: its last checkpoint and its model."""
+    """Return all tensors and values of a training's last checkpoint and model."""
     newest = checkpoint_files(where / "checkpoints")[0]
     found = {}
 
@@ -95,7 +95,7 @@ def assert_same(left, right):
 )
 def test_killed_after_any_epoch_and_resumed_equals_uninterrupted_bit_for_bit(patients, tmp_path, changes):
     whole = run(tmp_path / "whole", patients, changes)
-    torch.manual_seed(99)  # the caller's random state does not matter
+    torch.manual_seed(99)  # the caller's random state has no effect
     for epoch in (1, 3):
         with pytest.raises(KilledError):
             run(tmp_path / "killed", patients, changes, kill_after=epoch)

@@ -26,7 +26,7 @@ SLICES = 6
 
 
 def stored(stack, turned=False, flips=(False, False, False)):
-    """A stack (slice, row, column) as a file's volume (i, j, k) with k the slices, and its affine."""
+    """Return a stack (slice, row, column) as a file's volume (i, j, k), with slices along k, and its affine."""
     order = (1, 2, 0) if turned else (2, 1, 0)
     reorder = np.eye(4)
     reorder[:3, :3] = np.eye(3)[:, order]
@@ -111,7 +111,7 @@ def test_the_command_writes_figures_mask_surfaces_and_pictures(heart, tmp_path, 
     np.testing.assert_array_equal(np.asarray(image.dataobj), stored(scar, True, (True, False, True))[0])
     np.testing.assert_allclose(image.affine, nib.load(lge_path).affine, atol=1e-5)
     table = pd.read_csv(out / "segments.csv").set_index("segment")
-    # 90 to 150 degrees: anterior from 90 to 120, anteroseptal from 120 to 150; of the mid slices the apical one only
+    # 90 to 150 degrees: anterior 90 to 120, anteroseptal 120 to 150; in the most apical mid slice only
     assert table.loc[7, "scar_percent"] == pytest.approx(25, abs=2)
     assert table.loc[8, "scar_percent"] == pytest.approx(25, abs=2)
     assert table.loc[1, "scar_percent"] == 0

@@ -55,7 +55,7 @@ def test_half_of_a_segment_across_the_whole_wall_has_extent_50_and_transmurality
 )
 @pytest.mark.parametrize("turn_deg", [0, 40, 180, 275])
 def test_segments_stand_at_their_angle_from_the_rv_and_turn_with_it(angle_deg, basal, mid, apical, turn_deg):
-    """With the RV on the left, anterior is above and lateral on the right; slices run from apex to base."""
+    """With the RV on the left, anterior is at the top and lateral on the right. Slices run from apex to base."""
     codes = ventricle(rv_deg=180 + turn_deg)
     found = segments(codes, SPACING_MM)
     radians = np.radians(angle_deg + turn_deg)
@@ -163,8 +163,10 @@ def test_no_error_of_the_registration_moves_no_figure():
 
 
 def test_the_spread_of_a_displaced_edge_follows_the_formula():
-    """Left of a straight edge LGE is bright. Displaced by d along columns, the edge cuts off 2 (r2 - r1) d more of a
-    ring in each slice, so the volume's SD over independent slices is 2 (r2 - r1) SD thickness sqrt(S)."""
+    """LGE is bright left of a straight edge. Displaced by d along columns, the edge adds 2 (r2 - r1) d of the ring.
+
+    So the volume's SD over S independent slices is 2 (r2 - r1) SD thickness sqrt(S).
+    """
     codes = ventricle(slices=SLICES, rv=False)
     bright = np.zeros(codes.shape, bool)
     bright[:, :, :100] = True

@@ -30,7 +30,7 @@ def ellipsoid(spacing_mm, semiaxes_mm):
 
 
 def signed_volume_ml(mesh):
-    """Divergence theorem: a sixth of the sum of the corners' triple products."""
+    """Return the volume by the divergence theorem: one sixth of the sum of the triangles' triple products."""
     return sum(np.linalg.det(mesh.points_mm[triangle]) for triangle in mesh.triangles) / 6000
 
 

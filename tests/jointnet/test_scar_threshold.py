@@ -71,7 +71,7 @@ def test_a_slice_without_remote_myocardium_takes_the_other_slices_median():
 
 
 def test_half_maximum_cuts_a_linear_profile_where_it_is_half():
-    """Brightness falls from 100 at the pool to 0 at the outer border of one sector: a ramp of 10 mm."""
+    """The intensity in one sector falls linearly from 100 at the pool to 0 at the outer border, over 10 mm."""
     codes = ventricle(slices=2)
     radius, _ = polar()
     lge = np.zeros(codes.shape, np.float32)

@@ -93,7 +93,7 @@ def test_a_batch_is_a_loop_over_its_indices(tmp_path, downsampling, neighbours):
 
 
 def test_other_devices_hold_what_a_cpu_reads_from_the_cache(tmp_path, monkeypatch):
-    """No GPU here: the tensors that would go to one are what a batch on the CPU is made of."""
+    """Without a GPU: compare the tensors for another device with those of a batch on the CPU."""
     labels = labels_of(np.random.default_rng(4), 3)
     labels[1] = 0
     patients = [prepared(tmp_path, number, labels) for number in (1, 2)]

@@ -16,7 +16,7 @@ def test_it_is_torch_s_interpolation(mode, count, size_px):
 
 @pytest.mark.parametrize(("count", "size_px"), [(2, 9), (28, 112), (28, 224), (28, 96), (7, 7)])
 def test_extended_goes_on_as_a_straight_line_to_the_very_edge(count, size_px):
-    """a x + b y + c at the coarse places is a x + b y + c at the fine ones; bilinear stays constant at the rim."""
+    """a x + b y + c at the coarse positions gives a x + b y + c at the fine ones. Bilinear is constant at the edge."""
 
     def plane(side):
         x, y = centres(side).unbind(-1)
@@ -36,7 +36,7 @@ def test_within_the_outermost_values_extended_is_bilinear():
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic", "extended"])
 def test_what_a_prediction_asked_for_first_can_be_trained_through(mode):
-    """31 to 37 pixels is asked for here only, so what is remembered was made in inference mode."""
+    """The sizes 31 to 37 are used here only, so the cached values were computed in inference mode."""
     with torch.inference_mode():
         smooth_map(torch.ones(1, 1, 31, 31), 37, mode)
     values = torch.ones(1, 1, 31, 31, requires_grad=True)

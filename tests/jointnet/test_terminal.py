@@ -1,4 +1,4 @@
-"""Output that cannot be written, by real processes: the work is done, the status is its own, and nothing is said."""
+"""Real processes whose output cannot be written: they finish their work with their own status and no message."""
 
 import os
 import pty
@@ -54,7 +54,7 @@ def _end(process: "subprocess.Popen[bytes]", done: Path) -> None:
 
 @pytest.mark.parametrize(("text", "kind"), [(COMMAND, ()), (PROGRESS, ()), (PROGRESS, ("live",))])
 def test_a_reader_that_goes_away_ends_no_work(tmp_path: Path, text: str, kind: tuple[str, ...]):
-    """As `| head -1` does, and `| tee log` after Ctrl+C."""
+    """The reader ends like that of `| head -1`, or of `| tee log` after Ctrl+C."""
     done = tmp_path / "done"
     process = _start(text, str(done), *kind, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while b"first" not in process.stdout.readline():
@@ -98,7 +98,7 @@ def test_a_process_without_any_output_does_its_work(tmp_path: Path):
 
 
 def test_unbuffered_output_stays_unbuffered(monkeypatch: pytest.MonkeyPatch):
-    """As container logs want it, by `python -u` or PYTHONUNBUFFERED=1."""
+    """Container logs use `python -u` or PYTHONUNBUFFERED=1."""
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     text = "import sys; from jointnet.terminal import keep_printing; keep_printing(); print('a', end=''); "
     process = _start(

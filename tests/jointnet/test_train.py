@@ -41,7 +41,7 @@ def run(data, out, tiny, *more, **changed):
 
 @pytest.fixture
 def own_scans(scan_folder, tmp_path):
-    """A copy that a test may damage."""
+    """A copy of the scans that a test may modify."""
     return shutil.copytree(scan_folder, tmp_path / "own scans")
 
 
@@ -170,7 +170,7 @@ def test_a_training_that_diverges_is_1(scan_folder, tmp_path, tiny, capsys, monk
 
 
 def test_a_training_that_diverges_leaves_no_model_of_an_earlier_one(scan_folder, tmp_path, tiny, monkeypatch, capsys):
-    """Else model.pt would be of another seed than the config beside it says."""
+    """Otherwise model.pt would belong to another seed than the config beside it."""
     assert run(scan_folder, tmp_path / "out", tiny, seed=1) == 0
     real = epoch.branch_losses
     monkeypatch.setattr(epoch, "branch_losses", lambda *a: {k: v * float("nan") for k, v in real(*a).items()})
@@ -179,7 +179,7 @@ def test_a_training_that_diverges_leaves_no_model_of_an_earlier_one(scan_folder,
     assert config["seed"] == 1 or not (tmp_path / "out/model.pt").exists()
 
 
-# Who takes part
+# Selection of patients
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -256,7 +256,7 @@ def test_faults_of_weak_supervision_are_named(scan_folder, tmp_path, tiny, capsy
 
 
 def test_a_teacher_that_could_mislead_is_refused(scan_folder, tmp_path, tiny, capsys):
-    """What the teacher saw is no unlabelled patient, nor may it validate; and a teacher segments."""
+    """The teacher's own patients may not be pseudo-labelled or used for validation, and a teacher must segment."""
     teacher = tmp_path / "teacher"
     assert run(scan_folder, teacher, tiny, patients="1-3") == 0
     trained, validated = (load_model(teacher / "model.pt").patients[role] for role in ("training", "validation"))
@@ -311,7 +311,7 @@ def test_the_same_command_goes_on_where_a_killed_one_was_and_says_so(scan_folder
 def test_a_structure_that_no_patient_of_a_part_shows_is_named_before_anything_is_trained(
     tmp_path, capsys, validates, part
 ):
-    """One of two patients shows no RV in LGE; the seed says which of the two validates."""
+    """One of two patients shows no RV in LGE. The seed decides which of them is used for validation."""
     for number in (1, 2):
         cine, lge = pair(seed=number, lge_shift_mm=(4.8, 3.6))
         write_patient(tmp_path / "scans", number, cine, without(lge, "rv") if number == 2 else lge)

@@ -184,7 +184,7 @@ def test_what_on_epoch_raises_is_passed_on_after_the_model_is_saved(patients, tm
 
 
 def test_the_averaged_weights_start_at_the_model_s_and_end_at_their_decay():
-    """Decay 0 is the model itself; in between, a step moves the average by 1 - decay."""
+    """With decay 0 the average is the model itself; otherwise a step moves the average by 1 - decay."""
     model, averaged = (torch.nn.Linear(1, 1) for _ in range(2))
     for module, value in ((model, 1.0), (averaged, 0.0)):
         torch.nn.init.constant_(module.weight, value)

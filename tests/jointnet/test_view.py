@@ -1,4 +1,4 @@
-"""The viewer of predictions: what is served to whom, and how a volume lies on the screen. No browser takes part."""
+"""The viewer of predictions: access to its pages, and the orientation of volumes on the screen, without a browser."""
 
 import hashlib
 import http.client
@@ -159,7 +159,7 @@ def test_what_the_page_is_told(server, predicted):
 
 
 def stored(first, second, third, swap):
-    """A short-axis stack whose array axes are stored backwards or swapped, and its (column, row) of voxel (0, 0)."""
+    """Return a short-axis stack with array axes reversed or swapped, and (column, row) of its voxel (0, 0)."""
     shape, spacing = (40, 30, 6), np.array([1.5, 2.0, 8.0])
     directions = axes() * np.array([first, second, third])[:, None]
     affine = affine_about(directions, spacing, shape)

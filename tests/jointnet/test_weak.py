@@ -14,7 +14,7 @@ from jointnet.weak import LEAST_AGREEMENT, agreement, label_by_model
 
 
 def boxes(lv=0, myo=0, rv=0):
-    """A label map with that many pixels of each structure, each in a row of its own from the left."""
+    """Return a label map with the given number of pixels per structure, each structure in its own row."""
     codes = np.zeros((3, 20), np.uint8)
     for row, (name, count) in enumerate({"lv": lv, "myo": myo, "rv": rv}.items()):
         codes[row, :count] = CODE[name]
@@ -37,7 +37,7 @@ def test_agreement_is_the_mean_dice_over_what_either_shows(cine, moved, expected
 
 
 class Remembering(nn.Module):
-    """A teacher that answers with given class codes and moves nothing."""
+    """A teacher that returns given class codes and the identity transform."""
 
     downsampling = 4
     neighbours = 0
@@ -52,7 +52,7 @@ class Remembering(nn.Module):
 
 
 def test_slices_take_part_where_the_segmentations_agree(tmp_path):
-    """Slice 0: LGE as cine. Slice 1: LGE 30 mm off, so that little overlaps. Slice 2: nothing is seen."""
+    """Slice 0: LGE equals cine. Slice 1: LGE is displaced by 30 mm, with little overlap. Slice 2: empty."""
     cine = np.stack([heart((0, 0)), heart((0, 0)), np.zeros((224, 224), np.uint8)])
     lge = np.stack([heart((0, 0)), heart((30, 0)), np.zeros((224, 224), np.uint8)])
     assert agreement(cine[1], lge[1]) < LEAST_AGREEMENT

@@ -22,7 +22,7 @@ FLIPS = ("as is", "mirrored", "reversed", "transposed")
 
 
 def stack(spacing_mm, shape, rotation_deg=0.0, tilt_deg=0.0, centre_mm=CENTRE_MM, flip="as is"):
-    """Give a geometry; the other flips store the same voxels in the same places in another order."""
+    """Return a geometry. `flip` changes the storage order of the voxels, not their positions."""
     affine = affine_about(axes(rotation_deg, tilt_deg), spacing_mm, shape, centre_mm)
     if flip == "transposed":
         return Stack(affine[:, [1, 0, 2, 3]], (shape[1], shape[0], shape[2]))
@@ -34,7 +34,7 @@ def stack(spacing_mm, shape, rotation_deg=0.0, tilt_deg=0.0, centre_mm=CENTRE_MM
 
 
 def theta_of(slices, matrix=None, shift_mm=(0.0, 0.0)):
-    """Normalised theta of an affine about the field's middle, written down in mm."""
+    """Return normalised theta of an affine about the field's centre; `shift_mm` is in mm."""
     theta = np.tile(np.eye(2, 3, dtype=np.float32), (slices, 1, 1))
     if matrix is not None:
         theta[:, :, :2] = matrix
@@ -90,13 +90,13 @@ def test_the_world_s_affine_is_what_affine_grid_does():
 @pytest.mark.parametrize(
     "cine, lge, expected",
     [
-        # the same slices of 5 mm: each is given itself
+        # the same slices of 5 mm: each is mapped to itself
         ((5, 3), (5, 3), [Match(0, 0, 0.0), Match(1, 1, 0.0), Match(2, 2, 0.0)]),
-        # cine 10 mm: two LGE slices lie at +-2.5 mm, the first is taken
+        # cine 10 mm: two LGE slices lie at +-2.5 mm, the first is used
         ((10, 2), (5, 4), [Match(0, 0, -2.5), Match(2, 2, -2.5)]),
-        # cine reaches further: three slices of 10 mm against 10 mm of LGE about the middle one
+        # cine covers more: three slices of 10 mm, LGE covers 10 mm around the middle slice
         ((10, 3), (5, 2), [None, Match(0, 0, -2.5), None]),
-        # cine denser than the grid: two of its slices in each slice of LGE
+        # cine is denser than the grid: two cine slices per LGE slice
         ((2.5, 4), (5, 2), [Match(0, 0, 1.25), Match(0, 0, -1.25), Match(1, 1, 1.25), Match(1, 1, -1.25)]),
         ((8, 1), (8, 1), [Match(0, 0, 0.0)]),
     ],
@@ -115,7 +115,7 @@ def test_slices_are_matched_as_by_hand(cine, lge, expected):
 @pytest.mark.parametrize("flip", FLIPS)
 @pytest.mark.parametrize("rotation", [0.0, 20.0])
 def test_registered_intensities_are_lge_s_at_the_moved_places(flip, rotation):
-    """LGE's intensity is linear in the plane, so interpolation is exact and the answer is a formula."""
+    """LGE's intensity is linear in the plane, so interpolation is exact and the expected values have a closed form."""
     cine = stack((2.0, 3.0, 10.0), (40, 40, 4), flip=flip)
     lge = stack((1.5, 1.2, 5.0), (120, 130, 10), rotation)
     grid = common_grid(cine, lge)
@@ -135,21 +135,21 @@ def test_registered_intensities_are_lge_s_at_the_moved_places(flip, rotation):
     assert taken.mean() > 0.6
     np.testing.assert_allclose(result[taken], expected[taken], atol=0.02)
     assert not result[~taken].any()
-    # and the displacement leads to just those places
+    # and the displacement field leads to the same positions
     away = displacement_mm(pair, where)
     led = places + away
     np.testing.assert_allclose(((led - CENTRE_MM) @ slope), expected, atol=1e-3)
 
 
 def discs(grid, at_mm, radius_mm=9.0):
-    """Labels of the common grid: a disc about (column, row) from the field's middle."""
+    """Return labels on the common grid: a disc at (column, row) from the field's centre."""
     along = (np.arange(SIZE_PX) - (SIZE_PX - 1) / 2) * PIXEL_MM
     disc = (along[None] - at_mm[0]) ** 2 + (along[:, None] - at_mm[1]) ** 2 < radius_mm**2
     return np.tile(disc.astype(np.uint8), (grid.slices, 1, 1))
 
 
 def centroid_mm(labels, of, number):
-    """Centroid (column, row) in mm from the scene's centre of a slice's labelled voxels."""
+    """Return the centroid (column, row) of a slice's labelled voxels, in mm from the scene's centre."""
     i, j = np.nonzero(labels[:, :, number])
     points = of.world(np.stack([i, j, np.full(len(i), number)], -1).astype(float)) - CENTRE_MM
     return np.array([points @ axes()[0], points @ axes()[1]]).mean(1)

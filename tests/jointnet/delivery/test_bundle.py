@@ -1,4 +1,4 @@
-"""A model as a MONAI bundle: MONAI itself reads, checks and runs it."""
+"""Export of a model as a MONAI bundle, which MONAI reads, checks and runs."""
 
 import json
 import os
@@ -26,7 +26,7 @@ MANDATORY = (
 
 @pytest.fixture(scope="module", params=["joint", "standalone"])
 def exported(request, tmp_path_factory):
-    """A model's file and its bundle."""
+    """A model file and the bundle exported from it."""
     folder = tmp_path_factory.mktemp(request.param)
     settings = tiny_settings(model__name=request.param)
     torch.manual_seed(0)
@@ -53,7 +53,7 @@ def test_the_bundle_has_the_specified_files(exported):
 
 
 def schema():
-    """What MONAI's specification says is mandatory, as a JSON schema; MONAI's own is downloaded, which no test does."""
+    """The mandatory fields of MONAI's specification as a JSON schema. MONAI's own schema would need a download."""
     tensor = {"anyOf": [{"type": ["number", "string", "boolean"]}, {"type": "object", "required": list(TENSOR)}]}
     ends = {"type": "object", "additionalProperties": tensor, "minProperties": 1}
     network = {"type": "object", "required": ["inputs", "outputs"], "properties": {"inputs": ends, "outputs": ends}}

@@ -44,7 +44,7 @@ def test_the_displacement_is_that_of_the_heart_not_of_the_field():
     turn = np.array([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]], np.float32)
     labels = np.where(heart((30.0, 0.0)) == CODE["rv"], 0, heart((30.0, 0.0))).astype(np.uint8)
     (quality,) = judge(Prediction(turn, labels[None], labels[None]), 80.0)
-    # a quarter turn takes (30, 0) to (0, 30)
+    # a rotation by 90 degrees maps (30, 0) to (0, 30)
     np.testing.assert_allclose(quality.shift_mm, (-30.0, 30.0), atol=0.1)
     (blind,) = judge(Prediction(theta(SHIFT), None, None), 25.0)
     np.testing.assert_allclose(blind.shift_mm, SHIFT, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The written transforms, read and applied by SimpleITK."""
+"""Written transform files, read and applied by SimpleITK."""
 
 import json
 
@@ -26,7 +26,7 @@ SKEW = np.array([[1.05, 0.08], [-0.1, 0.95]])
 
 
 def test_lps_is_ras_with_two_signs_changed():
-    # RAS (1, 2, 3) goes to (-2 + 10, 1 + 20, 33); in LPS (-1, -2, 3) goes to (-8, -21, 33)
+    # RAS (1, 2, 3) is mapped to (-2 + 10, 1 + 20, 33), so LPS (-1, -2, 3) to (-8, -21, 33)
     assert (in_lps(TURNED) @ [-1, -2, 3, 1]).tolist() == [-8, -21, 33, 1]
     np.testing.assert_array_equal(in_lps(in_lps(TURNED)), TURNED)
 
@@ -39,7 +39,7 @@ def test_simpleitk_reads_the_text_and_moves_a_known_point(tmp_path):
 
 
 def registered(tmp_path, tilt=False, change=lambda scan: scan):
-    """Write a pair of scans, register them by known affines, and give all that came of it."""
+    """Write a pair of scans, register them by known affines, and return all results."""
     cine, lge = scan_pair(slices=3)
     cine = change(cine)
     affine = lge.affine.copy()

@@ -187,7 +187,7 @@ def test_on_a_disk_without_flock_a_job_killed_on_another_host_is_named_and_block
     stuck.start()
     said = process.stderr.readline()
     for record in (tmp_path / "cache").glob("*.owner"):
-        os.utime(record, (0, 0))  # as after a long silence
+        os.utime(record, (0, 0))  # as if the owner had been silent for long
     told, more = process.communicate()
     stuck.cancel()
     assert process.returncode == 0, said + more
@@ -197,7 +197,7 @@ def test_on_a_disk_without_flock_a_job_killed_on_another_host_is_named_and_block
 
 
 def content_in_order(scans, folder):
-    """The digests that a third call finds in the cache, all of which must be there."""
+    """Return the digests in the order of the patients, from a further call that finds all of them in the cache."""
     before = content(folder)
     digests = [patient.digest for patient in prepare(list(find_patients(scans).values()), folder)]
     assert before == sorted(digests)
@@ -291,7 +291,7 @@ def test_an_interrupted_preparation_leaves_no_half_folder(one, tmp_path, monkeyp
 def test_every_fault_of_every_patient_comes_in_one_error(tmp_path):
     cine, lge = pair()
     expected = []
-    paths = write_patient(tmp_path / "scans", 1, cine, lge)  # a header fault
+    paths = write_patient(tmp_path / "scans", 1, cine, lge)  # an error in the header
     (tmp_path / "scans/patient1_C0.nii.gz").write_bytes(b"no scan")
     expected.append(paths["cine"])
     nan = scan(cine.affine, cine.image.shape)

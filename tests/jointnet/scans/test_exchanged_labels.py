@@ -1,4 +1,4 @@
-"""Labels whose values are exchanged, in all slices or some, are refused with what it looks like; sound ones are not."""
+"""Labels with exchanged values in all or some slices are refused with the likely exchange; valid ones are accepted."""
 
 from itertools import permutations
 
@@ -20,7 +20,7 @@ ORDERS = [order for order in permutations(VALUES) if order != VALUES]
 
 
 def in_other_words(values, order):
-    """Return an array in which each of `VALUES` is replaced by that at its place in `order`."""
+    """Return an array in which each of `VALUES` is replaced by the value at the same index in `order`."""
     changed = values.copy()
     for value, other in zip(VALUES, order, strict=True):
         changed[values == value] = other
@@ -28,14 +28,14 @@ def in_other_words(values, order):
 
 
 def moved(order):
-    """Return the values that stand for another structure, as a fault lists them."""
+    """Return the values that stand for another structure, in the form of the error message."""
     first, *more = sorted(value for value, other in zip(VALUES, order, strict=True) if value != other)
     return f"{', '.join(map(str, [first, *more[:-1]]))} and {more[-1]} were exchanged"
 
 
 @pytest.fixture(scope="module")
 def phantom_labels(tmp_path_factory):
-    """The class codes of two phantom patients, by file."""
+    """The class codes of two phantom patients by file."""
     folder = tmp_path_factory.mktemp("phantom")
     write_phantom(folder, patients=2, seed=0)
     faults = []
@@ -80,7 +80,7 @@ def test_check_and_training_refuse_exchanged_labels_alike(tmp_path, capsys, role
 
 
 def drawn(picture):
-    """Return class codes (row, column, 1) of a picture: m, l and r are structures."""
+    """Return class codes (row, column, 1) of a text drawing. The letters m, l and r are structures."""
     letters = {".": 0, "m": CODE["myo"], "l": CODE["lv"], "r": CODE["rv"]}
     return np.array([[letters[letter] for letter in row] for row in picture.split()], np.uint8)[:, :, None]
 

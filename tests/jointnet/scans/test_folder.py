@@ -24,7 +24,7 @@ SHAPE = (4, 5, 3)
 
 
 def write_blank(root, number, subfolders=False, shape=SHAPE, affine=None):
-    """Four files of zeros: enough for everything that reads names and headers only."""
+    """Write four files of zeros for tests that read names and headers only."""
     paths = file_paths(root, number, subfolders)
     for path in paths.values():
         write_nifti(path, np.zeros(shape, np.int16), np.eye(4) if affine is None else affine)
@@ -277,7 +277,7 @@ def test_headers_are_checked_without_reading_a_voxel(tmp_path, monkeypatch):
     monkeypatch.setattr(nib, "load", lambda *_, **__: pytest.fail("nibabel was asked"))
     assert check_headers(find_patients(tmp_path).values()) == []
     assert len(asked) == 4
-    assert max(asked) <= 540  # bytes of the longest header
+    assert max(asked) <= 540  # size of the longest header in bytes
 
 
 def test_corner_distance_is_that_of_the_farthest_corner():

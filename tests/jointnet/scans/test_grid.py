@@ -146,9 +146,9 @@ def test_sample_takes_the_nearest_slice_and_interpolates_in_the_plane():
 @pytest.mark.parametrize("sheared", [False, True])
 @pytest.mark.parametrize("shape", [(64, 52, 7), (120, 130, 12), (50, 1, 4)], ids=["crop", "wide", "one column"])
 def test_sample_is_scipy_s_interpolation_at_the_same_voxels(rotation_deg, tilt_deg, sheared, shape):
-    """Voxels by the affines, k rounded as the rule says; SciPy then interpolates, clamped at the edges.
+    """Compute voxels from the affines, round k by the rule, and interpolate with SciPy, clamped at the edges.
 
-    Of labels in the middle between two voxels rounding noise takes either.
+    Halfway between two voxels, rounding errors decide between their labels.
     """
     cine = stack(axes(), (1.4, 1.4, 10.0), (128, 128, 8))
     directions = axes(rotation_deg, tilt_deg)
@@ -191,7 +191,7 @@ def test_sample_is_zero_outside_of_the_scan_and_says_where_that_is():
 def test_ties_between_two_slices_are_settled_for_whole_slices_and_by_the_world(
     thickness, slices, other_slices, store, centre
 ):
-    """Where the other stack ends half a slice of the grid earlier, slices of the grid lie on the border of two."""
+    """If the other stack ends half a grid slice earlier, grid slices lie halfway between two scan slices."""
     shape = (40, 40, slices)
     this = stack(axes(), (2.0, 2.0, thickness), shape, centre)
     grid = common_grid(this, stack(axes(), (2.0, 2.0, 5.0), (40, 40, other_slices), centre))

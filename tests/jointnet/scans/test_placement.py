@@ -1,4 +1,4 @@
-"""Where a scan lies: a qform in single precision says what it can, near half turns little of the angle."""
+"""Scan geometry, in particular the precision of a qform near rotations by 180 degrees."""
 
 import warnings
 from pathlib import Path
@@ -25,7 +25,7 @@ angles_deg = st.one_of(st.floats(0, 180), st.floats(-9, 0).map(lambda power: 180
 
 
 def affine_of(axis, angle_deg, qfac=1):
-    """Return the affine of a grid that is turned about an axis, its slices stored backwards where `qfac` is -1."""
+    """Return the affine of a grid rotated about an axis. Its slices are stored backwards if `qfac` is -1."""
     turn = Rotation.from_rotvec(np.radians(angle_deg) * np.asarray(axis) / np.linalg.norm(axis))
     affine = np.eye(4)
     affine[:3, :3] = turn.as_matrix() * SPACING_MM * (1, 1, qfac)
@@ -46,7 +46,7 @@ def faults_of(sform, qform):
 
 
 def in_single_precision(header, affine):
-    """Write the quaternion into the header as a writer computes it in single precision: its last bits are lost."""
+    """Write the quaternion into the header with single-precision rounding errors."""
     turn = Rotation.from_matrix(affine[:3, :3] / SPACING_MM)
     quaternion = turn.as_quat(canonical=True).astype(np.float32)[:3]
     for name, value, step in zip("bcd", quaternion, (1, -1, 1), strict=True):
@@ -77,7 +77,7 @@ def test_forms_that_differ_by_a_degree_or_a_millimetre_are_refused_whatever_the_
 
 
 def test_a_nearly_axial_stack_with_a_tilt_of_a_fifth_of_a_degree_is_sound(tmp_path):
-    """LPS stacks are half turns about the third axis; a tilt of their plane leaves a of the quaternion near 0."""
+    """LPS stacks are rotations by 180 degrees about the third axis; with a tilt, a of the quaternion is near 0."""
     axial, worst_mm = np.diag([-1.0, -1.0, 1.0]), 0.0
     for tilt_deg in np.linspace(0.0, 0.4, 41):
         for about in (0, 1, 2):
@@ -99,7 +99,7 @@ def test_a_writer_may_lose_the_last_bits(angle_deg):
 
 @pytest.mark.parametrize("angle_deg", [180.0, 179.99, 179.98, 179.97, 90.0])
 def test_a_label_that_another_reader_s_qform_placed_is_on_its_image_s_grid(tmp_path, angle_deg):
-    """An image with a qform only; its label bears that affine as an sform, by the format's own formula."""
+    """The image has a qform only; its label has the same affine as an sform, from the format's formula."""
     affine = affine_of((0, 0, 1), angle_deg)
     scan, label, moved = (tmp_path / f"{name}.nii" for name in ("scan", "label", "moved"))
     write_nifti(scan, np.zeros(SHAPE, np.uint8), affine, codes=(0, 1))

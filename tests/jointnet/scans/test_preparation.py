@@ -73,8 +73,11 @@ def oblique_pair(cine_view, lge_view, shift_mm=(0.0, 0.0)):
     ],
 )
 def test_labels_lie_where_the_scene_has_them_in_the_world(tmp_path, cine_view, lge_view):
-    """The label at a point is that of the nearest voxel: right wherever an edge is farther than half its diagonal,
-    and half a slice's thickness times the tilt."""
+    """The label at a point is that of the nearest voxel.
+
+    It is correct where the nearest edge is farther than half a voxel diagonal plus half the slice thickness times the
+    tilt.
+    """
     shift = (7.0, -4.0)
     images, labels, description = prepare(tmp_path, *oblique_pair(cine_view, lge_view, shift))
     points = grid_points(description)

@@ -1,4 +1,4 @@
-"""One file at a time: whatever its bytes are, a sound scan or a message, in bounded memory."""
+"""Reading a single file with any content: a valid scan or an error message, in bounded memory."""
 
 import gzip
 import os
@@ -44,7 +44,7 @@ def fault_of(path):
 
 
 def with_header(path, change, raw=None):
-    """Write the file again with a changed header."""
+    """Rewrite the file with a changed header."""
     content = gzip.decompress(path.read_bytes())
     header = nib.Nifti1Header(content[:348], check=False)
     change(header)
@@ -52,7 +52,7 @@ def with_header(path, change, raw=None):
 
 
 def put(**fields):
-    """Give a change of header fields; a pair is an index and a value."""
+    """Return a function that changes header fields; a pair is an index and a value."""
 
     def change(header):
         for name, value in fields.items():
@@ -199,7 +199,7 @@ def test_a_damaged_stream_is_named_without_much_memory(path, name):
 
 
 def test_a_claim_is_refused_before_memory_is_asked_for(tmp_path):
-    """16 million voxels of 8 bytes are a size that a scan may have, but not in a file of some hundred bytes."""
+    """A scan may have 16 million voxels of 8 bytes, but not in a file of a few hundred bytes."""
     path = tmp_path / "scan.nii.gz"
     write_nifti(path, DATA.astype(np.float64), AFFINE)
     with_header(path, put(dim=[3, 512, 512, 64, 1, 1, 1, 1]))
@@ -223,7 +223,7 @@ def test_an_uncompressed_file_that_goes_on_is_refused_by_its_size(tmp_path):
 
 
 def test_extensions_and_free_text_are_not_looked_at(path, capfd):
-    """An extension of negative size would send nibabel's reader far off; a CIFTI one would be parsed as XML."""
+    """nibabel's reader would seek by an extension's negative size, and would parse a CIFTI extension as XML."""
     image = nib.Nifti2Image(DATA, AFFINE)
     image.header["intent_code"] = 3001
     image.header["descrip"] = b"\x1b[31m\xff"
