@@ -1,4 +1,4 @@
-"""Fixtures that the tests of both packages may use."""
+"""Fixtures for the tests of both packages."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ import scans
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """No test reads or fills the user's cache of prepared patients."""
+    """Use a temporary cache of prepared patients instead of the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JOINTNET_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -21,7 +21,7 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def scan_folder(tmp_path_factory):
-    """A folder of five patients of analytic cylinders, LGE displaced by 6 mm; read it, never write to it."""
+    """A read-only folder of five patients of analytic cylinders, with LGE displaced by 6 mm."""
     folder = tmp_path_factory.mktemp("scans")
     for number in range(1, 6):
         scans.write_patient(folder, number, *scans.pair(seed=number, lge_shift_mm=(4.8, 3.6)))
@@ -30,5 +30,5 @@ def scan_folder(tmp_path_factory):
 
 @pytest.fixture
 def tiny_settings():
-    """The real settings with the smallest networks that make sense."""
+    """The default settings with very small networks."""
     return scans.tiny_settings()

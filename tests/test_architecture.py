@@ -1,4 +1,4 @@
-"""The arrows between the rooms, read from the import statements: they point one way and never in a circle."""
+"""Imports between the packages and their parts follow the allowed directions, without cycles."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ PURE = {
 
 
 def _modules() -> dict[str, Path]:
-    """Give every module of the two packages by its dotted name."""
+    """Return all modules of the two packages by dotted name."""
     found = {}
     for path in [*(ROOT / "jointnet").rglob("*.py"), *(ROOT / "study").rglob("*.py")]:
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -34,7 +34,7 @@ MODULES = _modules()
 
 @cache
 def _imports(module: str) -> frozenset[str]:
-    """Return the dotted names that a module imports anywhere, from its own packages as modules."""
+    """Return the dotted names that a module imports anywhere; names from the two packages as modules."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
@@ -50,7 +50,7 @@ def _imports(module: str) -> frozenset[str]:
 
 @cache
 def _reached(module: str) -> frozenset[str]:
-    """Return the own modules that a module imports, directly or through others; packages on the way are left out."""
+    """Return the modules of the two packages that a module imports, directly or indirectly, without parent packages."""
     seen: set[str] = set()
     queue = [module]
     while queue:
@@ -106,8 +106,8 @@ def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
     models = {
         "study.tracking.champion",
         "study.tracking.model_code",
-    }  # how a model is registered, and what its copy there loads
-    opening = ("tracking_store", "sqlite_store", "server_database")  # which make and open what the tracker writes to
+    }  # registration of a model, and code that its registered copy loads
+    opening = ("tracking_store", "sqlite_store", "server_database")  # they create and open the store
     writers = {"study.tracking.tracker", *(f"study.tracking.{name}" for name in opening)}
     assert users == {"study.reporting.store", "study.tracking.model_address"} | writers | models
     assert not any("study.tracking.model_code" in _imports(name) for name in MODULES)

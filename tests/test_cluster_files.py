@@ -1,4 +1,4 @@
-"""What `cluster/` ships: YAML against published schemas, commands that the study takes, scripts that a shell reads."""
+"""The files in `cluster/`: YAML against published schemas, valid commands of the study, and valid shell scripts."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def test_the_ray_job_follows_kuberays_schema():
 
 
 def _closed(schema: Any) -> Any:
-    """Refuse unknown keys, as the Kubernetes API server would with strict validation."""
+    """Refuse unknown keys, like the Kubernetes API server with strict validation."""
     if isinstance(schema, list):
         return [_closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -76,7 +76,7 @@ def _closed(schema: Any) -> Any:
 
 
 def _commands() -> list[str]:
-    """Give every `python -m study.run` of the cluster's documentation and files that is written out in full."""
+    """Return all complete `python -m study.run` commands of the cluster's documentation and files."""
     text = (ROOT / "docs/cluster.md").read_text().replace("\\\n", " ")
     found = re.findall(r"^    .*?(python -m study\.run --.*)$", text, re.MULTILINE)
     return [*found, _rayjob()["spec"]["entrypoint"]]
@@ -103,7 +103,7 @@ def test_scripts_are_read_by_a_shell_and_pass_shellcheck(script: Path):
 
 
 def test_the_slurm_script_starts_a_head_then_the_others_then_the_study(tmp_path: Path):
-    """SLURM's commands and Python are stand-ins that write down how they are called."""
+    """SLURM's commands and Python are replaced by stand-ins that record their calls."""
     for name, body in {
         "scontrol": "printf 'n1\\nn2\\nn3\\n'",
         "srun": 'case "$*" in *hostname*) echo "127.0.1.1 10.1.2.3";; *) echo "srun $*" >>"$CALLS";; esac',

@@ -1,4 +1,4 @@
-"""What every command says of itself with `--help`."""
+"""The `--help` text of every command."""
 
 import importlib
 from pathlib import Path
@@ -18,7 +18,7 @@ COMMANDS = sorted(
 
 
 def told(command: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """Give what `--help` prints, in one line."""
+    """Return the output of `--help` in one line."""
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(command).main(["--help"])
     assert ended.value.code == 0

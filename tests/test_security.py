@@ -1,4 +1,4 @@
-"""What comes from data, settings or a tracking store leads nowhere else, runs nothing, and tells no name."""
+"""Content of data, settings and tracking stores reaches no other file, runs no code, and reveals no name."""
 
 import re
 import struct
@@ -25,7 +25,7 @@ PATIENTS = {"training": [1], "validation": [2]}
 
 @pytest.fixture
 def named_folder(tmp_path):
-    """Three patients whose headers carry a name in every free text and in an extension."""
+    """Three patients whose headers contain a name in every free text and in an extension."""
     for number in (1, 2, 3):
         for path in write_patient(tmp_path / "scans", number, *pair(seed=number, lge_shift_mm=(4.8, 3.6))).values():
             image = nib.load(path)
@@ -115,7 +115,7 @@ def test_an_output_replaces_files_only(tmp_path, scan_folder):
 
 
 def test_servers_that_the_project_starts_bind_to_this_machine():
-    """Of all files in which a server is started, none names all addresses, and each names this machine's."""
+    """No file that starts a server uses the address of all interfaces, and each uses the local address."""
     files = [path for room in ("jointnet", "study", "benchmarks", "cluster") for path in (ROOT / room).rglob("*")]
     texts = {path: path.read_text() for path in files if path.suffix in (".py", ".sh", ".yaml") and path.is_file()}
     assert not [path for path, text in texts.items() if re.search(r"\b0\.0\.0\.0\b", text)]

@@ -1,4 +1,4 @@
-"""Patients on the common grid without scans: a ring, a disc in it and a disc beside it, LGE shifted against cine."""
+"""Synthetic cached patients: a ring, a disc in it and a disc beside it, with LGE shifted relative to cine."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from jointnet.structures import CODE
 
 
 def cached_patients(folder: Path, count: int, slices: int = 2, size: int = 224) -> list[CachedPatient]:
-    """Write `count` small patients into a folder, as the cache would, and give them; numbers start at 1."""
+    """Write `count` small patients into a folder like the cache and return them. Numbers start at 1."""
     patients = []
     for number in range(1, count + 1):
         path = folder / f"digest-{number}"

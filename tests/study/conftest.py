@@ -1,4 +1,4 @@
-"""What is costly to make and may be shared: a store with invented studies, an empty store, a Ray on this machine."""
+"""Shared fixtures that are slow to create: a store with synthetic studies, an empty store, and a local Ray."""
 
 import shutil
 import sys
@@ -18,8 +18,10 @@ from study.reporting.stored_study import read_study
 
 @pytest.fixture(scope="session")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store, only to be read, whose studies are, oldest first: one that ended at many stages, one that went well, one
-    without arms, one that contradicts itself, and `doubtful`.
+    """A read-only store with five synthetic studies.
+
+    Oldest first: one whose arms ended at different stages, one that succeeded, one without arms, one with contradictory
+    rows, and `doubtful`.
     """
     folder = tmp_path_factory.mktemp("studies")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
@@ -40,7 +42,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def report(studies: str, tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """The report of the study that went well, only to be read; its copy is in the store."""
+    """The read-only report of the study that succeeded. The store has a copy."""
     return write_report(studies, synthetic.FULL, tmp_path_factory.mktemp("report"), log=True)
 
 
@@ -53,7 +55,7 @@ def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def empty_store(_migrated: Path, tmp_path: Path) -> str:
-    """An MLflow store of the test's own in `mlruns/`, without the seconds that its making takes."""
+    """An empty MLflow store in `mlruns/` for one test, copied because creating one takes seconds."""
     (tmp_path / "mlruns").mkdir()
     shutil.copyfile(_migrated, tmp_path / "mlruns" / "mlflow.db")
     return f"sqlite:///{tmp_path}/mlruns/mlflow.db"
@@ -61,7 +63,7 @@ def empty_store(_migrated: Path, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def uri(_migrated: Path) -> str:
-    """A store that tests write to, each under a study id of its own."""
+    """A store that several tests write to, each with its own study id."""
     path = _migrated.parent / "shared" / "mlflow.db"
     path.parent.mkdir()
     shutil.copyfile(_migrated, path)
@@ -70,6 +72,6 @@ def uri(_migrated: Path) -> str:
 
 @pytest.fixture(scope="session")
 def ray() -> Iterator[None]:
-    """Ray on this machine, started once."""
+    """A local Ray, started once per session."""
     with ray_session(None):
         yield

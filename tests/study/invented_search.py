@@ -1,4 +1,4 @@
-"""Invented records of searches: trials whose objective is a known function of what was drawn, without any store."""
+"""Synthetic records of searches without a store. The objective is a known function of the parameters."""
 
 import math
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def trial(
     parameters: Mapping[str, float | str] | None = None,
     validation: Mapping[str, float] | None = None,
 ) -> TrialRecord:
-    """Give one trial, `t<number>`; `ending` is a key of `ENDINGS`."""
+    """Return trial `t<number>`; `ending` is a key of `ENDINGS`."""
     state, reason = ENDINGS[ending]
     epochs = 0 if math.isnan(objective) else 12 if ending == "complete" else 4
     return TrialRecord(
@@ -54,7 +54,7 @@ def trial(
 
 
 def arm(*trials: TrialRecord, selected: int | None = None, model: str = "joint", **changes: object) -> ArmRecord:
-    """Give one arm; `selected` is the place of the selected trial among `trials`."""
+    """Return one arm; `selected` is the index of the selected trial in `trials`."""
     chosen = None if selected is None else {"run_id": trials[selected].run_id, "trial_id": trials[selected].trial_id}
     train = int(str(changes.pop("train", 25)))
     own = {
@@ -66,7 +66,7 @@ def arm(*trials: TrialRecord, selected: int | None = None, model: str = "joint",
 
 
 def search(count: int, model: str = "joint", seed: int = 0, **changes: object) -> ArmRecord:
-    """Give an arm of `count` random trials that end in every way; the lowest finished objective is selected.
+    """Return an arm of `count` random trials with all endings. The complete trial with the least objective is selected.
 
     The objective of a complete trial is 0.6 + 0.5 (alpha - 0.4)^2 + 0.1 (log10 of lambda_2 / lambda_1)^2 and noise.
     """

@@ -1,4 +1,4 @@
-"""Outcomes of trials from the values that they had, epoch by epoch."""
+"""Outcomes of trials from their objectives per epoch."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def outcome(
     sample: dict | None = None,
     model: Path | None = None,
 ) -> TrialOutcome:
-    """Give a trial with these objectives from epoch 1 on; None is an epoch without a validation."""
+    """Return a trial with these objectives from epoch 1 on; None is an epoch without validation."""
     epochs = tuple(
         EpochRecord(epoch, 1000 + epoch, {"train/loss": 1.0} | ({} if value is None else {OBJECTIVE: value}))
         for epoch, value in enumerate(values, start=1)

@@ -23,7 +23,7 @@ def plan_of(
     out: Path | None = None,
     design: Design = SINGLE,
 ) -> Plan:
-    """Plan these searches, `joint` where none is named."""
+    """Return a plan of these searches, or of `joint` if none is given."""
     plan = make_plan(
         make_arms(load_spaces(searches or ("joint",), settings), SPLITS),
         data=Data(kind, Path("/data/scans"), 45, "0123456789abcdef"),

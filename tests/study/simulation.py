@@ -1,4 +1,4 @@
-"""An arm's search without Ray and without training: attempts that report what a formula says, and drivers that die."""
+"""A simulated search of an arm without Ray and training: objectives from a formula, and drivers that are killed."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -28,11 +28,11 @@ TINY = with_values(Settings(), {"model.name": "standalone", "model.widths": [4, 
 
 
 class KilledError(BaseException):
-    """The driver is dead: nothing catches it."""
+    """The driver was killed. No exception handler of the driver catches it."""
 
 
 class MortalLedger(Ledger):
-    """A ledger whose driver dies at its n-th event from now, before or after it is written."""
+    """A ledger whose driver is killed at the n-th event, before or after the event is written."""
 
     def __init__(self, folder: Path, dies_at: int = 0, written: bool = True) -> None:
         super().__init__(folder)
@@ -49,33 +49,33 @@ class MortalLedger(Ledger):
 
 
 class Deaf:
-    """An outbox that forgets what it is given."""
+    """An outbox that ignores its entries."""
 
     def put(self, deed: Callable[[], Any], side: str = "") -> None:
-        """Forget it."""
+        """Ignore the entry."""
 
 
 def space(samples: int | None = 6, epochs: int = 4, grace: int = 2, minutes: float | None = None) -> SearchSpace:
-    """A search of alpha alone."""
+    """Return a search space of alpha only."""
     base = with_values(TINY, {"training.epochs": epochs})
     fidelity, budget = Fidelity(epochs, grace, 2), Budget(samples, minutes)
     return SearchSpace("own", "?", ("standalone",), "default", base, {}, Objective(), (ALPHA,), fidelity, budget)
 
 
 def work(own: SearchSpace, seed: int = 0) -> SearchWork:
-    """Give the trials of that search."""
+    """Return the trials of that search."""
     return SearchWork(ARM, own.parameters_of("standalone"), own.fidelity, own.budget.num_samples, seed)
 
 
 def recorder_of(ledger: Ledger, own: SearchSpace, outbox: Any = None, tracker: Any = None) -> ArmRecorder:
-    """Give a recorder whose progress nobody reads."""
+    """Return a recorder whose progress is not displayed."""
     task = ArmTask(ARM, own.settings_of("standalone"), (), (), 0, "cpu", 1, ledger.folder / ARM)
     progress = StudyProgress({ARM: ArmProgress(ARM, 6, 24, 60)}, 0, Console(file=io.StringIO()))
     return ArmRecorder(task, {"arm": ARM}, ledger, tracker, outbox or Deaf(), progress)
 
 
 def metrics_of(sample: Mapping[str, Any], epoch: int) -> dict[str, float]:
-    """Give what a trial reports: it falls with the epochs and is least at alpha 0.3."""
+    """Return a trial's metrics. The objective falls with the epochs and has its minimum at alpha 0.3."""
     return {"train/loss": 1 / epoch, OBJECTIVE: abs(sample["alpha"] - 0.3) + 0.5 / epoch}
 
 
@@ -85,13 +85,13 @@ def _weights() -> dict[str, Any]:
 
 
 def write_model(folder: Path, epoch: int) -> None:
-    """Leave the model of an epoch, as a training does."""
+    """Write the model of an epoch, as a training does."""
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder / MODEL_FILE, _weights(), TINY, {}, epoch)
 
 
 def falling(spec: TrialSpec, epoch: int) -> dict[str, float]:
-    """Train an epoch by the formula: it falls, so each epoch is the best and leaves its model."""
+    """Simulate an epoch. The objective falls, so each epoch is the best and its model is written."""
     write_model(spec.folder, epoch)
     return metrics_of(spec.sample, epoch)
 
@@ -99,7 +99,7 @@ def falling(spec: TrialSpec, epoch: int) -> dict[str, float]:
 def run_to_end(
     search: ArmSearch, recorder: ArmRecorder, at_once: int = 1, train: Callable[[TrialSpec, int], Metrics] = falling
 ) -> None:
-    """Run attempts, an epoch of each in turn by `train`, until the search has nothing more to run."""
+    """Run attempts until the search is done, one epoch of each in turn by `train`."""
     most = recorder.task.settings.training.epochs
     running: dict[str, tuple[str, int]] = {}
     number = 0
@@ -119,7 +119,7 @@ def run_to_end(
 
 
 def told(ledger: Ledger) -> list[tuple[Any, ...]]:
-    """Give all of the trials that must not depend on when a driver died: all but the moments."""
+    """Return what must not depend on when a driver was killed: all data of the trials except times."""
     return [
         (
             t.number,

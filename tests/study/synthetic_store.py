@@ -1,4 +1,4 @@
-"""A small MLflow store with invented studies, written by client calls as the contract says; nothing is trained."""
+"""A small MLflow store with synthetic studies, written by client calls in the documented format, without training."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ FULL, PARTIAL = "20260601-120000-0a1b2c3d", "20260602-120000-4e5f6a7b"
 
 @dataclass(frozen=True)
 class Trial:
-    """An invented trial: its state, and its objective per epoch as `(epoch, value)`."""
+    """A synthetic trial: its state, and its objective per epoch as `(epoch, value)`."""
 
     state: str
     history: tuple[tuple[int, float], ...] = ()
@@ -41,9 +41,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Arm:
-    """An invented arm; `gain` multiplies the distances, None where the test was not run.
+    """A synthetic arm. `gain` multiplies the distances; None if there was no test evaluation.
 
-    `old` arms have their pictures in the form that studies kept them in once.
+    `old` arms have their pictures in the format of older studies.
     """
 
     model: str
@@ -59,7 +59,7 @@ class Arm:
 
 
 def slice_rows(gain: float, segments: bool, patients: Iterable[int] = range(41, 46), slices: int = 6) -> pd.DataFrame:
-    """Give per-slice test rows; before does not depend on `gain`; slice counts differ, so pooling shows."""
+    """Return per-slice test rows. `before` does not depend on `gain`. Slice counts differ, so that pooling shows."""
     before_of, after_of = np.random.default_rng(7), np.random.default_rng(int(gain * 1000))
     rows: list[tuple[Any, ...]] = []
     for patient in patients:
@@ -82,7 +82,7 @@ def slice_rows(gain: float, segments: bool, patients: Iterable[int] = range(41, 
 
 
 def lose_one(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give the rows with the first patient's first RV lost: worst case in each of its three metrics."""
+    """Return the rows with the first patient's first RV lost, with the worst value in its three metrics."""
     place = (rows["patient"] == rows["patient"].iloc[0]) & (rows["slice"] == rows["slice"].iloc[0])
     place &= (rows["structure"] == "rv") & rows["metric"].isin(["cd_mm", "asd_mm", "dice"])
     changed = rows.copy()
@@ -92,9 +92,10 @@ def lose_one(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def picture_arrays(gain: float, rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Give every tested slice as `study.testing.slice_pictures` keeps it: LGE's heart beside cine's, less so later.
+    """Return all test slices in the format of `study.testing.slice_pictures`, with LGE displaced relative to cine.
 
-    Each patient's LGE is shifted by as many pixels as its number has units, and `gain` of that is left.
+    Each patient's LGE is shifted by the last digit of the patient's number, in pixels. After registration, a
+    fraction `gain` of the shift remains.
     """
     places = rows[["patient", "slice"]].drop_duplicates().sort_values(["patient", "slice"]).to_numpy()
     draw = np.random.default_rng(3)
@@ -112,7 +113,7 @@ def picture_arrays(gain: float, rows: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def old_picture_arrays(gain: float, rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Give pictures as studies kept them once: one slice of each patient, as floats."""
+    """Return pictures in the format of older studies: one slice per patient, as floats."""
     arrays = picture_arrays(gain, rows)
     _, first = np.unique(arrays["patients"], return_index=True)
     images = {"cine", "lge_before", "lge_after"}
@@ -136,7 +137,7 @@ def _grey(labels: np.ndarray, levels: tuple[int, int, int, int], draw: np.random
 
 
 def full_arms() -> tuple[Arm, ...]:
-    """Give the four arms of a study that ended well."""
+    """Return the four arms of a study that succeeded."""
 
     def some(level: float) -> tuple[Trial, ...]:
         return (
@@ -156,7 +157,7 @@ def full_arms() -> tuple[Arm, ...]:
 
 
 def partial_arms() -> tuple[Arm, ...]:
-    """Give arms that stopped at each of the ways to have no test values, and one arm that went through."""
+    """Return arms without test values for different reasons, and one complete arm."""
     ends = (
         Trial("complete", ((1, 0.9),)),
         Trial("stopped", ((1, 1.2),), EARLY),
@@ -174,7 +175,7 @@ def partial_arms() -> tuple[Arm, ...]:
 def write_study(
     uri: str, study_id: str, arms: Iterable[Arm], scratch: Path, rows: Mapping[str, pd.DataFrame] | None = None
 ) -> None:
-    """Write a study with its arms and trials; `rows` takes the place of an arm's invented test rows."""
+    """Write a study with its arms and trials. `rows` replaces the synthetic test rows of arms."""
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:

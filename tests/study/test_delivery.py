@@ -1,4 +1,4 @@
-"""What the tracking store refuses, lacks or lost: nothing is dropped, and the same command tells it."""
+"""Content that the tracking store refused, lacks or lost: the same command writes it again."""
 
 import errno
 import subprocess
@@ -41,7 +41,7 @@ def _files(run_id: str, folder: str = "") -> set[str]:
 
 
 def _held() -> dict[tuple[str, ...], tuple[Any, ...]]:
-    """Give all that the store holds of the one study, by what tells its runs apart; no run may be there twice."""
+    """Return the store's content of the study by kind, arm and trial of its runs. Check that no run exists twice."""
     runs = study_run._runs()
     arms = {run.info.run_id: run.data.tags["arm"] for run in runs if run.data.tags["study.kind"] == "arm"}
     held: dict[tuple[str, ...], tuple[Any, ...]] = {}
@@ -74,7 +74,7 @@ class _Unwritten(Report):
 
 
 def _unwritten(uri: str, study_id: str, folder: Path) -> Report:
-    """Stand in for the report, which takes seconds."""
+    """Replace the report, which takes seconds."""
     return _Unwritten(study_id, folder, table=None)  # type: ignore[arg-type]
 
 
@@ -84,7 +84,7 @@ def test_a_study_that_its_store_lacks_is_told_again_whole_and_no_side_delivery_w
     ray = study_run._NoRay(monkeypatch)
     arguments = ["--search", "tiny", "--data", str(phantom)]
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://127.0.0.1:1")
-    with monkeypatch.context() as patch:  # the registry and the copy of the report fail, and withhold nothing
+    with monkeypatch.context() as patch:  # the registry and the copy of the report fail, without effect on the rest
         patch.setattr("study.tracking.tracker.register", _refusing)
         patch.setattr(MlflowClient, "log_artifacts", _refusing)
         patch.setattr(StudyTracker, "describe", _refusing)
@@ -97,7 +97,7 @@ def test_a_study_that_its_store_lacks_is_told_again_whole_and_no_side_delivery_w
     assert _events(place)[-1]["event"] == "delivered" and len(_events(place)[-1]["left_out"]) == 5
 
     def again(status: int = 0) -> Any:
-        """Run the same command; it trains nothing and opens no test."""
+        """Run the same command, and check that it trains nothing and opens no test."""
         before = [event for event in _events(place) if event["event"] not in ("session", "delivered")]
         searches = [name for name, _ in ray.events].count("search")
         assert main(arguments) == status
@@ -105,14 +105,14 @@ def test_a_study_that_its_store_lacks_is_told_again_whole_and_no_side_delivery_w
         assert [event for event in _events(place) if event["event"] not in ("session", "delivered")] == before
         return capsys.readouterr()
 
-    monkeypatch.setattr("study.run.write_report", _unwritten)  # from here on the store is the question
-    assert again().err == "" and "left_out" not in _events(place)[-1]  # what was left out is delivered
+    monkeypatch.setattr("study.run.write_report", _unwritten)  # only the store matters from here on
+    assert again().err == "" and "left_out" not in _events(place)[-1]  # what had been left out is delivered
     assert {model.name for model in _client().search_registered_models()} == {
         "jointnet-standalone-1",
         "jointnet-standalone-2",
     }
     whole, events = _held(), len(_events(place))
-    assert again().err == "" and len(_events(place)) == events  # nothing is left
+    assert again().err == "" and len(_events(place)) == events  # nothing is left to deliver
 
     runs = {run.data.tags["study.kind"]: run for run in study_run._runs()}
     (Path(runs["arm"].info.artifact_uri.removeprefix("file://")) / "test/slices.csv").unlink()
@@ -196,7 +196,7 @@ def test_what_the_store_refuses_keeps_the_study_undelivered_and_the_test_sealed_
             raise MlflowException.invalid_parameter_value("no such artifact")
         log_file(tracker, run_id, path, folder)
 
-    with monkeypatch.context() as patch:  # a trial's model is refused: the test is opened and reported
+    with monkeypatch.context() as patch:  # a trial's model is refused, but the test is opened and reported
         patch.setattr(StudyTracker, "log_file", refusing)
         assert main(arguments) == 5
     told = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The report: rebuilt from the store alone, and every number of its table recomputed another way."""
+"""The report: rebuilt from the store alone, with all numbers of its table recomputed independently."""
 
 import csv
 import math
@@ -26,7 +26,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def recomputed(folder: Path, arm: str, metric: str, structure: str, side: str) -> list[float]:
-    """Give one mean per patient from slices.csv, without pandas."""
+    """Return one mean per patient from slices.csv, computed without pandas."""
     slices: dict[int, list[float]] = defaultdict(list)
     for row in read(folder / "slices.csv"):
         if (row["arm"], row["metric"], row["structure"]) == (arm, metric, structure):
@@ -63,7 +63,7 @@ def test_every_number_of_the_table_is_recomputed_from_the_slices(report: Report)
 
 
 def holm(family: list[float]) -> list[float]:
-    """Give Holm's adjusted p values: the k-th smallest of m times m - k + 1, never below the one before, at most 1."""
+    """Return Holm's adjusted p values: the k-th smallest of m times m - k + 1, non-decreasing and at most 1."""
     adjusted, highest = [0.0] * len(family), 0.0
     for rank, place in enumerate(sorted(range(len(family)), key=family.__getitem__)):
         highest = max(highest, min(1.0, family[place] * (len(family) - rank)))
@@ -116,7 +116,7 @@ def test_the_folder_is_complete_and_in_the_store(studies: str, report: Report) -
 
 
 class References(HTMLParser):
-    """Collects what a page loads and links to, and images without a text alternative."""
+    """A parser that collects what a page loads and links to, and images without alternative text."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The command: its faults, and a whole study with the search stubbed, to see when the test patients are opened."""
+"""The command: its errors, and a whole study with a simulated search, to see when the test patients are opened."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: str) -> Path:
-    """Give a working directory with an empty store and a search space `tiny`."""
+    """Return a working directory with an empty store and a search space `tiny`."""
     (tmp_path / "search_spaces").mkdir()
     (tmp_path / "search_spaces/tiny.toml").write_text(TINY)
     monkeypatch.chdir(tmp_path)
@@ -166,7 +166,7 @@ def test_what_the_machine_cannot_do_is_found_by_a_dry_run(place: Path, capsys, m
 
 
 def test_a_user_without_home_and_name_gets_a_plan(place: Path):
-    """As under `docker run --user 12345`, by a process of its own."""
+    """Run a separate process, as under `docker run --user 12345`."""
     own = {"TMPDIR": str(place), "PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.environ["PATH"]}
     nameless = ["unshare", "--user", "--map-user=12345", "--map-group=12345", "env", "-i"]
     command = [*nameless, *(f"{name}={value}" for name, value in own.items()), sys.executable]
@@ -216,7 +216,7 @@ def test_a_damaged_test_patient_is_found_before_hours_of_search(place: Path, pha
 
 
 def _cohort(folder: Path, lacking: Sequence[int] = ()) -> dict[int, dict[str, Path]]:
-    """Write five tiny patients, of whom some show no RV in LGE, and give their files."""
+    """Write five tiny patients, some without an RV in LGE, and return their files."""
     return {
         number: scans.write_patient(folder, number, cine, scans.without(lge, "rv") if number in lacking else lge)
         for number in range(1, 6)
@@ -266,7 +266,7 @@ def test_a_fault_in_a_sealed_patient_s_voxels_is_found_at_the_start_and_nothing_
 
 
 class _NoRay:
-    """Stands in for Ray: runs an arm's trials in this process and notes who sees which patients."""
+    """A stand-in for Ray that runs an arm's trials in this process and records which patients they use."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events: list[tuple[str, Any]] = []
@@ -358,7 +358,7 @@ def test_a_nested_study_that_is_interrupted_while_it_retrains_goes_on(
     arguments = ["--search", "tiny", "--data", str(phantom), "--folds", "2", "--seeds", "2"]
     assert main(arguments) == 130
     assert "RUNNING" not in {run.info.status for run in _runs()}
-    assert sum(run.data.tags["study.kind"] == "retrain" for run in _runs()) == 3  # two of fold 1, one begun in fold 2
+    assert sum(run.data.tags["study.kind"] == "retrain" for run in _runs()) == 3  # two in fold 1, one begun in fold 2
     ray.raising_in = ""
     assert main(arguments) == 0
     (folder,) = _studies(place)
@@ -396,7 +396,7 @@ def test_an_arm_without_a_finished_trial_gives_status_4_and_the_others_a_report(
     assert main(["--search", "tiny", "--data", str(phantom)]) == 4
     captured = capsys.readouterr()
     assert "standalone-1: at least one trial must end" in captured.err and "standalone-2" in captured.out
-    assert main(["--search", "tiny", "--data", str(phantom)]) == 4  # nothing new: the same report, the same status
+    assert main(["--search", "tiny", "--data", str(phantom)]) == 4  # nothing new: same report and same status
     assert "standalone-1: at least one trial must end" in capsys.readouterr().err
     ray.failing = {"standalone-1", "standalone-2"}
     before = len(ray.events)
@@ -430,7 +430,7 @@ def test_no_run_stays_running_whatever_ends_the_driver_and_the_same_command_goes
     before = {run.info.run_id for run in _runs()}
     assert main(arguments) == 0
     assert len(_studies(place)) == 1
-    assert before < {run.info.run_id for run in _runs()}  # found again, none made twice
+    assert before < {run.info.run_id for run in _runs()}  # the runs are found again, none is created twice
     assert {run.info.status for run in _runs()} == {"FINISHED"}
     assert "which this command continues" in capsys.readouterr().out
 
@@ -549,7 +549,7 @@ def test_a_study_goes_on_in_the_folder_that_it_was_moved_to_whatever_its_name(
     for number, address in enumerate(("models:/jointnet-standalone-1@champion", f"runs:/{chosen}/model")):
         assert study.predict.main(["--out", f"predicted{number}", *given, address]) == 0
     assert study.export_bundle.main(["--out", "bundle", "--model", f"runs:/{chosen}/model"]) == 0
-    assert {path.name for path in place.iterdir()} <= {second.name, "cache"}  # nothing where it was before
+    assert {path.name for path in place.iterdir()} <= {second.name, "cache"}  # nothing is written to the old place
 
     shutil.rmtree(second / "mlruns" / "artifacts" / chosen)
     capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Addresses of SQLite stores, and stores that were moved, copied or mounted elsewhere, or whose artifacts are gone."""
+"""Addresses of SQLite stores, and stores that were moved, copied, mounted elsewhere, or lost their artifacts."""
 
 import shlex
 import shutil
@@ -36,7 +36,7 @@ NAMES = ("better now?", "my%20study", "100%", "a#b", "ü", "a b+c&d=e", "br{ace}
 
 @pytest.fixture(autouse=True)
 def _fresh_process() -> Iterator[None]:
-    """MLflow remembers for the life of a process where a run's artifacts are; no command outlives a move."""
+    """Clear MLflow's cache of artifact locations, which lasts as long as the process. No real command spans a move."""
     _artifact_repos_cache.clear()
     yield
     _artifact_repos_cache.clear()
@@ -44,7 +44,7 @@ def _fresh_process() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def original(_migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store of two studies in `mlruns/`, to be copied: one with test values, one just begun."""
+    """A folder, to be copied, with a store of two studies in `mlruns/`: one with test values, one just begun."""
     folder = tmp_path_factory.mktemp("original")
     (folder / "mlruns").mkdir()
     shutil.copyfile(_migrated, folder / "mlruns" / "mlflow.db")
@@ -57,13 +57,13 @@ def original(_migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(original: Path, tmp_path: Path) -> Path:
-    """That folder, moved to where nothing else leads to."""
+    """A copy of that folder under another path."""
     return Path(shutil.copytree(original, tmp_path / "moved on?"))
 
 
 @pytest.fixture
 def away(original: Path, folder: Path) -> Iterator[None]:
-    """The folder that the records name is gone, and stays so."""
+    """Hide the folder that the records refer to, and check that it is not created again."""
     hidden = original.with_name("hidden")
     original.rename(hidden)
     yield
@@ -133,13 +133,13 @@ def test_a_moved_store_is_read_reported_and_verified(folder: Path, tmp_path: Pat
     before = content(folder)
     study = read_study(uri, "first")
     assert study.arms[0].rows is not None and study.tracking_uri == uri
-    assert content(folder) == before  # only a driver and a report that is logged write to a store
+    assert content(folder) == before  # only a driver and a logged report write to a store
     given = ["--study", "first", "--tracking-uri", uri, "--out", str(out)]
     assert main(given) == 0
     assert len(pd.read_csv(out / "slices.csv")) == len(study.arms[0].rows)
     assert (folder / f"mlruns/artifacts/{study.run_id}/artifacts/report/report.html").is_file()
     listed = {item.path for item in MlflowClient(uri).list_artifacts(study.run_id)}
-    assert listed == {"report", "specification.json", "splits.json"}  # as the MLflow UI finds it
+    assert listed == {"report", "specification.json", "splits.json"}  # as the MLflow UI reads it
     assert main([*given, "--verify"]) == 0, capsys.readouterr()
 
 
@@ -283,7 +283,7 @@ def test_a_file_that_the_records_promise_is_never_read_as_one_that_never_was(fol
     shutil.rmtree(folder / f"mlruns/artifacts/{arm}")
     with pytest.raises(InputFaultError, match=r"must hold selection.json, test/slices.csv, test/overlays.npz"):
         read_study(uri, "first")
-    assert read_study(uri, "begun").arms == ()  # which promises nothing yet
+    assert read_study(uri, "begun").arms == ()  # which guarantees nothing yet
 
 
 def test_a_report_with_test_values_is_not_replaced_by_one_without(folder: Path, tmp_path: Path):
@@ -296,7 +296,7 @@ def test_a_report_with_test_values_is_not_replaced_by_one_without(folder: Path, 
     with Store(uri) as store:
         store.log_report(first.run_id, out)
     before = content(out)
-    MlflowClient(uri).delete_run(first.arms[0].run_id)  # as one does in the MLflow UI
+    MlflowClient(uri).delete_run(first.arms[0].run_id)  # as in the MLflow UI
     for study in ("begun", "first"):
         with pytest.raises(InputFaultError) as caught:
             write_report(uri, study, out)

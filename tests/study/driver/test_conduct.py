@@ -1,4 +1,4 @@
-"""What a study leaves before its session begins."""
+"""Files that a study writes before its session begins."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +15,7 @@ from study.planning.plan import Plan
 
 
 class KilledError(BaseException):
-    """The driver is gone; nothing after it runs."""
+    """The driver was killed. No exception handler of the driver catches it."""
 
 
 def _ends_with(error: BaseException, seen: list[bool], plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

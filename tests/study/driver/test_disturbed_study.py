@@ -1,4 +1,4 @@
-"""The fault campaign in short: a real driver is killed at two fixed moments, its checkpoint damaged once."""
+"""A short fault injection test: a real driver is killed twice and a checkpoint is damaged once."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How a command ends that cannot finish, by what ended it."""
+"""How a command that cannot finish ends, for each kind of error."""
 
 import errno
 import os
@@ -30,10 +30,10 @@ def _halted(number: int | None) -> StudyHaltedError:
         (KeyboardInterrupt(), 130, True),
         (StudyHaltedError("asked for", by_user=True), 130, True),
         (PermissionError(errno.EACCES, "Permission denied", "/there"), 2, False),
-        (FileNotFoundError(errno.ENOENT, "No such file", "/there"), 2, False),  # what was asked for is not there
-        (OSError(errno.ENOSPC, "No space left on device", "/there"), 5, True),  # such as while the phantom is written
+        (FileNotFoundError(errno.ENOENT, "No such file", "/there"), 2, False),  # something requested is missing
+        (OSError(errno.ENOSPC, "No space left on device", "/there"), 5, True),  # e.g. while the phantom is written
         (_halted(errno.ENOENT), 5, True),
-        (_halted(None), 5, True),  # the tracking store is away
+        (_halted(None), 5, True),  # the tracking store cannot be reached
         (_halted(errno.ENOSPC), 5, True),
         (_halted(errno.EDQUOT), 5, True),
         (_halted(errno.ESTALE), 5, True),

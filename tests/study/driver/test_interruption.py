@@ -1,4 +1,4 @@
-"""Ctrl+C: once gently, twice at once."""
+"""Ctrl+C: the first stops gently, the second at once."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from study.driver.interruption import first_gently, heed_signals
 
 @pytest.fixture(autouse=True)
 def no_nohup() -> Iterator[None]:
-    """Let SIGHUP have its default action, which it has not where the tests run under `nohup`."""
+    """Restore the default action of SIGHUP, which is ignored if the tests run under `nohup`."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)

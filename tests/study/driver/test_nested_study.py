@@ -1,4 +1,4 @@
-"""A study of two folds and two seeds, without Ray or training: killed at any event, it ends like its twin."""
+"""A simulated study of two folds and two seeds. Killed at any event, it ends like one without interruption."""
 
 import io
 from collections.abc import Iterator
@@ -37,27 +37,27 @@ FILES: dict[int, PatientFiles] = {number: None for number in PATIENTS}  # type: 
 
 
 class NoRounds:
-    """Runs a round in this process, by the formula of `simulation`."""
+    """Rounds that run in this process by the formula of `simulation`."""
 
     def ready(self) -> None:
-        """Nothing has to be started."""
+        """Do nothing."""
 
     def run(self, search: ArmSearch, task: ArmTask, seconds: float | None) -> None:
-        """Run it to its end."""
+        """Run the search to its end."""
         run_to_end(search, search._recorder)
 
 
 class DeafOutbox(Deaf):
-    """An outbox that has always delivered."""
+    """An outbox that delivers nothing and has no entries left."""
 
     def flush(self, seconds: float) -> int:
-        """Nothing is left."""
+        """Return 0, the number of entries left."""
         return 0
 
 
 @pytest.fixture(autouse=True)
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
-    """Give what was tested: test patients, seeds and folder of every opening."""
+    """Return the test evaluations: test patients, seeds and folder of each."""
     tested: list[tuple[Any, ...]] = []
 
     def open_test(patients: Any, models: Any, folder: Path, device: str) -> TestedArm:
@@ -73,7 +73,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def plan_in(folder: Path, seeds: int = 2, samples: int = 2) -> Plan:
-    """Plan two folds of one arm."""
+    """Return a plan of one arm with two folds."""
     own = space(samples=samples, epochs=2, grace=1)
     dealt = make_folds(PATIENTS, 2, parse_counts(["2/1"], test_optional=True), 0)
     arms = tuple(arm for fold, splits in enumerate(dealt, 1) for arm in make_arms([own], splits, fold=fold, folds=2))
@@ -82,7 +82,7 @@ def plan_in(folder: Path, seeds: int = 2, samples: int = 2) -> Plan:
 
 
 def conduct(plan: Plan, dies_at: int = 0, written: bool = True) -> list[str]:
-    """Let one driver carry the study out."""
+    """Run the study with one driver."""
     patients = {number: CachedPatient(number, Path(f"/cache/{number}"), str(number)) for number in PATIENTS}
     with MortalLedger(plan.folder, dies_at, written) as ledger:
         outbox: Any = DeafOutbox()
@@ -100,7 +100,7 @@ def conduct(plan: Plan, dies_at: int = 0, written: bool = True) -> list[str]:
 
 
 def left(folder: Path) -> list[Any]:
-    """Give all that must not depend on when a driver died: trainings, and what was selected, opened and tested."""
+    """Return what must not depend on when a driver was killed: trainings, selections, and test evaluations."""
     with Ledger(folder) as ledger:
         trainings = [
             (key, t.trial_id, t.seed, dict(t.sample), t.state, t.reason, [(e.epoch, dict(e.metrics)) for e in t.epochs])

@@ -1,4 +1,4 @@
-"""How the minutes of a search are shared by its arms, one after the other."""
+"""How the arms of a search share its time budget."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,14 +11,14 @@ from study.planning.plan import Plan
 
 
 def left(plan: Plan, *searched: float) -> list[float | None]:
-    """Give the seconds that each arm has left where the arms were searched for these seconds."""
+    """Return the seconds that each arm has left after searches of these seconds."""
     known = dict(zip([arm.key for arm in plan.arms], searched, strict=False))
     ledger = SimpleNamespace(searched_seconds=lambda key: known.get(key, 0.0))
     return [arm_seconds(plan, arm, ledger) for arm in plan.arms]  # type: ignore[arg-type]
 
 
 def of(minutes: float | None, per_arm: bool = False) -> Plan:
-    """Give a plan of one search with two arms."""
+    """Return a plan of one search with two arms."""
     plan = plan_of()
     budget = replace(plan.arms[0].space.budget, minutes=minutes, per_arm=per_arm)
     return replace(plan, arms=tuple(replace(arm, space=replace(arm.space, budget=budget)) for arm in plan.arms))

@@ -1,4 +1,4 @@
-"""Which parts of which splits show too little to train, validate or test on."""
+"""Errors for parts of splits whose patients cannot be used for training, validation or test."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ NO_RV = {endpoint: True for endpoint in ENDPOINTS if endpoint[1] != "rv"}
 
 
 def leave_one_out(counts: str) -> Plan:
-    """Plan five folds of five patients, each of whom is tested in a fold of its own."""
+    """Return a plan of five folds of five patients, with one test patient per fold."""
     dealt = make_folds(range(1, 6), 5, parse_counts([counts], test_optional=True), 0)
     arms = [make_arms([space()], splits, fold=fold, folds=5) for fold, splits in enumerate(dealt, 1)]
     return replace(plan_of(), arms=tuple(arm for fold in arms for arm in fold))

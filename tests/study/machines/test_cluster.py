@@ -1,4 +1,4 @@
-"""Which Ray a study runs on: addresses as they are given, and what is refused before anything starts."""
+"""Which Ray a study runs on: addresses, and those that are refused before the start."""
 
 import errno
 import os
@@ -67,7 +67,7 @@ def test_an_address_where_nothing_listens_is_refused_at_once():
 
 
 class _FakeRay:
-    """Notes how Ray is started and left."""
+    """A stand-in for `ray` that records how it is started and stopped."""
 
     exceptions = study.machines.cluster.ray.exceptions
 
@@ -96,7 +96,7 @@ def test_a_local_study_never_attaches_to_a_cluster_that_runs(monkeypatch: pytest
 
 @pytest.mark.parametrize("own", [None, "4"])
 def test_workers_have_one_arena_unless_the_environment_says_otherwise(own: str | None, monkeypatch: pytest.MonkeyPatch):
-    """This machine's inherit it, a cluster's are told, but not what a job sets itself: Ray lets nobody repeat that."""
+    """Local workers inherit it; cluster workers get it unless the job sets it, as Ray refuses to set it twice."""
     ray = _FakeRay()
     monkeypatch.setattr(study.machines.cluster, "ray", ray)
     monkeypatch.setattr(study.machines.cluster, "check_reachable", lambda address: None)
@@ -106,7 +106,7 @@ def test_workers_have_one_arena_unless_the_environment_says_otherwise(own: str |
     with ray_session("10.0.0.1:6379"):
         pass
     assert ray.calls[0]["runtime_env"] == {"env_vars": {} if own else {"MALLOC_ARENA_MAX": "1"}}
-    monkeypatch.setattr(study.machines.cluster.os, "environ", dict(os.environ))  # is left changed
+    monkeypatch.setattr(study.machines.cluster.os, "environ", dict(os.environ))  # a copy, as it is changed
     with ray_session(None):
         assert os.environ["MALLOC_ARENA_MAX"] == (own or "1")
 
@@ -125,7 +125,7 @@ def test_no_cluster_to_join_is_a_fault_of_the_address(monkeypatch: pytest.Monkey
     [
         (Exception("The current node timed out during startup."), SettingsFaultError),
         (OSError(errno.EACCES, "Permission denied"), SettingsFaultError),
-        (OSError(errno.ENOSPC, "No space left on device"), OSError),  # ends by itself, so the command may be repeated
+        (OSError(errno.ENOSPC, "No space left on device"), OSError),  # temporary, so the command may be repeated
     ],
 )
 def test_a_ray_that_does_not_start_is_no_reason_to_try_for_ever(raised, expected, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""The command on the head: a process whose words and end are passed on."""
+"""The command on the head node: a process whose output and exit status are passed on."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from study.machines.handover import HeadProcess, _follow
 
 
 class _Remote:
-    """Calls a method at once, as `ray.get` of a remote call would."""
+    """A stand-in for a Ray actor that calls its methods directly."""
 
     def __init__(self, process: HeadProcess) -> None:
         for name in ("news", "interrupt"):
@@ -21,7 +21,7 @@ class _Remote:
 
 @pytest.fixture
 def head(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Give a way to start this Python on a script in place of `python -m study.run`, on a head that is this machine."""
+    """Return a function that starts a script in place of `python -m study.run`, with this machine as the head."""
 
     def start(script: str) -> HeadProcess:
         package = tmp_path / "study"
@@ -47,7 +47,7 @@ def test_the_command_runs_there_with_the_heads_own_address_and_its_words_and_sta
 
 
 def test_ctrl_c_is_passed_on_and_the_end_is_waited_for(head, capsys, monkeypatch: pytest.MonkeyPatch):
-    process = head(  # with the signal's own handler, which a job in the background starts without
+    process = head(  # with Python's handler, as SIGINT is ignored in a background job
         "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "try:\n    print('on', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    exit(130)"
     )

@@ -1,4 +1,4 @@
-"""What every node is asked, and what is said of those that lack something."""
+"""The checks of every node, and the messages about nodes that lack something."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where Ray may keep its files: too long a path, a folder that cannot be made, a full disk."""
+"""The folder of Ray's files: a path that is too long, a folder that cannot be created, a full disk."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from study.machines.ray_folder import LONGEST_FOLDER_BYTES, SOCKET_IN_FOLDER, ra
 
 @pytest.fixture
 def short(tmp_path: Path):
-    """Give a folder whose path is short, wherever pytest's own is."""
+    """Return a folder with a short path, independent of pytest's folder."""
     folder = Path(f"/tmp/s{os.getpid()}")
     folder.mkdir()
     yield folder

@@ -1,4 +1,4 @@
-"""What fits on which nodes: answers by counting."""
+"""The number of trials that fit on the nodes, computed by hand."""
 
 import pytest
 
@@ -19,8 +19,8 @@ BARE, SMALL, BIG = Node("bare", 0, 0), Node("small", 4, 0), Node("big", 8, 2)
         (BIG, 1, 1, 2),
         (BIG, 1, 2, 1),
         (BIG, 1, 0.5, 4),
-        (BIG, 3, 0.5, 2),  # CPUs are scarcer
-        (BIG, 1, 0.6, 2),  # one on each GPU, though 2 // 0.6 is 3
+        (BIG, 3, 0.5, 2),  # CPUs are the limit
+        (BIG, 1, 0.6, 2),  # one on each GPU, although 2 // 0.6 is 3
         (BIG, 1, 3, 0),
         (BARE, 1, 0, 0),
     ],

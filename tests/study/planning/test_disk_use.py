@@ -1,4 +1,4 @@
-"""The disk that a study takes: sizes of tensors against files that a training wrote."""
+"""The disk space of a study: estimates from tensor sizes against the files of a training."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the environment may decide, and what the plan shows of it."""
+"""Settings from environment variables, and how the plan shows them."""
 
 import os
 from pathlib import Path

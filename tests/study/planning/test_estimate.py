@@ -1,4 +1,4 @@
-"""How long a study is expected to take."""
+"""The expected duration of a study."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def test_expected_minutes_are_the_estimate_up_to_the_budgets_share():
     plan = plan_of()
     arms = make_arms([replace(space, budget=replace(space.budget, minutes=None))], SPLITS)
     free = replace(plan, arms=arms)
-    # two trials at once, one epoch each: 25 patients of training, 15 of validation at half the price
+    # two trials at once, one epoch each: 25 training patients, 15 validation patients at half the cost
     assert arm_minutes(free, arms[0]) == pytest.approx(SECONDS_PER_PATIENT_EPOCH["joint"] * (25 + 15 / 2) / 60)
     assert budget_share_minutes(free, arms[0]) is None
     rarely = replace(space, base=with_values(space.base, {"training.validate_every": 3}), budget=Budget(2, None))
@@ -48,7 +48,7 @@ def test_the_default_study_is_planned_within_twelve_minutes():
 
 
 def test_expected_epochs_by_hand():
-    # 8 trials for 4 epochs, 4 of them for 4 more, 2 of those for the last 8
+    # 8 trials for 4 epochs, 4 of them for 4 more, 2 of these for the last 8
     assert expected_epochs(Fidelity(16, 4, 2), 8) == 8 * 4 + 4 * 4 + 2 * 8
     assert expected_epochs(Fidelity(5, 5, 2), 3) == 15
     assert expected_epochs(Fidelity(8, 1, 4), 1) == 8
@@ -77,7 +77,7 @@ def test_on_a_gpu_the_time_is_unknown_up_to_the_budget():
 
 
 def test_retrainings_train_to_the_end_in_turns():
-    plan = replace(plan_of(), design=Design(seeds=3))  # two at once: two turns
+    plan = replace(plan_of(), design=Design(seeds=3))  # two at once, so 3 retrainings take two rounds
     arm = plan.arms[0]
     each = seconds_per_epoch(plan, arm) * arm.space.fidelity.max_epochs / 60
     assert retrain_minutes(plan, arm) == pytest.approx(2 * each)

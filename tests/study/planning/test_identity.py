@@ -1,4 +1,4 @@
-"""Which study a command means."""
+"""Which study a command continues or begins."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ MOST = plan_of().spaces[0].fidelity.max_epochs
 
 
 def begun(plan: Plan) -> Plan:
-    """Let the study be begun."""
+    """Write the study's specification, as if it had begun, and return the plan."""
     plan.folder.mkdir(parents=True)
     (plan.folder / SPECIFICATION_FILE).write_text(json.dumps(specification(plan)))
     return plan
@@ -43,7 +43,7 @@ def test_the_same_command_continues_its_study_and_new_begins_another(tmp_path: P
     second = with_identity(later, new=True)
     assert (second.study_id.startswith("20260103-120000-"), second.continues) == (True, False)
     begun(second)
-    assert with_identity(later).study_id == second.study_id  # the newest
+    assert with_identity(later).study_id == second.study_id  # the newest one is continued
 
 
 def test_trials_minutes_concurrency_and_texts_are_not_part_of_it(tmp_path: Path):

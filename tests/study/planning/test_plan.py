@@ -1,4 +1,4 @@
-"""The plan: arms, identity, and what it says on the terminal."""
+"""The plan: arms, identity, and its text on the terminal."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Nested cross-validation: each patient tested once, nothing of a patient on two sides, small inside large."""
+"""Nested cross-validation: each patient is tested once and is in one part; small splits are inside large ones."""
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +13,7 @@ PAPER = parse_counts(["25/15/5", "35/5/5"])
 
 @st.composite
 def designs(draw) -> tuple[list[int], int, tuple[Counts, Counts], int]:
-    """Patients with gaps in their numbers, folds, two splits that fit beside the largest fold, and a seed."""
+    """Draw patients with gaps in their numbers, folds, two splits that fit beside the largest fold, and a seed."""
     count = draw(st.integers(5, 40))
     folds = draw(st.integers(2, min(8, count - 3)).filter(lambda k: count - -(-count // k) >= 3))
     left = count - max(fold_sizes(count, folds))

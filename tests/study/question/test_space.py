@@ -1,4 +1,4 @@
-"""Search spaces: strict reading, all faults together, and samples that become settings."""
+"""Search spaces: strict parsing, all errors at once, and conversion of samples to settings."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Per-slice rows whose means are known."""
+"""Per-slice rows with known means."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from study.reporting.tables import Column, Table, comparison
 
 
 def rows_of(values: dict[int, list[tuple[float, float]]], metric: str = "cd_mm", structure: str = "lv") -> pd.DataFrame:
-    """Give rows from `(before, after)` of each patient's slices."""
+    """Return rows from `(before, after)` of each patient's slices."""
     lines = [
         (patient, index, structure, metric, before, after, False)
         for patient, slices in values.items()
@@ -27,7 +27,7 @@ def patients_of(
     endpoints: Sequence[tuple[str, str]] = ENDPOINTS,
     folds: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """Give an arm's patients 1, 2, ... with the same values in every endpoint."""
+    """Return rows of an arm's patients 1, 2, ... with the same values in every endpoint."""
     starts = before if before is not None else [5.0] * len(after)
     places = folds if folds is not None else [1] * len(after)
     lines = [
@@ -39,7 +39,7 @@ def patients_of(
 
 
 def table_of(rows_of: Mapping[str, pd.DataFrame], columns: Sequence[Column], labels: Mapping[str, str]) -> Table:
-    """Give the table of arms from their rows, each tested against before."""
+    """Return the table of arms from their rows, each compared with before."""
     patients = {arm: per_patient(rows) for arm, rows in rows_of.items()}
     endpoints = [(column.metric, column.structure) for column in columns]
     changes = {arm: compare_with_before(frame, None, endpoints) for arm, frame in patients.items()}

@@ -1,4 +1,4 @@
-"""Verdicts whose answer is known: from SciPy's t interval of the contrast, and from how the arms were made."""
+"""Verdicts with known answers, from SciPy's t interval of the contrast and from the construction of the arms."""
 
 import math
 
@@ -21,7 +21,7 @@ BASE = np.array([2.0, 3.0, 4.0, 2.5, 3.5, 5.0, 1.5, 2.2])
 
 
 def _arms(joint: float, small: float, large: float, noise: float = 1.0) -> dict[str, pd.DataFrame]:
-    """Give three arms whose means over patients are 2.9625 plus these numbers, in every endpoint."""
+    """Return three arms whose means over patients are 2.9625 plus these numbers, in every endpoint."""
     return {
         "joint-25": patients_of(BASE + joint + noise * WOBBLE),
         "standalone-25": patients_of(BASE + small + noise * OTHER),
@@ -44,7 +44,7 @@ def test_the_contrast_is_that_of_the_three_arms() -> None:
 
 
 def test_an_estimated_margin_is_less_certain_than_a_given_one() -> None:
-    # The same margin, once read off a gain that differs much between patients, once known.
+    # The same margin, once estimated from a gain that varies much between patients, once given.
     arms = _arms(0.0, 1.0, 0.0, noise=0.01)
     arms["standalone-25"] = patients_of(BASE + 1.0 + 10 * OTHER)
     estimated, given = (non_inferiority(arms, ARMS, margins)[0] for margins in ({}, {LV_CD: 0.5}))

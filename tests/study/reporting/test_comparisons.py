@@ -1,4 +1,4 @@
-"""Comparisons paired by patient: what is subtracted from what, the family of endpoints, and what cannot be compared."""
+"""Comparisons paired by patient: sign of differences, family of endpoints, and cases that cannot be compared."""
 
 import math
 
@@ -22,7 +22,7 @@ def test_an_arm_with_before() -> None:
     one, expected = family[0], stats.ttest_rel(FIRST, BEFORE)
     assert (one.reference_mean, one.compared_mean) == pytest.approx((np.mean(BEFORE), np.mean(FIRST)))
     assert (one.test.t, one.test.p) == pytest.approx((expected.statistic, expected.pvalue))
-    assert one.holm_p == pytest.approx(5 * expected.pvalue)  # five equal p values: all times five
+    assert one.holm_p == pytest.approx(5 * expected.pvalue)  # five equal p values, each multiplied by five
     assert one.holm_wilcoxon_p == pytest.approx(5 * stats.wilcoxon(FIRST, BEFORE, method="exact").pvalue)
     assert one.relative.estimate == pytest.approx(np.mean(FIRST) / np.mean(BEFORE) - 1)
     assert one.bootstrap.low < one.test.difference < one.bootstrap.high < 0

@@ -1,4 +1,4 @@
-"""The corrected resampled t-test by hand, against SciPy where nothing is corrected, and where there is none."""
+"""The corrected resampled t-test by hand, against SciPy without the correction, and cases without a test."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Importance: where one parameter alone decides, it has all of it; where none does, none is told apart from chance."""
+"""Importance: all of it if one parameter decides, and none distinguishable from chance if no parameter does."""
 
 import invented_search as invented
 import numpy as np
@@ -34,7 +34,7 @@ def test_the_parameter_that_alone_decides_explains_nearly_all():
 
 
 def test_a_parameter_counts_on_the_scale_that_it_was_drawn_on():
-    # An even grid in log10 with a step in its middle: half of the trials on either side, whatever the linear distance.
+    # A uniform grid in log10 with a step in its middle: half of the trials are on either side.
     ratios = 10 ** np.linspace(-1, 1, 40)
     found = importance.importance([_arm(np.where(ratios < 1, 0.5, 0.9), [0.5] * 40, ratios)], SPACE)
     assert found.shares[0].name == "lambda_2_to_1"

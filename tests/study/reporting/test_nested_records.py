@@ -1,4 +1,4 @@
-"""Folds and retrainings as the report reads them from the store."""
+"""Reading of folds and retrainings from the store for the report."""
 
 import pandas as pd
 import pytest
@@ -14,7 +14,7 @@ SEEDS = (11, 22)
 
 @pytest.fixture(scope="module")
 def nested(uri: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store with study `nested`: one arm in two folds, its winner t2 retrained twice, an older one of t1 left."""
+    """A store with study `nested`: one arm in two folds, winner t2 retrained twice, and an old retraining of t1."""
     client = MlflowClient(uri)
     rows = synthetic.slice_rows(0.6, True)
     seeds = pd.concat([rows.assign(after=rows["after"] + k, seed_index=k) for k in (1, 2)])

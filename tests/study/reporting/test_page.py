@@ -1,4 +1,4 @@
-"""The page as readers and screen readers meet it: landmarks, headings, tables, links, and the numbers of the CSV."""
+"""The report page for readers and screen readers: landmarks, headings, tables, links, and the CSV's numbers."""
 
 import csv
 import re
@@ -23,7 +23,7 @@ NEVER_CLOSED = {"meta", "link", "img", "source", "br"}
 
 
 class Page(HTMLParser):
-    """Tags in order, words in cells by table, row and column, and whether every tag is closed where it was opened."""
+    """A parser that collects tags in order and cell texts by table, row and column, and checks that tags are closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ def test_tables_have_captions_and_scopes_and_scroll_in_a_box_of_their_own(text: 
 
 
 def test_what_is_placed_absolutely_stays_in_a_box_that_scrolls(text: str, parsed: Page) -> None:
-    """Else a word for screen readers, in a cell far to the right, widens the page of a narrow screen."""
+    """Otherwise a hidden text for screen readers in a cell far to the right widens the page on small screens."""
     style = text[text.index("<style>") : text.index("</style>")]
     rules = dict(re.findall(r"^(\S[^{}]*?) \{([^{}]*)\}", style, re.MULTILINE))
     assert {name for name, rule in rules.items() if "position:absolute" in rule} == {".skip", ".unseen"}
@@ -196,7 +196,7 @@ def test_an_arm_of_several_folds_leads_to_all_of_its_runs(study: StudyRecord) ->
     links = {values["href"] for values in found.all("a")}
     assert "#runs-joint-25" in links and all(link[1:] in ids for link in links)
     whole = Page(page.html(page.build(study), lambda picture, dark: "data:,"))
-    assert found.tables["table1"] == whole.tables["table1"]  # each patient once, whatever the folds
+    assert found.tables["table1"] == whole.tables["table1"]  # each patient once, for any number of folds
     assert [row[:2] for row in found.tables["effort"][1:3]] == [
         ["standalone-25", "1 of 2"],
         ["standalone-25", "2 of 2"],

@@ -1,4 +1,4 @@
-"""Who is shown, what counts as scar, and what a picture is made of."""
+"""Choice of the displayed patients, scar detection, and content of the pictures."""
 
 import math
 
@@ -17,7 +17,7 @@ from study.reporting.stored_study import read_study
 
 
 def record(gains: dict[int, float], fold: int = 1, arrays: bool = True, old: bool = False) -> ArmRecord:
-    """Give an arm that leaves of each patient's errors exactly the patient's gain."""
+    """Return an arm in which each patient's `after` is `before` times the patient's gain."""
     rows = synthetic.slice_rows(1.0, False, gains)
     rows["after"] = rows["before"] * rows["patient"].map(gains)
     make = synthetic.old_picture_arrays if old else synthetic.picture_arrays

@@ -1,4 +1,4 @@
-"""Bootstrap intervals against full enumeration, against what algebra asks of them, and where there is none."""
+"""Bootstrap intervals against full enumeration and algebraic properties, and cases without an interval."""
 
 import itertools
 import math
@@ -55,7 +55,7 @@ def test_the_same_patients_give_the_same_interval() -> None:
 
 
 def test_percentiles_where_bca_is_undefined() -> None:
-    # Every jackknife median of these is 0, so that BCa's acceleration is 0 / 0.
+    # All jackknife medians of these are 0, so BCa's acceleration is 0 / 0.
     interval = bootstrap(np.median, np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]))
     assert interval.method == "percentile"
     assert (interval.estimate, interval.low, interval.high) == (0.0, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""What must hold of test rows, and each patient's means."""
+"""Validity checks of test rows, and the means of each patient."""
 
 import math
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def test_each_patient_counts_its_slices_and_its_lost_ones() -> None:
 
 
 def _seeds(*shifts: float) -> pd.DataFrame:
-    """Give the uneven rows once per seed, seed k with its shift added after registration."""
+    """Return the uneven rows once per seed, with the seed's shift added to `after`."""
     rows = rows_of(UNEVEN)
     return pd.concat(
         [rows.assign(seed_index=seed, after=rows["after"] + shift) for seed, shift in enumerate(shifts, start=1)],

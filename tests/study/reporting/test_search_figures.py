@@ -1,4 +1,4 @@
-"""The pictures of a search: their data against algebra, and every way to have little or nothing to draw."""
+"""The figures of a search: their data against known values, and cases with little or nothing to draw."""
 
 import math
 import warnings
@@ -98,7 +98,7 @@ def test_arms_are_compared_at_the_effort_of_the_one_that_had_least():
     slow = invented.arm(*(invented.trial(k, value, minutes=10) for k, value in enumerate((0.9, 0.8))))
     quick = [invented.trial(k, value, minutes=4) for k, value in enumerate((1.0, 0.95, 0.85, 0.7))]
     found = effort.at_equal_effort([slow, invented.arm(*quick, model="standalone"), invented.arm(model="other")])
-    # 2 trials and 16 minutes are the least: the slow arm has ended one trial within 16 minutes.
+    # The common effort is 2 trials or 16 minutes. The slow arm has ended one trial within 16 minutes.
     assert [(one.best, one.best_at_trials, one.best_at_minutes) for one in found] == [(0.8, 0.8, 0.9), (0.7, 0.95, 0.7)]
     assert [(one.trials, one.minutes) for one in found] == [(2, 20), (4, 16)]
     assert effort.at_equal_effort([]) == ()
@@ -123,7 +123,7 @@ DRAWN = [one.parameters for one in invented.search(20).trials]
 
 
 def _same(count: int, objective: float = math.nan, ending: str = "complete", varied: bool = True):
-    """Give an arm of trials that all have the same objective and end, with varied parameters or the same."""
+    """Return an arm of trials with the same objective and ending, with varied or equal parameters."""
     return invented.arm(
         *(invented.trial(k, objective, ending, parameters=DRAWN[k if varied else 0]) for k in range(count))
     )
@@ -169,7 +169,7 @@ def test_a_dark_page_has_a_picture_of_its_own():
 
 
 def _marks(figure, kind: str) -> int:
-    """Count the points of one kind on a figure's first axes by what tells them apart."""
+    """Return the number of points of one kind on a figure's first axes, identified by their face colour."""
     face = {"complete": "#c8591a", "early": "#ffffff"}[kind]
     wanted = tuple(int(face[k : k + 2], 16) / 255 for k in (1, 3, 5))
     return sum(

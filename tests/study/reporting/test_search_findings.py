@@ -1,4 +1,4 @@
-"""Doubts about a winner: each is raised where it must be, and nowhere else."""
+"""Warnings about a winner: each is raised in its case only."""
 
 import math
 
@@ -29,7 +29,7 @@ def test_the_expected_largest_of_normal_values(count: int, value: float):
         (invented.ALPHA, 0.981, 1.0),
         (invented.RATIO_2, 0.1 * 100**0.019, 0.1),
         (invented.RATIO_2, 0.1 * 100**0.021, None),
-        (invented.RATIO_2, 0.19, None),  # within 2 % of the range on a linear scale, which is not its own
+        (invented.RATIO_2, 0.19, None),  # within 2 % of the range on a linear scale, but it is logarithmic
         (invented.RATIO_2, 10 / 100**0.019, 10.0),
         (invented.RATIO_2, 9.0, None),
         (invented.RATIO_2, math.nan, None),

@@ -1,4 +1,4 @@
-"""What a search drew: places between bounds, the space as the specification tells it, trials told apart."""
+"""The parameters of a search: positions between bounds, the space from the specification, and kinds of trials."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Reading a study back from a store that client calls wrote."""
+"""Reading a study from a store that was written by client calls."""
 
 import math
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_every_stage_of_an_arm_is_told_apart(studies: str) -> None:
     assert empty.trials == () and empty.selected is None
     assert selected.selected is selected.trials[0] and selected.rows is None and selected.openings == 0
     assert tested.rows is not None and tested.openings == 1
-    assert tested.overlays["cine"].shape == (5, 96, 112)  # as older studies kept them: a slice each
+    assert tested.overlays["cine"].shape == (5, 96, 112)  # the format of older studies: one slice per patient
 
 
 def test_the_ends_of_trials_are_told_apart(studies: str) -> None:

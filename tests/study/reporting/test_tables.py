@@ -1,4 +1,4 @@
-"""Tables from rows whose means are known, and their marks."""
+"""Tables and their marks, from rows with known means."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Verification: an untouched report passes, and a single altered digit anywhere is found and named."""
+"""Verification of a report: an unchanged one passes, and a single changed digit is found and reported."""
 
 import random
 import re
@@ -25,7 +25,7 @@ def expected(studies: str) -> dict[str, str]:
 
 
 def altered(text: str, at: int) -> str:
-    """Give the text with another digit at a place that holds one."""
+    """Return the text with the digit at a position replaced by another one."""
     return text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :]
 
 
@@ -52,7 +52,7 @@ def test_one_altered_digit_is_named(
 ) -> None:
     text = (report.folder / name).read_text(encoding="utf-8")
     start = text.index(near) + len(near)
-    if name == "table1.csv":  # the cell behind patients, before_mean and before_sd
+    if name == "table1.csv":  # the cell after patients, before_mean and before_sd
         start = text.index(expected_cell(text, near, "after_mean"), start)
     found = NUMBER.search(re.sub(r'href="[^"]*"', lambda m: "x" * len(m[0]), text), start)
     assert found is not None

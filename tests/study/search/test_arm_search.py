@@ -1,4 +1,4 @@
-"""The decisions of a search: the same after any kill, and right about every way in which an attempt can end."""
+"""The decisions of a search: unchanged by a kill at any event, and correct for each ending of an attempt."""
 
 import errno
 from dataclasses import replace
@@ -30,7 +30,7 @@ from study.trials.ledger import Ledger
 
 
 def searched(folder: Path, own, at_once: int = 1, dies_at: int = 0, written: bool = True) -> list:
-    """Let one driver search; give what the ledger says, also where it died."""
+    """Search with one driver and return the trials in the ledger."""
     with MortalLedger(folder, dies_at, written) as ledger:
         recorder = recorder_of(ledger, own)
         search = ArmSearch(work(own), recorder, at_once)
@@ -98,7 +98,7 @@ def test_more_trials_are_drawn_from_what_is_known(twin, tmp_path):
 
 @pytest.fixture
 def started(tmp_path):
-    """A search of two trials at once, both under way with one epoch."""
+    """A search of two concurrent trials, both running with one epoch done."""
     with Ledger(tmp_path) as ledger:
         recorder = recorder_of(ledger, space())
         search = ArmSearch(work(space()), recorder, 2)
@@ -227,7 +227,7 @@ def test_what_the_time_budget_cuts_can_be_selected_and_goes_on_with_more_time(st
 
 
 class Clock:
-    """Stands in for the module `time`."""
+    """A stand-in for the module `time`."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -246,13 +246,13 @@ def clock(monkeypatch) -> Clock:
 
 
 def seldom_validated(epochs: int = 12, samples: int | None = 6) -> SearchSpace:
-    """A search whose trials are validated for the first time after four epochs."""
+    """Return a search space whose trials are first validated after four epochs."""
     own = space(samples=samples, epochs=epochs, grace=4)
     return replace(own, base=with_values(own.base, {"training.validate_every": 4}))
 
 
 def train(search: ArmSearch, recorder, clock: Clock, attempt: str, epochs: int, seconds: float) -> bool:
-    """Let an attempt train so many epochs more; give whether it is to stop."""
+    """Train an attempt for `epochs` more epochs and return whether it must stop."""
     trial_id = search._active[attempt]
     stop = False
     for epoch in range(recorder.outcomes[trial_id].epoch + 1, recorder.outcomes[trial_id].epoch + epochs + 1):
@@ -270,15 +270,15 @@ def test_no_trial_is_begun_that_cannot_be_validated_in_time(tmp_path, clock: Clo
         recorder = recorder_of(ledger, seldom_validated(samples=None))
         search = ArmSearch(work(seldom_validated(samples=None)), recorder, 2)
         search.begin(100)
-        assert search.next_trial("a").trial_id == "t0001"  # nobody knows yet how long an epoch takes
+        assert search.next_trial("a").trial_id == "t0001"  # the duration of an epoch is not known yet
         train(search, recorder, clock, "a", 4, 10)
-        assert search.next_trial("b").trial_id == "t0002"  # 40 of the 60 seconds that are left
+        assert search.next_trial("b").trial_id == "t0002"  # takes 40 of the 60 seconds left
         search.raised("b", Cause.TRAINING, "NaN")
         train(search, recorder, clock, "a", 3, 10)
-        assert search.next_trial("c") is None  # 40 of 30 seconds
+        assert search.next_trial("c") is None  # would take 40 of the 30 seconds left
         assert search.work_left() and not search.late
         search.raised("a", Cause.MACHINE, "worker died")
-        assert search.next_trial("d").trial_id == "t0001"  # it was validated, and only goes on
+        assert search.next_trial("d").trial_id == "t0001"  # it continues and was validated before
         search.raised("d", Cause.TRAINING, "NaN")
         assert search.idle and not search.work_left() and search.next_trial("e") is None
 
@@ -292,7 +292,7 @@ def test_the_pace_of_earlier_drivers_counts_until_an_epoch_is_done(tmp_path, clo
         train(first, recorder, clock, "a", 12, 1)
         first.returned("a")
         at = iter(range(0, 10**9, 10_000))
-        for outcome in ledger._outcomes[ARM].values():  # an epoch took 10 seconds then, and once the driver was away
+        for outcome in ledger._outcomes[ARM].values():  # 10 seconds per epoch, with one long pause between drivers
             epochs = [replace(epoch, at_ms=next(at) + (10**8 if epoch.epoch > 6 else 0)) for epoch in outcome.epochs]
             ledger._outcomes[ARM][outcome.trial_id] = replace(outcome, epochs=tuple(epochs))
         for seconds, drawn in ((39, False), (41, True)):
@@ -309,7 +309,7 @@ def test_an_arm_without_any_objective_begins_a_trial_however_little_time_is_left
         search.begin(50)
         search.next_trial("a")
         train(search, recorder, clock, "a", 3, 10)
-        assert search.next_trial("b") is None  # another one is under way
+        assert search.next_trial("b") is None  # another trial is running
         search.raised("a", Cause.TRAINING, "NaN")
         assert search.next_trial("c").trial_id == "t0002"
         clock.now += 50
@@ -328,7 +328,7 @@ def test_when_the_time_is_over_what_was_never_validated_is_waited_for_and_ends_w
         train(search, recorder, clock, "a", 4, 10)
         train(search, recorder, clock, "b", 1, 9)
         assert not search.over
-        assert train(search, recorder, clock, "a", 1, 2)  # its epoch ends after the time: it stops
+        assert train(search, recorder, clock, "a", 1, 2)  # it stops, as its epoch ends after the time budget
         search.returned("a")
         assert state(recorder, "t0001") == ("stopped", TIME_BUDGET) and recorder.outcomes["t0001"].model.is_file()
         assert search.late and not search.over and search.next_trial("c") is None
@@ -336,9 +336,9 @@ def test_when_the_time_is_over_what_was_never_validated_is_waited_for_and_ends_w
         assert not search.over
         assert train(search, recorder, clock, "b", 1, 5)
         assert search.over
-        search.close(TIME_BUDGET)  # as where Ray Tune stops all before the attempt returns
+        search.close(TIME_BUDGET)  # as if Ray Tune stopped all before the attempt returns
         assert state(recorder, "t0002") == ("stopped", TIME_BUDGET) and recorder.outcomes["t0002"].model.is_file()
-        later = ArmSearch(work(own), recorder, 1)  # with more minutes both go on where they were
+        later = ArmSearch(work(own), recorder, 1)  # with a larger time budget, both continue
         assert later.next_trial("d").trial_id == "t0001" and recorder.outcomes["t0001"].epoch == 5
 
 

@@ -1,4 +1,4 @@
-"""What is said of a running study: counts, the best so far, and the time left."""
+"""The progress display of a running study: counts, the best objective so far, and the time left."""
 
 import io
 
@@ -12,7 +12,7 @@ from study.store_layout import EARLY, TIME_BUDGET
 
 def test_time_left_follows_the_epochs_and_stays_within_the_budget():
     arm = ArmProgress("joint-25", 4, expected_epochs=10, expected_seconds=100)
-    assert arm.remaining_seconds(0, pace=2) == 200  # not begun: the plan, at the pace of the arms before
+    assert arm.remaining_seconds(0, pace=2) == 200  # not begun: the planned time, scaled by the pace of the arms before
     arm.began, arm.epochs = 0.0, 5
     assert arm.remaining_seconds(80, pace=1) == pytest.approx(80)  # half the epochs took 80 s
     arm.limit_seconds = 100
@@ -66,7 +66,7 @@ def test_what_an_earlier_driver_did_counts_as_done_but_not_as_pace():
     progress.known("joint-25", outcome(3, [0.1], "failed"))
     progress.known("joint-25", outcome(4, [], "running"))
     assert (arm.ended, arm.epochs, arm.best) == (3, 5, 0.6)
-    assert arm.remaining_seconds(0, pace=1) == pytest.approx(50)  # half the epochs are there already
+    assert arm.remaining_seconds(0, pace=1) == pytest.approx(50)  # half of the epochs are already done
     arm.began, arm.epochs = 0.0, 7
     assert arm.remaining_seconds(30, pace=1) == pytest.approx(45)  # two epochs in 30 s, three to go
     assert arm.pace(30) == pytest.approx(1.5)

@@ -1,4 +1,4 @@
-"""The search of an arm with a real Ray on this machine, with trainings as small as they get."""
+"""The search of an arm with a real local Ray and very small trainings."""
 
 import io
 import os
@@ -65,7 +65,7 @@ def _search(
     at_once: int = 2,
     winner: TrialOutcome | None = None,
 ) -> tuple[list[TrialOutcome], str]:
-    """Search an arm with one driver, or retrain its winner; `at_event` hears of every event of the ledger."""
+    """Search an arm with one driver, or retrain its winner; `at_event` is called at every event of the ledger."""
     if not (folder / f"cache-{arm}").exists():
         cached_patients(folder / f"cache-{arm}", 3)
     patients = [CachedPatient(n, folder / f"cache-{arm}" / f"digest-{n}", f"digest-{n}") for n in (1, 2, 3)]
@@ -136,7 +136,7 @@ def test_two_trials_are_searched_recorded_and_selected_from(ray: None, uri: str,
 @pytest.mark.slow
 def test_a_trial_that_raises_fails_alone_with_its_reason(ray: None, uri: str, tmp_path: Path):
     outcomes, said = _search(uri, tmp_path, _space(2, 2), "standalone-3", broken=True)
-    assert [outcome.state for outcome in outcomes] == ["failed", "failed"]  # the second was tried all the same
+    assert [outcome.state for outcome in outcomes] == ["failed", "failed"]  # the second was tried nevertheless
     run = _run_of(uri, "standalone-3", "t0001")
     assert run.info.status == "FAILED" and run.data.tags["trial.state"] == "failed"
     assert run.data.tags["trial.reason"].startswith("ValueError: ")
@@ -145,7 +145,7 @@ def test_a_trial_that_raises_fails_alone_with_its_reason(ray: None, uri: str, tm
 
 @pytest.mark.slow
 def test_killed_workers_and_a_gentle_stop_change_nothing(ray: None, uri: str, tmp_path: Path):
-    """A worker is killed in the first trial; the driver stops gently in the second and another one goes on."""
+    """A worker is killed in the first trial. The driver stops gently in the second, and another driver continues."""
     space = replace(_space(2, 3), budget=Budget(2, None))
     twin, _ = _search(uri, tmp_path / "twin", space, "standalone-6", at_once=1)
     epochs: list[int] = []
@@ -199,20 +199,20 @@ def test_a_retraining_is_the_winners_training_with_its_own_seed_though_a_worker_
 
 
 def _told(spec: TrialSpec) -> list[TrialProgress]:
-    """Run a trial in this process; give what it tells."""
+    """Run a trial in this process and return what it reports."""
     told: list[TrialProgress] = []
     run_trial(spec, told.append)
     return told
 
 
 def _kill_workers() -> None:
-    """Kill the processes that run trials of the Ray that this test started."""
+    """Kill the trial processes of the Ray that this test started."""
     workers = [pid for pid in processes.descendants(os.getpid()) if "ray::ImplicitFunc" in processes.title(pid)]
     assert [processes.kill(pid) for pid in workers].count(True) >= 1
 
 
 class _FakeTuner:
-    """Stands in for `tune.Tuner`: starts two trials, ends the first, and returns while the second still runs."""
+    """A stand-in for `tune.Tuner` that starts two trials, ends the first, and returns while the second still runs."""
 
     def __init__(self, trainable: object, *, tune_config: tune.TuneConfig, run_config: tune.RunConfig) -> None:
         self.stopper, self.searcher = run_config.stop, tune_config.search_alg
@@ -260,7 +260,7 @@ def test_what_still_runs_at_the_end_was_cut_by_time_or_waits(
 
 @pytest.mark.slow
 def test_the_time_budget_ends_a_search_that_would_never_end(ray: None, uri: str, tmp_path: Path):
-    """Workers take about as long to start, so trials that were begun are validated only afterwards."""
+    """Workers take about as long to start as the time budget, so the first validations come after its end."""
     space = replace(_space(2, 100_000), fidelity=Fidelity(100_000, 100_000, 2))
     space = replace(space, base=with_values(space.base, {"training.validate_every": 3}))
     outcomes, _ = _search(uri, tmp_path, space, "standalone-5", seconds=2)

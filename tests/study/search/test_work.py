@@ -1,4 +1,4 @@
-"""What is trained in an arm: seeds of retrainings, and trials that are the winner again."""
+"""The trainings of an arm: seeds of retrainings, and how a retraining repeats the winner."""
 
 import pytest
 from hypothesis import given

@@ -41,7 +41,7 @@ def trial(ledger: Ledger, number: int, value: float, state: str = "complete", re
 
 
 def concluded(ledger: Ledger, plan: Plan) -> str:
-    """Do what a driver does after a search; give the reason for which it opened the test patients."""
+    """Do what a driver does after a search, and return the reason for the test evaluation."""
     selections, _ = select_all(plan, ledger, NOW)
     selection, reason = selections[ARM], ""
     models = models_to_test(plan, plan.arms[0], ledger, selection)
@@ -75,7 +75,7 @@ def test_a_study_that_is_over_has_nothing_left_until_more_is_asked_for(ledger):
     assert left(ledger, plan)
     assert concluded(ledger, plan) == FIRST
     assert not left(ledger, plan)
-    assert not left(ledger, plan_with(1))  # fewer asks for nothing
+    assert not left(ledger, plan_with(1))  # fewer trials require nothing
     assert left(ledger, plan_with(3))
 
 
@@ -83,7 +83,7 @@ def test_a_new_selection_opens_again_with_its_reason_and_an_old_one_does_not(led
     trial(ledger, 1, 0.9)
     concluded(ledger, plan_with(1))
     trial(ledger, 2, 0.95)
-    assert left(ledger, plan_with(2))  # the number of candidates is recorded anew
+    assert left(ledger, plan_with(2))  # the new number of candidates must be recorded
     assert concluded(ledger, plan_with(2)) == "" and ledger.count("opened", ARM) == 1
     trial(ledger, 3, 0.5)
     assert concluded(ledger, plan_with(3)) == "after more trials t0003 is selected instead of t0001"

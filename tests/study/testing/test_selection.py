@@ -1,4 +1,4 @@
-"""The choice of a trial: the smallest objective among those that ended with a model."""
+"""The selection of a trial: the smallest objective among the trials that ended with a model."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is kept of a test patient's slices: all of them, where they were, as they were evaluated."""
+"""The stored pictures of test patients: all slices, with their positions, as they were evaluated."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from study.testing.slice_pictures import MARGIN_PX, slice_pictures
 
 
 class ShiftByPosition(nn.Module):
-    """Moves slice k of a patient by k mm: what it says of a slice depends on the others beside it."""
+    """A model that moves slice k of a patient by k mm, so that its output for a slice depends on the other slices."""
 
     downsampling, neighbours = 4, 0
 

@@ -1,4 +1,4 @@
-"""The registered model: loaded by MLflow alone it says what the model file says, and nothing is registered twice."""
+"""The registered model: loaded by MLflow it predicts as the model file does, and nothing is registered twice."""
 
 import json
 import re

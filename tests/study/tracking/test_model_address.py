@@ -1,4 +1,4 @@
-"""Prediction with a model that an MLflow store keeps."""
+"""Prediction with a model from an MLflow store."""
 
 import json
 
@@ -15,7 +15,7 @@ from study.predict import main
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A store with a registered model under an alias, and a run without one; gives both runs' ids."""
+    """The run ids of a store with a registered model under an alias, and a run without one."""
     folder = tmp_path_factory.mktemp("store")
     settings = tiny_settings(model__name="joint")
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Deliveries: in order, until they succeed, said once, and never in anybody's way."""
+"""The outbox: deliveries in order, retries, a single message per error, and no blocking of the caller."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""The tables of a store on a database server: one driver at a time makes them. SQLite stands in for the server."""
+"""The tables of a store on a database server are created by one driver at a time. SQLite replaces the server."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The database of an SQLite store is there whole or not at all, whoever makes it and whenever one is killed."""
+"""An SQLite store is created atomically, also by several processes and if one is killed."""
 
 import logging
 import shutil
@@ -48,7 +48,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opening(file: Path, *stop: str) -> "subprocess.Popen[str]":
-    """A process that opens the store when told to, and stands still right before an event of its making."""
+    """Start a process that opens the store on request and pauses right before the event `stop`."""
     arguments = [sys.executable, "-c", OPEN, str(file), *stop]
     pipe = subprocess.PIPE
     process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
@@ -95,7 +95,7 @@ def test_a_driver_killed_while_it_makes_the_store_leaves_nothing_in_the_way(
 
 @pytest.fixture
 def upgraded_to(monkeypatch: pytest.MonkeyPatch):
-    """What makes a database as an MLflow of a certain revision left it."""
+    """Return a function that creates a database with the schema of an MLflow revision."""
 
     def make(file: Path, revision: str) -> None:
         engine = of_mlflow.create_sqlalchemy_engine_with_retry(f"sqlite:///{file}")
@@ -111,7 +111,7 @@ def upgraded_to(monkeypatch: pytest.MonkeyPatch):
 
 
 def damage(file: Path) -> None:
-    """Do half of the step after `OLDER`, as a kill leaves it: MLflow's own upgrade ends with an error then."""
+    """Apply half of the migration after `OLDER`, as after a kill. MLflow's own upgrade then fails."""
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("ALTER TABLE model_versions ADD COLUMN storage_location VARCHAR(500)")
         database.execute("CREATE TABLE trace_info (request_id VARCHAR(50))")
@@ -253,7 +253,7 @@ def test_a_new_database_is_what_mlflow_makes_in_a_file(tmp_path: Path):
 
 
 def test_the_experiment_that_another_driver_made_meanwhile_is_taken(empty_store: str, monkeypatch):
-    """On a server too, where no file is locked."""
+    """This also applies to a server, where no file is locked."""
     theirs = open_store(empty_store)[1]
     asked: list[str] = []
 

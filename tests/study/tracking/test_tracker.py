@@ -1,4 +1,4 @@
-"""Writing to MLflow: runs in runs, nothing said twice, nothing left RUNNING."""
+"""Writing to MLflow: nested runs, nothing written twice, no run left RUNNING."""
 
 import errno
 import json
@@ -90,7 +90,7 @@ def test_trials_are_in_their_arm_and_tell_how_they_ended(uri: str, tmp_path: Pat
     assert [float(params[f"lambda_{k}"]) for k in (1, 2, 3)] == pytest.approx([0.25, 0.5, 0.25])
     assert (params["alpha"], params["lambda_2_to_1"], params["model"]) == ("0.25", "2.0", "joint")
     assert _history(uri, trial, "train/loss") == [(1, 3.0), (2, 2.0)]
-    assert trial.data.metrics[OBJECTIVE] == 0.9  # the infinite one is left out
+    assert trial.data.metrics[OBJECTIVE] == 0.9  # the infinite value is left out
     assert {run.data.tags["git.commit"] for run in runs.values()} == {"abc"}
     assert [runs[name].data.tags.get("trial.node") for name in ("t0001", "t0002", "t0003")] == [
         "10.0.0.2",
@@ -118,19 +118,19 @@ def test_trials_are_in_their_arm_and_tell_how_they_ended(uri: str, tmp_path: Pat
 
 
 def test_a_later_driver_tells_what_its_killed_predecessor_could_not(uri: str, tmp_path: Path, monkeypatch):
-    """The first is killed with entries in its outbox; the second finds its runs and repeats no row."""
+    """The first driver is killed with entries in its outbox. The second finds its runs and repeats no row."""
     first = Studied(uri, "s2", tmp_path)
     done = first.start(1)
     first.recorder.reported(done, 1, {"train/loss": 3.0, OBJECTIVE: 0.9}, False, "10.0.0.1")
     open_one = first.start(2)
     assert first.outbox.flush(60) == 0
     before = {name: run.info.run_id for name, run in _runs(uri, "s2").items()}
-    monkeypatch.setattr(first.outbox, "put", lambda deed: None)  # from here on nothing arrives
+    monkeypatch.setattr(first.outbox, "put", lambda deed: None)  # no deliveries from here on
     first.recorder.reported(done, 2, {"train/loss": 2.0, OBJECTIVE: 0.8}, False, "10.0.0.1")
     first.recorder.ended(done, "complete", "")
     first.recorder.reported(open_one, 1, {"train/loss": 5.0, OBJECTIVE: 0.7}, False, "10.0.0.1")
     first.close()
-    for _ in range(2):  # twice: catching up again changes nothing
+    for _ in range(2):  # catching up a second time changes nothing
         later = Studied(uri, "s2", tmp_path)
         later.recorder.catch_up()
         assert later.close() == 0 and later.said == []
@@ -165,7 +165,7 @@ def test_a_trial_that_ended_has_the_validation_metrics_of_its_best_epoch(uri: st
             trial, epoch, {"train/loss": 1.0, OBJECTIVE: objective, "val/dice/lv": dice}, False, ""
         )
     driver.recorder.ended(trial, "stopped", TIME_BUDGET)
-    driver.recorder.started(trial)  # it goes on, and becomes better
+    driver.recorder.started(trial)  # it continues and improves
     driver.recorder.reported(trial, 4, {OBJECTIVE: 0.6, "val/dice/lv": 0.7}, False, "")
     driver.recorder.ended(trial, "complete", "")
     without = driver.start(2)
@@ -341,7 +341,7 @@ def test_a_trial_whose_arm_got_another_run_is_brought_beneath_it(uri: str, tmp_p
     first = Studied(uri, "s-moved", tmp_path)
     first.recorder.ended(first.start(1), "complete", "")
     assert first.close() == 0
-    MlflowClient(uri).set_tag(_runs(uri, "s-moved")["arm"].info.run_id, "study.id", "another")  # as if it were gone
+    MlflowClient(uri).set_tag(_runs(uri, "s-moved")["arm"].info.run_id, "study.id", "another")  # as if deleted
     later = Studied(uri, "s-moved", tmp_path)
     later.recorder.catch_up()
     assert later.close() == 0
@@ -351,7 +351,7 @@ def test_a_trial_whose_arm_got_another_run_is_brought_beneath_it(uri: str, tmp_p
 
 @pytest.mark.parametrize("call", ["log_json", "log_rows"])
 def test_what_the_store_refused_of_a_trial_is_told_before_its_end(uri: str, tmp_path: Path, monkeypatch, call: str):
-    """A trial whose run has the tags of its end is not told again, so it must have the rest."""
+    """A trial whose run has the tags of its end is not written again, so the rest must be complete."""
     driver = Studied(uri, f"s-refused-{call}", tmp_path)
     real, refusals = getattr(driver.tracker, call), []
 

@@ -1,4 +1,4 @@
-"""Which store a study writes to."""
+"""The choice of a study's tracking store."""
 
 from pathlib import Path
 

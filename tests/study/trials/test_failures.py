@@ -1,4 +1,4 @@
-"""Who is to blame for an attempt that ended."""
+"""The cause of an attempt that ended."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""The ledger: what was written is there again after any kill, and nothing else."""
+"""The ledger: exactly what was written is read again after a kill."""
 
 import errno
 import fcntl
@@ -176,7 +176,7 @@ def test_last_and_count_are_by_arm(tmp_path: Path):
 
 
 def test_the_time_of_a_search_is_that_of_its_drivers_up_to_their_last_word(tmp_path: Path):
-    """10 s by a driver that was killed, 5 s by one that ended; not the pause between, nor another arm, nor the test."""
+    """10 s of a killed driver and 5 s of one that ended, without the pause between, another arm, or the test."""
     moments = [
         ("searching", "a", 100),
         ("drawn", "a", 104),

@@ -1,4 +1,4 @@
-"""A trial as its events tell it."""
+"""The outcome of a trial from its events."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Early stopping: the rule of ASHA, held against Ray Tune's own implementation."""
+"""Early stopping: the rule of ASHA, compared with Ray Tune's implementation."""
 
 import random
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ def test_the_first_at_a_rung_goes_on_and_the_worse_half_does_not():
     assert falls_behind(outcome(2, [0.95, 0.95]), [first], fidelity)
     assert not falls_behind(outcome(2, [0.95, 0.8]), [first], fidelity)
     others = [outcome(number, [value, value]) for number, value in enumerate((0.5, 0.6, 0.7), start=1)]
-    assert not falls_behind(outcome(4, [0.9, 0.6]), others, fidelity)  # the median itself is not behind
+    assert not falls_behind(outcome(4, [0.9, 0.6]), others, fidelity)  # a trial at the median is not pruned
     assert falls_behind(outcome(4, [0.9, 0.61]), others, fidelity)
 
 
@@ -44,7 +44,7 @@ def test_each_rung_is_asked_once_and_only_from_the_first_objective_on():
     fidelity, good = Fidelity(8, 2, 2), outcome(1, [0.1] * 8)
     assert not falls_behind(outcome(2, [0.9]), [good], fidelity)  # before the rung
     assert falls_behind(outcome(2, [0.9, 0.9]), [good], fidelity)
-    assert not falls_behind(outcome(2, [0.9, 0.9, 0.9]), [good], fidelity)  # went on, and is not asked again
+    assert not falls_behind(outcome(2, [0.9, 0.9, 0.9]), [good], fidelity)  # a rung is checked once only
     assert falls_behind(outcome(2, [0.9] * 4), [good], fidelity)  # at the next rung
     assert not falls_behind(outcome(2, [None, None]), [good], fidelity)
     assert falls_behind(outcome(2, [None, None, 0.9]), [good], fidelity)
@@ -83,7 +83,7 @@ def test_the_decisions_are_those_of_ray_tune(factor: int, grace: int):
 
 
 def plainly_behind(trial: TrialOutcome, others: list[TrialOutcome], fidelity: Fidelity) -> bool:
-    """The rule as it is written down, with a look at all epochs of all trials."""
+    """Return whether the trial is pruned, by a direct implementation of the rule on all epochs of all trials."""
     reached = [rung for rung in rungs(fidelity) if trial.epoch >= rung]
     if not reached or min((e for e in trial.history if e >= reached[-1]), default=None) != trial.epoch:
         return False
@@ -98,7 +98,7 @@ def plainly_behind(trial: TrialOutcome, others: list[TrialOutcome], fidelity: Fi
     restart=st.integers(0, 60),
 )
 def test_what_is_kept_decides_as_a_look_at_everything_does(reports, fidelity: Fidelity, restart: int):
-    """Also where a driver starts again in between and takes in what was there."""
+    """This includes a driver that restarts in between and reads the earlier trials."""
     values: dict[int, list] = {}
     standings = Standings(fidelity)
     for moment, (number, value) in enumerate(reports):

@@ -1,4 +1,4 @@
-"""Suggestions: a function of seed, number and what is known; and what Optuna is told of each end."""
+"""Suggestions depend on seed, number and known trials only; conversion of each outcome to Optuna's states."""
 
 import math
 from pathlib import Path
@@ -22,7 +22,7 @@ STEPS = Parameter("model.guide_steps", 1, 8, "linear", "?", ("joint",))
 
 
 def known(count: int) -> list:
-    """Trials whose objective is best at alpha 0.2, every third of them stopped early."""
+    """Return trials whose objective is best at alpha 0.2. Every third is stopped early."""
     found = []
     for number in range(1, count + 1):
         sample = suggest([ALPHA], found, number, seed=3)
@@ -71,7 +71,7 @@ def test_samples_are_within_their_bounds():
 
 
 def as_optuna_says(parameters: list[Parameter], outcomes: list[TrialOutcome], number: int, seed: int) -> dict:
-    """The same by Optuna's own ways alone: a fresh study that is told of every trial."""
+    """Return the suggestion by Optuna alone, from a new study with all trials added."""
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     sampler = optuna.samplers.TPESampler(
         seed=own, multivariate=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS
@@ -84,7 +84,7 @@ def as_optuna_says(parameters: list[Parameter], outcomes: list[TrialOutcome], nu
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_what_is_remembered_changes_no_suggestion(data: st.DataObject):
-    """Trials run, end, are cut and go on in any order; one suggester sees it all, others begin in the middle of it."""
+    """Trials run, end, are cut and continue in any order. One suggester sees all events, others start in between."""
     parameters, suggester = [ALPHA, RATE, STEPS], Suggester([ALPHA, RATE, STEPS], seed=5)
     known: dict[int, TrialOutcome] = {}
     for number in range(1, 13):
@@ -125,7 +125,7 @@ def test_every_end_can_be_suggested_from():
 
 def test_the_export_opens_as_optuna_studies_and_nothing_in_it_is_running(tmp_path: Path):
     path = tmp_path / "optuna.db"
-    for left in (".optuna.db.999.part", ".optuna.db.999.part-journal"):  # by a driver that was killed meanwhile
+    for left in (".optuna.db.999.part", ".optuna.db.999.part-journal"):  # left by a killed driver
         (tmp_path / left).write_text("half")
     for trials in ([row[0] for row in ENDS[:3]], [row[0] for row in ENDS]):  # the second replaces the first
         export(path, {"joint-25": ([ALPHA], trials), "joint-35": ([ALPHA], [])})

@@ -1,4 +1,4 @@
-"""One trial without Ray: what it trains on, what it tells, what it leaves."""
+"""One trial without Ray: its training data, its reports, and its files."""
 
 import math
 from dataclasses import fields
@@ -54,7 +54,7 @@ def test_a_real_training_reports_plain_floats_and_leaves_its_best_model(tmp_path
 
 
 def _fake(monkeypatch: pytest.MonkeyPatch, values: list[float | None]) -> list[Settings]:
-    """Replace the training by one that reports these objectives (None: no validation) and writes no real model."""
+    """Replace the training by one that reports these objectives (None: no validation) and writes a dummy model."""
     seen: list[Settings] = []
 
     def train(settings: Settings, training: Any, validation: Any, *, on_epoch: Any, out: Path, **other: Any) -> None:
@@ -84,7 +84,7 @@ def test_an_objective_that_is_not_finite_fails_the_trial(value: float, tmp_path:
 
 
 def test_the_frozen_model_is_that_of_the_reported_epoch(tmp_path: Path):
-    """A trial stopped from outside may have written one epoch more than it reported."""
+    """A trial that is stopped from outside may have written one more epoch than it reported."""
     weights = build_model(TINY).state_dict()
     save_model(tmp_path / "previous.pt", weights, TINY, {}, epoch=3)
     save_model(tmp_path / "model.pt", weights, TINY, {}, epoch=4)
