@@ -16,7 +16,7 @@ from jointnet.metrics import overlap_metrics
 from jointnet.structures import STRUCTURES
 
 Measurable = Mapping[tuple[str, str], bool]
-"""Whether a (metric, structure) is above 0 before registration in any slice. Only those with a value are keys."""
+"""By (metric, structure) with a value in any slice: whether it is above 0 before registration in any slice."""
 
 
 def measurable(labels: NDArray[np.uint8]) -> Measurable:
