@@ -1,1 +1,1 @@
-"""What MLflow is told, in order, however long it is away."""
+"""Writing to MLflow: the queue of writes, the tracking store, its runs and its model registry."""

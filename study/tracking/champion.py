@@ -1,7 +1,7 @@
-"""The model of each arm in MLflow's registry: `jointnet-<arm>`, alias `champion`, loadable without this repository.
+"""The registered model of each arm: `jointnet-<arm>`, alias `champion`, loadable without this repository.
 
-An arm that was tested with several models, of folds or of retrainings, has no single winner; the one with the best
-validation objective is registered, as test values must choose nothing, and its version says how many there were.
+An arm may have been tested with several models, one for each fold or retraining. The model with the best validation
+objective is registered, because test values must not select anything. The tag `tested.models` is their number.
 """
 
 import tempfile
@@ -30,12 +30,12 @@ class Champion:
     """One model to register.
 
     Attributes:
-        name: of the registered model, such as `jointnet-joint-25`.
-        file: the model file, as `jointnet.checkpoint.save_model` wrote it.
-        run_id: the run that trained it.
-        segments: whether it predicts labels.
-        tags: what the version is known by; `study.id`, `data.kind`, `trial.id` and `epoch` among them.
-        description: a sentence or more for the UI.
+        name: name of the registered model, such as `jointnet-joint-25`.
+        file: the model file written by `jointnet.checkpoint.save_model`.
+        run_id: id of the run that trained the model.
+        segments: whether the model predicts labels.
+        tags: identify the version; they include `study.id`, `data.kind`, `trial.id` and `epoch`.
+        description: text for the MLflow UI.
     """
 
     name: str
@@ -47,15 +47,15 @@ class Champion:
 
 
 def registered_name(arm: str) -> str:
-    """Give the name of an arm's registered model."""
+    """Return the name of an arm's registered model."""
     return f"jointnet-{arm}"
 
 
 def register(client: MlflowClient, experiment: str, champion: Champion) -> str:
-    """Log and register a model unless it is there, and point the aliases to it; give its version.
+    """Log and register a model unless it is registered already, set its aliases and return its version.
 
-    `champion` moves to the newest study's model, and stays where it is if that study is repeated later; a model of the
-    phantom never takes it from one of real scans. The alias `study-ID` stays with the study.
+    The alias `champion` moves to the model of the newest study. Repeating an older study does not move it back. A
+    phantom model never takes it from a model of real scans. The alias `study-ID` always points to the study's model.
     """
     known = _version(client, champion)
     if known is None:
@@ -72,7 +72,7 @@ def register(client: MlflowClient, experiment: str, champion: Champion) -> str:
         ).version
         known = str(known)
     own = f"study-{champion.tags['study.id']}"
-    if _pointed(client, champion.name, own) != known:  # the last thing done: where it holds, all the rest was done
+    if _pointed(client, champion.name, own) != known:  # set last: if it is correct, all earlier steps were done
         if _may_lead(client, champion):
             client.set_registered_model_alias(champion.name, ALIAS, known)
         client.set_registered_model_alias(champion.name, own, known)
@@ -80,7 +80,7 @@ def register(client: MlflowClient, experiment: str, champion: Champion) -> str:
 
 
 def signature(segments: bool) -> ModelSignature:
-    """Give the shapes and types of input and output."""
+    """Return the shapes and types of input and output."""
     outputs = [TensorSpec(np.dtype("float32"), (-1, 2, 3), "theta")]
     if segments:
         names = ("cine_labels", "lge_labels")
@@ -90,14 +90,17 @@ def signature(segments: bool) -> ModelSignature:
 
 
 def input_example() -> np.ndarray:
-    """Give a slice (1, 2, H, W) of two discs, LGE's 6 mm beside cine's: a model takes no patient's image with it."""
+    """Return a synthetic slice (1, 2, H, W): a disc in cine and the same disc in LGE, shifted by 8 pixels (6 mm).
+
+    The example is stored with the model, so it must not be a patient's image.
+    """
     rows, columns = np.mgrid[:SIZE_PX, :SIZE_PX]
     discs = [np.hypot(rows - SIZE_PX / 2, columns - SIZE_PX / 2 - shift) < 28 for shift in (0, 8)]
     return np.stack(discs)[None].astype(np.float32)
 
 
 def _log(client: MlflowClient, experiment: str, champion: Champion) -> tuple[str, str]:
-    """Log the model beside the run that trained it; give its id and where its files are."""
+    """Log the model, link it to the run that trained it, and return its id and its artifact location."""
     for left in _unfinished(client, experiment, champion):
         client.delete_logged_model(left)
     logged = client.create_logged_model(
@@ -115,7 +118,7 @@ def _log(client: MlflowClient, experiment: str, champion: Champion) -> tuple[str
                 model_id=logged.model_id,
             ),
             python_model=str(CODE_FILE),
-            artifacts={"model": champion.file.as_uri()},  # MLflow would unquote a path
+            artifacts={"model": champion.file.as_uri()},  # a URI, since MLflow would unquote a path
             code_paths=[str(package)],
             pip_requirements=requirements(CODE_FILE, package),
             signature=signature(champion.segments),
@@ -128,13 +131,13 @@ def _log(client: MlflowClient, experiment: str, champion: Champion) -> tuple[str
 
 
 def _unfinished(client: MlflowClient, experiment: str, champion: Champion) -> list[str]:
-    """Give logged models that a killed driver left without a version."""
+    """Return the ids of logged models that a killed driver left without a registered version."""
     found = client.search_logged_models([experiment], f"tags.`study.id` = '{champion.tags['study.id']}'")
     return [model.model_id for model in found if _same(champion, dict(model.tags), model.name)]
 
 
 def _version(client: MlflowClient, champion: Champion) -> str | None:
-    """Give the version that holds the model already."""
+    """Return the registered version of the model, or None."""
     found = client.search_model_versions(f"name = '{champion.name}'")
     return next((str(one.version) for one in found if _same(champion, dict(one.tags), one.name)), None)
 
@@ -144,7 +147,7 @@ def _same(champion: Champion, tags: Mapping[str, str], name: str) -> bool:
 
 
 def _may_lead(client: MlflowClient, champion: Champion) -> bool:
-    """Whether the model may take the alias: a phantom's may not take it from real scans'."""
+    """Return whether the model may take the alias `champion`; a phantom model may not take it from real scans."""
     leading = _pointed(client, champion.name, ALIAS)
     if leading is None or champion.tags["data.kind"] != "phantom":
         return True
@@ -152,7 +155,7 @@ def _may_lead(client: MlflowClient, champion: Champion) -> bool:
 
 
 def _pointed(client: MlflowClient, name: str, alias: str) -> str | None:
-    """Give the version that an alias points to; None where there is none."""
+    """Return the version that an alias points to, or None if there is none."""
     try:
         return str(client.get_model_version_by_alias(name, alias).version)
     except MlflowException as error:

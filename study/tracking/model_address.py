@@ -1,4 +1,4 @@
-"""A model of a tracking store, brought to a file: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN/model`."""
+"""Download of models from a tracking store: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN/model`."""
 
 import os
 import tempfile
@@ -17,13 +17,13 @@ from study.store_address import default_tracking_uri, readable, sqlite_file
 
 
 def is_address(name: str) -> bool:
-    """Tell whether a model's name is an address in a tracking store, not a path."""
+    """Return whether a model's name is an address in a tracking store, not a path."""
     return name.startswith(STORE_SCHEMES)
 
 
 @contextmanager
 def models_by_name() -> Iterator[ModelNames]:
-    """Give models that are named by a store's address, by path or by folder; downloads go afterwards."""
+    """Find models by address in a store, by path or by folder. Downloads are deleted on leaving the context."""
     with tempfile.TemporaryDirectory(prefix="jointnet-model-") as scratch:
         yield ModelNames(
             lambda name: fetch_model(name, Path(scratch)) if is_address(name) else LOCAL_MODELS.find(name),
@@ -33,22 +33,22 @@ def models_by_name() -> Iterator[ModelNames]:
 
 
 def fetch_model(address: str, folder: Path) -> Path:
-    """Download a model and give its file.
+    """Download a model and return the path of its file.
 
     Args:
-        address: in the store that `MLFLOW_TRACKING_URI` names, else in `mlruns/mlflow.db`.
-        folder: receives what is downloaded.
+        address: of a model in the store of `MLFLOW_TRACKING_URI`, `mlruns/mlflow.db` by default.
+        folder: where the download is written.
 
     Raises:
-        SettingsFaultError: where the store does not open, does not hold the address, or holds no or several
-            model files there.
+        SettingsFaultError: if the store does not open, does not hold the address, or does not hold exactly one
+            model file there.
     """
     uri = default_tracking_uri()
     file = sqlite_file(uri)
     if file is not None and not file.is_file():
         raise SettingsFaultError(f"MLFLOW_TRACKING_URI: must be a store that there is, got {uri}")
     settle()  # for `models:/` MLflow reads the registry's address from the environment only
-    before = os.environ.get("MLFLOW_TRACKING_URI")  # which MLflow sets, too
+    before = os.environ.get("MLFLOW_TRACKING_URI")  # set_tracking_uri changes this variable, too
     with readable(uri) as store:
         mlflow.set_tracking_uri(store)
         place = ""
@@ -56,7 +56,7 @@ def fetch_model(address: str, folder: Path) -> Path:
             repository = get_artifact_repository(address)
             place = str(getattr(repository, "repo", repository).artifact_uri)
             mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder))
-        except Exception as error:  # whatever the store's own backend raises
+        except Exception as error:  # the exceptions depend on the store's backend
             told = " ".join(str(error).split())[:200]
             lost = f"; its files must be in {place}, bring them back where they were moved or deleted" if place else ""
             raise SettingsFaultError(

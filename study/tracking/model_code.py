@@ -1,6 +1,7 @@
-"""What MLflow loads a registered model with: this file, `jointnet` beside it and a state dict; nothing is unpickled.
+"""The code with which MLflow loads a registered model.
 
-MLflow copies it into the model (models from code). It is no part of a study and imports nothing of one.
+MLflow copies this file and the package `jointnet` into the model ("models from code"). The weights are a state dict;
+nothing is unpickled. This file must not import from `study`.
 """
 
 from pathlib import Path
@@ -15,10 +16,10 @@ from jointnet.prediction import predict
 
 
 class RegistrationModel(PythonModel):
-    """Predicts the slices of one patient, which are aligned about the motion that they have in common."""
+    """Registration of one patient's slices, aligned about the transform that they have in common."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the weights, as tensors and plain values only."""
+        """Read the weights. Only tensors and plain values are loaded."""
         self._model = load_model(Path(context.artifacts["model"])).model
 
     def predict(
@@ -28,13 +29,13 @@ class RegistrationModel(PythonModel):
 
         Args:
             context: unused.
-            model_input: images (S, 2, 224, 224), float32: cine and LGE on the common grid, intensities as
-                `jointnet.scans.preparation` leaves them.
+            model_input: images (S, 2, 224, 224), float32: cine and LGE on the common grid, with the intensities
+                that `jointnet.scans.preparation` returns.
             params: unused.
 
         Returns:
-            `theta` (S, 2, 3) from cine to LGE coordinates; of a model that segments also `cine_labels` and `lge_labels`
-            (S, 224, 224), uint8.
+            `theta` (S, 2, 3) from cine to LGE coordinates. A model that segments also returns `cine_labels` and
+            `lge_labels` (S, 224, 224), uint8.
         """
         found = predict(self._model, np.ascontiguousarray(model_input, dtype=np.float32))
         return {name: value for name, value in found._asdict().items() if value is not None}

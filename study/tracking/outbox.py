@@ -1,8 +1,8 @@
-"""Deliveries to the tracking store, in order and in a thread of their own: a slow or dead store holds up nobody.
+"""A queue of writes to the tracking store, executed in order by a thread of its own.
 
-What is not delivered waits in memory, and whatever it says is in the ledger: after a kill the next driver delivers it
-from there. So the spool on disk is the ledger itself, as long as the study and no longer, and nothing is ever dropped
-for want of room.
+A slow or unreachable store therefore does not delay the search. Pending writes are kept in memory. Their content is in
+the study's ledger, so after a kill the next driver writes it from there. The queue has no size limit and drops nothing
+for lack of room.
 """
 
 import threading
@@ -14,21 +14,21 @@ from typing import Any
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 15.0
 REST_SECONDS = 5.0
-"""Between two rounds of deliveries: what is told in one call after it costs less than in a call each."""
+"""Pause between two rounds of writes. Data that collects meanwhile is written in one call, which is cheaper."""
 
 
 class Outbox:
-    """Delivers deeds one after the other, in rounds; one that fails is tried again until it succeeds.
+    """A thread that executes writes one after the other, in rounds, and repeats a failed one until it succeeds.
 
     Args:
-        say: prints a line; it hears once of every time that the store is away, once when it is back, and of the first
-            deed that was refused.
-        refused: whether an exception is the store's last word on a deed, which is then dropped and counted.
+        say: prints a line. It is called once when the store becomes unreachable, once when it is back, and for the
+            first write that the store refused.
+        refused: returns whether an exception is permanent. Such a write is dropped and added to `refusals`.
 
     Attributes:
-        trouble: what the deed that is tried again failed with; None while all goes well.
-        refusals: what the store said of each deed that it refused.
-        left_out: the side deliveries that failed, each with what was said of it.
+        trouble: the exception of the write that is being repeated; None while none is.
+        refusals: the error message of each write that the store refused.
+        left_out: the optional writes that failed, each with its error message.
     """
 
     def __init__(self, say: Callable[[str], None], refused: Callable[[Exception], bool]) -> None:
@@ -44,18 +44,19 @@ class Outbox:
         self._thread.start()
 
     def put(self, deed: Callable[[], Any], side: str = "") -> None:
-        """Have a deed done after all those before it. It may be done twice, so doing it again must change nothing.
+        """Append a write to the queue. It may be executed twice, so it must be idempotent.
 
         Args:
-            deed: what to do.
-            side: names a side delivery, which is tried once and holds up nothing: `the description of joint-25`.
+            deed: the write.
+            side: name of an optional write, such as `the description of joint-25`. It is tried only once and does
+                not block later writes. An empty name means a required write.
         """
         with self._changed:
             self._deeds.append((deed, side))
             self._changed.notify_all()
 
     def flush(self, seconds: float) -> int:
-        """Wait until all is delivered, at most so long; return the number of deeds that are not, sides not counted."""
+        """Wait at most so many seconds for an empty queue and return the number of required writes that are left."""
         with self._changed:
             self._flushing += 1
             self._changed.notify_all()
@@ -66,7 +67,7 @@ class Outbox:
             return sum(not side for _, side in self._deeds)
 
     def close(self, seconds: float) -> int:
-        """Flush, then deliver no more; return the number of deeds that are not done, side deliveries not counted."""
+        """Flush, stop the thread and return the number of required writes that are left."""
         left = self.flush(seconds)
         with self._changed:
             self._closed = True
@@ -88,7 +89,7 @@ class Outbox:
                 deed, side = self._deeds[0]
             try:
                 deed()
-            except Exception as error:  # whatever the store's client raises
+            except Exception as error:  # the exceptions depend on the store's client
                 told = " ".join(str(error).split())[:200]
                 if not side and not self._refused(error):
                     self.trouble = error

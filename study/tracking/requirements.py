@@ -1,4 +1,4 @@
-"""The distributions that a file needs elsewhere, read from its imports and from those of the modules behind it."""
+"""The pip requirements of a Python file, found from its imports and those of the modules that it imports."""
 
 import ast
 import sys
@@ -7,24 +7,24 @@ from pathlib import Path
 
 
 def requirements(file: Path, package: Path) -> list[str]:
-    """Return `name==version` of each distribution that a file imports by itself or by modules of a package.
+    """Return `name==version` of each distribution that a file imports, directly or through modules of a package.
 
-    The versions are those installed here, without a local label such as torch's `+cpu`, which no public index has.
+    The versions are the installed ones. A local label such as torch's `+cpu` is removed, since public indexes lack it.
 
     Args:
         file: the Python file.
-        package: folder of the package that goes with the file; what its modules import counts where they are reached.
+        package: folder of the package that is shipped with the file. Its modules count if the file imports them.
     """
     provided = metadata.packages_distributions()
     found = set()
     for name in _foreign(file, package) - sys.stdlib_module_names:
         owners = provided[name]
-        found.add(name if name in owners else owners[0])  # several distributions fill the folder of mlflow
+        found.add(name if name in owners else owners[0])  # several distributions install into the folder `mlflow`
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in sorted(found)]
 
 
 def _foreign(file: Path, package: Path) -> set[str]:
-    """Return the top-level names that a file and the modules of the package that it reaches import from elsewhere."""
+    """Return the top-level names outside the package that a file and the package modules it reaches import."""
     foreign: set[str] = set()
     seen, queue = {file}, [file]
     while queue:
@@ -42,7 +42,7 @@ def _foreign(file: Path, package: Path) -> set[str]:
 
 
 def _imported(file: Path) -> set[str]:
-    """Return the dotted names that a file imports anywhere; of `from a import b` both `a` and `a.b`."""
+    """Return all dotted names that a file imports. `from a import b` yields both `a` and `a.b`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

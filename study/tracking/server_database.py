@@ -1,6 +1,6 @@
-"""The tables of a tracking store on a database server, made or upgraded by one driver at a time.
+"""Creation and upgrade of a tracking store's tables on a database server, by one driver at a time.
 
-The lock belongs to the connection, so it ends with a process that is killed.
+The lock belongs to the database connection, so the server releases it when a process is killed.
 """
 
 import time
@@ -13,15 +13,17 @@ from jointnet.lock import say
 from study.tracking.sqlite_store import schema_revisions
 
 ATTEMPTS = {"postgresql": "SELECT pg_try_advisory_lock(20210215)", "mysql": "SELECT GET_LOCK('jointnet-study', 0)"}
-"""What takes the lock, and returns whether it did, by SQLAlchemy's name of the database."""
+"""The query that tries to take the lock and returns whether it did, by SQLAlchemy dialect name."""
 POLL_SECONDS = 0.5
 
 
 def ensure_tables(uri: str) -> None:
-    """Make or upgrade MLflow's tables where they are not the installed version's, and wait for another who does.
+    """Create or upgrade MLflow's tables if they do not match the installed version.
+
+    If another driver holds the lock, wait for it first.
 
     Raises:
-        Exception: what the database's own driver, Alembic or MLflow raises.
+        Exception: any exception of the database's driver, Alembic or MLflow.
     """
     engine = create_engine(uri, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

@@ -1,12 +1,13 @@
-"""The database of an SQLite tracking store: there whole or not at all, made or upgraded by one driver at a time.
+"""Atomic creation and upgrade of an SQLite tracking store's database, by one driver at a time.
 
-MLflow makes its tables in some seventy steps, right in the file, without a lock. Two processes that do so at once
-disturb each other, and after a kill in between its own upgrade stumbles over what is there already, for ever. So a new
-database is made in memory and an older one upgraded in a copy, under a lock, and then it takes the file's name. A
-process that still has the replaced file open cannot write to it any more: SQLite refuses (SQLITE_READONLY_DBMOVED).
+MLflow creates its tables in about seventy steps, directly in the file and without a lock. Two processes that do this at
+the same time disturb each other. After a kill in between, MLflow's own upgrade fails every time, because some tables
+exist already. Here a new database is created in memory and an older one is upgraded in a copy, both under a lock. The
+result is then renamed to the file. A process that still has the replaced file open can no longer write to it: SQLite
+raises SQLITE_READONLY_DBMOVED.
 
-What a killed process left half-made in the file, MLflow's UI or an older version of this program, is set aside where
-nobody's records are in it.
+A killed process, such as MLflow's UI or an older version of this program, may leave an incomplete database. It is
+renamed if it holds no records of a user.
 """
 
 import errno
@@ -29,27 +30,27 @@ from jointnet.lock import locked, say
 from study.store_address import sqlite_address
 
 QUIET_SECONDS = 10.0
-"""A half-made database that did not change for so long is being made by nobody."""
+"""An incomplete database that did not change for this long is taken as abandoned."""
 SECONDS_FOR_LOCK = 60.0
 OF_MLFLOW = ("alembic_version", "workspaces")
-"""Tables in which a database without a record has rows, beside `experiments` with MLflow's own `Default`."""
+"""Tables that have rows even without a user's records. So has `experiments`, with MLflow's `Default`."""
 COMPANIONS = ("-journal", "-wal", "-shm")
-"""SQLite's own files beside a database; left beside another one they would damage it."""
+"""Suffixes of SQLite's files beside a database. Left beside a different database they would damage it."""
 
 
 def ensure_whole(file: Path) -> None:
-    """Make an SQLite store's database where there is none, upgrade an older one, and replace a half-made one.
+    """Create an SQLite store's database if it is missing, upgrade an older one, and replace an incomplete one.
 
     Raises:
-        SettingsFaultError: where it is another program's, of a newer MLflow, or cannot be upgraded.
-        sqlite3.Error: where it does not open.
-        OSError: where it cannot be made, on a full disk for instance.
+        SettingsFaultError: if it belongs to another program or a newer MLflow, or cannot be upgraded.
+        sqlite3.Error: if it does not open.
+        OSError: if it cannot be created, for example on a full disk.
     """
     if _is_whole(file):
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with locked(file.with_name(f".{file.name}.lock"), expires=True):
-        for left in file.parent.glob(f".{escape(file.name)}.[0-9]*.part*"):  # of drivers that were killed meanwhile
+        for left in file.parent.glob(f".{escape(file.name)}.[0-9]*.part*"):  # left by killed drivers
             left.unlink(missing_ok=True)
         while not _is_whole(file):
             if not file.exists() or file.stat().st_size == 0:
@@ -64,13 +65,13 @@ def ensure_whole(file: Path) -> None:
 
 
 def schema_revisions() -> ScriptDirectory:
-    """Return all revisions of MLflow's schema that the installed version knows; the heads are its own."""
+    """Return the schema revisions known to the installed MLflow. The heads are its current schema."""
     return ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
 
 
 @dataclass(frozen=True)
 class _Content:
-    """What is in a database: the revision of its schema, its tables, and whether any holds a record of a user's."""
+    """The content of a database: schema revision, tables, and whether any table holds a user's record."""
 
     revision: str | None
     tables: frozenset[str]
@@ -82,7 +83,7 @@ def _is_whole(file: Path) -> bool:
 
 
 def _content(file: Path) -> _Content:
-    """Return what is in a database, after SQLite has undone what a killed process left unfinished."""
+    """Return the content of a database. On opening, SQLite rolls back unfinished transactions of killed processes."""
     with closing(sqlite3.connect(file, timeout=SECONDS_FOR_LOCK)) as database:
         named = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         tables = {name for (name,) in named if not name.startswith(("sqlite_", "_alembic_tmp_"))}
@@ -97,10 +98,10 @@ def _content(file: Path) -> _Content:
 
 
 def _check(file: Path, content: _Content) -> None:
-    """Check that a database is one of MLflow's and not of a newer version.
+    """Check that a database is MLflow's and not of a newer version.
 
     Raises:
-        SettingsFaultError: where it is not.
+        SettingsFaultError: if it is not.
     """
     foreign = sorted(content.tables - {*OF_MLFLOW, *Base.metadata.tables})
     if content.revision is None and foreign:
@@ -116,17 +117,17 @@ def _check(file: Path, content: _Content) -> None:
 
 
 def _make(file: Path) -> None:
-    """Make a database under its own name at once.
+    """Create a database in memory, write it to a draft file and rename that to `file`.
 
     Raises:
-        OSError: where the disk is full.
+        OSError: if the disk is full.
     """
     store = SqlAlchemyStore("sqlite:///:memory:", file.parent.as_uri())
     draft = _draft(file)
     try:
         with store.engine.connect() as made, closing(sqlite3.connect(draft)) as target:
             made.connection.driver_connection.backup(target)
-        if file.exists() and file.stat().st_size:  # another program began to make it meanwhile
+        if file.exists() and file.stat().st_size:  # another program has started to create it
             return
         for companion in COMPANIONS:
             Path(f"{file}{companion}").unlink(missing_ok=True)
@@ -142,23 +143,23 @@ def _make(file: Path) -> None:
 
 
 def _upgrade(file: Path) -> None:
-    """Bring a database with records to the present schema; it stays as it was until that is done.
+    """Upgrade a database with records to the current schema. The file is unchanged until the upgrade has succeeded.
 
     Raises:
-        SettingsFaultError: where MLflow cannot, or another process is using it.
+        SettingsFaultError: if MLflow cannot upgrade it, or another process is using it.
     """
     draft = _draft(file)
     try:
         with closing(sqlite3.connect(file, timeout=SECONDS_FOR_LOCK, isolation_level=None)) as old:
             old.execute("PRAGMA journal_mode = DELETE")  # a write-ahead log would be left beside the new database
-            old.execute("BEGIN IMMEDIATE")  # nobody writes meanwhile
+            old.execute("BEGIN IMMEDIATE")  # blocks other writers
             with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(draft)) as target:
                 source.backup(target)
             store = SqlAlchemyStore(sqlite_address(draft), file.parent.as_uri())
             store.engine.dispose()
             draft.replace(file)
             sync_folder(file.parent)
-    except Exception as error:  # whatever SQLite, Alembic or MLflow raises
+    except Exception as error:  # any exception of SQLite, Alembic or MLflow
         raise SettingsFaultError(
             f"MLFLOW_TRACKING_URI: must be a store that MLflow {mlflow.__version__} can upgrade, {file} is as it was: "
             f"{' '.join(str(error).split())[:200]}; bring back a backup of it, or name another file"
@@ -169,7 +170,7 @@ def _upgrade(file: Path) -> None:
 
 
 def _is_left_alone(file: Path) -> bool:
-    """Return whether nobody changes a half-made database for QUIET_SECONDS."""
+    """Return whether an incomplete database stays unchanged for QUIET_SECONDS."""
     say(f"{file} is half-made; waiting {QUIET_SECONDS:.0f} s to see whether another program is making it")
     seen, until = file.stat(), time.monotonic() + QUIET_SECONDS
     while time.monotonic() < until:

@@ -1,8 +1,8 @@
-"""All writing to MLflow: a study run, beside it an arm run for each arm, beneath that a run for each trial.
+"""All writes to MLflow runs: a run for the study, a run for each arm, and below each arm a run for each trial.
 
-Only the driver writes. Every call finds what an earlier one or an earlier driver left before it makes anything, and
-saying the same again changes nothing: a row of metrics has the moment of the ledger's event as its timestamp, by which
-MLflow's databases know a row that they hold already.
+Only the driver writes. Every call is idempotent. It looks for existing runs, possibly of an earlier driver, before it
+creates one. Metrics have the time of the ledger's event as their timestamp, by which MLflow's databases recognize a
+metric that they hold already.
 """
 
 import json
@@ -29,29 +29,29 @@ NOTE = "mlflow.note.content"
 LONGEST_TAG = 5000
 LONGEST_PARAM = 500
 MOST_METRICS = 1000
-"""That MLflow takes in one call."""
+"""Maximum number of metrics in one MLflow call."""
 MOST_RUNS = 1000
-"""That a search of runs returns in one call."""
+"""Maximum number of runs that one search call returns."""
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
-"""Error codes that mean the same however often one asks."""
+"""Error codes of permanent errors: repeating the call does not help."""
 
 RunKey = tuple[tuple[str, str], ...]
-"""The tags that tell a run from all others of its study."""
+"""The tags that identify a run within its study."""
 STUDY: RunKey = (("study.kind", "study"),)
 Row = tuple[int, int, Mapping[str, float]]
 """Step, Unix time in ms, and metrics."""
 
 
 class StudyTracker:
-    """The runs of one study, written through one client, which is opened when it is first needed.
+    """The MLflow runs of one study. The client is opened when it is first needed.
 
     Args:
-        uri: of the store.
-        study_id: of the study, a tag of all its runs.
+        uri: address of the store.
+        study_id: id of the study, a tag of all its runs.
         tags: further tags of all its runs.
 
     Attributes:
-        began_ms: when the study began (Unix time): the start of its run and of its arms'; now where it is None.
+        began_ms: start of the study in ms (Unix time), used for its run and its arms' runs. None means now.
     """
 
     def __init__(self, uri: str, study_id: str, tags: Mapping[str, str]) -> None:
@@ -60,42 +60,42 @@ class StudyTracker:
         self._uri, self._tags = uri, {"study.id": study_id, **tags}
         self._store: tuple[MlflowClient, str] | None = None
         self._runs: dict[RunKey, str] = {}
-        self._attempted: set[RunKey] = set()  # runs that the store did not have when this tracker first made them
-        self._with_params: set[str] = set()  # runs that have their parameters, and stand beneath their arm's run
+        self._attempted: set[RunKey] = set()  # runs that this tracker created or tried to create
+        self._with_params: set[str] = set()  # runs whose parameters and parent run are logged
         self._statuses: dict[str, str] = {}
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         settle()
 
     def connect(self, *, needed: bool = True) -> None:
-        """Open the store now; store and experiment are made where they are missing.
+        """Open the store now. Store and experiment are created if they are missing.
 
         Args:
-            needed: whether a store that does not open is a fault.
+            needed: whether a store that does not open is an error.
 
         Raises:
-            SettingsFaultError: where it does not open and is needed, or where the experiment is deleted.
-            OSError: where its disk is full.
+            SettingsFaultError: if the store does not open and is needed, or if the experiment is deleted.
+            OSError: if the store's disk is full.
         """
         try:
             self._opened()
         except SettingsFaultError:
             raise
-        except Exception as error:  # whatever the store's own backend raises where it cannot be reached
+        except Exception as error:  # the exceptions of an unreachable store depend on its backend
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 raise
             if needed:
                 raise self._unanswered(error) from error
 
     def holds_all(self, ends: Mapping[RunKey, Mapping[str, str]], files: Mapping[RunKey, Sequence[str]]) -> bool:
-        """Return whether the store has active runs with these tags, and these files of some of them.
+        """Return whether the store has active runs with these tags and artifacts.
 
         Args:
-            ends: the tags of each run by what tells it from the others.
-            files: the paths of artifacts of a run.
+            ends: required tags of each run.
+            files: paths of required artifacts, for some of the runs in `ends`.
 
         Raises:
-            SettingsFaultError: where the store does not open or answer, or where the experiment is deleted.
+            SettingsFaultError: if the store does not open or answer, or if the experiment is deleted.
         """
         self.connect()
         try:
@@ -103,18 +103,20 @@ class StudyTracker:
             return all(key in runs and _has(runs[key], tags) for key, tags in ends.items()) and all(
                 self._has_files(runs[key].info.run_id, *paths) for key, paths in files.items()
             )
-        except Exception as error:  # whatever the store's own backend raises where it cannot be reached
+        except Exception as error:  # the exceptions of an unreachable store depend on its backend
             raise self._unanswered(error) from error
 
     def study_run(self) -> str:
-        """Give the study's own run."""
+        """Return the id of the study's run, created if it is missing."""
         return self._run(STUDY, f"study {self.study_id}", {}, self.began_ms)
 
     def arm_run(self, tags: Mapping[str, str]) -> str:
-        """Give the run of an arm in a fold, the parent of its trials; it stands beside the study's run.
+        """Return the id of the run of an arm in a fold, created if it is missing.
+
+        It is the parent of the arm's trial runs. It is not a child of the study's run.
 
         Args:
-            tags: of the run; `arm`, and `fold` where there are folds, say which it is.
+            tags: tags of the run. `arm`, and `fold` with cross-validation, identify it.
         """
         return self._run(run_key("arm", tags), arm_title(tags), tags, self.began_ms)
 
@@ -130,18 +132,18 @@ class StudyTracker:
         began_ms: int | None = None,
         drawn_here: bool = False,
     ) -> str:
-        """Give the run of a trial: the one in the store where there is one, else a new one called `name`.
+        """Return the id of a trial's run, created if it is missing.
 
         Args:
-            kind: `trial`, or `retrain` where it is a retraining.
-            trial_id: of the trial in its arm.
-            name: of a new run.
-            tags: of the run, those of its arm among them.
-            params: of the run.
-            new: further tags of a new run, which is running.
-            began_ms: the start of a new run (Unix time); now where not given.
-            drawn_here: whether this tracker's driver drew the trial; where it made the study's run too, the store is
-                not asked for a run that nobody can have made.
+            kind: `trial`, or `retrain` for a retraining.
+            trial_id: id of the trial in its arm.
+            name: name of a new run.
+            tags: tags of the run, including those of its arm.
+            params: parameters of the run.
+            new: further tags of a new run, whose status is RUNNING.
+            began_ms: start of a new run in ms (Unix time); now by default.
+            drawn_here: whether this tracker's driver drew the trial. If this tracker also created the study's run,
+                the store cannot hold the trial's run yet and is not searched.
         """
         key, parent = run_key(kind, tags, trial_id), {PARENT: self.arm_run(tags)}
         unknown = drawn_here and STUDY in self._attempted
@@ -153,20 +155,20 @@ class StudyTracker:
         return run_id
 
     def known_trial(self, trial_id: str, tags: Mapping[str, str], kind: str = "trial") -> str | None:
-        """Give the run of a trial, or of a `retrain`, of the arm with these tags where the store has one."""
+        """Return the id of the run of an arm's trial or `retrain`, or None if the store has none."""
         return self._find(run_key(kind, tags, trial_id))
 
     def holds(
         self, kind: str, trial_id: str, tags: Mapping[str, str], last: Mapping[str, str], folder: str | None = None
     ) -> bool:
-        """Return whether a trial's run is over, in its arm's, and has the tags that are the last that it gets.
+        """Return whether a trial's run has ended, is a child of its arm's run and has its final tags.
 
         Args:
-            kind: of the run, as of `trial_run`.
-            trial_id: of the trial in its arm.
-            tags: of its arm.
-            last: the tags that it must have.
-            folder: of artifacts that the run must have.
+            kind: kind of the run, as in `trial_run`.
+            trial_id: id of the trial in its arm.
+            tags: tags of its arm.
+            last: tags that are set last; the run must have them.
+            folder: folder of artifacts that the run must have.
         """
         run_id = self._find(run_key(kind, tags, trial_id))
         if run_id is None:
@@ -177,7 +179,10 @@ class StudyTracker:
         return folder is None or self._has_files(run_id, folder)
 
     def log_rows(self, run_id: str, rows: Sequence[Row], tags: Mapping[str, str] | None = None) -> None:
-        """Log rows of metrics, the finite ones: MLflow stores an infinity as a number; and then tags, in one call."""
+        """Log rows of metrics and then tags, if possible in one call.
+
+        Metrics that are not finite are left out, because MLflow would store an infinity as a finite number.
+        """
         entities = [
             Metric(name, float(value), at_ms, step)
             for step, at_ms, metrics in rows
@@ -195,43 +200,43 @@ class StudyTracker:
         self.log_rows(run_id, (), tags)
 
     def describe(self, run_id: str, text: str) -> None:
-        """Give a run the description that the MLflow UI shows above it."""
+        """Set the description of a run that the MLflow UI shows."""
         self.tag(run_id, {NOTE: text})
 
     def log_json(self, run_id: str, name: str, content: Any) -> None:
-        """Store plain values as a JSON artifact."""
+        """Log plain values as a JSON artifact."""
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / name
             path.write_text(json.dumps(content, indent=1), encoding="utf-8")
             self.log_file(run_id, path)
 
     def log_file(self, run_id: str, path: Path, folder: str = "") -> None:
-        """Store a file as an artifact, in a folder of the run's artifacts.
+        """Log a file as an artifact, in a folder of the run's artifacts.
 
         Raises:
-            InputFaultError: where there is no such file; however often it is tried, there is none.
+            InputFaultError: if the file does not exist; this error is permanent (see `refused`).
         """
         if not path.is_file():
             raise InputFaultError(f"{path}: must be there for the tracking store, which lacks it; bring it back")
-        correct_records(self._uri)  # which a driver that sees the store under another path may have changed
+        correct_records(self._uri)  # a driver that mounts the store under another path may have changed them
         self._client.log_artifact(run_id, str(path), folder or None)
 
     def register(self, champion: Champion) -> str:
-        """Put a model into the registry, unless it is there; give its version."""
+        """Register a model unless it is registered already, and return its version."""
         correct_records(self._uri)
         return register(*self._opened(), champion)
 
     def is_running(self, run_id: str) -> bool:
-        """Say whether this tracker said last that a run is RUNNING."""
+        """Return whether the last status that this tracker logged for a run is RUNNING."""
         return self._statuses.get(run_id) == "RUNNING"
 
     def set_status(self, run_id: str, status: str, ended_ms: int | None = None) -> None:
-        """Log that a run is SCHEDULED, RUNNING, FINISHED, FAILED or KILLED, unless this tracker did so last.
+        """Log the status of a run unless this tracker logged the same one last.
 
         Args:
-            run_id: of the run.
-            status: of the run.
-            ended_ms: when it ended (Unix time), where it did; now where not given.
+            run_id: id of the run.
+            status: SCHEDULED, RUNNING, FINISHED, FAILED or KILLED.
+            ended_ms: end of the run in ms (Unix time), for one that has ended; now by default.
         """
         if self._statuses.get(run_id) == status:
             return
@@ -265,9 +270,10 @@ class StudyTracker:
     def _run(
         self, key: RunKey, name: str, tags: Mapping[str, str], began_ms: int | None = None, *, unknown: bool = False
     ) -> str:
-        """Find a run by the tags that identify it, or make it; it is not looked for where it is surely unknown.
+        """Return the id of the run with these identifying tags, created if it is missing.
 
-        A call that failed may have made it none the less, so from the second attempt on it is looked for.
+        `unknown` says that the store cannot hold the run yet, so the search is skipped. A call that failed may still
+        have created the run, so from the second attempt on it is searched for.
         """
         run_id = self._runs.get(key) if unknown and key not in self._attempted else self._find(key)
         if run_id is None:
@@ -282,9 +288,10 @@ class StudyTracker:
         return run_id
 
     def _find(self, key: RunKey) -> str | None:
-        """Return the run of that identity; of several, left by a call answered too late, only the first stays.
+        """Return the id of the run with these identifying tags, or None.
 
-        A run that was deleted in the MLflow UI is restored, with all that it was told, unless there is an active one.
+        A call that timed out may have left duplicates. All active runs but the first are deleted. If there is no active
+        run, one that was deleted in the MLflow UI is restored with its content.
         """
         if key in self._runs:
             return self._runs[key]
@@ -299,7 +306,7 @@ class StudyTracker:
         return self._runs.get(key)
 
     def remove_doubles(self) -> None:
-        """Look every run up once more, so that one that a slow server made beside the one written to is removed."""
+        """Search for every run again and delete duplicates that a slow server created."""
         for key, kept in self._runs.items():
             found = [str(run.info.run_id) for run in self._search(self._condition(key))]
             for double in found if kept in found else ():
@@ -311,7 +318,7 @@ class StudyTracker:
         return " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
 
     def _search(self, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Any]:
-        """Return the experiment's runs that meet a condition, the one that started first being the first."""
+        """Return the experiment's runs that match a filter, ordered by start time."""
         client, experiment = self._opened()
         found: list[Any] = []
         token = None
@@ -324,24 +331,24 @@ class StudyTracker:
 
 
 def refused(error: Exception) -> bool:
-    """Whether the same will happen however often it is tried: the store refuses it, or what is told makes no sense."""
+    """Return whether the error is permanent: the store rejects the request, or its data is invalid."""
     if isinstance(error, MlflowException):
         return str(error.error_code) in REFUSALS
     return isinstance(error, InputFaultError | TypeError | AttributeError | LookupError)
 
 
 def arm_title(tags: Mapping[str, str]) -> str:
-    """Give the name of an arm's run by its tags: `joint-25`, or `joint-25 fold 2`."""
+    """Return the name of an arm's run from its tags: `joint-25`, or `joint-25 fold 2`."""
     return tags["arm"] + (f" fold {tags['fold']}" if "fold" in tags else "")
 
 
 def run_key(kind: str, tags: Mapping[str, str], trial_id: str = "") -> RunKey:
-    """Return the tags that tell a run of an arm, a trial or a retraining from all others of its study."""
+    """Return the tags that identify the run of an arm, a trial or a retraining within its study."""
     return _key_of({**tags, "study.kind": kind, "trial.id": trial_id})
 
 
 def _key_of(tags: Mapping[str, str]) -> RunKey:
-    """Return those of a run's tags that tell it from all others of its study."""
+    """Return the subset of a run's tags that identifies it within its study."""
     return tuple((name, tags[name]) for name in ("study.kind", "arm", "fold", "trial.id") if tags.get(name))
 
 

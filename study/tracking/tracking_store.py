@@ -1,4 +1,4 @@
-"""Which tracking store a study writes to, and opening it."""
+"""Address and opening of the tracking store that a study writes to."""
 
 import os
 import shlex
@@ -26,11 +26,13 @@ from study.tracking.sqlite_store import ensure_whole
 
 
 def resolve_tracking_uri() -> str:
-    """Give the store's address, absolute: `MLFLOW_TRACKING_URI`, or SQLite in `mlruns/` of the working directory.
+    """Return the store's absolute address.
+
+    It is `MLFLOW_TRACKING_URI`, or by default an SQLite file in `mlruns/` of the working directory.
 
     Raises:
-        SettingsFaultError: where it is a folder of files, which MLflow no longer takes as a store, or where an SQLite
-            store was moved without its artifacts.
+        SettingsFaultError: if it is a folder, which MLflow no longer supports as a store, or if an SQLite store was
+            moved without its artifacts.
     """
     uri = absolute_address(default_tracking_uri())
     if "://" in uri and not uri.startswith("file:"):
@@ -43,16 +45,16 @@ def resolve_tracking_uri() -> str:
 
 
 def open_store(uri: str) -> tuple[MlflowClient, str]:
-    """Return a client and the experiment's id; store and experiment are made where they are missing.
+    """Return a client and the experiment's id. Store and experiment are created if they are missing.
 
-    The model registry is the store's own, whatever `MLFLOW_REGISTRY_URI` says.
+    The model registry is always that of the store; `MLFLOW_REGISTRY_URI` is ignored.
 
     Args:
-        uri: of the store, absolute.
+        uri: absolute address of the store.
 
     Raises:
-        SettingsFaultError: where the experiment is deleted, or an SQLite store was moved without its artifacts or
-            cannot be written.
+        SettingsFaultError: if the experiment is deleted, or an SQLite store was moved without its artifacts or cannot
+            be written.
     """
     file = sqlite_file(uri)
     if file is not None:
@@ -64,7 +66,7 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
     if experiment is None:
         try:
             return client, str(client.create_experiment(EXPERIMENT, artifact_location=make_artifact_folder(uri)))
-        except MlflowException:  # where another driver made it meanwhile it is there now
+        except MlflowException:  # another driver may have created it meanwhile
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
                 raise
@@ -75,16 +77,16 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
 
 
 def check_experiment(uri: str) -> None:
-    """Raise where the experiment is deleted in a store that there is; nothing is made or changed.
+    """Check that the experiment is not deleted, without creating or changing anything.
 
-    An SQLite file is read only: opening it through MLflow would make tables and folders. A store that does not answer,
-    and another database, are left to `open_store`.
+    An SQLite file is opened read-only, because MLflow would create tables and folders on opening it. Other databases
+    and stores that do not answer are not checked here but in `open_store`.
 
     Args:
-        uri: of the store, absolute.
+        uri: absolute address of the store.
 
     Raises:
-        SettingsFaultError: where the experiment is deleted.
+        SettingsFaultError: if the experiment is deleted.
     """
     file = sqlite_file(uri)
     if file is not None:
@@ -98,18 +100,18 @@ def check_experiment(uri: str) -> None:
 
 
 def _experiment_of_file(path: Path) -> tuple[str, str] | None:
-    """Return id and lifecycle stage of the experiment in an SQLite file; None where it cannot be read."""
+    """Return id and lifecycle stage of the experiment in an SQLite file, or None if there is none to read."""
     query = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as store:
             found = store.execute(query, (EXPERIMENT,)).fetchone()
-    except sqlite3.Error:  # no file, no store, or one that is being made
+    except sqlite3.Error:  # no file, no store, or one that is being created
         return None
     return None if found is None else (str(found[0]), str(found[1]))
 
 
 def _experiment_of_server(uri: str) -> tuple[str, str] | None:
-    """Return id and lifecycle stage of the experiment on a server; None where it does not answer."""
+    """Return id and lifecycle stage of the experiment on a server, or None if there is none or no answer."""
     try:
         found = MlflowClient(uri, registry_uri=uri).get_experiment_by_name(EXPERIMENT)
     except (MlflowException, OSError):  # requests' exceptions are OSErrors
@@ -118,7 +120,7 @@ def _experiment_of_server(uri: str) -> tuple[str, str] | None:
 
 
 def _deleted(uri: str, experiment: str) -> SettingsFaultError:
-    """Return the fault of a deleted experiment, with the command that restores it."""
+    """Return the error for a deleted experiment. Its message has the command that restores the experiment."""
     variable = "" if os.environ.get("MLFLOW_TRACKING_URI") else f"MLFLOW_TRACKING_URI={shlex.quote(uri)} "
     command = f"{variable}{shlex.quote(sys.executable)} -m mlflow experiments restore --experiment-id {experiment}"
     return SettingsFaultError(
