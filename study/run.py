@@ -1,6 +1,6 @@
-"""`python -m study.run --search joint`: plan a study, say so, carry it out, and report it.
+"""`python -m study.run --search joint`: plan a study, print the plan, run the study and write its report.
 
-The same command again goes on with the study where it was.
+Repeating the command resumes the study.
 """
 
 import argparse
@@ -44,10 +44,11 @@ PHANTOM_SEED = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a study; give the exit status.
+    """Run a study and return the exit status.
 
-    0 done, 2 usage, or a machine that cannot do it, 3 data, 4 an arm without a finished trial, 5 the disk is full, or
-    the tracking store is away or refused an entry, 130 interrupted. After 5 and 130 the same command goes on.
+    0: done. 2: usage error, or the machine cannot run the study. 3: data error. 4: an arm has no finished trial. 5: the
+    disk is full, or the tracking store is unreachable or refused an entry. 130: interrupted. After 5 and 130 repeating
+    the command resumes the study.
     """
     keep_printing()
     heed_signals()
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     plan = with_identity(plan_of(options), new=options.new, named=options.study)
-    heed_signals()  # Ray replaced the one of SIGTERM where a cluster's nodes were asked
+    heed_signals()  # Ray replaces the SIGTERM handler when a cluster's nodes are surveyed
     print(render(plan), flush=True)
     check_experiment(plan.tracking_uri)
     if options.dry_run:
@@ -106,21 +107,21 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _written(options: argparse.Namespace) -> list[Path]:
-    """Return the folders on whose disks a study writes; Ray and the tracking store use the temporary one."""
+    """Return the folders that a study writes to. Ray and the tracking store use the temporary folders."""
     folders = [Path(), options.out, *(Path(os.environ.get(name, "/tmp")) for name in ("RAY_TMPDIR", "TMPDIR"))]
-    with suppress(OSError):  # without a home folder it is in the temporary one, which may be full
+    with suppress(OSError):  # without a home folder the default is in the temporary one, which may be full
         folders.append(options.cache or default_cache())
     return folders
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
-    """Give the plan that the options ask for, without the study's id.
+    """Create the plan for the command's options, without the study's id.
 
-    Of a folder of the user's the headers are checked, and the training and validation patients' files hashed.
+    For a user's folder of scans, all headers are checked and the training and validation patients' files are hashed.
 
     Raises:
-        SettingsFaultError: with the faults of all options and search spaces.
-        DataFaultError: where the folder of scans breaks a rule.
+        SettingsFaultError: with the errors of all options and search spaces.
+        DataFaultError: if the folder of scans breaks a rule.
     """
     started = datetime.now(UTC)
     faults = option_faults(options)
@@ -178,7 +179,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 
 def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Counts, ...]:
-    """Give the split counts: the command's, else the searches' own, else the paper's."""
+    """Return the split counts: the command's, else those of the search files, else the paper's."""
     if options.splits:
         return parse_counts(options.splits, test_optional=options.folds > 1)
     own = {space.splits for space in spaces if space.splits}
@@ -192,7 +193,10 @@ def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple
 def _dealt(
     options: argparse.Namespace, numbers: Sequence[int], counts: tuple[Counts, ...]
 ) -> tuple[Folds, tuple[str, ...]]:
-    """Deal the patients out, with remarks; with folds, counts that the command line does not give shrink to fit."""
+    """Assign the patients to splits and return them with remarks for the plan.
+
+    With folds, default split sizes are scaled to fit. Sizes given on the command line are not.
+    """
     remarks: tuple[str, ...] = ()
     if options.folds > 1 and not options.splits and not fold_faults(len(numbers), options.folds):
         given, counts = counts, proportional(counts, len(numbers), options.folds)
@@ -207,7 +211,7 @@ def _dealt(
 
 
 def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Data, Mapping[int, PatientFiles]]:
-    """Give where the scans are and their files; the phantom is not written yet, so it has none."""
+    """Return the data and the files of each patient. There are none for the phantom, which is written later."""
     if options.data is not None:
         folder = options.data.absolute()
         files = _checked(folder)
@@ -221,14 +225,18 @@ def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[D
 
 
 def _fingerprint(files: Mapping[int, PatientFiles], splits: Sequence[Split]) -> str:
-    """Give the fingerprint of the training and validation patients; the test patients' files are not hashed."""
+    """Return the fingerprint of the training and validation patients. The test patients' files are not hashed."""
     return fingerprint_of_files(
         select(dict(files), sorted({number for split in splits for number in (*split.train, *split.validation)}))
     )
 
 
 def _checked(folder: Path) -> Mapping[int, PatientFiles]:
-    """Find a folder's patients and check all headers, those of the test patients too; no voxel is read."""
+    """Return the patients of a folder after a check of all headers, including the test patients'. No voxels are read.
+
+    Raises:
+        DataFaultError: if the folder or a header breaks a rule.
+    """
     patients, faults = scan_folder(folder)
     faults += check_headers(patients.values())
     if faults:

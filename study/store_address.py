@@ -1,8 +1,8 @@
-"""Addresses of tracking stores: which SQLite file one names, and where the artifacts of that store are now.
+"""Addresses of tracking stores, of their SQLite files and of their artifacts.
 
-An SQLite store keeps its artifacts in the folder `artifacts` beside its file, so that both can be moved, copied or
-mounted elsewhere together. MLflow records absolute addresses of artifacts. A writer corrects those records first
-(`correct_records`); a reader uses a corrected copy of the store where they are outdated (`readable`).
+An SQLite store has its artifacts in the folder `artifacts` beside its file, so both can be moved, copied or mounted
+elsewhere together. MLflow records absolute addresses of artifacts, which are outdated after such a move. A writer first
+corrects them (`correct_records`). A reader uses a corrected copy of the store (`readable`).
 """
 
 import os
@@ -32,16 +32,16 @@ _RECORDED_IN = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Tables and columns of MLflow's database in which addresses of artifacts are."""
+"""Tables and columns of MLflow's database that hold addresses of artifacts."""
 
 
 def default_tracking_uri() -> str:
-    """Return `MLFLOW_TRACKING_URI`, or else the SQLite store in `mlruns/` of the working directory."""
+    """Return `MLFLOW_TRACKING_URI`, or by default the SQLite store in `mlruns/` of the working directory."""
     return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_address(Path("mlruns/mlflow.db").resolve())
 
 
 def sqlite_file(address: str) -> Path | None:
-    """Return the file of an SQLite store as SQLAlchemy reads its address; None for any other store."""
+    """Return the file of an SQLite store as SQLAlchemy parses its address, or None for any other store."""
     if not address.startswith("sqlite"):
         return None
     try:
@@ -52,13 +52,13 @@ def sqlite_file(address: str) -> Path | None:
 
 
 def sqlite_address(file: Path) -> str:
-    """Return the address that SQLAlchemy reads as this file.
+    """Return the address that SQLAlchemy parses as this file.
 
-    `?` and `%` must be quoted in it. MLflow makes the folder of `sqlite:///` addresses before it opens them, and does
-    not unquote them for that, so a quoted address names the driver, too, which keeps MLflow from it.
+    `?` and `%` must be quoted in it. For `sqlite:///` addresses MLflow creates the folder first, from the address as it
+    is, without unquoting. A quoted address therefore begins with `sqlite+pysqlite:///`, for which MLflow creates none.
 
     Raises:
-        SettingsFaultError: where no address names the file.
+        SettingsFaultError: if no address names the file.
     """
     quoted = str(file).replace("%", "%25").replace("?", "%3F")
     for address in (f"sqlite:///{file}", f"sqlite+pysqlite:///{quoted}"):
@@ -68,10 +68,10 @@ def sqlite_address(file: Path) -> str:
 
 
 def absolute_address(address: str) -> str:
-    """Return a store's address so that it holds from any folder: that of an SQLite file with its whole path.
+    """Return a store's address with an absolute path if it is an SQLite file, unchanged otherwise.
 
     Raises:
-        SettingsFaultError: where a path is in it as it is, and would be read as another one.
+        SettingsFaultError: if it contains an unquoted path that SQLAlchemy would parse as another one.
     """
     file = sqlite_file(address)
     if file is None:
@@ -86,9 +86,9 @@ def absolute_address(address: str) -> str:
 
 
 def ui_command(address: str) -> str:
-    """Return what opens the MLflow UI: a command for a database, the address itself for a server.
+    """Return the command that opens the MLflow UI of a database, or the address itself for a server.
 
-    The command names this Python, so that it works whether or not the environment is activated.
+    The command has the path of this Python, so it works without an activated environment.
     """
     if address.startswith(("http://", "https://")):
         return address
@@ -97,7 +97,7 @@ def ui_command(address: str) -> str:
 
 
 def make_artifact_folder(address: str) -> str | None:
-    """Create the folder for the artifacts of a new store and return its address; None where the server decides."""
+    """Create the artifact folder of a new store and return its address, or None for a server, which has its own."""
     if address.startswith(("http://", "https://")):
         return None
     file = sqlite_file(address)
@@ -107,10 +107,10 @@ def make_artifact_folder(address: str) -> str | None:
 
 
 def check_artifacts(address: str) -> None:
-    """Check that the artifacts of an SQLite store are where they can be found.
+    """Check that the artifact folder of an SQLite store can be found.
 
     Raises:
-        SettingsFaultError: where they are neither beside its file nor where its records place them.
+        SettingsFaultError: if its records need correction, but there is no artifact folder beside its file.
     """
     file = sqlite_file(address)
     if file is not None:
@@ -118,10 +118,10 @@ def check_artifacts(address: str) -> None:
 
 
 def correct_records(address: str) -> None:
-    """Correct the addresses of artifacts in an SQLite store that was moved or copied, all in one transaction.
+    """Correct the addresses of artifacts in an SQLite store that was moved or copied, in one transaction.
 
     Raises:
-        SettingsFaultError: where the artifacts are nowhere, or the file cannot be written.
+        SettingsFaultError: if the artifacts are not found, or the file cannot be written.
     """
     file = sqlite_file(address)
     change = None if file is None else _outdated(file)
@@ -138,10 +138,10 @@ def correct_records(address: str) -> None:
 
 @contextmanager
 def readable(address: str) -> Iterator[str]:
-    """Return the address of a store whose records are right: of a corrected copy where those of the store are not.
+    """Return the address of the store, or of a temporary corrected copy if its records are outdated.
 
     Raises:
-        SettingsFaultError: where the artifacts are nowhere, or the copy cannot be made.
+        SettingsFaultError: if the artifacts are not found, or the copy cannot be made.
     """
     file = sqlite_file(address)
     change = None if file is None else _outdated(file)
@@ -163,13 +163,13 @@ def readable(address: str) -> Iterator[str]:
 
 
 def _outdated(file: Path) -> tuple[str, str] | None:
-    """Return the address of the artifacts in the store's records and the right one; None where it is right already.
+    """Return the recorded and the correct address of the artifacts, or None if the records need no correction.
 
-    Records that lead elsewhere are right where that folder is there, no database beside it, and nothing of it here: a
-    folder that was chosen on purpose.
+    A recorded folder elsewhere counts as chosen on purpose, and thus correct, if it exists, no database file is beside
+    it, and the folder beside this store's file holds none of the experiment's runs.
 
     Raises:
-        SettingsFaultError: where the artifacts are nowhere.
+        SettingsFaultError: if the records need correction, but there is no artifact folder beside the store's file.
     """
     if not file.is_file():
         return None
@@ -187,7 +187,7 @@ def _outdated(file: Path) -> tuple[str, str] | None:
                 runs = database.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (found[0],))
                 if not any((own / run).is_dir() for (run,) in runs):
                     return None
-    except sqlite3.Error:  # no store, none yet, or one that cannot be read: MLflow says so
+    except sqlite3.Error:  # not a store or not readable: MLflow raises the error later
         return None
     if not own.is_dir():
         raise SettingsFaultError(
@@ -198,7 +198,7 @@ def _outdated(file: Path) -> tuple[str, str] | None:
 
 
 def _replace(database: sqlite3.Connection, old: str, new: str) -> None:
-    """Put one address in the place of another wherever records begin with it."""
+    """Replace an address in all records that equal it or begin with it and a slash."""
     with database:
         for table, column in _RECORDED_IN:
             if database.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)).fetchone():
@@ -217,7 +217,7 @@ def _location(folder: Path) -> str:
     """Return the address of a folder of artifacts.
 
     Raises:
-        SettingsFaultError: where MLflow would not find the folder by it.
+        SettingsFaultError: if MLflow would not find the folder by this address.
     """
     location = folder.as_uri()
     if _local_folder(location) != folder:
@@ -228,7 +228,7 @@ def _location(folder: Path) -> str:
 
 
 def _local_folder(location: str) -> Path | None:
-    """Return the folder of an address of artifacts as MLflow reads it; None where it is on no disk of this machine."""
+    """Return the folder of an artifact address as MLflow parses it, or None if it is not a local path."""
     parts = urlsplit(location)
     if parts.scheme not in ("", "file"):
         return None
