@@ -1,6 +1,7 @@
-"""A study from its plan to its recorded test: prepare, search each arm, select, and only then open the test.
+"""A study from its plan to its test evaluation: prepare the data, search each arm, select, evaluate on the test.
 
-Everything is in the study's ledger before it is acted on, so whatever dies, the same command goes on from there.
+The test patients are opened only after the selection. Every step is in the study's ledger before it is acted on, so the
+same command resumes the study after any interruption.
 """
 
 import json
@@ -35,18 +36,19 @@ from study.tracking.tracker import StudyTracker, refused
 from study.trials.ledger import Ledger
 
 SECONDS_AFTER_SEARCH = 30.0
-"""The sealed test and the report, about."""
+"""Estimated time of the test evaluation and the report."""
 SECONDS_TO_DELIVER_INTERRUPTED = 15.0
 
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """What a study that was carried out lacks none the less.
+    """The parts that a completed study lacks.
 
     Attributes:
         missing: one line for each arm without a finished trial.
-        refused: what the tracking store refused, so that the same command has to deliver it; "" where it has all.
-        left_out: side deliveries that failed, which the same command tries again.
+        refused: a sentence on the entries that the tracking store refused; "" if there are none. The same command
+            writes them again.
+        left_out: optional writes that failed; the same command tries them again.
     """
 
     missing: tuple[str, ...] = ()
@@ -55,21 +57,22 @@ class StudyOutcome:
 
 
 def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> StudyOutcome:
-    """Carry a study out, or go on with one, all of it recorded in its ledger and in the tracking store.
+    """Run a study or resume one. It is recorded in its ledger and in the tracking store.
 
-    A study with nothing left to do that the store lacks is told again, whole, from the ledger and its folder.
+    If a finished study is missing in the store, or incomplete there, all of it is written again from the ledger and the
+    study's folder.
 
     Args:
-        plan: what to do.
-        patients: the files of all patients, by number; those of the test patients are checked for format and
-            structures at the start, and not read again until the end.
+        plan: the plan of the study.
+        patients: the files of all patients, by number. Those of the test patients are checked for format and
+            structures at the start, and not read again until the test evaluation.
 
     Raises:
-        SettingsFaultError: where the tracking store is needed and does not open, or its experiment is deleted.
-        DataFaultError: where scans break a rule, or are not those that the study began with.
-        NoFinishedTrialError: where no arm has a finished trial; the test patients stay sealed.
-        StudyHaltedError: where it was interrupted, the disk is full or fails, or the tracking store stays away.
-        OSError: where a file cannot be read or written before anything has begun.
+        SettingsFaultError: if the tracking store is needed and does not open, or its experiment is deleted.
+        DataFaultError: if scans break a rule, or are not those that the study began with.
+        NoFinishedTrialError: if no arm has a finished trial; the test patients stay sealed.
+        StudyHaltedError: if it was interrupted, the disk is full or fails, or the tracking store stays unreachable.
+        OSError: if a file cannot be read or written before the first session has begun.
     """
     with Ledger(plan.folder) as ledger:
         selections, missing = select_all(plan, ledger, datetime.now(UTC))
@@ -84,12 +87,12 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> StudyOutcome:
                 raise  # nothing has begun
             raise StudyHaltedError(str(error), by_user=False) from error
         finally:
-            if not ledger.events:  # refused before it began: nothing stays
+            if not ledger.events:  # rejected before its first event: remove its specification
                 (plan.folder / SPECIFICATION_FILE).unlink(missing_ok=True)
 
 
 def _is_told(plan: Plan, ledger: Ledger) -> bool:
-    """Return whether the tracking store holds a study that has nothing left to do; print it where it does not."""
+    """Return whether the tracking store holds all of a finished study, and print a line if it does not."""
     told_all = is_told(plan, ledger, StudyTracker(plan.tracking_uri, plan.study_id, {}))
     if not told_all:
         print("The tracking store lacks this study, or a part of it, which is told again from the ledger.", flush=True)
@@ -97,7 +100,7 @@ def _is_told(plan: Plan, ledger: Ledger) -> bool:
 
 
 def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> StudyOutcome:
-    # First of all, so that a study that is killed before its session begins keeps its id.
+    # Written first, so that a study that is killed before its session begins keeps its id.
     write_whole(plan.folder / SPECIFICATION_FILE, json.dumps(specification(plan), indent=1).encode())
     progress = StudyProgress(_rows(plan), SECONDS_AFTER_SEARCH)
     with progress:
@@ -112,7 +115,7 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
             **provenance.tags(),
         }
         tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags)
-        tracker.connect(needed=ledger.last("session") is None)  # later on, a store that is away holds up nobody
+        tracker.connect(needed=ledger.last("session") is None)  # a resumed study can run without the store
         ledger.append("session", fingerprint=scans, commit=tags["git.commit"])
         tracker.began_ms = ledger.events[0]["at_ms"]
         outbox = Outbox(progress.note, refused)
@@ -149,7 +152,7 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
 
 
 def _told_refusals(outbox: Outbox) -> str:
-    """Return what the tracking store refused in one sentence; "" where it refused nothing."""
+    """Return a sentence on the entries that the tracking store refused; "" if there are none."""
     if not outbox.refusals:
         return ""
     count = len(outbox.refusals)
@@ -160,7 +163,7 @@ def _told_refusals(outbox: Outbox) -> str:
 
 
 def _rows(plan: Plan) -> dict[str, ArmProgress]:
-    """Give the rows of the progress: the search of each arm, and then its retrainings where seeds are asked for."""
+    """Return the rows of the progress display: the search of each arm, then, with seeds, its retrainings."""
     rows = {arm.key: _arm_progress(plan, arm) for arm in plan.arms}
     if plan.design.seeds:
         rows |= {retrain_row(arm): _retrain_progress(plan, arm) for arm in plan.arms}
@@ -188,11 +191,11 @@ def _retrain_progress(plan: Plan, arm: Arm) -> ArmProgress:
 def _prepare(
     plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger, progress: StudyProgress
 ) -> dict[int, CachedPatient]:
-    """Prepare the training and validation patients; they must be those that the study began with.
+    """Prepare the training and validation patients and check the sealed test patients' files.
 
     Raises:
-        DataFaultError: where scans break a rule, those of the sealed patients too; or where patients show too little
-            to train, validate or test on.
+        DataFaultError: if scans break a rule, including the test patients'; if the patients' labels do not suffice to
+            train, validate or test on; or if the scans are not those that the study began with.
     """
     searched = {number for split in plan.splits.values() for number in (*split.train, *split.validation)}
     tested = {number for split in plan.splits.values() for number in split.test}
@@ -218,9 +221,9 @@ def _prepare(
 
 
 def split_faults(plan: Plan, shown: Mapping[int, Measurable]) -> list[str]:
-    """Return the parts of splits on which nothing could be learned or measured, as faults.
+    """Return an error for each part of a split on which nothing could be learned or measured.
 
-    The test patients of all folds count together, as they do in the report: each fold's may be one patient.
+    The test patients of all folds are checked together, as in the report, because a fold may have only one.
     """
     faults = []
     for key, split in plan.splits.items():

@@ -1,7 +1,7 @@
-"""How a command ends that cannot finish: its exit status, what it says, and whether the same command may go on.
+"""Exit status and error message of a command that fails or is interrupted.
 
-This is the only place that decides it. A batch script may repeat the command after GOES_ON; whatever would end every
-further try the same way has another status.
+Only this module decides them. A batch script may repeat the command after a status in GOES_ON. A permanent error has
+another status.
 """
 
 import errno
@@ -20,7 +20,7 @@ EXIT_NO_FINISHED_TRIAL = 4
 EXIT_HALTED = 5
 EXIT_INTERRUPTED = 130
 GOES_ON = (EXIT_HALTED, EXIT_INTERRUPTED)
-"""Statuses after which the same command goes on by itself."""
+"""Statuses after which repeating the command resumes the study."""
 PERMANENT = frozenset(
     getattr(errno, name)
     for name in (
@@ -29,31 +29,31 @@ PERMANENT = frozenset(
     )
     if hasattr(errno, name)
 )
-"""The operating system's errors that no waiting mends: rights, names, and what a file system cannot do.
+"""Permanent errors of the operating system: permissions, names, and operations that a file system does not support.
 
-A full disk, a lost connection or a file that is away for now are none of them.
+A full disk, a lost connection or a temporarily missing file are not among them.
 """
 FULL_BYTES = 20 * 10**6
-"""A disk with less left is called full: less than one checkpoint."""
+"""A disk with less free space counts as full. This is less than one checkpoint."""
 FAILURES = (InputFaultError, NoFinishedTrialError, StudyHaltedError, KeyboardInterrupt, OSError)
 """Exceptions that end a command without a traceback."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """An exit status, the lines for standard error, and whether the same command goes on."""
+    """An exit status and the lines for standard error."""
 
     status: int
     lines: tuple[str, ...]
 
     @property
     def goes_on(self) -> bool:
-        """Whether repeating the command makes sense without anybody mending something first."""
+        """Whether repeating the command may succeed without fixing anything first."""
         return self.status in GOES_ON
 
 
 def ending_of(error: BaseException) -> Ending:
-    """Return how a command ends that this exception left; it must be one of FAILURES."""
+    """Return exit status and message for an exception, which must be one of FAILURES."""
     if isinstance(error, InputFaultError):
         return Ending(error.exit_status, error.faults)
     if isinstance(error, NoFinishedTrialError):
@@ -70,10 +70,10 @@ def ending_of(error: BaseException) -> Ending:
 
 
 def full_disks(folders: Iterable[Path]) -> list[str]:
-    """Return a line for each folder whose disk is full: an error of the operating system often names none."""
+    """Return a line for each folder whose disk is full. The operating system's error often does not name it."""
     found = dict[Path, str]()
     for each in folders:
-        with suppress(OSError):  # a disk that is away
+        with suppress(OSError):  # a disk that is not mounted
             folder = nearest_folder(each.absolute())
             free = shutil.disk_usage(folder).free
             if free < FULL_BYTES:

@@ -1,6 +1,8 @@
-"""Ctrl+C during a search: once, running trials finish their epoch; twice, everything stops at once.
+"""Handling of Ctrl+C and other signals that stop a command.
 
-At any other time it stops the command at once. Signals of a batch system and of a terminal that is closed do the same.
+During a search, the first signal lets running trials finish their epoch, and the second stops everything at once. At
+any other time the first signal stops the command. SIGTERM from a batch system and SIGHUP from a closed terminal have
+the same effect as Ctrl+C.
 """
 
 import signal
@@ -11,14 +13,14 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl+C, what a batch system sends before it kills, and what a terminal sends that is closed, such as a lost ssh."""
+"""Ctrl+C; the signal of a batch system before it kills; the signal of a closed terminal or lost ssh connection."""
 
 
 class StudyHaltedError(Exception):
-    """The study stopped before its end, with nothing lost: the same command goes on.
+    """The study stopped before its end. Nothing is lost, and the same command resumes it.
 
     Attributes:
-        by_user: whether it was asked to stop; otherwise the disk or the tracking store is to blame.
+        by_user: whether the user stopped it; otherwise the disk or the tracking store failed.
     """
 
     def __init__(self, reason: str, *, by_user: bool) -> None:
@@ -27,16 +29,16 @@ class StudyHaltedError(Exception):
 
 
 def heed_signals() -> None:
-    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does. Ray replaces the one of SIGTERM as it starts."""
-    if threading.current_thread() is threading.main_thread():  # only the main thread hears signals
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does. Ray replaces the SIGTERM handler on start."""
+    if threading.current_thread() is threading.main_thread():  # Python handles signals in the main thread only
         for number in set(_heeded()) - {signal.SIGINT}:
             signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager
 def first_gently(stop: Callable[[], None]) -> Iterator[None]:
-    """While inside, the first signal calls `stop` and the second raises KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
+    """Within the context, call `stop` on the first signal and raise KeyboardInterrupt on the second."""
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
         yield
         return
     heard = 0
@@ -57,5 +59,5 @@ def first_gently(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _heeded() -> list[signal.Signals]:
-    """Return the signals that are not ignored on purpose, as `nohup` ignores SIGHUP."""
+    """Return SIGNALS, without SIGHUP if it is ignored on purpose, as under `nohup`."""
     return [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]

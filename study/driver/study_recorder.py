@@ -1,4 +1,4 @@
-"""What the tracking store is told of a study and its arms, by way of the outbox; each may be told again."""
+"""Writes of a study and its arms to the tracking store, queued in the outbox. Each write is idempotent."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,14 +18,14 @@ SPECIFICATION = "specification.json"
 SPLITS = "splits.json"
 SELECTION = "selection.json"
 TEST_FOLDER = "test"
-"""Of an arm's artifacts."""
+"""Folder of an arm's artifacts with the files of the test evaluation."""
 TEST_FILES = ("slices.csv", "patients.csv", "overlays.npz")
 DELIVERING = ("session", "delivered")
-"""Events of the ledger that say nothing of the study's work."""
+"""Ledger events that are not part of the study's work. They do not count for its end time."""
 
 
 class StudyRecorder:
-    """Tells of one study."""
+    """The writes of one study to the tracking store."""
 
     def __init__(self, plan: Plan, ledger: Ledger, tracker: StudyTracker, outbox: Outbox) -> None:
         self._plan, self._ledger, self._tracker, self._outbox = plan, ledger, tracker, outbox
@@ -33,11 +33,11 @@ class StudyRecorder:
 
     @property
     def unrecorded(self) -> list[str]:
-        """The keys of the arms whose selection the tracking store was told, and refused."""
+        """Keys of the arms whose selection could not be written, because the tracking store refused it."""
         return sorted(self._unrecorded)
 
     def begin(self) -> None:
-        """The study runs; its arms are to."""
+        """Log the study as RUNNING and its arms as SCHEDULED, with their descriptions."""
         self._outbox.put(self._tell_study)
         self._outbox.put(self._describe_study, side="the description of the study")
         for arm in self._plan.arms:
@@ -45,28 +45,28 @@ class StudyRecorder:
             self._outbox.put(partial(self._describe_arm, arm), side=f"the description of {arm.key}")
 
     def runs(self, arm: Arm) -> None:
-        """Trials or retrainings of an arm run."""
+        """Log an arm as RUNNING, when its trials or retrainings start."""
         self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), "RUNNING"))
 
     def rests(self, arm: Arm) -> None:
-        """They are over; what else there is to do for the arm comes later."""
+        """Log an arm as SCHEDULED, when its trials or retrainings are over and further steps follow later."""
         self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), "SCHEDULED"))
 
     def selected(self, arm: Arm) -> None:
-        """The ledger has the selection of an arm."""
+        """Log the selection of an arm, which the ledger must hold."""
         self._outbox.put(partial(self._tell_selection, arm))
 
     def tested(self, arm: Arm) -> None:
-        """The ledger and the arm's folder have its test rows."""
+        """Log the test evaluation of an arm, which the ledger and the arm's folder must hold."""
         self._outbox.put(partial(self._tell_test, arm))
 
     def champions(self) -> None:
-        """Every arm that could be tested has been, in all of its folds."""
+        """Register the model of each arm. Call this after the test evaluation of all arms and folds."""
         for name in dict.fromkeys(arm.name for arm in self._plan.arms):
             self._outbox.put(partial(self._tell_champion, name), side=f"the registered model {registered_name(name)}")
 
     def end(self, status: str, without_result: tuple[str, ...] = ()) -> None:
-        """Nothing runs any more; arms without a result have FAILED."""
+        """Log the final status of the study and its arms. Arms in `without_result` are logged as FAILED."""
         worked = (event["at_ms"] for event in reversed(self._ledger.events) if event["event"] not in DELIVERING)
         ended_ms = next(worked, None)
         for arm in self._plan.arms:
@@ -183,19 +183,19 @@ class StudyRecorder:
 
 
 def arm_tags(arm: Arm) -> dict[str, str]:
-    """Give the tags of an arm's run and of its trials."""
+    """Return the tags of an arm's run and of its trials."""
     own = {"arm": arm.name, "model": arm.model, "split": str(arm.split.counts), "split.sha256": arm.split.sha256}
     return own if arm.folds == 1 else {**own, "fold": str(arm.fold), "folds": str(arm.folds)}
 
 
 def is_told(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> bool:
-    """Return whether the tracking store holds what the ledger says, as far as tags and the report's files show it.
+    """Return whether the tracking store holds the runs, tags and files of the report that the ledger implies.
 
-    It takes one search of the study's runs and two listings of files for each arm. What they do not show, such as
-    metrics that were removed from a run, is not missed.
+    The check is one search of the study's runs and two listings of files for each arm. It does not notice other losses,
+    such as metrics that were removed from a run.
 
     Raises:
-        SettingsFaultError: where the store does not answer, or its experiment is deleted.
+        SettingsFaultError: if the store does not answer, or its experiment is deleted.
     """
     ends: dict[RunKey, Mapping[str, str]] = {STUDY: {}}
     files: dict[RunKey, tuple[str, ...]] = {STUDY: (SPECIFICATION, SPLITS)}
