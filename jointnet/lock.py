@@ -16,7 +16,6 @@ only for work that can safely be done twice.
 import errno
 import fcntl
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from pathlib import Path
 
 from jointnet.faults import SettingsFaultError
 from jointnet.lock_owner import FLOCK, RECORD, Owner, read_owner, this_process, write_owner
+from jointnet.terminal import say
 
 TOUCH_SECONDS = 15.0
 SILENT_SECONDS = 300.0
@@ -86,12 +86,6 @@ def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[
     finally:
         over.set()
         release()
-
-
-def say(text: str) -> None:
-    """Print a line to standard error. Errors while printing are ignored."""
-    with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
 
 
 def _take(path: Path, record: Path, expires: bool) -> Callable[[], None]:

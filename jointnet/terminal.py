@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 NOBODY_READS = (errno.EPIPE, errno.EIO)
@@ -72,6 +73,12 @@ def keep_printing() -> None:
             )
             setattr(sys, name, lasting)
             atexit.register(_report_loss, lasting, raw)
+
+
+def say(text: str) -> None:
+    """Print a line to standard error. Errors while printing are ignored."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _report_loss(stream: io.TextIOWrapper, raw: DroppingOutput) -> None:

@@ -151,7 +151,7 @@ def readable(address: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="jointnet-store-") as scratch:
         copied = Path(scratch) / "mlflow.db"
         try:
-            with closing(_open_to_read(file)) as database, closing(sqlite3.connect(copied)) as copy:
+            with closing(open_to_read(file)) as database, closing(sqlite3.connect(copied)) as copy:
                 database.backup(copy)
                 _replace(copy, *change)
         except sqlite3.Error as error:
@@ -160,6 +160,11 @@ def readable(address: str) -> Iterator[str]:
                 "name another temporary folder"
             ) from error
         yield sqlite_address(copied)
+
+
+def open_to_read(file: Path) -> sqlite3.Connection:
+    """Return a connection that only reads an SQLite file. MLflow would create tables and folders on opening it."""
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=SECONDS_FOR_LOCK)
 
 
 def _outdated(file: Path) -> tuple[str, str] | None:
@@ -174,7 +179,7 @@ def _outdated(file: Path) -> tuple[str, str] | None:
     if not file.is_file():
         return None
     try:
-        with closing(_open_to_read(file)) as database:
+        with closing(open_to_read(file)) as database:
             found = database.execute(
                 "SELECT experiment_id, artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)
             ).fetchone()
@@ -207,10 +212,6 @@ def _replace(database: sqlite3.Connection, old: str, new: str) -> None:
                     f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
                     (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
                 )
-
-
-def _open_to_read(file: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=SECONDS_FOR_LOCK)
 
 
 def _location(folder: Path) -> str:

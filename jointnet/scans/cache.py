@@ -22,10 +22,11 @@ from jointnet.atomic_file import make_folder_once
 from jointnet.faults import DataFaultError
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.home import writable_home
-from jointnet.lock import POLL_SECONDS, LockedError, say
+from jointnet.lock import POLL_SECONDS, LockedError
 from jointnet.scans.folder import PatientFiles, check_headers
 from jointnet.scans.network_arrays import NetworkArrays, kept_network_arrays
 from jointnet.scans.preparation import PREPARATION_VERSION, prepare_patient, voxel_faults
+from jointnet.terminal import say
 
 RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"
 MOST_AT_ONCE = 8

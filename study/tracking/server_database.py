@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from mlflow import MlflowClient
 from sqlalchemy import NullPool, create_engine, text
 
-from jointnet.lock import say
+from jointnet.terminal import say
 from study.tracking.sqlite_store import schema_revisions
 
 ATTEMPTS = {"postgresql": "SELECT pg_try_advisory_lock(20210215)", "mysql": "SELECT GET_LOCK('jointnet-study', 0)"}

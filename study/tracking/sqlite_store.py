@@ -26,7 +26,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from jointnet.atomic_file import sync_folder
 from jointnet.faults import SettingsFaultError
-from jointnet.lock import locked, say
+from jointnet.lock import locked
+from jointnet.terminal import say
 from study.store_address import sqlite_address
 
 QUIET_SECONDS = 10.0

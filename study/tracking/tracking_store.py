@@ -18,6 +18,7 @@ from study.store_address import (
     correct_records,
     default_tracking_uri,
     make_artifact_folder,
+    open_to_read,
     sqlite_file,
 )
 from study.store_layout import EXPERIMENT
@@ -103,7 +104,7 @@ def _experiment_of_file(path: Path) -> tuple[str, str] | None:
     """Return id and lifecycle stage of the experiment in an SQLite file, or None if there is none to read."""
     query = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as store:
+        with closing(open_to_read(path)) as store:
             found = store.execute(query, (EXPERIMENT,)).fetchone()
     except sqlite3.Error:  # no file, no store, or one that is being created
         return None

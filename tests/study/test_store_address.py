@@ -231,7 +231,7 @@ def test_a_file_that_cannot_be_read_is_left_to_mlflow(folder: Path, monkeypatch,
     def refuse(file: Path) -> sqlite3.Connection:
         raise sqlite3.OperationalError("unable to open database file")
 
-    monkeypatch.setattr("study.store_address._open_to_read", refuse)
+    monkeypatch.setattr("study.store_address.open_to_read", refuse)
     check_artifacts(store_of(folder))
     monkeypatch.setattr("study.reporting.store.readable", refuse)
     assert main(["--tracking-uri", store_of(folder), "--study", "first"]) == 2
