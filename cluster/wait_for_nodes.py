@@ -6,7 +6,7 @@ import time
 
 import ray
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from study.machines.cluster import check_reachable
 
 
@@ -29,7 +29,7 @@ def alive_nodes(address: str) -> int:
         if not ray.is_initialized():
             check_reachable(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, SettingsFaultError):
+    except (ConnectionError, RuntimeError, SettingsError):
         return 0
     return sum(node["Alive"] for node in ray.nodes())
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jointnet.atomic_file import write_whole
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 from jointnet.networks import build_model
 from jointnet.settings import Settings, settings_from_dict, settings_to_dict
 from jointnet.toml_file import is_file
@@ -71,28 +71,28 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
     No code in the file is executed, and no more memory is allocated than the weights need.
 
     Raises:
-        InputFaultError: if the file is missing, damaged or of another format.
+        InputError: if the file is missing, damaged or of another format.
     """
     if not is_file(path):
-        raise InputFaultError(f"{path}: must be a model file that `jointnet.train` wrote; there is no such file")
+        raise InputError(f"{path}: must be a model file that `jointnet.train` wrote; there is no such file")
     try:
         content: dict[str, Any] = read_torch(Path(path).read_bytes(), device)
         if content["format"] != FORMAT:
-            raise InputFaultError(f"{path}: must be a model file of format {FORMAT}, got {content['format']!r}")
+            raise InputError(f"{path}: must be a model file of format {FORMAT}, got {content['format']!r}")
         try:
             settings = settings_from_dict(content["settings"])
-        except InputFaultError as error:
-            raise InputFaultError(f"{path}: {fault}" for fault in error.faults) from None
+        except InputError as error:
+            raise InputError(f"{path}: {line}" for line in error.errors) from None
         _check_weights(content["weights"], settings)
         model = build_model(settings).to(device)
         model.load_state_dict(content["weights"])
         patients = {role: tuple(numbers) for role, numbers in content["patients"].items()}
         return SavedModel(model.eval(), settings, patients, int(content["epoch"]))
-    except InputFaultError:
+    except InputError:
         raise
     except Exception as error:  # a damaged archive can raise any exception
         message = " ".join(str(error).split())[:200]
-        raise InputFaultError(f"{path}: must be a model file that `jointnet.train` wrote: {message}") from None
+        raise InputError(f"{path}: must be a model file that `jointnet.train` wrote: {message}") from None
 
 
 def _check_weights(weights: Mapping[str, Tensor], settings: Settings) -> None:

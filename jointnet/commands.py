@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 
 from jointnet.allocator import keep_freed_memory
-from jointnet.faults import EXIT_USAGE, InputFaultError, SettingsFaultError, shown
+from jointnet.errors import EXIT_USAGE, InputError, SettingsError, shown
 from jointnet.quota import limit_threads
 from jointnet.scans.folder import LARGEST_PATIENT
 from jointnet.terminal import keep_printing
@@ -26,9 +26,9 @@ def run_command(command: Callable[[], None]) -> int:
     limit_threads()
     try:
         command()
-    except InputFaultError as error:
-        for fault in error.faults:
-            print(f"error: {fault}", file=sys.stderr)
+    except InputError as error:
+        for line in error.errors:
+            print(f"error: {line}", file=sys.stderr)
         return error.exit_status
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -40,16 +40,16 @@ def parse_patients(text: str, option: str = "--patients") -> tuple[int, ...]:
     """Return the sorted, unique patient numbers of a list such as `1-5,8,12`.
 
     Raises:
-        SettingsFaultError: if the text is not such a list.
+        SettingsError: if the text is not such a list.
     """
     numbers: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise SettingsFaultError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {shown(text)}")
+            raise SettingsError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {shown(text)}")
         if max(len(first), len(last)) > LONGEST_NUMBER or int(last if dash else first) > LARGEST_PATIENT:
-            raise SettingsFaultError(f"{option}: must be numbers up to {LARGEST_PATIENT}, got {shown(text)}")
+            raise SettingsError(f"{option}: must be numbers up to {LARGEST_PATIENT}, got {shown(text)}")
         if dash and int(last) < int(first):
-            raise SettingsFaultError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {shown(text)}")
+            raise SettingsError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {shown(text)}")
         numbers.update(range(int(first), int(last if dash else first) + 1))
     return tuple(sorted(numbers))

@@ -10,7 +10,7 @@ from typing import Any
 
 from jointnet.atomic_file import write_whole
 from jointnet.commands import parse_patients, run_command
-from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.errors import DataError, SettingsError
 from jointnet.scans.folder import file_name, files_by_patient, scan_folder
 from jointnet.scans.inspection import PatientFacts, ScanFacts, inspect_patient
 from jointnet.scans.patient_counts import PAPER_SPLITS, proposed_splits, suffices
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 no error, 2 invalid usage, 3 at least one error in the data."""
     parser = argparse.ArgumentParser(prog="python -m jointnet.data", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    check = commands.add_parser("check", help="say what a folder holds and every fault in it; nothing is changed")
+    check = commands.add_parser("check", help="say what a folder holds and every error in it; nothing is changed")
     check.add_argument("folder", type=Path, metavar="DIR", help="folder in the layout of MS-CMRSeg 2019")
     check.add_argument("--patients", metavar="1-25", help="these only; all of the folder's by default")
     check.add_argument("--unlabelled", metavar="26-35", help="patients who need no manual segmentations")
@@ -51,20 +51,20 @@ def inspect_folder(
     """Inspect all patients of a folder, and return their facts by number and the errors of the folder's file names.
 
     Raises:
-        DataFaultError: if there is no such folder, or no patient in it.
+        DataError: if there is no such folder, or no patient in it.
     """
     found, _, _ = files_by_patient(folder, only)
-    complete, faults = scan_folder(folder, unlabelled, only)
+    complete, errors = scan_folder(folder, unlabelled, only)
     absent = sorted(set(only or ()) - set(found))
-    faults += [f"{folder}: must hold patient {number}, got no file of it" for number in absent]
-    return [inspect_patient(number, found[number], complete.get(number)) for number in sorted(found)], faults
+    errors += [f"{folder}: must hold patient {number}, got no file of it" for number in absent]
+    return [inspect_patient(number, found[number], complete.get(number)) for number in sorted(found)], errors
 
 
 def remarks(folder: Path, facts: Sequence[PatientFacts], only: Sequence[int] | None = None) -> list[str]:
     """Return warnings: files whose names are nearly right, and structures that some patients lack.
 
     Raises:
-        DataFaultError: if there is no such folder, or no patient in it.
+        DataError: if there is no such folder, or no patient in it.
     """
     _, _, overlooked = files_by_patient(folder, only)
     found = [
@@ -83,13 +83,13 @@ def remarks(folder: Path, facts: Sequence[PatientFacts], only: Sequence[int] | N
     return found
 
 
-def content(facts: Sequence[PatientFacts], faults: Sequence[str]) -> dict[str, Any]:
+def content(facts: Sequence[PatientFacts], errors: Sequence[str]) -> dict[str, Any]:
     """Return the content of the JSON report as plain values. It contains no text from file headers, only numbers."""
     usable = len(_usable(facts))
     return {
         "patients": [asdict(patient) for patient in facts],
-        "faults": [*faults, *(fault for patient in facts for fault in patient.faults)],
-        "labelled_without_fault": usable,
+        "errors": [*errors, *(error for patient in facts for error in patient.errors)],
+        "labelled_without_error": usable,
         "splits": {split: suffices(usable, split) for split in PAPER_SPLITS},
         "splits_that_fit": list(proposed_splits(usable)),
     }
@@ -104,7 +104,7 @@ def table(facts: Sequence[PatientFacts]) -> str:
             number = str(patient.patient) if name == "cine" else ""
             if scan is None:
                 present = name.lower() in patient.files
-                lines.append(_line((number, name, "at fault" if present else "missing")))
+                lines.append(_line((number, name, "at error" if present else "missing")))
                 continue
             share = f"{reached}/{scan.slices}" if name == "cine" and reached is not None else ""
             lines.append(_line((number, name, *_cells(scan), share)))
@@ -115,7 +115,7 @@ def splits_text(usable: int) -> str:
     """Return a sentence about which splits `usable` patients support."""
     told = ", ".join(f"{split} {'yes' if suffices(usable, split) else 'no'}" for split in PAPER_SPLITS)
     fitting = " ".join(proposed_splits(usable))
-    return f"{usable} labelled patients without fault. Splits train/validation/test of the paper: {told}. " + (
+    return f"{usable} labelled patients without error. Splits train/validation/test of the paper: {told}. " + (
         f"All of them are used by --splits {fitting}" if fitting else "A study needs at least 4 patients"
     )
 
@@ -124,19 +124,19 @@ def _check(options: argparse.Namespace) -> None:
     unlabelled = parse_patients(options.unlabelled, "--unlabelled") if options.unlabelled is not None else ()
     only = parse_patients(options.patients) if options.patients is not None else None
     if options.json is not None and options.json.suffix != ".json":
-        raise SettingsFaultError(f"--json: must be a file whose name ends in .json, got {options.json}")
+        raise SettingsError(f"--json: must be a file whose name ends in .json, got {options.json}")
     wanted = None if only is None else (*only, *unlabelled)
-    facts, faults = inspect_folder(options.folder, unlabelled, wanted)
+    facts, errors = inspect_folder(options.folder, unlabelled, wanted)
     remarked = remarks(options.folder, facts, wanted)
-    result = {**content(facts, faults), "remarks": remarked}
+    result = {**content(facts, errors), "remarks": remarked}
     if options.json is not None:
         write_whole(options.json, (json.dumps(result, indent=1) + "\n").encode())
     print(table(facts))
     print(splits_text(len(_usable(facts))), flush=True)
     for remark in remarked:
         print(f"warning: {remark}", file=sys.stderr, flush=True)
-    if result["faults"]:
-        raise DataFaultError(result["faults"])
+    if result["errors"]:
+        raise DataError(result["errors"])
 
 
 def _usable(facts: Sequence[PatientFacts]) -> list[PatientFacts]:

@@ -11,8 +11,8 @@ from jointnet.aggregation import registration_ratio, summarise
 from jointnet.atomic_file import write_whole
 from jointnet.checkpoint import load_model
 from jointnet.commands import parse_patients, run_command
+from jointnet.errors import SettingsError
 from jointnet.evaluation import evaluate
-from jointnet.faults import SettingsFaultError
 from jointnet.measurable import measurable, unmeasurable
 from jointnet.scans.cache import prepare
 from jointnet.scans.folder import scan_folder, select
@@ -54,13 +54,13 @@ def table(rows: pd.DataFrame) -> str:
 
 def _evaluate(options: argparse.Namespace) -> None:
     if options.out.suffix != ".csv":
-        raise SettingsFaultError(f"--out: must be a file whose name ends in .csv, got {options.out}")
+        raise SettingsError(f"--out: must be a file whose name ends in .csv, got {options.out}")
     device = resolve_device(options.device)
     saved = None if options.model == "identity" else load_model(model_file(Path(options.model)), device)
     chosen = parse_patients(options.patients) if options.patients is not None else None
-    found, faults = scan_folder(options.data, only=chosen)
+    found, errors = scan_folder(options.data, only=chosen)
     wanted = tuple(found) if chosen is None else chosen
-    cached = prepare(select(found, wanted), options.cache, known_faults=faults)
+    cached = prepare(select(found, wanted), options.cache, known_errors=errors)
     rows = evaluate(saved.model if saved else None, cached, device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(options.out, rows[WRITTEN_COLUMNS].to_csv(index=False).encode())

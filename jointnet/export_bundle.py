@@ -9,7 +9,7 @@ from jointnet.atomic_file import make_folder_once
 from jointnet.checkpoint import load_model
 from jointnet.commands import run_command
 from jointnet.delivery.bundle import bundle_files
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.predict import LOCAL_MODELS, ModelNames
 
 UNSAID = "not stated"
@@ -45,7 +45,7 @@ def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
 def _export(options: argparse.Namespace, find_model: Callable[[str], Path]) -> None:
     out: Path = options.out
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise SettingsFaultError(f"--out: must be a folder that is empty or does not exist, got {out}")
+        raise SettingsError(f"--out: must be a folder that is empty or does not exist, got {out}")
     saved = load_model(find_model(options.model))
     folder = out.resolve()
     files = bundle_files(saved, folder.name, options.authors, options.copyright)

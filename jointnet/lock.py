@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.lock_owner import FLOCK, RECORD, Owner, read_owner, this_process, write_owner
 from jointnet.terminal import say
 
@@ -61,7 +61,7 @@ def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[
 
     Raises:
         LockedError: if another owner holds the lock and `wait` is False.
-        SettingsFaultError: if the file system supports neither `flock` nor hard links.
+        SettingsError: if the file system supports neither `flock` nor hard links.
     """
     record = path.with_name(f"{path.name}.owner")
     seen, since, said = "", time.monotonic(), ""
@@ -174,7 +174,7 @@ def _create(record: Path, own: Owner, expires: bool) -> None:
 
     Raises:
         LockedError: if another owner holds the lock.
-        SettingsFaultError: if the file system does not support hard links.
+        SettingsError: if the file system does not support hard links.
     """
     draft = write_owner(record.with_name(f"{record.name}.{own.token}.part"), own)
     try:
@@ -201,7 +201,7 @@ def _create(record: Path, own: Owner, expires: bool) -> None:
     except OSError as error:
         if error.errno not in NO_LINK:
             raise
-        raise SettingsFaultError(
+        raise SettingsError(
             f"{record.parent}: must be on a file system with flock or hard links, got neither ({error.strerror}); "
             "--cache or JOINTNET_CACHE, --out and MLFLOW_TRACKING_URI can name a folder on a local disk"
         ) from None

@@ -48,17 +48,17 @@ def unmeasurable(who: str, patients: Mapping[int, Measurable], purpose: Literal[
     """
     known = set().union(*patients.values())
     numbers = ", ".join(map(str, patients))
-    faults = []
+    errors = []
     if lacking := [name for name in STRUCTURES if not any(structure == name for _, structure in known)]:
-        faults.append(
+        errors.append(
             f"{who} must show {' and '.join(lacking)} in both segmentations of a slice, got {numbers}, none of whom "
             f"does, so that this cannot be {purpose}; add patients or choose others, by --seed where it draws them"
         )
     still = [end for end in ENDPOINTS if end in known and not any(patient.get(end) for patient in patients.values())]
     if still and purpose == "measured":
-        faults.append(
+        errors.append(
             f"{who} must have segmentations that are apart before registration, got {numbers}, where "
             f"{' and '.join(' of '.join(end) for end in still)} is 0 in every slice, so that no ratio to it can be "
             "measured; is one scan's segmentation a copy of the other's?"
         )
-    return faults
+    return errors

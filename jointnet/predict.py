@@ -21,9 +21,9 @@ from jointnet.commands import parse_patients, run_command
 from jointnet.delivery.output_folder import ROWS, write_results
 from jointnet.delivery.pair_prediction import PairResult, predict_pair, table_bytes
 from jointnet.delivery.prediction_record import model_content, record_bytes, software_content, without_paths
+from jointnet.errors import DataError, SettingsError
 from jointnet.evaluate import WRITTEN_COLUMNS, table
 from jointnet.evaluation import COLUMNS
-from jointnet.faults import DataFaultError, SettingsFaultError
 from jointnet.scans.folder import NAME, PatientFiles, scan_folder
 from jointnet.training import MODEL_FILE, model_file, resolve_device
 
@@ -55,10 +55,10 @@ def local_model(name: str) -> Path:
     """Return the model file from its own path or the path of its folder.
 
     Raises:
-        SettingsFaultError: if the name is an address in a tracking store.
+        SettingsError: if the name is an address in a tracking store.
     """
     if name.startswith(STORE_SCHEMES):
-        raise SettingsFaultError(f"--model: a tracking store's address needs the same command of `study`, got {name!r}")
+        raise SettingsError(f"--model: a tracking store's address needs the same command of `study`, got {name!r}")
     return model_file(Path(name))
 
 
@@ -116,14 +116,14 @@ def _predict(options: argparse.Namespace, command: Sequence[str], find_model: Ca
     path = find_model(options.model)
     saved = load_model(path, device)
     if options.inverse and options.cine_labels is None and saved.settings.model.name != "joint":
-        raise SettingsFaultError(
+        raise SettingsError(
             f"--inverse: must have --cine-labels with a model that does not segment, got {saved.settings.model.name}"
         )
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     address = options.model if ":/" in options.model and not Path(options.model).exists() else None
     model, software = model_content(saved, path, address), software_content()
-    pairs, faults = _pairs(options)
+    pairs, errors = _pairs(options)
     command = ["python", "-m", *without_paths(command, PATHS)]
     rows: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []
@@ -134,8 +134,8 @@ def _predict(options: argparse.Namespace, command: Sequence[str], find_model: Ca
             progress.update(task, description=name)
             try:
                 result = predict_pair(saved, files, device, options.inverse, options.cine_labels)
-            except DataFaultError as error:
-                faults += error.faults
+            except DataError as error:
+                errors += error.errors
             else:
                 written = dict(result.files)
                 if result.rows:
@@ -152,34 +152,34 @@ def _predict(options: argparse.Namespace, command: Sequence[str], find_model: Ca
                     progress.console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
             progress.advance(task)
     _finish(options.out if options.data else None, saved, rows, summaries)
-    if faults:
-        raise DataFaultError(faults)
+    if errors:
+        raise DataError(errors)
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise a SettingsFaultError that lists all invalid combinations of options."""
-    faults = []
+    """Raise a SettingsError that lists all invalid combinations of options."""
+    errors = []
     if options.data is not None:
-        faults += [
+        errors += [
             f"--{name.replace('_', '-')}: goes with --cine, not with --data, got {getattr(options, name)}"
             for name in PAIR_ONLY
             if getattr(options, name) is not None
         ]
     else:
         if options.lge is None:
-            faults.append("--lge: must be given with --cine, got none")
+            errors.append("--lge: must be given with --cine, got none")
         if options.patients is not None:
-            faults.append(f"--patients: goes with --data, got {options.patients}")
+            errors.append(f"--patients: goes with --data, got {options.patients}")
         if (options.cine_label is None) != (options.lge_label is None):
-            faults.append("--cine-label, --lge-label: must be given together, got one of them")
+            errors.append("--cine-label, --lge-label: must be given together, got one of them")
         if options.cine_labels is not None and not options.inverse:
-            faults.append("--cine-labels: goes with --inverse; what to measure against is --cine-label")
+            errors.append("--cine-labels: goes with --inverse; what to measure against is --cine-label")
     if options.threads is not None and options.threads < 1:
-        faults.append(f"--threads: must be at least 1, got {options.threads}")
+        errors.append(f"--threads: must be at least 1, got {options.threads}")
     if options.out.exists() and not options.out.is_dir():
-        faults.append(f"--out: must be a folder, got {options.out}")
-    if faults:
-        raise SettingsFaultError(faults)
+        errors.append(f"--out: must be a folder, got {options.out}")
+    if errors:
+        raise SettingsError(errors)
 
 
 def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]], list[str]]:
@@ -190,15 +190,15 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]]
         files = PatientFiles(number, options.cine, options.lge, options.cine_label, options.lge_label)
         return [(options.out, files)], []
     chosen = parse_patients(options.patients) if options.patients is not None else None
-    found, faults = scan_folder(options.data, only=chosen, labels_needed=False)
+    found, errors = scan_folder(options.data, only=chosen, labels_needed=False)
     absent = [number for number in chosen or () if number not in found]
-    known = " ".join(faults)
-    faults += [
+    known = " ".join(errors)
+    errors += [
         f"{options.data}: must hold patient {number} of --patients, there is none"
         for number in absent
         if f"patient {number} lacks" not in known
     ]
-    return [(options.out / f"patient{number}", files) for number, files in found.items()], faults
+    return [(options.out / f"patient{number}", files) for number, files in found.items()], errors
 
 
 def _finish(out: Path | None, saved: SavedModel, rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jointnet.faults import SettingsFaultError, shown
+from jointnet.errors import SettingsError, shown
 
 LARGEST_BYTES = 256 * 1024
 LONGEST_KEY = 100
@@ -28,15 +28,15 @@ def read_toml(path: Path, name: str) -> dict[str, Any]:
         name: the file's name in error messages.
 
     Raises:
-        SettingsFaultError: if it cannot be read, is too large, is not TOML, or has values that no setting can have.
+        SettingsError: if it cannot be read, is too large, is not TOML, or has values that no setting can have.
     """
     try:
         with path.open("rb") as stream:
             content = stream.read(LARGEST_BYTES + 1)
     except OSError as error:
-        raise SettingsFaultError(f"{name}: must be a readable file: {error.strerror}") from None
+        raise SettingsError(f"{name}: must be a readable file: {error.strerror}") from None
     if len(content) > LARGEST_BYTES:
-        raise SettingsFaultError(f"{name}: must have at most {LARGEST_BYTES} bytes")
+        raise SettingsError(f"{name}: must have at most {LARGEST_BYTES} bytes")
     return parse_toml(content, name)
 
 
@@ -44,27 +44,27 @@ def parse_toml(content: bytes, name: str) -> dict[str, Any]:
     """Parse the content of a TOML file; see `read_toml`."""
     try:
         values = tomllib.loads(content.decode("utf-8", errors="replace").replace("\r\n", "\n"))
-        faults = [f"{name}: {fault}" for fault in _faults("", values)]
+        errors = [f"{name}: {line}" for line in _errors("", values)]
     except RecursionError:
-        raise SettingsFaultError(f"{name}: must be TOML without hundreds of tables inside each other") from None
+        raise SettingsError(f"{name}: must be TOML without hundreds of tables inside each other") from None
     except ValueError as error:  # from tomllib, or from int() for numbers of thousands of digits
-        raise SettingsFaultError(f"{name}: must be TOML: {error}") from None
-    if faults:
-        raise SettingsFaultError(faults)
+        raise SettingsError(f"{name}: must be TOML: {error}") from None
+    if errors:
+        raise SettingsError(errors)
     return values
 
 
-def _faults(where: str, value: Any) -> Iterator[str]:
+def _errors(where: str, value: Any) -> Iterator[str]:
     """Yield an error for each key and value, at any depth, that no setting can have."""
     if isinstance(value, dict):
         for key, part in value.items():
             if not key.isprintable() or len(key) > LONGEST_KEY:
                 yield f"{where}: must have printable keys of at most {LONGEST_KEY} characters, got {shown(key)}"
             else:
-                yield from _faults(f"{where}.{key}" if where else key, part)
+                yield from _errors(f"{where}.{key}" if where else key, part)
     elif isinstance(value, list):
         for part in value:
-            yield from _faults(where, part)
+            yield from _errors(where, part)
     elif isinstance(value, int) and abs(value) > LARGEST_WHOLE:
         yield f"{where}: must be a whole number of at most 64 bits, got one of {value.bit_length()}"
     elif isinstance(value, str) and not all(character.isprintable() or character in "\n\t" for character in value):

@@ -19,7 +19,7 @@ import torch
 from jointnet.checkpoint import SavedModel, load_model
 from jointnet.commands import LARGEST_SEED, parse_patients, run_command
 from jointnet.epoch import TrainingDivergedError
-from jointnet.faults import DataFaultError, SettingsFaultError, shown
+from jointnet.errors import DataError, SettingsError, shown
 from jointnet.measurable import measurable, unmeasurable
 from jointnet.scans.cache import CachedPatient, fingerprint, prepare
 from jointnet.scans.folder import PatientFiles, scan_folder, select
@@ -73,19 +73,19 @@ def draw_patients(
     unseen with every seed. The seed decides which of them are validation patients.
 
     Raises:
-        SettingsFaultError: if there are too few patients, or a count is less than 1.
+        SettingsError: if there are too few patients, or a count is less than 1.
     """
-    faults = [
+    errors = [
         f"{name}: must be at least 1, got {count}"
         for name, count in (("--train", training), ("--val", validation))
         if count < 1
     ]
     if training + validation > len(patients):
-        faults.append(
+        errors.append(
             f"--train + --val: must be at most the {len(patients)} patients there are, got {training} + {validation}"
         )
-    if faults:
-        raise SettingsFaultError(faults)
+    if errors:
+        raise SettingsError(errors)
     pool = np.array(sorted(patients)[: training + validation])
     drawn = np.random.default_rng(seed).permutation(pool).tolist()
     return tuple(sorted(drawn[:training])), tuple(sorted(drawn[training:]))
@@ -98,16 +98,16 @@ def _train(options: argparse.Namespace) -> None:
     chosen = parse_patients(options.patients) if options.patients is not None else None
     teacher = _teacher(options, unlabelled, device)
     if both := sorted(set(chosen or ()) & set(unlabelled)):
-        raise SettingsFaultError(f"--unlabelled: must be other patients than --patients, got {both} in both")
-    found, faults = scan_folder(options.data, unlabelled, None if chosen is None else (*chosen, *unlabelled))
+        raise SettingsError(f"--unlabelled: must be other patients than --patients, got {both} in both")
+    found, errors = scan_folder(options.data, unlabelled, None if chosen is None else (*chosen, *unlabelled))
     allowed = chosen if chosen is not None else tuple(number for number in found if number not in unlabelled)
     patients: dict[int, PatientFiles] = {files.patient: files for files in select(found, allowed)}
     training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
     if teacher and (taught := sorted(set(validation) & set(teacher.patients["training"]))):
-        raise SettingsFaultError(f"--teacher: must not have been trained on who validates, got {taught}")
+        raise SettingsError(f"--teacher: must not have been trained on who validates, got {taught}")
     print(f"{len(training)} patients to train on: {_listed(training)}")
     print(f"{len(validation)} patients to validate on: {_listed(validation)}", flush=True)
-    prepared = prepare(select(found, (*training, *validation, *unlabelled)), options.cache, known_faults=faults)
+    prepared = prepare(select(found, (*training, *validation, *unlabelled)), options.cache, known_errors=errors)
     cached = {item.patient: item for item in prepared}
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -117,12 +117,12 @@ def _train(options: argparse.Namespace) -> None:
             f"patient {patient.patient}, unlabelled: {patient.slices_taking_part} of {patient.prepared.slices} slices"
         )
     learned: list[CachedPatient | WeakPatient] = [*(cached[number] for number in training), *weak]
-    faults = [
+    errors = [
         *unmeasurable("--train: patients", {item.patient: measurable(item.labels()) for item in learned}, "learned"),
         *unmeasurable("--val: patients", {n: measurable(cached[n].labels()) for n in validation}, "measured"),
     ]
-    if faults:
-        raise DataFaultError(faults)
+    if errors:
+        raise DataError(errors)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / MODEL_FILE).unlink(missing_ok=True)
     config = {
@@ -184,13 +184,13 @@ def _settings(options: argparse.Namespace) -> Settings:
     """Return the settings from the options, after checking the numeric options."""
     bounds = {"seed": (0, LARGEST_SEED), "threads": (1, MOST_THREADS)}
     given = {name: getattr(options, name) for name in bounds}
-    faults = [
+    errors = [
         f"--{name}: must be at least {bounds[name][0]} and at most {bounds[name][1]}, got {shown(value)}"
         for name, value in given.items()
         if value is not None and not bounds[name][0] <= value <= bounds[name][1]
     ]
-    if faults:
-        raise SettingsFaultError(faults)
+    if errors:
+        raise SettingsError(errors)
     values = {"model.name": options.model} | ({"training.epochs": options.epochs} if options.epochs is not None else {})
     return with_values(load_settings(options.settings), values)
 
@@ -198,21 +198,21 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _teacher(options: argparse.Namespace, unlabelled: Sequence[int], device: str) -> SavedModel | None:
     """Return the model that predicts the pseudo-labels, or None if there are no unlabelled patients."""
     if (options.unlabelled is None) != (options.teacher is None):
-        raise SettingsFaultError("--unlabelled, --teacher: must be given together, got one of them")
+        raise SettingsError("--unlabelled, --teacher: must be given together, got one of them")
     if options.teacher is None:
         return None
     path = model_file(options.teacher)
     teacher = load_model(path, device)
-    faults = []
+    errors = []
     if teacher.settings.model.name != "joint":
-        faults.append(f"--teacher: must be a joint model, which segments, got {teacher.settings.model.name}")
+        errors.append(f"--teacher: must be a joint model, which segments, got {teacher.settings.model.name}")
     if path.absolute() == (options.out / MODEL_FILE).absolute():
-        faults.append(f"--out: must be another folder than --teacher's, got {options.out}")
+        errors.append(f"--out: must be another folder than --teacher's, got {options.out}")
     seen = {number for part in teacher.patients.values() for number in part}
     if known := sorted(seen & set(unlabelled)):
-        faults.append(f"--unlabelled: must be patients whose labels --teacher did not see, got {known}")
-    if faults:
-        raise SettingsFaultError(faults)
+        errors.append(f"--unlabelled: must be patients whose labels --teacher did not see, got {known}")
+    if errors:
+        raise SettingsError(errors)
     return teacher
 
 

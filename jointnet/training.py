@@ -12,8 +12,8 @@ from torch import Tensor
 from jointnet.aggregation import named_metrics
 from jointnet.checkpoint import save_model
 from jointnet.epoch import TrainingDivergedError, new_learner, train_epoch
+from jointnet.errors import SettingsError
 from jointnet.evaluation import evaluate
-from jointnet.faults import SettingsFaultError
 from jointnet.precision import training_precision
 from jointnet.resume import Checkpoints
 from jointnet.scans.cache import CachedPatient
@@ -142,7 +142,7 @@ def resolve_device(device: str) -> str:
     """Return the name of the device; `auto` becomes `cuda` if available, else `cpu`.
 
     Raises:
-        SettingsFaultError: if torch does not know the device, or this machine does not have it.
+        SettingsError: if torch does not know the device, or this machine does not have it.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -150,7 +150,5 @@ def resolve_device(device: str) -> str:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:160]
-        raise SettingsFaultError(
-            f"--device: must be auto or a device of this machine, got {device!r}: {reason}"
-        ) from None
+        raise SettingsError(f"--device: must be auto or a device of this machine, got {device!r}: {reason}") from None
     return device

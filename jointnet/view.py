@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointnet.commands import run_command
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.viewer.server import ADDRESS, Site, serve
 from jointnet.viewer.shown import find_results
 
@@ -38,13 +38,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _view(folder: Path, port: int) -> None:
     if not 0 <= port <= LARGEST_PORT:
-        raise SettingsFaultError(f"--port: must be from 0, any free one, to {LARGEST_PORT}, got {port}")
+        raise SettingsError(f"--port: must be from 0, any free one, to {LARGEST_PORT}, got {port}")
     results = find_results(folder)
     site = Site(results, secrets.token_urlsafe(12))
     try:
         server = serve(site, port)
     except OSError as error:
-        raise SettingsFaultError(f"--port: must be free, got {port}: {error.strerror}") from None
+        raise SettingsError(f"--port: must be free, got {port}: {error.strerror}") from None
     with server:
         count = f"{len(results)} prediction{'' if len(results) == 1 else 's'}"
         print(f"{count}: http://{ADDRESS}:{server.server_port}/{site.secret}/", flush=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.geometry import warp_labels
 from jointnet.metrics import dice
 from jointnet.prediction import predict
@@ -77,13 +77,13 @@ def label_by_model(model: nn.Module, patients: Sequence[CachedPatient], device: 
     """Create pseudo-labels for patients, only in slices in which the model's predictions are consistent.
 
     Raises:
-        SettingsFaultError: if the model does not segment.
+        SettingsError: if the model does not segment.
     """
     labelled = []
     for patient in patients:
         prediction = predict(model, patient.images(), device)
         if prediction.cine_labels is None or prediction.lge_labels is None:
-            raise SettingsFaultError("--teacher: must be a joint model; a stand-alone one predicts no segmentations")
+            raise SettingsError("--teacher: must be a joint model; a stand-alone one predicts no segmentations")
         moved = warp_labels(prediction.lge_labels, prediction.theta)
         passes = [agreement(*pair) >= LEAST_AGREEMENT for pair in zip(prediction.cine_labels, moved, strict=True)]
         both = np.stack([prediction.cine_labels, prediction.lge_labels], 1)

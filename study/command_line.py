@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from jointnet.commands import LARGEST_SEED
-from jointnet.faults import shown
+from jointnet.errors import shown
 from jointnet.scans.cache import default_cache
 from jointnet.settings import settings_names
 from study.machines.cluster import short_lived
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def option_faults(options: argparse.Namespace) -> list[str]:
+def option_errors(options: argparse.Namespace) -> list[str]:
     """Return the errors of the options that do not depend on the searches or the machine."""
     bounds: dict[str, tuple[float, float]] = {
         "num_samples": (1, MOST_TRIALS),
@@ -67,26 +67,26 @@ def option_faults(options: argparse.Namespace) -> list[str]:
         "folds": (1, MOST_PATIENTS),
         "seeds": (0, MOST_TRIALS),
     }
-    faults = []
+    errors = []
     for name, (least, most) in bounds.items():
         value = getattr(options, name)
         if value is not None and not least <= value <= most:
             rule = f"at least {least}" if not value > most else f"at most {most}"
-            faults.append(f"--{name.replace('_', '-')}: must be {rule}, got {shown(value)}")
+            errors.append(f"--{name.replace('_', '-')}: must be {rule}, got {shown(value)}")
     if options.equal_compute and options.minutes is None:
-        faults.append("--minutes: must be given with --equal-compute, the minutes of each arm, got none")
+        errors.append("--minutes: must be given with --equal-compute, the minutes of each arm, got none")
     if options.equal_compute and options.num_samples is not None:
-        faults.append(
+        errors.append(
             f"--num-samples: must not be given with --equal-compute, whose minutes decide, got {options.num_samples}"
         )
     if options.new and options.study is not None:
-        faults.append(f"--new: must not be given with --study, got --study {options.study}")
+        errors.append(f"--new: must not be given with --study, got --study {options.study}")
     for name in ("data", "out", "cache"):
         path = getattr(options, name)
         if path is not None and re.match(r"\w+:/", str(path)):
-            faults.append(f"--{name}: must be a folder, if need be on mounted storage, not an address, got {path}")
+            errors.append(f"--{name}: must be a folder, if need be on mounted storage, not an address, got {path}")
     paths = {"--data": options.data, "--out": options.out, "--cache": options.cache, "--settings": options.settings}
-    faults += [
+    errors += [
         f"{name}: must be a path in UTF-8, the only ones that Ray takes, got {shown(str(path))}"
         + ("" if name == "working folder" else "; a link to it may have such a name")
         for name, path in {"working folder": Path.cwd(), **paths, "--search": " ".join(options.search)}.items()
@@ -94,12 +94,12 @@ def option_faults(options: argparse.Namespace) -> list[str]:
     ]
     if short_lived(Path.cwd()):
         asked = {"--out": options.out.is_absolute(), "MLFLOW_TRACKING_URI": "MLFLOW_TRACKING_URI" in os.environ}
-        faults += [
+        errors += [
             f"{name}: must be given, and absolute, in a submitted job, whose working directory goes with the cluster"
             for name, good in asked.items()
             if not good
         ]
-    return faults
+    return errors
 
 
 def _is_utf8(path: str) -> bool:

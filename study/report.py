@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointnet.faults import EXIT_USAGE, InputFaultError
+from jointnet.errors import EXIT_USAGE, InputError
 from jointnet.terminal import keep_printing
 from study.reporting import files, page, statements, table_formats, tables
 from study.reporting.store import Store
@@ -56,7 +56,7 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
             holds the reason.
 
     Raises:
-        InputFaultError: where the store does not hold the study or its files, its arms contradict each other, or the
+        InputError: where the store does not hold the study or its files, its arms contradict each other, or the
             report in `out` or its copy in the store has test values that the new report lacks.
     """
     study = read_study(tracking_uri, study_id)
@@ -73,8 +73,8 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
     left_out: tuple[str, ...] = ()
     if log:
         with Store(tracking_uri) as store:
-            fault = store.log_report(study.run_id, out)
-        left_out = (f"the copy of the report in the tracking store: {fault}",) if fault else ()
+            error = store.log_report(study.run_id, out)
+        left_out = (f"the copy of the report in the tracking store: {error}",) if error else ()
     return Report(study_id, out, content.analysis.registration, left_out)
 
 
@@ -90,10 +90,10 @@ def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
     store has a copy of the report, all files are also compared with that copy.
 
     Raises:
-        InputFaultError: where the store does not hold the study, or there is no report in `out`.
+        InputError: where the store does not hold the study, or there is no report in `out`.
     """
     if not (out / "report.html").is_file():
-        raise InputFaultError(f"{out}: must hold a report; `python -m study.report --study {study_id}` writes one")
+        raise InputError(f"{out}: must hold a report; `python -m study.report --study {study_id}` writes one")
     study = read_study(tracking_uri, study_id)
     expected = files.texts(page.build(study), lambda picture, dark: "")
     with Store(tracking_uri) as store:
@@ -127,15 +127,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.verify:
             return _verify(uri, study_id, out)
         report = write_report(uri, study_id, out, log=not options.no_log)
-    except InputFaultError as error:
-        for fault in error.faults:
-            print(fault, file=sys.stderr)
+    except InputError as error:
+        for line in error.errors:
+            print(line, file=sys.stderr)
         return error.exit_status
     except OSError as error:  # a folder that cannot be written
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    for fault in report.left_out:
-        print(f"WARNING: {fault}", file=sys.stderr)
+    for line in report.left_out:
+        print(f"WARNING: {line}", file=sys.stderr)
     print(report.terminal_table(colour=sys.stdout.isatty()))
     print(f"Report: {(report.folder / 'report.html').resolve()}")
     return 0

@@ -13,25 +13,25 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jointnet.faults import DataFaultError, InputFaultError, SettingsFaultError
+from jointnet.errors import DataError, InputError, SettingsError
 from jointnet.phantom import write_phantom
 from jointnet.quota import limit_threads
 from jointnet.scans.cache import default_cache, fingerprint_of_files
 from jointnet.scans.folder import PatientFiles, check_headers, scan_folder, select
 from jointnet.terminal import keep_printing
-from study.command_line import option_faults, parser, shared_folders
+from study.command_line import option_errors, parser, shared_folders
 from study.driver.conduct import conduct
 from study.driver.ending import EXIT_HALTED, EXIT_NO_FINISHED_TRIAL, FAILURES, ending_of, full_disks
 from study.driver.interruption import StudyHaltedError, heed_signals
 from study.driver.searching import OPTUNA_FILE
 from study.machines.cluster import is_client, resolve_address, survey
 from study.machines.handover import run_on_head
-from study.planning.capacity import Request, resource_faults, resources_of
+from study.planning.capacity import Request, resource_errors, resources_of
 from study.planning.environment import settle
 from study.planning.identity import with_identity
 from study.planning.plan import Data, Design, Node, Plan, make_arms, make_plan
 from study.planning.plan_text import render
-from study.question.folds import Folds, fold_faults, make_folds, proportional, same_validation
+from study.question.folds import Folds, fold_errors, make_folds, proportional, same_validation
 from study.question.space import SearchSpace, with_overrides
 from study.question.space_file import load_spaces
 from study.question.splits import DEFAULT_SPLITS, Counts, Split, make_splits, parse_counts
@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
     outcome = conduct(plan, _checked(plan.data.folder))
     try:
         report = write_report(plan.tracking_uri, plan.study_id, plan.folder / "report")
-    except InputFaultError as error:
+    except InputError as error:
         if outcome.refused:
             raise StudyHaltedError(f"{outcome.refused}; so there is no report: {error}", by_user=False) from error
         raise
@@ -97,8 +97,8 @@ def _run(options: argparse.Namespace) -> int:
     print(f"Report     {plan.folder / 'report'}")
     print(f"Trials     {plan.folder / OPTUNA_FILE} (for optuna-dashboard)")
     print(f"MLflow UI  {ui_command(plan.tracking_uri)}")
-    for fault in [*outcome.left_out, *report.left_out]:
-        print(f"WARNING: {fault}. The same command tries it again.", file=sys.stderr)
+    for line in [*outcome.left_out, *report.left_out]:
+        print(f"WARNING: {line}. The same command tries it again.", file=sys.stderr)
     for line in outcome.missing:
         print(line, file=sys.stderr)
     if outcome.refused:
@@ -120,11 +120,11 @@ def plan_of(options: argparse.Namespace) -> Plan:
     For a user's folder of scans, all headers are checked and the training and validation patients' files are hashed.
 
     Raises:
-        SettingsFaultError: with the errors of all options and search spaces.
-        DataFaultError: if the folder of scans breaks a rule.
+        SettingsError: with the errors of all options and search spaces.
+        DataError: if the folder of scans breaks a rule.
     """
     started = datetime.now(UTC)
-    faults = option_faults(options)
+    errors = option_errors(options)
     request = Request(options.device, options.cpus_per_trial, options.gpus_per_trial, options.concurrent)
     spaces: tuple[SearchSpace, ...] = ()
     try:
@@ -132,28 +132,28 @@ def plan_of(options: argparse.Namespace) -> Plan:
             with_overrides(space, options.num_samples, options.max_epochs, options.minutes, options.equal_compute)
             for space in load_spaces(options.search, options.settings)
         )
-    except SettingsFaultError as error:
-        faults += error.faults
+    except SettingsError as error:
+        errors += error.errors
     counts: tuple[Counts, ...] = ()
     try:
         counts = _counts(options, spaces)
-    except SettingsFaultError as error:
-        faults += [f"--splits: {fault}" for fault in error.faults]
+    except SettingsError as error:
+        errors += [f"--splits: {line}" for line in error.errors]
     tracking_uri = ""
     try:
         tracking_uri = resolve_tracking_uri()
-    except SettingsFaultError as error:
-        faults += error.faults
+    except SettingsError as error:
+        errors += error.errors
     address: str | None = None
     nodes: tuple[Node, ...] = ()
     try:
         address = resolve_address(options.address)
         nodes, found = survey(address, shared_folders(options))
-        faults += [*found, *resource_faults(request, nodes)]
-    except SettingsFaultError as error:
-        faults += error.faults
-    if faults:
-        raise SettingsFaultError(faults)
+        errors += [*found, *resource_errors(request, nodes)]
+    except SettingsError as error:
+        errors += error.errors
+    if errors:
+        raise SettingsError(errors)
     data, files = _data(options, spaces)
     numbers = list(files) if files else list(range(1, data.patients + 1))
     dealt, remarks = _dealt(options, numbers, counts)
@@ -184,9 +184,7 @@ def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple
         return parse_counts(options.splits, test_optional=options.folds > 1)
     own = {space.splits for space in spaces if space.splits}
     if len(own) > 1:
-        raise SettingsFaultError(
-            f"must be given where the searches bring different ones, {' and '.join(map(str, own))}"
-        )
+        raise SettingsError(f"must be given where the searches bring different ones, {' and '.join(map(str, own))}")
     return parse_counts(own.pop() if own else DEFAULT_SPLITS)
 
 
@@ -198,7 +196,7 @@ def _dealt(
     With folds, default split sizes are scaled to fit. Sizes given on the command line are not.
     """
     remarks: tuple[str, ...] = ()
-    if options.folds > 1 and not options.splits and not fold_faults(len(numbers), options.folds):
+    if options.folds > 1 and not options.splits and not fold_errors(len(numbers), options.folds):
         given, counts = counts, proportional(counts, len(numbers), options.folds)
         if [(c.train, c.validation) for c in given] != [(c.train, c.validation) for c in counts]:
             told = " and ".join(map(str, given)), " and ".join(map(str, counts))
@@ -218,7 +216,7 @@ def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[D
         return Data("folder", folder, len(files), ""), files
     own = {space.phantom_patients for space in spaces if space.phantom_patients}
     if len(own) > 1:
-        raise SettingsFaultError(f"--search: the searches must agree on phantom_patients, got {sorted(map(str, own))}")
+        raise SettingsError(f"--search: the searches must agree on phantom_patients, got {sorted(map(str, own))}")
     patients = own.pop() if own else PHANTOM_PATIENTS
     name = f"phantom-{patients}-{PHANTOM_SEED}"
     return Data("phantom", Path("data").absolute() / name, patients, name), {}
@@ -235,12 +233,12 @@ def _checked(folder: Path) -> Mapping[int, PatientFiles]:
     """Return the patients of a folder after a check of all headers, including the test patients'. No voxels are read.
 
     Raises:
-        DataFaultError: if the folder or a header breaks a rule.
+        DataError: if the folder or a header breaks a rule.
     """
-    patients, faults = scan_folder(folder)
-    faults += check_headers(patients.values())
-    if faults:
-        raise DataFaultError(faults)
+    patients, errors = scan_folder(folder)
+    errors += check_headers(patients.values())
+    if errors:
+        raise DataError(errors)
     return patients
 
 

@@ -19,7 +19,7 @@ from urllib.request import url2pathname
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from study.store_layout import EXPERIMENT
 
 ARTIFACTS = "artifacts"
@@ -58,20 +58,20 @@ def sqlite_address(file: Path) -> str:
     is, without unquoting. A quoted address therefore begins with `sqlite+pysqlite:///`, for which MLflow creates none.
 
     Raises:
-        SettingsFaultError: if no address names the file.
+        SettingsError: if no address names the file.
     """
     quoted = str(file).replace("%", "%25").replace("?", "%3F")
     for address in (f"sqlite:///{file}", f"sqlite+pysqlite:///{quoted}"):
         if sqlite_file(address) == file:
             return address
-    raise SettingsFaultError(f"{file}: must be a path that an address of SQLAlchemy can name; rename its folders")
+    raise SettingsError(f"{file}: must be a path that an address of SQLAlchemy can name; rename its folders")
 
 
 def absolute_address(address: str) -> str:
     """Return a store's address with an absolute path if it is an SQLite file, unchanged otherwise.
 
     Raises:
-        SettingsFaultError: if it contains an unquoted path that SQLAlchemy would parse as another one.
+        SettingsError: if it contains an unquoted path that SQLAlchemy would parse as another one.
     """
     file = sqlite_file(address)
     if file is None:
@@ -79,7 +79,7 @@ def absolute_address(address: str) -> str:
     _, mark, options = address.partition("?")
     given = Path(address.partition(":///")[2])
     if "/" in options or (given.parent.is_dir() and not file.parent.is_dir()):
-        raise SettingsFaultError(
+        raise SettingsError(
             f"{address}: must have ? and % of a path as %3F and %25; {sqlite_address(given)!r} names the file {given}"
         )
     return sqlite_address(file.absolute()) + mark + options
@@ -110,7 +110,7 @@ def check_artifacts(address: str) -> None:
     """Check that the artifact folder of an SQLite store can be found.
 
     Raises:
-        SettingsFaultError: if its records need correction, but there is no artifact folder beside its file.
+        SettingsError: if its records need correction, but there is no artifact folder beside its file.
     """
     file = sqlite_file(address)
     if file is not None:
@@ -121,7 +121,7 @@ def correct_records(address: str) -> None:
     """Correct the addresses of artifacts in an SQLite store that was moved or copied, in one transaction.
 
     Raises:
-        SettingsFaultError: if the artifacts are not found, or the file cannot be written.
+        SettingsError: if the artifacts are not found, or the file cannot be written.
     """
     file = sqlite_file(address)
     change = None if file is None else _outdated(file)
@@ -131,7 +131,7 @@ def correct_records(address: str) -> None:
         with closing(sqlite3.connect(file, timeout=SECONDS_FOR_LOCK)) as database:
             _replace(database, *change)
     except sqlite3.OperationalError as error:
-        raise SettingsFaultError(
+        raise SettingsError(
             f"{file}: must be a store that can be written, its artifacts were moved from {change[0]}: {error}"
         ) from None
 
@@ -141,7 +141,7 @@ def readable(address: str) -> Iterator[str]:
     """Return the address of the store, or of a temporary corrected copy if its records are outdated.
 
     Raises:
-        SettingsFaultError: if the artifacts are not found, or the copy cannot be made.
+        SettingsError: if the artifacts are not found, or the copy cannot be made.
     """
     file = sqlite_file(address)
     change = None if file is None else _outdated(file)
@@ -155,7 +155,7 @@ def readable(address: str) -> Iterator[str]:
                 database.backup(copy)
                 _replace(copy, *change)
         except sqlite3.Error as error:
-            raise SettingsFaultError(
+            raise SettingsError(
                 f"{file}: must be a store that can be copied into {scratch}, since it was moved: {error}; TMPDIR can "
                 "name another temporary folder"
             ) from error
@@ -174,7 +174,7 @@ def _outdated(file: Path) -> tuple[str, str] | None:
     it, and the folder beside this store's file holds none of the experiment's runs.
 
     Raises:
-        SettingsFaultError: if the records need correction, but there is no artifact folder beside the store's file.
+        SettingsError: if the records need correction, but there is no artifact folder beside the store's file.
     """
     if not file.is_file():
         return None
@@ -195,7 +195,7 @@ def _outdated(file: Path) -> tuple[str, str] | None:
     except sqlite3.Error:  # not a store or not readable: MLflow raises the error later
         return None
     if not own.is_dir():
-        raise SettingsFaultError(
+        raise SettingsError(
             f"{own}: must be the folder with the artifacts of {file}, which its records place in {recorded}; bring it "
             "there, or make it, empty, to go on without them"
         )
@@ -218,13 +218,11 @@ def _location(folder: Path) -> str:
     """Return the address of a folder of artifacts.
 
     Raises:
-        SettingsFaultError: if MLflow would not find the folder by this address.
+        SettingsError: if MLflow would not find the folder by this address.
     """
     location = folder.as_uri()
     if _local_folder(location) != folder:
-        raise SettingsFaultError(
-            f"{folder}: must have a name in UTF-8 for MLflow to find it, got {os.fsencode(folder)!r}"
-        )
+        raise SettingsError(f"{folder}: must have a name in UTF-8 for MLflow to find it, got {os.fsencode(folder)!r}")
     return location
 
 

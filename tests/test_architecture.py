@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 INSTRUMENTS = {"ray", "mlflow", "optuna", "study"}
 PURE = {
-    *("jointnet.structures", "jointnet.faults", "jointnet.aggregation", "jointnet.outlines", "jointnet.terminal"),
+    *("jointnet.structures", "jointnet.errors", "jointnet.aggregation", "jointnet.outlines", "jointnet.terminal"),
     *("jointnet.scar.threshold", "jointnet.scar.reference"),
 }
 """What the report may use of the science: neither torch nor nibabel behind it."""

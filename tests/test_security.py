@@ -14,7 +14,7 @@ from scans import pair, tiny_settings, write_patient
 from jointnet import evaluate, train
 from jointnet.atomic_file import write_whole
 from jointnet.checkpoint import load_model, save_model
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 from jointnet.networks import build_model
 from study.store_layout import is_plain_name
 
@@ -78,7 +78,7 @@ def test_a_flipped_bit_in_a_weight_is_found(tmp_path):
     name, extra = struct.unpack_from("<HH", data, largest.header_offset + 26)
     data[largest.header_offset + 30 + name + extra + 4] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputFaultError, match="damaged"):
+    with pytest.raises(InputError, match="damaged"):
         load_model(path)
 
 
@@ -87,7 +87,7 @@ def test_a_model_that_claims_to_be_huge_is_refused_before_it_is_made(tmp_path, m
     content = torch.load(path, weights_only=True)
     content["settings"]["model"]["widths"] = [4096, 4096, 4096]
     torch.save(content, path)
-    with pytest.raises(InputFaultError, match="not those of its settings"):
+    with pytest.raises(InputError, match="not those of its settings"):
         load_model(path)
 
 
@@ -99,7 +99,7 @@ def test_weights_that_no_training_leaves_are_refused(tmp_path, value, words):
     shape = content["weights"][name].shape
     content["weights"][name] = torch.zeros(1).expand(shape) if value is None else torch.full(shape, value)
     torch.save(content, path)
-    with pytest.raises(InputFaultError, match=words):
+    with pytest.raises(InputError, match=words):
         load_model(path)
 
 

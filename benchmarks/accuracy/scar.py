@@ -50,12 +50,12 @@ class Case(NamedTuple):
 
 def cases_of(files: PatientFiles) -> dict[str, Case]:
     """Return the cases of a phantom patient on the common grid, with LGE as acquired and as moved by the oracle."""
-    faults: list[str] = []
-    (_, cine_stack), (lge, lge_stack) = read_image(files.cine, faults), read_image(files.lge, faults)
+    errors: list[str] = []
+    (_, cine_stack), (lge, lge_stack) = read_image(files.cine, errors), read_image(files.lge, errors)
     scar = true_scar(SEED, files.patient).astype(np.uint8)
     grid = common_grid(cine_stack, lge_stack)
-    (cine_codes,), _ = sample([(read_label(files.cine_label, faults), 0)], cine_stack, grid)
-    stacks = [(lge, 1), (read_label(files.lge_label, faults), 0), (scar, 0)]
+    (cine_codes,), _ = sample([(read_label(files.cine_label, errors), 0)], cine_stack, grid)
+    stacks = [(lge, 1), (read_label(files.lge_label, errors), 0), (scar, 0)]
     (lge, lge_codes, scar), inside = sample(stacks, lge_stack, grid)
     theta = oracle(np.stack([cine_codes, lge_codes], 1)).theta
     still = np.where(inside, lge, np.nan).astype(np.float32)

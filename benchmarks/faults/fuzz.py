@@ -3,7 +3,7 @@
     python benchmarks/faults/fuzz.py --cases 10000 --seed 0
 
 A case is a sound input with one to three mutations. It passes where reading it gives a valid result, or an
-InputFaultError whose every line names a file and a rule, within 5 s of CPU and 2 GB of memory, without a warning of
+InputError whose every line names a file and a rule, within 5 s of CPU and 2 GB of memory, without a warning of
 numpy's, and without a change to the input. What fails is listed with the number that repeats it: --only 1234.
 """
 
@@ -28,7 +28,7 @@ from broken_toml import broken_toml
 
 from jointnet.checkpoint import load_model, save_model
 from jointnet.data import content, inspect_folder, table
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 from jointnet.networks import build_model
 from jointnet.scans.folder import find_patients
 from jointnet.scans.preparation import prepare_patient
@@ -101,10 +101,10 @@ def run_case(kind: str, rng: np.random.Generator, model: tuple[bytes, Settings])
         try:
             read()
             outcome, detail = "valid", ""
-        except InputFaultError as error:
+        except InputError as error:
             outcome, detail = "refused", str(error)
-            strange = [line for line in error.faults if not any(name in line for name in told) or "must" not in line]
-            if strange or not error.faults or SECRET in detail or max(map(len, error.faults)) > 3000:
+            strange = [line for line in error.errors if not any(name in line for name in told) or "must" not in line]
+            if strange or not error.errors or SECRET in detail or max(map(len, error.errors)) > 3000:
                 outcome, detail = "FAILED", f"message: {detail[:400]!r}"
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
@@ -130,13 +130,13 @@ def _scan(folder: Path, rng: np.random.Generator) -> Case:
         (folder / name).write_bytes(broken_scan((folder / name).read_bytes(), rng))
 
     def read() -> None:
-        facts, faults = inspect_folder(folder)
-        result = content(facts, faults)
+        facts, errors = inspect_folder(folder)
+        result = content(facts, errors)
         shown = f"{table(facts)}{json.dumps(result, allow_nan=False)}"
         if SECRET in shown:
             raise RuntimeError("text of a header is shown")
-        if result["faults"]:
-            raise InputFaultError(result["faults"])
+        if result["errors"]:
+            raise InputError(result["errors"])
         images, labels, _ = prepare_patient(find_patients(folder)[1])
         if not (np.isfinite(images).all() and labels.max() <= 3 and 0 <= images.min() <= images.max() <= 1.5):
             raise RuntimeError("prepared arrays are not valid")

@@ -5,7 +5,7 @@
 All read the same files, resample all four scans of a patient onto its common grid, scale intensities between the 1st
 and 99th percentile, map labels to class codes, and write `images.npy` (16-bit floats) and `labels.npy` for each
 patient. The peers interpolate images linearly in all three axes, as they do; ours takes the nearest slice. The peers
-do not check headers, hash files or name faults, and are told the grid, so nothing of ours is in their time.
+do not check headers, hash files or name errors, and are told the grid, so nothing of ours is in their time.
 
 - MONAI: `LoadImaged`, `EnsureChannelFirstd`, `SpatialResample` onto the grid's affine and shape, bilinear or nearest,
   `ScaleIntensityRangePercentilesd`, `MapLabelValued`.

@@ -29,8 +29,8 @@ from jointnet.delivery.native_files import as_file_values, as_stored, intensitie
 from jointnet.delivery.quality import SliceQuality, judge, patient_agreement, patient_warnings
 from jointnet.delivery.quality_sheet import quality_sheet
 from jointnet.delivery.transforms_file import itk_displacement, itk_transforms, transforms_content
+from jointnet.errors import DataError, SettingsError
 from jointnet.evaluation import patient_rows
-from jointnet.faults import DataFaultError, SettingsFaultError
 from jointnet.geometry import warp
 from jointnet.prediction import predict
 from jointnet.scans.folder import AFFINE_TOLERANCE_MM, PatientFiles, check_headers
@@ -105,19 +105,19 @@ def predict_pair(
         cine_labels: file of the labels for `inverse`, on cine's grid; the predicted labels if None.
 
     Raises:
-        DataFaultError: with every error of the files.
-        SettingsFaultError: if `inverse` needs labels and the model does not segment.
+        DataError: with every error of the files.
+        SettingsError: if `inverse` needs labels and the model does not segment.
     """
     began = time.perf_counter()
-    if faults := check_headers([files]):
-        raise DataFaultError(faults)
+    if errors := check_headers([files]):
+        raise DataError(errors)
     images, labels, _ = prepare_patient(files)
     cine, lge = nib.load(files.cine), nib.load(files.lge)
     cine_stack, lge_stack = (Stack(np.asarray(scan.affine, float), volume_shape(scan.shape)) for scan in (cine, lge))
     given = None if cine_labels is None else read_labels(cine_labels, cine_stack)
     grid = common_grid(cine_stack, lge_stack)
     if grid is None:
-        raise DataFaultError(f"{files.lge}: must overlap {files.cine.name} by a slice at least")
+        raise DataError(f"{files.lge}: must overlap {files.cine.name} by a slice at least")
     prediction = predict(saved.model, images, device)
     pair = registration(cine_stack, lge_stack, grid, prediction.theta)
     judged = tuple(judge(prediction, saved.settings.model.max_translation_mm))
@@ -142,7 +142,7 @@ def predict_pair(
     if inverse:
         taken_back = given if given is not None else on_cine
         if taken_back is None:
-            raise SettingsFaultError("--inverse: must have --cine-labels with a model that does not segment, got none")
+            raise SettingsError("--inverse: must have --cine-labels with a model that does not segment, got none")
         written[INVERSE_LABELS] = nifti_bytes(cine_labels_on_lge(taken_back, pair), lge)
     content = transforms_content(pair, {quality.grid_slice: quality.displacement_mm for quality in judged})
     written[TRANSFORMS] = _json(content)
@@ -159,21 +159,21 @@ def read_labels(path: Path, stack: Stack) -> NDArray[np.int16]:
     """Read integer labels on a scan's own grid.
 
     Raises:
-        DataFaultError: if the values are not labels, or the grid differs.
+        DataError: if the values are not labels, or the grid differs.
     """
     try:
         image = nib.load(path)
         shape, affine = volume_shape(image.shape), np.asarray(image.affine, float)
         data = np.asarray(image.dataobj, dtype=np.float64) if shape == stack.shape else None
     except Exception as error:  # nibabel's parsers can raise any exception; each means an unreadable file
-        raise DataFaultError(f"{path}: must be a readable NIfTI file: {' '.join(str(error).split())[:160]}") from None
+        raise DataError(f"{path}: must be a readable NIfTI file: {' '.join(str(error).split())[:160]}") from None
     if data is None:
-        raise DataFaultError(f"{path}: must have cine's grid, {stack.shape} voxels, got {shape}")
+        raise DataError(f"{path}: must have cine's grid, {stack.shape} voxels, got {shape}")
     if (distance := corner_distance_mm(shape, affine, stack.affine)) > AFFINE_TOLERANCE_MM:
-        raise DataFaultError(f"{path}: must have cine's grid; a corner of it lies {distance:.2f} mm off")
+        raise DataError(f"{path}: must have cine's grid; a corner of it lies {distance:.2f} mm off")
     values = np.rint(data)
     if not np.isfinite(data).all() or abs(data - values).max() > 1e-3 or abs(values).max() > np.iinfo(np.int16).max:
-        raise DataFaultError(f"{path}: must hold whole numbers of 16 bits as labels, got others")
+        raise DataError(f"{path}: must hold whole numbers of 16 bits as labels, got others")
     return values.reshape(shape).astype(np.int16)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jointnet.atomic_file import make_folder_once
-from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.errors import DataError, SettingsError
 from jointnet.phantom.patient import patient_files, patient_paths
 
 PHANTOM_VERSION = 1
@@ -28,16 +28,16 @@ def write_phantom(folder: Path, patients: int = 45, seed: int = 0) -> None:
         seed: Seed of the patients.
 
     Raises:
-        SettingsFaultError: If the number of patients or the seed is out of range.
-        DataFaultError: If the folder contains anything else.
+        SettingsError: If the number of patients or the seed is out of range.
+        DataError: If the folder contains anything else.
     """
-    faults = []
+    errors = []
     if patients < 1:
-        faults.append(f"patients: must be at least 1, not {patients}")
+        errors.append(f"patients: must be at least 1, not {patients}")
     if seed < 0:
-        faults.append(f"seed: must not be negative, not {seed}")
-    if faults:
-        raise SettingsFaultError(faults)
+        errors.append(f"seed: must not be negative, not {seed}")
+    if errors:
+        raise SettingsError(errors)
     folder = Path(folder).absolute()
     marker = {"phantom_version": PHANTOM_VERSION, "patients": patients, "seed": seed}
     if _already_there(folder, marker):
@@ -46,7 +46,7 @@ def write_phantom(folder: Path, patients: int = 45, seed: int = 0) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise DataFaultError(f"{folder}: cannot be made, because a part of the path is a file") from None
+        raise DataError(f"{folder}: cannot be made, because a part of the path is a file") from None
 
     def fill(draft: Path) -> None:
         for path in patient_paths(1):
@@ -71,22 +71,22 @@ def _already_there(folder: Path, marker: dict[str, Any]) -> bool:
     """Return whether the folder contains exactly this phantom; False if it is absent or empty.
 
     Raises:
-        DataFaultError: if the folder contains anything else, or is a file.
+        DataError: if the folder contains anything else, or is a file.
     """
     if not folder.exists():
         return False
     if not folder.is_dir():
-        raise DataFaultError(f"{folder}: must be a folder, but is a file")
+        raise DataError(f"{folder}: must be a folder, but is a file")
     if not any(folder.iterdir()):
         return False
     try:
         found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise DataFaultError(f"{folder}: holds files that are not a phantom's (no readable {MARKER})") from None
+        raise DataError(f"{folder}: holds files that are not a phantom's (no readable {MARKER})") from None
     if found != marker:
-        raise DataFaultError(f"{folder}: holds another phantom, {found}, where {marker} was asked for")
+        raise DataError(f"{folder}: holds another phantom, {found}, where {marker} was asked for")
     numbers = range(1, marker["patients"] + 1)
     missing = [path for number in numbers for path in patient_paths(number) if not (folder / path).is_file()]
     if missing:
-        raise DataFaultError(f"{folder}: {len(missing)} of the phantom's files are missing, the first is {missing[0]}")
+        raise DataError(f"{folder}: {len(missing)} of the phantom's files are missing, the first is {missing[0]}")
     return True

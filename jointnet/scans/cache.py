@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 
 from jointnet.atomic_file import make_folder_once
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.home import writable_home
 from jointnet.lock import POLL_SECONDS, LockedError
 from jointnet.scans.folder import PatientFiles, check_headers
 from jointnet.scans.network_arrays import NetworkArrays, kept_network_arrays
-from jointnet.scans.preparation import PREPARATION_VERSION, prepare_patient, voxel_faults
+from jointnet.scans.preparation import PREPARATION_VERSION, prepare_patient, voxel_errors
 from jointnet.terminal import say
 
 RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"
@@ -85,7 +85,7 @@ def prepare(
     files: Sequence[PatientFiles],
     cache_dir: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-    known_faults: Sequence[str] = (),
+    known_errors: Sequence[str] = (),
 ) -> list[CachedPatient]:
     """Return the patients on the common grid and prepare those that are not in the cache.
 
@@ -95,18 +95,18 @@ def prepare(
         files: the patients' files.
         cache_dir: the cache folder; `default_cache()` if None.
         progress: called with (number of finished patients, total number of patients).
-        known_faults: errors already found in the folder. They are raised together with those found here.
+        known_errors: errors already found in the folder. They are raised together with those found here.
 
     Raises:
-        DataFaultError: with all errors of all patients.
+        DataError: with all errors of all patients.
     """
     cache_dir = default_cache() if cache_dir is None else Path(cache_dir).absolute()
     cache_dir.mkdir(parents=True, exist_ok=True)
-    faults = [*known_faults, *check_headers(files)]
-    headers = tuple(faults)
-    outcomes: dict[int, CachedPatient | DataFaultError] = {}
+    errors = [*known_errors, *check_headers(files)]
+    headers = tuple(errors)
+    outcomes: dict[int, CachedPatient | DataError] = {}
 
-    def settle(number: int, outcome: CachedPatient | DataFaultError) -> None:
+    def settle(number: int, outcome: CachedPatient | DataError) -> None:
         outcomes[number] = outcome
         if progress:
             progress(len(outcomes), len(files))
@@ -114,10 +114,10 @@ def prepare(
     missing: dict[int, CachedPatient] = {}
     for number, patient in enumerate(files):
         try:
-            if any(fault.startswith(f"{path}:") for fault in headers for path in patient.paths):
-                raise DataFaultError(voxel_faults(patient, headers))
+            if any(line.startswith(f"{path}:") for line in headers for path in patient.paths):
+                raise DataError(voxel_errors(patient, headers))
             cached = _keyed(patient, cache_dir)
-        except DataFaultError as error:
+        except DataError as error:
             settle(number, error)
             continue
         if cached.path.is_dir():
@@ -139,9 +139,9 @@ def prepare(
                     say(f"Patients that are missing here are being prepared by {locked}")
             time.sleep(POLL_SECONDS)
     settled = [outcome for _, outcome in sorted(outcomes.items())]
-    faults += [fault for outcome in settled if isinstance(outcome, DataFaultError) for fault in outcome.faults]
-    if faults:
-        raise DataFaultError(faults)
+    errors += [line for outcome in settled if isinstance(outcome, DataError) for line in outcome.errors]
+    if errors:
+        raise DataError(errors)
     return [outcome for outcome in settled if isinstance(outcome, CachedPatient)]
 
 
@@ -154,7 +154,7 @@ def fingerprint_of_files(files: Iterable[PatientFiles]) -> str:
     """Return the same digest as `fingerprint`, computed from the patients' files without preparing them.
 
     Raises:
-        DataFaultError: if a file cannot be read.
+        DataError: if a file cannot be read.
     """
     return _fingerprint((patient.patient, _digest(patient)) for patient in files)
 
@@ -170,7 +170,7 @@ def _keyed(files: PatientFiles, cache_dir: Path) -> CachedPatient:
     return CachedPatient(files.patient, cache_dir / digest, digest)
 
 
-def _make(asked: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataFaultError | LockedError:
+def _make(asked: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataError | LockedError:
     """Prepare a patient. Return it, the error in its files, or the error that another process holds its lock."""
     files, patient = asked
 
@@ -182,7 +182,7 @@ def _make(asked: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataFaul
 
     try:
         make_folder_once(patient.path, fill, patient.path.with_suffix(".lock"), wait=False)
-    except (DataFaultError, LockedError) as error:
+    except (DataError, LockedError) as error:
         return error
     return patient
 
@@ -208,5 +208,5 @@ def _digest(files: PatientFiles) -> str:
             with path.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
         except OSError as error:
-            raise DataFaultError(f"{path}: must be readable: {error.strerror or error}") from None
+            raise DataError(f"{path}: must be readable: {error.strerror or error}") from None
     return digest.hexdigest()[:24]

@@ -23,7 +23,7 @@ FEW = 0.1
 MOST_SHOWN = 12
 
 
-def exchange_faults(path: Path, codes: NDArray[np.uint8]) -> list[str]:
+def exchange_errors(path: Path, codes: NDArray[np.uint8]) -> list[str]:
     """Return the error that class codes (I, J, K) of a file seem exchanged in all or some slices, if they do."""
     rows, columns = (np.flatnonzero(codes.any(axes)) for axes in ((1, 2), (0, 2)))
     if not len(rows):

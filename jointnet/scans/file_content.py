@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 from isal import isal_zlib
 
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 
 MOST_MEMBERS = 10_000
 """Largest number of gzip members in a file. `bgzip` writes one for every 64 kB."""
@@ -24,14 +24,14 @@ def file_content(path: Path, most: int, whole: bool = True) -> bytes | bytearray
         whole: whether a compressed file with fewer than `most` bytes must be complete.
 
     Raises:
-        DataFaultError: if the file cannot be read, is damaged, or is compressed without a name that ends in `.gz`.
+        DataError: if the file cannot be read, is damaged, or is compressed without a name that ends in `.gz`.
     """
     try:
         with path.open("rb") as stream:
             named, compressed = path.name.endswith(".gz"), stream.read(len(GZIP_BEGINS)) == GZIP_BEGINS
             stream.seek(0)
             if compressed and not named:
-                raise DataFaultError(f"{path}: must be a NIfTI file; it is compressed by gzip: let its name end in .gz")
+                raise DataError(f"{path}: must be a NIfTI file; it is compressed by gzip: let its name end in .gz")
             if not named:
                 return stream.read(most)
             try:
@@ -41,13 +41,13 @@ def file_content(path: Path, most: int, whole: bool = True) -> bytes | bytearray
                 return _inflated(stream, most, whole, zlib)
     except (zlib.error, EOFError) as error:
         if not compressed:
-            raise DataFaultError(
+            raise DataError(
                 f"{path}: must be a NIfTI file compressed by gzip, as its name says, but does not begin like one "
                 f"({error}); compress it, or let its name end in .nii"
             ) from None
-        raise DataFaultError(f"{path}: must be a readable NIfTI file, it may be damaged: {error}") from None
+        raise DataError(f"{path}: must be a readable NIfTI file, it may be damaged: {error}") from None
     except OSError as error:
-        raise DataFaultError(f"{path}: must be a readable NIfTI file: {error.strerror or error}") from None
+        raise DataError(f"{path}: must be a readable NIfTI file: {error.strerror or error}") from None
 
 
 def _inflated(stream: BinaryIO, most: int, whole: bool, library: Any) -> bytearray:

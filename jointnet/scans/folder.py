@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointnet.faults import DataFaultError, shown
+from jointnet.errors import DataError, shown
 from jointnet.scans.placement import least_corner_distance_mm
 from jointnet.scans.scan_file import ScanHeader, read_header
 
@@ -44,11 +44,11 @@ def find_patients(folder: Path) -> dict[int, PatientFiles]:
     """Return the patients of a folder by number, in ascending order, from the file names. No file is opened.
 
     Raises:
-        DataFaultError: if the folder is missing or holds no patient, or a patient lacks a file or has one twice.
+        DataError: if the folder is missing or holds no patient, or a patient lacks a file or has one twice.
     """
-    patients, faults = scan_folder(folder)
-    if faults:
-        raise DataFaultError(faults)
+    patients, errors = scan_folder(folder)
+    if errors:
+        raise DataError(errors)
     return patients
 
 
@@ -67,10 +67,10 @@ def scan_folder(
         labels_needed: whether the other patients need manual segmentations. If False, those that exist are used.
 
     Raises:
-        DataFaultError: if the folder is missing or holds no patient at all.
+        DataError: if the folder is missing or holds no patient at all.
     """
     folder = Path(folder)
-    found, faults, overlooked = files_by_patient(folder, only)
+    found, errors, overlooked = files_by_patient(folder, only)
     complete = {}
     for patient, files in sorted(found.items()):
         roles = [role for role in ROLES.values() if patient not in unlabelled or not role.endswith("_label")]
@@ -81,10 +81,10 @@ def scan_folder(
             lacking = ", ".join(file_name(patient, role) for role in missing)
             near = [path.name for role in missing for path in overlooked.get((patient, role), ())]
             hint = f" (there is {', '.join(near)}: is that what is meant?)" if near else ""
-            faults.append(f"{folder}: patient {patient} lacks {lacking}{hint}; add or remove the patient")
+            errors.append(f"{folder}: patient {patient} lacks {lacking}{hint}; add or remove the patient")
         else:
             complete[patient] = PatientFiles(patient, **{role: files[role] for role in roles})
-    return complete, faults
+    return complete, errors
 
 
 def files_by_patient(
@@ -101,20 +101,20 @@ def files_by_patient(
         right or if it is not a file, such as a broken link.
 
     Raises:
-        DataFaultError: if the folder is missing, cannot be read, or holds no patient at all.
+        DataError: if the folder is missing, cannot be read, or holds no patient at all.
     """
     try:
         there = folder.is_dir()
     except OSError:  # such as a name that is too long
         there = False
     if not there:
-        raise DataFaultError(f"{folder}: must be a folder with MS-CMRSeg scans; there is no such folder")
+        raise DataError(f"{folder}: must be a folder with MS-CMRSeg scans; there is no such folder")
     found: dict[int, dict[str, Path]] = {}
     overlooked: dict[tuple[int, str], list[Path]] = {}
-    faults: list[str] = []
+    errors: list[str] = []
     unread: list[OSError] = []
     paths = sorted(Path(here, name) for here, _, names in os.walk(folder, onerror=unread.append) for name in names)
-    faults += [f"{error.filename}: must be a readable folder: {error.strerror}" for error in unread]
+    errors += [f"{error.filename}: must be a readable folder: {error.strerror}" for error in unread]
     for path in paths:
         nearly = None if path.name.startswith(".") else NEARLY.fullmatch(re.sub(r"[\W_]", "", path.name.lower()))
         if nearly is None:
@@ -122,7 +122,7 @@ def files_by_patient(
         number, role = int(nearly[1]), ROLES[nearly[2].upper(), "_manual" if nearly[3] else None]
         read = NAME.fullmatch(path.name) is not None and path.is_file()
         if read and number > LARGEST_PATIENT:
-            faults.append(f"{path}: must have a patient's number up to {LARGEST_PATIENT}")
+            errors.append(f"{path}: must have a patient's number up to {LARGEST_PATIENT}")
             continue
         if only is not None and number not in only:
             continue
@@ -136,15 +136,15 @@ def files_by_patient(
         elif path.samefile(known):
             files[role] = path if known.is_symlink() else known
         else:
-            faults.append(f"{path}: patient {nearly[1]} must have one {role} file, {known} is another")
+            errors.append(f"{path}: patient {nearly[1]} must have one {role} file, {known} is another")
     if not found:
         rule = "must hold files named patientN_C0.nii.gz, patientN_LGE.nii.gz and ..._manual.nii.gz"
         near = next((path.name for paths in overlooked.values() for path in paths), None)
-        raise DataFaultError([*faults, f"{folder}: {rule}" + (f", got {near}" if near else "")])
+        raise DataError([*errors, f"{folder}: {rule}" + (f", got {near}" if near else "")])
     for number, role in overlooked:
         if role == "cine" and (number, "lge") in overlooked:  # probably meant as a patient
             found.setdefault(number, {})
-    return found, faults, overlooked
+    return found, errors, overlooked
 
 
 def file_name(patient: int, role: str) -> str:
@@ -157,39 +157,39 @@ def select(patients: dict[int, PatientFiles], wanted: Iterable[int]) -> list[Pat
     """Return the files of the wanted patients, in the order of `wanted`.
 
     Raises:
-        DataFaultError: if a wanted patient is missing.
+        DataError: if a wanted patient is missing.
     """
     wanted = list(wanted)
     if missing := [number for number in wanted if number not in patients]:
-        raise DataFaultError(f"patients {shown(missing)} must be in the folder, which holds {sorted(patients)}")
+        raise DataError(f"patients {shown(missing)} must be in the folder, which holds {sorted(patients)}")
     return [patients[number] for number in wanted]
 
 
 def check_headers(files: Iterable[PatientFiles]) -> list[str]:
     """Return all errors in the headers of these patients. No voxels are read."""
-    faults: list[str] = []
+    errors: list[str] = []
     for patient in files:
         for scan, label in ((patient.cine, patient.cine_label), (patient.lge, patient.lge_label)):
-            image = _header(scan, faults)
-            manual = image if label is None else _header(label, faults)
+            image = _header(scan, errors)
+            manual = image if label is None else _header(label, errors)
             if image is None or manual is None:
                 continue
             if image.shape != manual.shape:
-                faults.append(f"{label}: must have its image's grid, {image.shape} voxels, got {manual.shape}")
+                errors.append(f"{label}: must have its image's grid, {image.shape} voxels, got {manual.shape}")
                 continue
             distance_mm = min(
                 least_corner_distance_mm(image.shape, one.affine, other.bounds)
                 for one, other in ((image, manual), (manual, image))
             )
             if distance_mm > AFFINE_TOLERANCE_MM:
-                faults.append(f"{label}: must have its image's grid; a corner of it lies {distance_mm:.2f} mm off")
-    return faults
+                errors.append(f"{label}: must have its image's grid; a corner of it lies {distance_mm:.2f} mm off")
+    return errors
 
 
-def _header(path: Path, faults: list[str]) -> ScanHeader | None:
-    """Return a file's header; if it is invalid, add its errors to `faults` and return None."""
+def _header(path: Path, errors: list[str]) -> ScanHeader | None:
+    """Return a file's header; if it is invalid, add its errors to `errors` and return None."""
     try:
         return read_header(path)
-    except DataFaultError as error:
-        faults += error.faults
+    except DataError as error:
+        errors += error.errors
         return None

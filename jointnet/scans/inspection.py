@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, label
 
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.geometry import SIZE_PX
 from jointnet.measurable import measurable, shown_structures
 from jointnet.scans.folder import PatientFiles, check_headers
 from jointnet.scans.grid import CommonGrid, Stack, common_grid
-from jointnet.scans.preparation import prepare_patient, read_image, read_label, voxel_faults
+from jointnet.scans.preparation import prepare_patient, read_image, read_label, voxel_errors
 from jointnet.scans.scan_file import ScanHeader, read_header
 from jointnet.structures import CODE, FILE_VALUE, STRUCTURES
 
@@ -72,7 +72,7 @@ class PatientFacts:
         both_fraction: share of the common grid that both scans cover; None if training would refuse the patient.
         shown: structures that both segmentations show in one slice of the common grid; None without segmentations or
             if training would refuse the patient.
-        faults: all error messages; each names its file.
+        errors: all error messages; each names its file.
     """
 
     patient: int
@@ -83,7 +83,7 @@ class PatientFacts:
     grid_slices: int | None
     both_fraction: float | None
     shown: tuple[str, ...] | None
-    faults: tuple[str, ...]
+    errors: tuple[str, ...]
 
 
 def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFiles | None) -> PatientFacts:
@@ -96,19 +96,19 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
     """
     both_fraction, shown = None, None
     if complete is None:
-        faults = [fault for role, path in files.items() for fault in _file_faults(role, path)]
+        errors = [line for role, path in files.items() for line in _file_errors(role, path)]
     else:
-        faults = check_headers([complete])
+        errors = check_headers([complete])
         try:
-            if faults:
-                faults += voxel_faults(complete, faults)
+            if errors:
+                errors += voxel_errors(complete, errors)
             else:
                 _, labels, description = prepare_patient(complete)
                 both_fraction = description["both_fraction"]
                 if complete.cine_label is not None and complete.lge_label is not None:
                     shown = shown_structures(measurable(labels))
-        except DataFaultError as error:
-            faults += error.faults
+        except DataError as error:
+            errors += error.errors
     headers = {role: header for role, path in files.items() if (header := _sound_header(path)) is not None}
     stacks = {role: Stack(headers[role].affine, headers[role].shape) for role in ("cine", "lge") if role in headers}
     grid = common_grid(stacks["cine"], stacks["lge"]) if len(stacks) == 2 else None
@@ -122,7 +122,7 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
         grid_slices=grid.slices if grid else None,
         both_fraction=both_fraction,
         shown=shown,
-        faults=tuple(faults),
+        errors=tuple(errors),
     )
 
 
@@ -189,12 +189,12 @@ def _scan_facts(scan: ScanHeader, manual: ScanHeader | None, grid: CommonGrid | 
 def _sound_header(path: Path) -> ScanHeader | None:
     try:
         return read_header(path)
-    except DataFaultError:
+    except DataError:
         return None
 
 
-def _file_faults(role: str, path: Path) -> list[str]:
+def _file_errors(role: str, path: Path) -> list[str]:
     """Return the errors in a file of an incomplete patient."""
-    faults: list[str] = []
-    (read_label if role.endswith("_label") else read_image)(path, faults)
-    return faults
+    errors: list[str] = []
+    (read_label if role.endswith("_label") else read_image)(path, errors)
+    return errors

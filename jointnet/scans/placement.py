@@ -34,40 +34,40 @@ def placement(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...]) -> t
     by_sform, by_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
     nowhere = np.full((4, 4), np.nan)
     if not (by_sform or by_qform):
-        fault = f"{path}: must place its voxels in the world by a qform or an sform, both codes are 0"
-        return nowhere, (nowhere, nowhere), [fault]
-    faults = []
+        error = f"{path}: must place its voxels in the world by a qform or an sform, both codes are 0"
+        return nowhere, (nowhere, nowhere), [error]
+    errors = []
     if (unit := int(header["xyzt_units"]) & 7) in OTHER_UNITS:
-        faults.append(f"{path}: must measure lengths in mm, its header says {OTHER_UNITS[unit]}")
+        errors.append(f"{path}: must measure lengths in mm, its header says {OTHER_UNITS[unit]}")
     sizes = np.array(header["pixdim"][1:4], float)
     sized = bool(np.isfinite(sizes).all() and (sizes > 0).all())
     if not sized:
-        faults.append(f"{path}: must have voxel sizes (pixdim) above 0 mm, got {sizes.tolist()}")
+        errors.append(f"{path}: must have voxel sizes (pixdim) above 0 mm, got {sizes.tolist()}")
     sform = np.asarray(header.get_sform(), float) if by_sform else None
     qform = _qform(header) if by_qform and sized else None
     if by_qform and sized and qform is None:
-        faults.append(f"{path}: must have a qform that is a rotation, got quatern_b, c, d {_quaternion(header)}")
+        errors.append(f"{path}: must have a qform that is a rotation, got quatern_b, c, d {_quaternion(header)}")
     affine = qform if sform is None else sform
     if affine is None:
-        return nowhere, (nowhere, nowhere), faults
-    faults += _affine_faults(path, affine, shape)
+        return nowhere, (nowhere, nowhere), errors
+    errors += _affine_errors(path, affine, shape)
     if sform is not None and qform is not None and not np.isfinite(qform).all():
-        faults.append(
+        errors.append(
             f"{path}: must have a finite qform, got qoffset {qform[:3, 3].tolist()}; set its code to 0 where the sform "
             "is right"
         )
-    if faults or qform is None:
-        return affine, (affine, affine), faults
+    if errors or qform is None:
+        return affine, (affine, affine), errors
     bounds = _qform_bounds(header, qform)
     if sform is None:
-        return affine, bounds, faults
+        return affine, bounds, errors
     distance_mm = least_corner_distance_mm(shape, sform, bounds)
     if not distance_mm <= FORMS_TOLERANCE_MM:
-        faults.append(
+        errors.append(
             f"{path}: must lie where both qform and sform say, but a corner lies {distance_mm:.2f} mm apart; set "
             "the code of the wrong one to 0"
         )
-    return affine, (affine, affine), faults
+    return affine, (affine, affine), errors
 
 
 def corner_distance_mm(shape: tuple[int, ...], affine: Affine, other: Affine) -> float:
@@ -114,7 +114,7 @@ def _quaternion(header: nib.Nifti1Header) -> list[float]:
     return [round(float(header[f"quatern_{name}"]), 4) for name in "bcd"]
 
 
-def _affine_faults(path: Path, affine: Affine, shape: tuple[int, ...]) -> list[str]:
+def _affine_errors(path: Path, affine: Affine, shape: tuple[int, ...]) -> list[str]:
     """Return the errors in an affine. Shear is allowed if the affine is clearly invertible."""
     rows = [[float(f"{value:.6g}") for value in row] for row in affine[:3]]
     if not np.isfinite(affine).all() or np.abs(affine).max() > LARGEST_COORDINATE_MM:
@@ -123,11 +123,11 @@ def _affine_faults(path: Path, affine: Affine, shape: tuple[int, ...]) -> list[s
     volume = float(np.prod(spacing_mm))
     if volume == 0 or abs(np.linalg.det(affine[:3, :3])) < LEAST_DETERMINANT * volume:
         return [f"{path}: must have an invertible affine, got {rows}"]
-    faults = []
+    errors = []
     if spacing_mm.min() < SPACING_MM[0] or spacing_mm.max() > SPACING_MM[1]:
-        faults.append(
+        errors.append(
             f"{path}: must have voxels of {SPACING_MM[0]:g} to {SPACING_MM[1]:g} mm, got {spacing_mm.round(6).tolist()}"
         )
     elif (extent_mm := (spacing_mm * shape).max()) > LARGEST_EXTENT_MM:
-        faults.append(f"{path}: must measure at most {LARGEST_EXTENT_MM:g} mm along an axis, got {extent_mm:.0f} mm")
-    return faults
+        errors.append(f"{path}: must measure at most {LARGEST_EXTENT_MM:g} mm along an axis, got {extent_mm:.0f} mm")
+    return errors

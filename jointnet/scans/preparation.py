@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.faults import DataFaultError
-from jointnet.scans.exchanged_labels import exchange_faults
+from jointnet.errors import DataError
+from jointnet.scans.exchanged_labels import exchange_errors
 from jointnet.scans.folder import PatientFiles
 from jointnet.scans.grid import Stack, common_grid, sample
 from jointnet.scans.scan_file import read_header, read_voxels
@@ -39,38 +39,38 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
         grid that can be written as JSON.
 
     Raises:
-        DataFaultError: with all errors in the patient's files.
+        DataError: with all errors in the patient's files.
     """
-    faults: list[str] = []
-    cine_image, cine_codes = _pair(files.cine, files.cine_label, faults)
-    lge_image, lge_codes = _pair(files.lge, files.lge_label, faults)
+    errors: list[str] = []
+    cine_image, cine_codes = _pair(files.cine, files.cine_label, errors)
+    lge_image, lge_codes = _pair(files.lge, files.lge_label, errors)
     if cine_image is None or cine_codes is None or lge_image is None or lge_codes is None:
-        raise DataFaultError(faults)
+        raise DataError(errors)
     cine_stack, lge_stack = cine_image[1], lge_image[1]
     grid = common_grid(cine_stack, lge_stack)
     if grid is None:
-        fault = f"must overlap {files.cine.name} by a slice at least; in world coordinates the two do not meet"
-        raise DataFaultError([*faults, f"{files.lge}: {fault}"])
+        error = f"must overlap {files.cine.name} by a slice at least; in world coordinates the two do not meet"
+        raise DataError([*errors, f"{files.lge}: {error}"])
     (cine, cine_label), cine_inside = sample([(cine_image[0], 1), (cine_codes, 0)], cine_stack, grid)
     (lge, lge_label), lge_inside = sample([(lge_image[0], 1), (lge_codes, 0)], lge_stack, grid)
     both = cine_inside & lge_inside
     if not both.any():
-        fault = f"must overlap {files.cine.name}; no pixel of the common grid lies in both"
-        raise DataFaultError([*faults, f"{files.lge}: {fault}"])
+        error = f"must overlap {files.cine.name}; no pixel of the common grid lies in both"
+        raise DataError([*errors, f"{files.lge}: {error}"])
     images = []
     for path, scan in ((files.cine, cine), (files.lge, lge)):
         low, high = robust_ends(scan[both])
         if not high > low:
             share = PERCENTILES[1] - PERCENTILES[0]
-            faults.append(f"{path}: must show something where both scans reach, but {share:g} % of it is {low:g}")
+            errors.append(f"{path}: must show something where both scans reach, but {share:g} % of it is {low:g}")
             continue
         with np.errstate(over="ignore"):  # infinite values are clipped to the ceiling
             images.append(np.where(both, np.clip((scan - low) / (high - low), 0, CEILING), 0).astype(np.float16))
     for manual, label in ((files.cine_label, cine_label), (files.lge_label, lge_label)):
         if manual is not None and not label.any():
-            faults.append(f"{manual}: must label a structure where both scans reach; every label there is 0")
-    if faults:
-        raise DataFaultError(faults)
+            errors.append(f"{manual}: must label a structure where both scans reach; every label there is 0")
+    if errors:
+        raise DataError(errors)
     description = {"affine": grid.affine.tolist(), "slices": grid.slices, "both_fraction": float(both.mean())}
     return np.stack(images, 1), np.stack([cine_label, lge_label], 1), description
 
@@ -95,69 +95,69 @@ def robust_ends(values: NDArray[np.float32]) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-def voxel_faults(files: PatientFiles, known: Sequence[str]) -> list[str]:
+def voxel_errors(files: PatientFiles, known: Sequence[str]) -> list[str]:
     """Return the errors in the voxels of a patient's files. Files with an error in `known` are skipped."""
-    faults: list[str] = []
+    errors: list[str] = []
     for read, paths in ((read_image, (files.cine, files.lge)), (read_label, (files.cine_label, files.lge_label))):
         for path in paths:
-            if path is not None and not any(fault.startswith(f"{path}:") for fault in known):
-                read(path, faults)
-    return faults
+            if path is not None and not any(error.startswith(f"{path}:") for error in known):
+                read(path, errors)
+    return errors
 
 
-def _read(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
+def _read(path: Path, errors: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
     try:
         header = read_header(path)
         return read_voxels(header), Stack(header.affine, header.shape)
-    except DataFaultError as error:
-        faults += error.faults
+    except DataError as error:
+        errors += error.errors
         return None
 
 
 def _pair(
-    scan: Path, label: Path | None, faults: list[str]
+    scan: Path, label: Path | None, errors: list[str]
 ) -> tuple[tuple[NDArray[np.float32], Stack] | None, NDArray[np.uint8] | None]:
     """Return a scan and its class codes, which are 0 without a segmentation; None for an invalid file."""
-    image = read_image(scan, faults)
+    image = read_image(scan, errors)
     if label is not None:
-        return image, read_label(label, faults)
+        return image, read_label(label, errors)
     return image, None if image is None else np.zeros_like(image[0], np.uint8)
 
 
-def read_image(path: Path, faults: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
-    """Return intensities (I, J, K) and geometry. If the file is invalid, add its errors to `faults` and return None."""
-    read = _read(path, faults)
+def read_image(path: Path, errors: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
+    """Return intensities (I, J, K) and geometry. If the file is invalid, add its errors to `errors` and return None."""
+    read = _read(path, errors)
     if read is None:
         return None
     low, high = float(read[0].min()), float(read[0].max())
     if not (math.isfinite(low) and math.isfinite(high)):
         broken = int((~np.isfinite(read[0])).sum())
-        faults.append(f"{path}: must have finite intensities, {broken} voxels are NaN or infinite; repair or remove it")
+        errors.append(f"{path}: must have finite intensities, {broken} voxels are NaN or infinite; repair or remove it")
         return None
     if (largest := max(-low, high)) > LARGEST_INTENSITY:
-        faults.append(f"{path}: must have intensities up to {LARGEST_INTENSITY:g} in size, got {largest:g}")
+        errors.append(f"{path}: must have intensities up to {LARGEST_INTENSITY:g} in size, got {largest:g}")
         return None
     return read
 
 
-def read_label(path: Path, faults: list[str]) -> NDArray[np.uint8] | None:
+def read_label(path: Path, errors: list[str]) -> NDArray[np.uint8] | None:
     """Return a manual segmentation as class codes (I, J, K), or None if the file or a value in it is invalid.
 
-    All errors are added to `faults`. If the values seem to be exchanged, an error is added and the codes are returned
+    All errors are added to `errors`. If the values seem to be exchanged, an error is added and the codes are returned
     unchanged.
     """
-    read = _read(path, faults)
+    read = _read(path, errors)
     if read is None:
         return None
     codes = _codes(read[0])
     if codes is None:
-        codes = _rounded_codes(path, read[0], faults)
+        codes = _rounded_codes(path, read[0], errors)
     if codes is not None:
-        faults += exchange_faults(path, codes)
+        errors += exchange_errors(path, codes)
     return codes
 
 
-def _rounded_codes(path: Path, stored: NDArray[np.float32], faults: list[str]) -> NDArray[np.uint8] | None:
+def _rounded_codes(path: Path, stored: NDArray[np.float32], errors: list[str]) -> NDArray[np.uint8] | None:
     """Return the class codes of label values up to rounding. If others occur, add an error and return None."""
     with np.errstate(invalid="ignore"):  # infinity minus infinity
         rounded = np.rint(stored)
@@ -167,7 +167,7 @@ def _rounded_codes(path: Path, stored: NDArray[np.float32], faults: list[str]) -
         unknown = np.unique(in_file[~np.isin(in_file, (0, *FILE_VALUE.values()))])
         shown = ", ".join(f"{value:g}" for value in unknown[:MOST_SHOWN]) + (", ..." * (len(unknown) > MOST_SHOWN))
         known = ", ".join(f"{value} {name}" for name, value in FILE_VALUE.items())
-        faults.append(f"{path}: must hold the labels 0 background, {known} only, got {shown}")
+        errors.append(f"{path}: must hold the labels 0 background, {known} only, got {shown}")
     return codes
 
 

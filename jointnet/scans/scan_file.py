@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.scans.file_content import file_content
 from jointnet.scans.placement import Bounds, placement
 
@@ -61,15 +61,15 @@ def read_header(path: Path) -> ScanHeader:
     """Read the header of a NIfTI file and check it against the file's size. No voxels are read.
 
     Raises:
-        DataFaultError: with all errors in the storage of the voxels or, if there are none, in the geometry.
+        DataError: with all errors in the storage of the voxels or, if there are none, in the geometry.
     """
     block, size = _first_bytes(path)
     header = _parsed(path, block)
     shape = _shape(path, header)
     found = _stored(path, header, shape, size)
-    affine, bounds, faults = placement(path, header, shape)
-    if faults:
-        raise DataFaultError(faults)
+    affine, bounds, errors = placement(path, header, shape)
+    if errors:
+        raise DataError(errors)
     return ScanHeader(path, shape, affine, bounds, *found)
 
 
@@ -79,17 +79,17 @@ def read_voxels(header: ScanHeader) -> NDArray[np.float32]:
     The checksum of compressed content is verified. Values beyond single precision become infinite.
 
     Raises:
-        DataFaultError: if the content is truncated, much longer than the header claims, or damaged.
+        DataError: if the content is truncated, much longer than the header claims, or damaged.
     """
     most = header.end + LARGEST_HEADER
     content = file_content(header.path, most + 1)
     if len(content) < header.end:
-        raise DataFaultError(
+        raise DataError(
             f"{header.path}: must be a readable NIfTI file, it may be truncated: {header.end} bytes are claimed and "
             f"{len(content)} are there"
         )
     if len(content) > most:
-        raise DataFaultError(f"{header.path}: must end with its voxels, at byte {header.end}, but goes on for long")
+        raise DataError(f"{header.path}: must end with its voxels, at byte {header.end}, but goes on for long")
     count = math.prod(header.shape)
     stored = np.frombuffer(content, header.dtype, count, header.offset).reshape(header.shape, order="F")
     factor, summand = header.scale
@@ -109,11 +109,11 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
     try:
         size = path.stat().st_size
         if not path.is_file():
-            raise DataFaultError(f"{path}: must be a readable NIfTI file, and it is no file")
+            raise DataError(f"{path}: must be a readable NIfTI file, and it is no file")
     except OSError as error:
-        raise DataFaultError(f"{path}: must be a readable NIfTI file: {error.strerror}") from None
+        raise DataError(f"{path}: must be a readable NIfTI file: {error.strerror}") from None
     if size > LARGEST_BYTES + 2 * LARGEST_HEADER:
-        raise DataFaultError(f"{path}: must be a scan of at most {LARGEST_BYTES} bytes, got {size}")
+        raise DataError(f"{path}: must be a scan of at most {LARGEST_BYTES} bytes, got {size}")
     return bytes(file_content(path, max(HEADERS), whole=False)), size
 
 
@@ -124,20 +124,20 @@ def _parsed(path: Path, block: bytes) -> nib.Nifti1Header:
             if len(block) >= size and struct.unpack(f"{order}i", block[:4]) == (size,):
                 if block[at : at + 4] == magic:
                     return kind(block[:size], order, check=False)
-                raise DataFaultError(f"{path}: must be a NIfTI file that holds header and voxels, its magic is another")
-    raise DataFaultError(f"{path}: must be a NIfTI file, got no header of one")
+                raise DataError(f"{path}: must be a NIfTI file that holds header and voxels, its magic is another")
+    raise DataError(f"{path}: must be a NIfTI file, got no header of one")
 
 
 def _shape(path: Path, header: nib.Nifti1Header) -> tuple[int, ...]:
     dimensions = [int(length) for length in header["dim"]]
     if not 1 <= dimensions[0] <= 7:
-        raise DataFaultError(f"{path}: must be a volume with three axes, got dim[0] {dimensions[0]}")
+        raise DataError(f"{path}: must be a volume with three axes, got dim[0] {dimensions[0]}")
     claimed = tuple(dimensions[1 : dimensions[0] + 1])
     shape = volume_shape(claimed)
     if len(shape) != 3 or min(shape) < 1:
-        raise DataFaultError(f"{path}: must be a volume with three axes, got shape {claimed}")
+        raise DataError(f"{path}: must be a volume with three axes, got shape {claimed}")
     if math.prod(shape) > LARGEST_VOXELS:
-        raise DataFaultError(f"{path}: must have at most {LARGEST_VOXELS} voxels, its header claims shape {claimed}")
+        raise DataError(f"{path}: must have at most {LARGEST_VOXELS} voxels, its header claims shape {claimed}")
     return shape
 
 
@@ -148,28 +148,28 @@ def _stored(
     try:
         dtype = np.dtype(header.get_data_dtype())
     except Exception:  # nibabel passes on any exception of its code tables
-        raise DataFaultError(f"{path}: must have a known data type, got code {int(header['datatype'])}") from None
-    faults = []
+        raise DataError(f"{path}: must have a known data type, got code {int(header['datatype'])}") from None
+    errors = []
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        faults.append(f"{path}: must hold real numbers of at most 64 bits, got {dtype.name}")
+        errors.append(f"{path}: must hold real numbers of at most 64 bits, got {dtype.name}")
     begins = float(header["vox_offset"])
     least = int(header["sizeof_hdr"]) + 4
     offset = int(begins) if math.isfinite(begins) else -1
     if not least <= offset <= LARGEST_HEADER:
-        faults.append(f"{path}: must have its voxels from byte {least} to {LARGEST_HEADER} on, got {begins:g}")
+        errors.append(f"{path}: must have its voxels from byte {least} to {LARGEST_HEADER} on, got {begins:g}")
     slope, summand = float(header["scl_slope"]), float(header["scl_inter"])
     scale = (slope, summand) if slope and math.isfinite(slope) else (1.0, 0.0)
     if not math.isfinite(scale[1]):
-        faults.append(f"{path}: must have a finite scl_inter beside its scl_slope, got {summand}")
-    if faults:
-        raise DataFaultError(faults)
+        errors.append(f"{path}: must have a finite scl_inter beside its scl_slope, got {summand}")
+    if errors:
+        raise DataError(errors)
     end = offset + math.prod(shape) * dtype.itemsize
     holds = size * (LARGEST_RATIO if path.name.endswith(".gz") else 1)
     if end > holds:
-        raise DataFaultError(
+        raise DataError(
             f"{path}: must be a readable NIfTI file, it may be truncated: its header claims {shape} voxels, {end} "
             f"bytes in all, and {size} bytes cannot hold that"
         )
     if size > end + LARGEST_HEADER:
-        raise DataFaultError(f"{path}: must end with its voxels, after at most {end} bytes, but has {size}")
+        raise DataError(f"{path}: must end with its voxels, after at most {end} bytes, but has {size}")
     return dtype, offset, scale

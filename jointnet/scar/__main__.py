@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jointnet.commands import run_command
-from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.errors import DataError, SettingsError
 from jointnet.scar.bullseye import bullseye
 from jointnet.scar.figures import BY_SEGMENT, WHOLE, measure, segment_table, wall_of
 from jointnet.scar.mesh_files import write_stl, write_vtp
@@ -65,10 +65,10 @@ def _quantify(options: argparse.Namespace) -> None:
     scar = find_scar(pair.lge, pair.codes, pair.spacing_mm, settings)
     figures = measure(scar, np.isfinite(pair.lge), wall_of(pair.codes, pair.spacing_mm))
     if not figures["myocardium_ml"] > 0:
-        raise DataFaultError(f"{options.lge}: must show myocardium of {options.labels.name}, but shows none of it")
+        raise DataError(f"{options.lge}: must show myocardium of {options.labels.name}, but shows none of it")
     out = options.out.absolute()
     if out.exists() and not out.is_dir():
-        raise SettingsFaultError(f"--out: must be a folder, but {options.out} is a file")
+        raise SettingsError(f"--out: must be a folder, but {options.out} is a file")
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}.part")
     draft.mkdir()
@@ -91,23 +91,23 @@ def _settings(options: argparse.Namespace) -> ScarSettings:
     """Return the settings from the options.
 
     Raises:
-        SettingsFaultError: with all invalid options.
+        SettingsError: with all invalid options.
     """
-    faults: list[str] = []
+    errors: list[str] = []
     if options.registration_sd_mm is not None and not (
         np.isfinite(options.registration_sd_mm) and options.registration_sd_mm >= 0
     ):
-        faults.append(f"--registration-sd-mm: must be a number of 0 or more, got {options.registration_sd_mm}")
+        errors.append(f"--registration-sd-mm: must be a number of 0 or more, got {options.registration_sd_mm}")
     if options.perturbations < 1:
-        faults.append(f"--perturbations: must be at least 1, got {options.perturbations}")
+        errors.append(f"--perturbations: must be at least 1, got {options.perturbations}")
     if options.seed < 0:
-        faults.append(f"--seed: must not be negative, got {options.seed}")
+        errors.append(f"--seed: must not be negative, got {options.seed}")
     try:
         settings = ScarSettings(options.method, options.n_sd, options.smallest_mm2, options.largest_core_mm2)
-    except SettingsFaultError as error:
-        raise SettingsFaultError([*error.faults, *faults]) from None
-    if faults:
-        raise SettingsFaultError(faults)
+    except SettingsError as error:
+        raise SettingsError([*error.errors, *errors]) from None
+    if errors:
+        raise SettingsError(errors)
     return settings
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.scans.folder import AFFINE_TOLERANCE_MM
 from jointnet.scans.grid import Stack, image_axes
 from jointnet.scans.placement import corner_distance_mm
@@ -82,19 +82,19 @@ def read_pair(lge: Path, labels: Path, cine: Path | None = None) -> Pair:
     """Read registered LGE, a segmentation and, if given, cine, all on the same grid.
 
     Raises:
-        DataFaultError: with every error: unreadable files, unknown label values, different grids, no myocardium.
+        DataError: with every error: unreadable files, unknown label values, different grids, no myocardium.
     """
-    faults: list[str] = []
-    images = {path: read_image(path, faults) for path in (lge, cine) if path is not None}
-    codes, frame = read_label(labels, faults), read_image(labels, [])
+    errors: list[str] = []
+    images = {path: read_image(path, errors) for path in (lge, cine) if path is not None}
+    codes, frame = read_label(labels, errors), read_image(labels, [])
     for path, image in images.items():
         if image is not None and frame is not None:
-            faults += _grid_faults(path, image[1], labels, frame[1])
+            errors += _grid_errors(path, image[1], labels, frame[1])
     read = images[lge]
-    if faults or read is None or codes is None:
-        raise DataFaultError(faults)
+    if errors or read is None or codes is None:
+        raise DataError(errors)
     if not (codes == CODE["myo"]).any():
-        raise DataFaultError(f"{labels}: must label myocardium, got none")
+        raise DataError(f"{labels}: must label myocardium, got none")
     view = short_axis_view(read[1])
     reorder = np.eye(4)
     reorder[:3, :3] = np.eye(3)[:, view.axes]
@@ -122,7 +122,7 @@ def without_padding(lge: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(outside, np.float32(np.nan), lge)
 
 
-def _grid_faults(path: Path, stack: Stack, labels: Path, frame: Stack) -> list[str]:
+def _grid_errors(path: Path, stack: Stack, labels: Path, frame: Stack) -> list[str]:
     if len(frame.shape) != 3:
         return [f"{labels}: must be a volume with three axes, got shape {frame.shape}"]
     if stack.shape != frame.shape:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.scar.figures import BY_SEGMENT, WHOLE, measure, wall_of
 from jointnet.scar.reference import SEGMENTS, Array, Codes, Spacing
 from jointnet.scar.threshold import Mask, ScarSettings, Stack, find_scar
@@ -49,18 +49,18 @@ def perturbed_figures(
         remote: mask of remote myocardium, as in `find_scar`.
 
     Raises:
-        SettingsFaultError: with all arguments out of range.
-        DataFaultError: as in `find_scar`.
+        SettingsError: with all arguments out of range.
+        DataError: as in `find_scar`.
     """
-    faults = []
+    errors = []
     if not (np.isfinite(sd_mm) and sd_mm >= 0):
-        faults.append(f"sd_mm: must be a number of 0 or more, got {sd_mm}")
+        errors.append(f"sd_mm: must be a number of 0 or more, got {sd_mm}")
     if count < 1:
-        faults.append(f"count: must be at least 1, got {count}")
+        errors.append(f"count: must be at least 1, got {count}")
     if seed < 0:
-        faults.append(f"seed: must not be negative, got {seed}")
-    if faults:
-        raise SettingsFaultError(faults)
+        errors.append(f"seed: must not be negative, got {seed}")
+    if errors:
+        raise SettingsError(errors)
     drawn = np.random.default_rng(seed).normal(0, sd_mm, (count, len(codes), 2))
     shifts_px = np.rint(drawn / spacing_mm[1:]).astype(int)
     window = _window(codes)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.errors import DataError, SettingsError
 from jointnet.scar.reference import Array, Codes, Spacing, angles
 from jointnet.structures import CODE
 
@@ -47,7 +47,7 @@ class ScarSettings:
             obstruction and counted as scar; 0 fills none.
 
     Raises:
-        SettingsFaultError: with all values out of range.
+        SettingsError: with all values out of range.
     """
 
     method: str = "n-sd"
@@ -56,15 +56,15 @@ class ScarSettings:
     largest_core_mm2: float = 100.0
 
     def __post_init__(self) -> None:
-        faults = []
+        errors = []
         if self.method not in METHODS:
-            faults.append(f"method: must be one of {', '.join(METHODS)}, got {self.method!r}")
+            errors.append(f"method: must be one of {', '.join(METHODS)}, got {self.method!r}")
         for name in ("n_sd", "smallest_mm2", "largest_core_mm2"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
-                faults.append(f"{name}: must be a number of 0 or more, got {value}")
-        if faults:
-            raise SettingsFaultError(faults)
+                errors.append(f"{name}: must be a number of 0 or more, got {value}")
+        if errors:
+            raise SettingsError(errors)
 
 
 def find_scar(
@@ -83,7 +83,7 @@ def find_scar(
         The mask (..., S, H, W), within the myocardium that LGE shows. It is empty if no remote myocardium was found.
 
     Raises:
-        DataFaultError: if shapes differ, there is no myocardium, or the remote mask contains none of it.
+        DataError: if shapes differ, there is no myocardium, or the remote mask contains none of it.
     """
     _check(lge, codes, remote)
     muscle = codes == CODE["myo"]
@@ -200,14 +200,14 @@ def _filled(values: Array, known: Mask, everywhere: bool = False) -> Array:
 
 
 def _check(lge: Stack, codes: Codes, remote: Mask | None) -> None:
-    faults = []
+    errors = []
     if codes.ndim != 3 or lge.shape[-3:] != codes.shape:
-        faults.append(f"lge: must have the labels' grid, {codes.shape}, got {lge.shape}")
+        errors.append(f"lge: must have the labels' grid, {codes.shape}, got {lge.shape}")
     if not (codes == CODE["myo"]).any():
-        faults.append("labels: must hold myocardium, got none")
+        errors.append("labels: must hold myocardium, got none")
     elif remote is not None and remote.shape != codes.shape:
-        faults.append(f"remote: must have the labels' grid, {codes.shape}, got {remote.shape}")
+        errors.append(f"remote: must have the labels' grid, {codes.shape}, got {remote.shape}")
     elif remote is not None and not (remote & (codes == CODE["myo"])).any():
-        faults.append("remote: must hold myocardium, got none")
-    if faults:
-        raise DataFaultError(faults)
+        errors.append("remote: must hold myocardium, got none")
+    if errors:
+        raise DataError(errors)

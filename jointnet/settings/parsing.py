@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from jointnet.faults import SettingsFaultError, shown
+from jointnet.errors import SettingsError, shown
 from jointnet.geometry import SIZE_PX
 from jointnet.settings.schema import Settings
 from jointnet.toml_file import is_file, parse_toml, read_toml
@@ -21,24 +21,24 @@ def settings_from_dict(values: Mapping[str, Any], base: Settings | None = None) 
     """Return `base` (the defaults if None) with the nested `values` replaced.
 
     Raises:
-        SettingsFaultError: with one message for each unknown key, wrong type and value out of bounds.
+        SettingsError: with one message for each unknown key, wrong type and value out of bounds.
     """
     flat = {}
-    faults: list[str] = []
+    errors: list[str] = []
     sections = [part.name for part in fields(Settings)]
     for section, content in values.items():
         if section not in sections:
-            faults.append(f"{section}: unknown section {shown(section)}, must be one of {', '.join(sections)}")
+            errors.append(f"{section}: unknown section {shown(section)}, must be one of {', '.join(sections)}")
         elif isinstance(content, Mapping):
             flat.update({f"{section}.{key}": value for key, value in content.items()})
         else:
-            faults.append(f"{section}: must be a table of settings, got {shown(content)}")
+            errors.append(f"{section}: must be a table of settings, got {shown(content)}")
     try:
         settings = with_values(Settings() if base is None else base, flat)
-    except SettingsFaultError as error:
-        faults += error.faults
-    if faults:
-        raise SettingsFaultError(faults)
+    except SettingsError as error:
+        errors += error.errors
+    if errors:
+        raise SettingsError(errors)
     return settings
 
 
@@ -46,26 +46,26 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     """Return `settings` with the values of dotted keys replaced, e.g. `{"loss.alpha": 0.3, "training.epochs": 5}`.
 
     Raises:
-        SettingsFaultError: with one message for each unknown key, wrong type and value out of bounds.
+        SettingsError: with one message for each unknown key, wrong type and value out of bounds.
     """
-    faults: list[str] = []
+    errors: list[str] = []
     sections: dict[str, dict[str, Any]] = {}
     known = {part.name: getattr(settings, part.name) for part in fields(settings)}
     for dotted, value in values.items():
         section, _, key = dotted.partition(".")
         if section not in known:
-            faults.append(f"{dotted}: unknown section {shown(section)}, must be one of {', '.join(known)}")
+            errors.append(f"{dotted}: unknown section {shown(section)}, must be one of {', '.join(known)}")
             continue
-        checked, fault = _checked(known[section], key, value)
-        if fault:
-            faults.append(f"{dotted}: {fault}")
+        checked, error = _checked(known[section], key, value)
+        if error:
+            errors.append(f"{dotted}: {error}")
         else:
             sections.setdefault(section, {})[key] = checked
     result = replace(settings, **{name: replace(known[name], **content) for name, content in sections.items()})
-    if not faults:
-        faults = _contradictions(result)
-    if faults:
-        raise SettingsFaultError(faults)
+    if not errors:
+        errors = _contradictions(result)
+    if errors:
+        raise SettingsError(errors)
     return result
 
 
@@ -79,7 +79,7 @@ def load_settings(name_or_file: str | Path, base: Settings | None = None) -> Set
     """Read settings by name (e.g. `paper`) or from a user's TOML file.
 
     Raises:
-        SettingsFaultError: if there is no such name or file, it is not TOML, or a value is invalid.
+        SettingsError: if there is no such name or file, it is not TOML, or a value is invalid.
     """
     names = settings_names()
     where = f"settings {shown(str(name_or_file))}"
@@ -90,11 +90,11 @@ def load_settings(name_or_file: str | Path, base: Settings | None = None) -> Set
     elif is_file(name_or_file):
         values = read_toml(Path(name_or_file), where)
     else:
-        raise SettingsFaultError(f"{where}: must be a TOML file or one of {', '.join(names)}")
+        raise SettingsError(f"{where}: must be a TOML file or one of {', '.join(names)}")
     try:
         return settings_from_dict(values, base)
-    except SettingsFaultError as error:
-        raise SettingsFaultError(f"{where}: {fault}" for fault in error.faults) from None
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {line}" for line in error.errors) from None
 
 
 def _checked(section: Any, key: str, value: Any) -> tuple[Any, str | None]:
@@ -126,16 +126,16 @@ def _checked(section: Any, key: str, value: Any) -> tuple[Any, str | None]:
 
 def _contradictions(settings: Settings) -> list[str]:
     """Return an error message for each invalid combination of valid values."""
-    loss, faults = settings.loss, []
+    loss, errors = settings.loss, []
     if loss.lambda_1 + loss.lambda_2 + loss.lambda_3 <= 0:
-        faults.append("loss.lambda_1..3: at least one must be above 0, got 0 for all")
+        errors.append("loss.lambda_1..3: at least one must be above 0, got 0 for all")
     block = settings.training.downsampling * settings.model.stem * 2 ** (len(settings.model.widths) - 1)
     if SIZE_PX % block or block == SIZE_PX:
         rule = "training.downsampling * model.stem * 2 ** (levels of model.widths - 1)"
-        faults.append(f"{rule}: must divide {SIZE_PX} and leave maps of more than one pixel, got {block}")
+        errors.append(f"{rule}: must divide {SIZE_PX} and leave maps of more than one pixel, got {block}")
     if settings.model.name == "standalone" and loss.lambda_1 <= 0:
-        faults.append(f"loss.lambda_1: must be above 0 for the stand-alone model, got {loss.lambda_1!r}")
-    return faults
+        errors.append(f"loss.lambda_1: must be above 0 for the stand-alone model, got {loss.lambda_1!r}")
+    return errors
 
 
 def flat_settings(settings: Settings) -> dict[str, Any]:

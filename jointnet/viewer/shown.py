@@ -21,7 +21,7 @@ from jointnet.delivery.pair_prediction import (
     UNREGISTERED,
     UNREGISTERED_LABELS,
 )
-from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.errors import DataError, SettingsError
 from jointnet.scans.grid import Stack, image_axes
 from jointnet.scans.scan_file import volume_shape
 
@@ -52,30 +52,30 @@ def find_results(folder: Path) -> list[ShownResult]:
     """Return the prediction in a folder, or those in its subfolders, sorted by number and name.
 
     Raises:
-        SettingsFaultError: if the folder contains no prediction.
-        DataFaultError: with every file that is missing or cannot be read.
+        SettingsError: if the folder contains no prediction.
+        DataError: with every file that is missing or cannot be read.
     """
     if (folder / RECORD).is_file():
         folders = [folder]
     elif folder.is_dir():
         folders = sorted((path.parent for path in folder.glob(f"*/{RECORD}")), key=_order)
     else:
-        raise SettingsFaultError(f"--folder: must be a folder that `jointnet.predict` wrote, got {folder}")
+        raise SettingsError(f"--folder: must be a folder that `jointnet.predict` wrote, got {folder}")
     if not folders:
-        raise SettingsFaultError(f"--folder: must hold a {RECORD}, or folders that do, got {folder}")
+        raise SettingsError(f"--folder: must hold a {RECORD}, or folders that do, got {folder}")
     found: list[ShownResult] = []
-    faults: list[str] = []
+    errors: list[str] = []
     for path in folders:
         absent = [name for name in NEEDED if not (path / name).is_file()]
         if absent:
-            faults.append(f"{path}: must hold {', '.join(absent)}; predict again with this version")
+            errors.append(f"{path}: must hold {', '.join(absent)}; predict again with this version")
             continue
         try:
             found.append(read_result(path))
         except Exception as error:  # damaged files can raise any exception
-            faults.append(f"{path}: must be what `jointnet.predict` wrote: {' '.join(str(error).split())[:160]}")
-    if faults:
-        raise DataFaultError(faults)
+            errors.append(f"{path}: must be what `jointnet.predict` wrote: {' '.join(str(error).split())[:160]}")
+    if errors:
+        raise DataError(errors)
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from jointnet.atomic_file import write_whole
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.measurable import Measurable, measurable, unmeasurable
 from jointnet.scans.cache import CachedPatient, fingerprint, prepare
 from jointnet.scans.folder import PatientFiles, select
@@ -68,8 +68,8 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> StudyOutcome:
             structures at the start, and not read again until the test evaluation.
 
     Raises:
-        SettingsFaultError: if the tracking store is needed and does not open, or its experiment is deleted.
-        DataFaultError: if scans break a rule, or are not those that the study began with.
+        SettingsError: if the tracking store is needed and does not open, or its experiment is deleted.
+        DataError: if scans break a rule, or are not those that the study began with.
         NoFinishedTrialError: if no arm has a finished trial; the test patients stay sealed.
         StudyHaltedError: if it was interrupted, the disk is full or fails, or the tracking store stays unreachable.
         OSError: if a file cannot be read or written before the first session has begun.
@@ -194,42 +194,42 @@ def _prepare(
     """Prepare the training and validation patients and check the sealed test patients' files.
 
     Raises:
-        DataFaultError: if scans break a rule, including the test patients'; if the patients' labels do not suffice to
+        DataError: if scans break a rule, including the test patients'; if the patients' labels do not suffice to
             train, validate or test on; or if the scans are not those that the study began with.
     """
     searched = {number for split in plan.splits.values() for number in (*split.train, *split.validation)}
     tested = {number for split in plan.splits.values() for number in split.test}
     if sealed := select(dict(patients), sorted(tested - searched)):
         progress.phase("checking the files of the sealed test patients")
-    shown, faults = check_sealed(sealed)
+    shown, errors = check_sealed(sealed)
     cached = prepare(
         select(dict(patients), sorted(searched)),
         plan.cache,
         lambda done, total: progress.counted("preparing training and validation patients", done, total),
-        faults,
+        errors,
     )
     shown |= {patient.patient: measurable(patient.labels()) for patient in cached}
-    if faults := split_faults(plan, shown):
-        raise DataFaultError(faults)
+    if errors := split_errors(plan, shown):
+        raise DataError(errors)
     began, now = ledger.last("session"), fingerprint(cached)
     if began is not None and began["fingerprint"] != now:
-        raise DataFaultError(
+        raise DataError(
             f"{plan.data.folder}: must hold the scans that study {plan.study_id} began with, fingerprint "
             f"{began['fingerprint']}, got {now}"
         )
     return {patient.patient: patient for patient in cached}
 
 
-def split_faults(plan: Plan, shown: Mapping[int, Measurable]) -> list[str]:
+def split_errors(plan: Plan, shown: Mapping[int, Measurable]) -> list[str]:
     """Return an error for each part of a split on which nothing could be learned or measured.
 
     The test patients of all folds are checked together, as in the report, because a fold may have only one.
     """
-    faults = []
+    errors = []
     for key, split in plan.splits.items():
-        faults += unmeasurable(f"--splits {key}: training patients", {n: shown[n] for n in split.train}, "learned")
-        faults += unmeasurable(
+        errors += unmeasurable(f"--splits {key}: training patients", {n: shown[n] for n in split.train}, "learned")
+        errors += unmeasurable(
             f"--splits {key}: validation patients", {n: shown[n] for n in split.validation}, "measured"
         )
     tested = sorted({number for split in plan.splits.values() for number in split.test})
-    return faults + unmeasurable("--splits: test patients", {n: shown[n] for n in tested}, "measured")
+    return errors + unmeasurable("--splits: test patients", {n: shown[n] for n in tested}, "measured")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointnet.faults import DISK_FULL, EXIT_USAGE, InputFaultError
+from jointnet.errors import DISK_FULL, EXIT_USAGE, InputError
 from jointnet.home import nearest_folder
 from study.driver.interruption import StudyHaltedError
 from study.testing.selection import NoFinishedTrialError
@@ -35,7 +35,7 @@ A full disk, a lost connection or a temporarily missing file are not among them.
 """
 FULL_BYTES = 20 * 10**6
 """A disk with less free space counts as full. This is less than one checkpoint."""
-FAILURES = (InputFaultError, NoFinishedTrialError, StudyHaltedError, KeyboardInterrupt, OSError)
+FAILURES = (InputError, NoFinishedTrialError, StudyHaltedError, KeyboardInterrupt, OSError)
 """Exceptions that end a command without a traceback."""
 
 
@@ -54,8 +54,8 @@ class Ending:
 
 def ending_of(error: BaseException) -> Ending:
     """Return exit status and message for an exception, which must be one of FAILURES."""
-    if isinstance(error, InputFaultError):
-        return Ending(error.exit_status, error.faults)
+    if isinstance(error, InputError):
+        return Ending(error.exit_status, error.errors)
     if isinstance(error, NoFinishedTrialError):
         return Ending(EXIT_NO_FINISHED_TRIAL, (str(error),))
     if isinstance(error, KeyboardInterrupt) or (isinstance(error, StudyHaltedError) and error.by_user):

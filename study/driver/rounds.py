@@ -58,4 +58,4 @@ def check_halted(search: ArmSearch) -> None:
         StudyHaltedError: the round was interrupted, or the disk is full.
     """
     if search.halted:
-        raise StudyHaltedError(search.halted, by_user=not search.faulty) from search.error
+        raise StudyHaltedError(search.halted, by_user=not search.invalid) from search.error

@@ -195,7 +195,7 @@ def is_told(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> bool:
     such as metrics that were removed from a run.
 
     Raises:
-        SettingsFaultError: if the store does not answer, or its experiment is deleted.
+        SettingsError: if the store does not answer, or its experiment is deleted.
     """
     ends: dict[RunKey, Mapping[str, str]] = {STUDY: {}}
     files: dict[RunKey, tuple[str, ...]] = {STUDY: (SPECIFICATION, SPLITS)}

@@ -14,9 +14,9 @@ import ray
 import torch
 
 from jointnet.allocator import ONE_ARENA
-from jointnet.faults import DISK_FULL, SettingsFaultError
+from jointnet.errors import DISK_FULL, SettingsError
 from jointnet.quota import usable_cpus, usable_memory_bytes
-from study.machines.node_check import SharedFolder, check_nodes, folder_faults
+from study.machines.node_check import SharedFolder, check_nodes, folder_errors
 from study.machines.ray_folder import ray_folder, ray_options
 from study.planning.environment import settle
 from study.planning.plan import Node
@@ -35,7 +35,7 @@ def resolve_address(option: str | None) -> str | None:
     """Return the address of the cluster: `--address`, else `RAY_ADDRESS`; None to start Ray on this machine.
 
     Raises:
-        SettingsFaultError: the address is not `local`, `auto`, HOST, HOST:PORT, ray://HOST or ray://HOST:PORT.
+        SettingsError: the address is not `local`, `auto`, HOST, HOST:PORT, ray://HOST or ray://HOST:PORT.
     """
     name, address = _asked(option)
     if address == "auto":
@@ -46,7 +46,7 @@ def resolve_address(option: str | None) -> str | None:
     host, colon, port = address.removeprefix(scheme).partition(":")
     numbered = port.isdecimal() and len(port) <= 5 and 0 < int(port) <= LARGEST_PORT
     if not host or "/" in address.removeprefix(scheme) or (colon and not numbered):
-        raise SettingsFaultError(f"{name}: must be local, auto, HOST:PORT or ray://HOST:PORT, got {address!r}")
+        raise SettingsError(f"{name}: must be local, auto, HOST:PORT or ray://HOST:PORT, got {address!r}")
     return f"{scheme}{host}:{port or (CLIENT_PORT if client else PORT)}"
 
 
@@ -59,13 +59,13 @@ def check_reachable(address: str) -> None:
     """Check within SECONDS_TO_CONNECT that a server listens at an address. Ray itself would try for minutes.
 
     Raises:
-        SettingsFaultError: no connection can be made.
+        SettingsError: no connection can be made.
     """
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
     try:
         socket.create_connection((host, int(port)), SECONDS_TO_CONNECT).close()
     except OSError as error:
-        raise SettingsFaultError(f"{named(address)}: a cluster must listen there, got {address}: {error}") from None
+        raise SettingsError(f"{named(address)}: a cluster must listen there, got {address}: {error}") from None
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     of a trial for the next one (`jointnet.allocator`), unless the environment sets those variables.
 
     Raises:
-        SettingsFaultError: there is no cluster to join, or Ray cannot be started on this machine.
+        SettingsError: there is no cluster to join, or Ray cannot be started on this machine.
         OSError: the disk is full.
     """
     settle()
@@ -118,15 +118,15 @@ def survey(address: str | None, shared: tuple[SharedFolder, ...]) -> tuple[tuple
         shared: the folders that every node must see.
 
     Raises:
-        SettingsFaultError: there is no cluster to join.
+        SettingsError: there is no cluster to join.
     """
     if address is None:
-        faults = folder_faults(shared)
+        errors = folder_errors(shared)
         try:
             ray_folder(os.environ)
-        except SettingsFaultError as error:
-            faults += error.faults
-        return (this_machine(),), faults
+        except SettingsError as error:
+            errors += error.errors
+        return (this_machine(),), errors
     with ray_session(address):
         alive = [node for node in ray.nodes() if node["Alive"]]
         nodes = tuple(
@@ -139,7 +139,7 @@ def named(address: str) -> str:
     """Return the source of a cluster's address: `RAY_ADDRESS` where that holds the same address, else `--address`."""
     try:
         return "RAY_ADDRESS" if resolve_address(None) == address else "--address"
-    except SettingsFaultError:  # the variable holds no address
+    except SettingsError:  # the variable holds no address
         return "--address"
 
 
@@ -154,7 +154,7 @@ def _start_here(quiet: Mapping[str, Any]) -> None:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise SettingsFaultError(
+        raise SettingsError(
             f"Ray must be able to start on this machine, got {reason} (its logs: {folder}/session_latest/logs). Where "
             "the machine was only too busy, the same command goes on"
         ) from error
@@ -164,7 +164,7 @@ def _join(address: str, environment: Mapping[str, Any], quiet: Mapping[str, Any]
     """Connect this process to a cluster that runs.
 
     Raises:
-        SettingsFaultError: where there is none.
+        SettingsError: where there is none.
     """
     if address != "auto":
         check_reachable(address)
@@ -172,7 +172,7 @@ def _join(address: str, environment: Mapping[str, Any], quiet: Mapping[str, Any]
         ray.init(address=address, runtime_env=environment, **quiet)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise SettingsFaultError(
+        raise SettingsError(
             f"{named(address)}: must be a cluster that runs and that this machine is a node of, got {address}: {reason}"
         ) from None
 

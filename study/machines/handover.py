@@ -19,7 +19,7 @@ from typing import Any
 
 import ray
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from study.machines.cluster import check_reachable, named
 
 HEAD = "node:__internal_head__"
@@ -68,14 +68,14 @@ def run_on_head(address: str, arguments: Sequence[str]) -> int:
     """Run `python -m study.run` with these arguments on the head, print its output, and return its exit status.
 
     Raises:
-        SettingsFaultError: no Ray client server listens, or the head lacks this folder or this package.
+        SettingsError: no Ray client server listens, or the head lacks this folder or this package.
     """
     check_reachable(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise SettingsFaultError(f"{named(address)}: must be a Ray client's server, got {address}: {reason}") from None
+        raise SettingsError(f"{named(address)}: must be a Ray client's server, got {address}: {reason}") from None
     try:
         passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         actor = ray.remote(num_cpus=0, resources={HEAD: 0.001})(HeadProcess)
@@ -83,7 +83,7 @@ def run_on_head(address: str, arguments: Sequence[str]) -> int:
         return _follow(process)
     except ray.exceptions.RayError as error:
         reason = " ".join(str(error).split())[-300:]
-        raise SettingsFaultError(
+        raise SettingsError(
             f"{named(address)}: the head must have this package and the folder {Path.cwd()}, got {address}: {reason}"
         ) from None
     finally:

@@ -67,28 +67,28 @@ def check_nodes(names: Mapping[str, str], shared: Sequence[SharedFolder], addres
     try:
         for path in marks:
             path.mkdir(parents=True)
-        answers, faults = _ask(names, tuple(shared), mark, address_from)
+        answers, errors = _ask(names, tuple(shared), mark, address_from)
     except OSError as error:
         return [f"--out, --cache: must be folders that can be written, got {error}"]
     finally:
         for path in marks:
             shutil.rmtree(path, ignore_errors=True)
-    return faults + answer_faults(answers, shared, versions())
+    return errors + answer_errors(answers, shared, versions())
 
 
-def folder_faults(shared: Sequence[SharedFolder]) -> list[str]:
+def folder_errors(shared: Sequence[SharedFolder]) -> list[str]:
     """Return the errors of folders on this machine, without creating any.
 
     A folder must be writable, or it must be possible to create it. An existing folder that trials only read need not be
     writable.
     """
-    faults = []
+    errors = []
     for folder in shared:
         there = nearest_folder(folder.path)
         if not (can_write(there) or (there == folder.path and there.is_dir() and not folder.written)):
             above = "" if there == folder.path else f" below {there}"
-            faults.append(f"{folder.option}: must be a folder that can be written, got {folder.path}{above}")
-    return faults
+            errors.append(f"{folder.option}: must be a folder that can be written, got {folder.path}{above}")
+    return errors
 
 
 def look(
@@ -111,7 +111,7 @@ def look(
     return NodeAnswer(tuple(unseen), tuple(unwritable), versions())
 
 
-def answer_faults(
+def answer_errors(
     answers: Mapping[str, NodeAnswer], shared: Sequence[SharedFolder], here: Mapping[str, str]
 ) -> list[str]:
     """Return the errors in the results of the nodes.
@@ -121,22 +121,22 @@ def answer_faults(
         shared: the folders that were checked.
         here: the driver's versions.
     """
-    faults = []
+    errors = []
     for folder in shared:
         rule = f"{folder.option}: must be one folder that all nodes share, got {folder.path}, which"
         unseen = [name for name, answer in answers.items() if folder.option in answer.unseen]
         unwritable = [name for name, answer in answers.items() if folder.option in answer.unwritable]
         if unseen:
-            faults.append(f"{rule} {_listed(unseen)} not see")
+            errors.append(f"{rule} {_listed(unseen)} not see")
         if unwritable:
-            faults.append(f"{rule} {_listed(unwritable)} see but not write")
+            errors.append(f"{rule} {_listed(unwritable)} see but not write")
     for package in COMPARED:
         mine = _public(here.get(package, "none"))
         for name, answer in answers.items():
             theirs = _public(answer.versions.get(package, "none"))
             if theirs != mine:
-                faults.append(f"{package}: must have one version on all nodes, got {mine} here and {theirs} on {name}")
-    return faults
+                errors.append(f"{package}: must have one version on all nodes, got {mine} here and {theirs} on {name}")
+    return errors
 
 
 def _ask(
@@ -149,22 +149,22 @@ def _ask(
         )
         for node_id in names
     }
-    answers, faults = {}, []
+    answers, errors = {}, []
     until = time.monotonic() + SECONDS_TO_ANSWER
     for node_id, reference in asked.items():
         try:
             answers[names[node_id]] = ray.get(reference, timeout=max(0.1, until - time.monotonic()))
         except ray.exceptions.GetTimeoutError:
-            faults.append(
+            errors.append(
                 f"{address_from}: every node must answer within {SECONDS_TO_ANSWER:g} s, got none from {names[node_id]}"
             )
         except Exception as error:  # Ray raises many types for a node that is lost or lacks a package
             cause = getattr(error, "cause", None) or error
             reason = " ".join(str(cause).split())[:300] or type(cause).__name__
-            faults.append(
+            errors.append(
                 f"{address_from}: every node must be able to run this package, got {names[node_id]}: {reason}"
             )
-    return answers, faults
+    return answers, errors
 
 
 def _listed(names: Sequence[str]) -> str:

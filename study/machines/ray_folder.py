@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.home import can_write, nearest_folder
 
 LONGEST_SOCKET_BYTES = 107
@@ -24,27 +24,27 @@ def ray_folder(environment: Mapping[str, str]) -> Path:
     """Return the folder for Ray: in `RAY_TMPDIR` where it is set, else in `TMPDIR` or `/tmp`, the first that is usable.
 
     Raises:
-        SettingsFaultError: no folder is usable; one error for each.
+        SettingsError: no folder is usable; one error for each.
     """
     named = {name: environment[name] for name in ("RAY_TMPDIR", "TMPDIR") if environment.get(name)}
     if "RAY_TMPDIR" in named:
         named = {"RAY_TMPDIR": named["RAY_TMPDIR"]}
     else:
         named["/tmp"] = "/tmp"
-    faults = []
+    errors = []
     for name, base in named.items():
         for folder in (Path(base).absolute() / "ray", Path(base).absolute() / f"ray-{os.getuid()}"):
-            fault = folder_fault(folder)
-            if fault is None:
+            error = folder_error(folder)
+            if error is None:
                 return folder
             if not os.access(folder, os.F_OK) or can_write(folder):
                 break  # otherwise the folder `ray` belongs to another user, and `ray-UID` is tried
-        faults.append(f"{name}: {fault}")
-    faults[-1] += "; RAY_TMPDIR=DIR names another folder, on a disk of this machine"
-    raise SettingsFaultError(faults)
+        errors.append(f"{name}: {error}")
+    errors[-1] += "; RAY_TMPDIR=DIR names another folder, on a disk of this machine"
+    raise SettingsError(errors)
 
 
-def folder_fault(folder: Path) -> str | None:
+def folder_error(folder: Path) -> str | None:
     """Return the error of a folder for Ray, which need not exist yet; None where it is usable."""
     length = len(os.fsencode(folder))
     if length > LONGEST_FOLDER_BYTES:

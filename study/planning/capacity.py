@@ -33,29 +33,29 @@ class Request:
     concurrent: int | None
 
 
-def resource_faults(request: Request, nodes: Sequence[Node]) -> list[str]:
+def resource_errors(request: Request, nodes: Sequence[Node]) -> list[str]:
     """Return the resource requests that no node can satisfy, as errors. Ray would wait for them forever."""
-    faults = []
+    errors = []
     asked = request.gpus_per_trial
     if not math.isfinite(request.cpus_per_trial) or not math.isfinite(asked or 0):
         return []  # the command line's own bounds refuse them
     if asked is not None and asked > 1 and asked != int(asked):
-        faults.append(f"--gpus-per-trial: must be whole where it is above 1, got {asked:g}")
+        errors.append(f"--gpus-per-trial: must be whole where it is above 1, got {asked:g}")
     if request.device == "cpu" and asked:
-        faults.append(f"--gpus-per-trial: must be 0 with --device cpu, got {asked:g}")
+        errors.append(f"--gpus-per-trial: must be 0 with --device cpu, got {asked:g}")
     if request.device == "cuda" and asked == 0:
-        faults.append("--gpus-per-trial: must be above 0 with --device cuda, got 0")
+        errors.append("--gpus-per-trial: must be above 0 with --device cuda, got 0")
     if request.device == "cuda" and not any(node.gpus for node in nodes):
-        faults.append(f"--device: must be cpu or auto where no node has a GPU, got cuda ({told(nodes)})")
-    if faults:
-        return faults
+        errors.append(f"--device: must be cpu or auto where no node has a GPU, got cuda ({told(nodes)})")
+    if errors:
+        return errors
     resources = resources_of(request, nodes)
     if not any(trials_on(node, resources) for node in nodes):
-        faults.append(
+        errors.append(
             f"--cpus-per-trial, --gpus-per-trial: one node must have them, got {resources.cpus_per_trial:g} CPU and "
             f"{resources.gpus_per_trial:g} GPU ({told(nodes)})"
         )
-    return faults
+    return errors
 
 
 def resources_of(request: Request, nodes: Sequence[Node]) -> Resources:

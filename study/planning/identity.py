@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jointnet.faults import SettingsFaultError, shown
+from jointnet.errors import SettingsError, shown
 from study.planning.plan import Plan, specification
 from study.store_layout import is_plain_name
 
@@ -66,7 +66,7 @@ def with_identity(plan: Plan, *, new: bool = False, named: str | None = None) ->
         named: id of the study to continue.
 
     Raises:
-        SettingsFaultError: `named` is no study of the output folder, or it has another specification; one error for
+        SettingsError: `named` is no study of the output folder, or it has another specification; one error for
             each difference.
     """
     asked = json.loads(json.dumps(specification(plan)))
@@ -74,11 +74,11 @@ def with_identity(plan: Plan, *, new: bool = False, named: str | None = None) ->
         began = _specification_of(plan.out / named) if is_plain_name(named) else None
         if began is None:
             known = sorted(path.parent.name for path in plan.out.glob(f"*/{SPECIFICATION_FILE}"))
-            raise SettingsFaultError(
+            raise SettingsError(
                 f"--study: must be one of {', '.join(known) or '(none)'} in {plan.out}, got {shown(named)}"
             )
         if found := differences(began, asked):
-            raise SettingsFaultError(f"--study {named}: {line}" for line in found)
+            raise SettingsError(f"--study {named}: {line}" for line in found)
         return _continued(plan, named, began)
     own = digest(asked)
     for folder in sorted(plan.out.glob(f"*-{own}"), reverse=True):

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.settings import settings_to_dict
 from study.question.space import SearchSpace
 from study.question.splits import Split
@@ -151,20 +151,20 @@ def make_arms(spaces: Sequence[SearchSpace], splits: Sequence[Split], fold: int 
     """Create an arm for each search space, each of its models and each split of a fold.
 
     Raises:
-        SettingsFaultError: two search spaces have the same arm.
+        SettingsError: two search spaces have the same arm.
     """
     arms = tuple(
         Arm(model, split, space, fold, folds) for space in spaces for model in space.models for split in splits
     )
     names = [arm.name for arm in arms]
     asked_by = {name: [arm.space.name for arm in arms if arm.name == name] for name in names}
-    faults = [
+    errors = [
         f"--search: arm {name} must come from one search only, got {' and '.join(searches)}"
         for name, searches in asked_by.items()
         if len(searches) > 1
     ]
-    if faults:
-        raise SettingsFaultError(faults)
+    if errors:
+        raise SettingsError(errors)
     return arms
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from study.question.splits import Counts, Split
 
 Folds = tuple[tuple[Split, ...], ...]
@@ -16,7 +16,7 @@ def fold_sizes(patients: int, folds: int) -> tuple[int, ...]:
     return tuple(patients // folds + (fold < patients % folds) for fold in range(folds))
 
 
-def fold_faults(patients: int, folds: int) -> list[str]:
+def fold_errors(patients: int, folds: int) -> list[str]:
     """Return the errors of a number of folds. Each fold needs a patient to train, one to validate and one to test."""
     if folds > patients or patients - -(-patients // folds) < 2:
         return [f"--folds: each of {folds} folds must have a patient to test and leave two, got a folder of {patients}"]
@@ -41,14 +41,14 @@ def make_folds(patients: Iterable[int], folds: int, counts: Sequence[Counts], se
         The splits of each fold, in the order of `counts`.
 
     Raises:
-        SettingsFaultError: there are fewer patients than the folds need, or a split does not fit beside the largest
+        SettingsError: there are fewer patients than the folds need, or a split does not fit beside the largest
             fold.
     """
     patients = sorted(patients)
     sizes = fold_sizes(len(patients), folds)
-    faults = fold_faults(len(patients), folds) or count_faults(len(patients), folds, counts)
-    if faults:
-        raise SettingsFaultError(faults)
+    errors = fold_errors(len(patients), folds) or count_errors(len(patients), folds, counts)
+    if errors:
+        raise SettingsError(errors)
     order = [patients[index] for index in np.random.default_rng(seed).permutation(len(patients))]
     dealt, first = [], 0
     for size in sizes:
@@ -68,23 +68,23 @@ def make_folds(patients: Iterable[int], folds: int, counts: Sequence[Counts], se
     return tuple(dealt)
 
 
-def count_faults(patients: int, folds: int, counts: Sequence[Counts]) -> list[str]:
+def count_errors(patients: int, folds: int, counts: Sequence[Counts]) -> list[str]:
     """Return the errors of split counts: too many training and validation patients, or a test size that no fold has."""
     sizes = sorted(set(fold_sizes(patients, folds)))
     left = patients - sizes[-1]
-    faults = []
+    errors = []
     if too_many := [str(count) for count in counts if count.train + count.validation > left]:
-        faults.append(
+        errors.append(
             f"--splits: must train and validate on at most the {left} of {patients} patients that --folds {folds} "
             f"leaves, got {' '.join(too_many)}; "
             f"try --splits {' '.join(str(count) for count in proportional(counts, patients, folds))}"
         )
     if others := [str(count) for count in counts if count.test and count.test not in sizes]:
-        faults.append(
+        errors.append(
             f"--splits: must test on {' or '.join(map(str, sizes))} patients with --folds {folds}, or leave it out, "
             f"such as 25/15, got {' '.join(others)}"
         )
-    return faults
+    return errors
 
 
 def proportional(counts: Sequence[Counts], patients: int, folds: int) -> tuple[Counts, ...]:

@@ -137,7 +137,7 @@ def settings_of_sample(settings: Settings, sample: Mapping[str, Any]) -> Setting
     """Return the settings of one trial: `settings` with the sample applied and the lambdas scaled to the sum 1.
 
     Raises:
-        SettingsFaultError: the sample breaks a rule of the settings.
+        SettingsError: the sample breaks a rule of the settings.
     """
     values = {SHORT_NAMES.get(name, name): value for name, value in sample.items() if name not in RATIOS}
     lambdas = lambdas_of(settings, sample)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.scans.patient_counts import PAPER_SPLITS, proposed_splits
 
 DEFAULT_SPLITS = PAPER_SPLITS
@@ -61,25 +61,25 @@ def parse_counts(texts: Sequence[str], *, test_optional: bool = False) -> tuple[
         test_optional: whether `25/15` is accepted, because folds determine the number of test patients.
 
     Raises:
-        SettingsFaultError: a text has another form, two splits have the same number of training patients, or the test
+        SettingsError: a text has another form, two splits have the same number of training patients, or the test
             counts differ.
     """
-    faults, counts = [], []
+    errors, counts = [], []
     form = r"([1-9]\d{0,5})/([1-9]\d{0,5})" + (r"(?:/([1-9]\d{0,5}))?" if test_optional else r"/([1-9]\d{0,5})")
     shape = "train/validation, with or without /test" if test_optional else "train/validation/test"
     for text in texts:
         match = re.fullmatch(form, text.strip())
         if match is None:
-            faults.append(f"must be {shape}, each from 1 up, such as 25/15/5, got {text!r}")
+            errors.append(f"must be {shape}, each from 1 up, such as 25/15/5, got {text!r}")
         else:
             counts.append(Counts(*(int(part or 0) for part in match.groups())))
     trains = [count.train for count in counts]
     if len(set(trains)) < len(trains):
-        faults.append(f"must each train on another number of patients, got {' '.join(texts)}")
+        errors.append(f"must each train on another number of patients, got {' '.join(texts)}")
     if len({count.test for count in counts if count.test}) > 1:
-        faults.append(f"must all test on the same number of patients, got {' '.join(texts)}")
-    if faults:
-        raise SettingsFaultError(faults)
+        errors.append(f"must all test on the same number of patients, got {' '.join(texts)}")
+    if errors:
+        raise SettingsError(errors)
     return tuple(counts)
 
 
@@ -91,12 +91,12 @@ def make_splits(patients: Iterable[int], counts: Sequence[Counts], seed: int) ->
     larger one.
 
     Raises:
-        SettingsFaultError: a split needs more patients than there are. The message proposes splits that fit.
+        SettingsError: a split needs more patients than there are. The message proposes splits that fit.
     """
     patients = sorted(patients)
     if too_many := [str(count) for count in counts if count.total > len(patients)]:
         proposal = propose(len(patients))
-        raise SettingsFaultError(
+        raise SettingsError(
             f"--splits: must need at most the {len(patients)} patients of the folder, got {' '.join(too_many)}; "
             + (f"try --splits {proposal}" if proposal else "a study needs at least 4 patients")
         )

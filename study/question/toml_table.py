@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from jointnet.faults import shown
+from jointnet.errors import shown
 
 Check = Callable[[Any], bool]
 REQUIRED = object()
 
 
 class TomlTable:
-    """A TOML table whose keys are read and checked one by one. Errors are added to `faults`, none is raised."""
+    """A TOML table whose keys are read and checked one by one. Errors are added to `errors`, none is raised."""
 
-    def __init__(self, where: str, content: Any, faults: list[str]) -> None:
-        self.where, self.faults = where, faults
+    def __init__(self, where: str, content: Any, errors: list[str]) -> None:
+        self.where, self.errors = where, errors
         self._content = dict(content or {})
         self._absent = content is None
         self._taken: list[str] = []
@@ -23,19 +23,19 @@ class TomlTable:
         self._taken.append(key)
         if key not in self._content:
             if default is REQUIRED and not self._absent:
-                self.faults.append(f"{self.where}{key}: is missing; {rule}")
+                self.errors.append(f"{self.where}{key}: is missing; {rule}")
             return None if default is REQUIRED else default
         value = self._content[key]
         if check(value):
             return value
-        self.faults.append(f"{self.where}{key}: {rule}, got {shown(value)}")
+        self.errors.append(f"{self.where}{key}: {rule}, got {shown(value)}")
         return None
 
     def finish(self) -> None:
         """Add an error for every key that was not read."""
         for key in self._content:
             if key not in self._taken:
-                self.faults.append(
+                self.errors.append(
                     f"{self.where}{key}: unknown key, must be one of {', '.join(self._taken)}, "
                     f"got {shown(self._content[key])}"
                 )

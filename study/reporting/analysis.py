@@ -56,7 +56,7 @@ def analyse(study: StudyRecord) -> Analysis:
     """Compute the analysis of a study.
 
     Raises:
-        InputFaultError: where rows are incomplete, arms contradict each other, or a patient is tested in two folds.
+        InputError: where rows are incomplete, arms contradict each other, or a patient is tested in two folds.
     """
     arms = by_arm(study)
     for fold in sorted({record.fold for record in study.arms}):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 from study.reporting import efficiency, page, tables
 from study.reporting.found.search_findings import optimism_table
 from study.reporting.grid import Grid
@@ -32,7 +32,7 @@ def check_replaces(earlier: Mapping[str, bytes], content: Content, place: str) -
         place: the place of the earlier report, for error messages.
 
     Raises:
-        InputFaultError: where an arm of the same study has test values in the earlier report and none in the new one,
+        InputError: where an arm of the same study has test values in the earlier report and none in the new one,
             or where the earlier report is of another study with test values and the new one has none at all.
     """
     try:
@@ -42,7 +42,7 @@ def check_replaces(earlier: Mapping[str, bytes], content: Content, place: str) -
     have = set(content.analysis.slices)
     same_study = earlier.get("report.md", b"").startswith(f"# Study {content.study.study_id}\n".encode())
     if (lost := sorted(had - have)) and (same_study or not have):
-        raise InputFaultError(
+        raise InputError(
             f"{place}/slices.csv: must not be replaced by a report without its test values of {', '.join(lost)}, which "
             "the store does not hold; write that one elsewhere, with --out and --no-log, or remove this one"
         )

@@ -62,7 +62,7 @@ def build(study: StudyRecord) -> Content:
     """Create the content of the report from a study's records.
 
     Raises:
-        InputFaultError: where the arms contradict each other.
+        InputError: where the arms contradict each other.
     """
     analysis = analyse(study)
     phantom = study.tags.get("data.kind") == "phantom"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from jointnet.aggregation import named_metrics, patient_means
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 
 ROW_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after", "lost"]
 KEY = ["patient", "slice", "metric", "structure"]
@@ -58,7 +58,7 @@ def over_folds(rows_of: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
         rows_of: the arm's test rows by fold (1-based).
 
     Raises:
-        InputFaultError: where a patient is tested in more than one fold; it names every such patient.
+        InputError: where a patient is tested in more than one fold; it names every such patient.
     """
     frames = [per_patient(rows, fold) for fold, rows in sorted(rows_of.items())]
     if not frames:
@@ -67,7 +67,7 @@ def over_folds(rows_of: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     folds = joined.groupby("patient")["fold"].unique()
     twice = folds[folds.str.len() > 1]
     if len(twice):
-        raise InputFaultError(
+        raise InputError(
             f"patient {patient}: must be tested in one fold, got folds {', '.join(map(str, sorted(where)))}"
             for patient, where in twice.items()
         )
@@ -88,28 +88,28 @@ def check_rows(rows_of: Mapping[str, pd.DataFrame]) -> None:
         rows_of: test rows by arm, with or without `seed_index`; arms may differ in their seeds.
 
     Raises:
-        InputFaultError: where the rows do not fit together; it names each arm and seed and the first differing value.
+        InputError: where the rows do not fit together; it names each arm and seed and the first differing value.
     """
-    faults: list[str] = []
+    errors: list[str] = []
     reference: tuple[str, pd.Series] | None = None
     for arm, rows in rows_of.items():
         registration = rows[rows["metric"].isin(["cd_mm", "asd_mm", "dice"])]
         if not np.isfinite(registration[["before", "after"]].to_numpy(dtype=float)).all():
-            faults.append(f"arm {arm}: its test rows hold a registration value that is not a finite number")
+            errors.append(f"arm {arm}: its test rows hold a registration value that is not a finite number")
         broken = _broken_keys(arm, rows)
         if broken:
-            faults.append(broken)
+            errors.append(broken)
             continue
         if SEED in rows:
-            faults.extend(_seed_faults(arm, rows))
+            errors.extend(_seed_errors(arm, rows))
             registration = registration[registration[SEED] == rows[SEED].min()]
         before = registration.set_index(KEY)["before"].sort_index()
         if reference is None:
             reference = (arm, before)
             continue
-        faults.extend(_disagreement(f"arms {reference[0]} and {arm}", reference[1], before))
-    if faults:
-        raise InputFaultError(faults)
+        errors.extend(_disagreement(f"arms {reference[0]} and {arm}", reference[1], before))
+    if errors:
+        raise InputError(errors)
 
 
 def _broken_keys(arm: str, rows: pd.DataFrame) -> str:
@@ -125,14 +125,14 @@ def _broken_keys(arm: str, rows: pd.DataFrame) -> str:
     return ""
 
 
-def _seed_faults(arm: str, rows: pd.DataFrame) -> list[str]:
+def _seed_errors(arm: str, rows: pd.DataFrame) -> list[str]:
     """Return the differences between the seeds of one arm in their rows or in the values before registration."""
     values = {seed: part.set_index(KEY)["before"].sort_index() for seed, part in _by_seed(rows).items()}
     first, *others = values
     return [
-        fault
+        error
         for other in others
-        for fault in _disagreement(f"arm {arm}, seeds {first} and {other}", values[first], values[other])
+        for error in _disagreement(f"arm {arm}, seeds {first} and {other}", values[first], values[other])
     ]
 
 

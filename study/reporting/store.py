@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 from study.store_address import absolute_address, correct_records, readable, sqlite_file
 from study.store_layout import EXPERIMENT
 
@@ -28,26 +28,26 @@ class Store:
         address: the absolute address of the store.
 
     Raises:
-        InputFaultError: where the store does not exist, does not answer, or was moved without its artifacts.
+        InputError: where the store does not exist, does not answer, or was moved without its artifacts.
     """
 
     def __init__(self, tracking_uri: str) -> None:
         self.address, self._given = absolute_address(tracking_uri), tracking_uri
         path = sqlite_file(tracking_uri)
         if path is not None and not path.is_file():  # MLflow would create the file
-            raise InputFaultError(f"{path}: no such tracking store; give --tracking-uri or run `python -m study.run`")
+            raise InputError(f"{path}: no such tracking store; give --tracking-uri or run `python -m study.run`")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar per file would hide the table
         self._open = ExitStack()
         try:
             address = self._open.enter_context(readable(self.address))
             self._client = MlflowClient(address, registry_uri=address)
             self._client.search_experiments(max_results=1)
-        except InputFaultError:
+        except InputError:
             raise
         except Exception as error:  # each backend raises its own errors for an invalid or unreachable store
             self._open.close()
             reason = " ".join(str(error).split())[:200]
-            raise InputFaultError(f"{tracking_uri}: must be a tracking store that answers: {reason}") from None
+            raise InputError(f"{tracking_uri}: must be a tracking store that answers: {reason}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -62,11 +62,11 @@ class Store:
         """Return the runs of the study experiment that meet `condition`, newest first.
 
         Raises:
-            InputFaultError: where the store does not have the experiment.
+            InputError: where the store does not have the experiment.
         """
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            raise InputFaultError(f"{self}: has no experiment {EXPERIMENT!r}; run `python -m study.run` first")
+            raise InputError(f"{self}: has no experiment {EXPERIMENT!r}; run `python -m study.run` first")
         found: list[Any] = []
         token = None
         while True:
@@ -92,13 +92,13 @@ class Store:
             promised: paths of the files that must exist, because the run's tags state that they were stored.
 
         Raises:
-            InputFaultError: where a promised file is missing.
+            InputError: where a promised file is missing.
         """
         run_id = run.info.run_id
         folders = {path.rpartition("/")[0] for path in wanted}
         present = {item.path for folder in folders for item in self._client.list_artifacts(run_id, folder or None)}
         if missing := [path for path in promised if path not in present]:
-            raise InputFaultError(
+            raise InputError(
                 f"{run.info.artifact_uri}: must hold {', '.join(missing)}, which {self} says were stored there; bring "
                 "these files back, or give --tracking-uri of a store that has them"
             )

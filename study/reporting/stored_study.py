@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 from study.reporting.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.reporting.store import Store
 from study.store_layout import BEST, OBJECTIVE, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, is_plain_name
@@ -18,7 +18,7 @@ def study_ids(tracking_uri: str) -> list[str]:
     """Return the ids of the studies in the store, newest first.
 
     Raises:
-        InputFaultError: where the store does not exist, or holds no study.
+        InputError: where the store does not exist, or holds no study.
     """
     with Store(tracking_uri) as store:
         return _study_ids(store)
@@ -28,7 +28,7 @@ def _study_ids(store: Store) -> list[str]:
     runs = store.runs("tags.`study.kind` = 'study'")
     ids = [name for run in runs if is_plain_name(name := run.data.tags.get("study.id", ""))]
     if not ids:
-        raise InputFaultError(f"{store}: holds no study; run `python -m study.run` first")
+        raise InputError(f"{store}: holds no study; run `python -m study.run` first")
     return ids
 
 
@@ -36,7 +36,7 @@ def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
     """Read one study, its arms and their trials.
 
     Raises:
-        InputFaultError: where the store does not exist, does not hold `study_id`, or lacks a file that a tag promises.
+        InputError: where the store does not exist, does not hold `study_id`, or lacks a file that a tag promises.
     """
     with Store(tracking_uri) as store:
         return _read_study(store, study_id)
@@ -45,10 +45,10 @@ def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
 def _read_study(store: Store, study_id: str) -> StudyRecord:
     known = _study_ids(store)
     if study_id not in known:
-        raise InputFaultError(f"study {study_id!r}: not in {store}, which holds {', '.join(known)}")
+        raise InputError(f"study {study_id!r}: not in {store}, which holds {', '.join(known)}")
     runs = store.runs(f"tags.`study.id` = '{study_id}'")
     if strange := [arm for run in runs if not is_plain_name(arm := run.data.tags.get("arm", "none"))]:
-        raise InputFaultError(f"study {study_id!r}: must have arms with plain names, {store} holds {strange[:3]}")
+        raise InputError(f"study {study_id!r}: must have arms with plain names, {store} holds {strange[:3]}")
     kinds: dict[str, list[Any]] = {"study": [], "arm": [], "trial": [], "retrain": []}
     for run in runs:
         kinds.setdefault(run.data.tags.get("study.kind", ""), []).append(run)

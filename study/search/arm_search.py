@@ -38,7 +38,7 @@ class ArmSearch:
 
     Attributes:
         halted: the reason why no trial starts and running ones stop after their epoch; "" while the search continues.
-        faulty: whether the search was halted because the disk is full or cannot be written.
+        invalid: whether the search was halted because the disk is full or cannot be written.
         error: the operating system's error that halted the search, if it was raised in this process.
         limit: current limit of concurrent trials. Out-of-memory errors reduce it.
     """
@@ -55,7 +55,7 @@ class ArmSearch:
         self._epoch_seconds = deque([median(earlier) / 1000] if earlier else [], maxlen=EPOCHS_TIMED)
         self.limit = concurrent
         self.halted = ""
-        self.faulty = False
+        self.invalid = False
         self.error: OSError | None = None
 
     @property
@@ -154,15 +154,15 @@ class ArmSearch:
         """
         self._failed(self._recorder.outcomes[self._active.pop(attempt)], cause, reason)
 
-    def halt(self, reason: str, faulty: bool = False) -> None:
+    def halt(self, reason: str, invalid: bool = False) -> None:
         """Start no further trial and stop the running ones after their epoch.
 
         Args:
             reason: shown to the user. The first reason is kept.
-            faulty: whether the disk is full or cannot be written.
+            invalid: whether the disk is full or cannot be written.
         """
         self.halted = self.halted or reason
-        self.faulty = self.faulty or faulty
+        self.invalid = self.invalid or invalid
 
     def close(self, cut_reason: str | None) -> None:
         """End or pause the trials of all attempts, after the process that ran the attempts has stopped.
@@ -212,7 +212,7 @@ class ArmSearch:
 
     def _failed(self, trial: TrialOutcome, cause: Cause, reason: str) -> None:
         if cause is Cause.DISK:
-            self.halt(reason, faulty=True)
+            self.halt(reason, invalid=True)
             self._recorder.paused(trial.trial_id)
             return
         with self._guarded():
@@ -232,4 +232,4 @@ class ArmSearch:
             yield
         except OSError as error:
             self.error = self.error or error
-            self.halt(f"{type(error).__name__}: {error}", faulty=True)
+            self.halt(f"{type(error).__name__}: {error}", invalid=True)

@@ -12,12 +12,12 @@ import torch
 from jointnet.aggregation import named_metrics, patient_means, summarise
 from jointnet.atomic_file import write_whole
 from jointnet.checkpoint import load_model
+from jointnet.errors import DataError
 from jointnet.evaluation import evaluate
-from jointnet.faults import DataFaultError
 from jointnet.measurable import Measurable, measurable
 from jointnet.scans.cache import CachedPatient, fingerprint, prepare, several_at_once
 from jointnet.scans.folder import PatientFiles, check_headers
-from jointnet.scans.preparation import prepare_patient, voxel_faults
+from jointnet.scans.preparation import prepare_patient, voxel_errors
 from study.testing.slice_pictures import slice_pictures
 
 
@@ -38,21 +38,21 @@ def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[int, Measurable], 
         What can be measured on each valid patient, by number, and the errors of the others.
     """
     found: dict[int, Measurable] = {}
-    faults: list[str] = []
+    errors: list[str] = []
     for patient, outcome in zip(files, several_at_once(_checked, files), strict=True):
-        if isinstance(outcome, DataFaultError):
-            faults += outcome.faults
+        if isinstance(outcome, DataError):
+            errors += outcome.errors
         else:
             found[patient.patient] = outcome
-    return found, faults
+    return found, errors
 
 
-def _checked(files: PatientFiles) -> Measurable | DataFaultError:
+def _checked(files: PatientFiles) -> Measurable | DataError:
     if headers := check_headers([files]):
-        return DataFaultError([*headers, *voxel_faults(files, headers)])
+        return DataError([*headers, *voxel_errors(files, headers)])
     try:
         return measurable(prepare_patient(files)[1])
-    except DataFaultError as error:
+    except DataError as error:
         return error
 
 

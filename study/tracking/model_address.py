@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.predict import LOCAL_MODELS, STORE_SCHEMES, ModelNames
 from jointnet.training import MODEL_FILE
 from study.planning.environment import settle
@@ -40,13 +40,13 @@ def fetch_model(address: str, folder: Path) -> Path:
         folder: where the download is written.
 
     Raises:
-        SettingsFaultError: if the store does not open, does not hold the address, or does not hold exactly one
+        SettingsError: if the store does not open, does not hold the address, or does not hold exactly one
             model file there.
     """
     uri = default_tracking_uri()
     file = sqlite_file(uri)
     if file is not None and not file.is_file():
-        raise SettingsFaultError(f"MLFLOW_TRACKING_URI: must be a store that there is, got {uri}")
+        raise SettingsError(f"MLFLOW_TRACKING_URI: must be a store that there is, got {uri}")
     settle()  # for `models:/` MLflow reads the registry's address from the environment only
     before = os.environ.get("MLFLOW_TRACKING_URI")  # set_tracking_uri changes this variable, too
     with readable(uri) as store:
@@ -59,12 +59,12 @@ def fetch_model(address: str, folder: Path) -> Path:
         except Exception as error:  # the exceptions depend on the store's backend
             told = " ".join(str(error).split())[:200]
             lost = f"; its files must be in {place}, bring them back where they were moved or deleted" if place else ""
-            raise SettingsFaultError(
+            raise SettingsError(
                 f"--model: must be an address that {uri} holds, got {address!r}{lost}: {told}"
             ) from None
         finally:
             mlflow.set_tracking_uri(before)  # None where it was not set
     found = sorted(folder.rglob(MODEL_FILE))
     if len(found) != 1:
-        raise SettingsFaultError(f"--model: must hold one {MODEL_FILE}, {address!r} holds {len(found)}")
+        raise SettingsError(f"--model: must hold one {MODEL_FILE}, {address!r} holds {len(found)}")
     return found[0]

@@ -25,7 +25,7 @@ from mlflow.store.tracking.dbmodels.initial_models import Base
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from jointnet.atomic_file import sync_folder
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.lock import locked
 from jointnet.terminal import say
 from study.store_address import sqlite_address
@@ -43,7 +43,7 @@ def ensure_whole(file: Path) -> None:
     """Create an SQLite store's database if it is missing, upgrade an older one, and replace an incomplete one.
 
     Raises:
-        SettingsFaultError: if it belongs to another program or a newer MLflow, or cannot be upgraded.
+        SettingsError: if it belongs to another program or a newer MLflow, or cannot be upgraded.
         sqlite3.Error: if it does not open.
         OSError: if it cannot be created, for example on a full disk.
     """
@@ -102,16 +102,16 @@ def _check(file: Path, content: _Content) -> None:
     """Check that a database is MLflow's and not of a newer version.
 
     Raises:
-        SettingsFaultError: if it is not.
+        SettingsError: if it is not.
     """
     foreign = sorted(content.tables - {*OF_MLFLOW, *Base.metadata.tables})
     if content.revision is None and foreign:
-        raise SettingsFaultError(
+        raise SettingsError(
             f"MLFLOW_TRACKING_URI: must be a database of MLflow's or a new file, {file} holds the tables {foreign[:3]}"
         )
     known = {script.revision for script in schema_revisions().walk_revisions()}
     if content.revision is not None and content.revision not in known:
-        raise SettingsFaultError(
+        raise SettingsError(
             f"MLFLOW_TRACKING_URI: must be a database of MLflow {mlflow.__version__} or older, {file} has the schema "
             f"{content.revision}, unknown to that version; name another file, or install the MLflow that made it"
         )
@@ -147,7 +147,7 @@ def _upgrade(file: Path) -> None:
     """Upgrade a database with records to the current schema. The file is unchanged until the upgrade has succeeded.
 
     Raises:
-        SettingsFaultError: if MLflow cannot upgrade it, or another process is using it.
+        SettingsError: if MLflow cannot upgrade it, or another process is using it.
     """
     draft = _draft(file)
     try:
@@ -161,7 +161,7 @@ def _upgrade(file: Path) -> None:
             draft.replace(file)
             sync_folder(file.parent)
     except Exception as error:  # any exception of SQLite, Alembic or MLflow
-        raise SettingsFaultError(
+        raise SettingsError(
             f"MLFLOW_TRACKING_URI: must be a store that MLflow {mlflow.__version__} can upgrade, {file} is as it was: "
             f"{' '.join(str(error).split())[:200]}; bring back a backup of it, or name another file"
         ) from error

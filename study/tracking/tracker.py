@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from jointnet.faults import DISK_FULL, InputFaultError, SettingsFaultError
+from jointnet.errors import DISK_FULL, InputError, SettingsError
 from study.planning.environment import settle, without_secrets
 from study.store_address import correct_records
 from study.tracking.champion import Champion, register
@@ -74,12 +74,12 @@ class StudyTracker:
             needed: whether a store that does not open is an error.
 
         Raises:
-            SettingsFaultError: if the store does not open and is needed, or if the experiment is deleted.
+            SettingsError: if the store does not open and is needed, or if the experiment is deleted.
             OSError: if the store's disk is full.
         """
         try:
             self._opened()
-        except SettingsFaultError:
+        except SettingsError:
             raise
         except Exception as error:  # the exceptions of an unreachable store depend on its backend
             if isinstance(error, OSError) and error.errno in DISK_FULL:
@@ -95,7 +95,7 @@ class StudyTracker:
             files: paths of required artifacts, for some of the runs in `ends`.
 
         Raises:
-            SettingsFaultError: if the store does not open or answer, or if the experiment is deleted.
+            SettingsError: if the store does not open or answer, or if the experiment is deleted.
         """
         self.connect()
         try:
@@ -214,10 +214,10 @@ class StudyTracker:
         """Log a file as an artifact, in a folder of the run's artifacts.
 
         Raises:
-            InputFaultError: if the file does not exist; this error is permanent (see `refused`).
+            InputError: if the file does not exist; this error is permanent (see `refused`).
         """
         if not path.is_file():
-            raise InputFaultError(f"{path}: must be there for the tracking store, which lacks it; bring it back")
+            raise InputError(f"{path}: must be there for the tracking store, which lacks it; bring it back")
         correct_records(self._uri)  # a driver that mounts the store under another path may have changed them
         self._client.log_artifact(run_id, str(path), folder or None)
 
@@ -255,9 +255,9 @@ class StudyTracker:
             self._store = open_store(self._uri)
         return self._store
 
-    def _unanswered(self, error: Exception) -> SettingsFaultError:
+    def _unanswered(self, error: Exception) -> SettingsError:
         told = " ".join(str(error).split())[:200]
-        return SettingsFaultError(
+        return SettingsError(
             f"MLFLOW_TRACKING_URI: must be a store that opens, got {without_secrets(self._uri)!r}: {told}"
         )
 
@@ -334,7 +334,7 @@ def refused(error: Exception) -> bool:
     """Return whether the error is permanent: the store rejects the request, or its data is invalid."""
     if isinstance(error, MlflowException):
         return str(error.error_code) in REFUSALS
-    return isinstance(error, InputFaultError | TypeError | AttributeError | LookupError)
+    return isinstance(error, InputError | TypeError | AttributeError | LookupError)
 
 
 def arm_title(tags: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from study.planning.environment import without_secrets
 from study.store_address import (
     absolute_address,
@@ -32,14 +32,14 @@ def resolve_tracking_uri() -> str:
     It is `MLFLOW_TRACKING_URI`, or by default an SQLite file in `mlruns/` of the working directory.
 
     Raises:
-        SettingsFaultError: if it is a folder, which MLflow no longer supports as a store, or if an SQLite store was
+        SettingsError: if it is a folder, which MLflow no longer supports as a store, or if an SQLite store was
             moved without its artifacts.
     """
     uri = absolute_address(default_tracking_uri())
     if "://" in uri and not uri.startswith("file:"):
         check_artifacts(uri)
         return uri
-    raise SettingsFaultError(
+    raise SettingsError(
         f"MLFLOW_TRACKING_URI: must be sqlite:///FILE, a database's or a server's address, got {uri!r} "
         "(MLflow no longer takes folders)"
     )
@@ -54,7 +54,7 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
         uri: absolute address of the store.
 
     Raises:
-        SettingsFaultError: if the experiment is deleted, or an SQLite store was moved without its artifacts or cannot
+        SettingsError: if the experiment is deleted, or an SQLite store was moved without its artifacts or cannot
             be written.
     """
     file = sqlite_file(uri)
@@ -87,7 +87,7 @@ def check_experiment(uri: str) -> None:
         uri: absolute address of the store.
 
     Raises:
-        SettingsFaultError: if the experiment is deleted.
+        SettingsError: if the experiment is deleted.
     """
     file = sqlite_file(uri)
     if file is not None:
@@ -120,11 +120,11 @@ def _experiment_of_server(uri: str) -> tuple[str, str] | None:
     return None if found is None else (str(found.experiment_id), str(found.lifecycle_stage))
 
 
-def _deleted(uri: str, experiment: str) -> SettingsFaultError:
+def _deleted(uri: str, experiment: str) -> SettingsError:
     """Return the error for a deleted experiment. Its message has the command that restores the experiment."""
     variable = "" if os.environ.get("MLFLOW_TRACKING_URI") else f"MLFLOW_TRACKING_URI={shlex.quote(uri)} "
     command = f"{variable}{shlex.quote(sys.executable)} -m mlflow experiments restore --experiment-id {experiment}"
-    return SettingsFaultError(
+    return SettingsError(
         f"MLFLOW_TRACKING_URI: must be a store whose experiment {EXPERIMENT!r} is not deleted, got "
         f"{without_secrets(uri)}, in which it is; to restore it: {command}"
     )

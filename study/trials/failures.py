@@ -5,7 +5,7 @@ from enum import Enum
 import ray
 import torch
 
-from jointnet.faults import DISK_FULL
+from jointnet.errors import DISK_FULL
 
 
 class Cause(Enum):

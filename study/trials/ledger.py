@@ -34,7 +34,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from jointnet.atomic_file import sync_folder
-from jointnet.faults import InputFaultError, SettingsFaultError
+from jointnet.errors import InputError, SettingsError
 from jointnet.lock import LockedError, locked
 from study.trials.outcome import TrialOutcome, after
 
@@ -52,8 +52,8 @@ class Ledger:
         folder: folder of the study; created where it is missing.
 
     Raises:
-        SettingsFaultError: another driver has the ledger open.
-        InputFaultError: a line other than the last is damaged.
+        SettingsError: another driver has the ledger open.
+        InputError: a line other than the last is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,7 +63,7 @@ class Ledger:
             try:
                 held.enter_context(locked(folder / f".{LEDGER_FILE}.lock", wait=False))
             except LockedError as error:
-                raise SettingsFaultError(
+                raise SettingsError(
                     f"--out: a study must be run by one process at a time, {folder} is being run by another ({error})"
                 ) from None
             self.events, length = read_events(self.path)
@@ -161,7 +161,7 @@ def read_events(path: Path) -> tuple[list[Event], int]:
     """Read a ledger and return its events and their length in bytes. A damaged or incomplete last line is left out.
 
     Raises:
-        InputFaultError: another line is damaged.
+        InputError: another line is damaged.
     """
     content = path.read_bytes() if path.exists() else b""
     lines = content.split(b"\n")
@@ -175,9 +175,7 @@ def read_events(path: Path) -> tuple[list[Event], int]:
         except ValueError as error:
             if number == len(lines) - 1:  # a crash of the machine may keep the length of a line but not its content
                 break
-            raise InputFaultError(
-                f"{path}: line {number} must be an event in JSON, got {line[:80]!r} ({error})"
-            ) from None
+            raise InputError(f"{path}: line {number} must be an event in JSON, got {line[:80]!r} ({error})") from None
         events.append(event)
         length += len(line) + 1
     return events, length

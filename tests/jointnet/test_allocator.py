@@ -12,12 +12,12 @@ import numpy as np
 from jointnet.allocator import keep_freed_memory
 
 assert {call}
-def faults():
+def errors():
     for _ in range(20):
         np.ones(8 << 20, np.uint8)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-before = faults()
-print(faults() - before)
+before = errors()
+print(errors() - before)
 """
 
 
@@ -41,7 +41,7 @@ def training():
 def other():
     kept = np.ones(1 << 10, np.uint8)
     over.wait()
-def faults():
+def errors():
     thread = threading.Thread(target=training)
     thread.start()
     thread.join()
@@ -49,8 +49,8 @@ def faults():
 over = threading.Event()
 for _ in range(16 * os.cpu_count()):
     threading.Thread(target=other).start()
-before = faults()
-print(faults() - before)
+before = errors()
+print(errors() - before)
 over.set()
 """
 

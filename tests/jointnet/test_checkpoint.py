@@ -6,7 +6,7 @@ import torch
 from scans import stir, tiny_settings
 
 from jointnet.checkpoint import FORMAT, load_model, save_model
-from jointnet.faults import EXIT_USAGE, InputFaultError
+from jointnet.errors import EXIT_USAGE, InputError
 from jointnet.networks import build_model
 
 PATIENTS = {"training": [3, 1], "validation": [2]}
@@ -22,12 +22,12 @@ def saved(request, tmp_path):
     return model, settings, tmp_path / "model.pt"
 
 
-def faults_of(path):
-    with pytest.raises(InputFaultError) as caught:
+def errors_of(path):
+    with pytest.raises(InputError) as caught:
         load_model(path)
     assert caught.value.exit_status == EXIT_USAGE
     assert str(path) in str(caught.value), "the message names the file"
-    return caught.value.faults
+    return caught.value.errors
 
 
 def rewritten(path, **changes):
@@ -58,7 +58,7 @@ def test_a_missing_file_is_named(tmp_path, kind):
     path = tmp_path / "model.pt"
     if kind == "folder":
         path.mkdir()
-    assert "no such file" in faults_of(path)[0]
+    assert "no such file" in errors_of(path)[0]
 
 
 @pytest.mark.parametrize(
@@ -66,39 +66,39 @@ def test_a_missing_file_is_named(tmp_path, kind):
 )
 def test_a_file_of_something_else_is_refused(tmp_path, content):
     (tmp_path / "model.pt").write_bytes(content)
-    faults_of(tmp_path / "model.pt")
+    errors_of(tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.98])
 def test_a_truncated_file_is_refused(saved, share):
     path = saved[2]
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    faults_of(path)
+    errors_of(path)
 
 
 def test_another_format_is_refused(saved):
     rewritten(saved[2], format=FORMAT + 1)
-    assert f"got {FORMAT + 1}" in faults_of(saved[2])[0]
+    assert f"got {FORMAT + 1}" in errors_of(saved[2])[0]
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"weights": {}}, 7, {"format": FORMAT}])
 def test_a_torch_file_of_other_content_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "model.pt")
-    faults_of(tmp_path / "model.pt")
+    errors_of(tmp_path / "model.pt")
 
 
 def test_weights_of_another_architecture_are_refused(saved):
     content = torch.load(saved[2], weights_only=True)
     content["settings"]["model"]["widths"] = [8, 8, 8]
     torch.save(content, saved[2])
-    faults_of(saved[2])
+    errors_of(saved[2])
 
 
 def test_settings_that_break_a_rule_name_the_file(saved):
     content = torch.load(saved[2], weights_only=True)
     content["settings"]["model"]["from_the_future"] = 1
     torch.save(content, saved[2])
-    assert "from_the_future" in "".join(faults_of(saved[2]))
+    assert "from_the_future" in "".join(errors_of(saved[2]))
 
 
 class Malicious:
@@ -113,7 +113,7 @@ class Malicious:
 def test_code_in_a_file_is_not_executed(tmp_path, legacy):
     content = {"format": FORMAT, "weights": {}, "extra": Malicious(tmp_path / "executed")}
     torch.save(content, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
-    faults_of(tmp_path / "model.pt")
+    errors_of(tmp_path / "model.pt")
     assert not (tmp_path / "executed").exists()
     torch.load(tmp_path / "model.pt", weights_only=False)
     assert (tmp_path / "executed").exists(), "the file would have done harm"

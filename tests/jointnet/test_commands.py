@@ -1,7 +1,7 @@
 import pytest
 
 from jointnet.commands import parse_patients, run_command
-from jointnet.faults import DataFaultError, InputFaultError, SettingsFaultError
+from jointnet.errors import DataError, InputError, SettingsError
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_lists_of_patients(text, numbers):
     "text", ["", ",", "1,", "a", "1-", "-3", "3-1", "1-2-3", "1.5", "1;2", "1 2", "²", "1-x", "--", "+1"]
 )
 def test_what_is_no_list_of_patients_is_named(text):
-    with pytest.raises(SettingsFaultError, match="--patients") as caught:
+    with pytest.raises(SettingsError, match="--patients") as caught:
         parse_patients(text)
     assert repr(text) in str(caught.value)
 
@@ -32,13 +32,13 @@ def test_what_is_no_list_of_patients_is_named(text):
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (SettingsFaultError(["first", "second"]), 2),
-        (InputFaultError(["first", "second"]), 2),
-        (DataFaultError(["first", "second"]), 3),
+        (SettingsError(["first", "second"]), 2),
+        (InputError(["first", "second"]), 2),
+        (DataError(["first", "second"]), 3),
         (FileNotFoundError(2, "first second"), 2),
     ],
 )
-def test_faults_become_lines_and_an_exit_status(capsys, error, status):
+def test_errors_become_lines_and_an_exit_status(capsys, error, status):
     def command():
         raise error
 

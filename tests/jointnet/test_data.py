@@ -11,7 +11,7 @@ import pytest
 from scans import axes, pair, without, write_nifti, write_patient
 
 from jointnet.data import main
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.scans.cache import prepare
 from jointnet.scans.folder import scan_folder
 from jointnet.scans.grid import Stack
@@ -28,8 +28,8 @@ def check(folder, tmp_path, *more):
 def test_a_sound_folder(scan_folder, tmp_path, capsys):
     status, content = check(scan_folder, tmp_path)
     assert status == 0
-    assert content["faults"] == []
-    assert content["labelled_without_fault"] == 5
+    assert content["errors"] == []
+    assert content["labelled_without_error"] == 5
     assert content["splits"] == {"25/15/5": False, "35/5/5": False}
     assert [sum(map(int, split.split("/"))) for split in content["splits_that_fit"]] == [5, 5]
     assert [patient["patient"] for patient in content["patients"]] == [1, 2, 3, 4, 5]
@@ -51,7 +51,7 @@ def test_a_sound_folder(scan_folder, tmp_path, capsys):
     assert "25/15/5 no" in out
 
 
-def test_the_faults_are_those_of_training_and_all_of_them(tmp_path, capsys):
+def test_the_errors_are_those_of_training_and_all_of_them(tmp_path, capsys):
     folder = tmp_path / "scans"
     paths = {number: write_patient(folder, number, *pair(seed=number)) for number in range(1, 6)}
     paths[2]["lge"].write_bytes(b"ruined")
@@ -65,13 +65,13 @@ def test_the_faults_are_those_of_training_and_all_of_them(tmp_path, capsys):
         write_nifti(paths[5][role], np.asarray(nib.load(paths[5][role]).dataobj).copy(), moved)
     status, content = check(folder, tmp_path)
     assert status == 3
-    found, faults = scan_folder(folder)
-    with pytest.raises(DataFaultError) as caught:
-        prepare(list(found.values()), tmp_path / "cache", known_faults=faults)
-    assert sorted(content["faults"]) == sorted(caught.value.faults)
-    assert len(content["faults"]) == 4
-    assert capsys.readouterr().err.splitlines() == [f"error: {fault}" for fault in content["faults"]]
-    assert content["labelled_without_fault"] == 1
+    found, errors = scan_folder(folder)
+    with pytest.raises(DataError) as caught:
+        prepare(list(found.values()), tmp_path / "cache", known_errors=errors)
+    assert sorted(content["errors"]) == sorted(caught.value.errors)
+    assert len(content["errors"]) == 4
+    assert capsys.readouterr().err.splitlines() == [f"error: {error}" for error in content["errors"]]
+    assert content["labelled_without_error"] == 1
     assert content["splits_that_fit"] == []
 
 
@@ -81,20 +81,20 @@ def test_the_files_of_an_incomplete_patient_are_checked_too(tmp_path, capsys):
     paths["lge"].write_bytes(b"ruined")
     status, content = check(tmp_path / "scans", tmp_path)
     assert status == 3
-    assert len(content["faults"]) == 2
+    assert len(content["errors"]) == 2
     assert content["patients"][0]["files"] == ["cine", "lge", "lge_label"]
     out = capsys.readouterr().out
-    assert "at fault" in out
+    assert "at error" in out
 
 
-def test_an_unlabelled_patient_is_no_fault_where_it_is_named(tmp_path, capsys):
+def test_an_unlabelled_patient_is_no_error_where_it_is_named(tmp_path, capsys):
     for number in (1, 2):
         paths = write_patient(tmp_path / "scans", number, *pair(seed=number))
     paths["cine_label"].unlink()
     paths["lge_label"].unlink()
     assert check(tmp_path / "scans", tmp_path)[0] == 3
     status, content = check(tmp_path / "scans", tmp_path, "--unlabelled", "2")
-    assert (status, content["labelled_without_fault"]) == (0, 1)
+    assert (status, content["labelled_without_error"]) == (0, 1)
     assert check(tmp_path / "scans", tmp_path, "--patients", "1")[0] == 0
     assert check(tmp_path / "scans", tmp_path, "--patients", "1,9")[0] == 3
     assert "patient 9" in capsys.readouterr().err
@@ -208,10 +208,10 @@ def test_what_only_some_patients_show_and_what_is_not_read_is_remarked(tmp_path,
         path.rename(path.with_name(path.name.replace("_C0", "_c0").replace("nii.gz", "NII.GZ")))
     (folder / "patient3_C0.NII.gz").write_bytes(b"")
     status, content = check(folder, tmp_path)
-    assert (status, content["labelled_without_fault"]) == (3, 3)
-    (fault,) = content["faults"]
-    assert fault.startswith(f"{folder}: patient 4 lacks patient4_C0.nii.gz, ")
-    assert fault in scan_folder(folder)[1]
+    assert (status, content["labelled_without_error"]) == (3, 3)
+    (error,) = content["errors"]
+    assert error.startswith(f"{folder}: patient 4 lacks patient4_C0.nii.gz, ")
+    assert error in scan_folder(folder)[1]
     assert [patient["shown"] for patient in content["patients"]] == [["lv", "myo"]] * 2 + [["lv", "myo", "rv"], None]
     rule = "must be a file named"
     assert content["remarks"] == [
@@ -224,7 +224,7 @@ def test_what_only_some_patients_show_and_what_is_not_read_is_remarked(tmp_path,
         "patients each need one",
     ]
     warnings = [f"warning: {remark}" for remark in content["remarks"]]
-    assert capsys.readouterr().err.splitlines() == [*warnings, f"error: {fault}"]
+    assert capsys.readouterr().err.splitlines() == [*warnings, f"error: {error}"]
     (folder / "patient3_LGE.nii.gz").unlink()
     status, content = check(folder, tmp_path)
     assert status == 3

@@ -148,7 +148,7 @@ def test_the_table_shows_mean_and_sample_sd_over_patients():
     assert "nan" not in lines["dice_cine"]
 
 
-def test_a_missing_file_does_not_hide_the_other_faults(scan_folder, tmp_path, capsys):
+def test_a_missing_file_does_not_hide_the_other_errors(scan_folder, tmp_path, capsys):
     folder = tmp_path / "scans"
     shutil.copytree(scan_folder, folder)
     next(folder.rglob("patient2_LGE.nii.gz")).unlink()

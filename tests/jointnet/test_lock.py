@@ -15,7 +15,7 @@ import pytest
 from other_hosts import NO_FLOCK, OTHER_HOST
 
 from jointnet import lock
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.lock import LockedError, locked
 from jointnet.lock_owner import FLOCK, RECORD, read_owner, this_process
 
@@ -226,7 +226,7 @@ def test_a_file_system_that_cannot_lock_is_named_with_what_to_do(tmp_path, no_fl
 
     monkeypatch.setattr(os, "link", link)
     expected = rf"^{tmp_path}: must be on a file system with flock or hard links, .*--cache or JOINTNET_CACHE, --out"
-    with pytest.raises(SettingsFaultError, match=expected), locked(tmp_path / "x.lock"):
+    with pytest.raises(SettingsError, match=expected), locked(tmp_path / "x.lock"):
         pass
     assert left(tmp_path) == ["x.lock"]
 

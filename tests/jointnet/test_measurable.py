@@ -38,9 +38,9 @@ PATIENTS = {
 def test_patients_are_refused_exactly_where_the_objective_has_no_value(tmp_path, numbers):
     patients = [prepared(tmp_path, number, PATIENTS[number]) for number in numbers]
     found = {patient.patient: measurable(patient.labels()) for patient in patients}
-    faults = unmeasurable("--val: patients", found, "measured")
-    assert bool(faults) == math.isnan(registration_ratio(evaluate(None, patients)))
-    assert all(f"got {', '.join(map(str, numbers))}, " in fault for fault in faults)
+    errors = unmeasurable("--val: patients", found, "measured")
+    assert bool(errors) == math.isnan(registration_ratio(evaluate(None, patients)))
+    assert all(f"got {', '.join(map(str, numbers))}, " in error for error in errors)
 
 
 def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
@@ -51,10 +51,10 @@ def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
         "cannot be learned; add patients or choose others, by --seed where it draws them"
     ]
     assert unmeasurable("--train: patients", {5: found[5]}, "learned") == []
-    (fault,) = unmeasurable("--val: patients", {5: found[5]}, "measured")
+    (error,) = unmeasurable("--val: patients", {5: found[5]}, "measured")
     assert (
-        "cd_mm of lv and asd_mm of lv and asd_mm of myo and cd_mm of rv and asd_mm of rv is 0 in every slice" in fault
+        "cd_mm of lv and asd_mm of lv and asd_mm of myo and cd_mm of rv and asd_mm of rv is 0 in every slice" in error
     )
-    (fault,) = unmeasurable("--val: patients", {6: found[6]}, "measured")
-    assert "where cd_mm of lv and asd_mm of lv and asd_mm of myo is 0 in every slice" in fault
+    (error,) = unmeasurable("--val: patients", {6: found[6]}, "measured")
+    assert "where cd_mm of lv and asd_mm of lv and asd_mm of myo is 0 in every slice" in error
     assert len(unmeasurable("--val: patients", {2: found[2]}, "measured")) == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from jointnet.faults import EXIT_DATA, EXIT_USAGE, DataFaultError, SettingsFaultError
+from jointnet.errors import EXIT_DATA, EXIT_USAGE, DataError, SettingsError
 from jointnet.phantom import PHANTOM_VERSION, true_scar, write_phantom, writer
 from jointnet.phantom.__main__ import main
 from jointnet.phantom.anatomy import BASAL_STRETCH, Scar, sample_heart, scar_burden
@@ -230,25 +230,25 @@ def test_a_complete_phantom_is_left_alone(phantom):
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"patients": 5}])
 def test_another_phantom_is_refused(phantom, changes):
-    with pytest.raises(DataFaultError, match="another phantom"):
+    with pytest.raises(DataError, match="another phantom"):
         write_phantom(phantom, **{"patients": PATIENTS, "seed": 0, **changes})
 
 
 def test_foreign_content_is_refused_and_kept(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(DataFaultError, match=r"phantom\.json"):
+    with pytest.raises(DataError, match=r"phantom\.json"):
         write_phantom(tmp_path, patients=1)
     assert files_in(tmp_path) == {"notes.txt": b"mine"}
-    with pytest.raises(DataFaultError, match="is a file"):
+    with pytest.raises(DataError, match="is a file"):
         write_phantom(tmp_path / "notes.txt", patients=1)
-    with pytest.raises(DataFaultError, match="a part of the path is a file"):
+    with pytest.raises(DataError, match="a part of the path is a file"):
         write_phantom(tmp_path / "notes.txt" / "below", patients=1)
 
 
 def test_a_phantom_with_a_missing_file_is_refused(tmp_path):
     marker = {"phantom_version": PHANTOM_VERSION, "patients": 1, "seed": 0}
     (tmp_path / "phantom.json").write_text(json.dumps(marker))
-    with pytest.raises(DataFaultError, match=r"patient1_C0\.nii\.gz"):
+    with pytest.raises(DataError, match=r"patient1_C0\.nii\.gz"):
         write_phantom(tmp_path, patients=1)
 
 
@@ -289,9 +289,9 @@ def test_a_killed_run_leaves_nothing_in_the_way_and_two_at_once_write_it_once(tm
 
 
 def test_every_bad_argument_is_named(tmp_path):
-    with pytest.raises(SettingsFaultError) as caught:
+    with pytest.raises(SettingsError) as caught:
         write_phantom(tmp_path / "data", patients=0, seed=-1)
-    assert [fault.split(":")[0] for fault in caught.value.faults] == ["patients", "seed"]
+    assert [error.split(":")[0] for error in caught.value.errors] == ["patients", "seed"]
 
 
 def test_command_line(phantom, tmp_path, capsys):

@@ -233,7 +233,7 @@ def test_a_broken_pair_stops_no_other(models, tmp_path, change, told, capsys):
     capsys.readouterr()
 
 
-def test_every_fault_of_a_folder_is_told(models, scan_folder, tmp_path, capsys):
+def test_every_error_of_a_folder_is_told(models, scan_folder, tmp_path, capsys):
     own = shutil.copytree(scan_folder, tmp_path / "own")
     (own / "patient1_LGE.nii.gz").unlink()
     (own / "patient2_C0.nii.gz").write_bytes(b"ruined")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rings import lge_of, sector, ventricle
 
-from jointnet.faults import EXIT_DATA, EXIT_USAGE, DataFaultError
+from jointnet.errors import EXIT_DATA, EXIT_USAGE, DataError
 from jointnet.phantom.motion import rotation
 from jointnet.scans.grid import Stack
 from jointnet.scar.__main__ import main
@@ -214,9 +214,9 @@ def test_bad_options_are_named_together(tmp_path, capsys):
     arguments = ["--lge", "a", "--labels", "b", "--out", str(tmp_path / "out"), "--n-sd", "-1", "--smallest-mm2", "nan"]
     arguments += ["--registration-sd-mm", "-2", "--perturbations", "0", "--seed", "-4"]
     assert main(arguments) == EXIT_USAGE
-    faults = capsys.readouterr().err.splitlines()
+    errors = capsys.readouterr().err.splitlines()
     names = ["n_sd", "smallest_mm2", "--registration-sd-mm", "--perturbations", "--seed"]
-    assert [fault.removeprefix("error: ").split(":")[0] for fault in faults] == names
+    assert [error.removeprefix("error: ").split(":")[0] for error in errors] == names
 
 
 def test_an_out_that_is_a_file_is_kept(heart, tmp_path):
@@ -226,10 +226,10 @@ def test_an_out_that_is_a_file_is_kept(heart, tmp_path):
     assert nib.load(lge_path).shape[2] == SLICES
 
 
-def test_a_fault_of_both_files_is_named_for_both(tmp_path):
-    with pytest.raises(DataFaultError) as caught:
+def test_an_error_of_both_files_is_named_for_both(tmp_path):
+    with pytest.raises(DataError) as caught:
         read_pair(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.errors) == 2
 
 
 def test_the_bullseye_draws_each_segment_once_and_hatches_the_unknown():

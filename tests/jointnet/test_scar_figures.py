@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from rings import OUTER_MM, POOL_MM, SPACING_MM, lge_of, sector, ventricle
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.scar.figures import DENSITY_G_PER_ML, measure, segment_table, wall_of
 from jointnet.scar.perturbation import displaced, perturbed_figures, spread_table
 from jointnet.scar.reference import NAMES, levels, segments, septum_middles
@@ -206,6 +206,6 @@ def test_the_spread_table_holds_mean_sd_and_range_of_every_figure():
 
 def test_bad_perturbations_are_named_together():
     codes = ventricle(slices=1)
-    with pytest.raises(SettingsFaultError) as caught:
+    with pytest.raises(SettingsError) as caught:
         perturbed_figures(lge_of(codes, codes == 9), codes, SPACING_MM, ScarSettings(), -1.0, 0, -1)
-    assert [fault.split(":")[0] for fault in caught.value.faults] == ["sd_mm", "count", "seed"]
+    assert [error.split(":")[0] for error in caught.value.errors] == ["sd_mm", "count", "seed"]

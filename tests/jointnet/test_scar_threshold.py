@@ -3,7 +3,7 @@ import pytest
 from rings import BRIGHT, DARK, SPACING_MM, lge_of, polar, sector, ventricle
 from scipy.stats import norm
 
-from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.errors import DataError, SettingsError
 from jointnet.scar.threshold import (
     MAXIMUM_PERCENTILE,
     ScarSettings,
@@ -178,18 +178,18 @@ def test_one_slice_and_unseen_pixels():
     np.testing.assert_array_equal(find_scar(lge, codes, SPACING_MM, ScarSettings()), truth & ~hidden)
 
 
-def test_faults_are_named_together():
+def test_errors_are_named_together():
     codes = ventricle(slices=2)
-    with pytest.raises(DataFaultError) as caught:
+    with pytest.raises(DataError) as caught:
         find_scar(np.zeros((3, 200, 200), np.float32), np.zeros_like(codes), SPACING_MM, ScarSettings())
-    assert [fault.split(":")[0] for fault in caught.value.faults] == ["lge", "labels"]
+    assert [error.split(":")[0] for error in caught.value.errors] == ["lge", "labels"]
     lge = lge_of(codes, sector(0, 50, slices=2))
     for remote, rule in ((EMPTY, "must have the labels' grid"), (codes == CODE["lv"], "must hold myocardium")):
-        with pytest.raises(DataFaultError, match=rule):
+        with pytest.raises(DataError, match=rule):
             find_scar(lge, codes, SPACING_MM, ScarSettings(), remote=remote)
-    with pytest.raises(SettingsFaultError) as refused:
+    with pytest.raises(SettingsError) as refused:
         ScarSettings("otsu", -1.0, float("nan"), float("inf"))
-    assert [fault.split(":")[0] for fault in refused.value.faults] == [
+    assert [error.split(":")[0] for error in refused.value.errors] == [
         "method",
         "n_sd",
         "smallest_mm2",

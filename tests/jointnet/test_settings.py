@@ -3,16 +3,16 @@ import json
 
 import pytest
 
-from jointnet.faults import EXIT_USAGE, SettingsFaultError
+from jointnet.errors import EXIT_USAGE, SettingsError
 from jointnet.settings import Settings, load_settings, settings_from_dict, settings_to_dict, with_values
 from jointnet.settings.parsing import flat_settings
 
 
-def faults_of(read, *arguments):
-    with pytest.raises(SettingsFaultError) as caught:
+def errors_of(read, *arguments):
+    with pytest.raises(SettingsError) as caught:
         read(*arguments)
     assert caught.value.exit_status == EXIT_USAGE
-    return caught.value.faults
+    return caught.value.errors
 
 
 def test_the_defaults_obey_their_own_rules():
@@ -97,9 +97,9 @@ REFUSED = [
 
 @pytest.mark.parametrize(("key", "value", "words"), REFUSED)
 def test_a_value_that_breaks_a_rule_is_named_with_its_key(key, value, words):
-    (fault,) = faults_of(with_values, Settings(), {key: value})
-    assert fault.startswith(f"{key}: ")
-    assert words in fault
+    (error,) = errors_of(with_values, Settings(), {key: value})
+    assert error.startswith(f"{key}: ")
+    assert words in error
 
 
 def test_every_bound_is_inclusive_and_enforced():
@@ -112,32 +112,32 @@ def test_every_bound_is_inclusive_and_enforced():
             for bound, beyond in ((low, low - 1), (high, high + 1)):
                 try:
                     with_values(Settings(), {key: kind(bound)})
-                except SettingsFaultError as error:
+                except SettingsError as error:
                     assert "between" not in str(error), key
-                assert "between" in faults_of(with_values, Settings(), {key: kind(beyond)})[0]
+                assert "between" in errors_of(with_values, Settings(), {key: kind(beyond)})[0]
 
 
-def test_all_faults_come_together():
+def test_all_errors_come_together():
     values = {"loss.alpha": 2, "training.epochs": 0, "nothing.at_all": 1, "model.name": "both", "model.colour": "red"}
-    faults = faults_of(with_values, Settings(), values)
-    assert [fault.split(": ")[0] for fault in faults] == list(values)
+    errors = errors_of(with_values, Settings(), values)
+    assert [error.split(": ")[0] for error in errors] == list(values)
 
 
-def test_all_faults_of_nested_values_come_together():
-    faults = faults_of(settings_from_dict, {"epochs": 3, "loss": {"alpha": 2}, "unknown": {"key": 1}})
-    assert len(faults) == 3
+def test_all_errors_of_nested_values_come_together():
+    errors = errors_of(settings_from_dict, {"epochs": 3, "loss": {"alpha": 2}, "unknown": {"key": 1}})
+    assert len(errors) == 3
     for name in ("epochs", "loss.alpha", "unknown"):
-        assert any(fault.startswith(name) for fault in faults)
+        assert any(error.startswith(name) for error in errors)
 
 
 @pytest.mark.parametrize("values", [{"los": {}}, {"los": {}, "loss": {"alpha": 0.5}}])
 def test_an_unknown_section_is_refused_also_when_empty(values):
-    assert "los" in faults_of(settings_from_dict, values)[0]
+    assert "los" in errors_of(settings_from_dict, values)[0]
 
 
 @pytest.mark.parametrize("content", [3, "alpha", [1], None])
 def test_a_section_that_is_no_table_is_refused(content):
-    assert faults_of(settings_from_dict, {"loss": content})[0].startswith("loss: must be a table")
+    assert errors_of(settings_from_dict, {"loss": content})[0].startswith("loss: must be a table")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_section_that_is_no_table_is_refused(content):
     ],
 )
 def test_values_that_contradict_each_other_are_refused(values, words):
-    assert words in "".join(faults_of(with_values, Settings(), values))
+    assert words in "".join(errors_of(with_values, Settings(), values))
 
 
 @pytest.mark.parametrize(
@@ -208,22 +208,22 @@ def test_an_empty_file_is_the_defaults(tmp_path):
 def test_a_file_that_is_no_toml_is_named(tmp_path, content):
     path = tmp_path / "mine.toml"
     path.write_text(content, encoding="latin-1")
-    (fault,) = faults_of(load_settings, path)
-    assert str(path) in fault
-    assert "TOML" in fault
+    (error,) = errors_of(load_settings, path)
+    assert str(path) in error
+    assert "TOML" in error
 
 
-def test_every_fault_of_a_file_names_the_file(tmp_path):
+def test_every_error_of_a_file_names_the_file(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("[loss]\nalpha = 2\nbeta = 1\n[training]\nepochs = true\n")
-    faults = faults_of(load_settings, path)
-    assert len(faults) == 3
-    assert all(str(path) in fault for fault in faults)
+    errors = errors_of(load_settings, path)
+    assert len(errors) == 3
+    assert all(str(path) in error for error in errors)
 
 
 @pytest.mark.parametrize("name", ["absent", "absent.toml", "paper.toml", "", "/", "."])
 def test_what_is_no_file_and_no_name_is_refused_with_the_names_there_are(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    (fault,) = faults_of(load_settings, name)
-    assert "default" in fault
-    assert "paper" in fault
+    (error,) = errors_of(load_settings, name)
+    assert "default" in error
+    assert "paper" in error

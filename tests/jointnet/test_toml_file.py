@@ -2,18 +2,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jointnet.faults import SettingsFaultError, shown
+from jointnet.errors import SettingsError, shown
 from jointnet.settings import Settings, load_settings
 from jointnet.toml_file import LARGEST_BYTES, is_file, parse_toml, read_toml
 
 
-def fault_of(content):
-    with pytest.raises(SettingsFaultError) as caught:
+def error_of(content):
+    with pytest.raises(SettingsError) as caught:
         parse_toml(content, "own.toml")
-    (fault,) = caught.value.faults
-    assert fault.startswith("own.toml: ")
-    assert len(fault) < 400
-    return fault
+    (error,) = caught.value.errors
+    assert error.startswith("own.toml: ")
+    assert len(error) < 400
+    return error
 
 
 BROKEN = {
@@ -34,7 +34,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_no_setting_is_named(name):
     content, words = BROKEN[name]
-    assert words in fault_of(content)
+    assert words in error_of(content)
 
 
 def test_the_edges_are_held():
@@ -50,9 +50,9 @@ def test_a_file_is_read_up_to_a_size(tmp_path):
     path.write_bytes(b"#" * LARGEST_BYTES)
     assert read_toml(path, "own.toml") == {}
     path.write_bytes(b"#" * (LARGEST_BYTES + 1))
-    with pytest.raises(SettingsFaultError, match=f"at most {LARGEST_BYTES} bytes"):
+    with pytest.raises(SettingsError, match=f"at most {LARGEST_BYTES} bytes"):
         read_toml(path, "own.toml")
-    with pytest.raises(SettingsFaultError, match="readable"):
+    with pytest.raises(SettingsError, match="readable"):
         read_toml(tmp_path, "own.toml")
 
 
@@ -60,7 +60,7 @@ def test_a_file_is_read_up_to_a_size(tmp_path):
 def test_a_name_that_no_file_has_is_no_file(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert not is_file(name)
-    with pytest.raises(SettingsFaultError, match="must be a TOML file"):
+    with pytest.raises(SettingsError, match="must be a TOML file"):
         load_settings(name)
 
 
@@ -105,5 +105,5 @@ def test_any_settings_file_gives_settings_or_names_itself(tmp_path_factory, cont
     path.write_bytes(data)
     try:
         assert isinstance(load_settings(path), Settings)
-    except SettingsFaultError as error:
-        assert all("own.toml" in fault for fault in error.faults)
+    except SettingsError as error:
+        assert all("own.toml" in line for line in error.errors)

@@ -8,7 +8,7 @@ from scans import pair, without, write_patient
 
 from jointnet import epoch, resume, training
 from jointnet.checkpoint import load_model
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.scans.cache import fingerprint, prepare
 from jointnet.scans.folder import find_patients
 from jointnet.settings import settings_from_dict
@@ -138,7 +138,7 @@ def test_bad_settings_are_named_with_their_file(scan_folder, tmp_path, tiny, cap
     assert all(str(tiny) in line for line in errors)
 
 
-def test_bad_data_is_3_with_every_fault_and_trains_nothing(own_scans, tmp_path, tiny, capsys):
+def test_bad_data_is_3_with_every_error_and_trains_nothing(own_scans, tmp_path, tiny, capsys):
     corrupt(own_scans, 1)
     cine, lge = pair()
     cine.image[0, 0, 0] = float("nan")
@@ -198,12 +198,12 @@ def test_the_seed_decides_who_validates():
 
 
 @pytest.mark.parametrize(
-    ("training_count", "validation_count", "faults"), [(0, 0, 2), (-1, 1, 1), (1, -1, 1), (5, 1, 1), (9, 0, 2)]
+    ("training_count", "validation_count", "errors"), [(0, 0, 2), (-1, 1, 1), (1, -1, 1), (5, 1, 1), (9, 0, 2)]
 )
-def test_counts_that_cannot_be_drawn_are_named_together(training_count, validation_count, faults):
-    with pytest.raises(SettingsFaultError) as caught:
+def test_counts_that_cannot_be_drawn_are_named_together(training_count, validation_count, errors):
+    with pytest.raises(SettingsError) as caught:
         draw_patients(range(1, 6), training_count, validation_count, 0)
-    assert len(caught.value.faults) == faults
+    assert len(caught.value.errors) == errors
 
 
 def test_the_log_has_one_header_and_a_row_per_metric(capsys):
@@ -249,7 +249,7 @@ def test_patients_without_manual_segmentations_take_part_by_a_teacher(own_scans,
         ({"unlabelled": 4, "teacher": "nowhere"}, "nowhere"),
     ],
 )
-def test_faults_of_weak_supervision_are_named(scan_folder, tmp_path, tiny, capsys, how, told):
+def test_errors_of_weak_supervision_are_named(scan_folder, tmp_path, tiny, capsys, how, told):
     assert run(scan_folder, tmp_path / "out", tiny, **how) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -318,6 +318,6 @@ def test_a_structure_that_no_patient_of_a_part_shows_is_named_before_anything_is
     seed = next(seed for seed in range(9) if (draw_patients((1, 2), 1, 1, seed)[1] == (2,)) == validates)
     options = ["--data", str(tmp_path / "scans"), "--model", "joint", "--train", "1", "--val", "1", "--epochs", "1"]
     assert main([*options, "--seed", str(seed), "--out", str(tmp_path / "out")]) == 3
-    fault = capsys.readouterr().err
-    assert f"error: {part}: patients must show rv in both segmentations of a slice, got 2, none of whom does" in fault
+    error = capsys.readouterr().err
+    assert f"error: {part}: patients must show rv in both segmentations of a slice, got 2, none of whom does" in error
     assert not (tmp_path / "out").exists()

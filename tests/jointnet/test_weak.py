@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from scans import heart, prepared, stir, tiny_settings
 from torch import nn
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.geometry import identity
 from jointnet.networks import Output, build_model
 from jointnet.slices import SlicePairs
@@ -75,5 +75,5 @@ def test_manual_labels_of_a_weak_patient_are_not_used(tmp_path):
 
 def test_a_teacher_that_does_not_segment_is_refused(tmp_path):
     model = stir(build_model(tiny_settings(model__name="standalone")))
-    with pytest.raises(SettingsFaultError, match="joint"):
+    with pytest.raises(SettingsError, match="joint"):
         label_by_model(model, [prepared(tmp_path, 1, np.zeros((1, 2, 224, 224), np.uint8))])

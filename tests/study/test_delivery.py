@@ -124,10 +124,10 @@ def test_a_study_that_its_store_lacks_is_told_again_whole_and_no_side_delivery_w
     _client().delete_experiment(_experiment())
     before = len(_events(place))
     for more in ([], ["--new"], ["--dry-run"]):
-        (fault,) = study_run._faults(capsys, *arguments, *more)
-        assert fault.startswith("MLFLOW_TRACKING_URI: must be a store whose experiment 'jointnet-study' is not deleted")
+        (error,) = study_run._errors(capsys, *arguments, *more)
+        assert error.startswith("MLFLOW_TRACKING_URI: must be a store whose experiment 'jointnet-study' is not deleted")
     assert len(study_run._studies(place)) == 1 and len(_events(place)) == before
-    subprocess.run(fault.partition("to restore it: ")[2], shell=True, check=True, cwd=place, capture_output=True)
+    subprocess.run(error.partition("to restore it: ")[2], shell=True, check=True, cwd=place, capture_output=True)
     again()
     assert _held() == whole
 
@@ -186,8 +186,8 @@ def test_what_the_store_refuses_keeps_the_study_undelivered_and_the_test_sealed_
     assert told.out.count("WARNING: the tracking store refused an entry") == 1
     kinds = [event["event"] for event in _events(place)]
     assert not reports and kinds.count("ended") == 2 and not {"opened", "delivered"} & set(kinds)
-    (fault,) = study_run._faults(capsys, *arguments)
-    _client().restore_experiment(fault.rpartition(" ")[2])
+    (error,) = study_run._errors(capsys, *arguments)
+    _client().restore_experiment(error.rpartition(" ")[2])
 
     log_file = StudyTracker.log_file
 

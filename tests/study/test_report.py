@@ -12,7 +12,7 @@ import synthetic_store as synthetic
 from mlflow import MlflowClient
 from scipy import stats
 
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 from study.report import Report, main, write_report
 from study.reporting.stored_study import read_study
 from study.store_layout import EXPERIMENT
@@ -167,7 +167,7 @@ def test_a_study_without_any_arm(studies: str, tmp_path: Path) -> None:
 
 
 def test_arms_that_contradict_each_other_are_refused(studies: str, tmp_path: Path) -> None:
-    with pytest.raises(InputFaultError, match="differ before registration"):
+    with pytest.raises(InputError, match="differ before registration"):
         write_report(studies, "contradiction", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -204,7 +204,7 @@ def test_a_name_in_the_store_that_leads_elsewhere_is_not_written_to(tmp_path, ta
     for kind in ("study", "arm"):
         tags = {"study.kind": kind, "study.id": names["study.id"]} | ({"arm": names["arm"]} if kind == "arm" else {})
         client.create_run(experiment, tags=tags)
-    with pytest.raises(InputFaultError, match=r"plain names|holds no study"):
+    with pytest.raises(InputError, match=r"plain names|holds no study"):
         write_report(uri, names["study.id"], tmp_path / "inner" / "report")
     assert not (tmp_path / "outside").exists()
 

@@ -80,18 +80,18 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: str) -> 
     return tmp_path
 
 
-def _faults(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> list[str]:
+def _errors(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> list[str]:
     assert main(arguments) == status
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
     return captured.err.splitlines()
 
 
-def test_faults_of_options_and_spaces_come_together(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+def test_errors_of_options_and_spaces_come_together(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "mlruns")
     options = ("--num-samples", "0", "--seed", "-1", "--splits", "2/2", "--settings", "x")
-    found = _faults(capsys, "--search", "tiny", "none", *options)
-    assert [fault.split(":")[0] for fault in found] == [
+    found = _errors(capsys, "--search", "tiny", "none", *options)
+    assert [error.split(":")[0] for error in found] == [
         "--num-samples",
         "--seed",
         "--settings",
@@ -103,21 +103,21 @@ def test_faults_of_options_and_spaces_come_together(place: Path, capsys: pytest.
     assert not (place / "runs").exists()
 
 
-def test_faults_of_the_design_come_together(place: Path, phantom: Path, capsys: pytest.CaptureFixture[str]):
+def test_errors_of_the_design_come_together(place: Path, phantom: Path, capsys: pytest.CaptureFixture[str]):
     options = ("--folds", "0", "--seeds", "-1", "--equal-compute", "--num-samples", "3")
-    assert _faults(capsys, "--search", "tiny", *options) == [
+    assert _errors(capsys, "--search", "tiny", *options) == [
         "--folds: must be at least 1, got 0",
         "--seeds: must be at least 0, got -1",
         "--minutes: must be given with --equal-compute, the minutes of each arm, got none",
         "--num-samples: must not be given with --equal-compute, whose minutes decide, got 3",
     ]
     own = ("--search", "tiny", "--data", str(phantom), "--folds", "2", "--splits")
-    (fault,) = _faults(capsys, *own, "1/2")
-    assert fault.startswith("--splits: must train and validate on at most the 2 of 5 patients that --folds 2 leaves")
-    (fault,) = _faults(capsys, *own, "1/1/9")
-    assert "must test on 2 or 3 patients with --folds 2, or leave it out" in fault
-    (fault,) = _faults(capsys, "--search", "tiny", "--splits", "1/1")
-    assert "must be train/validation/test" in fault
+    (error,) = _errors(capsys, *own, "1/2")
+    assert error.startswith("--splits: must train and validate on at most the 2 of 5 patients that --folds 2 leaves")
+    (error,) = _errors(capsys, *own, "1/1/9")
+    assert "must test on 2 or 3 patients with --folds 2, or leave it out" in error
+    (error,) = _errors(capsys, "--search", "tiny", "--splits", "1/1")
+    assert "must be train/validation/test" in error
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(place: Path, capsys: pytest.CaptureFixture[str]):
@@ -129,17 +129,17 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(place: Path, capsys: pytes
     assert sorted(place.rglob("*")) == before
 
 
-def test_faults_of_the_cluster_come_with_the_others_and_name_what_there_is(place: Path, capsys, monkeypatch):
-    found = _faults(capsys, "--search", "none", "--cpus-per-trial", "4096", "--out", "s3://bucket/runs")
-    assert [fault.split(":")[0] for fault in found] == ["--out", "--search", "--cpus-per-trial, --gpus-per-trial"]
+def test_errors_of_the_cluster_come_with_the_others_and_name_what_there_is(place: Path, capsys, monkeypatch):
+    found = _errors(capsys, "--search", "none", "--cpus-per-trial", "4096", "--out", "s3://bucket/runs")
+    assert [error.split(":")[0] for error in found] == ["--out", "--search", "--cpus-per-trial, --gpus-per-trial"]
     assert "must be a folder" in found[0] and "got 4096 CPU and 0 GPU (1 node of" in found[2]
-    (fault,) = _faults(capsys, "--search", "tiny", "--address", "127.0.0.1:1")
-    assert fault.startswith("--address: a cluster must listen there, got 127.0.0.1:1")
+    (error,) = _errors(capsys, "--search", "tiny", "--address", "127.0.0.1:1")
+    assert error.startswith("--address: a cluster must listen there, got 127.0.0.1:1")
     monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:1")
-    (fault,) = _faults(capsys, "--search", "tiny")
-    assert fault.startswith("RAY_ADDRESS: a cluster must listen there, got ray://127.0.0.1:1")
-    (fault,) = _faults(capsys, "--search", "tiny", "--address", "127.0.0.1:2")
-    assert fault.startswith("--address: a cluster must listen there, got 127.0.0.1:2")
+    (error,) = _errors(capsys, "--search", "tiny")
+    assert error.startswith("RAY_ADDRESS: a cluster must listen there, got ray://127.0.0.1:1")
+    (error,) = _errors(capsys, "--search", "tiny", "--address", "127.0.0.1:2")
+    assert error.startswith("--address: a cluster must listen there, got 127.0.0.1:2")
 
 
 def test_the_head_of_a_cluster_hears_only_what_the_user_set(place: Path, monkeypatch: pytest.MonkeyPatch):
@@ -156,7 +156,7 @@ def test_the_head_of_a_cluster_hears_only_what_the_user_set(place: Path, monkeyp
 def test_what_the_machine_cannot_do_is_found_by_a_dry_run(place: Path, capsys, monkeypatch):
     (place / "file").touch()
     monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "x" * 60)
-    found = _faults(capsys, "--search", "tiny", "--out", "file/runs", "--cache", str(place / "file"), "--dry-run")
+    found = _errors(capsys, "--search", "tiny", "--out", "file/runs", "--cache", str(place / "file"), "--dry-run")
     assert found == [
         f"--out: must be a folder that can be written, got {place}/file/runs below {place}/file",
         f"--cache: must be a folder that can be written, got {place}/file",
@@ -182,9 +182,9 @@ def test_a_path_that_ray_cannot_name_is_found_by_a_dry_run(place: Path, capsys, 
     (folder := Path(os.fsdecode(os.fsencode(place) + b"/caf\xe9"))).mkdir()
     monkeypatch.chdir(folder)
     space = str(place / "search_spaces/tiny.toml")
-    found = _faults(capsys, "--search", space, "--out", str(folder / "runs"), "--dry-run")
+    found = _errors(capsys, "--search", space, "--out", str(folder / "runs"), "--dry-run")
     rule = "must be a path in UTF-8, the only ones that Ray takes, got"
-    assert [fault.partition(" '")[0] for fault in found] == [f"working folder: {rule}", f"--out: {rule}"]
+    assert [error.partition(" '")[0] for error in found] == [f"working folder: {rule}", f"--out: {rule}"]
     assert "caf\\udce9" in found[0] and found[1].endswith("; a link to it may have such a name")
 
 
@@ -192,18 +192,18 @@ def test_a_submitted_job_must_say_where_its_results_are_kept(place: Path, capsys
     job = place / "runtime_resources/working_dir_files/_ray_pkg_1"
     job.mkdir(parents=True)
     monkeypatch.chdir(job)
-    found = _faults(capsys, "--search", str(place / "search_spaces/tiny.toml"))
-    assert [fault.split(":")[0] for fault in found] == ["--out", "MLFLOW_TRACKING_URI"]
+    found = _errors(capsys, "--search", str(place / "search_spaces/tiny.toml"))
+    assert [error.split(":")[0] for error in found] == ["--out", "MLFLOW_TRACKING_URI"]
 
 
 def test_splits_that_need_more_patients_are_refused_with_some_that_fit(place: Path, phantom: Path, capsys):
-    (fault,) = _faults(capsys, "--search", "tiny", "--data", str(phantom), "--splits", "25/15/5")
-    assert "at most the 5 patients" in fault and fault.endswith("try --splits 2/2/1 3/1/1")
+    (error,) = _errors(capsys, "--search", "tiny", "--data", str(phantom), "--splits", "25/15/5")
+    assert "at most the 5 patients" in error and error.endswith("try --splits 2/2/1 3/1/1")
 
 
-def test_a_missing_folder_is_a_fault_of_the_data(place: Path, capsys: pytest.CaptureFixture[str]):
-    (fault,) = _faults(capsys, "--search", "tiny", "--data", "nowhere", status=3)
-    assert "nowhere" in fault
+def test_a_missing_folder_is_an_error_of_the_data(place: Path, capsys: pytest.CaptureFixture[str]):
+    (error,) = _errors(capsys, "--search", "tiny", "--data", "nowhere", status=3)
+    assert "nowhere" in error
 
 
 def test_a_damaged_test_patient_is_found_before_hours_of_search(place: Path, phantom: Path, tmp_path: Path, capsys):
@@ -211,7 +211,7 @@ def test_a_damaged_test_patient_is_found_before_hours_of_search(place: Path, pha
     damaged = sorted((tmp_path / "scans").rglob("patient*.nii.gz"))
     for path in damaged:
         path.write_bytes(b"no scan")
-    found = _faults(capsys, "--search", "tiny", "--data", str(tmp_path / "scans"), status=3)
+    found = _errors(capsys, "--search", "tiny", "--data", str(tmp_path / "scans"), status=3)
     assert len(found) >= len(damaged)
 
 
@@ -235,14 +235,14 @@ def test_a_structure_that_a_part_of_a_split_does_not_show_is_named_before_anythi
         ("test", small.test, ["test patients"]),
     ):
         _cohort(place / part, lacking=numbers)
-        found = _faults(capsys, "--search", "tiny", "--data", str(place / part), status=3)
-        assert [fault.split(" must ")[0] for fault in found] == [f"--splits{' ' if ':' in w else ': '}{w}" for w in who]
-        assert all(f"show rv in both segmentations of a slice, got {numbers[0]}, " in fault for fault in found)
+        found = _errors(capsys, "--search", "tiny", "--data", str(place / part), status=3)
+        assert [error.split(" must ")[0] for error in found] == [f"--splits{' ' if ':' in w else ': '}{w}" for w in who]
+        assert all(f"show rv in both segmentations of a slice, got {numbers[0]}, " in error for error in found)
         assert "search" not in dict(ray.events), part
     assert set(small.train) < set(large.train)
 
 
-def test_a_fault_in_a_sealed_patient_s_voxels_is_found_at_the_start_and_nothing_of_them_is_kept(
+def test_an_error_in_a_sealed_patient_s_voxels_is_found_at_the_start_and_nothing_of_them_is_kept(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     (split,) = make_splits(range(1, 6), parse_counts(["2/1/1"]), 0)
@@ -255,14 +255,14 @@ def test_a_fault_in_a_sealed_patient_s_voxels_is_found_at_the_start_and_nothing_
         voxels[0, 0, 0] = np.nan if role == "cine" else 77
         scans.write_nifti(path, voxels, image.affine)
     ray = _NoRay(monkeypatch)
-    found = _faults(capsys, "--search", "tiny", "--data", str(place / "scans"), status=3)
-    assert [fault.split(":")[0] for fault in found] == [
+    found = _errors(capsys, "--search", "tiny", "--data", str(place / "scans"), status=3)
+    assert [error.split(":")[0] for error in found] == [
         str(paths[sealed]["cine"]),
         str(paths[sealed]["lge_label"]),
         str(paths[trained]["cine_label"]),
     ]
     assert "search" not in dict(ray.events)
-    assert len(list((place / "cache").glob("*/images.npy"))) == 2, "of the four less the faulty one and the sealed"
+    assert len(list((place / "cache").glob("*/images.npy"))) == 2, "of the four less the invalid one and the sealed"
 
 
 class _NoRay:
@@ -490,10 +490,10 @@ def test_a_study_named_with_another_specification_is_refused_with_the_difference
     arguments = ["--search", "tiny", "--data", str(phantom)]
     assert main(arguments) == 0
     name = _studies(place)[0].name
-    found = _faults(capsys, *arguments, "--study", name, "--seed", "1", "--max-epochs", "2")
+    found = _errors(capsys, *arguments, "--study", name, "--seed", "1", "--max-epochs", "2")
     assert f"--study {name}: seed: must be 0 as when the study began, got 1" in found
-    assert any("fidelity.max_epochs: must be 1 as when the study began, got 2" in fault for fault in found)
-    assert _faults(capsys, *arguments, "--study", name, "--new") == [
+    assert any("fidelity.max_epochs: must be 1 as when the study began, got 2" in error for error in found)
+    assert _errors(capsys, *arguments, "--study", name, "--new") == [
         f"--new: must not be given with --study, got --study {name}"
     ]
 
@@ -503,8 +503,8 @@ def test_a_study_that_another_driver_runs_is_refused(place: Path, phantom: Path,
     arguments = ["--search", "tiny", "--data", str(phantom)]
     assert main(arguments) == 0
     with Ledger(_studies(place)[0]):
-        (fault,) = _faults(capsys, *arguments)
-    assert "is being run by another" in fault
+        (error,) = _errors(capsys, *arguments)
+    assert "is being run by another" in error
 
 
 def test_scans_that_changed_under_a_phantoms_name_are_refused(place: Path, phantom: Path, monkeypatch, capsys):
@@ -514,8 +514,8 @@ def test_scans_that_changed_under_a_phantoms_name_are_refused(place: Path, phant
     text = ledger.read_text()
     fingerprint = json.loads(text.splitlines()[0])["fingerprint"]
     ledger.write_text(text.replace(fingerprint, "0" * 16).replace('{"event": "delivered"', '{"event": "other"'))
-    (fault,) = _faults(capsys, "--search", "tiny", status=3)
-    assert f"must hold the scans that study {ledger.parent.name} began with, fingerprint 0000000000000000" in fault
+    (error,) = _errors(capsys, "--search", "tiny", status=3)
+    assert f"must hold the scans that study {ledger.parent.name} began with, fingerprint 0000000000000000" in error
 
 
 def test_a_study_goes_on_in_the_folder_that_it_was_moved_to_whatever_its_name(
@@ -554,5 +554,5 @@ def test_a_study_goes_on_in_the_folder_that_it_was_moved_to_whatever_its_name(
     shutil.rmtree(second / "mlruns" / "artifacts" / chosen)
     capsys.readouterr()
     assert study.predict.main(["--out", "none", *given, f"runs:/{chosen}/model"]) == 2
-    (fault,) = capsys.readouterr().err.splitlines()
-    assert f"mlruns/artifacts/{chosen}/artifacts/model" in fault
+    (error,) = capsys.readouterr().err.splitlines()
+    assert f"mlruns/artifacts/{chosen}/artifacts/model" in error

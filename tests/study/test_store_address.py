@@ -14,7 +14,7 @@ import synthetic_store as synthetic
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
-from jointnet.faults import InputFaultError, SettingsFaultError
+from jointnet.errors import InputError, SettingsError
 from study.report import main, write_report
 from study.reporting import files, page
 from study.reporting.store import Store
@@ -117,12 +117,12 @@ def test_a_path_that_is_in_an_address_as_it_is_makes_no_store_elsewhere(name: st
     file = tmp_path / name / "mlflow.db"
     file.parent.mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
-    with pytest.raises(SettingsFaultError) as caught:
+    with pytest.raises(SettingsError) as caught:
         resolve_tracking_uri()
-    (fault,) = caught.value.faults
-    assert f"{sqlite_address(file)!r} names the file {file}" in fault
+    (error,) = caught.value.errors
+    assert f"{sqlite_address(file)!r} names the file {file}" in error
     assert main(["--study", "s"]) == 2
-    assert capsys.readouterr().err == f"{fault}\n"
+    assert capsys.readouterr().err == f"{error}\n"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_address(file))
     assert resolve_tracking_uri() == sqlite_address(file)
 
@@ -206,9 +206,9 @@ def test_a_store_on_a_disk_that_cannot_be_written_is_read(folder: Path, tmp_path
     done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
     if "mounted" not in done.stdout and done.returncode in (1, 77):
         pytest.skip(f"mounting needs root: {done.stderr}")
-    rows, fault = done.stdout.splitlines()
+    rows, error = done.stdout.splitlines()
     assert int(rows) > 0
-    assert "mounted/mlruns/mlflow.db: must be a store that can be written" in fault
+    assert "mounted/mlruns/mlflow.db: must be a store that can be written" in error
 
 
 @pytest.mark.usefixtures("away")
@@ -216,12 +216,12 @@ def test_a_store_without_its_artifacts_is_refused_with_both_places(folder: Path,
     uri = store_of(folder)
     shutil.rmtree(folder / "mlruns" / "artifacts")
     for deed in (check_artifacts, correct_records, lambda uri: read_study(uri, "first")):
-        with pytest.raises(SettingsFaultError) as caught:
+        with pytest.raises(SettingsError) as caught:
             deed(uri)
-        (fault,) = caught.value.faults
-        assert f"{folder}/mlruns/artifacts: must be the folder" in fault and f"{original}/mlruns/artifacts" in fault
+        (error,) = caught.value.errors
+        assert f"{folder}/mlruns/artifacts: must be the folder" in error and f"{original}/mlruns/artifacts" in error
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(SettingsFaultError, match="must be the folder with the artifacts"):
+    with pytest.raises(SettingsError, match="must be the folder with the artifacts"):
         resolve_tracking_uri()
     (folder / "mlruns" / "artifacts").mkdir()
     assert resolve_tracking_uri() == uri
@@ -240,7 +240,7 @@ def test_a_file_that_cannot_be_read_is_left_to_mlflow(folder: Path, monkeypatch,
 
 def test_a_database_copied_alone_is_not_written_through_to_the_original(folder: Path, original: Path):
     shutil.rmtree(folder / "mlruns" / "artifacts")
-    with pytest.raises(SettingsFaultError, match="must be the folder with the artifacts"):
+    with pytest.raises(SettingsError, match="must be the folder with the artifacts"):
         StudyTracker(store_of(folder), "first", {}).connect()
 
 
@@ -275,13 +275,13 @@ def test_a_file_that_the_records_promise_is_never_read_as_one_that_never_was(fol
         path = folder / f"mlruns/artifacts/{run}/artifacts/{lost}"
         kept = path.read_bytes()
         path.unlink()
-        with pytest.raises(InputFaultError) as caught:
+        with pytest.raises(InputError) as caught:
             read_study(uri, "first")
-        (fault,) = caught.value.faults
-        assert fault.startswith(f"{path.as_uri().removesuffix(f'/{lost}')}: must hold {lost}, which {uri} says")
+        (error,) = caught.value.errors
+        assert error.startswith(f"{path.as_uri().removesuffix(f'/{lost}')}: must hold {lost}, which {uri} says")
         path.write_bytes(kept)
     shutil.rmtree(folder / f"mlruns/artifacts/{arm}")
-    with pytest.raises(InputFaultError, match=r"must hold selection.json, test/slices.csv, test/overlays.npz"):
+    with pytest.raises(InputError, match=r"must hold selection.json, test/slices.csv, test/overlays.npz"):
         read_study(uri, "first")
     assert read_study(uri, "begun").arms == ()  # which guarantees nothing yet
 
@@ -298,12 +298,12 @@ def test_a_report_with_test_values_is_not_replaced_by_one_without(folder: Path, 
     before = content(out)
     MlflowClient(uri).delete_run(first.arms[0].run_id)  # as in the MLflow UI
     for study in ("begun", "first"):
-        with pytest.raises(InputFaultError) as caught:
+        with pytest.raises(InputError) as caught:
             write_report(uri, study, out)
-        (fault,) = caught.value.faults
-        assert fault.startswith(f"{out / 'slices.csv'}: must not be replaced") and "joint-25" in fault
-        assert "--out" in fault and content(out) == before
-    with pytest.raises(InputFaultError, match=f"report of run {first.run_id} in .*: must not be replaced"):
+        (error,) = caught.value.errors
+        assert error.startswith(f"{out / 'slices.csv'}: must not be replaced") and "joint-25" in error
+        assert "--out" in error and content(out) == before
+    with pytest.raises(InputError, match=f"report of run {first.run_id} in .*: must not be replaced"):
         write_report(uri, "first", tmp_path / "other")
     assert not (tmp_path / "other").exists()
     (out / "slices.csv").unlink()
@@ -316,5 +316,5 @@ def test_a_moved_store_that_cannot_be_copied_is_named(folder: Path, monkeypatch)
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr("study.store_address._replace", full)
-    with pytest.raises(SettingsFaultError, match=r"mlflow\.db: must be a store that can be copied into .*TMPDIR"):
+    with pytest.raises(SettingsError, match=r"mlflow\.db: must be a store that can be copied into .*TMPDIR"):
         read_study(store_of(folder), "first")

@@ -154,7 +154,7 @@ async function showResult(result) {
   Object.assign(state, { result, loading: state.loading + 1 });
   const own = state.loading;
   try {
-    element("fault").hidden = true;
+    element("error").hidden = true;
     document.title = `${result.name}: LGE onto cine`;
     const [images, labels] = await Promise.all(
       ["image", "labels"].map((kind) => Promise.all(PANELS.map((panel) => volume(panel[kind]))))
@@ -192,8 +192,8 @@ async function showResult(result) {
 }
 
 function told(error) {
-  element("fault").textContent = error.message ?? String(error);
-  element("fault").hidden = false;
+  element("error").textContent = error.message ?? String(error);
+  element("error").hidden = false;
 }
 
 async function start() {

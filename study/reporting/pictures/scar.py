@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.scar.threshold import ScarSettings, find_scar
 from jointnet.structures import CODE
 
@@ -29,7 +29,7 @@ def scar(lge: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     try:
         return find_scar(lge.astype(np.float32), labels, SPACING_MM, SETTINGS)
-    except DataFaultError:
+    except DataError:
         return np.zeros(labels.shape, bool)
 
 

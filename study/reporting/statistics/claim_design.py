@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jointnet.aggregation import ENDPOINTS
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 from study.reporting.statistics.comparisons import Endpoint
 
 LV_CD: Endpoint = ("cd_mm", "lv")
@@ -55,24 +55,24 @@ def given_margins(margin_mm: object) -> dict[Endpoint, float]:
         margin_mm: the value from the store; None where the search file has no margin.
 
     Raises:
-        InputFaultError: where an endpoint is unknown or a margin is not a positive number of mm; it names all of them.
+        InputError: where an endpoint is unknown or a margin is not a positive number of mm; it names all of them.
     """
     if margin_mm is None:
         return {}
     names = {"/".join(endpoint): endpoint for endpoint in ENDPOINTS}
     table: Mapping[str, Any] = margin_mm if isinstance(margin_mm, Mapping) else {"/".join(LV_CD): margin_mm}
-    faults = [
+    errors = [
         f"claim.margin_mm: an endpoint must be one of {', '.join(names)}, got {name!r}"
         for name in table
         if name not in names
     ]
-    faults += [
+    errors += [
         f"claim.margin_mm: the margin of {name} must be a positive number of mm, got {value!r}"
         for name, value in table.items()
         if not _is_positive(value)
     ]
-    if faults:
-        raise InputFaultError(faults)
+    if errors:
+        raise InputError(errors)
     return {names[name]: float(value) for name, value in table.items()}
 
 

@@ -11,7 +11,7 @@ import pytest
 from other_hosts import NO_FLOCK, OTHER_HOST
 from scans import pair, scan, write_patient
 
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.scans import cache
 from jointnet.scans.cache import CachedPatient, default_cache, fingerprint, prepare
 from jointnet.scans.folder import find_patients
@@ -235,17 +235,17 @@ def test_a_full_cache_starts_no_threads(scan_folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_several_at_once_name_all_faults_in_the_patients_order(tmp_path):
+def test_several_at_once_name_all_errors_in_the_patients_order(tmp_path):
     paths = []
     for number in range(1, 7):
         cine, lge = pair(seed=number)
         lge.label[0, 0, 0] = 0 if number % 2 else 9
         paths.append(write_patient(tmp_path / "scans", number, cine, lge)["lge_label"])
     told = []
-    with pytest.raises(DataFaultError) as caught:
+    with pytest.raises(DataError) as caught:
         files = list(find_patients(tmp_path / "scans").values())
         prepare(files, tmp_path / "cache", lambda *done: told.append(done), ["known"])
-    assert [fault.split(": ")[0] for fault in caught.value.faults] == ["known", *map(str, paths[1::2])]
+    assert [error.split(": ")[0] for error in caught.value.errors] == ["known", *map(str, paths[1::2])]
     assert told[-1] == (6, 6)
     assert len(content(tmp_path / "cache")) == 3
 
@@ -288,7 +288,7 @@ def test_an_interrupted_preparation_leaves_no_half_folder(one, tmp_path, monkeyp
     assert prepare(one, tmp_path / "cache")[0].slices == 4
 
 
-def test_every_fault_of_every_patient_comes_in_one_error(tmp_path):
+def test_every_error_of_every_patient_comes_in_one_error(tmp_path):
     cine, lge = pair()
     expected = []
     paths = write_patient(tmp_path / "scans", 1, cine, lge)  # an error in the header
@@ -307,20 +307,20 @@ def test_every_fault_of_every_patient_comes_in_one_error(tmp_path):
     cut = write_patient(tmp_path / "scans", 6, cine, lge)["lge_label"]
     cut.write_bytes(cut.read_bytes()[:-40])
     expected.append(cut)
-    with pytest.raises(DataFaultError) as caught:
+    with pytest.raises(DataError) as caught:
         prepare(list(find_patients(tmp_path / "scans").values()), tmp_path / "cache")
-    named = sorted(fault.split(": ")[0] for fault in caught.value.faults)
+    named = sorted(error.split(": ")[0] for error in caught.value.errors)
     assert named == sorted(map(str, expected))
 
 
-def test_a_header_fault_hides_no_other_fault_of_the_same_patient(tmp_path):
+def test_a_header_error_hides_no_other_error_of_the_same_patient(tmp_path):
     cine, lge = pair()
     cine.image[0, 0, 0] = np.nan
     paths = write_patient(tmp_path / "scans", 1, cine, lge)
     paths["lge_label"].write_bytes(b"no scan")
-    with pytest.raises(DataFaultError) as caught:
+    with pytest.raises(DataError) as caught:
         prepare(list(find_patients(tmp_path / "scans").values()), tmp_path / "cache")
-    named = {fault.split(": ")[0] for fault in caught.value.faults}
+    named = {error.split(": ")[0] for error in caught.value.errors}
     assert named == {str(paths["cine"]), str(paths["lge_label"])}
 
 

@@ -7,10 +7,10 @@ import pytest
 from scans import pair, write_nifti, write_patient
 
 from jointnet.data import main
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.phantom import write_phantom
 from jointnet.scans.cache import prepare
-from jointnet.scans.exchanged_labels import exchange_faults, surrounded_pair
+from jointnet.scans.exchanged_labels import exchange_errors, surrounded_pair
 from jointnet.scans.folder import find_patients
 from jointnet.scans.preparation import read_label
 from jointnet.structures import CODE, FILE_VALUE, STRUCTURES, SURROUNDED
@@ -38,9 +38,9 @@ def phantom_labels(tmp_path_factory):
     """The class codes of two phantom patients by file."""
     folder = tmp_path_factory.mktemp("phantom")
     write_phantom(folder, patients=2, seed=0)
-    faults = []
-    codes = {path: read_label(path, faults) for path in sorted(folder.rglob("*_manual.nii.gz"))}
-    assert faults == [], "sound"
+    errors = []
+    codes = {path: read_label(path, errors) for path in sorted(folder.rglob("*_manual.nii.gz"))}
+    assert errors == [], "sound"
     assert len(codes) == 4
     return codes
 
@@ -57,10 +57,10 @@ def test_every_exchange_is_named_in_every_scan(phantom_labels, order, part):
         slices = {"all slices": whole, "half": whole[: len(whole) // 2], "three slices": whole[-3:]}[part]
         changed = codes.copy()
         changed[:, :, slices] = in_codes[codes[:, :, slices]]
-        (fault,) = exchange_faults(path, changed)
-        assert fault.startswith(f"{path}: must show lv (500) surrounded by myo (200), but ")
-        assert f"in {len(slices)} of {len(whole)} slices (from 0: {slices[0]}, " in fault
-        assert moved(order) in fault
+        (error,) = exchange_errors(path, changed)
+        assert error.startswith(f"{path}: must show lv (500) surrounded by myo (200), but ")
+        assert f"in {len(slices)} of {len(whole)} slices (from 0: {slices[0]}, " in error
+        assert moved(order) in error
 
 
 @pytest.mark.parametrize("role", ["cine_label", "lge_label"])
@@ -74,9 +74,9 @@ def test_check_and_training_refuse_exchanged_labels_alike(tmp_path, capsys, role
     assert main(["check", str(tmp_path / "scans")]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert moved(order) in line
-    with pytest.raises(DataFaultError) as caught:
+    with pytest.raises(DataError) as caught:
         prepare(list(find_patients(tmp_path / "scans").values()), tmp_path / "cache")
-    assert [f"error: {fault}" for fault in caught.value.faults] == [line]
+    assert [f"error: {error}" for error in caught.value.errors] == [line]
 
 
 def drawn(picture):
@@ -103,12 +103,12 @@ def test_what_sound_slices_show_is_no_exchange(name):
     codes = drawn(picture)
     assert surrounded_pair(codes[:, :, 0]) == found
     whole = np.concatenate([drawn(SOUND["closed"][0])] * 10 + [codes], 2)
-    assert exchange_faults("label", whole) == []
+    assert exchange_errors("label", whole) == []
 
 
 def test_one_odd_slice_of_many_is_left_alone_and_of_few_is_not():
     closed, odd = drawn(SOUND["closed"][0]), drawn("..lllll rrlmmml rrlmmml ..lllll")
-    assert exchange_faults("label", np.concatenate([closed] * 9 + [odd], 2)) == []
-    (fault,) = exchange_faults("label", np.concatenate([closed] * 8 + [odd], 2))
-    assert "200 is surrounded by 500 in 1 of 9 slices (from 0: 8)" in fault
+    assert exchange_errors("label", np.concatenate([closed] * 9 + [odd], 2)) == []
+    (error,) = exchange_errors("label", np.concatenate([closed] * 8 + [odd], 2))
+    assert "200 is surrounded by 500 in 1 of 9 slices (from 0: 8)" in error
     assert set(SURROUNDED) < set(STRUCTURES)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scans import file_paths, pair, write_nifti, write_patient
 
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.scans import scan_file
 from jointnet.scans.folder import (
     check_headers,
@@ -71,7 +71,7 @@ def test_uncompressed_files_are_found_and_other_names_ignored(tmp_path):
 
 def test_t2_alone_makes_no_patient(tmp_path):
     touch(tmp_path, "patient1_T2.nii.gz")
-    with pytest.raises(DataFaultError, match="patientN_C0"):
+    with pytest.raises(DataError, match="patientN_C0"):
         find_patients(tmp_path)
 
 
@@ -82,10 +82,10 @@ def test_no_folder_and_no_patients_are_named(tmp_path, kind):
         path.mkdir()
     if kind == "file":
         path.touch()
-    with pytest.raises(DataFaultError) as caught:
+    with pytest.raises(DataError) as caught:
         find_patients(path)
-    assert len(caught.value.faults) == 1
-    assert str(path) in caught.value.faults[0]
+    assert len(caught.value.errors) == 1
+    assert str(path) in caught.value.errors[0]
 
 
 def test_every_missing_file_and_duplicate_is_reported_at_once(tmp_path):
@@ -93,19 +93,19 @@ def test_every_missing_file_and_duplicate_is_reported_at_once(tmp_path):
     touch(tmp_path, *names(2)[:3])
     touch(tmp_path, names(7)[1])
     touch(tmp_path, "again/patient1_LGE.nii.gz")
-    with pytest.raises(DataFaultError) as caught:
+    with pytest.raises(DataError) as caught:
         find_patients(tmp_path)
-    faults = "\n".join(caught.value.faults)
-    assert len(caught.value.faults) == 3
-    assert str(tmp_path / "again/patient1_LGE.nii.gz") in faults
-    assert "patient2_LGE_manual.nii.gz" in faults
-    assert all(name in faults for name in ("patient7_C0.nii.gz", "patient7_C0_manual.nii.gz"))
-    assert "patient2_C0.nii.gz" not in faults
+    errors = "\n".join(caught.value.errors)
+    assert len(caught.value.errors) == 3
+    assert str(tmp_path / "again/patient1_LGE.nii.gz") in errors
+    assert "patient2_LGE_manual.nii.gz" in errors
+    assert all(name in errors for name in ("patient7_C0.nii.gz", "patient7_C0_manual.nii.gz"))
+    assert "patient2_C0.nii.gz" not in errors
 
 
 def test_compressed_and_uncompressed_twins_are_duplicates(tmp_path):
     touch(tmp_path, *names(1), "patient1_C0.nii")
-    with pytest.raises(DataFaultError, match="one cine file"):
+    with pytest.raises(DataError, match="one cine file"):
         find_patients(tmp_path)
 
 
@@ -118,11 +118,11 @@ def test_select_keeps_the_wanted_order_and_names_who_is_missing(tmp_path):
     touch(tmp_path, *names(1), *names(2), *names(3))
     found = find_patients(tmp_path)
     assert [files.patient for files in select(found, (3, 1))] == [3, 1]
-    with pytest.raises(DataFaultError, match=r"\[8, 9\].*\[1, 2, 3\]"):
+    with pytest.raises(DataError, match=r"\[8, 9\].*\[1, 2, 3\]"):
         select(found, (8, 2, 9))
 
 
-def test_sound_headers_have_no_fault(tmp_path, scan_folder):
+def test_sound_headers_have_no_error(tmp_path, scan_folder):
     assert check_headers(find_patients(scan_folder).values()) == []
     write_blank(tmp_path, 1, shape=(4, 5, 3, 1))
     assert check_headers(find_patients(tmp_path).values()) == []
@@ -205,7 +205,7 @@ def giant(path):
     claimed(path, header, (32000, 32000, 32000))
 
 
-FAULTS = {
+ERRORS = {
     "other_shape": (other_shape, "image's grid"),
     "other_affine": (other_affine, "2.50 mm"),
     "four_axes": (four_axes, "three axes"),
@@ -223,33 +223,33 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("role", ["cine_label", "lge_label"])
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_header_fault_names_the_file_and_the_rule(tmp_path, fault, role):
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_header_error_names_the_file_and_the_rule(tmp_path, error, role):
     paths = write_blank(tmp_path, 1)
-    damage, words = FAULTS[fault]
+    damage, words = ERRORS[error]
     damage(paths[role])
-    faults = check_headers(find_patients(tmp_path).values())
-    assert len(faults) == 1
-    assert faults[0].startswith(f"{paths[role]}: must ")
-    assert words in faults[0]
+    errors = check_headers(find_patients(tmp_path).values())
+    assert len(errors) == 1
+    assert errors[0].startswith(f"{paths[role]}: must ")
+    assert words in errors[0]
 
 
-def test_the_faults_of_all_patients_come_together(tmp_path):
+def test_the_errors_of_all_patients_come_together(tmp_path):
     damaged = {}
-    for number, fault in enumerate(FAULTS, start=1):
+    for number, error in enumerate(ERRORS, start=1):
         paths = write_blank(tmp_path, number)
-        FAULTS[fault][0](paths["lge_label"])
+        ERRORS[error][0](paths["lge_label"])
         damaged[number] = paths["lge_label"]
-    faults = check_headers(find_patients(tmp_path).values())
-    assert [fault.split(": ")[0] for fault in faults] == [str(path) for path in damaged.values()]
+    errors = check_headers(find_patients(tmp_path).values())
+    assert [error.split(": ")[0] for error in errors] == [str(path) for path in damaged.values()]
 
 
-def test_both_files_of_a_pair_may_be_at_fault(tmp_path):
+def test_both_files_of_a_pair_may_be_at_error(tmp_path):
     paths = write_blank(tmp_path, 1)
     no_nifti(paths["cine"])
     four_axes(paths["cine_label"])
-    faults = check_headers(find_patients(tmp_path).values())
-    assert [fault.split(": ")[0] for fault in faults] == [str(paths["cine"]), str(paths["cine_label"])]
+    errors = check_headers(find_patients(tmp_path).values())
+    assert [error.split(": ")[0] for error in errors] == [str(paths["cine"]), str(paths["cine_label"])]
 
 
 @pytest.mark.parametrize("shape", [(2**21, 2**21, 2**21), (2**32, 2**32, 1), (2**32, 2**31, 2)])
@@ -260,8 +260,8 @@ def test_a_claim_whose_product_overflows_64_bits_is_refused_too(tmp_path, shape)
     header["vox_offset"] = 544
     for role in ("cine", "cine_label"):
         claimed(paths[role], header, shape)
-    faults = check_headers(find_patients(tmp_path).values())
-    assert [fault.split(": ")[0] for fault in faults] == [str(paths["cine"]), str(paths["cine_label"])]
+    errors = check_headers(find_patients(tmp_path).values())
+    assert [error.split(": ")[0] for error in errors] == [str(paths["cine"]), str(paths["cine_label"])]
 
 
 def test_headers_are_checked_without_reading_a_voxel(tmp_path, monkeypatch):
@@ -304,8 +304,8 @@ def test_an_unlabelled_patient_needs_no_manual_segmentations_and_those_it_has_ar
         write_patient(tmp_path, number, *pair())
     for path in tmp_path.glob("patient2_*_manual*"):
         path.unlink()
-    found, faults = scan_folder(tmp_path, unlabelled=[2, 3])
-    assert faults == []
+    found, errors = scan_folder(tmp_path, unlabelled=[2, 3])
+    assert errors == []
     assert [found[number].cine_label is None for number in (1, 2, 3)] == [False, True, True]
     assert [len(found[number].paths) for number in (1, 2, 3)] == [4, 2, 2]
     assert check_headers(found.values()) == []
@@ -315,10 +315,10 @@ def test_an_unlabelled_patient_needs_no_manual_segmentations_and_those_it_has_ar
 def test_an_unlabelled_patient_still_needs_both_scans(tmp_path):
     write_patient(tmp_path, 1, *pair())
     next(tmp_path.glob("patient1_LGE.nii*")).unlink()
-    found, faults = scan_folder(tmp_path, unlabelled=[1])
+    found, errors = scan_folder(tmp_path, unlabelled=[1])
     assert found == {}
-    assert len(faults) == 1
-    assert "patient1_LGE.nii.gz" in faults[0]
+    assert len(errors) == 1
+    assert "patient1_LGE.nii.gz" in errors[0]
 
 
 def test_a_folder_that_may_not_be_read_is_named_and_not_left_out(tmp_path, monkeypatch):
@@ -334,9 +334,9 @@ def test_a_folder_that_may_not_be_read_is_named_and_not_left_out(tmp_path, monke
                 onerror(PermissionError(13, "Permission denied", here))
 
     monkeypatch.setattr(os, "walk", refuse)
-    found, faults = scan_folder(tmp_path)
+    found, errors = scan_folder(tmp_path)
     assert list(found) == [1]
-    assert faults == [f"{tmp_path / 'more'}: must be a readable folder: Permission denied"]
+    assert errors == [f"{tmp_path / 'more'}: must be a readable folder: Permission denied"]
 
 
 def test_links_that_lead_round_in_circles_end(tmp_path):
@@ -355,10 +355,10 @@ def test_digits_of_other_scripts_make_no_patient(tmp_path, number):
 
 def test_a_number_that_no_array_holds_is_named(tmp_path):
     touch(tmp_path, *names(1), *names(10**20))
-    found, faults = scan_folder(tmp_path)
+    found, errors = scan_folder(tmp_path)
     assert list(found) == [1]
-    assert len(faults) == 4
-    assert all("1000000" in fault for fault in faults)
+    assert len(errors) == 4
+    assert all("1000000" in error for error in errors)
 
 
 def test_leading_zeros_are_the_same_patient(tmp_path):
@@ -383,16 +383,16 @@ NEAR = [
 def test_a_name_that_is_nearly_right_is_named_where_the_file_is_missing(tmp_path, name):
     touch(tmp_path, *names(4))
     (tmp_path / "patient4_C0.nii.gz").rename(tmp_path / name)
-    (fault,) = scan_folder(tmp_path)[1]
-    assert fault.startswith(f"{tmp_path}: patient 4 lacks patient4_C0.nii.gz (there is {name}: is that what is meant?)")
+    (error,) = scan_folder(tmp_path)[1]
+    assert error.startswith(f"{tmp_path}: patient 4 lacks patient4_C0.nii.gz (there is {name}: is that what is meant?)")
 
 
 def test_a_patient_of_whom_all_names_are_nearly_right_is_not_left_out_without_a_word(tmp_path):
     touch(tmp_path, *names(3), *(name.replace("nii.gz", "NII.GZ") for name in names(4)))
-    complete, (fault,) = scan_folder(tmp_path)
+    complete, (error,) = scan_folder(tmp_path)
     assert list(complete) == [3]
-    assert fault.startswith(f"{tmp_path}: patient 4 lacks patient4_C0.nii.gz, patient4_LGE.nii.gz, ")
-    assert "(there is patient4_C0.NII.GZ, patient4_LGE.NII.GZ, " in fault
+    assert error.startswith(f"{tmp_path}: patient 4 lacks patient4_C0.nii.gz, patient4_LGE.nii.gz, ")
+    assert "(there is patient4_C0.NII.GZ, patient4_LGE.NII.GZ, " in error
     assert scan_folder(tmp_path, only=[3])[1] == []
 
 
@@ -401,13 +401,13 @@ def test_a_patient_of_whom_all_names_are_nearly_right_is_not_left_out_without_a_
 def test_a_segmentation_whose_name_is_nearly_right_is_named_also_where_none_is_needed(tmp_path, name, labels_needed):
     touch(tmp_path, *names(4))
     (tmp_path / "patient4_LGE_manual.nii.gz").rename(tmp_path / name)
-    (fault,) = scan_folder(tmp_path, labels_needed=labels_needed)[1]
-    assert f"lacks patient4_LGE_manual.nii.gz (there is {name}: " in fault
+    (error,) = scan_folder(tmp_path, labels_needed=labels_needed)[1]
+    assert f"lacks patient4_LGE_manual.nii.gz (there is {name}: " in error
 
 
 def test_a_folder_of_names_that_are_all_nearly_right_is_told_one_of_them(tmp_path):
     touch(tmp_path, *(name.lower() for name in names(4)))
-    with pytest.raises(DataFaultError, match=r"must hold files named patientN_C0.*, got patient4_c0.nii.gz"):
+    with pytest.raises(DataError, match=r"must hold files named patientN_C0.*, got patient4_c0.nii.gz"):
         find_patients(tmp_path)
 
 
@@ -423,8 +423,8 @@ def test_a_folder_of_names_that_are_all_nearly_right_is_told_one_of_them(tmp_pat
 )
 def test_what_nobody_meant_for_a_scan_is_not_named(tmp_path, name):
     touch(tmp_path, *names(1), name)
-    found, faults, overlooked = files_by_patient(tmp_path)
-    assert (list(found), faults, overlooked) == ([1], [], {})
+    found, errors, overlooked = files_by_patient(tmp_path)
+    assert (list(found), errors, overlooked) == ([1], [], {})
 
 
 @pytest.mark.parametrize("how", ["symbolic", "hard", "to an uncompressed file", "relative, in a subfolder"])
@@ -446,8 +446,8 @@ def test_a_link_and_the_file_that_it_points_to_are_one_file(tmp_path, how):
         (tmp_path / "raw").mkdir()
         cine = paths["cine"].rename(tmp_path / "raw" / paths["cine"].name)
         paths["cine"].symlink_to(f"raw/{cine.name}")
-    found, faults = scan_folder(tmp_path)
-    assert faults == []
+    found, errors = scan_folder(tmp_path)
+    assert errors == []
     assert found[1].cine == cine
     assert check_headers(found.values()) == []
 
@@ -456,5 +456,5 @@ def test_two_copies_are_two_files(tmp_path):
     paths = write_blank(tmp_path, 1)
     (tmp_path / "again").mkdir()
     shutil.copy(paths["cine"], tmp_path / "again")
-    (fault,) = scan_folder(tmp_path)[1]
-    assert "must have one cine file" in fault
+    (error,) = scan_folder(tmp_path)[1]
+    assert "must have one cine file" in error

@@ -12,7 +12,7 @@ from nibabel.quaternions import quat2mat
 from scans import write_nifti
 from scipy.spatial.transform import Rotation
 
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.scans.folder import PatientFiles, check_headers
 from jointnet.scans.placement import FORMS_TOLERANCE_MM, corner_distance_mm, placement
 from jointnet.scans.scan_file import read_header
@@ -41,7 +41,7 @@ def header_of(sform, qform):
     return header
 
 
-def faults_of(sform, qform):
+def errors_of(sform, qform):
     return placement(Path("scan.nii"), header_of(sform, qform), SHAPE)[2]
 
 
@@ -58,8 +58,8 @@ def in_single_precision(header, affine):
 @given(axis=directions, angle_deg=angles_deg, qfac=st.sampled_from([1, -1]))
 def test_forms_that_nibabel_writes_of_one_affine_agree_whatever_the_turn(axis, angle_deg, qfac):
     affine = affine_of(axis, angle_deg, qfac)
-    read, bounds, faults = placement(Path("scan.nii"), header_of(affine, affine), SHAPE)
-    assert faults == []
+    read, bounds, errors = placement(Path("scan.nii"), header_of(affine, affine), SHAPE)
+    assert errors == []
     assert corner_distance_mm(SHAPE, read, affine) < 1e-3
     assert bounds[0] is read is bounds[1], "an sform is sure"
 
@@ -72,8 +72,8 @@ def test_forms_that_differ_by_a_degree_or_a_millimetre_are_refused_whatever_the_
     turned[:3, :3] = affine_of(other, 1.0)[:3, :3] / SPACING_MM @ affine[:3, :3]
     moved[:3, 3] += np.asarray(other) / np.linalg.norm(other)
     for sform in (turned, moved):
-        (fault,) = faults_of(sform, affine)
-        assert "must lie where both qform and sform say" in fault
+        (error,) = errors_of(sform, affine)
+        assert "must lie where both qform and sform say" in error
 
 
 def test_a_nearly_axial_stack_with_a_tilt_of_a_fifth_of_a_degree_is_sound(tmp_path):
@@ -112,27 +112,27 @@ def test_a_label_that_another_reader_s_qform_placed_is_on_its_image_s_grid(tmp_p
     assert check_headers([PatientFiles(1, scan, scan, label, label)]) == []
     read_by_another[0, 3] += 0.02
     write_nifti(moved, np.zeros(SHAPE, np.uint8), read_by_another, codes=(1, 0))
-    (fault,) = check_headers([PatientFiles(1, scan, scan, moved, None)])
-    assert "0.02 mm off" in fault
+    (error,) = check_headers([PatientFiles(1, scan, scan, moved, None)])
+    assert "0.02 mm off" in error
 
 
 def test_no_quaternion_has_no_bounds(tmp_path):
     header = header_of(np.diag([2.0, 2, 8, 1]), np.diag([2.0, 2, 8, 1]))
     header["quatern_b"] = 1.1
-    with pytest.raises(DataFaultError, match="rotation"):
-        raise DataFaultError(placement(tmp_path, header, SHAPE)[2])
+    with pytest.raises(DataError, match="rotation"):
+        raise DataError(placement(tmp_path, header, SHAPE)[2])
 
 
 @pytest.mark.parametrize("offset", [np.inf, -np.inf, np.nan])
 def test_a_qform_that_lies_nowhere_is_refused_beside_a_sound_sform(offset):
     header = header_of(affine_of((0, 0, 1), 20), affine_of((0, 0, 1), 20))
     header["qoffset_x"] = offset
-    (fault,) = placement(Path("scan.nii"), header, SHAPE)[2]
-    assert "scan.nii: must have a finite qform" in fault
+    (error,) = placement(Path("scan.nii"), header, SHAPE)[2]
+    assert "scan.nii: must have a finite qform" in error
 
 
 @pytest.mark.parametrize("field", ["srow_z", "pixdim", "quatern_b"])
-def test_a_signalling_nan_is_a_fault_without_a_warning(field):
+def test_a_signalling_nan_is_an_error_without_a_warning(field):
     header = header_of(np.diag([2.0, 2, 8, 1]), np.diag([2.0, 2, 8, 1]))
     content = bytearray(header.binaryblock)
     offset = header.template_dtype.fields[field][1] + (8 if field != "quatern_b" else 0)

@@ -21,7 +21,7 @@ from scans import (
     write_patient,
 )
 
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.geometry import PIXEL_MM
 from jointnet.scans.folder import find_patients
 from jointnet.scans.preparation import CEILING, PERCENTILES, prepare_patient, robust_ends
@@ -38,10 +38,10 @@ def prepare(tmp_path, cine, lge, **how):
     return prepare_patient(find_patients(tmp_path)[1])
 
 
-def faults_of(tmp_path, cine, lge):
-    with pytest.raises(DataFaultError) as caught:
+def errors_of(tmp_path, cine, lge):
+    with pytest.raises(DataError) as caught:
         prepare(tmp_path, cine, lge)
-    return caught.value.faults
+    return caught.value.errors
 
 
 def grid_points(description):
@@ -181,27 +181,27 @@ def test_scale_and_offset_of_the_intensities_do_not_matter(tmp_path):
 def test_intensities_that_are_not_finite_are_counted(tmp_path, broken):
     cine, lge = pair()
     lge.image[3:5, 2, 1] = broken
-    (fault,) = faults_of(tmp_path, cine, lge)
-    assert str(tmp_path / "patient1_LGE.nii.gz") in fault
-    assert "2 voxels" in fault
+    (error,) = errors_of(tmp_path, cine, lge)
+    assert str(tmp_path / "patient1_LGE.nii.gz") in error
+    assert "2 voxels" in error
 
 
 @pytest.mark.parametrize("value", [1, 201, -200, 1000])
 def test_unknown_labels_are_named(tmp_path, value):
     cine, lge = pair()
     cine.label[2, 2, 0] = value
-    (fault,) = faults_of(tmp_path, cine, lge)
-    assert str(tmp_path / "patient1_C0_manual.nii.gz") in fault
-    assert f"got {value}" in fault
+    (error,) = errors_of(tmp_path, cine, lge)
+    assert str(tmp_path / "patient1_C0_manual.nii.gz") in error
+    assert f"got {value}" in error
 
 
 def test_a_label_that_is_nan_or_between_two_values_is_unknown(tmp_path):
     cine, lge = pair()
     label = lge.label.astype(np.float32)
     label[0, 0, 0], label[0, 0, 1] = np.nan, 200.5
-    (fault,) = faults_of(tmp_path, cine, Scan(lge.image, label, lge.affine))
-    assert "nan" in fault
-    assert "200.5" in fault
+    (error,) = errors_of(tmp_path, cine, Scan(lge.image, label, lge.affine))
+    assert "nan" in error
+    assert "200.5" in error
 
 
 def test_labels_stored_as_floats_are_read(tmp_path):
@@ -215,11 +215,11 @@ def test_labels_stored_as_floats_are_read(tmp_path):
 def test_a_constant_image_and_an_empty_label_are_both_reported(tmp_path):
     cine, lge = pair()
     lge.label[:] = 0
-    faults = faults_of(tmp_path, with_image(cine, np.full_like(cine.image, 7)), lge)
-    assert len(faults) == 2
-    assert str(tmp_path / "patient1_C0.nii.gz") in faults[0]
-    assert "7" in faults[0]
-    assert str(tmp_path / "patient1_LGE_manual.nii.gz") in faults[1]
+    errors = errors_of(tmp_path, with_image(cine, np.full_like(cine.image, 7)), lge)
+    assert len(errors) == 2
+    assert str(tmp_path / "patient1_C0.nii.gz") in errors[0]
+    assert "7" in errors[0]
+    assert str(tmp_path / "patient1_LGE_manual.nii.gz") in errors[1]
 
 
 def test_every_broken_file_of_a_patient_is_reported(tmp_path):
@@ -228,8 +228,8 @@ def test_every_broken_file_of_a_patient_is_reported(tmp_path):
     cine.label[0, 0, 0] = 3
     lge.image[:, 0, 0] = np.inf
     lge.label[0, 0, 0] = 4
-    faults = faults_of(tmp_path, cine, lge)
-    assert {fault.split(": ")[0].rpartition("/")[2] for fault in faults} == {
+    errors = errors_of(tmp_path, cine, lge)
+    assert {error.split(": ")[0].rpartition("/")[2] for error in errors} == {
         f"patient1_{name}.nii.gz" for name in ("C0", "LGE", "C0_manual", "LGE_manual")
     }
 
@@ -238,9 +238,9 @@ def test_scans_that_do_not_overlap_are_named(tmp_path):
     cine, lge = pair()
     moved = lge.affine.copy()
     moved[:3, 3] += 60 * axes()[2]
-    (fault,) = faults_of(tmp_path, cine, Scan(lge.image, lge.label, moved))
-    assert str(tmp_path / "patient1_LGE.nii.gz") in fault
-    assert "patient1_C0.nii.gz" in fault
+    (error,) = errors_of(tmp_path, cine, Scan(lge.image, lge.label, moved))
+    assert str(tmp_path / "patient1_LGE.nii.gz") in error
+    assert "patient1_C0.nii.gz" in error
 
 
 def test_a_truncated_file_is_named(tmp_path):
@@ -249,11 +249,11 @@ def test_a_truncated_file_is_named(tmp_path):
     content = paths["lge"].read_bytes()
     paths["lge"].write_bytes(content[: len(content) // 2])
     paths["cine_label"].write_bytes(gzip.compress(gzip.decompress(paths["cine_label"].read_bytes())[:-100]))
-    with pytest.raises(DataFaultError) as caught:
+    with pytest.raises(DataError) as caught:
         prepare_patient(find_patients(tmp_path)[1])
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.errors) == 2
     for role in ("lge", "cine_label"):
-        assert any(str(paths[role]) in fault for fault in caught.value.faults)
+        assert any(str(paths[role]) in error for error in caught.value.errors)
 
 
 def test_a_fourth_axis_of_length_1_is_no_fourth_axis(tmp_path):
@@ -280,8 +280,8 @@ def test_intensities_whose_difference_overflows_are_named(tmp_path):
     cine, lge = pair()
     image = cine.image.copy()
     image[0, 0, 0], image[1, 0, 0] = 3e38, -3e38
-    (fault,) = faults_of(tmp_path, with_image(cine, image), lge)
-    assert "1e+30" in fault
+    (error,) = errors_of(tmp_path, with_image(cine, image), lge)
+    assert "1e+30" in error
 
 
 VALUES = {

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scans import write_nifti
 
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from jointnet.scans.scan_file import LARGEST_HEADER, LARGEST_VOXELS, read_header, read_voxels
 
 SHAPE = (4, 5, 3)
@@ -33,14 +33,14 @@ def read(path):
     return read_voxels(read_header(path))
 
 
-def fault_of(path):
+def error_of(path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(DataFaultError) as caught:
+        with pytest.raises(DataError) as caught:
             read(path)
-    (fault,) = caught.value.faults
-    assert fault.startswith(f"{path}: must ")
-    return fault
+    (error,) = caught.value.errors
+    assert error.startswith(f"{path}: must ")
+    return error
 
 
 def with_header(path, change, raw=None):
@@ -142,19 +142,19 @@ HEADERS = {
 def test_a_header_that_breaks_a_rule_is_named(path, name):
     change, words = HEADERS[name]
     with_header(path, change)
-    assert words in fault_of(path)
+    assert words in error_of(path)
 
 
 def test_a_scan_of_more_than_a_metre_is_no_scan(tmp_path):
     write_nifti(tmp_path / "scan.nii.gz", np.zeros((2, 2, 40), np.int16), np.diag([1.0, 1, 30, 1]))
-    assert "1200 mm" in fault_of(tmp_path / "scan.nii.gz")
+    assert "1200 mm" in error_of(tmp_path / "scan.nii.gz")
 
 
-def test_faults_of_place_come_together(path):
+def test_errors_of_place_come_together(path):
     with_header(path, put(xyzt_units=1, pixdim=(1, 0.0), srow_x=[0, np.nan, 0, 0]))
-    with pytest.raises(DataFaultError) as caught:
+    with pytest.raises(DataError) as caught:
         read_header(path)
-    assert len(caught.value.faults) == 3
+    assert len(caught.value.errors) == 3
 
 
 def test_single_precision_does_not_hold_all_of_double(tmp_path):
@@ -192,7 +192,7 @@ def test_a_damaged_stream_is_named_without_much_memory(path, name):
     path.write_bytes(damage(path.read_bytes()))
     tracemalloc.start()
     try:
-        assert words in fault_of(path)
+        assert words in error_of(path)
         assert tracemalloc.get_traced_memory()[1] < 12 * LARGEST_HEADER
     finally:
         tracemalloc.stop()
@@ -206,7 +206,7 @@ def test_a_claim_is_refused_before_memory_is_asked_for(tmp_path):
     assert LARGEST_VOXELS >= 512 * 512 * 64
     tracemalloc.start()
     try:
-        assert "cannot hold" in fault_of(path)
+        assert "cannot hold" in error_of(path)
         assert tracemalloc.get_traced_memory()[1] < LARGEST_HEADER
     finally:
         tracemalloc.stop()
@@ -215,11 +215,11 @@ def test_a_claim_is_refused_before_memory_is_asked_for(tmp_path):
 def test_an_uncompressed_file_that_goes_on_is_refused_by_its_size(tmp_path):
     write_nifti(tmp_path / "scan.nii", DATA, AFFINE)
     os.truncate(tmp_path / "scan.nii", 2**40)
-    assert str(2**40) in fault_of(tmp_path / "scan.nii")
+    assert str(2**40) in error_of(tmp_path / "scan.nii")
     os.truncate(tmp_path / "scan.nii", 3 * LARGEST_HEADER)
-    assert "must end" in fault_of(tmp_path / "scan.nii")
+    assert "must end" in error_of(tmp_path / "scan.nii")
     os.truncate(tmp_path / "scan.nii", 400)
-    assert "truncated" in fault_of(tmp_path / "scan.nii")
+    assert "truncated" in error_of(tmp_path / "scan.nii")
 
 
 def test_extensions_and_free_text_are_not_looked_at(path, capfd):
@@ -246,7 +246,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, kind):
         path.mkdir()
     if kind == "loop":
         path.symlink_to(path)
-    fault_of(path)
+    error_of(path)
 
 
 def test_a_file_that_may_not_be_read_is_named(path, monkeypatch):
@@ -254,7 +254,7 @@ def test_a_file_that_may_not_be_read_is_named(path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(type(path), "open", refuse)
-    assert "Permission denied" in fault_of(path)
+    assert "Permission denied" in error_of(path)
 
 
 @cache
@@ -282,9 +282,9 @@ def test_any_bytes_in_the_header_give_a_scan_or_a_message(tmp_path_factory, edit
         try:
             header = read_header(path)
             voxels = read_voxels(header)
-        except DataFaultError as error:
-            assert error.faults
-            assert all(fault.startswith(f"{path}: must ") for fault in error.faults)
+        except DataError as error:
+            assert error.errors
+            assert all(line.startswith(f"{path}: must ") for line in error.errors)
         else:
             assert voxels.shape == header.shape
             assert np.isfinite(header.affine).all()
@@ -299,9 +299,9 @@ def zlib_gzip(content):
 def test_how_a_file_is_compressed_and_named_must_agree(path, tmp_path):
     raw = tmp_path / "raw.nii.gz"
     raw.write_bytes(gzip.decompress(path.read_bytes()))
-    fault = fault_of(raw)
-    assert "compressed by gzip, as its name says, but does not begin like one" in fault
-    assert fault.endswith("compress it, or let its name end in .nii")
+    error = error_of(raw)
+    assert "compressed by gzip, as its name says, but does not begin like one" in error
+    assert error.endswith("compress it, or let its name end in .nii")
     for name in ("scan.nii", "scan.NII.GZ"):
         (tmp_path / name).write_bytes(path.read_bytes())
-        assert "it is compressed by gzip: let its name end in .gz" in fault_of(tmp_path / name)
+        assert "it is compressed by gzip: let its name end in .gz" in error_of(tmp_path / name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from plans import plan_of
 
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from study.driver import conduct as conduct_module
 from study.driver.conduct import conduct
 from study.planning.identity import SPECIFICATION_FILE, with_identity
@@ -44,6 +44,6 @@ def test_a_study_has_its_specification_before_it_prepares_and_so_keeps_its_id_wh
 
 def test_of_a_study_that_is_refused_before_its_session_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     plan, seen = plan_of(out=tmp_path), list[bool]()
-    _ends_with(DataFaultError("scan: must be sound"), seen, plan, monkeypatch)
+    _ends_with(DataError("scan: must be sound"), seen, plan, monkeypatch)
     assert seen == [True]
     assert not plan.folder.exists()

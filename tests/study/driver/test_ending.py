@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jointnet.faults import DataFaultError, SettingsFaultError
+from jointnet.errors import DataError, SettingsError
 from study.driver.ending import FAILURES, ending_of, full_disks
 from study.driver.interruption import StudyHaltedError
 from study.driver.session import Session
@@ -24,8 +24,8 @@ def _halted(number: int | None) -> StudyHaltedError:
 @pytest.mark.parametrize(
     ("error", "status", "goes_on"),
     [
-        (SettingsFaultError(["one", "two"]), 2, False),
-        (DataFaultError("one"), 3, False),
+        (SettingsError(["one", "two"]), 2, False),
+        (DataError("one"), 3, False),
         (NoFinishedTrialError("joint-25: none"), 4, False),
         (KeyboardInterrupt(), 130, True),
         (StudyHaltedError("asked for", by_user=True), 130, True),
@@ -48,7 +48,7 @@ def test_a_command_is_to_be_repeated_only_where_that_can_help(error: BaseExcepti
     assert isinstance(error, FAILURES)
     ending = ending_of(error)
     assert (ending.status, ending.goes_on) == (status, goes_on)
-    if isinstance(error, SettingsFaultError):
+    if isinstance(error, SettingsError):
         assert ending.lines == ("one", "two")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import study.machines.cluster
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.quota import usable_cpus
 from study.machines.cluster import (
     check_reachable,
@@ -50,10 +50,10 @@ def test_the_option_names_the_cluster_else_the_variable(option, variable, addres
 @pytest.mark.parametrize("wrong", ["http://127.0.0.1:8265", "head:", "head:port", ":6379", "ray://", "a/b"])
 def test_another_form_of_address_is_refused_by_the_name_of_what_gave_it(wrong: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(SettingsFaultError, match="--address: must be local, auto, HOST:PORT or ray://HOST:PORT, got"):
+    with pytest.raises(SettingsError, match="--address: must be local, auto, HOST:PORT or ray://HOST:PORT, got"):
         resolve_address(wrong)
     monkeypatch.setenv("RAY_ADDRESS", wrong)
-    with pytest.raises(SettingsFaultError, match="RAY_ADDRESS: must be"):
+    with pytest.raises(SettingsError, match="RAY_ADDRESS: must be"):
         resolve_address(None)
 
 
@@ -62,7 +62,7 @@ def test_an_address_where_nothing_listens_is_refused_at_once():
         address = f"127.0.0.1:{server.getsockname()[1]}"
         check_reachable(address)
         check_reachable(f"ray://{address}")
-    with pytest.raises(SettingsFaultError, match=f"--address: a cluster must listen there, got {address}"):
+    with pytest.raises(SettingsError, match=f"--address: a cluster must listen there, got {address}"):
         check_reachable(address)
 
 
@@ -111,10 +111,10 @@ def test_workers_have_one_arena_unless_the_environment_says_otherwise(own: str |
         assert os.environ["MALLOC_ARENA_MAX"] == (own or "1")
 
 
-def test_no_cluster_to_join_is_a_fault_of_the_address(monkeypatch: pytest.MonkeyPatch):
+def test_no_cluster_to_join_is_an_error_of_the_address(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(study.machines.cluster, "ray", _FakeRay())
     with (
-        pytest.raises(SettingsFaultError, match="got auto: Could not find any running Ray instance"),
+        pytest.raises(SettingsError, match="got auto: Could not find any running Ray instance"),
         ray_session("auto"),
     ):
         pass
@@ -123,8 +123,8 @@ def test_no_cluster_to_join_is_a_fault_of_the_address(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
-        (Exception("The current node timed out during startup."), SettingsFaultError),
-        (OSError(errno.EACCES, "Permission denied"), SettingsFaultError),
+        (Exception("The current node timed out during startup."), SettingsError),
+        (OSError(errno.EACCES, "Permission denied"), SettingsError),
         (OSError(errno.ENOSPC, "No space left on device"), OSError),  # temporary, so the command may be repeated
     ],
 )
@@ -136,9 +136,9 @@ def test_a_ray_that_does_not_start_is_no_reason_to_try_for_ever(raised, expected
     monkeypatch.setattr(study.machines.cluster, "ray", NotStarting())
     with pytest.raises(expected, match=" ".join(str(raised).split()[-3:])) as caught, ray_session(None):
         pass
-    if expected is SettingsFaultError:
-        assert caught.value.faults[0].startswith("Ray must be able to start on this machine, got ")
-        assert "/session_latest/logs" in caught.value.faults[0]
+    if expected is SettingsError:
+        assert caught.value.errors[0].startswith("Ray must be able to start on this machine, got ")
+        assert "/session_latest/logs" in caught.value.errors[0]
 
 
 @pytest.mark.parametrize("address", [None, "auto"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import ray as ray_module
 
-from study.machines.node_check import NodeAnswer, SharedFolder, answer_faults, check_nodes, folder_faults, look
+from study.machines.node_check import NodeAnswer, SharedFolder, answer_errors, check_nodes, folder_errors, look
 from study.machines.provenance import versions
 from study.machines.ray_folder import SOCKET_IN_FOLDER, ray_folder
 
@@ -29,7 +29,7 @@ def test_the_nodes_that_lack_something_are_named():
     good = NodeAnswer((), (), SAME)
     blind = NodeAnswer(("--out", "--cache"), (), SAME)
     answers = {"a": good, "b": blind, "c": NodeAnswer(("--cache",), ("--out",), SAME)}
-    assert answer_faults(answers, (OUT, CACHE), SAME) == [
+    assert answer_errors(answers, (OUT, CACHE), SAME) == [
         "--out: must be one folder that all nodes share, got /shared/runs, which b does not see",
         "--out: must be one folder that all nodes share, got /shared/runs, which c does see but not write",
         "--cache: must be one folder that all nodes share, got /shared/cache, which b and c do not see",
@@ -37,15 +37,15 @@ def test_the_nodes_that_lack_something_are_named():
 
 
 @pytest.mark.parametrize(
-    ("theirs", "faults"),
+    ("theirs", "errors"),
     [
         ({"torch": "2.13.0+cu126"}, []),  # another build of the same version
         ({"torch": "2.12.0"}, ["torch: must have one version on all nodes, got 2.13.0 here and 2.12.0 on b"]),
         ({"mlflow": "1.0"}, []),  # only the driver uses it
     ],
 )
-def test_versions_that_shape_a_trial_must_agree(theirs, faults: list[str]):
-    assert answer_faults({"b": NodeAnswer((), (), SAME | theirs)}, (), SAME) == faults
+def test_versions_that_shape_a_trial_must_agree(theirs, errors: list[str]):
+    assert answer_errors({"b": NodeAnswer((), (), SAME | theirs)}, (), SAME) == errors
 
 
 @pytest.mark.slow
@@ -55,8 +55,8 @@ def test_a_real_node_is_asked_and_nothing_is_left_behind(ray: None, tmp_path: Pa
     assert check_nodes(names, shared) == []
     assert not list((tmp_path / "new/out").iterdir()) and not list((tmp_path / "cache").iterdir())
     (tmp_path / "file").write_text("")
-    (fault,) = check_nodes(names, (SharedFolder("--out", tmp_path / "file", True),))
-    assert fault.startswith("--out, --cache: must be folders that can be written")
+    (error,) = check_nodes(names, (SharedFolder("--out", tmp_path / "file", True),))
+    assert error.startswith("--out, --cache: must be folders that can be written")
 
 
 def test_rays_sockets_are_no_longer_than_is_reckoned(ray: None):
@@ -69,9 +69,9 @@ def test_rays_sockets_are_no_longer_than_is_reckoned(ray: None):
 def test_on_this_machine_folders_must_be_there_or_be_makeable(tmp_path: Path):
     (tmp_path / "file").touch()
     (tmp_path / "scans").mkdir()
-    assert folder_faults([SharedFolder("--out", tmp_path / "new/out", True)]) == []
-    assert folder_faults([SharedFolder("--cache", tmp_path / "scans", False)]) == []
-    assert folder_faults([SharedFolder("--out", tmp_path / "file/out", True)]) == [
+    assert folder_errors([SharedFolder("--out", tmp_path / "new/out", True)]) == []
+    assert folder_errors([SharedFolder("--cache", tmp_path / "scans", False)]) == []
+    assert folder_errors([SharedFolder("--out", tmp_path / "file/out", True)]) == [
         f"--out: must be a folder that can be written, got {tmp_path}/file/out below {tmp_path}/file"
     ]
     assert not (tmp_path / "new").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import study.machines.ray_folder
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from study.machines.ray_folder import LONGEST_FOLDER_BYTES, SOCKET_IN_FOLDER, ray_folder, ray_options
 
 
@@ -37,7 +37,7 @@ def test_the_longest_folder_takes_the_longest_socket_and_a_longer_one_does_not(s
                 continue
             with pytest.raises(OSError, match="too long"):
                 server.bind(str(path))
-        with pytest.raises(SettingsFaultError, match="RAY_TMPDIR: must be at most 39 bytes long, for Ray's sockets"):
+        with pytest.raises(SettingsError, match="RAY_TMPDIR: must be at most 39 bytes long, for Ray's sockets"):
             ray_folder({"RAY_TMPDIR": str(base)})
 
 
@@ -48,7 +48,7 @@ def test_a_temporary_folder_that_does_not_do_is_passed_over(short: Path):
     assert ray_folder({"TMPDIR": str(_of_length(short, 60))}) == fallback
     (short / "file").touch()
     assert ray_folder({"TMPDIR": str(short / "file")}) == fallback
-    with pytest.raises(SettingsFaultError, match=f"RAY_TMPDIR: must be a folder that can be written, got {short}/file"):
+    with pytest.raises(SettingsError, match=f"RAY_TMPDIR: must be a folder that can be written, got {short}/file"):
         ray_folder({"RAY_TMPDIR": str(short / "file"), "TMPDIR": str(short)})
 
 
@@ -60,9 +60,9 @@ def test_rays_usual_folder_may_be_another_users(short: Path, monkeypatch: pytest
 
 def test_a_full_disk_is_named_with_what_is_free_and_what_to_do(short: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
-    with pytest.raises(SettingsFaultError) as caught:
+    with pytest.raises(SettingsError) as caught:
         ray_folder({"TMPDIR": str(short)})
-    assert caught.value.faults == (
+    assert caught.value.errors == (
         f"TMPDIR: must have 200 MB free, got 1 MB in {short}",
         "/tmp: must have 200 MB free, got 1 MB in /tmp; RAY_TMPDIR=DIR names another folder, on a disk of this machine",
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.planning.capacity import Request, resource_faults, resources_of, told, trials_on
+from study.planning.capacity import Request, resource_errors, resources_of, told, trials_on
 from study.planning.plan import Node, Resources
 
 BARE, SMALL, BIG = Node("bare", 0, 0), Node("small", 4, 0), Node("big", 8, 2)
@@ -51,12 +51,12 @@ def test_a_node_holds_no_more_trials_than_its_memory_but_one_in_any_case(cpus: f
 )
 def test_a_trial_gets_what_is_asked_for_and_as_many_run_as_fit(asked, nodes, given):
     request = Request(*asked)
-    assert resource_faults(request, nodes) == []
+    assert resource_errors(request, nodes) == []
     assert resources_of(request, nodes) == Resources(*given)
 
 
 @pytest.mark.parametrize(
-    ("asked", "nodes", "fault"),
+    ("asked", "nodes", "error"),
     [
         (("auto", 5, None, None), (SMALL, SMALL), "got 5 CPU and 0 GPU (2 nodes of 4 CPU and 0 GPU)"),
         (("auto", 1, 0.5, None), (SMALL,), "got 1 CPU and 0.5 GPU (1 node of 4 CPU and 0 GPU)"),
@@ -68,9 +68,9 @@ def test_a_trial_gets_what_is_asked_for_and_as_many_run_as_fit(asked, nodes, giv
         (("cuda", 1, 0, None), (BIG,), "--gpus-per-trial: must be above 0 with --device cuda, got 0"),
     ],
 )
-def test_what_no_node_can_give_is_refused_with_what_there_is(asked, nodes, fault: str):
-    (found,) = resource_faults(Request(*asked), nodes)
-    assert fault in found
+def test_what_no_node_can_give_is_refused_with_what_there_is(asked, nodes, error: str):
+    (found,) = resource_errors(Request(*asked), nodes)
+    assert error in found
 
 
 def test_nodes_are_told_by_kind():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from plans import plan_of
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from study.planning.identity import SPECIFICATION_FILE, differences, digest, identity, with_identity
 from study.planning.plan import Design, Plan, specification
 from study.question.space import with_overrides
@@ -80,23 +80,23 @@ def test_a_changed_specification_is_another_study_and_refused_under_the_old_name
     plan = begun(plan_of(out=tmp_path))
     asked = change(plan)
     assert with_identity(asked).study_id != plan.study_id
-    with pytest.raises(SettingsFaultError) as caught:
+    with pytest.raises(SettingsError) as caught:
         with_identity(asked, named=plan.study_id)
-    assert any(fault.startswith(f"--study {plan.study_id}: {named}") for fault in caught.value.faults)
-    assert len(caught.value.faults) == len(differences(specification(plan), specification(asked)))
+    assert any(error.startswith(f"--study {plan.study_id}: {named}") for error in caught.value.errors)
+    assert len(caught.value.errors) == len(differences(specification(plan), specification(asked)))
 
 
 def test_every_difference_has_a_line_of_its_own(tmp_path: Path):
     plan = begun(plan_of(out=tmp_path))
-    with pytest.raises(SettingsFaultError) as caught:
+    with pytest.raises(SettingsError) as caught:
         with_identity(replace(changed(plan, max_epochs=5), seed=3), named=plan.study_id)
-    keys = {fault.split(": ")[1] for fault in caught.value.faults}
+    keys = {error.split(": ")[1] for error in caught.value.errors}
     assert {"seed", "search.joint.fidelity.max_epochs"} <= keys
 
 
 def test_a_study_that_is_not_there_is_named_with_those_that_are(tmp_path: Path):
     plan = begun(plan_of(out=tmp_path))
-    with pytest.raises(SettingsFaultError, match=f"--study: must be one of {plan.study_id} in"):
+    with pytest.raises(SettingsError, match=f"--study: must be one of {plan.study_id} in"):
         with_identity(plan, named="other")
     assert with_identity(plan, named=plan.study_id).continues
 
@@ -130,14 +130,14 @@ def test_seeds_are_no_part_of_it_and_those_asked_for_before_stay(tmp_path: Path)
 )
 def test_folds_and_validation_patients_are_part_of_it(tmp_path: Path, design: Design, line: str):
     plan = begun(plan_of(out=tmp_path))
-    with pytest.raises(SettingsFaultError, match=line):
+    with pytest.raises(SettingsError, match=line):
         with_identity(plan_of(out=tmp_path, design=design), named=plan.study_id)
 
 
 def test_a_margin_does_not_move_once_a_study_has_begun(tmp_path: Path):
     plan = begun(plan_of(out=tmp_path))
     arms = tuple(replace(arm, space=replace(arm.space, margin_mm=1.0)) for arm in plan.arms)
-    with pytest.raises(SettingsFaultError, match=r"search\.joint\.claim\.margin_mm: must be nothing as when"):
+    with pytest.raises(SettingsError, match=r"search\.joint\.claim\.margin_mm: must be nothing as when"):
         with_identity(replace(plan, arms=arms), named=plan.study_id)
     assert specification(replace(plan, arms=arms))["searches"][0]["claim"] == {"margin_mm": 1.0}
 
@@ -146,5 +146,5 @@ def test_a_study_s_name_leads_out_of_no_folder(tmp_path: Path):
     plan = begun(plan_of(out=tmp_path / "elsewhere"))
     inside = replace(plan_of(out=tmp_path / "runs"), study_id="")
     for name in (f"../elsewhere/{plan.study_id}", str(plan.folder), "..", "a\0b", "a" * 300):
-        with pytest.raises(SettingsFaultError, match="--study: must be one of"):
+        with pytest.raises(SettingsError, match="--study: must be one of"):
             with_identity(inside, named=name)

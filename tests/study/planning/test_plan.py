@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from plans import SPLITS, plan_of
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from study.planning.plan import Design, make_arms, specification
 from study.planning.plan_text import render
 from study.question.folds import make_folds, same_validation
@@ -23,7 +23,7 @@ def test_arms_cross_models_and_splits():
 
 
 def test_an_arm_that_two_searches_ask_for_is_refused():
-    with pytest.raises(SettingsFaultError, match="joint-25 must come from one search only, got joint and smoke"):
+    with pytest.raises(SettingsError, match="joint-25 must come from one search only, got joint and smoke"):
         make_arms(load_spaces(["joint", "smoke"]), SPLITS)
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jointnet.faults import SettingsFaultError
-from study.question.folds import fold_faults, fold_sizes, make_folds, proportional, same_validation
+from jointnet.errors import SettingsError
+from study.question.folds import fold_errors, fold_sizes, make_folds, proportional, same_validation
 from study.question.splits import Counts, parse_counts
 
 PAPER = parse_counts(["25/15/5", "35/5/5"])
@@ -73,7 +73,7 @@ def test_folds_are_as_equal_as_they_can_be(patients, folds, sizes):
 
 
 @pytest.mark.parametrize(
-    ("patients", "folds", "counts", "faults"),
+    ("patients", "folds", "counts", "errors"),
     [
         (
             45,
@@ -104,17 +104,17 @@ def test_folds_are_as_equal_as_they_can_be(patients, folds, sizes):
         (3, 2, ["1/1"], ["--folds: each of 2 folds must have a patient to test and leave two, got a folder of 3"]),
     ],
 )
-def test_counts_and_folds_that_do_not_fit_are_refused_with_their_values(patients, folds, counts, faults):
+def test_counts_and_folds_that_do_not_fit_are_refused_with_their_values(patients, folds, counts, errors):
     given = tuple(Counts(*(int(part) for part in text.split("/")), *([0] * (2 - text.count("/")))) for text in counts)
-    with pytest.raises(SettingsFaultError) as caught:
+    with pytest.raises(SettingsError) as caught:
         make_folds(range(patients), folds, given, 0)
-    assert list(caught.value.faults) == faults
+    assert list(caught.value.errors) == errors
 
 
 @pytest.mark.parametrize("folds", range(2, 12))
 @pytest.mark.parametrize("patients", [4, 5, 8, 13, 45, 100])
 def test_counts_that_nobody_insists_on_shrink_until_they_fit(patients: int, folds: int):
-    if fold_faults(patients, folds):
+    if fold_errors(patients, folds):
         pytest.skip("too few patients")
     counts = proportional(PAPER, patients, folds)
     dealt = make_folds(range(patients), folds, counts, 0)
@@ -126,5 +126,5 @@ def test_counts_that_nobody_insists_on_shrink_until_they_fit(patients: int, fold
 def test_the_test_may_be_left_out_only_where_folds_say_it():
     assert parse_counts(["25/15", "35/5/5"], test_optional=True) == (Counts(25, 15, 0), Counts(35, 5, 5))
     assert [str(count) for count in parse_counts(["25/15", "35/5/5"], test_optional=True)] == ["25/15", "35/5/5"]
-    with pytest.raises(SettingsFaultError, match="with or without /test"):
+    with pytest.raises(SettingsError, match="with or without /test"):
         parse_counts(["25"], test_optional=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.training import OBJECTIVE as KEPT_BY
 from study.question.space import lambdas_of, settings_of_sample, with_overrides
@@ -38,10 +38,10 @@ def _file(folder: Path, text: str, name: str = "own.toml") -> str:
     return str(path)
 
 
-def _faults(folder: Path, text: str) -> list[str]:
-    with pytest.raises(SettingsFaultError) as caught:
+def _errors(folder: Path, text: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
         load_spaces([_file(folder, text)])
-    return list(caught.value.faults)
+    return list(caught.value.errors)
 
 
 @pytest.mark.parametrize("name", ["joint", "standalone", "smoke"])
@@ -70,23 +70,23 @@ def test_a_file_is_read_by_path_and_by_name_in_the_working_directory(tmp_path: P
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are():
-    with pytest.raises(SettingsFaultError, match=r"'joined' must be .* joint, smoke, standalone"):
+    with pytest.raises(SettingsError, match=r"'joined' must be .* joint, smoke, standalone"):
         load_spaces(["joined"])
 
 
-def test_faults_of_all_files_come_together(tmp_path: Path):
+def test_errors_of_all_files_come_together(tmp_path: Path):
     one = _file(tmp_path, GOOD.replace("low = 0.1", "low = 20.0"), "one.toml")
     two = _file(tmp_path, GOOD.replace("num_samples = 4", ""), "two.toml")
-    with pytest.raises(SettingsFaultError) as caught:
+    with pytest.raises(SettingsError) as caught:
         load_spaces([one, two, "nowhere", one])
-    text = "\n".join(caught.value.faults)
+    text = "\n".join(caught.value.errors)
     assert "one.toml: parameters.lambda_2_to_1.low: must be below high, 10.0, got 20.0" in text
     assert "two.toml: budget.num_samples: is missing" in text
     assert "'nowhere' must be" in text and "must be named once" in text
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "fault"),
+    ("old", "new", "error"),
     [
         ('question = "Which?"', "", "question: is missing"),
         ('question = "Which?"', 'question = "?"\nsurplus = 3', "surplus: unknown key.*got 3"),
@@ -127,16 +127,16 @@ def test_faults_of_all_files_come_together(tmp_path: Path):
         ("high = 10.0", "high = 1e300", "high: must be at most 1e"),
     ],
 )
-def test_one_broken_rule_gives_one_fault(old: str, new: str, fault: str, tmp_path: Path):
-    found = _faults(tmp_path, GOOD.replace(old, new))
+def test_one_broken_rule_gives_one_error(old: str, new: str, error: str, tmp_path: Path):
+    found = _errors(tmp_path, GOOD.replace(old, new))
     assert len(found) == 1, found
     assert found[0].startswith("own.toml")
-    assert re.search(fault, found[0]), found[0]
+    assert re.search(error, found[0]), found[0]
 
 
 def test_a_searched_settings_key_is_bounded_as_the_setting_is(tmp_path: Path):
     text = GOOD.replace("lambda_2_to_1", '"optimiser.learning_rate"').replace("high = 10.0", "high = 1e9")
-    assert _faults(tmp_path, text) == [
+    assert _errors(tmp_path, text) == [
         "own.toml: parameters.optimiser.learning_rate.high: must be between 1e-07 and 1.0, got 1000000000.0"
     ]
 
@@ -145,7 +145,7 @@ def test_a_whole_settings_key_is_drawn_whole(tmp_path: Path):
     text = GOOD.replace("lambda_2_to_1", '"model.guide_steps"').replace("low = 0.1", "low = 1")
     (space,) = load_spaces([_file(tmp_path, text.replace("high = 10.0", "high = 10"))])
     assert space.parameters[0].whole
-    assert _faults(tmp_path, text) == ["own.toml: parameters.model.guide_steps.high: must be a whole number, got 10.0"]
+    assert _errors(tmp_path, text) == ["own.toml: parameters.model.guide_steps.high: must be a whole number, got 10.0"]
 
 
 def test_the_objective_is_what_a_training_keeps_its_model_by():
@@ -169,7 +169,7 @@ def test_a_sample_becomes_settings():
     )
     assert (settings.loss.lambda_1, settings.loss.lambda_3) == pytest.approx((0.25, 0.5))
     assert settings.loss.alpha == 0.3 and settings.optimiser.learning_rate == 0.01
-    with pytest.raises(SettingsFaultError):
+    with pytest.raises(SettingsError):
         settings_of_sample(joint, {"alpha": 2.0})
 
 
@@ -193,13 +193,13 @@ def test_settings_of_the_command_replace_the_files_own_and_leave_what_is_fixed(t
     assert load_spaces([path], given)[0].base.model.widths == (4, 8)
 
 
-def test_faults_of_given_settings_are_told_once_and_with_the_others(tmp_path: Path):
+def test_errors_of_given_settings_are_told_once_and_with_the_others(tmp_path: Path):
     given = _file(tmp_path, "[model]\nwidth = 3", "given.toml")
-    with pytest.raises(SettingsFaultError) as caught:
+    with pytest.raises(SettingsError) as caught:
         load_spaces([_file(tmp_path, GOOD), _file(tmp_path, "", "two.toml")], given)
-    told = [fault.partition(":")[0] for fault in caught.value.faults]
+    told = [error.partition(":")[0] for error in caught.value.errors]
     assert told.count("--settings") == 1 and set(told) == {"--settings", "two.toml"}
-    assert "unknown key 'width'" in caught.value.faults[0]
+    assert "unknown key 'width'" in caught.value.errors[0]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_claim_states_its_margin_in_mm(tmp_path: Path, claim: str, margin):
 
 
 @pytest.mark.parametrize(
-    ("claim", "faults"),
+    ("claim", "errors"),
     [
         ("[claim]", ["claim.margin_mm: is missing; must be a number of mm above 0, of LV CD, or a table of such"]),
         ("[claim]\nmargin_mm = 0", ["claim.margin_mm: must be a number of mm above 0, of LV CD, or a table of such"]),
@@ -229,10 +229,10 @@ def test_a_claim_states_its_margin_in_mm(tmp_path: Path, claim: str, margin):
         ),
     ],
 )
-def test_a_margin_that_breaks_a_rule_is_refused(tmp_path: Path, claim: str, faults: list[str]):
+def test_a_margin_that_breaks_a_rule_is_refused(tmp_path: Path, claim: str, errors: list[str]):
     (tmp_path / "own.toml").write_text(f"{GOOD}\n{claim}\n")
-    with pytest.raises(SettingsFaultError) as caught:
+    with pytest.raises(SettingsError) as caught:
         load_spaces([str(tmp_path / "own.toml")])
-    assert len(caught.value.faults) == len(faults)
-    for fault, expected in zip(caught.value.faults, faults, strict=True):
-        assert fault.startswith(f"own.toml: {expected}")
+    assert len(caught.value.errors) == len(errors)
+    for error, expected in zip(caught.value.errors, errors, strict=True):
+        assert error.startswith(f"own.toml: {expected}")

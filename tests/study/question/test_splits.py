@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from study.question.splits import Counts, make_splits, parse_counts, propose
 
 PAPER = parse_counts(["25/15/5", "35/5/5"])
@@ -41,11 +41,11 @@ def test_the_seed_decides_and_the_order_of_patients_does_not():
 
 
 def test_too_few_patients_are_answered_with_splits_that_fit():
-    with pytest.raises(SettingsFaultError) as caught:
+    with pytest.raises(SettingsError) as caught:
         make_splits(range(25), PAPER, 0)
-    (fault,) = caught.value.faults
-    assert "at most the 25 patients" in fault and "got 25/15/5 35/5/5" in fault
-    assert fault.endswith("try --splits 10/10/5 15/5/5")
+    (error,) = caught.value.errors
+    assert "at most the 25 patients" in error and "got 25/15/5 35/5/5" in error
+    assert error.endswith("try --splits 10/10/5 15/5/5")
 
 
 @pytest.mark.parametrize("patients", range(4, 80))
@@ -57,12 +57,12 @@ def test_proposals_fit(patients: int):
 
 def test_three_patients_are_too_few():
     assert propose(3) == ""
-    with pytest.raises(SettingsFaultError, match="at least 4 patients"):
+    with pytest.raises(SettingsError, match="at least 4 patients"):
         make_splits(range(3), PAPER, 0)
 
 
 @pytest.mark.parametrize(
-    ("texts", "fault"),
+    ("texts", "error"),
     [
         (["25/15"], "got '25/15'"),
         (["0/15/5"], "got '0/15/5'"),
@@ -71,6 +71,6 @@ def test_three_patients_are_too_few():
         (["25/15/5", "35/5/4"], "same number of patients"),
     ],
 )
-def test_counts_that_break_a_rule(texts: list[str], fault: str):
-    with pytest.raises(SettingsFaultError, match=fault):
+def test_counts_that_break_a_rule(texts: list[str], error: str):
+    with pytest.raises(SettingsError, match=error):
         parse_counts(texts)

@@ -9,7 +9,7 @@ from known_rows import patients_of
 from scipy import stats
 
 from jointnet.aggregation import ENDPOINTS
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 from study.reporting.statistics.claim_design import LV_CD, ClaimArms, claim_arms, given_margins
 from study.reporting.statistics.claim_result import claims_frame
 from study.reporting.statistics.claims import non_inferiority, superiority
@@ -204,6 +204,6 @@ def test_given_margins() -> None:
     assert given_margins(None) == {}
     assert given_margins(0.5) == {("cd_mm", "lv"): 0.5}
     assert given_margins({"asd_mm/rv": 1, "cd_mm/lv": 0.3}) == {("asd_mm", "rv"): 1.0, ("cd_mm", "lv"): 0.3}
-    with pytest.raises(InputFaultError) as caught:
+    with pytest.raises(InputError) as caught:
         given_margins({"lv": 0.5, "cd_mm/lv": 0, "asd_mm/rv": True, "asd_mm/lv": math.inf, "cd_mm/rv": "1"})
-    assert len(caught.value.faults) == 5
+    assert len(caught.value.errors) == 5

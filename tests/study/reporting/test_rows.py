@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from known_rows import UNEVEN, rows_of
 
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 from study.reporting.rows import PATIENT_COLUMNS, check_rows, lost_structures, over_folds, per_patient
 
 
@@ -55,12 +55,12 @@ def test_each_patient_belongs_to_one_fold() -> None:
     first, second = rows_of({1: [(4.0, 1.0)]}), rows_of({2: [(5.0, 2.0)]})
     joined = over_folds({2: second, 1: first})
     assert joined[["patient", "fold", "after"]].to_numpy().tolist() == [[1, 1, 1.0], [2, 2, 2.0]]
-    with pytest.raises(InputFaultError, match="patient 1: must be tested in one fold, got folds 1, 3"):
+    with pytest.raises(InputError, match="patient 1: must be tested in one fold, got folds 1, 3"):
         over_folds({1: first, 2: second, 3: first})
 
 
 @pytest.mark.parametrize(
-    ("change", "fault"),
+    ("change", "error"),
     [
         (lambda rows: rows.drop(index=5), "arm b, seeds 1 and 2: not tested on the same rows, e.g. patient 2, slice 0"),
         (lambda rows: rows.assign(before=rows["before"] + (rows.index == 4)), "arm b, seeds 1 and 2: differ before"),
@@ -70,33 +70,31 @@ def test_each_patient_belongs_to_one_fold() -> None:
     ],
     ids=["lacks a row", "other before", "twice", "no seed", "other scans"],
 )
-def test_seeds_must_agree(change: Callable[[pd.DataFrame], pd.DataFrame], fault: str) -> None:
+def test_seeds_must_agree(change: Callable[[pd.DataFrame], pd.DataFrame], error: str) -> None:
     rows = _seeds(0.0, 1.0)
     check_rows({"a": rows_of(UNEVEN), "b": rows, "c": _seeds(0.0, 1.0, 2.0)})
-    with pytest.raises(InputFaultError, match=fault) as caught:
+    with pytest.raises(InputError, match=error) as caught:
         check_rows({"a": rows_of(UNEVEN), "b": change(rows)})
-    assert len(caught.value.faults) == 1
+    assert len(caught.value.errors) == 1
 
 
 def test_arms_must_agree_on_before() -> None:
     check_rows({"a": rows_of(UNEVEN), "b": rows_of(UNEVEN).assign(after=9.0)})
     other = rows_of(UNEVEN)
     other.loc[2, "before"] = 4.5
-    with pytest.raises(
-        InputFaultError, match=r"arms a and b: differ before registration at .*4\.0 against 4\.5"
-    ) as caught:
+    with pytest.raises(InputError, match=r"arms a and b: differ before registration at .*4\.0 against 4\.5") as caught:
         check_rows({"a": rows_of(UNEVEN), "b": other})
-    assert len(caught.value.faults) == 1
-    with pytest.raises(InputFaultError, match="not tested on the same rows"):
+    assert len(caught.value.errors) == 1
+    with pytest.raises(InputError, match="not tested on the same rows"):
         check_rows({"a": rows_of(UNEVEN), "b": rows_of({1: [(4.0, 1.0)]})})
 
 
 def test_rows_that_cannot_be_are_all_refused_together() -> None:
     missing, twice = rows_of(UNEVEN), pd.concat([rows_of(UNEVEN)] * 2)
     missing.loc[0, "after"] = math.nan
-    with pytest.raises(InputFaultError) as caught:
+    with pytest.raises(InputError) as caught:
         check_rows({"a": missing, "b": twice})
-    assert [fault.split(":")[0] for fault in caught.value.faults] == ["arm a", "arm b"]
+    assert [error.split(":")[0] for error in caught.value.errors] == ["arm a", "arm b"]
 
 
 def test_a_lost_structure_counts_once() -> None:

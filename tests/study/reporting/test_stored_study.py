@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import synthetic_store as synthetic
 
-from jointnet.faults import InputFaultError
+from jointnet.errors import InputError
 from study.reporting.stored_study import best_value, read_study, study_ids
 
 
@@ -62,11 +62,11 @@ def test_best_value_takes_the_last_word_on_a_repeated_epoch() -> None:
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     path = tmp_path / "none.db"
-    with pytest.raises(InputFaultError, match="no such tracking store"):
+    with pytest.raises(InputError, match="no such tracking store"):
         study_ids(f"sqlite:///{path}")
     assert not path.exists()
 
 
 def test_an_unknown_study_names_those_that_are_there(studies: str) -> None:
-    with pytest.raises(InputFaultError, match=synthetic.PARTIAL):
+    with pytest.raises(InputError, match=synthetic.PARTIAL):
         read_study(studies, "nope' OR 'x' = 'x")

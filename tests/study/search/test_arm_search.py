@@ -163,7 +163,7 @@ def test_where_memory_was_short_fewer_run_beside_it(started):
 def test_a_full_disk_halts_the_search_and_blames_no_trial(started):
     search, recorder = started
     search.raised("a", Cause.DISK, "OSError: No space left on device")
-    assert (search.halted, search.faulty) == ("OSError: No space left on device", True)
+    assert (search.halted, search.invalid) == ("OSError: No space left on device", True)
     assert search.next_trial("c") is None
     assert search.reported("b", 2, metrics_of(recorder.outcomes["t0002"].sample, 2))
     search.returned("b")
@@ -178,7 +178,7 @@ def test_a_ledger_that_cannot_be_written_halts_the_search(started, monkeypatch):
 
     monkeypatch.setattr(recorder._ledger, "append", full)
     assert search.reported("a", 2, {"train/loss": 1.0})
-    assert search.faulty and "No space left" in search.halted
+    assert search.invalid and "No space left" in search.halted
     search.returned("a")
     search.close(TIME_BUDGET)
     assert recorder.outcomes["t0001"].epoch == 1 and state(recorder, "t0001") == ("running", "")
@@ -208,7 +208,7 @@ def test_a_gentle_stop_ends_no_trial_and_a_later_driver_goes_on(started):
         write_model(recorder.task.folder / trial_id, 2)
         assert search.reported(attempt, 2, metrics_of(recorder.outcomes[trial_id].sample, 2))
         search.returned(attempt)
-    assert not search.faulty and search.next_trial("c") is None
+    assert not search.invalid and search.next_trial("c") is None
     later = ArmSearch(work(space()), recorder, 1)
     later.settle()
     run_to_end(later, recorder)

@@ -58,7 +58,7 @@ def test_every_address_of_a_model_gives_what_its_file_gives(store, scan_folder, 
     capsys.readouterr()
 
 
-def test_an_address_that_holds_no_model_is_a_fault_of_the_command_line(
+def test_an_address_that_holds_no_model_is_an_error_of_the_command_line(
     store, scan_folder, tmp_path, monkeypatch, capsys
 ):
     uri, (_, without), _ = store

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.db import utils as of_mlflow
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from study.store_layout import EXPERIMENT
 from study.tracking import sqlite_store, tracking_store
 from study.tracking.sqlite_store import ensure_whole
@@ -164,7 +164,7 @@ def test_a_half_made_store_with_records_is_refused_and_stays_as_it_was(tmp_path:
     with_a_run(file)
     damage(file)
     before = file.read_bytes()
-    with pytest.raises(SettingsFaultError, match=rf"can upgrade, {file} is as it was: .*bring back a backup"):
+    with pytest.raises(SettingsError, match=rf"can upgrade, {file} is as it was: .*bring back a backup"):
         open_store(f"sqlite:///{file}")
     assert file.read_bytes() == before
     assert left(tmp_path) == {"mlflow.db"}
@@ -205,7 +205,7 @@ def test_a_database_of_another_program_is_refused_and_stays(tmp_path: Path, stat
     with closing(sqlite3.connect(file)) as database, database:
         database.execute(statement)
     before = file.read_bytes()
-    with pytest.raises(SettingsFaultError, match=rf"^MLFLOW_TRACKING_URI: must be a database of MLflow.*{told}"):
+    with pytest.raises(SettingsError, match=rf"^MLFLOW_TRACKING_URI: must be a database of MLflow.*{told}"):
         open_store(f"sqlite:///{file}")
     assert file.read_bytes() == before
 

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from simulation import TINY
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from jointnet.settings import with_values
 from study.search.progress import ArmProgress, StudyProgress
 from study.search.recorder import ArmRecorder
@@ -276,7 +276,7 @@ def test_rows_without_a_finite_value_and_many_rows(uri: str):
     [
         (MlflowException.invalid_parameter_value("x"), True),
         (MlflowException("connection refused"), False),
-        (KeyError("a fault of ours"), True),
+        (KeyError("an error of ours"), True),
         (ConnectionError("away"), False),
         (OSError("x"), False),
         (ValueError("x"), False),
@@ -286,9 +286,9 @@ def test_only_a_store_that_answers_refuses(error, last_word):
     assert refused(error) is last_word
 
 
-def test_a_store_that_does_not_open_is_a_fault_of_the_settings(tmp_path: Path):
+def test_a_store_that_does_not_open_is_an_error_of_the_settings(tmp_path: Path):
     (tmp_path / "store.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(SettingsFaultError, match="must be a store that opens, got 'sqlite:///"):
+    with pytest.raises(SettingsError, match="must be a store that opens, got 'sqlite:///"):
         StudyTracker(f"sqlite:///{tmp_path}/store.db", "s8", {}).connect()
 
 
@@ -413,7 +413,7 @@ def test_asynchronous_logging_is_not_left_to_the_environment(uri: str, monkeypat
         tracker.log_rows("0" * 32, [(1, 5, {"a": 1.0})])
 
 
-def test_a_full_disk_is_no_fault_of_the_stores_address(tmp_path: Path, monkeypatch):
+def test_a_full_disk_is_no_error_of_the_stores_address(tmp_path: Path, monkeypatch):
     def full(file: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(file))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from jointnet.faults import SettingsFaultError
+from jointnet.errors import SettingsError
 from study.store_address import ui_command
 from study.tracking.tracking_store import check_experiment, open_store, resolve_tracking_uri
 
@@ -20,7 +20,7 @@ def test_the_store_is_absolute_and_mlflows_own_variable_is_honoured(monkeypatch,
     assert resolve_tracking_uri() == "http://server:5000" == ui_command("http://server:5000")
     for folder in ("mlruns", "file:///mlruns"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", folder)
-        with pytest.raises(SettingsFaultError, match="must be sqlite"):
+        with pytest.raises(SettingsError, match="must be sqlite"):
             resolve_tracking_uri()
 
 
@@ -37,9 +37,7 @@ def test_a_deleted_experiment_is_refused_with_what_restores_it_and_looking_makes
     client.delete_experiment(experiment)
     before = sorted(tmp_path.rglob("*"))
     for refusing in (check_experiment, open_store):
-        with pytest.raises(
-            SettingsFaultError, match=f"mlflow experiments restore --experiment-id {experiment}$"
-        ) as told:
+        with pytest.raises(SettingsError, match=f"mlflow experiments restore --experiment-id {experiment}$") as told:
             refusing(empty_store)
         assert f"MLFLOW_TRACKING_URI={empty_store} " in str(told.value)
     assert sorted(tmp_path.rglob("*")) == before

@@ -7,7 +7,7 @@ import ray
 import torch
 
 from jointnet.epoch import TrainingDivergedError
-from jointnet.faults import DataFaultError
+from jointnet.errors import DataError
 from study.trials.failures import Cause, cause_of, reason_of
 from study.trials.trial import ObjectiveNotFiniteError
 
@@ -23,7 +23,7 @@ def wrapped(cause: BaseException) -> BaseException:
     [
         (TrainingDivergedError("NaN"), Cause.TRAINING),
         (ObjectiveNotFiniteError("inf"), Cause.TRAINING),
-        (DataFaultError("x"), Cause.TRAINING),
+        (DataError("x"), Cause.TRAINING),
         (ValueError("x"), Cause.TRAINING),
         (RuntimeError("shapes differ"), Cause.TRAINING),
         (OSError(errno.ENOSPC, "No space left on device"), Cause.DISK),

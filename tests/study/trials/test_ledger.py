@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import study.trials.ledger
-from jointnet.faults import InputFaultError, SettingsFaultError
+from jointnet.errors import InputError, SettingsError
 from study.store_layout import EARLY, TIME_BUDGET
 from study.trials.ledger import LEDGER_FILE, Ledger
 
@@ -70,7 +70,7 @@ def test_damage_elsewhere_is_named_with_its_line(tmp_path: Path, line: bytes):
     path = tmp_path / LEDGER_FILE
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], line + b"\n", *lines[1:]]))
-    with pytest.raises(InputFaultError, match=r"ledger\.jsonl: line 2 must be an event in JSON"):
+    with pytest.raises(InputError, match=r"ledger\.jsonl: line 2 must be an event in JSON"):
         Ledger(tmp_path)
 
 
@@ -93,7 +93,7 @@ def test_a_full_disk_writes_nothing_and_forgets_nothing(tmp_path: Path, monkeypa
 
 
 def test_one_driver_at_a_time(tmp_path: Path):
-    with Ledger(tmp_path), pytest.raises(SettingsFaultError, match="is being run by another"):
+    with Ledger(tmp_path), pytest.raises(SettingsError, match="is being run by another"):
         Ledger(tmp_path)
     Ledger(tmp_path).__exit__(None, None, None)
 
@@ -132,13 +132,13 @@ def test_on_a_disk_without_flock_the_driver_is_named_and_one_killed_here_is_foll
     if driver.stdout.readline() != "held\n":
         pytest.skip(f"no other host name is to be had here: {driver.communicate()[1]}")
     name = host or socket.gethostname()
-    with pytest.raises(SettingsFaultError, match=rf"by another \(process {driver.pid} on {name} since 2"):
+    with pytest.raises(SettingsError, match=rf"by another \(process {driver.pid} on {name} since 2"):
         Ledger(tmp_path)
     driver.kill()
     driver.communicate()
     record = tmp_path / f".{LEDGER_FILE}.lock.owner"
     if host:
-        with pytest.raises(SettingsFaultError, match=f"where that process is surely gone, remove {record}"):
+        with pytest.raises(SettingsError, match=f"where that process is surely gone, remove {record}"):
             Ledger(tmp_path)
         record.unlink()
     with Ledger(tmp_path) as ledger:
@@ -147,7 +147,7 @@ def test_on_a_disk_without_flock_the_driver_is_named_and_one_killed_here_is_foll
 
 def test_a_damaged_ledger_is_not_left_locked(tmp_path: Path):
     (tmp_path / LEDGER_FILE).write_bytes(b"garbage\n{}\n")
-    with pytest.raises(InputFaultError) as caught:
+    with pytest.raises(InputError) as caught:
         Ledger(tmp_path)
     (tmp_path / LEDGER_FILE).unlink()
     with Ledger(tmp_path) as ledger:

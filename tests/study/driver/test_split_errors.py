@@ -6,7 +6,7 @@ from plans import plan_of
 from simulation import space
 
 from jointnet.aggregation import ENDPOINTS
-from study.driver.conduct import split_faults
+from study.driver.conduct import split_errors
 from study.planning.plan import Plan, make_arms
 from study.question.folds import make_folds
 from study.question.splits import parse_counts
@@ -24,12 +24,12 @@ def leave_one_out(counts: str) -> Plan:
 
 def test_the_test_patients_of_all_folds_count_together_and_the_others_fold_by_fold():
     shown = {number: ALL if number > 1 else NO_RV for number in range(1, 6)}
-    assert split_faults(leave_one_out("2/2"), shown) == []
-    faults = split_faults(leave_one_out("1/1"), shown)
-    assert sorted(fault.split(": ")[1].split(" ")[0] for fault in faults) == ["training", "validation"]
-    assert all(fault.startswith("--splits fold-") and "show rv " in fault and " got 1, " in fault for fault in faults)
-    faults = split_faults(leave_one_out("2/2"), dict.fromkeys(range(1, 6), NO_RV))
-    assert len(faults) == 5 + 5 + 1
-    assert faults[-1].startswith(
+    assert split_errors(leave_one_out("2/2"), shown) == []
+    errors = split_errors(leave_one_out("1/1"), shown)
+    assert sorted(error.split(": ")[1].split(" ")[0] for error in errors) == ["training", "validation"]
+    assert all(error.startswith("--splits fold-") and "show rv " in error and " got 1, " in error for error in errors)
+    errors = split_errors(leave_one_out("2/2"), dict.fromkeys(range(1, 6), NO_RV))
+    assert len(errors) == 5 + 5 + 1
+    assert errors[-1].startswith(
         "--splits: test patients must show rv in both segmentations of a slice, got 1, 2, 3, 4, 5"
     )

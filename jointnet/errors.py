@@ -13,7 +13,7 @@ LONGEST_SHOWN = 120
 """Largest number of characters of a received value that a message shows."""
 
 
-class InputFaultError(Exception):
+class InputError(Exception):
     """Invalid input.
 
     Each message is one sentence that names the file or argument, the rule and the value received.
@@ -21,18 +21,18 @@ class InputFaultError(Exception):
 
     exit_status = EXIT_USAGE
 
-    def __init__(self, faults: str | Iterable[str]) -> None:
-        self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
-        super().__init__("\n".join(self.faults))
+    def __init__(self, errors: str | Iterable[str]) -> None:
+        self.errors: tuple[str, ...] = (errors,) if isinstance(errors, str) else tuple(errors)
+        super().__init__("\n".join(self.errors))
 
 
-class DataFaultError(InputFaultError):
+class DataError(InputError):
     """Invalid scans or labels."""
 
     exit_status = EXIT_DATA
 
 
-class SettingsFaultError(InputFaultError):
+class SettingsError(InputError):
     """Invalid settings, search space or command-line values."""
 
 
