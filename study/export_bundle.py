@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from jointnet import export_bundle
-from study.tracking.model_address import models_by_name
+from jointnet.export_bundle import __main__ as export_bundle
+from study.tracking.download import models_by_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,8 +6,8 @@ Options, output files and exit statuses are those of `python -m jointnet.predict
 import sys
 from collections.abc import Sequence
 
-from jointnet import predict
-from study.tracking.model_address import models_by_name
+from jointnet.predict import __main__ as predict
+from study.tracking.download import models_by_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from jointnet.errors import SettingsError
-from study.store_layout import EXPERIMENT
+from study.store_names import EXPERIMENT
 
 ARTIFACTS = "artifacts"
 """The folder beside an SQLite store's file that holds its artifacts."""

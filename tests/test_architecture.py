@@ -14,8 +14,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 INSTRUMENTS = {"ray", "mlflow", "optuna", "study"}
 PURE = {
-    *("jointnet.structures", "jointnet.errors", "jointnet.aggregation", "jointnet.outlines", "jointnet.terminal"),
-    *("jointnet.scar.threshold", "jointnet.scar.reference"),
+    *(
+        "jointnet.structures",
+        "jointnet.errors",
+        "jointnet.evaluate.aggregation",
+        "jointnet.outlines",
+        "jointnet.system.terminal",
+    ),
+    *("jointnet.scar.threshold", "jointnet.scar.segments"),
 }
 """What the report may use of the science: neither torch nor nibabel behind it."""
 
@@ -71,26 +77,26 @@ def test_the_science_knows_nothing_of_the_instrument(module: str):
     assert not {name.split(".")[0] for name in _imports(module)} & INSTRUMENTS
 
 
-def _reporting() -> set[str]:
-    return {name for name in MODULES if name.startswith("study.reporting")}
+def _report() -> set[str]:
+    return {name for name in MODULES if _room(name) == "report"}
 
 
 def test_the_report_reads_only_the_tracking_store():
-    reached = _reached("study.report") | {"study.report"}
-    own = {name for name in reached if name.startswith("study.reporting")}
-    assert reached - own - {"study"} == {"study.report", "study.store_address", "study.store_layout"} | PURE
-    roots = {module: {name.split(".")[0] for name in _imports(module)} for module in reached | _reporting()}
+    reached = set().union(*(_reached(module) for module in _report())) - _report()
+    assert reached - {"study", "study.report"} == {"study.store_address", "study.store_names"} | PURE
+    roots = {module: {name.split(".")[0] for name in _imports(module)} for module in reached | _report()}
     assert not set().union(*roots.values()) & {"ray", "torch", "nibabel"}
-    assert {module for module, used in roots.items() if "optuna" in used} == {"study.reporting.found.importance"}
+    assert {module for module, used in roots.items() if "optuna" in used} == {"study.report.search.importance"}
 
 
 def test_the_search_uses_the_report_by_its_command_only():
-    users = {name for name in MODULES if any(used.startswith("study.reporting") for used in _imports(name))}
-    assert {name for name in users if not name.startswith("study.reporting")} == {"study.report"}
+    others = set(MODULES) - _report()
+    used = {(name, other) for name in others for other in _imports(name) & set(MODULES) if _room(other) == "report"}
+    assert used == {("study.run.__main__", "study.report.__main__")}
 
 
 def test_loading_the_report_loads_neither_torch_nor_ray():
-    code = "import sys, study.report, study.reporting.found.search_figures; "
+    code = "import sys, study.report.__main__, study.report.search.search_figures; "
     code += "print(sorted({'ray', 'torch', 'nibabel'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -104,16 +110,16 @@ def test_a_trial_runs_without_ray_and_without_a_tracking_store():
 def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
     users = {module for module in MODULES if any(name.split(".")[0] == "mlflow" for name in _imports(module))}
     models = {
-        "study.tracking.champion",
+        "study.tracking.registry",
         "study.tracking.model_code",
     }  # registration of a model, and code that its registered copy loads
     opening = ("tracking_store", "sqlite_store", "server_database")  # they create and open the store
-    writers = {"study.tracking.tracker", *(f"study.tracking.{name}" for name in opening)}
-    assert users == {"study.reporting.store", "study.tracking.model_address"} | writers | models
+    writers = {"study.tracking.runs", *(f"study.tracking.{name}" for name in opening)}
+    assert users == {"study.report.store", "study.tracking.download"} | writers | models
     assert not any("study.tracking.model_code" in _imports(name) for name in MODULES)
-    assert {name for name in MODULES if "study.tracking.champion" in _imports(name)} == {
-        "study.tracking.tracker",
-        "study.driver.study_recorder",
+    assert {name for name in MODULES if "study.tracking.registry" in _imports(name)} == {
+        "study.tracking.runs",
+        "study.run.study_recorder",
     }
     assert not _reached("study.trials.worker") & users
 
@@ -131,8 +137,8 @@ def test_what_is_imported_is_declared_and_nothing_else_but_what_fanova_needs():
 
 def test_what_a_registered_model_loads_reads_no_scans():
     reached = _reached("study.tracking.model_code")
-    assert "jointnet.prediction" in reached
-    assert not {name for name in reached if name.startswith(("jointnet.scans", "study"))}
+    assert "jointnet.networks.apply" in reached
+    assert not {name for name in reached if name.startswith(("jointnet.data", "study"))}
 
 
 def test_no_module_imports_itself_through_others():
@@ -141,8 +147,8 @@ def test_no_module_imports_itself_through_others():
     assert not circles - packages, sorted(circles)
 
 
-ROOMS = ("question", "planning", "machines", "trials", "tracking", "search", "testing", "driver")
-"""Of `study`, each of which may use those before it; the trials know of the question only, and machines of no trial."""
+ROOMS = ("plan", "machines", "tracking", "trials", "selection", "run")
+"""Of `study` without the report. Each may use those before it."""
 
 
 def _room(module: str) -> str:
@@ -157,7 +163,7 @@ def test_a_room_of_the_study_uses_those_before_it_only(room: str):
     assert used - {""} <= set(before)
 
 
-def test_every_module_of_the_study_has_a_room_but_the_commands_and_what_the_report_shares():
-    loose = {name for name in MODULES if name.startswith("study.") and not _room(name)} - {"study.reporting"}
-    commands = {"study.run", "study.command_line", "study.report", "study.predict", "study.export_bundle"}
-    assert loose - {f"study.{room}" for room in ROOMS} == commands | {"study.store_address", "study.store_layout"}
+def test_every_module_of_the_study_has_a_room_but_the_small_commands_and_what_the_report_shares():
+    loose = {name for name in MODULES if name.startswith("study.") and not _room(name)}
+    rooms = {f"study.{room}" for room in (*ROOMS, "report")}
+    assert loose - rooms == {"study.predict", "study.export_bundle", "study.store_address", "study.store_names"}

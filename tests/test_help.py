@@ -8,19 +8,20 @@ import pytest
 from jointnet.settings import settings_names
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = sorted(
+MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in ("jointnet", "study")
     for path in (ROOT / package).rglob("*.py")
-    if '__name__ == "__main__"' in path.read_text() and path.name != "__main__.py"
+    if '__name__ == "__main__"' in path.read_text()
 )
-"""Modules that are run with `python -m`; `jointnet.scar`, a package, is tested by itself."""
+COMMANDS = {module.removesuffix(".__main__"): module for module in MODULES}
+"""The commands of `python -m`, each with its module."""
 
 
 def told(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Return the output of `--help` in one line."""
     with pytest.raises(SystemExit) as ended:
-        importlib.import_module(command).main(["--help"])
+        importlib.import_module(COMMANDS[command]).main(["--help"])
     assert ended.value.code == 0
     return " ".join(capsys.readouterr().out.split())
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from scans import pair, tiny_settings, write_patient
 
-from jointnet import evaluate, train
-from jointnet.atomic_file import write_whole
-from jointnet.checkpoint import load_model, save_model
 from jointnet.errors import InputError
+from jointnet.evaluate import __main__ as evaluate
+from jointnet.model_file import load_model, save_model
 from jointnet.networks import build_model
-from study.store_layout import is_plain_name
+from jointnet.system.atomic_file import write_whole
+from jointnet.train import __main__ as train
+from study.store_names import is_plain_name
 
 ROOT = Path(__file__).parents[1]
 SECRET = "DOE^JANE"

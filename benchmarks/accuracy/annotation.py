@@ -5,8 +5,8 @@ python benchmarks/accuracy/annotation.py --out runs/annotation [--data DIR] [--a
 
 For each seed the test and validation patients are the same for all counts, and fewer annotated patients are a subset of
 more. `weak` adds all patients who are left as unlabelled ones: a joint model trained on the annotated ones labels them
-(`jointnet.weak`), and a model is trained again on both. The validation patients are annotated as well. Without --data a
-phantom of 25 patients is used. Writes `rows.csv`, `table.md` and `curve.svg` into --out.
+(`jointnet.train.pseudo_labels`), and a model is trained again on both. The validation patients are annotated as well.
+Without --data a phantom of 25 patients is used. Writes `rows.csv`, `table.md` and `curve.svg` into --out.
 """
 
 import argparse
@@ -23,16 +23,16 @@ import pandas as pd
 import torch
 from matplotlib import pyplot as plt
 
-from jointnet.aggregation import registration_ratio
-from jointnet.checkpoint import load_model
-from jointnet.evaluation import evaluate
+from jointnet.data.cache import CachedPatient, prepare
+from jointnet.data.dataset import LabelledPatient
+from jointnet.data.folder import find_patients
+from jointnet.evaluate.aggregation import registration_ratio
+from jointnet.evaluate.rows import evaluate
+from jointnet.model_file import load_model
 from jointnet.phantom import write_phantom
-from jointnet.scans.cache import CachedPatient, prepare
-from jointnet.scans.folder import find_patients
 from jointnet.settings import MODELS, Settings, load_settings, with_values
-from jointnet.slices import LabelledPatient
-from jointnet.training import MODEL_FILE, train
-from jointnet.weak import label_by_model
+from jointnet.train.loop import MODEL_FILE, train
+from jointnet.train.pseudo_labels import label_by_model
 
 PHANTOM_PATIENTS = 25
 

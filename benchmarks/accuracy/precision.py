@@ -13,13 +13,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from jointnet.aggregation import named_metrics
-from jointnet.checkpoint import load_model
-from jointnet.commands import parse_patients
-from jointnet.evaluation import evaluate
-from jointnet.scans.cache import prepare
-from jointnet.scans.folder import find_patients, select
-from jointnet.training import model_file
+from jointnet.data.cache import prepare
+from jointnet.data.folder import find_patients, select
+from jointnet.evaluate.aggregation import named_metrics
+from jointnet.evaluate.rows import evaluate
+from jointnet.model_file import load_model
+from jointnet.system.commands import parse_patients
+from jointnet.train.loop import model_file
 
 
 def main() -> None:

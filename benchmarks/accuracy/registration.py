@@ -24,17 +24,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from jointnet.aggregation import ENDPOINTS, patient_means, registration_ratio
-from jointnet.checkpoint import load_model
-from jointnet.evaluation import evaluate, patient_rows
+from jointnet.data.cache import CachedPatient, prepare
+from jointnet.data.folder import find_patients
+from jointnet.evaluate.aggregation import ENDPOINTS, patient_means, registration_ratio
+from jointnet.evaluate.oracle import achieved, oracle
+from jointnet.evaluate.rows import evaluate, patient_rows
 from jointnet.geometry import HALF_EXTENT_MM, PIXEL_MM
-from jointnet.oracle import achieved, oracle
+from jointnet.model_file import load_model
+from jointnet.networks.apply import Prediction
 from jointnet.phantom import write_phantom
-from jointnet.prediction import Prediction
-from jointnet.scans.cache import CachedPatient, prepare
-from jointnet.scans.folder import find_patients
 from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
-from jointnet.training import MODEL_FILE, train
+from jointnet.train.loop import MODEL_FILE, train
 
 PHANTOM_PATIENTS = 25
 CENTRE_MARGIN_PX = 24

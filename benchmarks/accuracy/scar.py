@@ -23,13 +23,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from jointnet.data.folder import PatientFiles, find_patients
+from jointnet.data.grid import common_grid, sample
+from jointnet.data.preparation import read_image, read_label
+from jointnet.evaluate.oracle import oracle
 from jointnet.geometry import PIXEL_MM, SLICE_MM, warp, warp_labels
-from jointnet.oracle import oracle
 from jointnet.phantom import true_scar, write_phantom
-from jointnet.scans.folder import PatientFiles, find_patients
-from jointnet.scans.grid import common_grid, sample
-from jointnet.scans.preparation import read_image, read_label
-from jointnet.scar.figures import measure, wall_of
+from jointnet.scar.measurements import measure, wall_of
 from jointnet.scar.perturbation import perturbed_figures
 from jointnet.scar.threshold import METHODS, ScarSettings, find_scar
 from jointnet.structures import CODE

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from processes import descendants, kill, title, with_variable
 
 from study.store_address import sqlite_address
-from study.store_layout import EXPERIMENT
+from study.store_names import EXPERIMENT
 from study.trials.ledger import LEDGER_FILE, read_events
 from study.trials.outcome import TrialOutcome, after
 

@@ -26,17 +26,17 @@ import numpy as np
 from broken_scans import SECRET, broken_scan, sound_patient
 from broken_toml import broken_toml
 
-from jointnet.checkpoint import load_model, save_model
-from jointnet.data import content, inspect_folder, table
+from jointnet.data.__main__ import content, inspect_folder, table
+from jointnet.data.folder import find_patients
+from jointnet.data.preparation import prepare_patient
 from jointnet.errors import InputError
+from jointnet.model_file import load_model, save_model
 from jointnet.networks import build_model
-from jointnet.scans.folder import find_patients
-from jointnet.scans.preparation import prepare_patient
 from jointnet.settings import Settings, load_settings, with_values
-from study.planning.plan import make_arms
-from study.question.space_file import load_spaces
-from study.question.splits import Counts, make_splits
-from study.store_layout import is_plain_name
+from study.plan.plan import make_arms
+from study.plan.search_file import load_spaces
+from study.plan.splits import Counts, make_splits
+from study.store_names import is_plain_name
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 5.0

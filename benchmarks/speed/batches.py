@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-from jointnet.augmentation import Batch
+from jointnet.data.cache import CachedPatient, prepare
+from jointnet.data.dataset import SlicePairs
+from jointnet.data.folder import find_patients
+from jointnet.data.network_arrays import NetworkArrays
 from jointnet.geometry import SIZE_PX
 from jointnet.phantom import write_phantom
-from jointnet.scans.cache import CachedPatient, prepare
-from jointnet.scans.folder import find_patients
-from jointnet.scans.network_arrays import NetworkArrays
 from jointnet.settings import Settings
-from jointnet.slices import SlicePairs
+from jointnet.train.augmentation import Batch
 
 HALF_RESOLUTION_PX = 112
 """Slices up to this side use half the resolution of the common grid, larger ones the full resolution."""

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from timed_trial import wait_for_all
 
-from jointnet.allocator import keep_freed_memory
-from jointnet.training import train
+from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.train.loop import train
 from study.trials.trial import ArmTask, TrialSpec
 
 _warm: list[bool] = []

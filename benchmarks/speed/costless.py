@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
 
 from simulation import run_to_end, write_model
 
-from study.search.arm_search import ArmSearch
-from study.search.recorder import ArmRecorder
-from study.store_layout import OBJECTIVE
+from study.store_names import OBJECTIVE
+from study.trials.arm_search import ArmSearch
+from study.trials.recorder import ArmRecorder
 from study.trials.trial import TrialProgress, TrialSpec
 
 BRANCHES = ("registration", "cine_segmentation", "lge_segmentation")

@@ -22,12 +22,12 @@ import torch
 from figures import Figure, add_options, tell
 from one_arm import SPACE, resident_mb
 
+from jointnet.data.cache import fingerprint_of_files, prepare
+from jointnet.data.folder import find_patients
 from jointnet.phantom import write_phantom
-from jointnet.scans.cache import fingerprint_of_files, prepare
-from jointnet.scans.folder import find_patients
 from jointnet.settings import with_values
-from jointnet.training import train
-from study.question.splits import Counts, make_splits
+from jointnet.train.loop import train
+from study.plan.splits import Counts, make_splits
 
 TIME_STAMP = slice(4, 8)
 """Bytes of the time stamp in a gzip file."""

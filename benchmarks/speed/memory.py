@@ -25,10 +25,10 @@ from pathlib import Path
 import torch
 from figures import Figure, add_options, ratios, tell
 
+from jointnet.data.cache import CachedPatient, prepare
+from jointnet.data.dataset import SlicePairs
+from jointnet.data.folder import find_patients
 from jointnet.phantom import write_phantom
-from jointnet.scans.cache import CachedPatient, prepare
-from jointnet.scans.folder import find_patients
-from jointnet.slices import SlicePairs
 
 MOST_RATIO = 1.3
 PASSES = 3

@@ -16,21 +16,21 @@ from typing import Any
 
 from rich.console import Console
 
-from jointnet.scans.cache import CachedPatient
+from jointnet.data.cache import CachedPatient
 from jointnet.settings import with_values
-from study.planning.plan import Resources
-from study.question.space import Fidelity, SearchSpace
-from study.question.space_file import load_spaces
-from study.search.arm_search import ArmSearch
-from study.search.progress import ArmProgress, StudyProgress
-from study.search.recorder import ArmRecorder
-from study.search.tune_search import search_arm
-from study.search.work import Drawn, SearchWork
+from study.plan.plan import Resources
+from study.plan.search_file import load_spaces
+from study.plan.search_space import Fidelity, SearchSpace
 from study.tracking.outbox import Outbox
-from study.tracking.tracker import StudyTracker, refused
+from study.tracking.runs import StudyTracker, refused
+from study.trials.arm_search import ArmSearch
 from study.trials.ledger import Event, Ledger
 from study.trials.outcome import TrialOutcome
+from study.trials.progress import ArmProgress, StudyProgress
+from study.trials.recorder import ArmRecorder
 from study.trials.trial import ArmTask
+from study.trials.tune_search import search_arm
+from study.trials.work import Drawn, SearchWork
 from study.trials.worker import RunTrial
 
 ARM = "joint-25"

@@ -4,7 +4,7 @@
 
 The study: Ray Tune, two trials at once with one thread each, ledger, TPE, checkpoints, models frozen and logged, MLflow
 (see `one_arm`). By hand: two plain processes with one thread each take the same samples from a queue and train them by
-`jointnet.training.train`, validation and `model.pt` included, without checkpoints. No trial is stopped early. Starts
+`jointnet.train.loop.train`, validation and `model.pt` included, without checkpoints. No trial is stopped early. Starts
 are left out: Ray's, the imports, and each worker's first training (two more trials on both sides, before the clock
 starts, which wait for each other). With `--repeats` study and trainings by hand take turns, and each study but the
 first is held against the mean of those before and after it, since these machines drift within minutes.
@@ -35,7 +35,7 @@ from stores import STORES, Store
 from timed_trial import MEASURED, timed_trial
 
 from study.machines.cluster import ray_session
-from study.question.space import Fidelity
+from study.plan.search_space import Fidelity
 from study.trials.ledger import LEDGER_FILE, read_events
 from study.trials.trial import ArmTask
 

@@ -22,8 +22,8 @@ from batches import downsampling_of, few_slices, phantom_patients
 from figures import Figure, add_options, in_turn, ratios, tell
 from pipelines import HALF, OURS, PEERS, pipeline
 
-from jointnet.allocator import keep_freed_memory
-from jointnet.precision import training_precision
+from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.networks.precision import training_precision
 from jointnet.settings import load_settings, with_values
 
 PATIENTS = 12

@@ -21,10 +21,10 @@ from batches import FewSlices, downsampling_of, few_slices, phantom_patients
 from figures import Figure, add_options, tell
 from pipelines import HALF, Segment, pipeline
 
-from jointnet.allocator import keep_freed_memory
-from jointnet.metrics import dice_by_structure
-from jointnet.scans.cache import CachedPatient, prepare
-from jointnet.scans.folder import find_patients
+from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.data.cache import CachedPatient, prepare
+from jointnet.data.folder import find_patients
+from jointnet.evaluate.metrics import dice_by_structure
 from jointnet.settings import Settings, load_settings, with_values
 
 PATIENTS = 18

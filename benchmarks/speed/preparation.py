@@ -36,13 +36,13 @@ import torch
 from figures import Figure, add_options, in_turn, ratios, tell
 from torch.utils.data import DataLoader, Dataset
 
+from jointnet.data import cache
+from jointnet.data.folder import PatientFiles, find_patients
+from jointnet.data.grid import Stack, common_grid
+from jointnet.data.preparation import CEILING, PERCENTILES
+from jointnet.data.scan_file import read_header
 from jointnet.geometry import SIZE_PX
 from jointnet.phantom import write_phantom
-from jointnet.scans import cache
-from jointnet.scans.folder import PatientFiles, find_patients
-from jointnet.scans.grid import Stack, common_grid
-from jointnet.scans.preparation import CEILING, PERCENTILES
-from jointnet.scans.scan_file import read_header
 from jointnet.structures import CODE, FILE_VALUE
 
 MOST_RATIO = 0.5
@@ -134,7 +134,7 @@ def _at_once(files: Sequence[PatientFiles], repeats: int) -> list[Figure]:
 
 def _imports(repeats: int) -> list[Figure]:
     """Measure the time that a new Python process needs until it can prepare a patient."""
-    command = [sys.executable, "-c", "import jointnet.scans.cache"]
+    command = [sys.executable, "-c", "import jointnet.data.cache"]
     times = in_turn({"": lambda: subprocess.run(command, check=True)}, repeats)[""]
     return [Figure("imports", tuple(times), "s")]
 

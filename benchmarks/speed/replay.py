@@ -1,8 +1,8 @@
 """Simulated searches: the study's own decisions applied to trainings whose objectives are known in advance.
 
-The next trial and early stopping are decided by the study's functions (`study.trials.suggestion`,
-`study.trials.rungs`). Only the training and the clock are simulated. The duration of an epoch differs between trials by
-up to a tenth, so that concurrent trials are not synchronous.
+The next trial and early stopping are decided by the study's functions (`study.trials.suggestion` and
+`study.trials.pruning`). Only the training and the clock are simulated. The duration of an epoch differs between trials
+by up to a tenth, so that concurrent trials are not synchronous.
 """
 
 import heapq
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from study.question.space import Fidelity
-from study.store_layout import EARLY, OBJECTIVE
+from study.plan.search_space import Fidelity
+from study.store_names import EARLY, OBJECTIVE
 from study.trials.outcome import EpochRecord, TrialOutcome, trial_name
-from study.trials.rungs import falls_behind
+from study.trials.pruning import falls_behind
 
 Sample = Mapping[str, Any]
 Draw = Callable[[int, Sequence[TrialOutcome]], Sample]

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
 
 import synthetic_store as synthetic
 
-from study.report import verify_report, write_report
+from study.report.__main__ import verify_report, write_report
 from study.store_address import sqlite_address
-from study.store_layout import EARLY
+from study.store_names import EARLY
 
 EPOCHS, EARLY_EPOCHS = 30, 6
 ARMS = (

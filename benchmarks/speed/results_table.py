@@ -30,15 +30,15 @@ import pandas as pd
 import torch
 from scipy.stats import qmc
 
+from jointnet.data.cache import CachedPatient, fingerprint, prepare
+from jointnet.data.folder import find_patients
 from jointnet.phantom import write_phantom
-from jointnet.provenance import commit, versions
-from jointnet.scans.cache import CachedPatient, fingerprint, prepare
-from jointnet.scans.folder import find_patients
 from jointnet.settings import Settings, settings_to_dict, with_values
-from jointnet.training import EpochReport, TrainingDivergedError, train
-from study.question.space import Parameter, SearchSpace, settings_of_sample
-from study.question.space_file import load_spaces
-from study.store_layout import OBJECTIVE
+from jointnet.system.versions import commit, versions
+from jointnet.train.loop import EpochReport, TrainingDivergedError, train
+from study.plan.search_file import load_spaces
+from study.plan.search_space import Parameter, SearchSpace, settings_of_sample
+from study.store_names import OBJECTIVE
 
 TABLE, RECORDED_WITH = "table.csv", "table.json"
 BEST, OTHERS = 2, 2

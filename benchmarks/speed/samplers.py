@@ -20,7 +20,7 @@ from replay import Draw, Sample, replay
 from scipy.stats import wilcoxon
 from surrogate import Surrogate
 
-from study.question.space import Fidelity, Parameter
+from study.plan.search_space import Fidelity, Parameter
 from study.trials.outcome import TrialOutcome
 from study.trials.suggestion import STARTUP_TRIALS, distributions, optuna_trials, suggest
 

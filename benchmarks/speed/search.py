@@ -36,8 +36,8 @@ from results_table import best_so_far, read_table
 from samplers import OTHERS, RANDOM, SHIPPED, Search, draw_curves, replay_all, sampler_figures
 from surrogate import Surrogate
 
-from study.question.space import Fidelity
-from study.question.space_file import load_spaces
+from study.plan.search_file import load_spaces
+from study.plan.search_space import Fidelity
 
 GOAL = 0.35
 TRIALS = (6, 16, 32)

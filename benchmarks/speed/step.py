@@ -21,13 +21,13 @@ from batches import downsampling_of, few_slices, phantom_patients
 from figures import Figure, add_options, in_turn, ratios, tell
 from torch.utils.flop_counter import FlopCounterMode
 
-from jointnet.allocator import keep_freed_memory
-from jointnet.augmentation import Batch
-from jointnet.epoch import Learner, new_learner, train_epoch
-from jointnet.losses import branch_losses, weighted_losses
+from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.networks.output import Output
-from jointnet.precision import computing_in, training_precision
+from jointnet.networks.precision import computing_in, training_precision
 from jointnet.settings import MODELS, Settings, load_settings, with_values
+from jointnet.train.augmentation import Batch
+from jointnet.train.epoch import Learner, new_learner, train_epoch
+from jointnet.train.losses import branch_losses, weighted_losses
 
 BATCHES = 4
 MATRIX = 2048

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from one_arm import AT_ONCE
 
-from jointnet.resume import Checkpoints
+from jointnet.train.checkpoints import Checkpoints
 from study.trials.trial import TrialProgress, TrialSpec, run_trial
 
 EPOCH, WAITED, CHECKPOINTED, BETWEEN = "epoch_ms", "waited_ms", "checkpoint_ms", "between_ms"

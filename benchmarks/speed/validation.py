@@ -20,12 +20,13 @@ import torch
 from batches import phantom_patients
 from figures import Figure, add_options, tell
 
-from jointnet import epoch, training
-from jointnet.allocator import keep_freed_memory
-from jointnet.evaluation import misalignment
-from jointnet.scans.cache import CachedPatient
+from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.data.cache import CachedPatient
+from jointnet.evaluate.rows import misalignment
 from jointnet.settings import MODELS, Settings, load_settings, with_values
-from jointnet.training import train
+from jointnet.train import epoch
+from jointnet.train import loop as training
+from jointnet.train.loop import train
 
 MOST_PERCENT = 5.0
 

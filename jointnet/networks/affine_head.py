@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jointnet.cpu_kernels.instance_norm import InstanceNorm
 from jointnet.geometry import HALF_EXTENT_MM, MOTION_PARAMETERS
-from jointnet.networks.instance_norm import InstanceNorm
 from jointnet.settings import ModelSettings
 
 

@@ -27,11 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jointnet.cpu_kernels.pooling import box_maxima
 from jointnet.extent import extent
 from jointnet.geometry import HALF_EXTENT_MM, about, moved_centres, pixel_centres, theta_from_motion, values_at
 from jointnet.networks.normal_equations import directions, monomials, normal_equations
-from jointnet.pooling import box_maxima
-from jointnet.precision import computing_in
+from jointnet.networks.precision import computing_in
 
 PATIENT_SD = (math.radians(5), 0.06, 0.06, 0.03, 8 / HALF_EXTENT_MM, 8 / HALF_EXTENT_MM)
 """SD of the transform parameters over patients: rotation (radians), log-scales, shear, translations (normalised)."""

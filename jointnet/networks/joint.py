@@ -5,13 +5,13 @@ import math
 import torch
 from torch import Tensor, nn
 
+from jointnet.cpu_kernels.pooling import block_means
 from jointnet.geometry import SIZE_PX, theta_from_motion
 from jointnet.networks.affine_head import AffineHead, coarsest_px, motion_limits
-from jointnet.networks.descriptors import descriptors
 from jointnet.networks.guide import align
+from jointnet.networks.mind import descriptors
 from jointnet.networks.output import Output
 from jointnet.networks.unet import Decoder, Encoder, initialise
-from jointnet.pooling import block_means
 from jointnet.settings import ModelSettings
 from jointnet.structures import CLASSES
 

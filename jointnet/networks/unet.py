@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jointnet.networks.instance_norm import InstanceNorm
+from jointnet.cpu_kernels.instance_norm import InstanceNorm
 
 SCORES_SPREAD = 0.1
 """SD of a decoder's scores before training. It is small, so that no class has a probability above 0.5 anywhere."""

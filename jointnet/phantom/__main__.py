@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jointnet.commands import run_command
 from jointnet.phantom import write_phantom
+from jointnet.system.commands import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from jointnet.atomic_file import make_folder_once
 from jointnet.errors import DataError, SettingsError
 from jointnet.phantom.patient import patient_files, patient_paths
+from jointnet.system.atomic_file import make_folder_once
 
 PHANTOM_VERSION = 1
 """Increased whenever the same seed gives different files."""

@@ -14,18 +14,18 @@ import nibabel as nib
 import numpy as np
 from matplotlib.figure import Figure
 
-from jointnet.commands import run_command
 from jointnet.errors import DataError, SettingsError
 from jointnet.scar.bullseye import bullseye
-from jointnet.scar.figures import BY_SEGMENT, WHOLE, measure, segment_table, wall_of
+from jointnet.scar.measurements import BY_SEGMENT, WHOLE, measure, segment_table, wall_of
 from jointnet.scar.mesh_files import write_stl, write_vtp
 from jointnet.scar.pair import Pair, read_pair
 from jointnet.scar.perturbation import perturbed_figures, spread_table
 from jointnet.scar.pictures import scar_overlay, surface_picture
-from jointnet.scar.reference import APICAL, BASAL, NAMES, Array, levels, septum_middles
+from jointnet.scar.segments import APICAL, BASAL, NAMES, Array, levels, septum_middles
 from jointnet.scar.surfaces import surfaces
 from jointnet.scar.threshold import METHODS, Mask, ScarSettings, find_scar, remote_statistics
 from jointnet.structures import CODE
+from jointnet.system.commands import run_command
 
 OUTPUTS: tuple[str, ...] = (
     *("scar.json", "segments.csv", "spread.csv", "scar.nii.gz", "overlay.png", "bullseye.png", "surfaces.png"),

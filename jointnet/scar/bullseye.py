@@ -6,7 +6,7 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from jointnet.scar.reference import SEGMENTS, Array
+from jointnet.scar.segments import SEGMENTS, Array
 
 CLASSES_PERCENT: tuple[int, ...] = (0, 1, 25, 50, 75, 100)
 """Limits of the classes: none, 1 to 25, 26 to 50, 51 to 75 and 76 to 100 % (Kim et al., N Engl J Med 2000;

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from jointnet.data.folder import AFFINE_TOLERANCE_MM
+from jointnet.data.grid import Stack, image_axes
+from jointnet.data.placement import corner_distance_mm
+from jointnet.data.preparation import read_image, read_label
 from jointnet.errors import DataError
-from jointnet.scans.folder import AFFINE_TOLERANCE_MM
-from jointnet.scans.grid import Stack, image_axes
-from jointnet.scans.placement import corner_distance_mm
-from jointnet.scans.preparation import read_image, read_label
-from jointnet.scar.reference import Array, Codes, Spacing
+from jointnet.scar.segments import Array, Codes, Spacing
 from jointnet.structures import CODE
 
 Volume = NDArray[Any]

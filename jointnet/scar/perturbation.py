@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jointnet.errors import SettingsError
-from jointnet.scar.figures import BY_SEGMENT, WHOLE, measure, wall_of
-from jointnet.scar.reference import SEGMENTS, Array, Codes, Spacing
+from jointnet.scar.measurements import BY_SEGMENT, WHOLE, measure, wall_of
+from jointnet.scar.segments import SEGMENTS, Array, Codes, Spacing
 from jointnet.scar.threshold import Mask, ScarSettings, Stack, find_scar
 from jointnet.structures import CODE
 

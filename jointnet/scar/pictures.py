@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from numpy.typing import NDArray
 
-from jointnet.scar.reference import Array, Codes
+from jointnet.scar.segments import Array, Codes
 from jointnet.scar.surfaces import Mesh
 from jointnet.scar.threshold import Mask
 from jointnet.structures import CODE

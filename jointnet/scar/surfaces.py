@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from jointnet.scar.reference import Array, Codes
+from jointnet.scar.segments import Array, Codes
 from jointnet.scar.threshold import Mask
 from jointnet.structures import CODE
 

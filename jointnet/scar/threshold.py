@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jointnet.errors import DataError, SettingsError
-from jointnet.scar.reference import Array, Codes, Spacing, angles
+from jointnet.scar.segments import Array, Codes, Spacing, angles
 from jointnet.structures import CODE
 
 Mask = NDArray[np.bool_]

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 from jointnet.errors import SettingsError, shown
 from jointnet.geometry import SIZE_PX
 from jointnet.settings.schema import Settings
-from jointnet.toml_file import is_file, parse_toml, read_toml
+from jointnet.system.toml_file import is_file, parse_toml, read_toml
 
 
 def settings_to_dict(settings: Settings) -> dict[str, dict[str, Any]]:

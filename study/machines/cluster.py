@@ -13,13 +13,13 @@ import optuna
 import ray
 import torch
 
-from jointnet.allocator import ONE_ARENA
+from jointnet.cpu_kernels.allocator import ONE_ARENA
 from jointnet.errors import DISK_FULL, SettingsError
-from jointnet.quota import usable_cpus, usable_memory_bytes
+from jointnet.system.quota import usable_cpus, usable_memory_bytes
 from study.machines.node_check import SharedFolder, check_nodes, folder_errors
 from study.machines.ray_folder import ray_folder, ray_options
-from study.planning.environment import settle
-from study.planning.plan import Node
+from study.plan.environment import settle
+from study.plan.plan import Node
 
 CLIENT = "ray://"
 """Prefix of the address of a Ray client server. The study's driver then runs on the cluster, see `handover`."""
@@ -73,7 +73,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     """Start Ray on this machine where `address` is None, else join that cluster. Shut Ray down or leave on exit.
 
     On this machine a new instance of Ray is always started, even where another one runs. The workers keep the memory
-    of a trial for the next one (`jointnet.allocator`), unless the environment sets those variables.
+    of a trial for the next one (`jointnet.cpu_kernels.allocator`), unless the environment sets those variables.
 
     Raises:
         SettingsError: there is no cluster to join, or Ray cannot be started on this machine.

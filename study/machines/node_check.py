@@ -15,8 +15,8 @@ from uuid import uuid4
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jointnet.home import can_write, nearest_folder
-from study.machines.provenance import versions
+from jointnet.system.home import can_write, nearest_folder
+from study.machines.versions import versions
 
 COMPARED = ("python", "ray", "torch", "numpy")
 """Packages that influence a trial. A suffix of the version such as `+cpu` may differ."""

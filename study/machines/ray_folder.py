@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jointnet.errors import SettingsError
-from jointnet.home import can_write, nearest_folder
+from jointnet.system.home import can_write, nearest_folder
 
 LONGEST_SOCKET_BYTES = 107
 """Longest path of a socket on Linux (`sockaddr_un`)."""

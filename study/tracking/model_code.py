@@ -11,8 +11,8 @@ import numpy as np
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from jointnet.checkpoint import load_model
-from jointnet.prediction import predict
+from jointnet.model_file import load_model
+from jointnet.networks.apply import predict
 
 
 class RegistrationModel(PythonModel):
@@ -30,7 +30,7 @@ class RegistrationModel(PythonModel):
         Args:
             context: unused.
             model_input: images (S, 2, 224, 224), float32: cine and LGE on the common grid, with the intensities
-                that `jointnet.scans.preparation` returns.
+                that `jointnet.data.preparation` returns.
             params: unused.
 
         Returns:

@@ -9,8 +9,8 @@ from alembic.migration import MigrationContext
 from mlflow import MlflowClient
 from sqlalchemy import NullPool, create_engine, text
 
-from jointnet.terminal import say
-from study.tracking.sqlite_store import schema_revisions
+from jointnet.system.terminal import say
+from study.tracking.sqlite_file import schema_revisions
 
 ATTEMPTS = {"postgresql": "SELECT pg_try_advisory_lock(20210215)", "mysql": "SELECT GET_LOCK('jointnet-study', 0)"}
 """The query that tries to take the lock and returns whether it did, by SQLAlchemy dialect name."""

@@ -33,9 +33,9 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
 
-from jointnet.atomic_file import sync_folder
 from jointnet.errors import InputError, SettingsError
-from jointnet.lock import LockedError, locked
+from jointnet.system.atomic_file import sync_folder
+from jointnet.system.lock import LockedError, locked
 from study.trials.outcome import TrialOutcome, after
 
 LEDGER_FILE = "ledger.jsonl"

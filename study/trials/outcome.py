@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from study.store_layout import OBJECTIVE, TIME_BUDGET
+from study.store_names import OBJECTIVE, TIME_BUDGET
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from study.question.space import Parameter
+from study.plan.search_space import Parameter
 from study.store_address import sqlite_address
 from study.trials.outcome import TrialOutcome
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from jointnet.atomic_file import write_whole
-from jointnet.scans.cache import CachedPatient
+from jointnet.data.cache import CachedPatient
 from jointnet.settings import Settings
-from jointnet.torch_file import read_torch
-from jointnet.training import MODEL_FILE, EpochReport, train
-from study.question.space import settings_of_sample
-from study.store_layout import OBJECTIVE
+from jointnet.system.atomic_file import write_whole
+from jointnet.system.torch_file import read_torch
+from jointnet.train.loop import MODEL_FILE, EpochReport, train
+from study.plan.search_space import settings_of_sample
+from study.store_names import OBJECTIVE
 
 PREVIOUS_FILE = "previous.pt"
 """The model of the best reported epoch. `model.pt` may be one epoch ahead of the reports."""

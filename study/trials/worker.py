@@ -5,7 +5,7 @@ from typing import Any
 
 from ray import tune
 
-from jointnet.allocator import keep_freed_memory
+from jointnet.cpu_kernels.allocator import keep_freed_memory
 from study.trials.trial import ArmTask, TrialProgress, TrialSpec, run_trial
 
 REPORT = "report"

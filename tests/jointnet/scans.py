@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from jointnet.data.cache import CachedPatient
 from jointnet.geometry import PIXEL_MM, SIZE_PX
-from jointnet.scans.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from jointnet.structures import CODE, FILE_VALUE
 

@@ -10,13 +10,13 @@ import torch
 from one_device import META, MixedDevicesError, OneDevice, OneDeviceGenerator
 from scans import easy_patients, tiny_settings
 
-from jointnet.epoch import new_learner, train_epoch
-from jointnet.evaluation import evaluate
+from jointnet.data.cache import CachedPatient
+from jointnet.data.dataset import SlicePairs
+from jointnet.evaluate.rows import evaluate
 from jointnet.geometry import pixel_centres
-from jointnet.prediction import predict
-from jointnet.scans.cache import CachedPatient
+from jointnet.networks.apply import predict
 from jointnet.settings import MODELS, Settings, load_settings, settings_names, with_values
-from jointnet.slices import SlicePairs
+from jointnet.train.epoch import new_learner, train_epoch
 
 SLICES = 4
 FEW = {"model.guide_steps": 2, "training.batch_size": SLICES}

@@ -11,13 +11,13 @@ import pytest
 import torch
 from scans import affine_about, axes, stir, tiny_settings
 
-from jointnet import predict
-from jointnet.checkpoint import save_model
+from jointnet.data.grid import Stack
+from jointnet.model_file import save_model
 from jointnet.networks import build_model
-from jointnet.scans.grid import Stack
-from jointnet.view import main
-from jointnet.viewer.server import Site, serve
-from jointnet.viewer.shown import FILES, find_results, letters, screen_layout
+from jointnet.predict import __main__ as predict
+from jointnet.view.__main__ import main
+from jointnet.view.results import FILES, find_results, letters, screen_layout
+from jointnet.view.server import Site, serve
 
 SECRET = "s3cret"
 
@@ -192,7 +192,7 @@ def test_directions_are_named_by_the_patient_s_sides(direction, expected):
 def test_the_library_is_the_published_one():
     from importlib import resources
 
-    static = resources.files("jointnet.viewer") / "static"
+    static = resources.files("jointnet.view") / "static"
     digest = hashlib.sha256((static / "niivue.umd.js").read_bytes()).hexdigest()
     licences = (static / "LICENSES.txt").read_text(encoding="utf-8")
     assert f"SHA-256 {digest}" in licences

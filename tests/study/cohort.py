@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jointnet.scans.cache import CachedPatient
+from jointnet.data.cache import CachedPatient
 from jointnet.structures import CODE
 
 

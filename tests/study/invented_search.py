@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from study.reporting.found.searched import Searched
-from study.reporting.records import ArmRecord, TrialRecord
-from study.store_layout import EARLY, TIME_BUDGET
+from study.report.records import ArmRecord, TrialRecord
+from study.report.search.searched import Searched
+from study.store_names import EARLY, TIME_BUDGET
 
 BEGIN = datetime(2026, 6, 1, tzinfo=UTC)
 ALPHA = Searched("alpha", 0.0, 1.0, False)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from study.store_layout import OBJECTIVE
+from study.store_names import OBJECTIVE
 from study.trials.outcome import EpochRecord, TrialOutcome, trial_name
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from study.planning.identity import with_identity
-from study.planning.plan import Data, Design, Plan, Resources, make_arms, make_plan
-from study.question.space_file import load_spaces
-from study.question.splits import make_splits, parse_counts
+from study.plan.identity import with_identity
+from study.plan.plan import Data, Design, Plan, Resources, make_arms, make_plan
+from study.plan.search_file import load_spaces
+from study.plan.splits import make_splits, parse_counts
 
 SPLITS = make_splits(range(1, 46), parse_counts(["25/15/5", "35/5/5"]), 0)
 SINGLE = Design()

@@ -8,18 +8,18 @@ from typing import Any
 
 from rich.console import Console
 
-from jointnet.checkpoint import save_model
+from jointnet.model_file import save_model
 from jointnet.networks import build_model
 from jointnet.settings import Settings, with_values
-from jointnet.training import MODEL_FILE
-from study.question.space import Budget, Fidelity, Objective, Parameter, SearchSpace
-from study.search.arm_search import ArmSearch
-from study.search.progress import ArmProgress, StudyProgress
-from study.search.recorder import ArmRecorder
-from study.search.work import SearchWork
-from study.store_layout import OBJECTIVE
+from jointnet.train.loop import MODEL_FILE
+from study.plan.search_space import Budget, Fidelity, Objective, Parameter, SearchSpace
+from study.store_names import OBJECTIVE
+from study.trials.arm_search import ArmSearch
 from study.trials.ledger import Event, Ledger
+from study.trials.progress import ArmProgress, StudyProgress
+from study.trials.recorder import ArmRecorder
 from study.trials.trial import ArmTask, TrialSpec
+from study.trials.work import SearchWork
 
 Metrics = Mapping[str, float]
 ARM = "standalone-1"

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from jointnet.structures import CODE
-from study.store_layout import EARLY, EXPERIMENT, INTERRUPTED, TIME_BUDGET
+from study.store_names import EARLY, EXPERIMENT, INTERRUPTED, TIME_BUDGET
 
 RATIO = "val/registration_ratio"
 START_MS = 1_780_000_000_000
@@ -92,7 +92,7 @@ def lose_one(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def picture_arrays(gain: float, rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return all test slices in the format of `study.testing.slice_pictures`, with LGE displaced relative to cine.
+    """Return all test slices in the format of `study.selection.slice_pictures`, with LGE displaced relative to cine.
 
     Each patient's LGE is shifted by the last digit of the patient's number, in pixels. After registration, a
     fraction `gain` of the shift remains.

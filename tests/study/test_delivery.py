@@ -10,12 +10,12 @@ import test_run as study_run
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from study.report import Report
-from study.reporting.stored_study import read_study
-from study.run import main
+from study.report.__main__ import Report
+from study.report.stored_study import read_study
+from study.run.__main__ import main
 from study.store_address import default_tracking_uri
-from study.store_layout import EXPERIMENT
-from study.tracking.tracker import StudyTracker
+from study.store_names import EXPERIMENT
+from study.tracking.runs import StudyTracker
 from study.trials.ledger import read_events
 
 phantom, place = study_run.phantom, study_run.place
@@ -85,7 +85,7 @@ def test_a_study_that_its_store_lacks_is_told_again_whole_and_no_side_delivery_w
     arguments = ["--search", "tiny", "--data", str(phantom)]
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://127.0.0.1:1")
     with monkeypatch.context() as patch:  # the registry and the copy of the report fail, without effect on the rest
-        patch.setattr("study.tracking.tracker.register", _refusing)
+        patch.setattr("study.tracking.runs.register", _refusing)
         patch.setattr(MlflowClient, "log_artifacts", _refusing)
         patch.setattr(StudyTracker, "describe", _refusing)
         assert main(arguments) == 0
@@ -105,7 +105,7 @@ def test_a_study_that_its_store_lacks_is_told_again_whole_and_no_side_delivery_w
         assert [event for event in _events(place) if event["event"] not in ("session", "delivered")] == before
         return capsys.readouterr()
 
-    monkeypatch.setattr("study.run.write_report", _unwritten)  # only the store matters from here on
+    monkeypatch.setattr("study.run.__main__.write_report", _unwritten)  # only the store matters from here on
     assert again().err == "" and "left_out" not in _events(place)[-1]  # what had been left out is delivered
     assert {model.name for model in _client().search_registered_models()} == {
         "jointnet-standalone-1",
@@ -137,7 +137,7 @@ def test_a_store_that_is_replaced_is_told_the_study_whole(
 ):
     ray = study_run._NoRay(monkeypatch)
     arguments = ["--search", "tiny", "--data", str(phantom)]
-    monkeypatch.setattr("study.run.write_report", _unwritten)
+    monkeypatch.setattr("study.run.__main__.write_report", _unwritten)
     assert main(arguments) == 0
     whole, searches = _held(), [name for name, _ in ray.events].count("search")
     name = study_run._studies(place)[0].name
@@ -170,7 +170,7 @@ def test_what_the_store_refuses_keeps_the_study_undelivered_and_the_test_sealed_
         reports.append(study_id)
         return _unwritten(uri, study_id, folder)
 
-    monkeypatch.setattr("study.run.write_report", unwritten)
+    monkeypatch.setattr("study.run.__main__.write_report", unwritten)
 
     def deleting(*arguments: Any) -> None:
         search(*arguments)
@@ -179,7 +179,7 @@ def test_what_the_store_refuses_keeps_the_study_undelivered_and_the_test_sealed_
 
     arguments = ["--search", "tiny", "--data", str(phantom)]
     with monkeypatch.context() as patch:
-        patch.setattr("study.driver.rounds.search_arm", deleting)
+        patch.setattr("study.run.rounds.search_arm", deleting)
         assert main(arguments) == 5
     told = capsys.readouterr()
     assert told.err.startswith("Stopped: the tracking store refused the selection of standalone-1 and standalone-2")
@@ -214,6 +214,6 @@ def test_what_the_store_refuses_keeps_the_study_undelivered_and_the_test_sealed_
     def failing(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error", "report.html")
 
-    monkeypatch.setattr("study.run.write_report", failing)
+    monkeypatch.setattr("study.run.__main__.write_report", failing)
     assert main(arguments) == 5
     assert "Stopped: [Errno 5] Input/output error: 'report.html'. Nothing is lost" in capsys.readouterr().err

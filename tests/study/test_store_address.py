@@ -15,10 +15,10 @@ from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from jointnet.errors import InputError, SettingsError
-from study.report import main, write_report
-from study.reporting import files, page
-from study.reporting.store import Store
-from study.reporting.stored_study import read_study
+from study.report import files, page
+from study.report.__main__ import main, write_report
+from study.report.store import Store
+from study.report.stored_study import read_study
 from study.store_address import (
     absolute_address,
     check_artifacts,
@@ -28,8 +28,8 @@ from study.store_address import (
     sqlite_file,
     ui_command,
 )
-from study.tracking.tracker import StudyTracker
-from study.tracking.tracking_store import resolve_tracking_uri
+from study.tracking.open_store import resolve_tracking_uri
+from study.tracking.runs import StudyTracker
 
 NAMES = ("better now?", "my%20study", "100%", "a#b", "ü", "a b+c&d=e", "br{ace}s", "x?mode=memory", "it's")
 
@@ -188,8 +188,8 @@ def test_a_driver_that_sees_the_store_under_another_path_does_not_lead_this_one_
 
 READ_AND_LOG = """
 import sys, pathlib
-from study.reporting.store import Store
-from study.reporting.stored_study import read_study
+from study.report.store import Store
+from study.report.stored_study import read_study
 study = read_study("sqlite:///mounted/mlruns/mlflow.db", "first")
 print(len(study.arms[0].rows))
 with Store(study.tracking_uri) as store:
@@ -233,7 +233,7 @@ def test_a_file_that_cannot_be_read_is_left_to_mlflow(folder: Path, monkeypatch,
 
     monkeypatch.setattr("study.store_address.open_to_read", refuse)
     check_artifacts(store_of(folder))
-    monkeypatch.setattr("study.reporting.store.readable", refuse)
+    monkeypatch.setattr("study.report.store.readable", refuse)
     assert main(["--tracking-uri", store_of(folder), "--study", "first"]) == 2
     assert "must be a tracking store that answers: unable to open database file" in capsys.readouterr().err
 

@@ -10,7 +10,7 @@ import pytest
 
 import study.machines.cluster
 from jointnet.errors import SettingsError
-from jointnet.quota import usable_cpus
+from jointnet.system.quota import usable_cpus
 from study.machines.cluster import (
     check_reachable,
     is_client,

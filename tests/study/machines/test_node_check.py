@@ -7,8 +7,8 @@ import pytest
 import ray as ray_module
 
 from study.machines.node_check import NodeAnswer, SharedFolder, answer_errors, check_nodes, folder_errors, look
-from study.machines.provenance import versions
 from study.machines.ray_folder import SOCKET_IN_FOLDER, ray_folder
+from study.machines.versions import versions
 
 OUT, CACHE = SharedFolder("--out", Path("/shared/runs"), True), SharedFolder("--cache", Path("/shared/cache"), False)
 SAME = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0+cpu", "numpy": "2.4.6"}

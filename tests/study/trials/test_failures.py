@@ -6,8 +6,8 @@ import pytest
 import ray
 import torch
 
-from jointnet.epoch import TrainingDivergedError
 from jointnet.errors import DataError
+from jointnet.train.epoch import TrainingDivergedError
 from study.trials.failures import Cause, cause_of, reason_of
 from study.trials.trial import ObjectiveNotFiniteError
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import study.trials.ledger
 from jointnet.errors import InputError, SettingsError
-from study.store_layout import EARLY, TIME_BUDGET
+from study.store_names import EARLY, TIME_BUDGET
 from study.trials.ledger import LEDGER_FILE, Ledger
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from outcomes import outcome
 
-from study.store_layout import EARLY, TIME_BUDGET
+from study.store_names import EARLY, TIME_BUDGET
 from study.trials.outcome import after, trial_name
 
 DRAWN = {"event": "drawn", "trial": "t0001", "number": 1, "sample": {"alpha": 0.5}}

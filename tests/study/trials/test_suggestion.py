@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from outcomes import outcome
 
-from study.question.space import Parameter
-from study.store_layout import EARLY, OBJECTIVE, TIME_BUDGET
+from study.plan.search_space import Parameter
+from study.store_names import EARLY, OBJECTIVE, TIME_BUDGET
 from study.trials.outcome import TrialOutcome
 from study.trials.suggestion import STARTUP_TRIALS, Suggester, distributions, export, optuna_trials, suggest
 

@@ -10,11 +10,11 @@ import torch
 from cohort import cached_patients
 
 import study.trials.trial
-from jointnet.checkpoint import save_model
+from jointnet.data.cache import CachedPatient
+from jointnet.model_file import save_model
 from jointnet.networks import build_model
-from jointnet.scans.cache import CachedPatient
 from jointnet.settings import Settings, with_values
-from jointnet.training import MODEL_FILE, EpochReport
+from jointnet.train.loop import MODEL_FILE, EpochReport
 from study.trials.trial import ArmTask, ObjectiveNotFiniteError, TrialProgress, TrialSpec, freeze_model, run_trial
 
 TINY = with_values(

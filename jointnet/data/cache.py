@@ -1,0 +1,212 @@
+"""The on-disk cache of prepared patients, read memory-mapped by all trials on a node.
+
+A cached patient is a folder. Its name is the digest of the patient's files and of the preparation rules, so a changed
+file or rule creates a new folder. Folders are created atomically.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jointnet.system.atomic_file import make_folder_once
+from jointnet.errors import DataError
+from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
+from jointnet.system.home import writable_home
+from jointnet.system.lock import POLL_SECONDS, LockedError
+from jointnet.data.folder import PatientFiles, check_headers
+from jointnet.data.network_arrays import NetworkArrays, kept_network_arrays
+from jointnet.data.preparation import PREPARATION_VERSION, prepare_patient, voxel_errors
+from jointnet.system.terminal import say
+
+RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"
+MOST_AT_ONCE = 8
+"""Largest number of patients that one process prepares in parallel. Each takes about 100 MB of memory."""
+Asked = TypeVar("Asked")
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True)
+class CachedPatient:
+    """One patient on the common grid.
+
+    Attributes:
+        patient: the number in the files' names.
+        path: the folder of the cached arrays.
+        digest: hash of the patient's files and of the preparation rules.
+    """
+
+    patient: int
+    path: Path
+    digest: str
+
+    def images(self) -> NDArray[np.float16]:
+        """Return the images (slice, 2, row, column), cine first and LGE second, memory-mapped read-only."""
+        return np.load(self.path / "images.npy", mmap_mode="r")
+
+    def labels(self) -> NDArray[np.uint8]:
+        """Return the class codes (slice, 2, row, column) of `structures.CODE`, memory-mapped read-only."""
+        return np.load(self.path / "labels.npy", mmap_mode="r")
+
+    def network_arrays(self, block: int) -> NetworkArrays:
+        """Return images and class counts at the networks' resolution, memory-mapped read-only.
+
+        See `kept_network_arrays`.
+        """
+        return kept_network_arrays(self.path, self.images(), self.labels(), block)
+
+    @property
+    def slices(self) -> int:
+        """Number of slices on the common grid."""
+        return int(self.labels().shape[0])
+
+
+def default_cache() -> Path:
+    """Return the cache folder: `JOINTNET_CACHE`, or `jointnet` in the user's own cache folder.
+
+    Raises:
+        OSError: if `JOINTNET_CACHE` is not set and the user has neither a home nor a temporary folder.
+    """
+    if named := os.environ.get("JOINTNET_CACHE"):
+        return Path(named).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or writable_home() / ".cache").absolute() / "jointnet"
+
+
+def prepare(
+    files: Sequence[PatientFiles],
+    cache_dir: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    known_errors: Sequence[str] = (),
+) -> list[CachedPatient]:
+    """Return the patients on the common grid and prepare those that are not in the cache.
+
+    If several processes request the same patients at once, each patient is prepared by one of them.
+
+    Args:
+        files: the patients' files.
+        cache_dir: the cache folder; `default_cache()` if None.
+        progress: called with (number of finished patients, total number of patients).
+        known_errors: errors already found in the folder. They are raised together with those found here.
+
+    Raises:
+        DataError: with all errors of all patients.
+    """
+    cache_dir = default_cache() if cache_dir is None else Path(cache_dir).absolute()
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    errors = [*known_errors, *check_headers(files)]
+    headers = tuple(errors)
+    outcomes: dict[int, CachedPatient | DataError] = {}
+
+    def settle(number: int, outcome: CachedPatient | DataError) -> None:
+        outcomes[number] = outcome
+        if progress:
+            progress(len(outcomes), len(files))
+
+    missing: dict[int, CachedPatient] = {}
+    for number, patient in enumerate(files):
+        try:
+            if any(line.startswith(f"{path}:") for line in headers for path in patient.paths):
+                raise DataError(voxel_errors(patient, headers))
+            cached = _keyed(patient, cache_dir)
+        except DataError as error:
+            settle(number, error)
+            continue
+        if cached.path.is_dir():
+            settle(number, cached)
+        else:
+            missing[number] = cached
+    named: set[tuple[str, int]] = set()
+    while left := [number for number in missing if number not in outcomes]:
+        held: list[LockedError] = []
+        for number, outcome in zip(left, several_at_once(_make, [(files[n], missing[n]) for n in left]), strict=True):
+            if isinstance(outcome, LockedError):
+                held.append(outcome)
+            else:
+                settle(number, outcome)
+        if len(held) == len(left):  # other processes are preparing all that is left
+            for locked in held:
+                if locked.owner and (process := (locked.owner.host, locked.owner.pid)) not in named:
+                    named.add(process)
+                    say(f"Patients that are missing here are being prepared by {locked}")
+            time.sleep(POLL_SECONDS)
+    settled = [outcome for _, outcome in sorted(outcomes.items())]
+    errors += [line for outcome in settled if isinstance(outcome, DataError) for line in outcome.errors]
+    if errors:
+        raise DataError(errors)
+    return [outcome for outcome in settled if isinstance(outcome, CachedPatient)]
+
+
+def fingerprint(cached: Iterable[CachedPatient]) -> str:
+    """Return a digest of the numbers and contents of a set of patients. It does not depend on their order."""
+    return _fingerprint((patient.patient, patient.digest) for patient in cached)
+
+
+def fingerprint_of_files(files: Iterable[PatientFiles]) -> str:
+    """Return the same digest as `fingerprint`, computed from the patients' files without preparing them.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    return _fingerprint((patient.patient, _digest(patient)) for patient in files)
+
+
+def _fingerprint(digests: Iterable[tuple[int, str]]) -> str:
+    lines = sorted(f"{number} {digest}" for number, digest in digests)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _keyed(files: PatientFiles, cache_dir: Path) -> CachedPatient:
+    """Return the patient's cache entry, whether or not its folder exists yet."""
+    digest = _digest(files)
+    return CachedPatient(files.patient, cache_dir / digest, digest)
+
+
+def _make(asked: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataError | LockedError:
+    """Prepare a patient. Return it, the error in its files, or the error that another process holds its lock."""
+    files, patient = asked
+
+    def fill(part: Path) -> None:
+        images, labels, description = prepare_patient(files)
+        np.save(part / "images.npy", images)
+        np.save(part / "labels.npy", labels)
+        (part / "description.json").write_text(json.dumps(description, indent=1))
+
+    try:
+        make_folder_once(patient.path, fill, patient.path.with_suffix(".lock"), wait=False)
+    except (DataError, LockedError) as error:
+        return error
+    return patient
+
+
+def several_at_once(make: Callable[[Asked], Outcome], asked: Sequence[Asked]) -> Iterator[Outcome]:
+    """Yield `make(item)` for each item of `asked`, in order, computed in parallel threads.
+
+    The number of threads is that of torch in this process: all cores by default, a Ray worker's share, or the value of
+    `OMP_NUM_THREADS`. Most of a preparation runs in ISA-L and numpy, which release the GIL.
+    """
+    threads = min(torch.get_num_threads(), MOST_AT_ONCE, len(asked))
+    if threads < 2:
+        yield from map(make, asked)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(make, asked)
+
+
+def _digest(files: PatientFiles) -> str:
+    digest = hashlib.sha256(RULES.encode())
+    for path in files.paths:
+        try:
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            raise DataError(f"{path}: must be readable: {error.strerror or error}") from None
+    return digest.hexdigest()[:24]

@@ -1,0 +1,200 @@
+"""Inspection of the patients of a folder before training: geometry, labels, overlap and all errors.
+
+The errors are those that training reports, found by the same functions. All other values are descriptive.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes, label
+
+from jointnet.errors import DataError
+from jointnet.geometry import SIZE_PX
+from jointnet.evaluate.measurable import measurable, shown_structures
+from jointnet.data.folder import PatientFiles, check_headers
+from jointnet.data.grid import CommonGrid, Stack, common_grid
+from jointnet.data.preparation import prepare_patient, read_image, read_label, voxel_errors
+from jointnet.data.scan_file import ScanHeader, read_header
+from jointnet.structures import CODE, FILE_VALUE, STRUCTURES
+
+RASTER = 32
+"""Number of points along each side of a slice at which coverage by the other scan is checked."""
+
+
+@dataclass(frozen=True)
+class LabelFacts:
+    """The contents of a manual segmentation.
+
+    Attributes:
+        voxels: number of voxels by label value in the file, for the known labels that occur.
+        pieces: number of connected components by structure; voxels that share a corner are connected.
+        slices: number of slices with any label.
+        lv_slices: number of slices with an LV blood pool.
+        enclosed: number of slices with an LV blood pool that is enclosed by myocardium.
+        in_field: share of the labelled voxels within the rows and columns of the common grid; None without a grid.
+        on_grid: share of the labelled voxels within rows, columns and slices of the common grid.
+    """
+
+    voxels: dict[int, int]
+    pieces: dict[str, int]
+    slices: int
+    lv_slices: int
+    enclosed: int
+    in_field: float | None
+    on_grid: float | None
+
+
+@dataclass(frozen=True)
+class ScanFacts:
+    """The geometry of a scan (shape, voxel spacing in mm, slices, axis codes such as `LPS`) and its segmentation."""
+
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    slices: int
+    orientation: str
+    label: LabelFacts | None
+
+
+@dataclass(frozen=True)
+class PatientFacts:
+    """The description of one patient.
+
+    Attributes:
+        patient: the number in the files' names.
+        files: which of `cine`, `lge`, `cine_label` and `lge_label` exist.
+        cine, lge: the scans; None if a scan is missing or its header is invalid.
+        cine_slices_reached: number of cine slices that LGE covers at least in part; None unless both scans exist.
+        grid_slices: number of slices of the common grid; None unless both scans exist and overlap.
+        both_fraction: share of the common grid that both scans cover; None if training would refuse the patient.
+        shown: structures that both segmentations show in one slice of the common grid; None without segmentations or
+            if training would refuse the patient.
+        errors: all error messages; each names its file.
+    """
+
+    patient: int
+    files: tuple[str, ...]
+    cine: ScanFacts | None
+    lge: ScanFacts | None
+    cine_slices_reached: int | None
+    grid_slices: int | None
+    both_fraction: float | None
+    shown: tuple[str, ...] | None
+    errors: tuple[str, ...]
+
+
+def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFiles | None) -> PatientFacts:
+    """Return the description of one patient.
+
+    Args:
+        patient: the patient's number.
+        files: the existing files by role.
+        complete: the files as training reads them; None if a file is missing or there twice.
+    """
+    both_fraction, shown = None, None
+    if complete is None:
+        errors = [line for role, path in files.items() for line in _file_errors(role, path)]
+    else:
+        errors = check_headers([complete])
+        try:
+            if errors:
+                errors += voxel_errors(complete, errors)
+            else:
+                _, labels, description = prepare_patient(complete)
+                both_fraction = description["both_fraction"]
+                if complete.cine_label is not None and complete.lge_label is not None:
+                    shown = shown_structures(measurable(labels))
+        except DataError as error:
+            errors += error.errors
+    headers = {role: header for role, path in files.items() if (header := _sound_header(path)) is not None}
+    stacks = {role: Stack(headers[role].affine, headers[role].shape) for role in ("cine", "lge") if role in headers}
+    grid = common_grid(stacks["cine"], stacks["lge"]) if len(stacks) == 2 else None
+    scans = {role: _scan_facts(headers[role], headers.get(f"{role}_label"), grid) for role in stacks}
+    return PatientFacts(
+        patient=patient,
+        files=tuple(files),
+        cine=scans.get("cine"),
+        lge=scans.get("lge"),
+        cine_slices_reached=slices_reached(stacks["cine"], stacks["lge"]) if len(stacks) == 2 else None,
+        grid_slices=grid.slices if grid else None,
+        both_fraction=both_fraction,
+        shown=shown,
+        errors=tuple(errors),
+    )
+
+
+def slices_reached(scan: Stack, other: Stack) -> int:
+    """Return the number of slices of a scan that the other scan covers in at least one point."""
+    sides = [np.unique(np.linspace(0, length - 1, RASTER).round()) for length in scan.shape[:2]]
+    points = np.stack(np.meshgrid(*sides, np.arange(float(scan.shape[2])), indexing="ij"), -1)
+    voxels = other.voxels(scan.world(points))
+    inside = ((voxels >= -0.5) & (voxels <= np.array(other.shape) - 0.5)).all(-1)
+    return int(np.asarray(inside).any((0, 1)).sum())
+
+
+def enclosed_slices(codes: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return the number of slices of class codes (I, J, K) with an LV pool, and with one enclosed by myocardium.
+
+    The pool is enclosed if no path of side-connected pixels outside the myocardium leads from it to the edge.
+    """
+    with_lv = [index for index in range(codes.shape[2]) if (codes[:, :, index] == CODE["lv"]).any()]
+    closed = 0
+    for index in with_lv:
+        plane = codes[:, :, index]
+        closed += bool(binary_fill_holes(plane == CODE["myo"])[plane == CODE["lv"]].all())
+    return len(with_lv), closed
+
+
+def label_facts(codes: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None) -> LabelFacts:
+    """Return the description of class codes (I, J, K) with the geometry of `stack`."""
+    counts = {name: int((codes == CODE[name]).sum()) for name in STRUCTURES}
+    touching = np.ones((3, 3, 3), bool)
+    in_field = on_grid = None
+    if grid is not None and codes.any():
+        grid_of_world = np.linalg.inv(grid.affine)
+        points = stack.world(np.argwhere(codes).astype(float)) @ grid_of_world[:3, :3].T + grid_of_world[:3, 3]
+        rows, columns, slices = points.T
+        field = (np.abs(rows - (SIZE_PX - 1) / 2) <= SIZE_PX / 2) & (np.abs(columns - (SIZE_PX - 1) / 2) <= SIZE_PX / 2)
+        within = (slices >= -0.5) & (slices <= grid.slices - 0.5)
+        in_field, on_grid = float(field.mean()), float((field & within).mean())
+    with_lv, closed = enclosed_slices(codes)
+    return LabelFacts(
+        voxels={FILE_VALUE[name]: count for name, count in counts.items() if count},
+        pieces={name: int(label(codes == CODE[name], touching)[1]) for name, count in counts.items() if count},
+        slices=int(codes.any((0, 1)).sum()),
+        lv_slices=with_lv,
+        enclosed=closed,
+        in_field=in_field,
+        on_grid=on_grid,
+    )
+
+
+def _scan_facts(scan: ScanHeader, manual: ScanHeader | None, grid: CommonGrid | None) -> ScanFacts:
+    read = None if manual is None else read_label(manual.path, [])
+    stack = Stack(scan.affine, scan.shape)
+    if manual is not None and manual.shape != scan.shape:
+        read = None
+    return ScanFacts(
+        shape=scan.shape,
+        spacing_mm=tuple(round(float(distance), 4) for distance in stack.spacing_mm),
+        slices=scan.shape[2],
+        orientation="".join(nib.aff2axcodes(scan.affine)),
+        label=None if read is None else label_facts(read, stack, grid),
+    )
+
+
+def _sound_header(path: Path) -> ScanHeader | None:
+    try:
+        return read_header(path)
+    except DataError:
+        return None
+
+
+def _file_errors(role: str, path: Path) -> list[str]:
+    """Return the errors in a file of an incomplete patient."""
+    errors: list[str] = []
+    (read_label if role.endswith("_label") else read_image)(path, errors)
+    return errors

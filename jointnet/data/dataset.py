@@ -1,0 +1,90 @@
+"""The slice pairs of a training at the networks' resolution, read from memory maps or stored on the device."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jointnet.train.augmentation import Batch
+from jointnet.networks.input import around
+from jointnet.data.network_arrays import NetworkArrays
+
+
+class LabelledPatient(Protocol):
+    """A patient on the common grid with labels for training."""
+
+    @property
+    def patient(self) -> int:
+        """The patient number in the file names."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """A hash of all data of the patient that a training uses."""
+        ...
+
+    def network_arrays(self, block: int) -> NetworkArrays:
+        """Return images and labels averaged over blocks of common-grid pixels. The arrays must not be modified."""
+        ...
+
+
+class SlicePairs:
+    """All slice pairs of some patients in which at least one image has a labelled structure.
+
+    On a CPU, batches are copied from the patients' arrays. Cached arrays are memory maps, so that all trainings of a
+    node share one copy. On other devices all slices are stored on the device, in half precision and single bytes.
+
+    Args:
+        patients: the patients.
+        downsampling: side of the block of common-grid pixels that becomes one pixel.
+        neighbours: number of neighbouring slices on either side that become further channels.
+        device: the device of the batches.
+    """
+
+    def __init__(
+        self, patients: Sequence[LabelledPatient], downsampling: int, neighbours: int, device: torch.device | str
+    ) -> None:
+        self.device = torch.device(device)
+        self.block_pixels = downsampling**2
+        arrays = [patient.network_arrays(downsampling) for patient in patients]
+        shown, seen, first = [], [], 0
+        for _, counts in arrays:
+            labelled = torch.from_numpy(counts.any((1, 2, 3, 4)))
+            shown.append(first + labelled.nonzero()[:, 0])
+            seen.append((first + around(len(counts), neighbours))[labelled])
+            first += len(counts)
+        self._shown, self._seen = torch.cat(shown), torch.cat(seen)
+        self._images, self._counts = _Rows([each.images for each in arrays]), _Rows([each.counts for each in arrays])
+        if self.device.type != "cpu":
+            self._shown, self._seen = self._shown.to(self.device), self._seen.to(self.device)
+            self._resident = [rows[torch.arange(first)].to(self.device) for rows in (self._images, self._counts)]
+
+    def __len__(self) -> int:
+        return len(self._shown)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """Return the slice pairs of these indices (B,), neighbours as channels, with class probabilities as labels."""
+        images, counts = (self._images, self._counts) if self.device.type == "cpu" else self._resident
+        seen = images[self._seen[indices]].float()
+        structures = counts[self._shown[indices]].float() / self.block_pixels
+        labels = torch.cat([1 - structures.sum(2, keepdim=True), structures], 2)
+        return Batch(seen[:, :, 0], seen[:, :, 1], labels[:, 0], labels[:, 1])
+
+
+class _Rows:
+    """Several arrays, concatenated along the first axis without a copy. Indexing with a tensor copies the rows."""
+
+    def __init__(self, parts: Sequence[NDArray]) -> None:
+        self.parts = parts
+        self.firsts = np.cumsum([0, *(len(part) for part in parts)])
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        numbers = rows.flatten().numpy()
+        owners = np.searchsorted(self.firsts, numbers, side="right") - 1
+        copied = np.empty((len(numbers), *self.parts[0].shape[1:]), self.parts[0].dtype)
+        for place, (owner, number) in enumerate(zip(owners.tolist(), numbers.tolist(), strict=True)):
+            copied[place] = self.parts[owner][number - self.firsts[owner]]
+        return torch.from_numpy(copied).unflatten(0, rows.shape)

@@ -1,0 +1,195 @@
+"""Finding the scans in a folder with the layout of MS-CMRSeg 2019, and checking their names and headers.
+
+Files are `patient{N}_C0.nii.gz`, `patient{N}_LGE.nii.gz` and their `..._manual.nii.gz`, in any subfolder. T2 is
+ignored. A file whose name differs from these only in case or separators is not read, but reported. No voxels are read
+here.
+"""
+
+import os
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jointnet.errors import DataError, shown
+from jointnet.data.placement import least_corner_distance_mm
+from jointnet.data.scan_file import ScanHeader, read_header
+
+NAME = re.compile(r"patient([0-9]+)_(C0|LGE)(_manual)?\.nii(\.gz)?")
+NEARLY = re.compile(r"patient([0-9]+)(c0|lge)(manual)?nii(?:gz)?")
+"""Matches file names that are nearly right, in lower case and without separators."""
+ROLES = {("C0", None): "cine", ("LGE", None): "lge", ("C0", "_manual"): "cine_label", ("LGE", "_manual"): "lge_label"}
+LARGEST_PATIENT = 1_000_000
+"""Largest valid patient number."""
+AFFINE_TOLERANCE_MM = 1e-2
+
+
+@dataclass(frozen=True)
+class PatientFiles:
+    """The files of one patient: both scans, and both manual segmentations or None for those that are not used."""
+
+    patient: int
+    cine: Path
+    lge: Path
+    cine_label: Path | None = None
+    lge_label: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files of the patient, scans first."""
+        return tuple(path for path in (self.cine, self.lge, self.cine_label, self.lge_label) if path is not None)
+
+
+def find_patients(folder: Path) -> dict[int, PatientFiles]:
+    """Return the patients of a folder by number, in ascending order, from the file names. No file is opened.
+
+    Raises:
+        DataError: if the folder is missing or holds no patient, or a patient lacks a file or has one twice.
+    """
+    patients, errors = scan_folder(folder)
+    if errors:
+        raise DataError(errors)
+    return patients
+
+
+def scan_folder(
+    folder: Path,
+    unlabelled: Collection[int] = (),
+    only: Collection[int] | None = None,
+    labels_needed: bool = True,
+) -> tuple[dict[int, PatientFiles], list[str]]:
+    """Return the complete patients of a folder, as `find_patients` does, and the errors in the file names.
+
+    Args:
+        folder: folder in the challenge's layout.
+        unlabelled: patients that need no manual segmentations. Segmentations that they have are not used.
+        only: patients to look at; all if None. Missing files of other patients are no errors.
+        labels_needed: whether the other patients need manual segmentations. If False, those that exist are used.
+
+    Raises:
+        DataError: if the folder is missing or holds no patient at all.
+    """
+    folder = Path(folder)
+    found, errors, overlooked = files_by_patient(folder, only)
+    complete = {}
+    for patient, files in sorted(found.items()):
+        roles = [role for role in ROLES.values() if patient not in unlabelled or not role.endswith("_label")]
+        if not labels_needed:
+            there = {role for role in roles if role in files or (patient, role) in overlooked}
+            roles = [role for role in roles if role in there or not role.endswith("_label")]
+        if missing := [role for role in roles if role not in files]:
+            lacking = ", ".join(file_name(patient, role) for role in missing)
+            near = [path.name for role in missing for path in overlooked.get((patient, role), ())]
+            hint = f" (there is {', '.join(near)}: is that what is meant?)" if near else ""
+            errors.append(f"{folder}: patient {patient} lacks {lacking}{hint}; add or remove the patient")
+        else:
+            complete[patient] = PatientFiles(patient, **{role: files[role] for role in roles})
+    return complete, errors
+
+
+def files_by_patient(
+    folder: Path, only: Collection[int] | None = None
+) -> tuple[dict[int, dict[str, Path]], list[str], dict[tuple[int, str], list[Path]]]:
+    """Return the files of all patients of a folder, complete or not, errors in the names, and overlooked paths.
+
+    Links to files are followed. Links to folders are not, so that no link leads out of the folder or into a loop. A
+    link and its target count as one file.
+
+    Returns:
+        The files by patient and role, with an empty entry for a patient whose cine and LGE are both overlooked; the
+        error messages; and the overlooked paths by patient and role. A path is overlooked if its name is only nearly
+        right or if it is not a file, such as a broken link.
+
+    Raises:
+        DataError: if the folder is missing, cannot be read, or holds no patient at all.
+    """
+    try:
+        there = folder.is_dir()
+    except OSError:  # such as a name that is too long
+        there = False
+    if not there:
+        raise DataError(f"{folder}: must be a folder with MS-CMRSeg scans; there is no such folder")
+    found: dict[int, dict[str, Path]] = {}
+    overlooked: dict[tuple[int, str], list[Path]] = {}
+    errors: list[str] = []
+    unread: list[OSError] = []
+    paths = sorted(Path(here, name) for here, _, names in os.walk(folder, onerror=unread.append) for name in names)
+    errors += [f"{error.filename}: must be a readable folder: {error.strerror}" for error in unread]
+    for path in paths:
+        nearly = None if path.name.startswith(".") else NEARLY.fullmatch(re.sub(r"[\W_]", "", path.name.lower()))
+        if nearly is None:
+            continue
+        number, role = int(nearly[1]), ROLES[nearly[2].upper(), "_manual" if nearly[3] else None]
+        read = NAME.fullmatch(path.name) is not None and path.is_file()
+        if read and number > LARGEST_PATIENT:
+            errors.append(f"{path}: must have a patient's number up to {LARGEST_PATIENT}")
+            continue
+        if only is not None and number not in only:
+            continue
+        if not read:
+            overlooked.setdefault((number, role), []).append(path)
+            continue
+        files = found.setdefault(number, {})
+        known = files.get(role)
+        if known is None:
+            files[role] = path
+        elif path.samefile(known):
+            files[role] = path if known.is_symlink() else known
+        else:
+            errors.append(f"{path}: patient {nearly[1]} must have one {role} file, {known} is another")
+    if not found:
+        rule = "must hold files named patientN_C0.nii.gz, patientN_LGE.nii.gz and ..._manual.nii.gz"
+        near = next((path.name for paths in overlooked.values() for path in paths), None)
+        raise DataError([*errors, f"{folder}: {rule}" + (f", got {near}" if near else "")])
+    for number, role in overlooked:
+        if role == "cine" and (number, "lge") in overlooked:  # probably meant as a patient
+            found.setdefault(number, {})
+    return found, errors, overlooked
+
+
+def file_name(patient: int, role: str) -> str:
+    """Return the challenge's file name of a role, e.g. `patient3_C0_manual.nii.gz` for `cine_label`."""
+    (sequence, manual), _ = next(item for item in ROLES.items() if item[1] == role)
+    return f"patient{patient}_{sequence}{manual or ''}.nii.gz"
+
+
+def select(patients: dict[int, PatientFiles], wanted: Iterable[int]) -> list[PatientFiles]:
+    """Return the files of the wanted patients, in the order of `wanted`.
+
+    Raises:
+        DataError: if a wanted patient is missing.
+    """
+    wanted = list(wanted)
+    if missing := [number for number in wanted if number not in patients]:
+        raise DataError(f"patients {shown(missing)} must be in the folder, which holds {sorted(patients)}")
+    return [patients[number] for number in wanted]
+
+
+def check_headers(files: Iterable[PatientFiles]) -> list[str]:
+    """Return all errors in the headers of these patients. No voxels are read."""
+    errors: list[str] = []
+    for patient in files:
+        for scan, label in ((patient.cine, patient.cine_label), (patient.lge, patient.lge_label)):
+            image = _header(scan, errors)
+            manual = image if label is None else _header(label, errors)
+            if image is None or manual is None:
+                continue
+            if image.shape != manual.shape:
+                errors.append(f"{label}: must have its image's grid, {image.shape} voxels, got {manual.shape}")
+                continue
+            distance_mm = min(
+                least_corner_distance_mm(image.shape, one.affine, other.bounds)
+                for one, other in ((image, manual), (manual, image))
+            )
+            if distance_mm > AFFINE_TOLERANCE_MM:
+                errors.append(f"{label}: must have its image's grid; a corner of it lies {distance_mm:.2f} mm off")
+    return errors
+
+
+def _header(path: Path, errors: list[str]) -> ScanHeader | None:
+    """Return a file's header; if it is invalid, add its errors to `errors` and return None."""
+    try:
+        return read_header(path)
+    except DataError as error:
+        errors += error.errors
+        return None

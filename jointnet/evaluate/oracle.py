@@ -1,0 +1,40 @@
+"""Oracle registration: the affine of each slice fitted to its manual labels, which models must not use.
+
+The affine is the best one found under that objective, for comparison. It is neither a bound nor a result. `achieved` is
+the share of the oracle's error reduction that a model reached.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jointnet.cpu_kernels.pooling import block_means
+from jointnet.networks.affine_head import motion_limits
+from jointnet.networks.apply import Prediction
+from jointnet.networks.guide import align
+from jointnet.settings import ModelSettings
+from jointnet.structures import CLASSES
+
+STEPS = 12
+MAP_PIXELS = 4
+"""Side, in common-grid pixels, of a pixel of the aligned maps: 3 mm. Block means keep sub-pixel positions."""
+
+
+def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> Prediction:
+    """Fit the affine of each slice to its manual labels by Gauss-Newton, within the transform limits of the models.
+
+    Args:
+        labels: label maps (S, 2, H, W) of one patient, cine first, with the values of `structures.CODE`.
+        settings: the settings that define the limits; the defaults if None.
+    """
+    codes = torch.from_numpy(np.array(labels))
+    maps = torch.stack([(codes == code).float() for code in range(1, CLASSES)], 2)
+    cine, lge = (block_means(maps[:, image], MAP_PIXELS) for image in (0, 1))
+    with torch.inference_mode():
+        theta = align(cine, lge, motion_limits(settings or ModelSettings()), STEPS)
+    return Prediction(theta.numpy(), None, None)
+
+
+def achieved(before: float, after: float, floor: float) -> float:
+    """Return the share of the possible reduction, (before - after) / (before - floor); NaN if none was possible."""
+    return (before - after) / (before - floor) if before > floor else float("nan")

@@ -1,0 +1,1 @@
+"""Export of a model as a MONAI bundle: `python -m jointnet.export_bundle`."""

@@ -1,0 +1,112 @@
+"""Model files: weights, settings and patient numbers, stored as plain tensors and values without code."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jointnet.errors import InputError
+from jointnet.networks import build_model
+from jointnet.settings import Settings, settings_from_dict, settings_to_dict
+from jointnet.system.atomic_file import write_whole
+from jointnet.system.toml_file import is_file
+from jointnet.system.torch_file import read_torch
+
+FORMAT = 3
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model loaded from a file.
+
+    Attributes:
+        model: the network, ready for `jointnet.networks.apply.predict`.
+        settings: the settings it was trained with.
+        patients: patient numbers by role: `training`, `validation` and, if a teacher was used, `teacher`.
+        epoch: the epoch of the weights, from 1.
+    """
+
+    model: nn.Module
+    settings: Settings
+    patients: dict[str, tuple[int, ...]]
+    epoch: int
+
+    def known(self, numbers: Iterable[int]) -> list[str]:
+        """Return a warning for each role in which some of these patients took part in the training."""
+        numbers = set(numbers)
+        return [
+            f"patients {seen} were used for {role}; figures on them are not a test"
+            for role, own in self.patients.items()
+            if (seen := sorted(set(own) & numbers))
+        ]
+
+
+def save_model(
+    path: Path, weights: Mapping[str, Tensor], settings: Settings, patients: Mapping[str, Sequence[int]], epoch: int
+) -> None:
+    """Write a model file atomically.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    content = {
+        "format": FORMAT,
+        "weights": {name: tensor.detach().cpu() for name, tensor in weights.items()},
+        "settings": settings_to_dict(settings),
+        "patients": {role: list(numbers) for role, numbers in patients.items()},
+        "epoch": epoch,
+    }
+    written = io.BytesIO()
+    torch.save(content, written)
+    write_whole(path, written.getvalue())
+
+
+def load_model(path: Path, device: str = "cpu") -> SavedModel:
+    """Read a model file.
+
+    No code in the file is executed, and no more memory is allocated than the weights need.
+
+    Raises:
+        InputError: if the file is missing, damaged or of another format.
+    """
+    if not is_file(path):
+        raise InputError(f"{path}: must be a model file that `jointnet.train` wrote; there is no such file")
+    try:
+        content: dict[str, Any] = read_torch(Path(path).read_bytes(), device)
+        if content["format"] != FORMAT:
+            raise InputError(f"{path}: must be a model file of format {FORMAT}, got {content['format']!r}")
+        try:
+            settings = settings_from_dict(content["settings"])
+        except InputError as error:
+            raise InputError(f"{path}: {line}" for line in error.errors) from None
+        _check_weights(content["weights"], settings)
+        model = build_model(settings).to(device)
+        model.load_state_dict(content["weights"])
+        patients = {role: tuple(numbers) for role, numbers in content["patients"].items()}
+        return SavedModel(model.eval(), settings, patients, int(content["epoch"]))
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive can raise any exception
+        message = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: must be a model file that `jointnet.train` wrote: {message}") from None
+
+
+def _check_weights(weights: Mapping[str, Tensor], settings: Settings) -> None:
+    """Check names, shapes and types of the weights against the settings before the model is allocated.
+
+    Raises:
+        ValueError: if the tensors do not match the settings, are not stored completely, or are not finite.
+    """
+    with torch.device("meta"):
+        wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in build_model(settings).state_dict().items()}
+    found = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
+    if strange := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        raise ValueError(f"its weights are not those of its settings, {len(strange)} differ, e.g. {strange[0]}")
+    if any(tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes() for tensor in weights.values()):
+        raise ValueError("its weights must be stored whole")
+    if any(tensor.is_floating_point() and not torch.isfinite(tensor).all() for tensor in weights.values()):
+        raise ValueError("its weights must be finite")

@@ -1,0 +1,86 @@
+"""Application of a model to the slices of a patient."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from jointnet.extent import extent
+from jointnet.geometry import SIZE_PX
+from jointnet.networks.input import around, network_images
+from jointnet.networks.precision import computing_in
+
+
+class Prediction(NamedTuple):
+    """The prediction of a model for S slices of the common grid.
+
+    Attributes:
+        theta: affines (S, 2, 3) from cine to LGE coordinates.
+        cine_labels, lge_labels: label maps (S, H, W), values of `structures.CODE`; None if the model does not segment.
+    """
+
+    theta: NDArray[np.float32]
+    cine_labels: NDArray[np.uint8] | None
+    lge_labels: NDArray[np.uint8] | None
+
+
+def predict(
+    model: nn.Module,
+    images: np.ndarray,
+    device: torch.device | str = "cpu",
+    precision: torch.dtype = torch.float32,
+) -> Prediction:
+    """Apply a model to images (S, 2, H, W) of one patient on the common grid, cine first.
+
+    The network computes in `precision` and in evaluation mode. Its previous mode is restored afterwards.
+    """
+    downsampling = int(model.downsampling)  # type: ignore[arg-type]
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            seen = around(len(images), int(model.neighbours), device)  # type: ignore[arg-type]
+            inputs = network_images(images, downsampling, device)[seen]
+            with computing_in(precision, inputs.device):
+                output = model(inputs[:, :, 0], inputs[:, :, 1], same_patient=True)
+            labels = [None if logits is None else _labels(logits) for logits in (output.cine_logits, output.lge_logits)]
+            return Prediction(output.theta.float().cpu().numpy(), labels[0], labels[1])
+    finally:
+        model.train(training)
+
+
+def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
+    """Return the most likely class (S, H, W) on the common grid of class scores (S, C, h, w), interpolated bilinearly.
+
+    Between background pixels the interpolated class is background as well. So only the bounding box of the other
+    classes, with a margin of one pixel, is interpolated.
+    """
+    block = SIZE_PX // logits.shape[-1]
+    coarse = _likeliest(logits)
+    if block == 1:
+        return coarse.cpu().numpy()
+    labels = np.zeros((len(logits), SIZE_PX, SIZE_PX), np.uint8)
+    box = extent(coarse > 0, 1)
+    if box is not None:
+        rows, columns = box
+        part = F.interpolate(logits[:, :, rows, columns].float(), scale_factor=block, mode="bilinear")
+        fine_rows, fine_columns = (slice(block * each.start, block * each.stop) for each in (rows, columns))
+        labels[:, fine_rows, fine_columns] = _likeliest(part).cpu().numpy()
+    return labels
+
+
+def _likeliest(scores: torch.Tensor) -> torch.Tensor:
+    """Return the class (S, H, W) of the largest score (S, C, H, W), the first one if scores are equal.
+
+    Without NaN the result equals `argmax(1)`, which takes 40 times as long on a CPU if the scores of a pixel are not
+    adjacent in memory; `max(1)` takes four times as long.
+    """
+    largest, *others = scores.unbind(1)
+    labels = torch.zeros_like(largest, dtype=torch.uint8)
+    for code, each in enumerate(others, start=1):
+        labels = torch.maximum(labels, (each > largest).to(torch.uint8) * code)
+        largest = torch.maximum(largest, each)
+    return labels

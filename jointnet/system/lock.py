@@ -1,0 +1,236 @@
+"""Locks between processes, on one machine or on several that share a disk.
+
+If the file system supports `flock`, it is used, and the kernel frees the lock when its process ends. Otherwise
+(Lustre mounted without `-o flock`, NFS without a lock service, no locks left) the lock is a record of its owner that
+is created exclusively by a hard link. The next process that requests the lock removes a record whose owner has ended.
+
+The lock file `x.lock` has a record `x.lock.owner` beside it with the owner's host, process and start time. Both files
+exist while the lock is held. They remain after the owner was killed.
+
+`jointnet.system.lock_owner` decides whether an owner without `flock` has ended; for an owner on another host this
+cannot be proven. An owner touches its record every `TOUCH_SECONDS`. With `expires`, a record that was not touched for
+`SILENT_SECONDS` is also removed. A suspended owner may then resume while another process has the lock, so `expires` is
+only for work that can safely be done twice.
+"""
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from jointnet.errors import SettingsError
+from jointnet.system.lock_owner import FLOCK, RECORD, Owner, read_owner, this_process, write_owner
+from jointnet.system.terminal import say
+
+TOUCH_SECONDS = 15.0
+SILENT_SECONDS = 300.0
+"""Age by the file server's clock after which a record expires: far longer than clients cache a file's times."""
+POLL_SECONDS = 0.1
+PASSING_SECONDS = 1.0
+"""Time after which a later owner, or one without a record, is printed. The first owner is printed at once."""
+NOT_NOW = (errno.EAGAIN, errno.EACCES, errno.ENOENT, errno.ESTALE)
+"""Error numbers if another process holds the lock or has just released and removed it."""
+NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
+NO_LINK = (errno.EPERM, errno.EMLINK, *NO_FLOCK)
+
+
+class LockedError(Exception):
+    """Another process or thread holds a lock. The text names it, and what to do if it may have ended.
+
+    Attributes:
+        owner: the owner; None if it left no record.
+    """
+
+    def __init__(self, owner: Owner | None, hint: str = "") -> None:
+        self.owner = owner
+        super().__init__(f"{owner or 'another process'}{hint}")
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[None]:
+    """Hold the lock `path` inside the `with` block.
+
+    Args:
+        path: the lock file in an existing folder. It is created by the lock and used for nothing else.
+        wait: whether to wait for another owner. The owner is printed to standard error.
+        expires: whether a lock whose owner was silent for `SILENT_SECONDS` may be taken; see the module docstring.
+
+    Raises:
+        LockedError: if another owner holds the lock and `wait` is False.
+        SettingsError: if the file system supports neither `flock` nor hard links.
+    """
+    record = path.with_name(f"{path.name}.owner")
+    seen, since, said = "", time.monotonic(), ""
+    while True:
+        try:
+            release = _take(path, record, expires)
+            break
+        except LockedError as error:
+            if not wait:
+                raise
+            if str(error) != seen:
+                seen, since = str(error), time.monotonic()
+            at_once = error.owner is not None and not said
+            if seen != said and (at_once or time.monotonic() - since > PASSING_SECONDS):
+                said = seen
+                say(f"Waiting for {path}, held by {error}")
+        time.sleep(POLL_SECONDS)
+    over = threading.Event()
+    try:
+        threading.Thread(target=_touch, args=(record, over), daemon=True).start()
+        yield
+    finally:
+        over.set()
+        release()
+
+
+def _take(path: Path, record: Path, expires: bool) -> Callable[[], None]:
+    """Take the lock and return a function that releases it.
+
+    Raises:
+        LockedError: if another owner holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        has_flock = _flock(path, descriptor)
+        if has_flock is False:
+            raise LockedError(read_owner(record))
+        if has_flock:
+            _write_over(record, expires)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if has_flock is None:
+        os.close(descriptor)
+        return _take_by_record(path, record, expires)
+
+    def release() -> None:
+        try:
+            record.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # before the lock is freed: others check that the path still exists
+        finally:
+            os.close(descriptor)
+
+    return release
+
+
+def _flock(path: Path, descriptor: int) -> bool | None:
+    """Lock an open file with `flock`.
+
+    The path is opened again for the check, because NFS looks up a name again only when it is opened.
+
+    Returns:
+        Whether the file was locked and the path still names it; None if the file system does not support `flock`.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        again = os.open(path, os.O_RDONLY)
+        try:
+            return os.path.samestat(os.fstat(again), os.fstat(descriptor))
+        finally:
+            os.close(again)
+    except OSError as error:
+        if error.errno in NO_FLOCK:
+            return None
+        if error.errno in NOT_NOW:
+            return False
+        raise
+
+
+def _write_over(record: Path, expires: bool) -> None:
+    """Write the record of this process, which holds the lock by `flock`.
+
+    Raises:
+        LockedError: if the record belongs to an owner on a host that mounts this disk without `flock`.
+    """
+    draft = write_owner(record.with_name(f"{record.name}.part"), this_process(FLOCK))
+    try:
+        other = read_owner(record)
+        if other is not None and other.by == RECORD and not _may_take(other, record, draft, expires):
+            raise LockedError(other, _hint(other, record, expires))
+        draft.replace(record)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _take_by_record(path: Path, record: Path, expires: bool) -> Callable[[], None]:
+    own = this_process(RECORD)
+    _create(record, own, expires)
+
+    def release() -> None:
+        if read_owner(record) == own:
+            record.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+    return release
+
+
+def _create(record: Path, own: Owner, expires: bool) -> None:
+    """Create a record, or replace that of an owner that has ended.
+
+    Raises:
+        LockedError: if another owner holds the lock.
+        SettingsError: if the file system does not support hard links.
+    """
+    draft = write_owner(record.with_name(f"{record.name}.{own.token}.part"), own)
+    try:
+        for _ in range(2):
+            try:
+                os.link(draft, record)
+                return
+            except FileExistsError:
+                if draft.stat().st_nlink == 2:  # the link was made: NFS repeats a call if the answer was lost
+                    return
+            found = read_owner(record)
+            if found is None:
+                continue  # it was released in the meantime
+            if not _may_take(found, record, draft, expires):
+                raise LockedError(found, _hint(found, record, expires))
+            guard = record.with_name(f"{record.name}.gone")  # else two may replace it and remove a new record
+            _create(guard, own, expires)
+            try:
+                if read_owner(record) == found:
+                    record.unlink(missing_ok=True)
+            finally:
+                guard.unlink(missing_ok=True)
+        raise LockedError(read_owner(record))
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            raise
+        raise SettingsError(
+            f"{record.parent}: must be on a file system with flock or hard links, got neither ({error.strerror}); "
+            "--cache or JOINTNET_CACHE, --out and MLFLOW_TRACKING_URI can name a folder on a local disk"
+        ) from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _may_take(owner: Owner, record: Path, draft: Path, expires: bool) -> bool:
+    """Return whether an owner has ended or, with `expires`, its record had expired when `draft` was written."""
+    return owner.is_gone() or (expires and draft.stat().st_mtime - _touched(record) > SILENT_SECONDS)
+
+
+def _touch(record: Path, over: threading.Event) -> None:
+    while not over.wait(TOUCH_SECONDS):
+        with suppress(OSError):
+            os.utime(record)
+
+
+def _hint(owner: Owner, record: Path, expires: bool) -> str:
+    """Return what to do if this process cannot find out whether the owner is alive; else an empty text."""
+    if owner.is_here():
+        return ""
+    silence = f", or wait until it was silent for {SILENT_SECONDS:.0f} s" if expires else ""
+    return f"; where that process is surely gone, remove {record}{silence}"
+
+
+def _touched(record: Path) -> float:
+    """Return when the record was last touched; infinity if it no longer exists."""
+    try:
+        return record.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")

@@ -1,0 +1,149 @@
+"""Random spatial and intensity augmentation of a batch on the training device.
+
+The parameters are drawn first and then applied. Both images of a slice pair share one affine transform and one elastic
+deformation (`common`, `elastic`), which vary pose and shape. LGE gets a further affine transform relative to cine
+(`relative`), which varies the misalignment. Labels are transformed with their images. With E the elastic displacement
+and theta the affine of an image, moved(x) = image(theta x + E(theta x)).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jointnet.cpu_kernels.smooth_maps import smooth_map
+from jointnet.data.preparation import CEILING
+from jointnet.geometry import HALF_EXTENT_MM, centres, compose, moved_centres, theta_from_motion, values_at
+from jointnet.settings import AugmentationSettings
+from jointnet.train.lge_intensity import Enhancement, draw_enhancement, enhance
+
+KNOTS = 6
+"""Number of knots of the intensity curve, evenly spaced from 0 to `CEILING`, the largest prepared intensity."""
+DARKEST = 1e-30
+"""Lower bound of intensities before a logarithm. The logarithm of 0 is infinite, which takes four times as long."""
+FIELD_PX = 4
+"""Side of the coarse map from which the bias field is interpolated."""
+ELASTIC_PX = 6
+"""Side of the coarse map from which the elastic displacement is interpolated: one value every 28 mm."""
+ELASTIC_SAMPLES_PX = 28
+"""Side of the map on which the total displacement is sampled before interpolation: one value every 6 mm."""
+
+
+class ImageAugmentation(NamedTuple):
+    """Augmentation parameters of one image (cine or LGE) of B slice pairs.
+
+    Attributes:
+        theta: affine (B, 2, 3).
+        gamma: exponent (B,).
+        curve: displacement (B, KNOTS) of the knots of the intensity curve.
+        log_bias: logarithm of the coarse bias field (B, 1, FIELD_PX, FIELD_PX).
+    """
+
+    theta: Tensor
+    gamma: Tensor
+    curve: Tensor
+    log_bias: Tensor
+
+
+class Augmentation(NamedTuple):
+    """Augmentation parameters of both images.
+
+    Attributes:
+        cine, lge: parameters of each image.
+        elastic: coarse displacement of both images (B, 2, ELASTIC_PX, ELASTIC_PX), column then row, normalised.
+        enhancement: parameters of the intensity augmentation of LGE's structures.
+    """
+
+    cine: ImageAugmentation
+    lge: ImageAugmentation
+    elastic: Tensor
+    enhancement: Enhancement
+
+
+class Batch(NamedTuple):
+    """Images (B, N, H, W) with N neighbouring slices as channels, and class probabilities (B, C, H, W)."""
+
+    cine: Tensor
+    lge: Tensor
+    cine_labels: Tensor
+    lge_labels: Tensor
+
+
+def draw(settings: AugmentationSettings, batch: int, generator: torch.Generator) -> Augmentation:
+    """Draw the augmentation parameters of one batch on the generator's device."""
+    deviations = (
+        (settings.common_rotation_deg, settings.common_log_scale, settings.common_translation_mm),
+        (settings.relative_rotation_deg, settings.relative_log_scale, settings.relative_translation_mm),
+    )
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, device=generator.device)
+
+    thetas = []
+    for rotation_deg, log_scale, translation_mm in deviations:
+        shift = translation_mm / HALF_EXTENT_MM
+        spread = [math.radians(rotation_deg), log_scale, log_scale, log_scale, shift, shift]
+        thetas.append(theta_from_motion(normal(batch, len(spread)) * torch.tensor(spread, device=generator.device)))
+    first, second = (
+        ImageAugmentation(
+            theta,
+            (settings.log_gamma * normal(batch)).exp(),
+            settings.curve * normal(batch, KNOTS),
+            settings.log_bias * normal(batch, 1, FIELD_PX, FIELD_PX),
+        )
+        for theta in (thetas[0], compose(thetas[0], thetas[1]))
+    )
+    elastic = settings.elastic_mm / HALF_EXTENT_MM * normal(batch, 2, ELASTIC_PX, ELASTIC_PX)
+    return Augmentation(first, second, elastic, draw_enhancement(settings, batch, generator))
+
+
+def apply(augmentation: Augmentation, batch: Batch) -> Batch:
+    """Apply spatial and intensity augmentation to a batch.
+
+    Outside the field of view images are 0 and labels are background. Cine and LGE are processed as one stack, which
+    takes fewer and larger operations.
+    """
+    count, channels = len(batch.cine), batch.cine.shape[1]
+    pairs = ((batch.cine, batch.cine_labels), (batch.lge, batch.lge_labels))
+    stack = torch.cat([torch.cat([images, labels[:, 1:]], 1) for images, labels in pairs])
+    drawn = ImageAugmentation(*(torch.cat(both) for both in zip(augmentation.cine, augmentation.lge, strict=True)))
+    grid = _bent_grid(drawn.theta, augmentation.elastic.repeat(2, 1, 1, 1), stack.shape[-1])
+    moved = values_at(stack, grid)
+    images, structures = moved[:, :channels], moved[:, channels:]
+    labels = torch.cat([1 - structures.sum(1, keepdim=True), structures], 1)
+    images = recolour(images, drawn)
+    lge = enhance(images[count:], labels[count:], augmentation.enhancement)
+    return Batch(images[:count], lge, labels[:count], labels[count:])
+
+
+def recolour(images: Tensor, drawn: ImageAugmentation) -> Tensor:
+    """Apply intensity augmentation (gamma, intensity curve, bias field) to images (B, N, H, H); 0 stays 0.
+
+    A curve with negative values is raised to a minimum of 0, so that different intensities are not all clipped to 0.
+    """
+    shown = images > 0
+    powers = images.clamp(DARKEST, CEILING).log2_().mul_(drawn.gamma[:, None, None, None])
+    recoloured = powers.exp2_()  # x^gamma, faster than torch.pow
+    position = recoloured.clamp(max=CEILING) * ((KNOTS - 1) / CEILING)
+    below = position.long().clamp_(max=KNOTS - 2)
+    knots = torch.linspace(0, CEILING, KNOTS, device=images.device) + drawn.curve
+    lifted = drawn.curve - knots.amin(1, keepdim=True).clamp(max=0)
+    flat = below.flatten(1)
+    low, step = (values.gather(1, flat).view_as(position) for values in (lifted[:, :-1], lifted.diff()))
+    displaced = torch.addcmul(low, step, position.sub_(below)).add_(recoloured)
+    field = smooth_map(drawn.log_bias, images.shape[-1]).exp_()
+    return displaced.mul_(field).clamp_(min=0).mul_(shown)
+
+
+def _bent_grid(theta: Tensor, elastic: Tensor, size_px: int) -> Tensor:
+    """Return theta x + E(theta x) at all pixel centres x, shape (B, size_px, size_px, 2).
+
+    The displacement is computed every 6 mm and interpolated linearly in between. This is exact for theta x - x. For E,
+    which is smooth, the error is less than 0.1 mm.
+    """
+    places = moved_centres(theta, ELASTIC_SAMPLES_PX)
+    bent = F.grid_sample(elastic, places, mode="bicubic", padding_mode="border", align_corners=False)
+    moved = (places - centres(ELASTIC_SAMPLES_PX, theta.device)).permute(0, 3, 1, 2) + bent
+    return smooth_map(moved, size_px, "extended").permute(0, 2, 3, 1) + centres(size_px, theta.device)

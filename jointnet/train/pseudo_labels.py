@@ -1,0 +1,91 @@
+"""Pseudo-labels: patients without manual segmentations are trained with the segmentations of a joint model.
+
+A slice is used if the model's predictions are consistent: the LGE segmentation, warped by the predicted affine, must
+overlap the cine segmentation. Segmentations of the same heart from images of different contrast rarely have the same
+errors.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from jointnet.data.cache import CachedPatient
+from jointnet.data.network_arrays import NetworkArrays, class_counts
+from jointnet.errors import SettingsError
+from jointnet.evaluate.metrics import dice
+from jointnet.geometry import warp_labels
+from jointnet.networks.apply import predict
+from jointnet.structures import CODE
+
+LEAST_AGREEMENT = 0.7
+"""Smallest mean Dice, over the structures in either segmentation, for a slice to be used."""
+
+
+@dataclass(frozen=True)
+class WeakPatient:
+    """A prepared patient with pseudo-labels.
+
+    Attributes:
+        prepared: the patient on the common grid. Manual labels, if any, are not used.
+        predicted: pseudo-labels (S, 2, H, W), cine first, values of `structures.CODE`; 0 in slices that are not used.
+    """
+
+    prepared: CachedPatient
+    predicted: NDArray[np.uint8]
+
+    @property
+    def patient(self) -> int:
+        """The patient number in the file names."""
+        return self.prepared.patient
+
+    @property
+    def digest(self) -> str:
+        """A hash of images and pseudo-labels."""
+        return hashlib.sha256(self.prepared.digest.encode() + self.predicted.tobytes()).hexdigest()
+
+    def images(self) -> NDArray[np.float16]:
+        """Return the images (S, 2, H, W), cine first."""
+        return self.prepared.images()
+
+    def labels(self) -> NDArray[np.uint8]:
+        """Return the pseudo-labels (S, 2, H, W), cine first."""
+        return self.predicted
+
+    def network_arrays(self, block: int) -> NetworkArrays:
+        """Return images and pseudo-labels at the networks' resolution. All trainings share one copy of the images."""
+        return NetworkArrays(self.prepared.network_arrays(block).images, class_counts(self.predicted, block))
+
+    @property
+    def slices_taking_part(self) -> int:
+        """Number of slices with pseudo-labels, i.e. those that passed the consistency check."""
+        return int((self.predicted > 0).any((1, 2, 3)).sum())
+
+
+def agreement(cine: NDArray[np.uint8], moved: NDArray[np.uint8]) -> float:
+    """Return the mean Dice of two label maps (H, W) over the structures in either map; 0 if both maps are empty."""
+    overlaps = [
+        dice(cine == code, moved == code) for code in CODE.values() if (cine == code).any() or (moved == code).any()
+    ]
+    return float(np.mean(overlaps)) if overlaps else 0.0
+
+
+def label_by_model(model: nn.Module, patients: Sequence[CachedPatient], device: str = "cpu") -> list[WeakPatient]:
+    """Create pseudo-labels for patients, only in slices in which the model's predictions are consistent.
+
+    Raises:
+        SettingsError: if the model does not segment.
+    """
+    labelled = []
+    for patient in patients:
+        prediction = predict(model, patient.images(), device)
+        if prediction.cine_labels is None or prediction.lge_labels is None:
+            raise SettingsError("--teacher: must be a joint model; a stand-alone one predicts no segmentations")
+        moved = warp_labels(prediction.lge_labels, prediction.theta)
+        passes = [agreement(*pair) >= LEAST_AGREEMENT for pair in zip(prediction.cine_labels, moved, strict=True)]
+        both = np.stack([prediction.cine_labels, prediction.lge_labels], 1)
+        labelled.append(WeakPatient(patient, both * np.array(passes, np.uint8)[:, None, None, None]))
+    return labelled

@@ -1,0 +1,101 @@
+"""Number of trials that fit on the nodes, their device, and resource requests that cannot be met. Does not use Ray."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.plan.plan import Node, Resources
+
+STEPS = 10_000
+"""Ray counts resources in ten-thousandths. 4 CPUs therefore hold 40 trials of 0.1 CPU, not 39."""
+
+MEGABYTES_PER_TRIAL = 700
+"""Memory of a worker with the settings `quick`, the phantom and one CPU (`docs/speed.md`)."""
+MEGABYTES_BESIDE_TRIALS = 900
+"""Memory of the driver (540) and of Ray's own processes: proportional set sizes in a search of `smoke`."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The resources that the command line requests.
+
+    Attributes:
+        device: `auto`, `cpu` or `cuda`; `auto` is `cuda` where a node has a GPU.
+        cpus_per_trial: CPU cores of one trial.
+        gpus_per_trial: GPUs of one trial, a share of one GPU below 1; None for 1 on `cuda` and 0 on `cpu`.
+        concurrent: number of concurrent trials; None for as many as fit.
+    """
+
+    device: str
+    cpus_per_trial: float
+    gpus_per_trial: float | None
+    concurrent: int | None
+
+
+def resource_errors(request: Request, nodes: Sequence[Node]) -> list[str]:
+    """Return the resource requests that no node can satisfy, as errors. Ray would wait for them forever."""
+    errors = []
+    asked = request.gpus_per_trial
+    if not math.isfinite(request.cpus_per_trial) or not math.isfinite(asked or 0):
+        return []  # the command line's own bounds refuse them
+    if asked is not None and asked > 1 and asked != int(asked):
+        errors.append(f"--gpus-per-trial: must be whole where it is above 1, got {asked:g}")
+    if request.device == "cpu" and asked:
+        errors.append(f"--gpus-per-trial: must be 0 with --device cpu, got {asked:g}")
+    if request.device == "cuda" and asked == 0:
+        errors.append("--gpus-per-trial: must be above 0 with --device cuda, got 0")
+    if request.device == "cuda" and not any(node.gpus for node in nodes):
+        errors.append(f"--device: must be cpu or auto where no node has a GPU, got cuda ({told(nodes)})")
+    if errors:
+        return errors
+    resources = resources_of(request, nodes)
+    if not any(trials_on(node, resources) for node in nodes):
+        errors.append(
+            f"--cpus-per-trial, --gpus-per-trial: one node must have them, got {resources.cpus_per_trial:g} CPU and "
+            f"{resources.gpus_per_trial:g} GPU ({told(nodes)})"
+        )
+    return errors
+
+
+def resources_of(request: Request, nodes: Sequence[Node]) -> Resources:
+    """Return the resources of a trial and the number of concurrent trials: as requested, else as many as fit."""
+    gpus = request.gpus_per_trial
+    if gpus is None:
+        wanted = request.device == "cuda" or (request.device == "auto" and any(node.gpus for node in nodes))
+        gpus = 1.0 if wanted else 0.0
+    one = Resources(1, request.cpus_per_trial, gpus, "cuda" if gpus and request.device != "cpu" else "cpu")
+    fitting = sum(trials_on(node, one) for node in nodes)
+    return Resources(request.concurrent or max(1, fitting), one.cpus_per_trial, one.gpus_per_trial, one.device)
+
+
+def trials_on(node: Node, resources: Resources) -> int:
+    """Return the number of trials that fit on a node. A trial's share of a GPU is never split over two GPUs."""
+    by_cpus = _times(node.cpus, resources.cpus_per_trial)
+    if node.memory_bytes is not None:
+        by_cpus = min(by_cpus, trials_in_memory(node.memory_bytes))
+    gpus = resources.gpus_per_trial
+    if not gpus:
+        return by_cpus
+    by_gpus = _times(node.gpus, gpus) if gpus >= 1 else int(node.gpus) * _times(1.0, gpus)
+    return min(by_cpus, by_gpus)
+
+
+def trials_in_memory(memory_bytes: int) -> int:
+    """Return the number of trials that fit in memory, at least one: an estimate must not reject a study."""
+    return max(1, int((memory_bytes / 1e6 - MEGABYTES_BESIDE_TRIALS) / MEGABYTES_PER_TRIAL))
+
+
+def told(nodes: Sequence[Node]) -> str:
+    """Return a text about the nodes, such as `2 nodes of 4 CPU and 1 GPU`."""
+    kinds = Counter((node.cpus, node.gpus) for node in nodes)
+    parts = [
+        f"{count} node{'s' if count > 1 else ''} of {cpus:g} CPU and {gpus:g} GPU"
+        for (cpus, gpus), count in sorted(kinds.items())
+    ]
+    return ", ".join(parts) or "no nodes"
+
+
+def _times(have: float, each: float) -> int:
+    """Return how many times `each` fits into `have`, in Ray's units of 1 / STEPS."""
+    return round(have * STEPS) // max(1, round(each * STEPS))

@@ -1,0 +1,133 @@
+"""Estimated duration of a study: the number of epochs from ASHA's rungs, times the measured seconds of an epoch."""
+
+import math
+
+from jointnet.settings import Settings, load_settings
+from study.plan.plan import Arm, Plan
+from study.plan.search_space import Fidelity
+
+SECONDS_PER_PATIENT_EPOCH = {"joint": 0.5, "standalone": 0.12}
+"""Seconds per epoch and training patient on one CPU core, by model; measured on the phantom with MEASURED_SETTINGS.
+
+A validation patient takes half of it. Accurate to a factor of two.
+"""
+MEASURED_SETTINGS = "quick"
+MINUTES_BESIDE_SEARCH = 1.5
+"""Minutes for the start of Ray, the cache, the test evaluation and the report."""
+_MANY = 1000
+
+
+def expected_epochs(fidelity: Fidelity, num_samples: int) -> float:
+    """Return the total epochs of all trials if one trial in `reduction_factor`, but at least one, passes each rung."""
+    epochs, reached, going_on = 0.0, 0, float(num_samples)
+    rung = fidelity.grace_epochs
+    while reached < fidelity.max_epochs:
+        rung = min(rung, fidelity.max_epochs)
+        epochs += going_on * (rung - reached)
+        reached, rung = rung, rung * fidelity.reduction_factor
+        going_on = max(1.0, going_on / fidelity.reduction_factor)
+    return epochs
+
+
+def relative_work(settings: Settings) -> float:
+    """Return the cost of a training step, the sum over levels of pixels x channels^2, relative to MEASURED_SETTINGS."""
+    return _work(settings) / _work(load_settings(MEASURED_SETTINGS))
+
+
+def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
+    """Return the expected seconds of one epoch of one trial, including its share of the validations.
+
+    The value is scaled by `relative_work`, which is 1 for MEASURED_SETTINGS. None on a GPU, where nothing was measured.
+    """
+    if plan.resources.device != "cpu":
+        return None
+    settings, counts = arm.space.settings_of(arm.model), arm.split.counts
+    patients = counts.train + 0.5 * counts.validation / settings.training.validate_every
+    return SECONDS_PER_PATIENT_EPOCH[arm.model] * relative_work(settings) * patients
+
+
+def arm_epochs(plan: Plan, arm: Arm) -> float | None:
+    """Return the expected total epochs of all trials of an arm.
+
+    None where trials are drawn until the minutes are over and no epoch was measured on this device.
+    """
+    samples = arm.space.budget.num_samples
+    if samples is not None:
+        return expected_epochs(arm.space.fidelity, samples)
+    seconds, share = seconds_per_epoch(plan, arm), budget_share_minutes(plan, arm)
+    return None if seconds is None or share is None else share * 60 * plan.resources.concurrent / seconds
+
+
+def arm_trials(plan: Plan, arm: Arm) -> float | None:
+    """Return the trials of an arm: as requested, or the expected number for its minutes; None where it is unknown."""
+    if arm.space.budget.num_samples is not None:
+        return arm.space.budget.num_samples
+    epochs = arm_epochs(plan, arm)
+    each = expected_epochs(arm.space.fidelity, _MANY) / _MANY
+    return None if epochs is None else max(1.0, epochs / each)
+
+
+def arm_minutes(plan: Plan, arm: Arm) -> float | None:
+    """Return the expected minutes of an arm's search: the estimate, limited to the arm's share of the time budget.
+
+    None where neither is known.
+    """
+    seconds, share, samples = (
+        seconds_per_epoch(plan, arm),
+        budget_share_minutes(plan, arm),
+        arm.space.budget.num_samples,
+    )
+    if seconds is None or samples is None:
+        return share
+    at_once = min(plan.resources.concurrent, samples)
+    estimate = expected_epochs(arm.space.fidelity, samples) * seconds / at_once / 60
+    return estimate if share is None else min(estimate, share)
+
+
+def retrain_minutes(plan: Plan, arm: Arm) -> float | None:
+    """Return the expected minutes of an arm's retrainings, none of which is pruned; None where they are unknown."""
+    seconds, seeds = seconds_per_epoch(plan, arm), plan.design.seeds
+    if not seeds:
+        return 0.0
+    turns = -(-seeds // plan.resources.concurrent)
+    return None if seconds is None else turns * arm.space.fidelity.max_epochs * seconds / 60
+
+
+def training_hours(plan: Plan) -> float | None:
+    """Return the summed expected hours of all trials and retrainings; None where they are unknown.
+
+    Multiplied by the CPU cores or GPUs of a trial they are CPU-hours or GPU-hours.
+    """
+    total = 0.0
+    for arm in plan.arms:
+        epochs, seconds, share = arm_epochs(plan, arm), seconds_per_epoch(plan, arm), budget_share_minutes(plan, arm)
+        if epochs is None or seconds is None:
+            return None
+        most = math.inf if share is None else share * plan.resources.concurrent / 60
+        total += min(epochs * seconds / 3600, most)
+        total += plan.design.seeds * arm.space.fidelity.max_epochs * seconds / 3600
+    return total
+
+
+def budget_share_minutes(plan: Plan, arm: Arm) -> float | None:
+    """Return an arm's share of the time budget in minutes; None for no limit.
+
+    It is the arm's own minutes, or an equal share of the minutes of its search.
+    """
+    budget = arm.space.budget
+    if budget.minutes is None or budget.per_arm:
+        return budget.minutes
+    return budget.minutes / sum(other.space.name == arm.space.name for other in plan.arms)
+
+
+def expected_minutes(plan: Plan) -> float | None:
+    """Return the expected minutes of the whole study; None where those of an arm are unknown."""
+    minutes = [each for arm in plan.arms for each in (arm_minutes(plan, arm), retrain_minutes(plan, arm))]
+    known = [each for each in minutes if each is not None]
+    return MINUTES_BESIDE_SEARCH + sum(known) if len(known) == len(minutes) else None
+
+
+def _work(settings: Settings) -> float:
+    model = settings.model
+    pixels = 1 / (settings.training.downsampling * model.stem) ** 2
+    return sum(pixels / 4**level * width**2 for level, width in enumerate(model.widths))

@@ -1,0 +1,117 @@
+"""Identity of a study. A command with the same specification continues the same study.
+
+The identity is everything that determines a result: searches, settings, splits, folds, data, seed and device. It also
+has the margins of the claims, which must not change once results are known. It does not have the search budget
+(`--num-samples`, `--minutes`), the number of retraining seeds (`--seeds`), the number of concurrent trials and the
+explanatory texts.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jointnet.errors import SettingsError, shown
+from study.plan.plan import Plan, specification
+from study.store_names import is_plain_name
+
+SPECIFICATION_FILE = "specification.json"
+"""File in the folder of every study."""
+LONGEST_VALUE = 80
+
+
+def identity(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a specification that identifies the study, by dotted keys."""
+    kept = {key: content[key] for key in ("objective", "seed", "data", "splits")}
+    kept["device"] = content["resources"]["device"]
+    kept["arms"] = list(dict.fromkeys(arm["arm"] for arm in content["arms"]))
+    kept |= {key: content["design"][key] for key in ("folds", "same_validation")}
+    searches = {}
+    for search in content["searches"]:
+        parameters = {
+            name: {key: value for key, value in parameter.items() if key != "why"}
+            for name, parameter in search["parameters"].items()
+        }
+        own = {key: search[key] for key in ("models", "settings", "fidelity")}
+        searches[search["name"]] = {**own, "parameters": parameters, "claim": search["claim"]}
+    return _flat("", {**kept, "search": searches})
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Return the first eight hexadecimal digits of the SHA-256 digest of a specification's identity."""
+    plain = json.dumps(identity(content), sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()[:8]
+
+
+def differences(began: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Return an error for each difference between the original specification of a study and the requested one."""
+    old, new = identity(began), identity(asked)
+    return [
+        f"{key}: must be {_shown(old.get(key))} as when the study began, got {_shown(new.get(key))}"
+        for key in sorted(set(old) | set(new))
+        if old.get(key) != new.get(key)
+    ]
+
+
+def with_identity(plan: Plan, *, new: bool = False, named: str | None = None) -> Plan:
+    """Return the plan with a study id: that of the study it continues, or a new one.
+
+    The number of retraining seeds is never less than in the original specification, because retrained models stay.
+
+    Args:
+        plan: the requested plan, without an id.
+        new: whether to start a new study even where one with the same specification exists.
+        named: id of the study to continue.
+
+    Raises:
+        SettingsError: `named` is no study of the output folder, or it has another specification; one error for
+            each difference.
+    """
+    asked = json.loads(json.dumps(specification(plan)))
+    if named is not None:
+        began = _specification_of(plan.out / named) if is_plain_name(named) else None
+        if began is None:
+            known = sorted(path.parent.name for path in plan.out.glob(f"*/{SPECIFICATION_FILE}"))
+            raise SettingsError(
+                f"--study: must be one of {', '.join(known) or '(none)'} in {plan.out}, got {shown(named)}"
+            )
+        if found := differences(began, asked):
+            raise SettingsError(f"--study {named}: {line}" for line in found)
+        return _continued(plan, named, began)
+    own = digest(asked)
+    for folder in sorted(plan.out.glob(f"*-{own}"), reverse=True):
+        began = _specification_of(folder)
+        if not new and began is not None and not differences(began, asked):
+            return _continued(plan, folder.name, began)
+    return replace(plan, study_id=f"{plan.started:%Y%m%d-%H%M%S}-{own}", continues=False)
+
+
+def _continued(plan: Plan, study_id: str, began: Mapping[str, Any]) -> Plan:
+    seeds = max(plan.design.seeds, int(began["design"]["seeds"]))
+    return replace(plan, study_id=study_id, continues=True, design=replace(plan.design, seeds=seeds))
+
+
+def _specification_of(folder: Path) -> dict[str, Any] | None:
+    """Read the original specification of a study; None where the folder holds no study."""
+    try:
+        content = json.loads((folder / SPECIFICATION_FILE).read_text(encoding="utf-8"))
+        identity(content)
+        return dict(content)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _flat(prefix: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, part in value.items():
+        found |= _flat(f"{prefix}.{key}" if prefix else str(key), part)
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

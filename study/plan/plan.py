@@ -1,0 +1,231 @@
+"""The plan of a study as frozen values: its arms with their searches and splits, data, resources and folders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jointnet.errors import SettingsError
+from jointnet.settings import settings_to_dict
+from study.plan.search_space import SearchSpace
+from study.plan.splits import Split
+
+
+@dataclass(frozen=True)
+class Data:
+    """The source of the scans: the built-in phantom or a folder of the user.
+
+    Attributes:
+        fingerprint: fingerprint of the files of the training and validation patients; for the phantom, of the input
+            that it is generated from.
+    """
+
+    kind: str
+    folder: Path
+    patients: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine that trials may run on: its name, CPU cores, GPUs and memory.
+
+    `memory_bytes` limits the number of trials. It is None, no limit, for the nodes of a cluster.
+    """
+
+    name: str
+    cpus: float
+    gpus: float
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The resources of one trial, its device (`cpu` or `cuda`), and the number of concurrent trials."""
+
+    concurrent: int
+    cpus_per_trial: float
+    gpus_per_trial: float
+    device: str
+
+
+@dataclass(frozen=True)
+class Design:
+    """The evaluation design of the study.
+
+    Attributes:
+        folds: outer folds of the cross-validation; 1 is a single split.
+        same_validation: whether all splits of a fold have the same validation patients.
+        seeds: number of new seeds to retrain the winner of each arm and fold with; 0 tests the tuned model itself.
+    """
+
+    folds: int = 1
+    same_validation: bool = False
+    seeds: int = 0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One model with one split in one fold. Each arm has its own search, selection and test evaluation.
+
+    Attributes:
+        fold, folds: number of the outer fold, from 1, and number of folds; both 1 without cross-validation.
+    """
+
+    model: str
+    split: Split
+    space: SearchSpace
+    fold: int = 1
+    folds: int = 1
+
+    @property
+    def name(self) -> str:
+        """The name, such as `joint-25`, the same in all folds."""
+        return f"{self.model}-{self.split.counts.train}"
+
+    @property
+    def key(self) -> str:
+        """The unique name within the study: `joint-25`, or `fold-2/joint-25` where there are folds."""
+        return f"{self._fold_prefix}{self.name}"
+
+    @property
+    def split_key(self) -> str:
+        """The name of the split within the study: `25/15/5`, or `fold-2/25/15/9` where there are folds."""
+        return f"{self._fold_prefix}{self.split.counts}"
+
+    @property
+    def _fold_prefix(self) -> str:
+        return "" if self.folds == 1 else f"fold-{self.fold}/"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before a study starts.
+
+    Attributes:
+        study_id: see `study.plan.identity`; "" until it is known.
+        started: start time of this command.
+        address: address of the cluster; None for Ray on this machine.
+        nodes: the machines that trials may run on.
+        remarks: further lines about the design for the text of the plan.
+        continues: whether an earlier command started the study.
+    """
+
+    study_id: str
+    started: datetime
+    arms: tuple[Arm, ...]
+    data: Data
+    resources: Resources
+    seed: int
+    out: Path
+    cache: Path
+    tracking_uri: str
+    address: str | None = None
+    nodes: tuple[Node, ...] = ()
+    design: Design = Design()
+    remarks: tuple[str, ...] = ()
+    continues: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder of all files that the study writes, except the tracking store and the cache."""
+        return self.out / self.study_id
+
+    def arm_folder(self, arm: Arm) -> Path:
+        """Return the folder of an arm's trials, such as `runs/ID/joint-25` or `runs/ID/fold-2/joint-25`."""
+        return self.folder / arm.key
+
+    @property
+    def spaces(self) -> tuple[SearchSpace, ...]:
+        """The search spaces of the study, each once."""
+        return tuple({arm.space.name: arm.space for arm in self.arms}.values())
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits of the study by `Arm.split_key`."""
+        return {arm.split_key: arm.split for arm in self.arms}
+
+
+def make_arms(spaces: Sequence[SearchSpace], splits: Sequence[Split], fold: int = 1, folds: int = 1) -> tuple[Arm, ...]:
+    """Create an arm for each search space, each of its models and each split of a fold.
+
+    Raises:
+        SettingsError: two search spaces have the same arm.
+    """
+    arms = tuple(
+        Arm(model, split, space, fold, folds) for space in spaces for model in space.models for split in splits
+    )
+    names = [arm.name for arm in arms]
+    asked_by = {name: [arm.space.name for arm in arms if arm.name == name] for name in names}
+    errors = [
+        f"--search: arm {name} must come from one search only, got {' and '.join(searches)}"
+        for name, searches in asked_by.items()
+        if len(searches) > 1
+    ]
+    if errors:
+        raise SettingsError(errors)
+    return arms
+
+
+def make_plan(
+    arms: tuple[Arm, ...],
+    *,
+    data: Data,
+    resources: Resources,
+    seed: int,
+    out: Path,
+    cache: Path,
+    tracking_uri: str,
+    now: datetime,
+    address: str | None = None,
+    nodes: tuple[Node, ...] = (),
+    design: Design = Design(),
+    remarks: tuple[str, ...] = (),
+) -> Plan:
+    """Create a plan without a study id, which `study.plan.identity` adds."""
+    folders = out.absolute(), cache.absolute()
+    return Plan("", now, arms, data, resources, seed, *folders, tracking_uri, address, nodes, design, remarks)
+
+
+def specification(plan: Plan) -> dict[str, Any]:
+    """Return everything that determines a study's result as plain values for JSON, the scans by their fingerprint."""
+    return {
+        "objective": {"metric": plan.spaces[0].objective.metric, "direction": plan.spaces[0].objective.direction},
+        "seed": plan.seed,
+        "data": {"kind": plan.data.kind, "patients": plan.data.patients, "fingerprint": plan.data.fingerprint},
+        "resources": {"concurrent": plan.resources.concurrent, "device": plan.resources.device},
+        "design": vars(plan.design),
+        "searches": [_space(space) for space in plan.spaces],
+        "splits": {name: split.as_dict() for name, split in plan.splits.items()},
+        "arms": [_arm(arm) for arm in plan.arms],
+    }
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    content = {"arm": arm.name, "search": arm.space.name, "model": arm.model, "split": str(arm.split.counts)}
+    return content if arm.folds == 1 else {**content, "fold": arm.fold, "folds": arm.folds}
+
+
+def _space(space: SearchSpace) -> dict[str, Any]:
+    return {
+        "name": space.name,
+        "question": space.question,
+        "models": list(space.models),
+        "base": space.settings,
+        "fixed": dict(space.fixed),
+        "settings": {model: settings_to_dict(space.settings_of(model)) for model in space.models},
+        "parameters": {
+            parameter.name: {
+                "low": parameter.low,
+                "high": parameter.high,
+                "scale": parameter.scale,
+                "models": list(parameter.models),
+                "why": parameter.why,
+            }
+            for parameter in space.parameters
+        },
+        "fidelity": vars(space.fidelity),
+        "budget": vars(space.budget),
+        "claim": {} if space.margin_mm is None else {"margin_mm": space.margin_mm},
+    }

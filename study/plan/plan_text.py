@@ -1,0 +1,161 @@
+"""The plan of a study as text for the terminal."""
+
+from collections.abc import Callable
+
+from study.plan import environment
+from study.plan.capacity import told
+from study.plan.disk_use import checkpoint_megabytes, ledger_megabytes, model_megabytes
+from study.plan.estimate import (
+    MEASURED_SETTINGS,
+    arm_minutes,
+    arm_trials,
+    budget_share_minutes,
+    expected_minutes,
+    relative_work,
+    retrain_minutes,
+    training_hours,
+)
+from study.plan.plan import Arm, Plan
+from study.plan.search_space import SearchSpace
+
+
+def render(plan: Plan) -> str:
+    """Return the plan as text for the terminal."""
+    lines = [
+        f"Study {plan.study_id}{', which this command continues (--new starts another)' if plan.continues else ''}"
+    ]
+    if plan.data.kind == "phantom":
+        lines.append(f"  Data      BUILT-IN PHANTOM, not real scans: {plan.data.patients} synthetic patients")
+        lines.append(f"            in {plan.data.folder} (--data DIR takes a folder of MS-CMRSeg scans)")
+    else:
+        lines.append(f"  Data      {plan.data.patients} patients in {plan.data.folder}")
+    lines += [f"  Question  {space.question}" for space in plan.spaces]
+    lines += [f"  Settings  {_settings(space)}" for space in plan.spaces]
+    lines += _design(plan)
+    lines.append("  Arms      arm, train/validation/test, trials, epochs each, expected minutes (at most)")
+    lines += [f"            {_arm(plan, name)}" for name in dict.fromkeys(arm.name for arm in plan.arms)]
+    lines += [
+        f"  Work      {_work(plan)}",
+        f"  Machine   {plan.resources.concurrent} trainings at once on {plan.resources.device}, {_each(plan)}",
+        *([f"  Cluster   {plan.address}, {told(plan.nodes)}"] if plan.address else []),
+        f"  Time      {_time(plan)}",
+        *_disk(plan),
+        "  Test      patients stay sealed until every selection is recorded; each arm opens its own once, for",
+        f"            {_tested(plan)}",
+        f"  Tracking  {environment.without_secrets(plan.tracking_uri)}",
+        f"  Output    {plan.folder}",
+        f"  Cache     {plan.cache}",
+        *(f"  {'' if number else 'Environment':<9} {line}" for number, line in enumerate(environment.told())),
+    ]
+    return "\n".join(lines)
+
+
+def _settings(space: SearchSpace) -> str:
+    fixed = ", ".join(f"{key} = {value}" for key, value in space.fixed.items())
+    return f"{space.name}: {space.settings}" + (f", with {fixed}" if fixed else "")
+
+
+def _design(plan: Plan) -> list[str]:
+    """Return the lines about the design: folds, validation patients, effort and remarks."""
+    design, budget = plan.design, plan.spaces[0].budget
+    lines = ["one split: the same test patients in every arm"]
+    if design.folds > 1:
+        lines = [
+            f"nested cross-validation: {design.folds} folds, each patient is tested in exactly one of them;",
+            "every arm is searched, selected, sealed and opened in each fold by itself",
+        ]
+    if design.same_validation:
+        unused = {
+            str(arm.split.counts): plan.data.patients - arm.split.counts.total
+            for arm in plan.arms
+            if arm.fold == design.folds
+        }
+        freed = ", ".join(f"{count} of {name}" for name, count in unused.items() if count)
+        lines.append(f"the same validation patients in all splits of a fold; patients left unused: {freed or 'none'}")
+    if budget.per_arm:
+        lines.append(
+            f"equal compute: each arm{' of each fold' if design.folds > 1 else ''} draws trials for "
+            f"{budget.minutes:g} minutes on the same machine; how many differs"
+        )
+    else:
+        lines.append("equal effort: the same number of trials in every arm of a search, as far as its minutes go")
+    lines += plan.remarks
+    return [f"  {'' if number else 'Design':<9} {line}" for number, line in enumerate(lines)]
+
+
+def _arm(plan: Plan, name: str) -> str:
+    """Return the line of an arm, over all folds where there are several."""
+    arms = [arm for arm in plan.arms if arm.name == name]
+    first, fidelity, seeds = arms[0], arms[0].space.fidelity, plan.design.seeds
+    tests = sorted({arm.split.counts.test for arm in arms})
+    split = f"{first.split.counts.train}/{first.split.counts.validation}/{'-'.join(map(str, tests))}"
+    samples = first.space.budget.num_samples
+    count = "as many trials as fit" if samples is None else f"{samples:>3} trials"
+    limits = [share for arm in arms if (share := budget_share_minutes(plan, arm)) is not None]
+    limit = f" ({sum(limits):.1f})" if limits else ""
+    epochs = f"{fidelity.grace_epochs}-{fidelity.max_epochs} epochs"
+    text = f"{name:<14} {split:<9} {count} of {epochs}, {_minutes(plan, arms, arm_minutes)}{limit}"
+    if seeds:
+        text += f", then {seeds} x {fidelity.max_epochs} epochs, {_minutes(plan, arms, retrain_minutes)}"
+    return text + (f", in each of {len(arms)} folds (minutes of all)" if len(arms) > 1 else "")
+
+
+def _minutes(plan: Plan, arms: list[Arm], expected: Callable[[Plan, Arm], float | None]) -> str:
+    known = [minutes for arm in arms if (minutes := expected(plan, arm)) is not None]
+    return f"{sum(known):.1f} min" if len(known) == len(arms) else "unknown time"
+
+
+def _work(plan: Plan) -> str:
+    """Return the line about the number of trainings and their CPU-hours or GPU-hours."""
+    trials = [count for arm in plan.arms if (count := arm_trials(plan, arm)) is not None]
+    counted = (
+        f"{'' if _exact(plan) else 'about '}{sum(trials):.0f} trials" if len(trials) == len(plan.arms) else "trials"
+    )
+    hours, resources = training_hours(plan), plan.resources
+    kind, each = ("GPU", resources.gpus_per_trial) if resources.gpus_per_trial else ("CPU", resources.cpus_per_trial)
+    spent = f"an unknown number of {kind}-hours" if hours is None else f"about {hours * each:.2g} {kind}-hours"
+    return f"{counted} and {plan.design.seeds * len(plan.arms)} retrainings, {spent}"
+
+
+def _exact(plan: Plan) -> bool:
+    """Return whether the number of trials is known."""
+    return all(arm.space.budget.num_samples is not None for arm in plan.arms)
+
+
+def _tested(plan: Plan) -> str:
+    seeds = plan.design.seeds
+    if seeds:
+        return f"{seeds} model{'s' if seeds > 1 else ''}: its winner, retrained with fresh seeds"
+    return "the tuned model itself, with the one seed that it was tuned with (--seeds K retrains it with fresh ones)"
+
+
+def _each(plan: Plan) -> str:
+    """Return a text about the resources of a trial and, without a cluster, those of this machine."""
+    resources = plan.resources
+    gpus = f", {resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else ""
+    each = f"{resources.cpus_per_trial:g} CPU{gpus} each"
+    if plan.address or len(plan.nodes) != 1:
+        return each
+    node = plan.nodes[0]
+    memory = "" if node.memory_bytes is None else f" and {node.memory_bytes / 1e9:.3g} GB of memory"
+    return f"{each}, of {node.cpus:g} CPU{memory}"
+
+
+def _disk(plan: Plan) -> list[str]:
+    models, running, ledger = model_megabytes(plan), checkpoint_megabytes(plan), ledger_megabytes(plan)
+    if models is None or ledger is None:
+        return [f"  Disk      a model of each training, twice, and {running:.1f} MB for each one under way"]
+    bound = "at most" if _exact(plan) else "about"
+    return [
+        f"  Disk      {bound} {models:.1f} MB of models, as much in the tracking store,",
+        f"            {running:.1f} MB for each training under way, {ledger:.1f} MB of ledger (it serves a late store)",
+    ]
+
+
+def _time(plan: Plan) -> str:
+    minutes = expected_minutes(plan)
+    if minutes is None:
+        return "unknown: no epoch was ever measured on this device"
+    scaled = any(relative_work(arm.space.settings_of(arm.model)) != 1 for arm in plan.arms)
+    rough = f", roughly: scaled from what {MEASURED_SETTINGS} takes by the size of the networks" if scaled else ""
+    return f"about {minutes:.0f} minutes in all{rough}"

@@ -1,0 +1,165 @@
+"""Search spaces as frozen values, and the conversion of a drawn sample to the settings of one training.
+
+Only ratios of the lambdas are searched, `lambda_2_to_1` and `lambda_3_to_1`. Adam is invariant to a common factor of
+the loss, so lambda_1..3 are always scaled to the sum 1.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jointnet.settings import Settings, with_values
+from study.store_names import OBJECTIVE
+
+RATIOS = ("lambda_2_to_1", "lambda_3_to_1")
+SHORT_NAMES = {"alpha": "loss.alpha"}
+"""Short parameter names, apart from the ratios, and the settings key of each."""
+JOINT_ONLY = (*RATIOS, "model.guide_steps")
+"""Parameters that the stand-alone model does not have."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A searched parameter: its bounds, both inclusive, the reason for them, and the models that it applies to."""
+
+    name: str
+    low: float
+    high: float
+    scale: str
+    why: str
+    models: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Return whether the parameter is an integer."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The metric to optimise on the validation patients, and its direction."""
+
+    metric: str = OBJECTIVE
+    direction: str = "minimize"
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """The epochs of ASHA.
+
+    No trial is pruned before `grace_epochs`. At each rung one trial in `reduction_factor` continues.
+    """
+
+    max_epochs: int
+    grace_epochs: int
+    reduction_factor: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The budget of a search: number of trials and time.
+
+    Attributes:
+        num_samples: trials of each arm; None draws trials until the minutes are over.
+        minutes: minutes of searching; None for no limit.
+        per_arm: whether each arm has these minutes. Otherwise all arms of the file share them.
+    """
+
+    num_samples: int | None
+    minutes: float | None
+    per_arm: bool = False
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A search space, as read from a file of `search_spaces/`.
+
+    Attributes:
+        name: the file's name without `.toml`.
+        question: the research question, one sentence.
+        models: names of the models. Each model with each split is an arm.
+        settings: name or file of the base settings.
+        base: the base settings with the `fixed` values applied.
+        fixed: dotted settings keys and their values, which replace those of `settings`.
+        parameters: the searched parameters.
+        splits: split counts of this file, e.g. `6/3/3`; None uses those of the command line.
+        phantom_patients: number of phantom patients when no data is given; None uses the command's default.
+        margin_mm: non-inferiority margin in mm, of LV CD or by endpoint such as `cd_mm/lv`; None where the file makes
+            no claim.
+    """
+
+    name: str
+    question: str
+    models: tuple[str, ...]
+    settings: str
+    base: Settings
+    fixed: Mapping[str, Any]
+    objective: Objective
+    parameters: tuple[Parameter, ...]
+    fidelity: Fidelity
+    budget: Budget
+    splits: tuple[str, ...] | None = None
+    phantom_patients: int | None = None
+    margin_mm: float | Mapping[str, float] | None = None
+
+    def parameters_of(self, model: str) -> tuple[Parameter, ...]:
+        """Return the parameters that are searched for a model."""
+        return tuple(parameter for parameter in self.parameters if model in parameter.models)
+
+    def settings_of(self, model: str) -> Settings:
+        """Return the settings of a model before a sample is applied."""
+        return with_values(self.base, {"model.name": model, "training.epochs": self.fidelity.max_epochs})
+
+
+def lambdas_of(settings: Settings, sample: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Return lambda_1..3, scaled to the sum 1.
+
+    A ratio that was not drawn is taken from the lambdas of the settings.
+    """
+    if settings.model.name == "standalone":
+        return 1.0, 0.0, 0.0
+    loss = settings.loss
+    own = (loss.lambda_1, loss.lambda_2, loss.lambda_3)
+    if not any(ratio in sample for ratio in RATIOS):
+        weights = own
+    else:
+        first = own[0]
+        weights = (
+            1.0,
+            float(sample.get(RATIOS[0], own[1] / first if first else 1.0)),
+            float(sample.get(RATIOS[1], own[2] / first if first else 1.0)),
+        )
+    total = sum(weights)
+    return weights[0] / total, weights[1] / total, weights[2] / total
+
+
+def settings_of_sample(settings: Settings, sample: Mapping[str, Any]) -> Settings:
+    """Return the settings of one trial: `settings` with the sample applied and the lambdas scaled to the sum 1.
+
+    Raises:
+        SettingsError: the sample breaks a rule of the settings.
+    """
+    values = {SHORT_NAMES.get(name, name): value for name, value in sample.items() if name not in RATIOS}
+    lambdas = lambdas_of(settings, sample)
+    values |= {f"loss.lambda_{number}": value for number, value in enumerate(lambdas, start=1)}
+    return with_values(settings, values)
+
+
+def with_overrides(
+    space: SearchSpace,
+    num_samples: int | None = None,
+    max_epochs: int | None = None,
+    minutes: float | None = None,
+    equal_compute: bool = False,
+) -> SearchSpace:
+    """Return a search space with the budget of the command line. `grace_epochs` is limited to `max_epochs`.
+
+    With `equal_compute` each arm has these minutes, and trials are drawn until they are over.
+    """
+    epochs = max_epochs or space.fidelity.max_epochs
+    own = Budget(num_samples or space.budget.num_samples, minutes or space.budget.minutes)
+    return replace(
+        space,
+        fidelity=replace(space.fidelity, max_epochs=epochs, grace_epochs=min(space.fidelity.grace_epochs, epochs)),
+        budget=Budget(None, own.minutes, per_arm=True) if equal_compute else own,
+    )

@@ -1,1 +1,0 @@
-"""Search spaces, splits and cross-validation folds, all checked before a study starts."""

@@ -1,0 +1,152 @@
+"""A study as frozen dataclasses that do not depend on MLflow: plan, trials, selections and test values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study.store_names import ending
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial: a model trained with one set of sampled parameters.
+
+    Attributes:
+        state: `complete`, `stopped` (by the scheduler or the time budget), `failed`, `interrupted` or `running`.
+        reason: why it is not complete, as defined in `study.store_names`, or the error that it raised.
+        parameters: as logged, numbers as floats.
+        objective: best value over the epochs so far, or NaN where none was logged.
+        best_epoch: the epoch of that value (1-based), 0 where there is none.
+        epochs: number of epochs with a finite objective.
+        minutes: wall-clock minutes, NaN while running.
+        validation: the metrics of the best epoch by name, e.g. `val/dice/lv`; empty where the store has none.
+    """
+
+    run_id: str
+    trial_id: str
+    state: str
+    reason: str
+    parameters: Mapping[str, float | str]
+    objective: float
+    best_epoch: int
+    epochs: int
+    started: datetime
+    minutes: float
+    validation: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trial is complete or stopped, and can therefore be selected."""
+        return self.state in ("complete", "stopped")
+
+    @property
+    def ending(self) -> str:
+        """The ending of the trial, as text.
+
+        The text distinguishes early stopping, the end of the time budget and an interruption.
+        """
+        return ending(self.state, self.reason)
+
+
+@dataclass(frozen=True)
+class RetrainRecord:
+    """A retraining of an arm's selected trial with a new seed.
+
+    Attributes:
+        seed_index: the 1-based index of the seed; also the `seed_index` of its test rows.
+        seed: the seed of the training.
+        objective: best value over the epochs so far, or NaN where none was logged.
+        best_epoch: the epoch of that value (1-based), 0 where there is none.
+        epochs: number of epochs with a finite objective.
+        minutes: wall-clock minutes, NaN while running.
+        state: `complete`, `failed`, `interrupted` or `running`.
+    """
+
+    run_id: str
+    seed_index: int
+    seed: int
+    objective: float
+    best_epoch: int
+    epochs: int
+    minutes: float
+    state: str
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """One arm in one fold: a model with a number of training patients, its trials, selection and test rows.
+
+    Attributes:
+        arm: the name, such as `joint-25`, the same in all folds.
+        train, validation, test: numbers of patients.
+        selection: the frozen selection, recorded before the test evaluation; None where nothing was selected yet.
+        rows: per-slice test rows (`patient,slice,structure,metric,before,after,lost`), None before the test evaluation.
+            They have a column `seed_index` where the selected trial was retrained; otherwise the tuned model itself
+            was tested.
+        overlays: arrays of the overlay slices by name, empty before the test evaluation.
+        metrics: the metrics logged on the arm's own run.
+        openings: number of test evaluations of this arm.
+        minutes: wall-clock minutes, NaN while running.
+        fold, folds: the outer fold (1-based) and the number of folds; 1 and 1 without cross-validation.
+        retrains: the retrainings of the selected trial, in the order of their seeds.
+    """
+
+    run_id: str
+    arm: str
+    model: str
+    train: int
+    validation: int
+    test: int
+    tags: Mapping[str, str]
+    trials: tuple[TrialRecord, ...]
+    selection: Mapping[str, Any] | None
+    rows: pd.DataFrame | None = field(compare=False)
+    overlays: Mapping[str, np.ndarray] = field(compare=False)
+    metrics: Mapping[str, float]
+    openings: int
+    minutes: float
+    fold: int = 1
+    folds: int = 1
+    retrains: tuple[RetrainRecord, ...] = ()
+
+    @property
+    def selected(self) -> TrialRecord | None:
+        """The trial that the recorded selection names; None where there is none."""
+        chosen = self.selection or {}
+        wanted = {self.tags.get("selected.run.id"), chosen.get("run_id")}
+        same_run = (trial for trial in self.trials if trial.run_id in wanted)
+        same_id = (trial for trial in self.trials if trial.trial_id == chosen.get("trial_id"))
+        return next(same_run, None) or next(same_id, None)
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One study and all its arms, read from the store `tracking_uri` and its experiment with the id `experiment`."""
+
+    run_id: str
+    study_id: str
+    started: datetime
+    minutes: float
+    tags: Mapping[str, str]
+    specification: Mapping[str, Any]
+    splits: Mapping[str, Any]
+    metric: str
+    direction: str
+    arms: tuple[ArmRecord, ...]
+    tracking_uri: str = ""
+    experiment: str = ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The arms of the specification that the store lacks, each with its fold in a cross-validation."""
+        planned = [arm for arm in self.specification.get("arms", []) if isinstance(arm, Mapping) and arm.get("arm")]
+        held = {(arm.tags.get("arm", arm.arm), arm.fold) for arm in self.arms}
+        return tuple(
+            str(arm["arm"]) + (f" fold {arm['fold']}" if "fold" in arm else "")
+            for arm in planned
+            if (str(arm["arm"]), int(arm.get("fold", 1))) not in held
+        )

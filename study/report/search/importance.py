@@ -1,0 +1,198 @@
+"""Parameter importance: functional ANOVA of a random forest, compared with shuffled copies of the parameters.
+
+F. Hutter, H. Hoos, K. Leyton-Brown, "An efficient approach for assessing hyperparameter importance", ICML 2014. A
+forest also fits noise: of five parameters without effect, one easily gets a quarter of the variance. So every fit
+includes a shuffled copy of each parameter (M. Kursa, W. Rudnicki, "Feature selection with the Boruta package", 2010).
+A share counts as more than chance only above the largest share of the copies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator
+
+from study.report.pictures.figures import LIGHT, Theme, dress
+from study.report.records import ArmRecord
+from study.report.search.searched import Searched, complete, fewest_complete, trial_table
+
+FOLD = "fold"
+FITS = 10
+TREES, DEPTH = 16, 5
+CHANCE = 0.95
+"""Quantile over the fits of the largest share of a shuffled copy. A parameter's share must exceed it."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of the objective's variance that one parameter explains alone, and the share expected by chance."""
+
+    name: str
+    title: str
+    share: float
+    chance: float
+
+    @property
+    def told(self) -> bool:
+        """Whether the share is above that expected by chance."""
+        return self.share > self.chance
+
+
+@dataclass(frozen=True)
+class Importance:
+    """The shares, largest first, or the reason why there are none.
+
+    Attributes:
+        trials: number of complete trials used.
+        left_out: number of other trials: not complete, without an objective, or without a parameter value.
+        folds: number of folds that were pooled.
+        reason: why importance is not shown; empty where it is.
+    """
+
+    shares: tuple[Share, ...]
+    trials: int
+    left_out: int
+    folds: int
+    reason: str = ""
+
+
+def importance(arms: Sequence[ArmRecord], space: Sequence[Searched], seed: int = 0) -> Importance:
+    """Compute the share of the objective's variance over complete trials that each searched parameter explains.
+
+    Trials that were stopped early are left out, because their objective comes from fewer epochs. Trials of several
+    folds are pooled, and the fold is an additional parameter, so that a fold with easier patients is not mistaken for
+    better settings. Where all objectives are positive, their logarithm is explained, because the objective is a ratio.
+
+    Args:
+        arms: the records of one arm, one per fold.
+        space: the searched parameters.
+        seed: seed of the forests and the shuffling.
+    """
+    table = trial_table(arms, space)
+    usable = complete(table).dropna(subset=[one.name for one in space])
+    folds = int(usable["fold"].nunique())
+    counts = (len(usable), len(table) - len(usable), folds)
+    reason = _why_not(usable, space)
+    if reason:
+        return Importance((), *counts, reason)
+    values = usable["objective"].to_numpy(dtype=float)
+    target = np.log(values) if (values > 0).all() else values
+    drawn = pd.DataFrame({one.name: np.clip(one.place(usable[one.name]), 0, 1) for one in space})
+    if folds > 1:
+        drawn[FOLD] = usable["fold"].astype(str).to_numpy()
+    real, shuffled = _shares(drawn, target, seed)
+    chance = float(np.quantile(shuffled.max(axis=1), CHANCE))
+    titles = {one.name: one.title for one in space} | {FOLD: "test fold"}
+    shares = [Share(str(name), titles[str(name)], float(part), chance) for name, part in zip(drawn, real, strict=True)]
+    return Importance(tuple(sorted(shares, key=lambda one: -one.share)), *counts)
+
+
+def draw(found: Importance, theme: Theme = LIGHT, colour: str | None = None) -> Figure | None:
+    """Draw the shares as bars, with a line at the share expected by chance. Bars not above that line are pale."""
+    if not found.shares:
+        return None
+    colour = colour or theme.other
+    figure = Figure(figsize=(5.2, 1.25 + 0.36 * len(found.shares)), layout="constrained", facecolor="none")
+    axes = figure.add_subplot()
+    places = np.arange(len(found.shares))[::-1]
+    for place, one in zip(places, found.shares, strict=True):
+        face = colour if one.told else (colour, 0.3)
+        axes.barh(place, one.share, height=0.62, facecolor=face, edgecolor=colour, linewidth=1, zorder=2)
+        axes.text(
+            max(one.share, one.chance) + 0.015, place, f"{one.share:.0%}", va="center", fontsize=8, color=theme.ink
+        )
+    line = axes.axvline(found.shares[0].chance, color=theme.ink, linewidth=1, linestyle=(0, (3, 2)), zorder=3)
+    dress(axes, theme)
+    axes.grid(visible=False, axis="y")
+    axes.set_yticks(places, [one.title for one in found.shares], fontsize=9)
+    axes.set_xlim(0, min(1.12, max(max(one.share, one.chance) for one in found.shares) * 1.15 + 0.06))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel(f"Variance explained, {found.trials} complete trials", fontsize=9, color=theme.ink)
+    key = Line2D([], [], color=line.get_color(), linewidth=1, linestyle=(0, (3, 2)), label="what chance gives")
+    figure.legend(
+        handles=[key], loc="outside upper left", fontsize=7.5, frameon=False, labelcolor=theme.ink, borderpad=0.1
+    )
+    return figure
+
+
+def table(found: Importance) -> pd.DataFrame:
+    """Return a frame with one line per share and the columns `parameter, share, chance, told`."""
+    lines = [(one.name, one.share, one.chance, one.told) for one in found.shares]
+    return pd.DataFrame(lines, columns=["parameter", "share", "chance", "told"])
+
+
+def note(found: Importance) -> str:
+    """Return the note that explains the shares, or why they are not shown."""
+    if found.reason:
+        return f"Importance is not shown: {found.reason}."
+    text = f"Share of the objective's variance over {found.trials} complete trials that a parameter explains alone"
+    text += f" (fANOVA, {FITS} forests); {found.left_out} trials that did not train all their epochs are left out, "
+    text += (
+        "so this is what matters among those that early stopping let through. The line is what the best of shuffled "
+    )
+    text += "copies of the parameters gets; below it a share is not told apart from chance."
+    if found.folds > 1:
+        text += f" Trials of {found.folds} test folds are pooled; the fold is a parameter of its own."
+    return text
+
+
+def alt(found: Importance) -> str:
+    """Return the text alternative of the figure."""
+    parts = [f"{one.name} {one.share:.0%}{'' if one.told else ' (not told apart from chance)'}" for one in found.shares]
+    return f"Bars: share of the objective's variance that each parameter explains; {', '.join(parts)}."
+
+
+def _why_not(usable: pd.DataFrame, space: Sequence[Searched]) -> str:
+    """Return the reason why importance cannot be computed; empty where it can."""
+    fewest = fewest_complete(space)
+    if not space:
+        return "the store does not say what was searched"
+    if len(usable) < fewest:
+        return (
+            f"{len(usable)} complete {'trial' if len(usable) == 1 else 'trials'}, fewer than {fewest} "
+            f"for {len(space)} {'parameter' if len(space) == 1 else 'parameters'}"
+        )
+    if np.ptp(usable["objective"].to_numpy()) == 0:
+        return "all complete trials have the same objective"
+    return ""
+
+
+def _shares(drawn: pd.DataFrame, target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each column's mean share over the fits, (columns,), and the shares of its copies, (fits, columns)."""
+    names = [str(name) for name in drawn]
+    distributions: dict[str, BaseDistribution] = {}
+    for name in names:
+        folds = sorted(set(drawn[name])) if name == FOLD else []
+        own = CategoricalDistribution(folds) if folds else FloatDistribution(0.0, 1.0)
+        distributions |= {name: own, f"shuffled {name}": own}
+    random = np.random.default_rng(seed)
+    real, shuffled = [], []
+    for fit in range(FITS):
+        copies = {f"shuffled {name}": random.permutation(drawn[name].to_numpy()) for name in names}
+        columns = drawn.assign(**copies).to_dict("records")
+        study = _study()
+        study.add_trials(
+            [
+                optuna.trial.create_trial(params=params, distributions=distributions, value=float(value))
+                for params, value in zip(columns, target, strict=True)
+            ]
+        )
+        found = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=seed + fit).evaluate(study)
+        real.append([found[name] for name in names])
+        shuffled.append([found[f"shuffled {name}"] for name in names])
+    return np.mean(real, axis=0), np.array(shuffled)
+
+
+def _study() -> optuna.Study:
+    """Create an empty Optuna study in memory without the log message of Optuna."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study()
+    finally:
+        optuna.logging.set_verbosity(before)

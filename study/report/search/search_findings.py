@@ -1,0 +1,192 @@
+"""Warnings about the results of a search, in sentences: bounds, disagreement, few trials, optimism."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from jointnet.evaluate.aggregation import registration_ratio
+from study.report.records import ArmRecord
+from study.report.search.searched import Searched, complete, fewest_complete, trial_table
+
+NOISE_SD = 0.015
+"""SD of the objective between trainings that differ only in their seed. It is assumed, not measured."""
+NEAR = 0.02
+"""A value within this fraction of the range from a bound counts as on the bound, on the parameter's own scale."""
+TOP = 0.1
+FEWEST_TOP = 3
+WIDE = 0.5
+"""Fraction of a parameter's range. If the best trials spread over more, they do not agree on the parameter."""
+_ENDS = {"alpha": (0.0, 1.0)}
+"""Bounds beyond which no values are possible."""
+
+
+@dataclass(frozen=True)
+class Optimism:
+    """The difference of the selected trial's objective between validation and test, and the effect of selection alone.
+
+    Attributes:
+        candidates: number of trials that the selected one was the best of.
+        validation, test: its objective. Test is NaN before the test evaluation; with retrainings it is the objective of
+            their averaged values.
+        expected: by how much the best of that many equally good candidates is expected to look better than it is.
+    """
+
+    arm: str
+    fold: int
+    candidates: int
+    validation: float
+    test: float
+    expected: float
+
+    @property
+    def difference(self) -> float:
+        """Test minus validation; above 0 where the selected trial looked better on validation than on test."""
+        return self.test - self.validation
+
+
+@cache
+def expected_maximum(count: int) -> float:
+    """Compute the expected maximum of `count` independent standard normal values; 0 for none and for one.
+
+    E = integral of x d(Phi(x)^count), integrated by parts and with the trapezoidal rule, exact to 1e-6.
+    """
+    if count < 2:
+        return 0.0
+    x = np.linspace(-9.0, 9.0, 7201)
+    phi = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in x])
+    power = phi**count
+    return float(np.trapezoid(1.0 - power[x >= 0], x[x >= 0]) - np.trapezoid(power[x <= 0], x[x <= 0]))
+
+
+def optimism(arm: ArmRecord, noise_sd: float = NOISE_SD) -> Optimism | None:
+    """Compute the optimism of an arm's selection; None where nothing was selected.
+
+    Args:
+        arm: one arm (of one fold).
+        noise_sd: SD of the objective between trainings that differ only in their seed.
+    """
+    selected = arm.selected
+    if selected is None or not math.isfinite(selected.objective):
+        return None
+    count = sum(trial.finished and math.isfinite(trial.objective) for trial in arm.trials)
+    test = registration_ratio(arm.rows) if arm.rows is not None else math.nan
+    return Optimism(arm.arm, arm.fold, count, selected.objective, test, expected_maximum(count) * noise_sd)
+
+
+def optimism_table(arms: Sequence[ArmRecord], noise_sd: float = NOISE_SD) -> pd.DataFrame:
+    """Return one line per arm and fold: `arm, fold, candidates, validation, test, difference, expected`."""
+    found = [one for arm in arms if (one := optimism(arm, noise_sd)) is not None]
+    lines = [{**vars(one), "difference": one.difference} for one in found]
+    columns = ["arm", "fold", "candidates", "validation", "test", "difference", "expected"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def warnings(arm: ArmRecord, space: Sequence[Searched], noise_sd: float = NOISE_SD) -> list[str]:
+    """Return sentences on why the selected trial may not be the best setting.
+
+    Args:
+        arm: one arm (of one fold).
+        space: the searched parameters.
+        noise_sd: SD of the objective between trainings that differ only in their seed.
+    """
+    if not arm.trials:
+        return []
+    table = trial_table([arm], space)
+    lines = [*_few(table, space), *_early(arm), *_bounds(arm, space), *_disagreement(table, space, noise_sd)]
+    found = optimism(arm, noise_sd)
+    if found is not None:
+        lines.append(_optimism_text(found, noise_sd))
+    name = f"{arm.arm}, fold {arm.fold}" if arm.folds > 1 else arm.arm
+    return [f"{name}: {line}" for line in lines]
+
+
+def on_bound(parameter: Searched, value: float) -> float | None:
+    """Return the bound that a value is on, to within `NEAR` of the range on the parameter's scale; None for neither."""
+    place = float(parameter.place(value))
+    if parameter.high <= parameter.low or not math.isfinite(place):
+        return None
+    if place <= NEAR:
+        return parameter.low
+    return parameter.high if place >= 1 - NEAR else None
+
+
+def undetermined(table: pd.DataFrame, space: Sequence[Searched], noise_sd: float) -> tuple[int, dict[str, float]]:
+    """Return the parameters on which the best complete trials differ although they are equally good.
+
+    The best trials are the fraction `TOP` of the complete trials, at least `FEWEST_TOP`, and all that tie with the last
+    of these. They are equally good where their objectives differ by at most two SD of the noise between seeds.
+
+    Returns:
+        The number of best trials, and by parameter name the fraction of the range that they spread over, where it is
+        above `WIDE`.
+    """
+    usable = complete(table)
+    count = max(FEWEST_TOP, math.ceil(TOP * len(usable)))
+    best = usable.nsmallest(count, "objective", keep="all")
+    if len(best) < FEWEST_TOP or np.ptp(best["objective"].to_numpy()) > 2 * noise_sd:
+        return len(best), {}
+    spread = {
+        one.name: float(np.ptp(one.place(best[one.name].dropna()))) for one in space if best[one.name].notna().any()
+    }
+    return len(best), {name: part for name, part in spread.items() if part > WIDE}
+
+
+def _few(table: pd.DataFrame, space: Sequence[Searched]) -> list[str]:
+    count, fewest = len(complete(table)), fewest_complete(space)
+    if count >= fewest:
+        return []
+    trained = f"{count or 'none'} of {len(table)} {'trial' if len(table) == 1 else 'trials'} trained all epochs"
+    return [f"{trained}, fewer than {fewest}: little can be said about which settings are good."]
+
+
+def _early(arm: ArmRecord) -> list[str]:
+    selected = arm.selected
+    if selected is None or selected.state == "complete":
+        return []
+    return [
+        f"the selected trial did not train all epochs ({selected.ending} after {selected.epochs}); "
+        "longer trained, it and others might rank otherwise."
+    ]
+
+
+def _bounds(arm: ArmRecord, space: Sequence[Searched]) -> list[str]:
+    """Return sentences about the values of the selected trial that lie on a bound."""
+    selected = arm.selected
+    lines = []
+    for one in space if selected is not None else ():
+        value = selected.parameters.get(one.name) if selected is not None else None
+        bound = on_bound(one, value) if isinstance(value, float) else None
+        if bound is None:
+            continue
+        end = bound in _ENDS.get(one.name, ())
+        further = "the end of what is possible" if end else "the best may lie beyond it"
+        lines.append(
+            f"{one.name} of the selected trial, {value:.3g}, is on the bound {bound:g} of the search: {further}."
+        )
+    return lines
+
+
+def _disagreement(table: pd.DataFrame, space: Sequence[Searched], noise_sd: float) -> list[str]:
+    count, wide = undetermined(table, space, noise_sd)
+    if not wide:
+        return []
+    names = ", ".join(f"{name} ({part:.0%} of its range)" for name, part in wide.items())
+    return [
+        f"the best {count} complete trials are equally good (within {2 * noise_sd:.3f}) but do not agree on {names}: "
+        "the search does not determine these."
+    ]
+
+
+def _optimism_text(found: Optimism, noise_sd: float) -> str:
+    text = f"the selected trial's objective on validation is {found.validation:.3f}"
+    if math.isfinite(found.test):
+        direction = "worse" if found.difference > 0 else "better"
+        text += f", on test {found.test:.3f}, {abs(found.difference):.3f} {direction} (other patients)"
+    if found.candidates > 1:
+        text += f"; as the best of {found.candidates} it may look up to {found.expected:.3f} better than it is "
+        text += f"(what is expected where all are equally good and seeds differ by an SD of {noise_sd:g})"
+    return f"{text}."

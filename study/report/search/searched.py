@@ -1,0 +1,139 @@
+"""The searched parameters and the table of trials, which are the data of all figures of the search."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study.report.records import ArmRecord, StudyRecord, TrialRecord
+from study.store_names import TIME_BUDGET
+
+LAMBDAS = ("lambda_1", "lambda_2", "lambda_3")
+COMPLETE, EARLY, CUT, OTHER = "complete", "early", "cut", "other"
+KINDS = (COMPLETE, EARLY, CUT, OTHER)
+"""Kinds of trials: all epochs trained; stopped by ASHA; stopped by the time budget; failed, interrupted or running."""
+FEWEST_COMPLETE = 15
+FEWEST_PER_PARAMETER = 5
+
+_TITLES = {
+    "alpha": r"$\alpha$",
+    "lambda_2_to_1": r"$\lambda_2\,/\,\lambda_1$",
+    "lambda_3_to_1": r"$\lambda_3\,/\,\lambda_1$",
+}
+_FIRST = ("alpha", "lambda_2_to_1", "lambda_3_to_1")
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One searched parameter: its bounds, both inclusive, and whether it was sampled on a logarithmic scale."""
+
+    name: str
+    low: float
+    high: float
+    log: bool
+
+    def place(self, values: Any) -> np.ndarray:
+        """Return the positions of values between the bounds on the parameter's own scale: 0 at `low`, 1 at `high`."""
+        numbers = np.asarray(values, dtype=float)
+        low, high = self.low, self.high
+        if self.log:
+            numbers, low, high = np.log(np.where(numbers > 0, numbers, np.nan)), math.log(low), math.log(high)
+        return (numbers - low) / (high - low) if high > low else np.where(np.isnan(numbers), np.nan, 0.5)
+
+    @property
+    def title(self) -> str:
+        """The name in figures: Greek for alpha and the ratios of loss weights, else the last part of the key."""
+        return _TITLES.get(self.name, self.name.rpartition(".")[2].replace("_", " "))
+
+
+def searched(specification: Mapping[str, Any], arm: ArmRecord) -> tuple[Searched, ...]:
+    """Return the parameters that the arm's search sampled, alpha and loss-weight ratios first.
+
+    The result is empty where the specification has none.
+    """
+    planned = [entry for entry in specification.get("arms", []) if entry.get("arm") == arm.arm]
+    search = planned[0].get("search") if planned else None
+    spaces = [space for space in specification.get("searches", []) if space.get("name") == search]
+    drawn = spaces[0].get("parameters", {}) if spaces else {}
+    found = [
+        Searched(name, float(entry["low"]), float(entry["high"]), entry.get("scale") == "log")
+        for name, entry in drawn.items()
+        if arm.model in entry.get("models", [arm.model])
+    ]
+    return tuple(sorted(found, key=lambda one: _FIRST.index(one.name) if one.name in _FIRST else len(_FIRST)))
+
+
+def by_arm(study: StudyRecord) -> dict[str, tuple[ArmRecord, ...]]:
+    """Return the records of each arm, one per fold and sorted by fold, with the arms in the study's order."""
+    found: dict[str, list[ArmRecord]] = {}
+    for record in study.arms:
+        found.setdefault(record.arm, []).append(record)
+    return {name: tuple(sorted(records, key=lambda record: record.fold)) for name, records in found.items()}
+
+
+def kind_of(trial: TrialRecord) -> str:
+    """Return the kind of a trial, one of `KINDS`."""
+    if trial.state == "complete":
+        return COMPLETE
+    if trial.state == "stopped":
+        return CUT if trial.reason == TIME_BUDGET else EARLY
+    return OTHER
+
+
+def trial_table(arms: Sequence[ArmRecord], space: Sequence[Searched] = ()) -> pd.DataFrame:
+    """Return the trials of one arm's folds, one per line, by fold and in the order of their start.
+
+    Returns:
+        A frame with the columns `fold, trial, kind, ending, objective, minutes, selected, lambda_1, lambda_2, lambda_3`
+        and one per parameter of `space`. The objective is NaN where it is not finite. A parameter is NaN where it is
+        not a finite number.
+    """
+    names = [*LAMBDAS, *(one.name for one in space)]
+    lines = []
+    for arm in arms:
+        chosen = arm.selected
+        for trial in arm.trials:
+            values = {name: _number(trial.parameters.get(name)) for name in names}
+            lines.append(
+                {
+                    "fold": arm.fold,
+                    "trial": trial.trial_id,
+                    "kind": kind_of(trial),
+                    "ending": trial.ending,
+                    "objective": trial.objective if math.isfinite(trial.objective) else math.nan,
+                    "minutes": trial.minutes,
+                    "selected": chosen is not None and trial.run_id == chosen.run_id,
+                    **values,
+                }
+            )
+    head = ["fold", "trial", "kind", "ending", "objective", "minutes", "selected"]
+    table = pd.DataFrame(lines, columns=[*head, *names])
+    return table.astype({"selected": bool} | dict.fromkeys(("objective", "minutes", *names), float))
+
+
+def several_folds(table: pd.DataFrame) -> bool:
+    """Return whether the trials belong to more than one fold."""
+    return len(set(table["fold"])) > 1
+
+
+def complete(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials that trained all their epochs and have an objective."""
+    return table[(table["kind"] == COMPLETE) & table["objective"].notna()]
+
+
+def fewest_complete(space: Sequence[Searched]) -> int:
+    """Return the minimum number of complete trials for the importance of the parameters in `space` to be shown."""
+    return max(FEWEST_COMPLETE, FEWEST_PER_PARAMETER * len(space))
+
+
+def endings_text(table: pd.DataFrame) -> str:
+    """Return the number of trials per ending, such as `40 complete, 18 stopped early by ASHA`."""
+    counts = table["ending"].value_counts()
+    return ", ".join(f"{counts[name]} {name}" for name in sorted(counts.index)) or "no trial"
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else math.nan

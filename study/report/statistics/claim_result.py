@@ -1,0 +1,170 @@
+"""The result of one claim in one endpoint, and its text."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from study.report.statistics.comparisons import Comparison, comparison_line
+from study.report.statistics.paired import CONFIDENCE, PairedTest
+from study.report.tables import REGISTRATION, number
+
+NOT_INFERIOR, SUPERIOR = "not inferior", "superior"
+SUPPORTED, REFUTED, INCONCLUSIVE = "supported", "refuted", "inconclusive"
+ESTIMATED, GIVEN, NO_MARGIN, NO_EFFECT = "estimated", "given", "none", "no effect"
+TITLES = {(column.metric, column.structure): column.title for column in REGISTRATION}
+_LEVEL = f"{CONFIDENCE:.0%}".replace("%", " %")
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """One claim in one endpoint. Every difference is in mm, and lower is better.
+
+    Attributes:
+        claim: `not inferior` or `superior`.
+        metric, structure: the endpoint.
+        primary: whether it is the primary endpoint, which decides the claim.
+        joint: the arm that the claim is about.
+        standalone: the arm that it is compared with.
+        standalone_small: the stand-alone arm with as many training patients as the joint arm. An estimated margin is
+            computed from it.
+        difference: joint minus stand-alone.
+        gain: decrease of the stand-alone model's error with more training patients, small minus large; None where the
+            margin is not estimated.
+        margin_mm: by how much the joint model may be worse; 0 for superiority, NaN where no margin exists.
+        margin_source: `estimated` from the same patients, `given` in the search file, `none` where there is no margin,
+            or `no effect` for the margin 0 of superiority.
+        contrast: difference minus margin for each patient, with all intervals; Holm over the five endpoints.
+        verdict: `supported`, `refuted` or `inconclusive`.
+        reason: why the claim could not be judged, or is inconclusive although its interval excludes 0; empty otherwise.
+    """
+
+    claim: str
+    metric: str
+    structure: str
+    primary: bool
+    joint: str
+    standalone: str
+    standalone_small: str
+    difference: PairedTest
+    gain: PairedTest | None
+    margin_mm: float
+    margin_source: str
+    contrast: Comparison
+    verdict: str
+    reason: str
+
+    @property
+    def statement(self) -> str:
+        """The claim itself, such as `joint-25 is not inferior to standalone-35 in LV CD`."""
+        return f"{self.joint} is {self.claim} to {self.standalone} in {TITLES[self.metric, self.structure]}"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict with the difference, the margin and the deciding interval."""
+        role = "primary endpoint" if self.primary else "secondary endpoint"
+        head = f"{self.statement} ({role}): {self.verdict}."
+        if math.isnan(self.difference.difference):
+            return f"{head} It cannot be judged: {self.reason}."
+        parts = [head, _difference(self), _margin(self), _decision(self), _undetected(self)]
+        return " ".join(part for part in parts if part)
+
+
+def claims_frame(results: Sequence[ClaimResult]) -> pd.DataFrame:
+    """Return one line per claim, unrounded, for a CSV file. Columns of the contrast begin with `contrast_`."""
+    lines = []
+    for result in results:
+        gain = result.gain
+        line: dict[str, object] = {
+            "claim": result.claim,
+            "metric": result.metric,
+            "structure": result.structure,
+            "primary": result.primary,
+            "joint": result.joint,
+            "standalone": result.standalone,
+            "verdict": result.verdict,
+            "n": result.difference.patients,
+            "difference_mm": result.difference.difference,
+            "difference_low": result.difference.low,
+            "difference_high": result.difference.high,
+            "gain_mm": None if gain is None else gain.difference,
+            "gain_low": None if gain is None else gain.low,
+            "gain_high": None if gain is None else gain.high,
+            "margin_mm": result.margin_mm,
+            "margin_source": result.margin_source,
+            "verdict_reason": result.reason,
+            "sentence": result.sentence,
+        }
+        contrast = comparison_line(result.contrast)
+        line |= {f"contrast_{name}": value for name, value in contrast.items() if name not in ("metric", "structure")}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _difference(result: ClaimResult) -> str:
+    test = result.difference
+    text = (
+        f"{result.joint} minus {result.standalone} is {_mm(test.difference)} on average over {test.patients} patients"
+    )
+    return f"{text} ({_bounds(test.low, test.high)})." if not test.reason else f"{text}."
+
+
+def _margin(result: ClaimResult) -> str:
+    """Return the sentence about the margin and its source; empty for superiority."""
+    if result.claim == SUPERIOR:
+        return ""
+    if result.gain is None:
+        return f"The margin, {_mm(result.margin_mm)}, was given before the study."
+    gain = result.gain
+    bounds = "" if gain.reason else f" ({_bounds(gain.low, gain.high)})"
+    if result.margin_source == NO_MARGIN:
+        return (
+            f"The stand-alone model gained nothing from more training patients: {_mm(gain.difference)}{bounds} from "
+            f"{result.standalone_small} to {result.standalone}. So there is no margin, and the claim is inconclusive "
+            "by construction."
+        )
+    text = (
+        f"The margin is {_mm(result.margin_mm)}, half of the {_mm(gain.difference)}{bounds} that the stand-alone model "
+        f"gains from {result.standalone_small} to {result.standalone}; it is estimated from the same patients, and the "
+        "next interval holds its uncertainty."
+    )
+    if not gain.reason and gain.low <= 0:
+        text += " The gain itself is not shown to be more than 0."
+    return text
+
+
+def _decision(result: ClaimResult) -> str:
+    """Return the sentence with the deciding interval and its position relative to the margin."""
+    if result.margin_source == NO_MARGIN:
+        return ""
+    test, bootstrap = result.contrast.test, result.contrast.bootstrap
+    if test.reason:
+        return f"It cannot be judged: {result.reason}."
+    text = "" if result.claim == SUPERIOR else f"Difference minus margin is {_mm(test.difference)} "
+    bounds = f"({_bounds(test.low, test.high)}): " if text else "The interval lies "
+    side = "below 0" if test.high < 0 else "above 0" if test.low > 0 else "on both sides of 0"
+    text += bounds + side
+    if bootstrap.method:
+        text += f"; by the bootstrap {number(bootstrap.low)} to {_mm(bootstrap.high)}"
+    else:
+        text += f"; no bootstrap interval: {bootstrap.reason}"
+    return f"{text}. But {result.reason}." if result.reason else f"{text}."
+
+
+def _undetected(result: ClaimResult) -> str:
+    """Return the sentence with the detectable difference; empty where the interval excludes 0."""
+    test = result.contrast.test
+    if test.reason or not test.low <= 0 <= test.high:
+        return ""
+    away = "difference" if result.claim == SUPERIOR else "distance from the margin"
+    size = _mm(result.contrast.detectable)
+    return f"Of studies with as many patients and this spread, 80 % would find a true {away} of {size}."
+
+
+def _mm(value: float) -> str:
+    return f"{number(value)} mm"
+
+
+def _bounds(low: float, high: float) -> str:
+    return f"{_LEVEL} interval {number(low)} to {_mm(high)}"

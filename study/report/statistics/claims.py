@@ -1,0 +1,201 @@
+"""Tests of the claims that were stated in advance, one per endpoint.
+
+(a) The joint model trained on few patients is not inferior to the stand-alone model trained on many.
+(b) The joint model is superior to the stand-alone model where both are trained on the same few.
+"""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from jointnet.evaluate.aggregation import ENDPOINTS
+from study.report.statistics.claim_design import LV_CD, ClaimArms
+from study.report.statistics.claim_result import (
+    ESTIMATED,
+    GIVEN,
+    INCONCLUSIVE,
+    NO_EFFECT,
+    NO_MARGIN,
+    NOT_INFERIOR,
+    REFUTED,
+    SUPERIOR,
+    SUPPORTED,
+    ClaimResult,
+)
+from study.report.statistics.comparisons import Comparison, Endpoint, adjusted, aligned, compare
+from study.report.statistics.paired import ALPHA, PairedTest, paired_test, untested
+
+MARGIN_SHARE = 0.5
+"""An estimated margin is this share of the stand-alone model's gain from more training patients."""
+
+_NEGLIGIBLE_MM = 1e-9
+"""A gain up to this size counts as rounding error."""
+
+
+def non_inferiority(
+    patients_of: Mapping[str, pd.DataFrame],
+    arms: ClaimArms,
+    margins: Mapping[Endpoint, float] | None = None,
+    primary: Endpoint = LV_CD,
+) -> tuple[ClaimResult, ...]:
+    """Test claim (a): joint trained on few patients is not inferior to stand-alone trained on many.
+
+    Where no margin is given, it is half of the stand-alone model's gain from the additional patients. Gain and
+    difference come from the same patients. A margin that is computed first and then held fixed would ignore its own
+    uncertainty. Therefore each patient i has its own limit,
+
+        limit_i = standalone_large_i + (standalone_small_i - standalone_large_i) / 2,
+        d_i = joint_small_i - limit_i,
+
+    and the mean of d is tested against 0. It is the linear contrast joint - large - (small - large) / 2, so its
+    interval includes the uncertainty of the margin and its correlation with the difference. This is the
+    retention-of-effect test of a trial with three arms (Pigeot et al., Statistics in Medicine 22, 2003), here paired.
+    With a given margin, limit_i = standalone_large_i + margin.
+
+    Supported: the 95 % t interval of mean d lies below 0; its upper bound is a one-sided bound at 97.5 %.
+    Refuted: it lies above 0.
+
+    Where the observed gain is not positive there is no margin, and the claim is inconclusive by construction. Where the
+    gain is positive by chance only, a true mean d < 0 still implies non-inferiority: the joint model's error is then
+    below the mean of the two others, which is not above that of standalone_large. A true mean d > 0 does not imply
+    inferiority. So a refutation by an estimated margin also requires the interval of joint minus stand-alone to lie
+    above 0.
+
+    The t interval decides because the bootstrap interval is too narrow with few patients. The report also shows the
+    bootstrap and the test over folds. The primary endpoint is judged by its interval alone, because it is a single
+    endpoint named in advance. The others also need a Holm-adjusted p below 0.05 in the family of all five.
+
+    Args:
+        patients_of: each arm's patients over all folds, as returned by `study.report.rows.over_folds`.
+        arms: the three arms.
+        margins: given margins in mm by endpoint; those of other endpoints are estimated.
+        primary: the primary endpoint, which decides the claim.
+
+    Returns:
+        One result per endpoint, in the order of `ENDPOINTS`.
+
+    Raises:
+        ValueError: where `primary` is not in `ENDPOINTS`.
+    """
+    _check(primary)
+    joint, small, large = arms.joint_small, arms.standalone_small, arms.standalone_large
+    family, parts = [], []
+    for endpoint in ENDPOINTS:
+        given = (margins or {}).get(endpoint)
+        values, reason = aligned(patients_of, (joint, small, large), endpoint)
+        difference = _paired(values[large], values[joint], reason)
+        if given is not None:
+            part: tuple[PairedTest, PairedTest | None, float, str] = (difference, None, given, GIVEN)
+            limit = values[large] + given
+        else:
+            gain = _paired(values[large], values[small], reason)
+            limit = values[large] + MARGIN_SHARE * (values[small] - values[large])
+            if gain.difference > _NEGLIGIBLE_MM:
+                part = (difference, gain, MARGIN_SHARE * gain.difference, ESTIMATED)
+            else:
+                part = (difference, gain, math.nan, NO_MARGIN)
+                reason = reason or "the stand-alone model gained nothing from more training patients"
+        family.append(compare(endpoint, limit, values[joint], arms.small, reason))
+        parts.append(part)
+    names = (NOT_INFERIOR, joint, large, small)
+    return tuple(
+        _result(names, contrast, *part, primary) for contrast, part in zip(adjusted(family), parts, strict=True)
+    )
+
+
+def superiority(
+    patients_of: Mapping[str, pd.DataFrame], arms: ClaimArms, primary: Endpoint = LV_CD
+) -> tuple[ClaimResult, ...]:
+    """Test claim (b): joint is superior to stand-alone where both are trained on the same few patients.
+
+    Supported: the 95 % t interval of joint minus stand-alone lies below 0. Refuted: it lies above 0. Endpoints other
+    than the primary one also need a Holm-adjusted p below 0.05 in the family of all five.
+
+    Args:
+        patients_of: each arm's patients over all folds, as returned by `study.report.rows.over_folds`.
+        arms: the arms.
+        primary: the primary endpoint, which decides the claim.
+
+    Returns:
+        One result per endpoint, in the order of `ENDPOINTS`.
+
+    Raises:
+        ValueError: where `primary` is not in `ENDPOINTS`.
+    """
+    _check(primary)
+    joint, small = arms.joint_small, arms.standalone_small
+    family = []
+    for endpoint in ENDPOINTS:
+        values, reason = aligned(patients_of, (joint, small), endpoint)
+        family.append(compare(endpoint, values[small], values[joint], arms.small, reason))
+    names = (SUPERIOR, joint, small, small)
+    return tuple(
+        _result(names, contrast, contrast.test, None, 0.0, NO_EFFECT, primary) for contrast in adjusted(family)
+    )
+
+
+def _result(
+    names: tuple[str, str, str, str],
+    contrast: Comparison,
+    difference: PairedTest,
+    gain: PairedTest | None,
+    margin_mm: float,
+    source: str,
+    primary: Endpoint,
+) -> ClaimResult:
+    """Create the result of a claim in one endpoint.
+
+    `names` are the claim, the joint arm, the stand-alone arm and the small stand-alone arm.
+    """
+    claim, joint, standalone, small = names
+    is_primary = (contrast.metric, contrast.structure) == primary
+    verdict, reason = _verdict(contrast, is_primary, difference if source == ESTIMATED else None)
+    return ClaimResult(
+        claim=claim,
+        metric=contrast.metric,
+        structure=contrast.structure,
+        primary=is_primary,
+        joint=joint,
+        standalone=standalone,
+        standalone_small=small,
+        difference=difference,
+        gain=gain,
+        margin_mm=margin_mm,
+        margin_source=source,
+        contrast=contrast,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _verdict(contrast: Comparison, primary: bool, difference: PairedTest | None) -> tuple[str, str]:
+    """Compare a contrast with 0 and return the verdict and its reason.
+
+    The reason is empty except for a missing test and for inconclusive results whose interval excludes 0. `difference`
+    is joint minus stand-alone where the margin is estimated; a refutation then also needs its interval above 0.
+    """
+    test = contrast.test
+    if test.reason:
+        return INCONCLUSIVE, test.reason
+    if test.low <= 0 <= test.high:
+        return INCONCLUSIVE, ""
+    if not primary and contrast.holm_p >= ALPHA:
+        return INCONCLUSIVE, f"Holm's correction over the five endpoints leaves p = {contrast.holm_p:.2g}"
+    if test.high < 0:
+        return SUPPORTED, ""
+    if difference is not None and not difference.low > 0:
+        return (
+            INCONCLUSIVE,
+            "the joint model is not shown to be worse at all, and the margin may be too small by chance",
+        )
+    return REFUTED, ""
+
+
+def _check(primary: Endpoint) -> None:
+    if primary not in ENDPOINTS:
+        raise ValueError(f"the primary endpoint must be one of {ENDPOINTS}, got {primary}")
+
+
+def _paired(reference: pd.Series, compared: pd.Series, reason: str) -> PairedTest:
+    return untested(reason) if reason else paired_test(reference.to_numpy(), compared.to_numpy())

@@ -1,0 +1,234 @@
+"""Comparisons of each arm with before registration and of arms with each other, per endpoint, paired by patient."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from jointnet.evaluate.aggregation import ENDPOINTS
+from study.report.statistics.detectable import detectable_difference
+from study.report.statistics.fold_test import FoldTest, fold_test, untested_folds
+from study.report.statistics.paired import PairedTest, holm, mean_sd, paired_test, untested
+from study.report.statistics.resampling import Interval, bootstrap_difference, bootstrap_relative_change, without
+
+Endpoint = tuple[str, str]
+"""A metric and a structure, such as `("cd_mm", "lv")`."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One endpoint in two conditions, `compared` minus `reference`. Values are in the unit of the metric.
+
+    Attributes:
+        metric, structure: the endpoint.
+        reference_mean, compared_mean: means over patients, NaN where there are none.
+        test: the tests over patients and the 95 % t interval, which decides verdicts.
+        holm_p, holm_wilcoxon_p: the p values of both tests, adjusted over all endpoints of the comparison.
+        bootstrap: bootstrap interval of the mean difference.
+        relative: compared_mean / reference_mean - 1 with its bootstrap interval; no unit.
+        folds: the test over folds, which accounts for shared training patients.
+        detectable: the smallest mean difference that a t-test finds with 80 % power, given the number of patients and
+            the SD of their differences.
+    """
+
+    metric: str
+    structure: str
+    reference_mean: float
+    compared_mean: float
+    test: PairedTest
+    holm_p: float
+    holm_wilcoxon_p: float
+    bootstrap: Interval
+    relative: Interval
+    folds: FoldTest
+    detectable: float
+
+    @property
+    def reason(self) -> str:
+        """The reason why there is no test over patients; empty where there is one."""
+        return self.test.reason
+
+
+def compare_with_before(
+    patients: pd.DataFrame, train_patients: int | None = None, endpoints: Sequence[Endpoint] = ENDPOINTS
+) -> tuple[Comparison, ...]:
+    """Compare an arm after registration with before, Holm over the endpoints.
+
+    Args:
+        patients: the arm's patients over all folds, as returned by `study.report.rows.over_folds`.
+        train_patients: number of training patients of each model, for the test over folds.
+        endpoints: the family of endpoints; one comparison each, in this order.
+    """
+    found = []
+    for endpoint in endpoints:
+        values = _values(patients, "arm", endpoint)
+        reason = "" if len(values) else f"no test values of {' of '.join(endpoint)}"
+        found.append(compare(endpoint, values["before"], values["after"], train_patients, reason))
+    return adjusted(found)
+
+
+def compare_arms(
+    patients_of: Mapping[str, pd.DataFrame],
+    reference: str,
+    compared: str,
+    train_patients: int | None = None,
+    endpoints: Sequence[Endpoint] = ENDPOINTS,
+) -> tuple[Comparison, ...]:
+    """Compare two arms after registration, Holm over the endpoints.
+
+    Args:
+        patients_of: the arms' patients over all folds; an arm without test values may be absent or empty.
+        reference: the arm that is subtracted.
+        compared: the arm that it is subtracted from.
+        train_patients: number of training patients of each model, the smaller one of the two arms.
+        endpoints: the family of endpoints; one comparison each, in this order.
+    """
+    found = []
+    for endpoint in endpoints:
+        values, reason = aligned(patients_of, (reference, compared), endpoint)
+        found.append(compare(endpoint, values[reference], values[compared], train_patients, reason))
+    return adjusted(found)
+
+
+def aligned(
+    patients_of: Mapping[str, pd.DataFrame], arms: Sequence[str], endpoint: Endpoint
+) -> tuple[pd.DataFrame, str]:
+    """Return an endpoint's values after registration, one column per arm, indexed by patient and fold.
+
+    Returns:
+        The values and an empty text. Where the arms lack values or were not tested on the same patients, an empty frame
+        and the reason. Patients that one arm lacks are never dropped silently.
+
+    Raises:
+        ValueError: where a frame has more than one value of a patient.
+    """
+    nothing = pd.DataFrame({arm: pd.Series(dtype=float) for arm in arms}, index=_index([], []))
+    absent = [arm for arm in dict.fromkeys(arms) if arm not in patients_of or patients_of[arm].empty]
+    if absent:
+        return nothing, f"no test values of {' and '.join(absent)}"
+    columns = {arm: _values(patients_of[arm], arm, endpoint)["after"] for arm in arms}
+    if all(column.empty for column in columns.values()):
+        return nothing, f"no test values of {' of '.join(endpoint)}"
+    first = columns[arms[0]].index
+    for arm, column in columns.items():
+        stray = first.symmetric_difference(column.index)
+        if len(stray):
+            patient, fold = stray[0]
+            return nothing, f"{arms[0]} and {arm} were not tested on the same patients, e.g. {patient} in fold {fold}"
+    return pd.DataFrame(columns), ""
+
+
+def compare(
+    endpoint: Endpoint, reference: pd.Series, compared: pd.Series, train_patients: int | None, reason: str = ""
+) -> Comparison:
+    """Compare two conditions in one endpoint. The adjusted p values are NaN; `adjusted` computes them for a family.
+
+    Args:
+        endpoint: metric and structure.
+        reference: one value per patient, indexed by patient and fold.
+        compared: the same patients in the same order, same unit.
+        train_patients: number of training patients of each model, None where unknown.
+        reason: why there are no values to compare; empty where there are.
+    """
+    nan = math.nan
+    if reason:
+        none, folds = without(reason), untested_folds(reason)
+        return Comparison(*endpoint, nan, nan, untested(reason), nan, nan, none, none, folds, nan)
+    first, second = reference.to_numpy(dtype=float), compared.to_numpy(dtype=float)
+    test = paired_test(first, second)
+    return Comparison(
+        *endpoint,
+        reference_mean=mean_sd(first)[0],
+        compared_mean=mean_sd(second)[0],
+        test=test,
+        holm_p=nan,
+        holm_wilcoxon_p=nan,
+        bootstrap=bootstrap_difference(first, second),
+        relative=bootstrap_relative_change(first, second),
+        folds=fold_test(first, second, reference.index.get_level_values("fold").to_numpy(), train_patients),
+        detectable=nan if test.reason else detectable_difference(test.patients, test.difference_sd),
+    )
+
+
+def adjusted(family: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Return the comparisons with p values adjusted by Holm. Comparisons without a test count in the family."""
+    student = holm([comparison.test.p for comparison in family])
+    wilcoxon = holm([comparison.test.wilcoxon_p for comparison in family])
+    return tuple(
+        replace(comparison, holm_p=float(p), holm_wilcoxon_p=float(rank_p))
+        for comparison, p, rank_p in zip(family, student, wilcoxon, strict=True)
+    )
+
+
+def comparison_frame(comparisons: Mapping[tuple[str, str], Sequence[Comparison]]) -> pd.DataFrame:
+    """Return one line per comparison, unrounded, for a CSV file.
+
+    Args:
+        comparisons: by `(reference, compared)`, such as `("before", "joint-25")`.
+    """
+    lines = [
+        {"reference": reference, "compared": compared, **comparison_line(comparison)}
+        for (reference, compared), family in comparisons.items()
+        for comparison in family
+    ]
+    return pd.DataFrame(lines)
+
+
+def comparison_line(comparison: Comparison) -> dict[str, object]:
+    """Return the values of one comparison by name, unrounded."""
+    test, bootstrap, relative, folds = comparison.test, comparison.bootstrap, comparison.relative, comparison.folds
+    return {
+        "metric": comparison.metric,
+        "structure": comparison.structure,
+        "n": test.patients,
+        "reference_mean": comparison.reference_mean,
+        "compared_mean": comparison.compared_mean,
+        "difference": test.difference,
+        "difference_sd": test.difference_sd,
+        "low": test.low,
+        "high": test.high,
+        "t": test.t,
+        "p": test.p,
+        "holm_p": comparison.holm_p,
+        "wilcoxon": test.wilcoxon,
+        "wilcoxon_p": test.wilcoxon_p,
+        "holm_wilcoxon_p": comparison.holm_wilcoxon_p,
+        "wilcoxon_method": test.wilcoxon_method,
+        "bootstrap_low": bootstrap.low,
+        "bootstrap_high": bootstrap.high,
+        "bootstrap_method": bootstrap.method,
+        "relative_change": relative.estimate,
+        "relative_low": relative.low,
+        "relative_high": relative.high,
+        "relative_method": relative.method,
+        "folds": folds.folds,
+        "fold_difference": folds.difference,
+        "fold_p": folds.p,
+        "fold_low": folds.low,
+        "fold_high": folds.high,
+        "detectable": comparison.detectable,
+        "reason": test.reason,
+        "bootstrap_reason": bootstrap.reason,
+        "relative_reason": relative.reason,
+        "fold_reason": folds.reason,
+    }
+
+
+def _values(patients: pd.DataFrame, arm: str, endpoint: Endpoint) -> pd.DataFrame:
+    """Return one endpoint's values before and after registration, indexed by and sorted by patient and fold.
+
+    Raises:
+        ValueError: where a patient has more than one value.
+    """
+    chosen = patients[(patients["metric"] == endpoint[0]) & (patients["structure"] == endpoint[1])]
+    if chosen["patient"].duplicated().any():
+        twice = chosen.loc[chosen["patient"].duplicated(), "patient"].iloc[0]
+        raise ValueError(f"{arm}: patient {twice} has more than one value of {' of '.join(endpoint)}")
+    values = chosen[["before", "after"]].astype(float)
+    return values.set_axis(_index(chosen["patient"], chosen["fold"]), axis=0).sort_index()
+
+
+def _index(patients: Sequence[int] | pd.Series, folds: Sequence[int] | pd.Series) -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays([np.asarray(patients), np.asarray(folds)], names=["patient", "fold"])

@@ -1,0 +1,218 @@
+"""Reader of a study from the tracking store into the records that the report is made from."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from jointnet.errors import InputError
+from study.report.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
+from study.report.store import Store
+from study.store_names import BEST, OBJECTIVE, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, is_plain_name
+
+_INFINITY = 1e300  # MLflow writes an infinity as 1.8e308
+
+
+def study_ids(tracking_uri: str) -> list[str]:
+    """Return the ids of the studies in the store, newest first.
+
+    Raises:
+        InputError: where the store does not exist, or holds no study.
+    """
+    with Store(tracking_uri) as store:
+        return _study_ids(store)
+
+
+def _study_ids(store: Store) -> list[str]:
+    runs = store.runs("tags.`study.kind` = 'study'")
+    ids = [name for run in runs if is_plain_name(name := run.data.tags.get("study.id", ""))]
+    if not ids:
+        raise InputError(f"{store}: holds no study; run `python -m study.run` first")
+    return ids
+
+
+def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
+    """Read one study, its arms and their trials.
+
+    Raises:
+        InputError: where the store does not exist, does not hold `study_id`, or lacks a file that a tag promises.
+    """
+    with Store(tracking_uri) as store:
+        return _read_study(store, study_id)
+
+
+def _read_study(store: Store, study_id: str) -> StudyRecord:
+    known = _study_ids(store)
+    if study_id not in known:
+        raise InputError(f"study {study_id!r}: not in {store}, which holds {', '.join(known)}")
+    runs = store.runs(f"tags.`study.id` = '{study_id}'")
+    if strange := [arm for run in runs if not is_plain_name(arm := run.data.tags.get("arm", "none"))]:
+        raise InputError(f"study {study_id!r}: must have arms with plain names, {store} holds {strange[:3]}")
+    kinds: dict[str, list[Any]] = {"study": [], "arm": [], "trial": [], "retrain": []}
+    for run in runs:
+        kinds.setdefault(run.data.tags.get("study.kind", ""), []).append(run)
+    top = kinds["study"][0]
+    wanted = ("specification.json", "splits.json")
+    told = any(name.startswith(f"{SPLIT_TAG}.") for name in top.data.tags)
+    files = store.artifacts(top, wanted, wanted if told else ())
+    specification = _json(files.get("specification.json"))
+    metric = str(_find(specification, "metric") or OBJECTIVE)
+    direction = str(_find(specification, "direction") or "minimize")
+    parts = kinds["trial"], kinds["retrain"]
+    arms = [_arm(store, run, *parts, metric, direction) for run in _newest_per_arm(kinds["arm"])]
+    return StudyRecord(
+        run_id=top.info.run_id,
+        study_id=study_id,
+        started=_moment(top.info.start_time),
+        minutes=_minutes([top, *kinds["arm"], *kinds["trial"], *kinds["retrain"]]),
+        tags=dict(top.data.tags),
+        specification=specification,
+        splits=_json(files.get("splits.json")),
+        metric=metric,
+        direction=direction,
+        arms=tuple(sorted(arms, key=_arm_order)),
+        tracking_uri=store.address,
+        experiment=str(top.info.experiment_id),
+    )
+
+
+def best_value(history: Sequence[tuple[int, float]], direction: str) -> tuple[float, int, int]:
+    """Return the best finite value, its epoch, and the number of epochs with a finite value; NaN, 0 and 0 for none.
+
+    Args:
+        history: pairs of epoch and value, oldest first. A resumed trial repeats epochs; the later value counts.
+        direction: `maximize` or `minimize`.
+    """
+    values = {epoch: value for epoch, value in history if math.isfinite(value) and abs(value) < _INFINITY}
+    if not values:
+        return math.nan, 0, 0
+    sign = -1.0 if direction == "maximize" else 1.0
+    epoch = min(values, key=lambda key: (sign * values[key], key))
+    return values[epoch], epoch, len(values)
+
+
+def _newest_per_arm(runs: Sequence[Any]) -> list[Any]:
+    """Return the newest run of each arm and fold; `runs` are sorted, newest first."""
+    newest: dict[tuple[str, int], Any] = {}
+    for run in runs:
+        newest.setdefault((run.data.tags["arm"], int(run.data.tags.get("fold", "1"))), run)
+    return list(newest.values())
+
+
+def _arm(
+    store: Store, run: Any, trials: Sequence[Any], retrains: Sequence[Any], metric: str, direction: str
+) -> ArmRecord:
+    """Read one arm with its trials, the retrainings of its selected trial, and the artifacts stored so far."""
+    tags: dict[str, str] = dict(run.data.tags)
+    chosen, tested = ("selection.json",), ("test/slices.csv", "test/overlays.npz")
+    promised = (*(chosen if SELECTED_TAG in tags else ()), *(tested if OPENINGS_TAG in tags else ()))
+    files = store.artifacts(run, (*chosen, *tested), promised)
+    counts = [int(part) for part in tags.get("split", "").split("/") if part.isdigit()]
+    train, validation, test = counts if len(counts) == 3 else (0, 0, 0)
+    records = [_trial(store, trial, metric, direction) for trial in trials if _is_child(trial, run)]
+    selection = _json(files["selection.json"]) if "selection.json" in files else None
+    winner = (selection or {}).get("trial_id")
+    again = [r for r in retrains if _is_child(r, run) and r.data.tags.get("retrain.of", winner) == winner]
+    return ArmRecord(
+        run_id=run.info.run_id,
+        arm=tags["arm"],
+        model=str(tags.get("model", tags["arm"])),
+        train=train,
+        validation=validation,
+        test=test,
+        tags=tags,
+        trials=tuple(sorted(records, key=lambda trial: (trial.started, trial.trial_id))),
+        selection=selection,
+        rows=files.get("test/slices.csv"),
+        overlays=files.get("test/overlays.npz", {}),
+        metrics=dict(run.data.metrics),
+        openings=int(tags.get(OPENINGS_TAG, "0")),
+        minutes=_minutes([run]),
+        fold=int(tags.get("fold", "1")),
+        folds=int(tags.get("folds", "1")),
+        retrains=tuple(
+            sorted((_retrain(store, each, metric, direction) for each in again), key=lambda each: each.seed_index)
+        ),
+    )
+
+
+def _is_child(run: Any, parent: Any) -> bool:
+    return bool(run.data.tags.get("mlflow.parentRunId") == parent.info.run_id)
+
+
+def _retrain(store: Store, run: Any, metric: str, direction: str) -> RetrainRecord:
+    """Read one retraining, which is stored like a trial with its own seed."""
+    trial, tags = _trial(store, run, metric, direction), run.data.tags
+    return RetrainRecord(
+        run_id=trial.run_id,
+        seed_index=int(tags["retrain.seed_index"]),
+        seed=int(tags["seed"]),
+        objective=trial.objective,
+        best_epoch=trial.best_epoch,
+        epochs=trial.epochs,
+        minutes=trial.minutes,
+        state=trial.state,
+    )
+
+
+def _trial(store: Store, run: Any, metric: str, direction: str) -> TrialRecord:
+    """Read one trial. The history is requested only where the objective was logged."""
+    tags, info = run.data.tags, run.info
+    history = store.history(info.run_id, metric) if metric in run.data.metrics else []
+    objective, epoch, epochs = best_value(history, direction)
+    state = tags.get("trial.state", "running")
+    if state == "running" and info.status in ("KILLED", "FAILED", "FINISHED"):
+        state = "failed" if info.status == "FAILED" else "interrupted"
+    return TrialRecord(
+        run_id=info.run_id,
+        trial_id=tags.get("trial.id", info.run_id),
+        state=state,
+        reason=tags.get("trial.reason", ""),
+        parameters={name: _number(value) for name, value in run.data.params.items()},
+        objective=objective,
+        best_epoch=epoch,
+        epochs=epochs,
+        started=_moment(info.start_time),
+        minutes=_minutes([run]),
+        validation={
+            name.removeprefix(BEST): value for name, value in run.data.metrics.items() if name.startswith(BEST)
+        },
+    )
+
+
+def _arm_order(arm: ArmRecord) -> tuple[bool, str, int, int]:
+    """Return the sort key of the paper's Table 1: stand-alone before joint, then training patients, then fold."""
+    return (arm.model != "standalone", arm.model, arm.train, arm.fold)
+
+
+def _find(content: Any, key: str) -> Any:
+    """Return the first value of `key` at any depth of nested JSON; None where there is none."""
+    if isinstance(content, Mapping):
+        if key in content:
+            return content[key]
+        content = list(content.values())
+    if isinstance(content, list):
+        return next((value for part in content if (value := _find(part, key)) is not None), None)
+    return None
+
+
+def _json(text: str | None) -> dict[str, Any]:
+    return json.loads(text) if text else {}
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+
+
+def _minutes(runs: Sequence[Any]) -> float:
+    """Return the minutes from the start of `runs[0]` to the last end of any run; NaN where none has ended."""
+    ends = [run.info.end_time for run in runs if run.info.end_time]
+    return (max(ends) - runs[0].info.start_time) / 60000 if ends else math.nan

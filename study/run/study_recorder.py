@@ -1,0 +1,218 @@
+"""Writes of a study and its arms to the tracking store, queued in the outbox. Each write is idempotent."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from study.plan.plan import Arm, Plan, specification
+from study.selection.champion_choice import best_tested
+from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
+from study.tracking.outbox import Outbox
+from study.tracking.registry import Champion, registered_name
+from study.tracking.runs import STUDY, RunKey, StudyTracker, run_key
+from study.trials.ledger import Ledger
+from study.trials.trial_runs import end_tags
+from study.trials.work import retrain_prefix
+
+SPECIFICATION = "specification.json"
+SPLITS = "splits.json"
+SELECTION = "selection.json"
+TEST_FOLDER = "test"
+"""Folder of an arm's artifacts with the files of the test evaluation."""
+TEST_FILES = ("slices.csv", "patients.csv", "overlays.npz")
+DELIVERING = ("session", "delivered")
+"""Ledger events that are not part of the study's work. They do not count for its end time."""
+
+
+class StudyRecorder:
+    """The writes of one study to the tracking store."""
+
+    def __init__(self, plan: Plan, ledger: Ledger, tracker: StudyTracker, outbox: Outbox) -> None:
+        self._plan, self._ledger, self._tracker, self._outbox = plan, ledger, tracker, outbox
+        self._unrecorded: set[str] = set()
+
+    @property
+    def unrecorded(self) -> list[str]:
+        """Keys of the arms whose selection could not be written, because the tracking store refused it."""
+        return sorted(self._unrecorded)
+
+    def begin(self) -> None:
+        """Log the study as RUNNING and its arms as SCHEDULED, with their descriptions."""
+        self._outbox.put(self._tell_study)
+        self._outbox.put(self._describe_study, side="the description of the study")
+        for arm in self._plan.arms:
+            self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), "SCHEDULED"))
+            self._outbox.put(partial(self._describe_arm, arm), side=f"the description of {arm.key}")
+
+    def runs(self, arm: Arm) -> None:
+        """Log an arm as RUNNING, when its trials or retrainings start."""
+        self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), "RUNNING"))
+
+    def rests(self, arm: Arm) -> None:
+        """Log an arm as SCHEDULED, when its trials or retrainings are over and further steps follow later."""
+        self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), "SCHEDULED"))
+
+    def selected(self, arm: Arm) -> None:
+        """Log the selection of an arm, which the ledger must hold."""
+        self._outbox.put(partial(self._tell_selection, arm))
+
+    def tested(self, arm: Arm) -> None:
+        """Log the test evaluation of an arm, which the ledger and the arm's folder must hold."""
+        self._outbox.put(partial(self._tell_test, arm))
+
+    def champions(self) -> None:
+        """Register the model of each arm. Call this after the test evaluation of all arms and folds."""
+        for name in dict.fromkeys(arm.name for arm in self._plan.arms):
+            self._outbox.put(partial(self._tell_champion, name), side=f"the registered model {registered_name(name)}")
+
+    def end(self, status: str, without_result: tuple[str, ...] = ()) -> None:
+        """Log the final status of the study and its arms. Arms in `without_result` are logged as FAILED."""
+        worked = (event["at_ms"] for event in reversed(self._ledger.events) if event["event"] not in DELIVERING)
+        ended_ms = next(worked, None)
+        for arm in self._plan.arms:
+            own = "FAILED" if arm.key in without_result else status
+            self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), own, ended_ms))
+        self._outbox.put(partial(self._tell_status, self._tracker.study_run, status, ended_ms))
+        self._outbox.put(self._tracker.remove_doubles)
+
+    def _arm_run(self, arm: Arm) -> str:
+        return self._tracker.arm_run(arm_tags(arm))
+
+    def _tell_status(self, run: Callable[[], str], status: str, ended_ms: int | None = None) -> None:
+        self._tracker.set_status(run(), status, ended_ms)
+
+    def _tell_study(self) -> None:
+        plan, run = self._plan, self._tracker.study_run()
+        self._tracker.set_status(run, "RUNNING")
+        self._tracker.log_json(run, SPECIFICATION, specification(plan))
+        content = {counts: {**split.as_dict(), "sha256": split.sha256} for counts, split in plan.splits.items()}
+        self._tracker.log_json(run, SPLITS, content)
+        self._tracker.tag(run, {f"{SPLIT_TAG}.{counts}": split.sha256 for counts, split in plan.splits.items()})
+
+    def _describe_study(self) -> None:
+        plan, run = self._plan, self._tracker.study_run()
+        questions = " ".join(space.question for space in plan.spaces)
+        data = "The built-in phantom, no real scans." if plan.data.kind == "phantom" else "A folder of scans."
+        arms = ", ".join(dict.fromkeys(arm.name for arm in plan.arms))
+        folds = plan.design.folds
+        if folds > 1:
+            arms += f", each in {folds} folds, so that every patient is tested once"
+        self._tracker.describe(
+            run, f"{questions} {data} Arms: {arms}. Report: `python -m study.report --study {plan.study_id}`."
+        )
+
+    def _describe_arm(self, arm: Arm) -> None:
+        run, counts, space = self._arm_run(arm), arm.split.counts, arm.space
+        searched = ", ".join(parameter.name for parameter in space.parameters_of(arm.model))
+        budget, seeds = space.budget, self._plan.design.seeds
+        trials = (
+            f"Trials for {budget.minutes:g} minutes" if budget.num_samples is None else f"{budget.num_samples} trials"
+        )
+        fold = f", fold {arm.fold} of {arm.folds}" if arm.folds > 1 else ""
+        tested = f"the selected trial retrained with {seeds} fresh seeds" if seeds else "the selected trial itself"
+        self._tracker.describe(
+            run,
+            f"{arm.model} model{fold}: {counts.train} patients to train, {counts.validation} to validate, "
+            f"{counts.test} sealed. {trials} over {searched}; {space.objective.metric} ranks them (1 is no "
+            f"better than doing nothing). The test values are those of {tested}.",
+        )
+
+    def _tell_selection(self, arm: Arm) -> None:
+        self._unrecorded.add(arm.key)
+        record = self._last("selected", arm)["selection"]
+        run = self._arm_run(arm)
+        trial_run = self._tracker.known_trial(record["trial_id"], arm_tags(arm)) or ""
+        self._tracker.log_json(run, SELECTION, {**record, "run_id": trial_run})
+        self._tracker.tag(
+            run,
+            {
+                "selected.trial.id": record["trial_id"],
+                SELECTED_TAG: trial_run,
+                "selection.objective": str(record["objective"]),
+            },
+        )
+        self._unrecorded.discard(arm.key)
+
+    def _tell_test(self, arm: Arm) -> None:
+        tested, run = self._last("tested", arm), self._arm_run(arm)
+        openings = [event for event in self._ledger.events if event["event"] == "opened" and event["arm"] == arm.key]
+        folder = self._plan.arm_folder(arm) / "test"
+        for name in TEST_FILES:
+            self._tracker.log_file(run, folder / name, TEST_FOLDER)
+        self._tracker.log_rows(run, [(len(openings) - 1, tested["at_ms"], tested["metrics"])])
+        self._tracker.tag(
+            run,
+            {
+                "test.fingerprint": tested["fingerprint"],
+                OPENINGS_TAG: str(len(openings)),
+                "test.opening.reasons": "; ".join(event["reason"] for event in openings),
+            },
+        )
+
+    def _tell_champion(self, name: str) -> None:
+        chosen = best_tested(self._plan, self._ledger, name)
+        if chosen is None:
+            return
+        model, arm = chosen.model, chosen.arm
+        kind = "retrain" if chosen.seed_index else "trial"
+        own = {"seed.index": str(chosen.seed_index), "seed": str(chosen.seed)} if chosen.seed_index else {}
+        why = f"; the best on validation of the {chosen.of} that were tested" if chosen.of > 1 else ""
+        self._tracker.register(
+            Champion(
+                name=registered_name(name),
+                file=chosen.file,
+                run_id=self._tracker.known_trial(model.trial_id, arm_tags(arm), kind) or self._arm_run(arm),
+                segments=arm.model == "joint",
+                tags={
+                    "study.id": self._plan.study_id,
+                    "data.kind": self._plan.data.kind,
+                    "test.fingerprint": self._last("tested", arm)["fingerprint"],
+                    "trial.id": model.trial_id,
+                    "epoch": str(model.best_epoch),
+                    "tested.models": str(chosen.of),
+                    **arm_tags(arm),
+                    **own,
+                },
+                description=f"{arm.key} of study {self._plan.study_id}, {model.trial_id}, epoch {model.best_epoch}: "
+                f"registration ratio {model.objective:.4f} on validation{why}.",
+            )
+        )
+
+    def _last(self, kind: str, arm: Arm) -> Mapping[str, Any]:
+        return self._ledger.last(kind, arm.key) or {}
+
+
+def arm_tags(arm: Arm) -> dict[str, str]:
+    """Return the tags of an arm's run and of its trials."""
+    own = {"arm": arm.name, "model": arm.model, "split": str(arm.split.counts), "split.sha256": arm.split.sha256}
+    return own if arm.folds == 1 else {**own, "fold": str(arm.fold), "folds": str(arm.folds)}
+
+
+def is_told(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> bool:
+    """Return whether the tracking store holds the runs, tags and files of the report that the ledger implies.
+
+    The check is one search of the study's runs and two listings of files for each arm. It does not notice other losses,
+    such as metrics that were removed from a run.
+
+    Raises:
+        SettingsError: if the store does not answer, or its experiment is deleted.
+    """
+    ends: dict[RunKey, Mapping[str, str]] = {STUDY: {}}
+    files: dict[RunKey, tuple[str, ...]] = {STUDY: (SPECIFICATION, SPLITS)}
+    for arm in plan.arms:
+        tags, key, own = arm_tags(arm), run_key("arm", arm_tags(arm)), dict[str, str]()
+        if selected := ledger.last("selected", arm.key):
+            own["selected.trial.id"] = selected["selection"]["trial_id"]
+            files[key] = (SELECTION,)
+        if tested := ledger.last("tested", arm.key):
+            own["test.fingerprint"] = tested["fingerprint"]
+            files[key] = (SELECTION, *(f"{TEST_FOLDER}/{name}" for name in TEST_FILES))
+        ends[key] = own
+        for group in ledger.groups():
+            if group == arm.key or group.startswith(retrain_prefix(arm)):
+                kind = "trial" if group == arm.key else "retrain"
+                ends |= {
+                    run_key(kind, tags, trial.trial_id): {} if trial.state == "running" else end_tags(trial)
+                    for trial in ledger.outcomes(group).values()
+                }
+    return tracker.holds_all(ends, files)

@@ -1,1 +1,0 @@
-"""The trainings of an arm: decided, run by Ray Tune, and recorded."""

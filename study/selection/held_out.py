@@ -1,0 +1,108 @@
+"""The sealed test patients. Their files are checked at the start; the evaluation follows the selection of every arm."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from jointnet.data.cache import CachedPatient, fingerprint, prepare, several_at_once
+from jointnet.data.folder import PatientFiles, check_headers
+from jointnet.data.preparation import prepare_patient, voxel_errors
+from jointnet.errors import DataError
+from jointnet.evaluate.aggregation import named_metrics, patient_means, summarise
+from jointnet.evaluate.measurable import Measurable, measurable
+from jointnet.evaluate.rows import evaluate
+from jointnet.model_file import load_model
+from jointnet.system.atomic_file import write_whole
+from study.selection.slice_pictures import slice_pictures
+
+
+@dataclass(frozen=True)
+class TestedArm:
+    """The test result of an arm: fingerprint of the test patients, and metrics of its models as means over seeds."""
+
+    fingerprint: str
+    metrics: dict[str, float]
+
+
+def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[int, Measurable], list[str]]:
+    """Check the format of the sealed patients' files and which structures they show, and nothing else.
+
+    Errors in these files must be found before the search, not after it. No image or label is kept.
+
+    Returns:
+        What can be measured on each valid patient, by number, and the errors of the others.
+    """
+    found: dict[int, Measurable] = {}
+    errors: list[str] = []
+    for patient, outcome in zip(files, several_at_once(_checked, files), strict=True):
+        if isinstance(outcome, DataError):
+            errors += outcome.errors
+        else:
+            found[patient.patient] = outcome
+    return found, errors
+
+
+def _checked(files: PatientFiles) -> Measurable | DataError:
+    if headers := check_headers([files]):
+        return DataError([*headers, *voxel_errors(files, headers)])
+    try:
+        return measurable(prepare_patient(files)[1])
+    except DataError as error:
+        return error
+
+
+def unseal(files: Sequence[PatientFiles], cache: Path) -> list[CachedPatient]:
+    """Read and prepare the test patients of a fold, which were not used in any training of its arms."""
+    return prepare(files, cache)
+
+
+def open_test(
+    patients: Sequence[CachedPatient], models: Mapping[int | None, Path | None], folder: Path, device: str
+) -> TestedArm:
+    """Evaluate an arm's models on its test patients.
+
+    Args:
+        patients: the test patients.
+        models: model files by seed index, from 1, or the one tuned model under None. Their selection must be recorded
+            already.
+        folder: output folder. `slices.csv` has a column `seed_index` where there are seeds, `patients.csv` the means
+            over slices and seeds, `overlays.npz` the pictures of the first model.
+        device: device of the evaluation. The CPU is used where the driver does not have this device.
+    """
+    device = device_here(device)
+    loaded = {seed: load_model(path, device).model for seed, path in models.items() if path is not None}
+    rows = seed_rows({seed: evaluate(model, patients, device) for seed, model in loaded.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "slices.csv", rows.to_csv(index=False).encode())
+    write_whole(folder / "patients.csv", patient_means(rows).reset_index().to_csv(index=False).encode())
+    packed = io.BytesIO()
+    drawn = slice_pictures(next(iter(loaded.values())), patients, device)
+    np.savez_compressed(packed, **drawn)  # type: ignore[arg-type]
+    write_whole(folder / "overlays.npz", packed.getvalue())
+    return TestedArm(fingerprint(patients), test_metrics(rows))
+
+
+def seed_rows(rows_of: Mapping[int | None, pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of all models. Rows of a retraining have its seed index in the last column, `seed_index`."""
+    parts = [rows if seed is None else rows.assign(seed_index=seed) for seed, rows in rows_of.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def device_here(device: str) -> str:
+    """Return the trials' device, or the CPU where the driver's machine has no GPU: trials may run on other nodes."""
+    return device if device == "cpu" or torch.cuda.is_available() else "cpu"
+
+
+def test_metrics(rows: pd.DataFrame) -> dict[str, float]:
+    """Return the test metrics by name: `test/METRIC/STRUCTURE` after registration, `test/before/...` before it.
+
+    The metrics of `jointnet.evaluate.aggregation.named_metrics` are included.
+    """
+    before = summarise(rows)["before_mean"].dropna().reset_index()
+    names = "test/before/" + before["metric"] + "/" + before["structure"]
+    return named_metrics(rows, "test") | dict(zip(names, before["before_mean"].astype(float), strict=True))

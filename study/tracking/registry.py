@@ -1,0 +1,164 @@
+"""The registered model of each arm: `jointnet-<arm>`, alias `champion`, loadable without this repository.
+
+An arm may have been tested with several models, one for each fold or retraining. The model with the best validation
+objective is registered, because test values must not select anything. The tag `tested.models` is their number.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow.pyfunc
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+import jointnet
+from jointnet.geometry import SIZE_PX
+from study.tracking.requirements import requirements
+
+ALIAS = "champion"
+CODE_FILE = Path(__file__).with_name("model_code.py")
+
+
+@dataclass(frozen=True)
+class Champion:
+    """One model to register.
+
+    Attributes:
+        name: name of the registered model, such as `jointnet-joint-25`.
+        file: the model file written by `jointnet.model_file.save_model`.
+        run_id: id of the run that trained the model.
+        segments: whether the model predicts labels.
+        tags: identify the version; they include `study.id`, `data.kind`, `trial.id` and `epoch`.
+        description: text for the MLflow UI.
+    """
+
+    name: str
+    file: Path
+    run_id: str
+    segments: bool
+    tags: Mapping[str, str]
+    description: str
+
+
+def registered_name(arm: str) -> str:
+    """Return the name of an arm's registered model."""
+    return f"jointnet-{arm}"
+
+
+def register(client: MlflowClient, experiment: str, champion: Champion) -> str:
+    """Log and register a model unless it is registered already, set its aliases and return its version.
+
+    The alias `champion` moves to the model of the newest study. Repeating an older study does not move it back. A
+    phantom model never takes it from a model of real scans. The alias `study-ID` always points to the study's model.
+    """
+    known = _version(client, champion)
+    if known is None:
+        model_id, place = _log(client, experiment, champion)
+        if not any(model.name == champion.name for model in client.search_registered_models()):
+            client.create_registered_model(champion.name, description="Selected on validation patients by a study.")
+        known = client.create_model_version(
+            champion.name,
+            place,
+            run_id=champion.run_id,
+            tags=dict(champion.tags),
+            description=champion.description,
+            model_id=model_id,
+        ).version
+        known = str(known)
+    own = f"study-{champion.tags['study.id']}"
+    if _pointed(client, champion.name, own) != known:  # set last: if it is correct, all earlier steps were done
+        if _may_lead(client, champion):
+            client.set_registered_model_alias(champion.name, ALIAS, known)
+        client.set_registered_model_alias(champion.name, own, known)
+    return str(known)
+
+
+def signature(segments: bool) -> ModelSignature:
+    """Return the shapes and types of input and output."""
+    outputs = [TensorSpec(np.dtype("float32"), (-1, 2, 3), "theta")]
+    if segments:
+        names = ("cine_labels", "lge_labels")
+        outputs += [TensorSpec(np.dtype("uint8"), (-1, SIZE_PX, SIZE_PX), name) for name in names]
+    images = TensorSpec(np.dtype("float32"), (-1, 2, SIZE_PX, SIZE_PX))
+    return ModelSignature(Schema([images]), Schema(outputs))
+
+
+def input_example() -> np.ndarray:
+    """Return a synthetic slice (1, 2, H, W): a disc in cine and the same disc in LGE, shifted by 8 pixels (6 mm).
+
+    The example is stored with the model, so it must not be a patient's image.
+    """
+    rows, columns = np.mgrid[:SIZE_PX, :SIZE_PX]
+    discs = [np.hypot(rows - SIZE_PX / 2, columns - SIZE_PX / 2 - shift) < 28 for shift in (0, 8)]
+    return np.stack(discs)[None].astype(np.float32)
+
+
+def _log(client: MlflowClient, experiment: str, champion: Champion) -> tuple[str, str]:
+    """Log the model, link it to the run that trained it, and return its id and its artifact location."""
+    for left in _unfinished(client, experiment, champion):
+        client.delete_logged_model(left)
+    logged = client.create_logged_model(
+        experiment, champion.name, champion.run_id, dict(champion.tags), model_type="registration"
+    )
+    package = Path(jointnet.__file__).parent
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        mlflow.pyfunc.save_model(
+            folder,
+            mlflow_model=Model(
+                artifact_path=logged.artifact_location,
+                model_uuid=logged.model_id,
+                run_id=champion.run_id,
+                model_id=logged.model_id,
+            ),
+            python_model=str(CODE_FILE),
+            artifacts={"model": champion.file.as_uri()},  # a URI, since MLflow would unquote a path
+            code_paths=[str(package)],
+            pip_requirements=requirements(CODE_FILE, package),
+            signature=signature(champion.segments),
+            input_example=input_example(),
+        )
+        client.log_model_artifacts(logged.model_id, str(folder))
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(champion.run_id, [LoggedModelOutput(logged.model_id, step=int(champion.tags["epoch"]))])
+    return str(logged.model_id), str(logged.artifact_location)
+
+
+def _unfinished(client: MlflowClient, experiment: str, champion: Champion) -> list[str]:
+    """Return the ids of logged models that a killed driver left without a registered version."""
+    found = client.search_logged_models([experiment], f"tags.`study.id` = '{champion.tags['study.id']}'")
+    return [model.model_id for model in found if _same(champion, dict(model.tags), model.name)]
+
+
+def _version(client: MlflowClient, champion: Champion) -> str | None:
+    """Return the registered version of the model, or None."""
+    found = client.search_model_versions(f"name = '{champion.name}'")
+    return next((str(one.version) for one in found if _same(champion, dict(one.tags), one.name)), None)
+
+
+def _same(champion: Champion, tags: Mapping[str, str], name: str) -> bool:
+    return name == champion.name and champion.tags.items() <= tags.items()
+
+
+def _may_lead(client: MlflowClient, champion: Champion) -> bool:
+    """Return whether the model may take the alias `champion`; a phantom model may not take it from real scans."""
+    leading = _pointed(client, champion.name, ALIAS)
+    if leading is None or champion.tags["data.kind"] != "phantom":
+        return True
+    return client.get_model_version(champion.name, leading).tags.get("data.kind") == "phantom"
+
+
+def _pointed(client: MlflowClient, name: str, alias: str) -> str | None:
+    """Return the version that an alias points to, or None if there is none."""
+    try:
+        return str(client.get_model_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise

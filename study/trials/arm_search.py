@@ -1,0 +1,235 @@
+"""The decisions of one round of trainings: which trial runs next, when it stops, how a failure is handled.
+
+A round is the search of an arm or the retrainings of its winner. They differ by their `Work` only. This module does not
+use Ray. The decisions follow from the ledger, so a restarted driver decides as the one before would have.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from statistics import fmean, median
+
+from study.store_names import EARLY, TIME_BUDGET
+from study.trials.failures import Cause
+from study.trials.outcome import EpochRecord, TrialOutcome
+from study.trials.pruning import Standings
+from study.trials.recorder import ArmRecorder
+from study.trials.work import Work
+
+MOST_FAILURES = 3
+"""A trial fails after this many consecutive attempts that the machine ended without a new epoch between them."""
+
+LEAST_OVERTIME_SECONDS = 60.0
+"""Least overtime for trials without an objective. The overtime is the duration of the round where that is longer."""
+EPOCHS_TIMED = 32
+"""The time of a trial to its first validation is estimated from the mean duration of this many recent epochs."""
+
+
+class ArmSearch:
+    """Decides which trials of an arm run and when they stop. The caller chooses the names of the attempts at trials.
+
+    Args:
+        work: number, content and fidelity of the trials.
+        recorder: holds the trials and records all events.
+        concurrent: largest number of concurrent trials.
+
+    Attributes:
+        halted: the reason why no trial starts and running ones stop after their epoch; "" while the search continues.
+        invalid: whether the search was halted because the disk is full or cannot be written.
+        error: the operating system's error that halted the search, if it was raised in this process.
+        limit: current limit of concurrent trials. Out-of-memory errors reduce it.
+    """
+
+    def __init__(self, work: Work, recorder: ArmRecorder, concurrent: int) -> None:
+        self._work, self._recorder = work, recorder
+        self._standings = Standings(work.fidelity, recorder.outcomes.values())
+        self._active: dict[str, str] = {}
+        self._since: dict[str, float] = {}
+        settings = recorder.task.settings.training
+        self._first_validation = min(settings.validate_every, work.fidelity.max_epochs)
+        self._deadline = self._latest = math.inf
+        earlier = [b.at_ms - a.at_ms for o in recorder.outcomes.values() for a, b in pairwise(o.epochs)]
+        self._epoch_seconds = deque([median(earlier) / 1000] if earlier else [], maxlen=EPOCHS_TIMED)
+        self.limit = concurrent
+        self.halted = ""
+        self.invalid = False
+        self.error: OSError | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Return whether no attempt is running."""
+        return not self._active
+
+    @property
+    def late(self) -> bool:
+        """Return whether the time of the round is over."""
+        return time.monotonic() >= self._deadline
+
+    @property
+    def over(self) -> bool:
+        """Return whether all attempts must stop now: the time is over and each running trial has an objective.
+
+        A trial without an objective would end without a model, so the round waits for it, within the overtime. A halted
+        search does not wait.
+        """
+        if not self.late or self.halted or time.monotonic() >= self._latest:
+            return self.late
+        return all(self._recorder.outcomes[trial_id].objective is not None for trial_id in self._active.values())
+
+    def begin(self, seconds: float | None) -> None:
+        """Start the time of the round: its limit in seconds, None for no limit."""
+        if seconds is not None:
+            self._deadline = time.monotonic() + seconds
+            self._latest = self._deadline + max(seconds, LEAST_OVERTIME_SECONDS)
+
+    def settle(self) -> None:
+        """End the trials that had reached their last epoch, or were pruned, when an earlier driver was killed."""
+        for outcome in self._recorder.unfinished():
+            if outcome.state == "running" and self._decided(outcome) and self._recorder.has_model(outcome):
+                with self._guarded():
+                    self._end(outcome)
+
+    def work_left(self) -> bool:
+        """Return whether a trial is running, or is to start or continue in the time that is left."""
+        return bool(self._active or self._waiting()) or self._may_draw()
+
+    def next_trial(self, attempt: str) -> TrialOutcome | None:
+        """Start and return the trial of a new attempt, unfinished trials first; None where no trial can start now."""
+        if self.halted or len(self._active) >= self.limit:
+            return None
+        known, waiting = self._recorder.outcomes, self._waiting()
+        if not waiting and not self._may_draw():
+            return None
+        with self._guarded():
+            if not waiting:
+                number = len(known) + 1
+                waiting = [self._recorder.drawn(number, self._work.draw(number, known.values()))]
+            self._recorder.started(waiting[0])
+            self._active[attempt], self._since[attempt] = waiting[0], time.monotonic()
+            return self._recorder.outcomes[waiting[0]]
+        return None
+
+    def reported(self, attempt: str, epoch: int, metrics: Mapping[str, float], node: str = "") -> bool:
+        """Record an epoch of an attempt and return whether the attempt must stop.
+
+        For an epoch that is already recorded, return the same decision as before, or stop where the search is halted.
+        """
+        trial_id = self._active[attempt]
+        known = self._recorder.outcomes[trial_id]
+        began, self._since[attempt] = self._since[attempt], time.monotonic()
+        if epoch <= known.epoch:
+            return bool(self.halted) or (known.behind and epoch == known.epoch)
+        with self._guarded():
+            now = known.with_epoch(EpochRecord(epoch, int(time.time() * 1000), metrics, node))
+            behind = self._standings.falls_behind(now)
+            self._recorder.reported(trial_id, epoch, metrics, behind, node)
+            self._standings.follow(now)
+            self._epoch_seconds.append(self._since[attempt] - began)
+            return behind or bool(self.halted) or (self.late and now.objective is not None)
+        return True
+
+    def returned(self, attempt: str) -> None:
+        """Handle an attempt that ended without an error: after all epochs, or because it was stopped."""
+        trial = self._recorder.outcomes[self._active.pop(attempt)]
+        if self._decided(trial):
+            with self._guarded():
+                self._end(trial)
+        elif self.halted:
+            self._recorder.paused(trial.trial_id)
+        elif self.late:
+            with self._guarded():
+                self._end(trial, TIME_BUDGET)
+        else:
+            self._failed(trial, Cause.MACHINE, "ended before its last epoch")
+
+    def raised(self, attempt: str, cause: Cause, reason: str) -> None:
+        """Handle an attempt that ended with an error.
+
+        An error of the training is final: the trial fails. After an error of the machine the trial is retried from its
+        last checkpoint; it fails after MOST_FAILURES attempts without a new epoch between. Out of memory also reduces
+        the number of concurrent trials by one. A full disk halts the search and pauses the trial.
+        """
+        self._failed(self._recorder.outcomes[self._active.pop(attempt)], cause, reason)
+
+    def halt(self, reason: str, invalid: bool = False) -> None:
+        """Start no further trial and stop the running ones after their epoch.
+
+        Args:
+            reason: shown to the user. The first reason is kept.
+            invalid: whether the disk is full or cannot be written.
+        """
+        self.halted = self.halted or reason
+        self.invalid = self.invalid or invalid
+
+    def close(self, cut_reason: str | None) -> None:
+        """End or pause the trials of all attempts, after the process that ran the attempts has stopped.
+
+        Args:
+            cut_reason: reason for the trials that the time budget stops; None pauses them.
+        """
+        while self._active:
+            trial = self._recorder.outcomes[self._active.popitem()[1]]
+            if self._decided(trial) or (cut_reason and not self.halted):
+                with self._guarded():
+                    self._end(trial, cut_reason or "")
+            else:
+                self._recorder.paused(trial.trial_id)
+
+    def _waiting(self) -> list[str]:
+        """Return the ids of the unfinished trials that no attempt runs and that there is time for."""
+        active = set(self._active.values())
+        return [o.trial_id for o in self._recorder.unfinished() if o.trial_id not in active and self._in_time(o)]
+
+    def _may_draw(self) -> bool:
+        most = self._work.most
+        return (most is None or len(self._recorder.outcomes) < most) and self._in_time()
+
+    def _in_time(self, trial: TrialOutcome | None = None) -> bool:
+        """Return whether a trial, a new one where None, can reach its first validation before the time is over.
+
+        The estimate uses the durations of recent epochs. While time is left, the result is also True where no epoch is
+        known, where the trial has an objective, and where no trial of the arm has one and none is running.
+        """
+        left = self._deadline - time.monotonic()
+        epoch, validated = (0, False) if trial is None else (trial.epoch, trial.objective is not None)
+        if left <= 0 or validated or not self._epoch_seconds:
+            return left > 0
+        if (self._first_validation - epoch) * fmean(self._epoch_seconds) <= left:
+            return True
+        return not self._active and all(o.objective is None for o in self._recorder.outcomes.values())
+
+    def _decided(self, trial: TrialOutcome) -> bool:
+        return trial.behind or trial.epoch >= self._work.fidelity.max_epochs
+
+    def _end(self, trial: TrialOutcome, cut_reason: str = "") -> None:
+        if trial.epoch >= self._work.fidelity.max_epochs:
+            self._recorder.ended(trial.trial_id, "complete", "")
+        else:
+            self._recorder.ended(trial.trial_id, "stopped", EARLY if trial.behind else cut_reason)
+
+    def _failed(self, trial: TrialOutcome, cause: Cause, reason: str) -> None:
+        if cause is Cause.DISK:
+            self.halt(reason, invalid=True)
+            self._recorder.paused(trial.trial_id)
+            return
+        with self._guarded():
+            if cause is Cause.TRAINING:
+                self._recorder.ended(trial.trial_id, "failed", reason)
+                return
+            self._recorder.attempt_failed(trial.trial_id, reason)
+            if trial.failures + 1 >= MOST_FAILURES:
+                self._recorder.ended(trial.trial_id, "failed", f"{MOST_FAILURES} attempts in a row: {reason}")
+            elif cause is Cause.MEMORY:
+                self.limit = max(1, self.limit - 1)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Halt the search where the ledger or a model cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
+            self.halt(f"{type(error).__name__}: {error}", invalid=True)

@@ -1,0 +1,193 @@
+"""Progress of a running study: a live table with the remaining time in a terminal, or plain lines without one."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from study.store_names import TIME_BUDGET
+from study.trials.outcome import TrialOutcome
+
+PLAIN_SECONDS = 20.0
+"""Without a terminal: least interval between lines about epochs."""
+MOST_ROWS = 12
+"""Largest number of rows of the live table. With more arms, those that are over are hidden."""
+ENDS = {"complete": "complete", "stopped": "stopped early", "cut": "cut by time", "failed": "failed"}
+"""Text of each state of an ended trial."""
+
+
+@dataclass
+class ArmProgress:
+    """Progress of the search of one arm, or of its retrainings.
+
+    `trials` is None where the time budget limits them; `expected_epochs` is then infinite.
+    """
+
+    name: str
+    trials: int | None
+    expected_epochs: float
+    expected_seconds: float | None
+    limit_seconds: float | None = None
+    began: float | None = None
+    over: bool = False
+    epochs: int = 0
+    earlier_epochs: int = 0
+    states: dict[str, str] = field(default_factory=dict)
+    best: float | None = None
+
+    def count(self, state: str) -> int:
+        """Return the number of trials in a state."""
+        return sum(value == state for value in self.states.values())
+
+    @property
+    def ended(self) -> int:
+        """The number of trials that have ended."""
+        return sum(self.count(state) for state in ENDS)
+
+    def remaining_seconds(self, now: float, pace: float) -> float | None:
+        """Return the estimated remaining seconds, at most up to the time limit; None where nothing is known.
+
+        The estimate uses the arm's own epochs once two are done, before that the plan's estimate times `pace`.
+        """
+        if self.over:
+            return 0.0
+        elapsed = 0.0 if self.began is None else now - self.began
+        own = self.epochs - self.earlier_epochs
+        to_go = max(0.0, self.expected_epochs - self.epochs)
+        share_to_come = max(0.0, 1 - self.earlier_epochs / self.expected_epochs)
+        by_plan = None if self.expected_seconds is None else self.expected_seconds * share_to_come * pace - elapsed
+        left = elapsed / own * to_go if own >= 2 else by_plan
+        to_limit = None if self.limit_seconds is None else self.limit_seconds - elapsed
+        known = [seconds for seconds in (left, to_limit) if seconds is not None]
+        return max(0.0, min(known)) if known else None
+
+    def pace(self, now: float) -> float | None:
+        """Return the measured over the planned seconds per epoch.
+
+        None before two epochs are done, after the end of the arm, or where the plan has no estimate.
+        """
+        own = self.epochs - self.earlier_epochs
+        if self.began is None or own < 2 or self.over or not self.expected_seconds or math.isinf(self.expected_epochs):
+            return None
+        return (now - self.began) / own / (self.expected_seconds / self.expected_epochs)
+
+
+class StudyProgress:
+    """Live progress of a study's arms. Use as a context manager."""
+
+    def __init__(self, arms: Mapping[str, ArmProgress], seconds_after: float, console: Console | None = None) -> None:
+        self._arms = dict(arms)
+        self._after = seconds_after
+        self._console = console or Console()
+        self._tty = self._console.is_terminal
+        self._phase = "preparing"
+        self._pace = 1.0
+        self._last_line = 0.0
+        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=1, transient=True)
+
+    def __enter__(self) -> "StudyProgress":
+        if self._tty:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._tty:
+            self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Print a permanent line."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def phase(self, text: str) -> None:
+        """Show the current phase of the study."""
+        if text != self._phase and not self._tty:
+            self.note(text)
+        self._phase = text
+
+    def counted(self, text: str, done: int, total: int) -> None:
+        """Show the number of completed items of a phase."""
+        self._phase = f"{text} {done}/{total}"
+        if not self._tty and done == total:
+            self.note(self._phase)
+
+    def arm_started(self, arm: str, limit_seconds: float | None, phase: str = "searching") -> None:
+        """Show that the search of an arm, or its retrainings, have started."""
+        self._arms[arm].began, self._arms[arm].limit_seconds = time.monotonic(), limit_seconds
+        self.phase(phase)
+
+    def arm_ended(self, arm: str, what: str = "trials") -> None:
+        """Print a summary line of an arm's search or retrainings, which are over."""
+        state = self._arms[arm]
+        state.over = True
+        seconds = time.monotonic() - (state.began or time.monotonic())
+        best = "no objective" if state.best is None else f"best {state.best:.3f}"
+        ends = ", ".join(f"{state.count(name)} {shown}" for name, shown in ENDS.items())
+        self.note(f"{arm}: {state.ended} {what} ({ends}), {state.epochs} epochs, {best}, {seconds / 60:.1f} min")
+
+    def known(self, arm: str, trial: TrialOutcome) -> None:
+        """Count a trial of an earlier driver, which is over or will continue."""
+        state = self._arms[arm]
+        state.states[trial.trial_id] = "cut" if trial.cut else trial.state if trial.over else "waiting"
+        state.epochs += len(trial.epochs)
+        state.earlier_epochs += len(trial.epochs)
+        if trial.objective is not None and trial.state != "failed":
+            state.best = min(trial.objective, math.inf if state.best is None else state.best)
+
+    def trial_started(self, arm: str, trial_id: str) -> None:
+        """Count a trial as running."""
+        self._arms[arm].states[trial_id] = "running"
+
+    def epoch_done(self, arm: str, trial_id: str, objective: float | None) -> None:
+        """Count an epoch of a trial, with its best objective so far."""
+        state = self._arms[arm]
+        state.epochs += 1
+        if objective is not None and (state.best is None or objective < state.best):
+            state.best = objective
+        self._pace = state.pace(time.monotonic()) or self._pace
+        if not self._tty and time.monotonic() - self._last_line >= PLAIN_SECONDS:
+            self._last_line = time.monotonic()
+            best = "" if state.best is None else f", best {state.best:.3f}"
+            ended = state.ended
+            of = "" if state.trials is None else f"/{state.trials}"
+            self.note(f"{arm}: {ended}{of} ended, epochs {state.epochs}{best}; {self._eta()}")
+
+    def trial_ended(self, arm: str, trial_id: str, state: str, reason: str) -> None:
+        """Count a trial as ended or interrupted. For a failed one print a line with the reason."""
+        self._arms[arm].states[trial_id] = "cut" if reason == TIME_BUDGET else state
+        if state == "failed":
+            self.note(f"{arm}: trial {trial_id} failed: {reason}")
+
+    def remaining_seconds(self) -> float | None:
+        """Return the estimated seconds until the study is over; None while they are unknown for an arm."""
+        now = time.monotonic()
+        parts = [arm.remaining_seconds(now, self._pace) for arm in self._arms.values()]
+        known = [seconds for seconds in parts if seconds is not None]
+        return self._after + sum(known) if len(known) == len(parts) else None
+
+    def _eta(self) -> str:
+        left = self.remaining_seconds()
+        if left is None:
+            return "time left not known yet"
+        return f"about {left / 60:.0f} min left" if left >= 90 else f"about {max(5, round(left / 5) * 5):.0f} s left"
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("arm")
+        for name in ("trials", "running", *ENDS.values(), "epochs", "best objective"):
+            table.add_column(name, justify="right")
+        crowded = len(self._arms) > MOST_ROWS
+        shown = [arm for arm in self._arms.values() if not (crowded and arm.over)]
+        for arm in shown[:MOST_ROWS]:
+            counts = [str(arm.count(state)) for state in ("running", *ENDS)]
+            best = "" if arm.best is None else f"{arm.best:.3f}"
+            of = "" if arm.trials is None else f"/{arm.trials}"
+            table.add_row(arm.name, f"{arm.ended}{of}", *counts, str(arm.epochs), best)
+        hidden = f", {len(shown) - MOST_ROWS} more to come" if len(shown) > MOST_ROWS else ""
+        return Group(table, f"{self._phase}{hidden}; {self._eta()}")

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+from scans import prepared
+
+from jointnet.data.dataset import SlicePairs
+from jointnet.networks.input import around, network_images
+
+
+def labels_of(rng, slices):
+    return rng.integers(0, 4, (slices, 2, 224, 224), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("downsampling", [1, 2, 4])
+def test_network_images_are_block_means(downsampling):
+    images = np.random.default_rng(0).random((3, 2, 224, 224)).astype(np.float16)
+    side = 224 // downsampling
+    expected = images.astype(np.float32).reshape(3, 2, side, downsampling, side, downsampling).mean((3, 5))
+    np.testing.assert_allclose(network_images(images, downsampling, "cpu").numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("downsampling", [1, 2, 4])
+def test_labels_are_the_share_of_each_class_in_a_block(tmp_path, downsampling):
+    labels = labels_of(np.random.default_rng(1), 2)
+    pairs = SlicePairs([prepared(tmp_path, 1, labels)], downsampling, 0, "cpu")
+    batch = pairs.batch(torch.tensor([1, 0]))
+    side = 224 // downsampling
+    for channel, shares in enumerate((batch.cine_labels, batch.lge_labels)):
+        for code in range(4):
+            blocks = (labels[[1, 0], channel] == code).reshape(2, side, downsampling, side, downsampling).mean((2, 4))
+            np.testing.assert_allclose(shares[:, code].numpy(), blocks, atol=1e-6)
+
+
+def test_slices_without_any_label_are_left_out_and_one_label_is_enough(tmp_path):
+    labels = np.zeros((5, 2, 224, 224), np.uint8)
+    labels[1, 0, 5, 5], labels[3, 1, 9, 9] = 1, 3
+    labels[4] = 2
+    patients = [prepared(tmp_path, 1, labels), prepared(tmp_path, 2, labels[3:])]
+    pairs = SlicePairs(patients, 4, 0, "cpu")
+    assert len(pairs) == 5
+    expected = torch.cat(
+        [network_images(patients[0].images(), 4, "cpu")[[1, 3, 4]], network_images(patients[1].images(), 4, "cpu")]
+    )
+    batch = pairs.batch(torch.arange(5))
+    torch.testing.assert_close(torch.cat([batch.cine, batch.lge], 1), expected.half().float(), rtol=0, atol=0)
+    torch.testing.assert_close(torch.cat([batch.cine, batch.lge], 1), expected, rtol=2**-11, atol=2**-25)
+    assert float(batch.cine_labels[0, 1, 1, 1]) == pytest.approx(1 / 16)
+    assert float(batch.lge_labels[1, 3, 2, 2]) == pytest.approx(1 / 16)
+
+
+def test_a_batch_has_a_shape_and_probabilities(tmp_path):
+    pairs = SlicePairs([prepared(tmp_path, 1, labels_of(np.random.default_rng(2), 3))], 4, 0, "cpu")
+    batch = pairs.batch(torch.tensor([2, 0, 2]))
+    assert batch.cine.shape == batch.lge.shape == (3, 1, 56, 56)
+    assert batch.cine_labels.shape == (3, 4, 56, 56)
+    torch.testing.assert_close(batch.cine_labels.sum(1), torch.ones(3, 56, 56))
+    torch.testing.assert_close(batch.lge[0], batch.lge[2])
+
+
+def test_a_slice_sees_its_neighbours_and_the_last_one_again_at_the_end():
+    assert around(4, 1).tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
+    assert around(2, 2).tolist() == [[0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
+    assert around(3, 0).tolist() == [[0], [1], [2]]
+
+
+def test_neighbours_come_from_the_same_patient_labelled_or_not(tmp_path):
+    labels = np.zeros((3, 2, 224, 224), np.uint8)
+    labels[1] = 2
+    patients = [prepared(tmp_path, number, labels) for number in (1, 2)]
+    batch = SlicePairs(patients, 4, 1, "cpu").batch(torch.tensor([1]))
+    own = network_images(patients[1].images(), 4, "cpu").half().float()
+    torch.testing.assert_close(batch.cine[0], own[:, 0], rtol=0, atol=0)
+    torch.testing.assert_close(batch.lge[0], own[:, 1], rtol=0, atol=0)
+    assert len(SlicePairs(patients, 4, 1, "cpu")) == 2
+
+
+@pytest.mark.parametrize("downsampling", [1, 2])
+@pytest.mark.parametrize("neighbours", [0, 2])
+def test_a_batch_is_a_loop_over_its_indices(tmp_path, downsampling, neighbours):
+    rng = np.random.default_rng(3)
+    patients = [
+        prepared(tmp_path, number, labels_of(rng, slices), number) for number, slices in ((1, 3), (2, 1), (3, 4))
+    ]
+    pairs = SlicePairs(patients, downsampling, neighbours, "cpu")
+    indices = torch.tensor([7, 0, 3, 3, 5])
+    batch = pairs.batch(indices)
+    for place, index in enumerate(indices):
+        for whole, single in zip(batch, pairs.batch(index[None]), strict=True):
+            torch.testing.assert_close(whole[place], single[0], rtol=0, atol=0)
+    slices = [network_images(patient.images(), downsampling, "cpu").half().float() for patient in patients]
+    seen = [patient[around(len(patient), neighbours)] for patient in slices]
+    torch.testing.assert_close(batch.lge, torch.cat(seen)[indices, :, 1], rtol=0, atol=0)
+
+
+def test_other_devices_hold_what_a_cpu_reads_from_the_cache(tmp_path, monkeypatch):
+    """Without a GPU: compare the tensors for another device with those of a batch on the CPU."""
+    labels = labels_of(np.random.default_rng(4), 3)
+    labels[1] = 0
+    patients = [prepared(tmp_path, number, labels) for number in (1, 2)]
+    expected = SlicePairs(patients, 2, 1, "cpu").batch(torch.tensor([3, 0]))
+    real = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda this, *how: this if how == (torch.device("cuda"),) else real(this, *how)
+    )
+    batch = SlicePairs(patients, 2, 1, "cuda").batch(torch.tensor([3, 0]))
+    for got, wanted in zip(batch, expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+
+
+def test_a_batch_is_a_copy_and_the_cache_is_read_only(tmp_path):
+    patient = prepared(tmp_path, 1, labels_of(np.random.default_rng(5), 2))
+    pairs = SlicePairs([patient], 2, 0, "cpu")
+    before = pairs.batch(torch.tensor([0]))
+    for tensor in pairs.batch(torch.tensor([0])):
+        tensor.zero_()
+    for tensor, same in zip(pairs.batch(torch.tensor([0])), before, strict=True):
+        torch.testing.assert_close(tensor, same, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="read-only"):
+        patient.network_arrays(2).images[0] = 0

@@ -1,0 +1,114 @@
+"""Labels with exchanged values in all or some slices are refused with the likely exchange; valid ones are accepted."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from scans import pair, write_nifti, write_patient
+
+from jointnet.data.__main__ import main
+from jointnet.data.cache import prepare
+from jointnet.data.exchanged_labels import exchange_errors, surrounded_pair
+from jointnet.data.folder import find_patients
+from jointnet.data.preparation import read_label
+from jointnet.errors import DataError
+from jointnet.phantom import write_phantom
+from jointnet.structures import CODE, FILE_VALUE, STRUCTURES, SURROUNDED
+
+VALUES = tuple(FILE_VALUE.values())
+ORDERS = [order for order in permutations(VALUES) if order != VALUES]
+
+
+def in_other_words(values, order):
+    """Return an array in which each of `VALUES` is replaced by the value at the same index in `order`."""
+    changed = values.copy()
+    for value, other in zip(VALUES, order, strict=True):
+        changed[values == value] = other
+    return changed
+
+
+def moved(order):
+    """Return the values that stand for another structure, in the form of the error message."""
+    first, *more = sorted(value for value, other in zip(VALUES, order, strict=True) if value != other)
+    return f"{', '.join(map(str, [first, *more[:-1]]))} and {more[-1]} were exchanged"
+
+
+@pytest.fixture(scope="module")
+def phantom_labels(tmp_path_factory):
+    """The class codes of two phantom patients by file."""
+    folder = tmp_path_factory.mktemp("phantom")
+    write_phantom(folder, patients=2, seed=0)
+    errors = []
+    codes = {path: read_label(path, errors) for path in sorted(folder.rglob("*_manual.nii.gz"))}
+    assert errors == [], "sound"
+    assert len(codes) == 4
+    return codes
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+@pytest.mark.parametrize("part", ["all slices", "half", "three slices"])
+def test_every_exchange_is_named_in_every_scan(phantom_labels, order, part):
+    in_codes = np.zeros(1 + max(CODE.values()), np.uint8)
+    names = list(FILE_VALUE)
+    for name, other in zip(names, order, strict=True):
+        in_codes[CODE[name]] = CODE[names[VALUES.index(other)]]
+    for path, codes in phantom_labels.items():
+        whole = np.flatnonzero([surrounded_pair(codes[:, :, k]) == SURROUNDED for k in range(codes.shape[2])])
+        slices = {"all slices": whole, "half": whole[: len(whole) // 2], "three slices": whole[-3:]}[part]
+        changed = codes.copy()
+        changed[:, :, slices] = in_codes[codes[:, :, slices]]
+        (error,) = exchange_errors(path, changed)
+        assert error.startswith(f"{path}: must show lv (500) surrounded by myo (200), but ")
+        assert f"in {len(slices)} of {len(whole)} slices (from 0: {slices[0]}, " in error
+        assert moved(order) in error
+
+
+@pytest.mark.parametrize("role", ["cine_label", "lge_label"])
+@pytest.mark.parametrize("order", ORDERS[:3], ids=str)
+def test_check_and_training_refuse_exchanged_labels_alike(tmp_path, capsys, role, order):
+    scans = pair()
+    paths = write_patient(tmp_path / "scans", 1, *scans)
+    assert main(["check", str(tmp_path / "scans")]) == 0
+    this = scans[0 if role == "cine_label" else 1]
+    write_nifti(paths[role], in_other_words(this.label, order), this.affine)
+    assert main(["check", str(tmp_path / "scans")]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert moved(order) in line
+    with pytest.raises(DataError) as caught:
+        prepare(list(find_patients(tmp_path / "scans").values()), tmp_path / "cache")
+    assert [f"error: {error}" for error in caught.value.errors] == [line]
+
+
+def drawn(picture):
+    """Return class codes (row, column, 1) of a text drawing. The letters m, l and r are structures."""
+    letters = {".": 0, "m": CODE["myo"], "l": CODE["lv"], "r": CODE["rv"]}
+    return np.array([[letters[letter] for letter in row] for row in picture.split()], np.uint8)[:, :, None]
+
+
+SOUND = {
+    "closed": ("..mmmm. rrmllm. rrmllm. ..mmmm.", SURROUNDED),
+    "open towards the base": ("..mmm.. rrmll.. rrmll.. ..mmm..", SURROUNDED),
+    "open on two sides": ("..mmm.. ...ll.. ...ll.. ..mmm..", None),
+    "no myocardium": ("....... rr.ll.. rr.ll.. .......", None),
+    "the pool alone": ("lllllll lllllll lllllll lllllll", None),
+    "the RV in a notch": ("mmmmmmm mmrmmmm mrrmmmm ......m", ("rv", "myo")),
+    "nothing": ("....... ....... ....... .......", None),
+    "a wall of one pixel": (".mmmmm. mlllllm mlllllm .mmmmm.", SURROUNDED),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_what_sound_slices_show_is_no_exchange(name):
+    picture, found = SOUND[name]
+    codes = drawn(picture)
+    assert surrounded_pair(codes[:, :, 0]) == found
+    whole = np.concatenate([drawn(SOUND["closed"][0])] * 10 + [codes], 2)
+    assert exchange_errors("label", whole) == []
+
+
+def test_one_odd_slice_of_many_is_left_alone_and_of_few_is_not():
+    closed, odd = drawn(SOUND["closed"][0]), drawn("..lllll rrlmmml rrlmmml ..lllll")
+    assert exchange_errors("label", np.concatenate([closed] * 9 + [odd], 2)) == []
+    (error,) = exchange_errors("label", np.concatenate([closed] * 8 + [odd], 2))
+    assert "200 is surrounded by 500 in 1 of 9 slices (from 0: 8)" in error
+    assert set(SURROUNDED) < set(STRUCTURES)

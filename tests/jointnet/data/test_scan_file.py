@@ -1,0 +1,307 @@
+"""Reading a single file with any content: a valid scan or an error message, in bounded memory."""
+
+import gzip
+import os
+import struct
+import tracemalloc
+import warnings
+import zlib
+from functools import cache
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scans import write_nifti
+
+from jointnet.data.scan_file import LARGEST_HEADER, LARGEST_VOXELS, read_header, read_voxels
+from jointnet.errors import DataError
+
+SHAPE = (4, 5, 3)
+DATA = np.arange(60, dtype=np.int16).reshape(SHAPE)
+AFFINE = np.array([[0.0, -1.5, 0, 7], [1.5, 0, 0, -20], [0, 0, 8, 3], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_nifti(tmp_path / "scan.nii.gz", DATA, AFFINE)
+    return tmp_path / "scan.nii.gz"
+
+
+def read(path):
+    return read_voxels(read_header(path))
+
+
+def error_of(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError) as caught:
+            read(path)
+    (error,) = caught.value.errors
+    assert error.startswith(f"{path}: must ")
+    return error
+
+
+def with_header(path, change, raw=None):
+    """Rewrite the file with a changed header."""
+    content = gzip.decompress(path.read_bytes())
+    header = nib.Nifti1Header(content[:348], check=False)
+    change(header)
+    path.write_bytes(gzip.compress(header.binaryblock + (content[348:] if raw is None else raw)))
+
+
+def put(**fields):
+    """Return a function that changes header fields; a pair is an index and a value."""
+
+    def change(header):
+        for name, value in fields.items():
+            field = np.array(header[name])
+            if isinstance(value, tuple):
+                field[value[0]] = value[1]
+            header[name] = field if isinstance(value, tuple) else value
+
+    return change
+
+
+def test_a_sound_file_is_read_as_nibabel_reads_it(path):
+    header = read_header(path)
+    image = nib.load(path)
+    assert header.shape == SHAPE
+    np.testing.assert_array_equal(header.affine, image.affine)
+    voxels = read_voxels(header)
+    assert voxels.dtype == np.float32
+    np.testing.assert_array_equal(voxels, np.asarray(image.dataobj, np.float32))
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "u8", "f4", "f8"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_every_usual_way_of_storing_is_read(tmp_path, kind, order, dtype, suffix):
+    image = kind(DATA.astype(dtype), AFFINE, kind.header_class(endianness=order))
+    image.header.set_slope_inter(0.5, 3.0)
+    image.header.set_data_dtype(dtype)
+    nib.save(image, tmp_path / f"scan{suffix}")
+    loaded = np.asarray(nib.load(tmp_path / f"scan{suffix}").dataobj, np.float32)
+    np.testing.assert_array_equal(read(tmp_path / f"scan{suffix}"), loaded)
+
+
+def test_several_gzip_members_and_zeros_behind_them_are_one_stream(path):
+    content = gzip.decompress(path.read_bytes())
+    parts = [content[:100], b"", content[100:400], content[400:]]
+    path.write_bytes(b"".join(gzip.compress(part) for part in parts) + bytes(1000))
+    np.testing.assert_array_equal(read(path), DATA)
+
+
+@pytest.mark.parametrize("code", ["sform", "qform"])
+def test_a_qfac_of_0_counts_as_1(path, code):
+    with_header(path, put(pixdim=(0, 0.0), **({"sform_code": 0} if code == "qform" else {})))
+    np.testing.assert_allclose(read_header(path).affine, AFFINE, atol=1e-5)
+
+
+def test_a_scale_of_0_is_no_scale(path):
+    with_header(path, put(scl_slope=0.0, scl_inter=np.nan))
+    np.testing.assert_array_equal(read(path), DATA)
+
+
+HEADERS = {
+    "no dimensions": (put(dim=(0, 0)), "dim[0] 0"),
+    "too many dimensions": (put(dim=(0, 8)), "dim[0] 8"),
+    "negative dimension": (put(dim=(1, -4)), "three axes"),
+    "vectors of FreeSurfer": (put(dim=[3, -1, 1, 1, 1, 1, 1, 1], glmin=60), "three axes"),
+    "more than can follow": (put(dim=(3, 30)), "truncated"),
+    "more than a scan has": (put(dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]), "32767"),
+    "colours": (put(datatype=128), "real numbers"),
+    "complex": (put(datatype=32), "real numbers"),
+    "quadruple precision": (put(datatype=1536), "real numbers"),
+    "unknown type": (put(datatype=9999), "9999"),
+    "voxels in the header": (put(vox_offset=100.0), "from byte 352"),
+    "voxels nowhere": (put(vox_offset=np.nan), "nan"),
+    "voxels far off": (put(vox_offset=1e9), "1e+09"),
+    "infinite summand": (put(scl_slope=1.0, scl_inter=np.inf), "scl_inter"),
+    "no size of a voxel": (put(pixdim=(3, 0.0)), "pixdim"),
+    "negative size": (put(pixdim=(1, -1.5)), "pixdim"),
+    "size NaN, by qform": (put(pixdim=(2, np.nan), sform_code=0), "pixdim"),
+    "no rotation": (put(quatern_b=2.0), "rotation"),
+    "rotation NaN": (put(quatern_c=np.nan, sform_code=0), "finite"),
+    "two places": (put(qoffset_x=9.0), "2.00 mm"),
+    "metres": (put(xyzt_units=1), "metres"),
+    "micrometres": (put(xyzt_units=3 | 8), "micrometres"),
+    "too small": (put(qform_code=0, srow_x=[0, 1e-3, 0, 0]), "0.05"),
+    "too large": (put(qform_code=0, srow_z=[0, 0, 60, 0]), "50"),
+    "far away": (put(qform_code=0, srow_z=[0, 0, 8, 1e30]), "10000"),
+    "two axes alike": (put(qform_code=0, srow_x=[1, 1, 0, 0], srow_y=[0, 0.01, 0, 0]), "invertible"),
+    "not a file of its own": (put(magic=b"ni1"), "magic"),
+    "no magic": (put(magic=b""), "magic"),
+    "no header": (put(sizeof_hdr=1000), "no header"),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_breaks_a_rule_is_named(path, name):
+    change, words = HEADERS[name]
+    with_header(path, change)
+    assert words in error_of(path)
+
+
+def test_a_scan_of_more_than_a_metre_is_no_scan(tmp_path):
+    write_nifti(tmp_path / "scan.nii.gz", np.zeros((2, 2, 40), np.int16), np.diag([1.0, 1, 30, 1]))
+    assert "1200 mm" in error_of(tmp_path / "scan.nii.gz")
+
+
+def test_errors_of_place_come_together(path):
+    with_header(path, put(xyzt_units=1, pixdim=(1, 0.0), srow_x=[0, np.nan, 0, 0]))
+    with pytest.raises(DataError) as caught:
+        read_header(path)
+    assert len(caught.value.errors) == 3
+
+
+def test_single_precision_does_not_hold_all_of_double(tmp_path):
+    write_nifti(tmp_path / "scan.nii.gz", np.full(SHAPE, 1e300), AFFINE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isinf(read(tmp_path / "scan.nii.gz")).all()
+
+
+def zeros(megabytes):
+    return gzip.compress(bytes(megabytes * 1024 * 1024))
+
+
+STREAMS = {
+    "checksum": (lambda data: data[:-8] + struct.pack("<I", 7) + data[-4:], "data check"),
+    "length": (lambda data: data[:-4] + struct.pack("<I", 7), "length check"),
+    "no end": (lambda data: data[:-8], "ends early"),
+    "half": (lambda data: data[: len(data) // 2], "NIfTI"),
+    "letters behind": (lambda data: data + b"letters", "incorrect header"),
+    "bomb behind": (lambda data: data + zeros(64), "goes on for long"),
+    "bomb": (lambda data: zeros(64), "no header"),
+    "bomb in the stream": (lambda data: gzip.compress(gzip.decompress(data) + bytes(2**26)), "goes on for long"),
+    "long name": (lambda data: data[:3] + b"\x08" + data[4:10] + b"x" * 500_000, "NIfTI"),
+    "empty members": (lambda data: gzip.compress(b"") * 20_000 + data, "gzip members"),
+    "another method": (lambda data: data[:2] + b"\x07" + data[3:], "compression method"),
+    "not compressed": (gzip.decompress, "incorrect header"),
+    "compressed twice": (gzip.compress, "no header"),
+    "nothing": (lambda data: b"", "no header"),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_damaged_stream_is_named_without_much_memory(path, name):
+    damage, words = STREAMS[name]
+    path.write_bytes(damage(path.read_bytes()))
+    tracemalloc.start()
+    try:
+        assert words in error_of(path)
+        assert tracemalloc.get_traced_memory()[1] < 12 * LARGEST_HEADER
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_claim_is_refused_before_memory_is_asked_for(tmp_path):
+    """A scan may have 16 million voxels of 8 bytes, but not in a file of a few hundred bytes."""
+    path = tmp_path / "scan.nii.gz"
+    write_nifti(path, DATA.astype(np.float64), AFFINE)
+    with_header(path, put(dim=[3, 512, 512, 64, 1, 1, 1, 1]))
+    assert LARGEST_VOXELS >= 512 * 512 * 64
+    tracemalloc.start()
+    try:
+        assert "cannot hold" in error_of(path)
+        assert tracemalloc.get_traced_memory()[1] < LARGEST_HEADER
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_uncompressed_file_that_goes_on_is_refused_by_its_size(tmp_path):
+    write_nifti(tmp_path / "scan.nii", DATA, AFFINE)
+    os.truncate(tmp_path / "scan.nii", 2**40)
+    assert str(2**40) in error_of(tmp_path / "scan.nii")
+    os.truncate(tmp_path / "scan.nii", 3 * LARGEST_HEADER)
+    assert "must end" in error_of(tmp_path / "scan.nii")
+    os.truncate(tmp_path / "scan.nii", 400)
+    assert "truncated" in error_of(tmp_path / "scan.nii")
+
+
+def test_extensions_and_free_text_are_not_looked_at(path, capfd):
+    """nibabel's reader would seek by an extension's negative size, and would parse a CIFTI extension as XML."""
+    image = nib.Nifti2Image(DATA, AFFINE)
+    image.header["intent_code"] = 3001
+    image.header["descrip"] = b"\x1b[31m\xff"
+    extension = struct.pack("<ii", -16, 32) + b"<" * 24
+    content = image.to_bytes()
+    head = bytearray(content[:544])
+    struct.pack_into("<q", head, 168, 544 + len(extension))
+    head[540] = 1
+    path.write_bytes(gzip.compress(bytes(head) + extension + content[544:]))
+    np.testing.assert_array_equal(read(path), DATA)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "absent", "loop"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, kind):
+    path = tmp_path / "scan.nii.gz"
+    if kind == "pipe":
+        os.mkfifo(path)
+    if kind == "folder":
+        path.mkdir()
+    if kind == "loop":
+        path.symlink_to(path)
+    error_of(path)
+
+
+def test_a_file_that_may_not_be_read_is_named(path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "open", refuse)
+    assert "Permission denied" in error_of(path)
+
+
+@cache
+def base():
+    image = nib.Nifti1Image(DATA, AFFINE)
+    image.set_qform(AFFINE, 1)
+    return image.to_bytes()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    edits=st.lists(st.tuples(st.integers(0, 475), st.binary(min_size=1, max_size=8)), max_size=6),
+    length=st.integers(0, 472),
+    compressed=st.booleans(),
+)
+def test_any_bytes_in_the_header_give_a_scan_or_a_message(tmp_path_factory, edits, length, compressed):
+    content = bytearray(base())
+    for at, written in edits:
+        content[at : at + len(written)] = written
+    content = bytes(content if length > 460 else content[:length])
+    path = tmp_path_factory.mktemp("any") / ("scan.nii.gz" if compressed else "scan.nii")
+    path.write_bytes(zlib_gzip(content) if compressed else content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            header = read_header(path)
+            voxels = read_voxels(header)
+        except DataError as error:
+            assert error.errors
+            assert all(line.startswith(f"{path}: must ") for line in error.errors)
+        else:
+            assert voxels.shape == header.shape
+            assert np.isfinite(header.affine).all()
+            np.linalg.inv(header.affine)
+
+
+def zlib_gzip(content):
+    engine = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return engine.compress(content) + engine.flush()
+
+
+def test_how_a_file_is_compressed_and_named_must_agree(path, tmp_path):
+    raw = tmp_path / "raw.nii.gz"
+    raw.write_bytes(gzip.decompress(path.read_bytes()))
+    error = error_of(raw)
+    assert "compressed by gzip, as its name says, but does not begin like one" in error
+    assert error.endswith("compress it, or let its name end in .nii")
+    for name in ("scan.nii", "scan.NII.GZ"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+        assert "it is compressed by gzip: let its name end in .gz" in error_of(tmp_path / name)

@@ -1,0 +1,60 @@
+"""Data are refused before training exactly if the objective would be undefined."""
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scans import heart, prepared
+
+from jointnet.evaluate.aggregation import registration_ratio
+from jointnet.evaluate.measurable import measurable, shown_structures, unmeasurable
+from jointnet.evaluate.rows import evaluate
+from jointnet.structures import CODE, STRUCTURES
+
+
+def labels_of(*slices):
+    """Return labels (slice, 2, row, column) from tuples (structures of cine, of LGE, LGE's shift in mm) per slice."""
+    stacked = []
+    for cine, lge, shift_mm in slices:
+        pair = heart(), heart((shift_mm, 0))
+        shown = [[0, *(CODE[name] for name in names)] for names in (cine, lge)]
+        stacked.append(np.stack([np.where(np.isin(one, kept), one, 0) for one, kept in zip(pair, shown, strict=True)]))
+    return np.stack(stacked).astype(np.uint8)
+
+
+ALL, NO_RV, RV = STRUCTURES, ("lv", "myo"), ("rv",)
+PATIENTS = {
+    1: labels_of((ALL, ALL, 4.5), (ALL, ALL, 3.0)),
+    2: labels_of((NO_RV, NO_RV, 4.5)),
+    3: labels_of((RV, RV, 4.5)),
+    4: labels_of((ALL, NO_RV, 4.5), (NO_RV, ALL, 4.5)),  # no slice shows the RV in both
+    5: labels_of((ALL, ALL, 0.0)),
+    6: labels_of((ALL, ALL, 0.0), (RV, RV, 3.0)),
+}
+
+
+@pytest.mark.parametrize("numbers", [c for n in (1, 2, 3) for c in combinations(PATIENTS, n)], ids=str)
+def test_patients_are_refused_exactly_where_the_objective_has_no_value(tmp_path, numbers):
+    patients = [prepared(tmp_path, number, PATIENTS[number]) for number in numbers]
+    found = {patient.patient: measurable(patient.labels()) for patient in patients}
+    errors = unmeasurable("--val: patients", found, "measured")
+    assert bool(errors) == math.isnan(registration_ratio(evaluate(None, patients)))
+    assert all(f"got {', '.join(map(str, numbers))}, " in error for error in errors)
+
+
+def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
+    found = {number: measurable(labels) for number, labels in PATIENTS.items()}
+    assert [shown_structures(patient) for patient in found.values()] == [ALL, NO_RV, RV, NO_RV, ALL, ALL]
+    assert unmeasurable("--train: patients", {2: found[2], 4: found[4]}, "learned") == [
+        "--train: patients must show rv in both segmentations of a slice, got 2, 4, none of whom does, so that this "
+        "cannot be learned; add patients or choose others, by --seed where it draws them"
+    ]
+    assert unmeasurable("--train: patients", {5: found[5]}, "learned") == []
+    (error,) = unmeasurable("--val: patients", {5: found[5]}, "measured")
+    assert (
+        "cd_mm of lv and asd_mm of lv and asd_mm of myo and cd_mm of rv and asd_mm of rv is 0 in every slice" in error
+    )
+    (error,) = unmeasurable("--val: patients", {6: found[6]}, "measured")
+    assert "where cd_mm of lv and asd_mm of lv and asd_mm of myo is 0 in every slice" in error
+    assert len(unmeasurable("--val: patients", {2: found[2]}, "measured")) == 1

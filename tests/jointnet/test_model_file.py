@@ -1,0 +1,119 @@
+import os
+import pickle
+
+import pytest
+import torch
+from scans import stir, tiny_settings
+
+from jointnet.errors import EXIT_USAGE, InputError
+from jointnet.model_file import FORMAT, load_model, save_model
+from jointnet.networks import build_model
+
+PATIENTS = {"training": [3, 1], "validation": [2]}
+
+
+@pytest.fixture(params=["standalone", "joint"])
+def saved(request, tmp_path):
+    settings = tiny_settings(model__name=request.param, loss__alpha=0.3)
+    torch.manual_seed(3)
+    model = build_model(settings)
+    stir(model)
+    save_model(tmp_path / "model.pt", model.state_dict(), settings, PATIENTS, 4)
+    return model, settings, tmp_path / "model.pt"
+
+
+def errors_of(path):
+    with pytest.raises(InputError) as caught:
+        load_model(path)
+    assert caught.value.exit_status == EXIT_USAGE
+    assert str(path) in str(caught.value), "the message names the file"
+    return caught.value.errors
+
+
+def rewritten(path, **changes):
+    content = torch.load(path, weights_only=True)
+    torch.save(content | changes, path)
+
+
+def test_a_round_trip_keeps_everything(saved):
+    model, settings, path = saved
+    loaded = load_model(path)
+    assert loaded.settings == settings
+    assert loaded.patients == {"training": (3, 1), "validation": (2,)}
+    assert loaded.epoch == 4
+    assert not loaded.model.training
+    images = torch.rand(2, 2, 1, 56, 56)
+    torch.testing.assert_close(loaded.model(*images).theta, model(*images).theta, atol=0, rtol=0)
+
+
+def test_only_the_model_is_left_in_the_folder_and_a_second_save_replaces_it(saved):
+    model, settings, path = saved
+    save_model(path, model.state_dict(), settings, PATIENTS, 9)
+    assert [item.name for item in path.parent.iterdir()] == ["model.pt"]
+    assert load_model(path).epoch == 9
+
+
+@pytest.mark.parametrize("kind", ["absent", "folder"])
+def test_a_missing_file_is_named(tmp_path, kind):
+    path = tmp_path / "model.pt"
+    if kind == "folder":
+        path.mkdir()
+    assert "no such file" in errors_of(path)[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a model", b"PK\x03\x04 broken archive", pickle.dumps({"format": FORMAT})], ids=range(4)
+)
+def test_a_file_of_something_else_is_refused(tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    errors_of(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.98])
+def test_a_truncated_file_is_refused(saved, share):
+    path = saved[2]
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    errors_of(path)
+
+
+def test_another_format_is_refused(saved):
+    rewritten(saved[2], format=FORMAT + 1)
+    assert f"got {FORMAT + 1}" in errors_of(saved[2])[0]
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"weights": {}}, 7, {"format": FORMAT}])
+def test_a_torch_file_of_other_content_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "model.pt")
+    errors_of(tmp_path / "model.pt")
+
+
+def test_weights_of_another_architecture_are_refused(saved):
+    content = torch.load(saved[2], weights_only=True)
+    content["settings"]["model"]["widths"] = [8, 8, 8]
+    torch.save(content, saved[2])
+    errors_of(saved[2])
+
+
+def test_settings_that_break_a_rule_name_the_file(saved):
+    content = torch.load(saved[2], weights_only=True)
+    content["settings"]["model"]["from_the_future"] = 1
+    torch.save(content, saved[2])
+    assert "from_the_future" in "".join(errors_of(saved[2]))
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_in_a_file_is_not_executed(tmp_path, legacy):
+    content = {"format": FORMAT, "weights": {}, "extra": Malicious(tmp_path / "executed")}
+    torch.save(content, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
+    errors_of(tmp_path / "model.pt")
+    assert not (tmp_path / "executed").exists()
+    torch.load(tmp_path / "model.pt", weights_only=False)
+    assert (tmp_path / "executed").exists(), "the file would have done harm"

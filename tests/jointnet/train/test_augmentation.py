@@ -1,0 +1,243 @@
+import math
+
+import pytest
+import torch
+from scans import heart
+
+from jointnet.geometry import HALF_EXTENT_MM, compose, identity, invert, theta_from_motion, warp
+from jointnet.settings import AugmentationSettings, Settings, with_values
+from jointnet.train.augmentation import (
+    ELASTIC_PX,
+    FIELD_PX,
+    KNOTS,
+    Augmentation,
+    Batch,
+    ImageAugmentation,
+    apply,
+    draw,
+    recolour,
+)
+from jointnet.train.lge_intensity import Enhancement
+
+NOTHING = {field: 0.0 for field in AugmentationSettings.__dataclass_fields__}
+
+
+def settings(**values):
+    return with_values(
+        Settings(), {f"augmentation.{key}": value for key, value in {**NOTHING, **values}.items()}
+    ).augmentation
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(count=3, size=56):
+    codes = torch.stack([torch.from_numpy(heart((3.0 * i, -2.0 * i)))[::4, ::4] for i in range(count)]).long()
+    labels = torch.nn.functional.one_hot(codes, 4).permute(0, 3, 1, 2).float()
+    images = torch.rand(2, count, 1, size, size, generator=generator(5))
+    return Batch(images[0], images[1], labels, labels.flip(0))
+
+
+def uncoloured(theta, gamma=None):
+    """Return parameters that transform one image and, if given, apply a gamma."""
+    count = len(theta)
+    gamma = torch.ones(count) if gamma is None else gamma
+    return ImageAugmentation(theta, gamma, torch.zeros(count, KNOTS), torch.zeros(count, 1, FIELD_PX, FIELD_PX))
+
+
+def rigid(cine, lge):
+    """Return an augmentation without elastic deformation and enhancement."""
+    nothing = draw(settings(), len(cine.theta), generator())
+    return Augmentation(cine, lge, nothing.elastic, nothing.enhancement)
+
+
+def flat(drawn):
+    return (*drawn.cine, *drawn.lge, drawn.elastic, *drawn.enhancement)
+
+
+def close(first, second, **tolerance):
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other, **tolerance)
+
+
+def test_zero_settings_change_nothing():
+    drawn = draw(settings(), 3, generator())
+    torch.testing.assert_close(drawn.cine.theta, identity(3))
+    torch.testing.assert_close(drawn.lge.theta, identity(3))
+    torch.testing.assert_close(drawn.cine.gamma, torch.ones(3))
+    torch.testing.assert_close(drawn.lge.gamma, torch.ones(3))
+    close(apply(drawn, batch()), batch(), atol=2e-5, rtol=0)
+
+
+def test_common_motion_moves_both_images_as_one():
+    drawn = draw(settings(common_rotation_deg=20, common_translation_mm=9, common_log_scale=0.2), 6, generator())
+    torch.testing.assert_close(drawn.cine.theta, drawn.lge.theta)
+    assert float((drawn.cine.theta - identity(6)).abs().max()) > 0.05
+
+
+def test_relative_motion_moves_lge_only():
+    drawn = draw(settings(relative_rotation_deg=9, relative_translation_mm=9), 6, generator())
+    torch.testing.assert_close(drawn.cine.theta, identity(6))
+    assert float((drawn.lge.theta - identity(6)).abs().max()) > 0.05
+
+
+def test_what_registers_an_aligned_pair_afterwards_is_the_inverse_of_the_relative_motion():
+    """cine'(x) = f(C x) and lge'(x) = f(C R x), so lge'(theta x) = cine'(x) for theta = R^-1."""
+    alone = settings(relative_rotation_deg=6, relative_translation_mm=5, relative_log_scale=0.1)
+    motion = {"common_rotation_deg": 30, "common_translation_mm": 4, "common_log_scale": 0.1}
+    both = settings(relative_rotation_deg=6, relative_translation_mm=5, relative_log_scale=0.1, **motion)
+    relative = draw(alone, 8, generator(3)).lge.theta
+    drawn = draw(both, 8, generator(3))
+    truth = compose(invert(drawn.lge.theta), drawn.cine.theta)
+    torch.testing.assert_close(truth, invert(relative), atol=1e-5, rtol=1e-5)
+    smooth = torch.nn.functional.avg_pool2d(batch(8).cine_labels, 5, stride=1, padding=2)
+    moved = apply(drawn, Batch(smooth[:, 1:2], smooth[:, 1:2], smooth, smooth))
+    undone = warp(moved.lge_labels[:, 1:], truth)
+    before = float((moved.lge_labels - moved.cine_labels)[:, 1:].abs().mean())
+    after = float((undone - moved.cine_labels[:, 1:]).abs().mean())
+    assert after < before / 4
+
+
+def test_labels_move_with_their_image():
+    drawn = draw(settings(common_rotation_deg=15, common_translation_mm=9, relative_translation_mm=9), 3, generator(1))
+    plain = batch()
+    lv = Batch(plain.cine_labels[:, 2:3], plain.lge_labels[:, 2:3], plain.cine_labels, plain.lge_labels)
+    moved = apply(drawn, lv)
+    torch.testing.assert_close(moved.cine, moved.cine_labels[:, 2:3])
+    torch.testing.assert_close(moved.lge, moved.lge_labels[:, 2:3])
+    assert float((moved.cine - lv.cine).abs().max()) > 0.5
+
+
+def test_labels_stay_probabilities_and_what_comes_in_is_background():
+    shift = theta_from_motion(torch.tensor([[0.0, 0, 0, 0, 1.0, 0]])).expand(3, 2, 3)
+    full = torch.zeros(3, 4, 56, 56)
+    full[:, 2] = 1
+    image = full[:, :1] + 1
+    moved = apply(rigid(uncoloured(shift), uncoloured(shift)), Batch(image, image, full, full))
+    torch.testing.assert_close(moved.cine_labels.sum(1), torch.ones(3, 56, 56))
+    assert float(moved.cine_labels[:, 0, :, 30:].min()) == 1
+    assert float(moved.cine[:, :, :, 30:].max()) == 0
+    assert float(moved.cine_labels[:, 2, :, :26].min()) == pytest.approx(1)
+
+
+def test_gamma_is_a_power_of_the_image_and_leaves_labels_alone():
+    plain = batch()
+    gammas = torch.tensor([0.5, 1.0, 2.0])
+    moved = apply(rigid(uncoloured(identity(3), gammas), uncoloured(identity(3), gammas.flip(0))), plain)
+    for index, gamma in enumerate((0.5, 1.0, 2.0)):
+        torch.testing.assert_close(moved.cine[index], plain.cine[index] ** gamma, atol=1e-3, rtol=0)
+        torch.testing.assert_close(moved.lge[2 - index], plain.lge[2 - index] ** gamma, atol=1e-3, rtol=0)
+    torch.testing.assert_close(moved.cine_labels, plain.cine_labels, atol=2e-5, rtol=0)
+
+
+def test_a_batch_is_its_samples_one_by_one():
+    drawn = draw(Settings().augmentation, 3, generator(2))
+    plain = batch()
+    together = apply(drawn, plain)
+    for index in range(3):
+        part = slice(index, index + 1)
+        one = Augmentation(
+            ImageAugmentation(*(values[part] for values in drawn.cine)),
+            ImageAugmentation(*(values[part] for values in drawn.lge)),
+            drawn.elastic[part],
+            Enhancement(*(values[part] for values in drawn.enhancement)),
+        )
+        alone = apply(one, Batch(*(values[part] for values in plain)))
+        close(alone, (values[part] for values in together))
+
+
+def test_the_generator_s_seed_decides():
+    close(flat(draw(Settings().augmentation, 5, generator(7))), flat(draw(Settings().augmentation, 5, generator(7))))
+    first, other = (draw(Settings().augmentation, 5, generator(seed)) for seed in (7, 8))
+    assert not torch.allclose(first.cine.theta, other.cine.theta)
+    torch.manual_seed(1)
+    again = draw(Settings().augmentation, 5, generator(7))
+    torch.testing.assert_close(first.lge.gamma, again.lge.gamma)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "read", "expected"),
+    [
+        (
+            "common_rotation_deg",
+            12.0,
+            lambda d: torch.atan2(d.cine.theta[:, 1, 0], d.cine.theta[:, 0, 0]),
+            math.radians(12),
+        ),
+        ("common_translation_mm", 8.0, lambda d: d.cine.theta[:, :, 2].flatten() * HALF_EXTENT_MM, 8.0),
+        ("common_log_scale", 0.1, lambda d: d.cine.theta[:, 0, 0].log(), 0.1),
+        ("common_log_scale", 0.1, lambda d: d.cine.theta[:, 1, 1].log(), 0.1),
+        ("relative_translation_mm", 3.0, lambda d: d.lge.theta[:, :, 2].flatten() * HALF_EXTENT_MM, 3.0),
+        (
+            "relative_rotation_deg",
+            3.0,
+            lambda d: torch.atan2(d.lge.theta[:, 1, 0], d.lge.theta[:, 0, 0]),
+            math.radians(3),
+        ),
+        ("relative_log_scale", 0.03, lambda d: d.lge.theta[:, 0, 0].log(), 0.03),
+        ("log_gamma", 0.25, lambda d: d.cine.gamma.log(), 0.25),
+        ("log_gamma", 0.25, lambda d: d.lge.gamma.log(), 0.25),
+        ("curve", 0.3, lambda d: d.lge.curve, 0.3),
+        ("log_bias", 0.2, lambda d: d.cine.log_bias, 0.2),
+        ("elastic_mm", 2.0, lambda d: d.elastic * HALF_EXTENT_MM, 2.0),
+    ],
+)
+def test_the_spread_is_the_stated_standard_deviation(setting, value, read, expected):
+    drawn = read(draw(settings(**{setting: value}), 4000, generator(11)))
+    assert float(drawn.std()) == pytest.approx(expected, rel=0.06)  # the standard error of the SD is 1.1 %
+    assert float(drawn.mean()) == pytest.approx(0, abs=0.08 * expected)
+
+
+def test_the_curve_is_linear_between_its_knots():
+    """Knots lie every 0.3 from 0 to 1.5. Displacing knot k by 0.1 k maps v to v + v / 3 and keeps 0."""
+    drawn = uncoloured(identity(1))._replace(curve=0.1 * torch.arange(KNOTS)[None])
+    values = torch.tensor([0.0, 0.15, 0.3, 0.7, 1.2, 1.5]).view(1, 1, 1, -1).repeat(1, 1, 6, 1)
+    torch.testing.assert_close(recolour(values, drawn), values * 4 / 3)
+
+
+def test_a_curve_may_turn_the_contrast_round():
+    drawn = uncoloured(identity(1))._replace(curve=torch.tensor([[1.0, 0.4, -0.2, -0.8, -1.2, -1.5]]))
+    dark, bright = recolour(torch.tensor([0.1, 0.9]).view(1, 1, 1, 2).repeat(1, 1, 2, 1), drawn)[0, 0, 0]
+    assert dark > bright
+
+
+def test_the_bias_field_scales_the_image():
+    drawn = uncoloured(identity(1))._replace(log_bias=torch.full((1, 1, FIELD_PX, FIELD_PX), math.log(1.25)))
+    image = torch.rand(1, 3, 20, 20, generator=generator())
+    torch.testing.assert_close(recolour(image, drawn), 1.25 * image)
+
+
+def test_a_curve_below_0_is_lifted_instead_of_cut():
+    """Knots at 0, 0.3, ... displaced by -0.5 have a minimum of -0.5, so the lift reverts the displacement."""
+    drawn = uncoloured(identity(1))._replace(curve=torch.full((1, KNOTS), -0.5))
+    image = torch.rand(1, 1, 20, 20, generator=generator()) + 0.01
+    torch.testing.assert_close(recolour(image, drawn), image)
+
+
+def test_a_constant_displacement_is_a_translation_of_both_images():
+    """moved(x) = image(x + E): images and labels are sampled 3 of 56 pixels to the right."""
+    plain = batch()
+    bent = rigid(uncoloured(identity(3)), uncoloured(identity(3)))
+    elastic = torch.zeros(3, 2, ELASTIC_PX, ELASTIC_PX)
+    elastic[:, 0] = 3 * 2 / 56
+    moved = apply(bent._replace(elastic=elastic), plain)
+    for name in Batch._fields:
+        found, before = getattr(moved, name), getattr(plain, name)
+        torch.testing.assert_close(found[..., :53], before[..., 3:], atol=1e-4, rtol=0)
+
+
+def test_the_pair_bends_as_one_and_labels_with_their_images():
+    plain = batch()
+    lv = Batch(plain.cine_labels[:, 2:3], plain.cine_labels[:, 2:3], plain.cine_labels, plain.cine_labels)
+    moved = apply(draw(settings(elastic_mm=6.0), 3, generator(1)), lv)
+    torch.testing.assert_close(moved.cine, moved.cine_labels[:, 2:3])
+    torch.testing.assert_close(moved.lge, moved.cine)
+    assert float((moved.cine - lv.cine).abs().max()) > 0.5
+
+
+def test_only_lge_is_enhanced():
+    plain = batch()
+    moved = apply(draw(settings(structure_offset=0.3, scar_probability=1.0), 3, generator(1)), plain)
+    torch.testing.assert_close(moved.cine, plain.cine, atol=2e-5, rtol=0)
+    assert float((moved.lge - plain.lge).abs().max()) > 0.1

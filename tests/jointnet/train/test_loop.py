@@ -1,0 +1,238 @@
+import itertools
+import math
+
+import pytest
+import torch
+from scans import easy_patients, tiny_settings
+
+from jointnet.evaluate.aggregation import named_metrics
+from jointnet.evaluate.rows import evaluate
+from jointnet.model_file import load_model
+from jointnet.settings import Settings, with_values
+from jointnet.train import epoch
+from jointnet.train import loop as training
+from jointnet.train.epoch import WARM_UP, TrainingDivergedError, learning_rate_factor, move_average
+from jointnet.train.loop import (
+    MODEL_FILE,
+    OBJECTIVE,
+    EpochReport,
+    resolve_device,
+    train,
+)
+
+REGISTRATION = (
+    {f"val/{name}" for name in ("cd_mm/lv", "cd_mm/rv", "asd_mm/lv", "asd_mm/myo", "asd_mm/rv", "lost")}
+    | {f"val/dice/{name}" for name in ("lv", "myo", "rv")}
+    | {OBJECTIVE}
+)
+SEGMENTATION = {f"val/{metric}/{name}" for metric in ("dice_cine", "dice_lge") for name in ("lv", "myo", "rv")}
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory):
+    return easy_patients(tmp_path_factory.mktemp("prepared"), 5)
+
+
+def run(settings, patients, seed=0, **how):
+    reports = []
+    best = train(settings, patients[:4], patients[4:], seed=seed, device="cpu", on_epoch=reports.append, **how)
+    return best, reports
+
+
+@pytest.mark.parametrize(
+    ("changes", "branches"),
+    [
+        ({"model__name": "standalone"}, {"registration"}),
+        ({"model__head": "fully_connected"}, {"registration", "cine", "lge"}),
+        ({"model__head": "guided"}, {"registration", "cine", "lge"}),
+    ],
+)
+def test_every_epoch_reports_the_documented_metrics(patients, changes, branches):
+    settings = tiny_settings(**changes)
+    best, reports = run(settings, patients)
+    assert [report.epoch for report in reports] == [1, 2]
+    losses = {"train/loss"} | {f"train/loss/{name}" for name in branches}
+    for report in reports:
+        of_joint = SEGMENTATION | {f"train/gradient/{name}" for name in branches}
+        assert set(report.metrics) == losses | REGISTRATION | (of_joint if len(branches) > 1 else set())
+        assert all(
+            report.metrics[name] > 0
+            for name in of_joint & {"train/gradient/cine", "train/gradient/lge"}
+            if len(branches) > 1
+        )
+        assert all(type(value) is float for value in report.metrics.values())
+        assert report.seconds > 0
+        weights = {
+            "registration": settings.loss.lambda_1,
+            "cine": settings.loss.lambda_2,
+            "lge": settings.loss.lambda_3,
+        }
+        total = sum(weights[name] * report.metrics[f"train/loss/{name}"] for name in branches)
+        assert report.metrics["train/loss"] == pytest.approx(total, rel=1e-4)
+    assert best is min(reports, key=lambda report: report.metrics[OBJECTIVE])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model__name": "standalone", "optimiser__learning_rate": 2e-3, "training__epochs": 15},
+        {"optimiser__learning_rate": 1e-2, "training__epochs": 60, "training__validate_every": 30},
+    ],
+)
+def test_an_easy_problem_is_learned(patients, changes):
+    settings = tiny_settings(training__batch_size=2, training__average_decay=0.0, **changes)
+    best, reports = run(settings, patients)
+    assert reports[-1].metrics["train/loss"] < 0.85 * reports[0].metrics["train/loss"]
+    assert best.metrics[OBJECTIVE] < 0.9
+
+
+def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(patients):
+    settings = tiny_settings()
+    first, again, other = ([report.metrics for report in run(settings, patients, seed)[1]] for seed in (3, 3, 4))
+    assert first == again
+    assert first[0]["train/loss"] != other[0]["train/loss"]
+
+
+def test_the_caller_s_random_state_does_not_matter(patients):
+    metrics = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        metrics.append(run(tiny_settings(training__epochs=1), patients)[1][0].metrics)
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_model_on_disk_is_that_of_the_best_epoch_as_validated_in_the_training_s_precision(
+    patients, tmp_path, monkeypatch, precision
+):
+    monkeypatch.setattr(training, "training_precision", lambda device: precision)
+    settings = tiny_settings(training__epochs=4, model__name="standalone", optimiser__learning_rate=2e-2)
+    best, _ = run(settings, patients, out=tmp_path)
+    saved = load_model(tmp_path / MODEL_FILE)
+    assert saved.epoch == best.epoch
+    assert saved.settings == settings
+    assert saved.patients == {"training": (1, 2, 3, 4), "validation": (5,)}
+    again = named_metrics(evaluate(saved.model, patients[4:], precision=precision), "val")
+    for name, value in again.items():
+        assert value == pytest.approx(best.metrics[name], rel=1e-5), name
+
+
+def faked_objectives(monkeypatch, values):
+    values = iter(values)
+    monkeypatch.setattr(training, "named_metrics", lambda rows, prefix: {OBJECTIVE: next(values)})
+
+
+def test_the_best_epoch_is_the_first_of_the_least_objective_and_nan_is_never_best(patients, tmp_path, monkeypatch):
+    faked_objectives(monkeypatch, [math.nan, 0.9, 0.5, math.nan, 0.5, 0.7])
+    best, reports = run(tiny_settings(training__epochs=6, model__name="standalone"), patients, out=tmp_path)
+    assert best is reports[2]
+    assert load_model(tmp_path / MODEL_FILE).epoch == 3
+
+
+def test_an_objective_that_is_never_finite_is_an_error(patients, tmp_path, monkeypatch):
+    faked_objectives(monkeypatch, itertools.repeat(math.nan))
+    with pytest.raises(TrainingDivergedError, match="finite"):
+        run(tiny_settings(model__name="standalone"), patients, out=tmp_path)
+    assert not (tmp_path / MODEL_FILE).exists()
+
+
+@pytest.mark.parametrize(("every", "validated"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (3, [3, 5]), (9, [5])])
+def test_validation_is_as_rare_as_the_settings_say_and_the_last_epoch_always(patients, every, validated):
+    settings = tiny_settings(training__epochs=5, training__validate_every=every, model__name="standalone")
+    _, reports = run(settings, patients)
+    assert [report.epoch for report in reports if OBJECTIVE in report.metrics] == validated
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_ends_the_training_with_its_branches(patients, tmp_path, monkeypatch, broken):
+    real, calls = epoch.branch_losses, []
+
+    def breaking(*arguments):
+        calls.append(1)
+        losses = real(*arguments)
+        return losses | {"registration": losses["registration"] * broken} if len(calls) == 3 else losses
+
+    monkeypatch.setattr(epoch, "branch_losses", breaking)
+    with pytest.raises(TrainingDivergedError, match=r"registration (nan|inf)"):
+        run(tiny_settings(training__batch_size=2), patients, out=tmp_path)
+    assert len(calls) == 3
+    assert not (tmp_path / MODEL_FILE).exists()
+
+
+def test_weights_that_are_nan_end_the_training(patients, monkeypatch):
+    real = epoch.build_model
+
+    def broken(settings):
+        model = real(settings)
+        torch.nn.init.constant_(model.head.motion.bias, math.nan)
+        return model
+
+    monkeypatch.setattr(epoch, "build_model", broken)
+    with pytest.raises(TrainingDivergedError):
+        run(tiny_settings(model__name="standalone"), patients)
+
+
+def test_what_on_epoch_raises_is_passed_on_after_the_model_is_saved(patients, tmp_path):
+    class StopError(Exception):
+        pass
+
+    def stop(report):
+        raise StopError(report.epoch)
+
+    with pytest.raises(StopError, match="1"):
+        train(tiny_settings(), patients[:4], patients[4:], seed=0, device="cpu", out=tmp_path, on_epoch=stop)
+    assert load_model(tmp_path / MODEL_FILE).epoch == 1
+
+
+def test_the_averaged_weights_start_at_the_model_s_and_end_at_their_decay():
+    """With decay 0 the average is the model itself; otherwise a step moves the average by 1 - decay."""
+    model, averaged = (torch.nn.Linear(1, 1) for _ in range(2))
+    for module, value in ((model, 1.0), (averaged, 0.0)):
+        torch.nn.init.constant_(module.weight, value)
+        torch.nn.init.constant_(module.bias, value)
+    move_average(averaged, model, 0.75)
+    assert float(averaged.weight.detach()) == pytest.approx(0.25)
+    move_average(averaged, model, 0.75)
+    assert float(averaged.weight.detach()) == pytest.approx(1 - 0.75**2)
+    move_average(averaged, model, 0.0)
+    assert float(averaged.weight.detach()) == 1
+    assert float(model.weight.detach()) == 1
+
+
+def optimiser(**values):
+    return with_values(Settings(), {f"optimiser.{key}": value for key, value in values.items()}).optimiser
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+@pytest.mark.parametrize(("factor", "every"), [(0.99, 2), (0.5, 1), (1.0, 3)])
+def test_the_step_schedule_falls_by_its_factor_every_few_epochs(steps, factor, every):
+    rate = learning_rate_factor(optimiser(schedule="step", step_factor=factor, step_epochs=every), steps, 100)
+    for number in range(1, 101):
+        for step in {0, steps - 1}:
+            expected = factor ** ((number - 1) // every)
+            assert rate((number - 1) * steps + step) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(10, 20), (1, 5), (1, 1), (7, 60)])
+def test_the_cosine_schedule_warms_up_and_falls_to_zero(steps, epochs):
+    rate, total = learning_rate_factor(optimiser(schedule="cosine"), steps, epochs), steps * epochs
+    warm_up = max(1.0, WARM_UP * total)
+    for done in range(total + 1):
+        warm = min(1.0, (done + 1) / warm_up)
+        assert rate(done) == pytest.approx(warm * math.cos(math.pi * done / total / 2) ** 2, abs=1e-12)
+    assert rate(total) == rate(total + 5) == pytest.approx(0, abs=1e-12)
+    assert 0 < rate(0) <= 1
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "expected"), [("cpu", True, "cpu"), ("auto", True, "cuda"), ("auto", False, "cpu")]
+)
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch, named, there, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert resolve_device(named) == expected
+
+
+def test_a_report_is_frozen_plain_data():
+    report = EpochReport(1, 0.5, {"train/loss": 1.0})
+    with pytest.raises(AttributeError):
+        report.epoch = 2

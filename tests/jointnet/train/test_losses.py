@@ -1,0 +1,226 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from scans import heart
+
+from jointnet.geometry import identity, theta_from_motion
+from jointnet.networks import Output
+from jointnet.settings import Settings, with_values
+from jointnet.train.losses import (
+    DICE_PIXELS,
+    SMOOTHING,
+    branch_losses,
+    cross_entropy,
+    dice_loss,
+    registration_loss,
+    segmentation_loss,
+    weighted_losses,
+)
+
+PIXELS = 8 * 8
+
+
+def one_hot(codes):
+    return F.one_hot(codes.long(), 4).permute(0, 3, 1, 2).float()
+
+
+def blocks(*counts):
+    """Return codes (1, 8, 8): the first `counts[0]` pixels are of class 1, the next `counts[1]` of class 2, etc."""
+    flat = torch.zeros(PIXELS)
+    start = 0
+    for code, count in enumerate(counts, start=1):
+        flat[start : start + count] = code
+        start += count
+    return flat.reshape(1, 8, 8)
+
+
+def hearts(*shifts):
+    codes = torch.stack([torch.from_numpy(heart(shift)) for shift in shifts])
+    return F.avg_pool2d(one_hot(codes), 4)
+
+
+def settings(**values):
+    return with_values(Settings(), {f"loss.{key}": value for key, value in values.items()}).loss
+
+
+def soft_dice_miss(overlap, total):
+    return 1 - (2 * overlap + DICE_PIXELS) / (total + DICE_PIXELS)
+
+
+def test_uniform_scores_have_the_cross_entropy_log_4():
+    target = one_hot(blocks(10, 20, 5))
+    assert float(segmentation_loss(torch.zeros(1, 4, 8, 8), target, 1.0)) == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize("counts", [(10, 20, 5), (64, 0, 0), (0, 0, 0)])
+def test_uniform_scores_have_the_dice_of_a_quarter_everywhere(counts):
+    expected = sum(soft_dice_miss(0.25 * count, 0.25 * PIXELS + count) for count in counts) / 3
+    loss = segmentation_loss(torch.zeros(1, 4, 8, 8), one_hot(blocks(*counts)), 0.0)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("counts", [(10, 20, 5), (0, 0, 0)])
+def test_a_perfect_segmentation_costs_nothing(alpha, counts):
+    target = one_hot(blocks(*counts))
+    assert float(segmentation_loss(50 * target, target, alpha)) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_wrong_segmentation_costs_the_margin_of_its_scores():
+    target = one_hot(blocks(PIXELS, 0, 0))
+    scores = torch.zeros(1, 4, 8, 8)
+    scores[:, 2] = 30
+    assert float(segmentation_loss(scores, target, 1.0)) == pytest.approx(30, rel=1e-5)
+    expected = (soft_dice_miss(0, PIXELS) + soft_dice_miss(0, PIXELS) + 0) / 3
+    assert float(segmentation_loss(scores, target, 0.0)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
+def test_alpha_weighs_cross_entropy_against_dice(alpha):
+    generator = torch.Generator().manual_seed(0)
+    scores, target = torch.randn(3, 4, 8, 8, generator=generator), one_hot(blocks(10, 20, 5)).expand(3, -1, -1, -1)
+    entropy, overlap = (float(segmentation_loss(scores, target, a)) for a in (1.0, 0.0))
+    mixed = float(segmentation_loss(scores, target, alpha))
+    assert mixed == pytest.approx(alpha * entropy + (1 - alpha) * overlap, rel=1e-5)
+    assert entropy == pytest.approx(float(F.cross_entropy(scores, target.argmax(1))), rel=1e-5)
+
+
+def test_both_terms_are_per_sample():
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn(3, 4, 8, 8, generator=generator)
+    target = torch.cat([one_hot(blocks(count, 5, 0)) for count in (0, 9, 30)])
+    for index in range(3):
+        part = slice(index, index + 1)
+        torch.testing.assert_close(
+            cross_entropy(scores.log_softmax(1), target)[part], cross_entropy(scores[part].log_softmax(1), target[part])
+        )
+        torch.testing.assert_close(
+            dice_loss(scores.softmax(1), target)[part], dice_loss(scores[part].softmax(1), target[part])
+        )
+
+
+def test_registered_labels_cost_no_dice_and_only_the_smoothing_s_cross_entropy():
+    maps = one_hot(blocks(16, 16, 16))
+    assert float(registration_loss(identity(1), maps, maps, 0.0)) == pytest.approx(0, abs=1e-4)
+    expected = -math.log(1 - SMOOTHING + SMOOTHING / 4)
+    assert float(registration_loss(identity(1), maps, maps, 1.0)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_labels_that_miss_altogether_cost_what_the_smoothing_allows():
+    cine, lge = one_hot(blocks(16, 16, 16)), one_hot(blocks(0, 0, 0))
+    lge[:, :, -1] = 0
+    lge[:, 1, -1, :2], lge[:, 2, -1, 2:5], lge[:, 3, -1, 5:] = 1, 1, 1
+    expected = sum(soft_dice_miss(0, 16 + count) for count in (2, 3, 3)) / 3
+    assert float(registration_loss(identity(1), cine, lge, 0.0)) == pytest.approx(expected, abs=1e-3)
+    # 48 pixels of cine's structures on background of LGE, 8 of background on background, 8 missed
+    wrong, right = -math.log(SMOOTHING / 4), -math.log(1 - SMOOTHING + SMOOTHING / 4)
+    entropy = (48 * wrong + 8 * right + 8 * wrong) / PIXELS
+    assert float(registration_loss(identity(1), cine, lge, 1.0)) == pytest.approx(entropy, rel=1e-3)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_registration_is_cheapest_where_the_motion_is_undone(alpha):
+    cine, lge = hearts((0, 0)), hearts((9.0, -6.0))
+
+    def loss(columns_mm, rows_mm):
+        motion = torch.tensor([[0.0, 0, 0, 0, columns_mm / 84, rows_mm / 84]])
+        return float(registration_loss(theta_from_motion(motion), cine, lge, alpha))
+
+    assert loss(9, -6) == min(loss(9, -6), loss(0, 0), loss(-9, 6), loss(6, -6), loss(9, -3), loss(12, -6))
+
+
+def test_a_structure_that_either_slice_lacks_is_left_out_of_dice():
+    full, no_rv = one_hot(blocks(16, 16, 16)), one_hot(blocks(16, 16, 0))
+    for cine, lge in ((full, no_rv), (no_rv, full)):
+        assert float(registration_loss(identity(1), cine, lge, 0.0)) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_a_structure_that_only_lge_has_does_not_pull(alpha):
+    """Structures that one of the slices lacks are left out, so they do not affect the transform parameters."""
+    cine = hearts((0, 0))
+    lge_with, lge_without = hearts((6.0, 3.0)), hearts((6.0, 3.0))
+    for maps in (cine, lge_without):
+        maps[:, 0] += maps[:, 3]
+        maps[:, 3] = 0
+    gradients = []
+    for lge in (lge_with, lge_without):
+        theta = identity(1).requires_grad_()
+        registration_loss(theta, cine, lge, alpha).backward()
+        gradients.append(theta.grad)
+    assert float(gradients[1].abs().max()) > 1e-3
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_a_structure_that_only_cine_has_does_not_pull(alpha):
+    cine_with, cine_without, lge = hearts((0, 0)), hearts((0, 0)), hearts((6.0, 3.0))
+    for maps in (cine_without, lge):
+        maps[:, 0] += maps[:, 3]
+        maps[:, 3] = 0
+    gradients = []
+    for cine in (cine_with, cine_without):
+        theta = identity(1).requires_grad_()
+        registration_loss(theta, cine, lge, alpha).backward()
+        gradients.append(theta.grad)
+    assert float(gradients[1].abs().max()) > 1e-3
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_slices_that_share_nothing_count_nothing(alpha):
+    lv_only, myo_only, full = one_hot(blocks(0, 16, 0)), one_hot(blocks(16, 0, 0)), one_hot(blocks(9, 16, 4))
+    other = one_hot(blocks(4, 20, 9))
+    alone = registration_loss(identity(1), full, other, alpha)
+    among = registration_loss(
+        identity(3), torch.cat([lv_only, full, lv_only * 0]), torch.cat([myo_only, other, full]), alpha
+    )
+    torch.testing.assert_close(alone, among)
+    nothing = registration_loss(identity(1), lv_only, myo_only, alpha)
+    assert float(nothing) == 0
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_gradients_are_finite_however_far_the_labels_are_moved(alpha):
+    cine, lge = hearts((0, 0)), hearts((9.0, -6.0))
+    empty = one_hot(torch.zeros(1, 56, 56))
+    for first, second in ((cine, lge), (cine, empty), (empty, empty), (cine, cine)):
+        for shift in (0.0, 0.3, 5.0):
+            theta = theta_from_motion(torch.tensor([[0.3, 0.2, -0.2, 0.1, shift, shift]])).requires_grad_()
+            loss = registration_loss(theta, first, second, alpha)
+            loss.backward()
+            assert math.isfinite(float(loss.detach()))
+            assert torch.isfinite(theta.grad).all()
+
+
+def test_gradients_of_the_segmentation_are_finite_for_extreme_scores():
+    for scale in (0.0, 1.0, 1e4):
+        scores = (scale * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))).requires_grad_()
+        segmentation_loss(scores, one_hot(blocks(10, 20, 5)), 0.5).backward()
+        assert torch.isfinite(scores.grad).all()
+
+
+def test_half_precision_scores_are_computed_in_full():
+    target = one_hot(blocks(10, 20, 5))
+    assert segmentation_loss(torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16), target, 1.0).dtype == torch.float32
+
+
+def test_branches_are_those_the_model_has():
+    maps = one_hot(blocks(10, 20, 5))
+    logits = torch.zeros(1, 4, 8, 8)
+    assert set(branch_losses(Output(identity(1)), maps, maps, settings())) == {"registration"}
+    losses = branch_losses(Output(identity(1), 50 * maps, logits), maps, maps, settings(alpha=1.0))
+    assert set(losses) == {"registration", "cine", "lge"}
+    assert float(losses["cine"]) == pytest.approx(0, abs=1e-6)
+    assert float(losses["lge"]) == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize("weights", [(1.0, 0.0, 0.0), (0.2, 0.3, 0.5), (2.0, 40.0, 100.0)])
+def test_each_branch_is_weighed_by_its_lambda_unnormalised(weights):
+    losses = {"registration": torch.tensor(3.0), "cine": torch.tensor(5.0), "lge": torch.tensor(7.0)}
+    chosen = settings(lambda_1=weights[0], lambda_2=weights[1], lambda_3=weights[2])
+    expected = dict(zip(losses, (weight * loss for weight, loss in zip(weights, (3, 5, 7), strict=True)), strict=True))
+    assert {name: float(loss) for name, loss in weighted_losses(losses, chosen).items()} == pytest.approx(expected)
+    assert set(weighted_losses({"registration": losses["registration"]}, chosen)) == {"registration"}

@@ -1,0 +1,77 @@
+"""The number of trials that fit on the nodes, computed by hand."""
+
+import pytest
+
+from study.plan.capacity import Request, resource_errors, resources_of, told, trials_on
+from study.plan.plan import Node, Resources
+
+BARE, SMALL, BIG = Node("bare", 0, 0), Node("small", 4, 0), Node("big", 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("node", "cpus", "gpus", "trials"),
+    [
+        (SMALL, 1, 0, 4),
+        (SMALL, 3, 0, 1),
+        (SMALL, 5, 0, 0),
+        (SMALL, 0.1, 0, 40),  # 4 // 0.1 is 39 in floating point
+        (SMALL, 1, 1, 0),
+        (BIG, 1, 1, 2),
+        (BIG, 1, 2, 1),
+        (BIG, 1, 0.5, 4),
+        (BIG, 3, 0.5, 2),  # CPUs are the limit
+        (BIG, 1, 0.6, 2),  # one on each GPU, although 2 // 0.6 is 3
+        (BIG, 1, 3, 0),
+        (BARE, 1, 0, 0),
+    ],
+)
+def test_a_node_holds_as_many_trials_as_its_scarcer_resource(node: Node, cpus: float, gpus: float, trials: int):
+    assert trials_on(node, Resources(1, cpus, gpus, "cpu")) == trials
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gigabytes", "trials"), [(16, 64, 16), (16, 4, 4), (16, 2, 1), (16, 0.5, 1), (1, 64, 1), (2, 2.6, 2)]
+)
+def test_a_node_holds_no_more_trials_than_its_memory_but_one_in_any_case(cpus: float, gigabytes: float, trials: int):
+    """A trial takes 0.7 GB, the driver and Ray 0.9 GB."""
+    node = Node("this machine", cpus, 0, int(gigabytes * 1e9))
+    assert trials_on(node, Resources(1, 1, 0, "cpu")) == trials
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "given"),
+    [
+        (("auto", 1, None, None), (SMALL, SMALL), (8, 1, 0, "cpu")),
+        (("auto", 1, None, None), (SMALL, BIG), (2, 1, 1, "cuda")),  # the nodes' GPUs count, not the driver's
+        (("auto", 1, 0, None), (SMALL, BIG), (12, 1, 0, "cpu")),
+        (("cpu", 2, None, None), (SMALL, BIG), (6, 2, 0, "cpu")),
+        (("cuda", 1, 0.5, None), (BARE, BIG), (4, 1, 0.5, "cuda")),
+        (("auto", 1, None, 3), (SMALL,), (3, 1, 0, "cpu")),
+    ],
+)
+def test_a_trial_gets_what_is_asked_for_and_as_many_run_as_fit(asked, nodes, given):
+    request = Request(*asked)
+    assert resource_errors(request, nodes) == []
+    assert resources_of(request, nodes) == Resources(*given)
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "error"),
+    [
+        (("auto", 5, None, None), (SMALL, SMALL), "got 5 CPU and 0 GPU (2 nodes of 4 CPU and 0 GPU)"),
+        (("auto", 1, 0.5, None), (SMALL,), "got 1 CPU and 0.5 GPU (1 node of 4 CPU and 0 GPU)"),
+        (("auto", 1, None, None), (), "got 1 CPU and 0 GPU (no nodes)"),
+        (("auto", 8, 0.5, None), (SMALL, Node("thin", 2, 1)), "one node must have them"),
+        (("cuda", 1, None, None), (SMALL,), "--device: must be cpu or auto where no node has a GPU, got cuda"),
+        (("auto", 1, 1.5, None), (BIG,), "--gpus-per-trial: must be whole where it is above 1, got 1.5"),
+        (("cpu", 1, 1, None), (BIG,), "--gpus-per-trial: must be 0 with --device cpu, got 1"),
+        (("cuda", 1, 0, None), (BIG,), "--gpus-per-trial: must be above 0 with --device cuda, got 0"),
+    ],
+)
+def test_what_no_node_can_give_is_refused_with_what_there_is(asked, nodes, error: str):
+    (found,) = resource_errors(Request(*asked), nodes)
+    assert error in found
+
+
+def test_nodes_are_told_by_kind():
+    assert told((BIG, SMALL, SMALL)) == "2 nodes of 4 CPU and 0 GPU, 1 node of 8 CPU and 2 GPU"

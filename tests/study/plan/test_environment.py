@@ -1,0 +1,80 @@
+"""Settings from environment variables, and how the plan shows them."""
+
+import os
+from pathlib import Path
+
+import pytest
+from plans import plan_of
+
+from study.plan import environment
+from study.plan.environment import settle, told, without_secrets
+from study.plan.plan_text import render
+
+
+def test_what_decides_is_shown_with_its_value_and_what_has_no_effect_by_name():
+    assert (
+        told({}) == told({"PATH": "/bin", "MLFLOW_TRACKING_URI": "http://shown-elsewhere", "RAY_ADDRESS": "auto"}) == []
+    )
+    given = {
+        "RAY_TMPDIR": "/scratch",
+        "MLFLOW_WORKSPACE": "hearts",
+        "MLFLOW_EXPERIMENT_NAME": "liver",
+        "MLFLOW_RUN_ID": "1",
+        "MLFLOW_REGISTRY_URI": "http://other",
+        "OPTUNA_STORAGE": "sqlite:///x.db",
+        "TUNE_MAX_PENDING_TRIALS_PG": "100",
+    }
+    assert told(given) == [
+        "MLFLOW_WORKSPACE=hearts, RAY_TMPDIR=/scratch",
+        "without effect here: MLFLOW_EXPERIMENT_NAME, MLFLOW_REGISTRY_URI, MLFLOW_RUN_ID, OPTUNA_STORAGE, "
+        "TUNE_MAX_PENDING_TRIALS_PG",
+    ]
+
+
+def test_what_the_study_sets_itself_is_not_shown():
+    assert told(environment.DEFAULTS | environment.OWN) == []
+    assert told({"RAY_worker_niceness": "15"}) == ["RAY_worker_niceness=15"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("MLFLOW_TRACKING_PASSWORD", "hunter2", "***"),
+        ("MLFLOW_TRACKING_TOKEN", "hunter2", "***"),
+        ("RAY_AUTH_TOKEN", "hunter2", "***"),
+        ("MLFLOW_FLASK_SERVER_SECRET_KEY", "hunter2", "***"),
+        ("MLFLOW_S3_ENDPOINT_URL", "https://me:hunter2@host/x", "https://***@host/x"),
+        ("RAY_REDIS_ADDRESS", "redis://host?password=hunter2&db=1", "redis://host?password=***&db=1"),
+        ("RAY_LONG", "x" * 200, "x" * 80 + "..."),
+    ],
+)
+def test_nothing_that_may_be_secret_is_shown(name: str, value: str, shown: str):
+    assert told({name: value}) == [f"{name}={shown}"]
+
+
+def test_the_plan_shows_the_environment_and_no_password_of_the_store(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/scratch")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "1")
+    plan = plan_of()
+    text = render(plan).splitlines()
+    (line,) = (line for line in text if "RAY_TMPDIR=/scratch" in line)
+    assert line.startswith("  Environment ")
+    assert any("without effect here:" in line and "MLFLOW_RUN_ID" in line for line in text)
+    assert without_secrets("postgresql://me:pw@host/db") == "postgresql://***@host/db"
+    assert without_secrets(plan.tracking_uri) == plan.tracking_uri
+
+
+def test_what_must_not_decide_is_taken_out_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(environment, "_set_aside", set())
+    for name in ("TUNE_RESULT_DIR", "RAY_AIR_LOCAL_CACHE_DIR", "TUNE_RESULT_BUFFER_LENGTH", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("TUNE_DISABLE_SIGINT_HANDLER", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "3")
+    for _ in range(2):
+        settle()
+    assert "TUNE_RESULT_DIR" not in os.environ and "TUNE_RESULT_BUFFER_LENGTH" not in os.environ
+    assert "RAY_AIR_LOCAL_CACHE_DIR" not in os.environ and "MLFLOW_REGISTRY_URI" not in os.environ
+    assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1" and dict(os.environ)["RAY_worker_niceness"] == "3"
+    (idle,) = (line for line in told() if line.startswith("without effect here"))
+    for name in ("TUNE_RESULT_DIR", "TUNE_DISABLE_SIGINT_HANDLER", "MLFLOW_REGISTRY_URI"):
+        assert name in idle

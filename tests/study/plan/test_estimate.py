@@ -1,0 +1,106 @@
+"""The expected duration of a study."""
+
+from dataclasses import replace
+
+import pytest
+from plans import SPLITS, plan_of
+
+from jointnet.settings import load_settings, with_values
+from study.plan.estimate import (
+    SECONDS_PER_PATIENT_EPOCH,
+    arm_minutes,
+    arm_trials,
+    budget_share_minutes,
+    expected_epochs,
+    expected_minutes,
+    relative_work,
+    retrain_minutes,
+    seconds_per_epoch,
+    training_hours,
+)
+from study.plan.plan import Arm, Design, make_arms
+from study.plan.plan_text import render
+from study.plan.search_file import load_spaces
+from study.plan.search_space import Budget, Fidelity, with_overrides
+
+
+def test_expected_minutes_are_the_estimate_up_to_the_budgets_share():
+    space = with_overrides(load_spaces(["joint"], "quick")[0], num_samples=2, max_epochs=1)
+    space = replace(space, base=load_settings("quick"))
+    plan = plan_of()
+    arms = make_arms([replace(space, budget=replace(space.budget, minutes=None))], SPLITS)
+    free = replace(plan, arms=arms)
+    # two trials at once, one epoch each: 25 training patients, 15 validation patients at half the cost
+    assert arm_minutes(free, arms[0]) == pytest.approx(SECONDS_PER_PATIENT_EPOCH["joint"] * (25 + 15 / 2) / 60)
+    assert budget_share_minutes(free, arms[0]) is None
+    rarely = replace(space, base=with_values(space.base, {"training.validate_every": 3}), budget=Budget(2, None))
+    assert arm_minutes(free, make_arms([rarely], SPLITS)[0]) == pytest.approx(
+        SECONDS_PER_PATIENT_EPOCH["joint"] * (25 + 15 / 6) / 60
+    )
+    tight = make_arms([replace(space, budget=replace(space.budget, minutes=0.02))], SPLITS)
+    assert arm_minutes(replace(plan, arms=tight), tight[0]) == pytest.approx(0.01)
+
+
+def test_the_default_study_is_planned_within_twelve_minutes():
+    plan = plan_of()
+    share = [budget_share_minutes(plan, arm) for arm in plan.arms]
+    assert sum(minutes or 99 for minutes in share) <= 10
+
+
+def test_expected_epochs_by_hand():
+    # 8 trials for 4 epochs, 4 of them for 4 more, 2 of these for the last 8
+    assert expected_epochs(Fidelity(16, 4, 2), 8) == 8 * 4 + 4 * 4 + 2 * 8
+    assert expected_epochs(Fidelity(5, 5, 2), 3) == 15
+    assert expected_epochs(Fidelity(8, 1, 4), 1) == 8
+
+
+def test_work_scales_with_pixels_and_channels():
+    quick = load_settings("quick")
+    assert relative_work(quick) == 1
+    double = [2 * width for width in quick.model.widths]
+    assert relative_work(with_values(quick, {"model.widths": double})) == pytest.approx(4)
+    fine = with_values(quick, {"model.stem": 1, "training.downsampling": 1})
+    coarse = with_values(quick, {"model.stem": 1, "training.downsampling": 2})
+    assert relative_work(fine) / relative_work(coarse) == pytest.approx(4)
+    assert "roughly: scaled from what quick takes" in render(plan_of(settings="paper"))
+
+
+def test_on_a_gpu_the_time_is_unknown_up_to_the_budget():
+    plan = plan_of(device="cuda")
+    free = [replace(arm.space, budget=Budget(2, None)) for arm in plan.arms[:1]]
+    open_end = replace(plan, arms=tuple(Arm(plan.arms[0].model, plan.arms[0].split, space) for space in free))
+    assert arm_minutes(open_end, open_end.arms[0]) is None and expected_minutes(open_end) is None
+    assert "unknown time" in render(open_end) and "unknown: no epoch was ever measured" in render(open_end)
+    tight = replace(open_end.arms[0].space, budget=Budget(2, 3.0))
+    limited = replace(plan, arms=make_arms([tight], SPLITS[:1]))
+    assert arm_minutes(limited, limited.arms[0]) == 3
+
+
+def test_retrainings_train_to_the_end_in_turns():
+    plan = replace(plan_of(), design=Design(seeds=3))  # two at once, so 3 retrainings take two rounds
+    arm = plan.arms[0]
+    each = seconds_per_epoch(plan, arm) * arm.space.fidelity.max_epochs / 60
+    assert retrain_minutes(plan, arm) == pytest.approx(2 * each)
+    assert retrain_minutes(plan_of(), arm) == 0
+    assert expected_minutes(plan) - expected_minutes(plan_of()) == pytest.approx(
+        sum(retrain_minutes(plan, arm) for arm in plan.arms)
+    )
+    more = training_hours(plan) - training_hours(plan_of())
+    assert more == pytest.approx(sum(1.5 * retrain_minutes(plan, arm) for arm in plan.arms) / 60)
+    assert f"{sum(arm.space.budget.num_samples for arm in plan.arms)} trials and 6 retrainings, about " in render(plan)
+
+
+def test_equal_compute_gives_each_arm_the_minutes_and_counts_what_probably_fits():
+    plan = plan_of("joint", "standalone")
+    arms = tuple(replace(a, space=with_overrides(a.space, minutes=60.0, equal_compute=True)) for a in plan.arms)
+    equal = replace(plan, arms=arms)
+    assert [budget_share_minutes(equal, arm) for arm in arms] == [60.0] * 4
+    assert [arm_minutes(equal, arm) for arm in arms] == [60.0] * 4
+    assert training_hours(equal) == pytest.approx(4 * 60 / 60 * plan.resources.concurrent)
+    trials = [arm_trials(equal, arm) for arm in arms]
+    assert trials[2] > trials[0] > 1  # a stand-alone trial costs less
+    text = render(equal)
+    assert "equal compute: each arm draws trials for 60 minutes" in text and "as many trials as fit of" in text
+    unknown = replace(equal, resources=replace(plan.resources, device="cuda"))
+    assert arm_trials(unknown, arms[0]) is None and training_hours(unknown) is None
+    assert "a model of each training, twice" in render(unknown)

@@ -1,0 +1,83 @@
+"""The plan: arms, identity, and its text on the terminal."""
+
+from dataclasses import replace
+
+import pytest
+from plans import SPLITS, plan_of
+
+from jointnet.errors import SettingsError
+from study.plan.folds import make_folds, same_validation
+from study.plan.plan import Design, make_arms, specification
+from study.plan.plan_text import render
+from study.plan.search_file import load_spaces
+from study.plan.splits import parse_counts
+
+
+def test_arms_cross_models_and_splits():
+    assert [arm.name for arm in plan_of("joint", "standalone").arms] == [
+        "joint-25",
+        "joint-35",
+        "standalone-25",
+        "standalone-35",
+    ]
+
+
+def test_an_arm_that_two_searches_ask_for_is_refused():
+    with pytest.raises(SettingsError, match="joint-25 must come from one search only, got joint and smoke"):
+        make_arms(load_spaces(["joint", "smoke"]), SPLITS)
+
+
+def test_the_plan_says_where_everything_goes_and_that_a_phantom_is_no_scan():
+    text = render(plan_of())
+    assert "PHANTOM, not real scans" in text
+    for said in (
+        "joint-25",
+        "joint-35",
+        "25/15/5",
+        "trials of",
+        "sqlite:////store/mlflow.db",
+        "/nowhere/2026",
+        "/cache",
+        "MB of models",
+    ):
+        assert said in text, said
+    assert "PHANTOM" not in render(plan_of(kind="folder"))
+
+
+def test_the_specification_holds_what_the_report_reads():
+    content = specification(plan_of("joint", "standalone"))
+    assert content["objective"] == {"metric": "val/registration_ratio", "direction": "minimize"}
+    assert set(content["splits"]) == {"25/15/5", "35/5/5"}
+    assert [search["name"] for search in content["searches"]] == ["joint", "standalone"]
+    assert [search["base"] for search in specification(plan_of(settings="paper"))["searches"]] == ["paper"]
+
+
+def test_the_plan_names_the_settings_and_what_is_fixed_over_them():
+    (space,) = plan_of(settings="paper").spaces
+    assert f"  Settings  joint: paper{', with ' if space.fixed else ''}" in render(plan_of(settings="paper"))
+
+
+def test_a_plan_of_folds_names_folders_splits_and_what_is_left_unused():
+    design = Design(folds=9, same_validation=True, seeds=2)
+    counts = same_validation(parse_counts(["25/15/5", "35/5/5"]))
+    dealt = make_folds(range(1, 46), 9, counts, 0)
+    spaces = load_spaces(["joint"])
+    arms = tuple(a for fold, splits in enumerate(dealt, 1) for a in make_arms(spaces, splits, fold=fold, folds=9))
+    plan = replace(plan_of(design=design), arms=arms)
+    assert [arm.key for arm in plan.arms][:3] == ["fold-1/joint-25", "fold-1/joint-35", "fold-2/joint-25"]
+    assert plan.arm_folder(plan.arms[2]) == plan.folder / "fold-2" / "joint-25"
+    content = specification(plan)
+    assert list(content["splits"])[:2] == ["fold-1/25/5/5", "fold-1/35/5/5"] and len(content["splits"]) == 18
+    assert content["arms"][2] == {
+        "arm": "joint-25",
+        "search": "joint",
+        "model": "joint",
+        "split": "25/5/5",
+        "fold": 2,
+        "folds": 9,
+    }
+    assert content["design"] == {"folds": 9, "same_validation": True, "seeds": 2}
+    text = render(plan)
+    assert "patients left unused: 10 of 25/5/5" in text and "9 folds, each patient is tested in exactly one" in text
+    assert "2 models: its winner, retrained with fresh seeds" in text
+    assert "the tuned model itself, with the one seed that it was tuned with" in render(plan_of())

@@ -1,0 +1,209 @@
+"""Verdicts with known answers, from SciPy's t interval of the contrast and from the construction of the arms."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from known_rows import patients_of
+from scipy import stats
+
+from jointnet.errors import InputError
+from jointnet.evaluate.aggregation import ENDPOINTS
+from study.report.statistics.claim_design import LV_CD, ClaimArms, claim_arms, given_margins
+from study.report.statistics.claim_result import claims_frame
+from study.report.statistics.claims import non_inferiority, superiority
+
+ARMS = ClaimArms("joint-25", "standalone-25", "standalone-35", 25, 35)
+WOBBLE = np.array([-0.3, 0.2, 0.1, -0.1, 0.3, -0.2, 0.15, -0.15])
+OTHER = np.array([0.1, -0.2, 0.3, -0.3, 0.05, 0.2, -0.1, -0.05])
+BASE = np.array([2.0, 3.0, 4.0, 2.5, 3.5, 5.0, 1.5, 2.2])
+
+
+def _arms(joint: float, small: float, large: float, noise: float = 1.0) -> dict[str, pd.DataFrame]:
+    """Return three arms whose means over patients are 2.9625 plus these numbers, in every endpoint."""
+    return {
+        "joint-25": patients_of(BASE + joint + noise * WOBBLE),
+        "standalone-25": patients_of(BASE + small + noise * OTHER),
+        "standalone-35": patients_of(BASE + large - noise * WOBBLE),
+    }
+
+
+def test_the_contrast_is_that_of_the_three_arms() -> None:
+    arms = _arms(0.2, 1.0, 0.0)
+    joint, small, large = (arms[name]["after"].to_numpy()[:8] for name in arms)
+    expected = stats.ttest_1samp(joint - large - 0.5 * (small - large), 0.0)
+    interval = expected.confidence_interval(0.95)
+    result = non_inferiority(arms, ARMS)[0]
+    assert result.contrast.test.t == pytest.approx(expected.statistic)
+    assert (result.contrast.test.low, result.contrast.test.high) == pytest.approx((interval.low, interval.high))
+    assert result.margin_mm == pytest.approx(0.5)
+    assert result.margin_source == "estimated"
+    assert result.difference.difference == pytest.approx(0.2)
+    assert result.contrast.test.difference == pytest.approx(0.2 - 0.5)
+
+
+def test_an_estimated_margin_is_less_certain_than_a_given_one() -> None:
+    # The same margin, once estimated from a gain that varies much between patients, once given.
+    arms = _arms(0.0, 1.0, 0.0, noise=0.01)
+    arms["standalone-25"] = patients_of(BASE + 1.0 + 10 * OTHER)
+    estimated, given = (non_inferiority(arms, ARMS, margins)[0] for margins in ({}, {LV_CD: 0.5}))
+    assert given.margin_source == "given"
+    assert estimated.margin_mm == pytest.approx(given.margin_mm)
+    widths = [one.contrast.test.high - one.contrast.test.low for one in (estimated, given)]
+    assert widths[0] > 5 * widths[1]
+    assert (estimated.verdict, given.verdict) == ("inconclusive", "supported")
+
+
+@pytest.mark.parametrize(
+    ("joint", "small", "large", "margins", "verdict", "words"),
+    [
+        (0.1, 2.0, 0.0, {}, "supported", "below 0; by the bootstrap"),
+        (-1.0, 2.0, 0.0, {}, "supported", "below 0"),
+        (1.9, 2.0, 0.0, {}, "refuted", "above 0"),
+        (1.0, 2.0, 0.0, {}, "inconclusive", "on both sides of 0"),
+        (0.1, 0.0, 0.0, {}, "inconclusive", "there is no margin"),
+        (0.1, 0.0, 0.5, {}, "inconclusive", "gained nothing from more training patients: -0.50 mm"),
+        (0.1, 0.0, 0.5, {LV_CD: 0.2}, "supported", "The margin, 0.20 mm, was given before the study"),
+        (0.9, 2.0, 0.0, {LV_CD: 0.2}, "refuted", "Difference minus margin is 0.70 mm"),
+        (0.2, 2.0, 0.0, {LV_CD: 0.2}, "inconclusive", "80 % would find a true distance from the margin of"),
+    ],
+)
+def test_verdicts_of_non_inferiority(
+    joint: float, small: float, large: float, margins: dict[tuple[str, str], float], verdict: str, words: str
+) -> None:
+    result = non_inferiority(_arms(joint, small, large), ARMS, margins)[0]
+    assert result.primary
+    assert result.verdict == verdict
+    assert result.sentence.startswith(
+        f"joint-25 is not inferior to standalone-35 in LV CD (primary endpoint): {verdict}. "
+    )
+    assert words in result.sentence
+
+
+def test_an_uncertain_margin_refutes_nothing_that_is_not_worse() -> None:
+    # The contrast joint - large - (small - large) / 2 is close to 0.06 in all, joint - large 0.1 with an SD near 1.
+    apart = np.array([1.2, -0.8, 1.0, -1.1, 0.9, -0.7, 0.5, -1.0])
+    apart = apart - apart.mean()
+    large = BASE
+    small = BASE + 0.08 + 2 * apart
+    joint = (large + small) / 2 + 0.06 + 0.01 * WOBBLE
+    arms = {name: patients_of(values) for name, values in zip(_arms(0, 0, 0), (joint, small, large), strict=True)}
+    result = non_inferiority(arms, ARMS)[0]
+    assert result.contrast.test.low > 0
+    assert result.difference.low < 0 < result.difference.difference
+    assert result.verdict == "inconclusive"
+    assert "But the joint model is not shown to be worse at all" in result.sentence
+    assert "The gain itself is not shown to be more than 0" in result.sentence
+
+
+@pytest.mark.parametrize(
+    ("joint", "verdict", "words"),
+    [
+        (-1.0, "supported", "The interval lies below 0"),
+        (1.0, "refuted", "The interval lies above 0"),
+        (0.0, "inconclusive", "80 % would find a true difference of"),
+    ],
+)
+def test_verdicts_of_superiority(joint: float, verdict: str, words: str) -> None:
+    result = superiority(_arms(joint, 0.0, 0.0), ARMS)[0]
+    assert (result.verdict, result.margin_mm, result.gain) == (verdict, 0.0, None)
+    assert result.sentence.startswith(f"joint-25 is superior to standalone-25 in LV CD (primary endpoint): {verdict}. ")
+    assert words in result.sentence
+
+
+def test_only_secondary_endpoints_answer_for_being_five() -> None:
+    # p of about 0.02 in each endpoint: below 0.05 alone, 0.1 after Holm.
+    arms = _arms(-0.3, 0.0, 0.0)
+    results = superiority(arms, ARMS)
+    p = results[0].contrast.test.p
+    assert 0.01 < p < 0.05
+    assert [one.contrast.holm_p for one in results] == pytest.approx([5 * p] * 5)
+    assert [one.verdict for one in results] == ["supported"] + ["inconclusive"] * 4
+    assert "Holm's correction over the five endpoints leaves p = " in results[1].sentence
+    other = superiority(arms, ARMS, primary=("asd_mm", "rv"))
+    assert [one.verdict for one in other] == ["inconclusive"] * 4 + ["supported"]
+    with pytest.raises(ValueError, match="the primary endpoint must be one of"):
+        superiority(arms, ARMS, primary=("dice", "lv"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"joint-25": None}, "no test values of joint-25"),
+        ({"standalone-25": patients_of(BASE[:7])}, "joint-25 and standalone-25 were not tested on the same patients"),
+        ({"joint-25": patients_of([*BASE[:7], math.nan])}, "a value is missing"),
+        ({"joint-25": patients_of(BASE, endpoints=ENDPOINTS[1:])}, "not tested on the same patients"),
+        (
+            {name: patients_of(BASE, endpoints=ENDPOINTS[1:]) for name in _arms(0, 0, 0)},
+            "no test values of cd_mm of lv",
+        ),
+        ({name: patients_of([]) for name in _arms(0, 0, 0)}, "no test values of joint-25 and standalone-25"),
+        (
+            {
+                "joint-25": patients_of(BASE),
+                "standalone-25": patients_of(BASE + 1),
+                "standalone-35": patients_of(BASE - 1),
+            },
+            "no spread",
+        ),
+        ({name: patients_of([2.0 - place]) for place, name in enumerate(_arms(0, 0, 0))}, "one patient"),
+    ],
+    ids=["no arm", "other patients", "nan", "endpoint of one", "endpoint of all", "empty", "shifted", "one patient"],
+)
+def test_what_cannot_be_judged(change: dict[str, pd.DataFrame | None], reason: str) -> None:
+    arms = {name: frame for name, frame in {**_arms(-1.0, 2.0, 0.0), **change}.items() if frame is not None}
+    for result in (non_inferiority(arms, ARMS, {LV_CD: 0.1})[0], superiority(arms, ARMS)[0]):
+        assert result.verdict == "inconclusive"
+        assert "It cannot be judged: " in result.sentence
+        assert reason in result.sentence
+        assert "nan" not in result.sentence
+
+
+def test_two_patients_are_judged_without_a_bootstrap() -> None:
+    arms = {
+        name: patients_of(values) for name, values in zip(_arms(0, 0, 0), ([1, 2], [4, 5.1], [3, 4.2]), strict=True)
+    }
+    result = superiority(arms, ARMS)[0]
+    assert result.verdict == "supported"
+    assert "no bootstrap interval: 2 patients" in result.sentence
+
+
+def test_the_frame_holds_a_line_per_endpoint_and_claim() -> None:
+    arms = _arms(0.1, 2.0, 0.0)
+    table = claims_frame([*non_inferiority(arms, ARMS), *superiority(arms, ARMS)])
+    assert table["claim"].tolist() == ["not inferior"] * 5 + ["superior"] * 5
+    assert table["primary"].tolist() == [True, False, False, False, False] * 2
+    assert table["gain_mm"].to_numpy(dtype=float)[:5] == pytest.approx([2.0] * 5)
+    assert {"contrast_low", "contrast_holm_p", "contrast_fold_reason", "sentence"} <= set(table.columns)
+
+
+@pytest.mark.parametrize(
+    ("arms", "expected"),
+    [
+        ([("j", "joint", 25), ("s", "standalone", 25), ("l", "standalone", 35), ("k", "joint", 35)], ("j", "s", "l")),
+        (
+            [("j", "joint", 10), ("s", "standalone", 10), ("m", "standalone", 20), ("l", "standalone", 30)],
+            ("j", "s", "l"),
+        ),
+        ([("j", "joint", 10), ("k", "joint", 20), ("s", "standalone", 20), ("l", "standalone", 30)], ("k", "s", "l")),
+        ([("j", "joint", 25), ("s", "standalone", 25)], None),
+        ([("j", "joint", 35), ("s", "standalone", 25), ("l", "standalone", 35)], None),
+        ([("s", "standalone", 25), ("l", "standalone", 35)], None),
+        ([], None),
+    ],
+)
+def test_which_arms_the_claims_are_about(
+    arms: list[tuple[str, str, int]], expected: tuple[str, str, str] | None
+) -> None:
+    found = claim_arms([*arms, *arms])  # once per fold
+    assert (found and (found.joint_small, found.standalone_small, found.standalone_large)) == expected
+
+
+def test_given_margins() -> None:
+    assert given_margins(None) == {}
+    assert given_margins(0.5) == {("cd_mm", "lv"): 0.5}
+    assert given_margins({"asd_mm/rv": 1, "cd_mm/lv": 0.3}) == {("asd_mm", "rv"): 1.0, ("cd_mm", "lv"): 0.3}
+    with pytest.raises(InputError) as caught:
+        given_margins({"lv": 0.5, "cd_mm/lv": 0, "asd_mm/rv": True, "asd_mm/lv": math.inf, "cd_mm/rv": "1"})
+    assert len(caught.value.errors) == 5

@@ -1,0 +1,222 @@
+"""The figures of a search: their data against known values, and cases with little or nothing to draw."""
+
+import math
+import warnings
+
+import invented_search as invented
+import numpy as np
+import pytest
+import synthetic_store as synthetic
+from mlflow import MlflowClient
+
+from study.report.pictures import figures
+from study.report.search import effort, importance, parallel, parameter_slices, search_figures, ternary, tradeoff
+from study.report.stored_study import read_study
+
+TITLE = "Validation registration ratio"
+
+
+@pytest.mark.parametrize(
+    ("lambdas", "place"),
+    [
+        ((1, 0, 0), (0.5, math.sqrt(3) / 2)),
+        ((0, 1, 0), (0, 0)),
+        ((0, 0, 1), (1, 0)),
+        ((1, 1, 1), (0.5, math.sqrt(3) / 6)),
+        ((0, 2, 2), (0.5, 0)),
+        ((5, 5, 0), (0.25, math.sqrt(3) / 4)),
+        ((0, 0, 0), (math.nan, math.nan)),
+        ((-1, 1, 1), (math.nan, math.nan)),
+        ((math.nan, 1, 1), (math.nan, math.nan)),
+    ],
+)
+def test_weights_have_their_place_in_the_triangle(lambdas, place):
+    assert ternary.positions(np.array([lambdas]))[0] == pytest.approx(place, nan_ok=True)
+
+
+def test_the_searched_region_has_the_bounds_of_the_ratios_as_its_sides():
+    corners = ternary.region(invented.JOINT)
+    assert corners is not None
+    expected = ternary.positions(np.array([(1, 0.1, 0.1), (1, 10, 0.1), (1, 10, 10), (1, 0.1, 10)]))
+    assert corners == pytest.approx(expected)
+    first, _, _, last = corners
+    inside = ternary.positions(np.array([(1, 0.1, 1.0)]))[0]  # on the side where lambda_2 is a tenth of lambda_1
+    direction, offset = last - first, inside - first
+    assert direction[0] * offset[1] - direction[1] * offset[0] == pytest.approx(0, abs=1e-12)
+    assert ternary.region(invented.STANDALONE) is None
+
+
+@pytest.mark.parametrize(
+    ("ratio", "dice", "expected"),
+    [
+        ([], [], []),
+        ([0.7], [0.8], [True]),
+        ([0.7, 0.8], [0.8, 0.9], [True, True]),
+        ([0.7, 0.8], [0.9, 0.8], [True, False]),
+        ([0.7, 0.7], [0.8, 0.9], [False, True]),
+        ([0.7, 0.7], [0.8, 0.8], [True, True]),
+        ([0.6, 0.7, 0.8, 0.75], [0.7, 0.8, 0.9, 0.75], [True, True, True, False]),
+        ([math.nan, 0.9], [0.99, 0.5], [False, True]),
+        ([0.5, 0.9], [math.nan, 0.5], [False, True]),
+    ],
+)
+def test_the_front_is_what_no_other_trial_beats(ratio, dice, expected):
+    assert tradeoff.front(np.array(ratio, dtype=float), np.array(dice, dtype=float)).tolist() == expected
+
+
+def test_the_dice_is_of_segmentation_where_a_model_segments_else_of_overlap():
+    overlap = {"val/dice/lv": 0.8, "val/dice/rv": 0.6, "val/cd_mm/lv": 3.0}
+    both = {**overlap, "val/dice_cine/lv": 0.9, "val/dice_lge/lv": 0.7}
+    table, kind = tradeoff.dice_table([invented.arm(invented.trial(0, 0.7, validation=overlap), model="standalone")])
+    assert (table["dice"].iloc[0], kind) == (pytest.approx(0.7), "mean overlap Dice")
+    table, kind = tradeoff.dice_table([invented.arm(invented.trial(0, 0.7, validation=both))])
+    assert (table["dice"].iloc[0], kind) == (pytest.approx(0.8), "mean segmentation Dice")
+
+
+def test_failed_trials_are_not_on_the_front_and_folds_have_fronts_of_their_own():
+    good, bad = {"val/dice/lv": 0.9}, {"val/dice/lv": 0.5}
+    first = invented.arm(invented.trial(0, 0.5, "failed", validation=good), invented.trial(1, 0.6, validation=bad))
+    second = invented.arm(invented.trial(2, 0.9, "early", validation=bad), fold=2, folds=2)
+    assert tradeoff.dice_table([first, second])[0]["front"].tolist() == [False, True, True]
+
+
+def test_the_best_so_far_counts_all_effort_and_only_what_can_be_selected():
+    arm = invented.arm(
+        invented.trial(0, math.nan, "failed", minutes=1),
+        invented.trial(1, 0.9, "early", minutes=2),
+        invented.trial(2, 0.5, "failed", minutes=3),
+        invented.trial(3, 0.7, "complete", minutes=4),
+        invented.trial(4, 0.8, "cut", minutes=5),
+        invented.trial(5, 0.6, "running", minutes=math.nan),
+    )
+    curve = effort.best_so_far(arm)
+    assert curve["best"].tolist() == pytest.approx([math.nan, 0.9, 0.9, 0.7, 0.7, 0.7], nan_ok=True)
+    assert curve["minutes"].tolist() == [1, 3, 6, 10, 15, 15]
+
+
+def test_arms_are_compared_at_the_effort_of_the_one_that_had_least():
+    slow = invented.arm(*(invented.trial(k, value, minutes=10) for k, value in enumerate((0.9, 0.8))))
+    quick = [invented.trial(k, value, minutes=4) for k, value in enumerate((1.0, 0.95, 0.85, 0.7))]
+    found = effort.at_equal_effort([slow, invented.arm(*quick, model="standalone"), invented.arm(model="other")])
+    # The common effort is 2 trials or 16 minutes. The slow arm has ended one trial within 16 minutes.
+    assert [(one.best, one.best_at_trials, one.best_at_minutes) for one in found] == [(0.8, 0.8, 0.9), (0.7, 0.95, 0.7)]
+    assert [(one.trials, one.minutes) for one in found] == [(2, 20), (4, 16)]
+    assert effort.at_equal_effort([]) == ()
+
+
+def test_equal_effort_is_told_per_number_of_training_patients():
+    arms = [invented.search(12, model, train=train) for train in (25, 35) for model in ("joint", "standalone")]
+    lines = effort.sentences([*arms, invented.search(12, train=45)])
+    starts = [f"With {train} training patients: joint-{train} 12 trials" for train in (25, 35)]
+    assert [line.split(",")[0] for line in lines] == starts
+
+
+def test_one_trial_that_went_astray_does_not_squeeze_the_objective_axis():
+    heights, ends = parallel.heights(np.array([*np.linspace(0.5, 0.7, 19), 50.0, math.nan]))
+    assert heights[0] == 0
+    assert heights[-2] == 1
+    assert np.isnan(heights[-1])
+    assert ends == pytest.approx((0.5, np.quantile([*np.linspace(0.5, 0.7, 19), 50.0], 0.9)))
+
+
+DRAWN = [one.parameters for one in invented.search(20).trials]
+
+
+def _same(count: int, objective: float = math.nan, ending: str = "complete", varied: bool = True):
+    """Return an arm of trials with the same objective and ending, with varied or equal parameters."""
+    return invented.arm(
+        *(invented.trial(k, objective, ending, parameters=DRAWN[k if varied else 0]) for k in range(count))
+    )
+
+
+ALPHAS = invented.arm(*(invented.trial(k, 0.5 + k / 50, parameters={"alpha": k / 20}) for k in range(20)))
+ASTRAY = invented.arm(*invented.search(30).trials, invented.trial(99, 1e6, parameters={"alpha": 0.1}), selected=0)
+CASES = {
+    "no trial": (invented.arm(), invented.JOINT, ""),
+    "one trial": (invented.search(1), invented.JOINT, "slices lambdas parallel tradeoff effort"),
+    "all failed": (_same(5, ending="failed"), invented.JOINT, "slices lambdas"),
+    "no objective": (_same(20), invented.JOINT, "slices lambdas"),
+    "an infinite objective": (_same(3, math.inf), invented.JOINT, "slices lambdas"),
+    "all equal": (_same(20, 0.7, varied=False), invented.JOINT, "slices lambdas parallel effort"),
+    "one parameter": (ALPHAS, (invented.ALPHA,), "importance slices parallel effort"),
+    "no lambda": (invented.search(60, "standalone"), invented.STANDALONE, "importance slices parallel tradeoff effort"),
+    "nothing known of the space": (invented.search(60), (), "lambdas tradeoff effort"),
+    "astray": (ASTRAY, invented.JOINT, "slices lambdas parallel tradeoff effort"),
+    "everything": (invented.search(60), invented.JOINT, "importance slices lambdas parallel tradeoff effort"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_there_is_is_drawn_and_nothing_else(case: str):
+    arm, space, names = CASES[case]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = importance.importance([arm], space)
+        drawn = [*search_figures.of_arm([arm], space, found, TITLE), *search_figures.of_study([arm], TITLE)]
+        assert [picture.name for picture in drawn] == names.split()
+        for picture in drawn:
+            assert picture.alt.endswith(".")
+            assert "nan" not in f"{picture.alt} {picture.note}"
+            assert len(figures.as_bytes(picture.light, "svg")) > 5000
+
+
+def test_a_dark_page_has_a_picture_of_its_own():
+    (picture,) = search_figures.of_study([invented.search(5)], TITLE)
+    light, dark = (figures.as_bytes(drawn, "svg").decode() for drawn in (picture.light, picture.dark))
+    assert figures.LIGHT.ink in light
+    assert figures.LIGHT.ink not in dark
+    assert figures.DARK.ink in dark
+
+
+def _marks(figure, kind: str) -> int:
+    """Return the number of points of one kind on a figure's first axes, identified by their face colour."""
+    face = {"complete": "#c8591a", "early": "#ffffff"}[kind]
+    wanted = tuple(int(face[k : k + 2], 16) / 255 for k in (1, 3, 5))
+    return sum(
+        len(points.get_offsets())
+        for points in figure.axes[0].collections
+        if len(points.get_facecolor()) and tuple(points.get_facecolor()[0][:3]) == pytest.approx(wanted)
+    )
+
+
+def test_stopped_trials_are_hollow_and_complete_ones_filled():
+    arm = invented.search(60)
+    kinds = [trial.state for trial in arm.trials]
+    for drawn in (
+        parameter_slices.draw([arm], invented.JOINT, TITLE),
+        tradeoff.draw([arm], TITLE),
+    ):
+        assert _marks(drawn, "complete") == kinds.count("complete")
+        assert _marks(drawn, "early") == kinds.count("stopped")
+
+
+def test_bounds_are_marked_and_axes_are_logarithmic_where_the_space_is():
+    drawn = parameter_slices.draw([invented.search(20)], invented.JOINT, TITLE)
+    assert drawn is not None
+    for axes, one in zip(drawn.axes, invented.JOINT, strict=True):
+        assert axes.get_xscale() == ("log" if one.log else "linear")
+        upright = {line.get_xdata()[0] for line in axes.lines if list(line.get_ydata()) == [0, 1]}
+        assert {one.low, one.high} <= upright
+        assert axes.get_xlim()[0] < one.low < one.high < axes.get_xlim()[1]
+
+
+def test_folds_share_a_figure_and_their_selected_trials_are_named():
+    arms = [invented.search(20, seed=fold, fold=fold, folds=2) for fold in (1, 2)]
+    for drawn in (
+        parameter_slices.draw(arms, invented.JOINT, TITLE),
+        ternary.draw(arms, invented.JOINT, TITLE),
+        tradeoff.draw(arms, TITLE),
+    ):
+        assert drawn is not None
+        assert {"fold 1", "fold 2"} <= {text.get_text() for text in drawn.axes[0].texts}
+    assert "Selected in fold 2" in ternary.alt(arms, TITLE)
+
+
+def test_the_store_gives_the_metrics_of_the_best_epoch(empty_store: str, tmp_path):
+    arm = synthetic.Arm("joint", "25/15/5", (synthetic.Trial("complete", ((1, 0.9),)), synthetic.Trial("running")))
+    synthetic.write_study(empty_store, "best", [arm], tmp_path)
+    run = read_study(empty_store, "best").arms[0].trials[0].run_id
+    MlflowClient(empty_store).log_metric(run, "best/val/dice_cine/lv", 0.875)
+    first, second = read_study(empty_store, "best").arms[0].trials
+    assert first.validation == {"val/dice_cine/lv": 0.875}
+    assert second.validation == {}

@@ -1,0 +1,136 @@
+"""Verification of a report: an unchanged one passes, and a single changed digit is found and reported."""
+
+import random
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import synthetic_store as synthetic
+
+from study.report import files, page
+from study.report.__main__ import DIFFERS, Report, main
+from study.report.stored_study import read_study
+from study.report.verify import differences, stored_differences
+
+NUMBER = re.compile(r"\d+\.\d+")
+IN_HTML = re.compile(r">([^<>]+)<")
+
+
+@pytest.fixture(scope="module")
+def expected(studies: str) -> dict[str, str]:
+    return files.texts(page.build(read_study(studies, synthetic.FULL)), lambda picture, dark: "")
+
+
+def altered(text: str, at: int) -> str:
+    """Return the text with the digit at a position replaced by another one."""
+    return text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :]
+
+
+def test_an_untouched_report_says_what_the_store_gives(report: Report, expected: Mapping[str, str]) -> None:
+    assert differences(report.folder, expected) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "near", "told"),
+    [
+        ("table1.csv", "joint-25,cd_mm,lv", ("row 11", "column 'after_mean'")),
+        ("table1.md", "| Joint model, 25 patients |", ("row 'Joint model, 25 patients'", "column 'LV CD (mm)'")),
+        ("table1.tex", "Joint model, 25 patients &", ("row 'Joint model, 25 patients'", "column 'LV CD (mm)'")),
+        ("report.html", '<table id="table1">', ("table1", "row 'Before registration'", "column 'LV CD (mm)'")),
+        ("report.html", '<table id="between">', ("between", "row 'standalone-35 minus standalone-25", "LV CD (mm)")),
+        ("report.html", "LV CD went from ", ("section registration", "column 'words'")),
+        ("slices.csv", "standalone-25,", ("row 1", "column 'before'")),
+        ("comparisons.csv", "before,joint-35,cd_mm,lv,5,", ("column 'reference_mean'",)),
+        ("claims.tex", r"\midrule", ("row 'joint-25 is not inferior to standalone-35'", "column 'Difference'")),
+    ],
+)
+def test_one_altered_digit_is_named(
+    name: str, near: str, told: tuple[str, ...], report: Report, expected: Mapping[str, str], tmp_path: Path
+) -> None:
+    text = (report.folder / name).read_text(encoding="utf-8")
+    start = text.index(near) + len(near)
+    if name == "table1.csv":  # the cell after patients, before_mean and before_sd
+        start = text.index(expected_cell(text, near, "after_mean"), start)
+    found = NUMBER.search(re.sub(r'href="[^"]*"', lambda m: "x" * len(m[0]), text), start)
+    assert found is not None
+    changed = altered(text, found.end() - 1)
+    (tmp_path / name).write_text(changed, encoding="utf-8", newline="")
+    lines = differences(tmp_path, {name: expected[name]})
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{name}: ") and all(part in lines[0] for part in told), lines
+    assert text[found.start() : found.end()] in lines[0] and changed[found.start() : found.end()] in lines[0]
+
+
+def expected_cell(text: str, row: str, column: str) -> str:
+    header = text.splitlines()[0].split(",")
+    line = next(line for line in text.splitlines() if line.startswith(row))
+    return line.split(",")[header.index(column)]
+
+
+@pytest.mark.parametrize(
+    "name", ["table1.csv", "efficiency.csv", "trials.csv", "between.md", "table1.tex", "report.md"]
+)
+def test_any_altered_digit_is_found(name: str, report: Report, expected: Mapping[str, str], tmp_path: Path) -> None:
+    text = (report.folder / name).read_text(encoding="utf-8")
+    places = [found.start() for found in re.finditer(r"\d", text)]
+    for at in random.Random(0).sample(places, min(60, len(places))):
+        (tmp_path / name).write_text(altered(text, at), encoding="utf-8", newline="")
+        assert differences(tmp_path, {name: expected[name]}), text[max(0, at - 40) : at + 10]
+
+
+def test_any_altered_digit_on_the_page_is_found(report: Report, expected: Mapping[str, str], tmp_path: Path) -> None:
+    text = (report.folder / "report.html").read_text(encoding="utf-8")
+    slim = re.sub(r'(src|srcset)="data:[^"]*"', r'\1=""', text)
+    body = slim.index("<main>")
+    local = [found.span() for found in re.finditer(r'<p class="note local">.*?</p>', slim, re.S)]
+    places = [
+        words.start(1) + digit.start()
+        for words in IN_HTML.finditer(slim, body)
+        for digit in re.finditer(r"\d", words[1])
+        if not any(first <= words.start() < last for first, last in local)
+    ]
+    for at in random.Random(1).sample(places, 40):
+        (tmp_path / "report.html").write_text(altered(slim, at), encoding="utf-8", newline="")
+        assert differences(tmp_path, {"report.html": expected["report.html"]}), slim[max(0, at - 60) : at + 10]
+
+
+def test_rows_that_changed_in_the_store_are_found(studies: str, report: Report) -> None:
+    study = read_study(studies, synthetic.FULL)
+    arm = study.arms[-1]
+    assert arm.rows is not None
+    rows = arm.rows.assign(after=arm.rows["after"] + (arm.rows.index == 0))
+    changed = replace(study, arms=(*study.arms[:-1], replace(arm, rows=rows)))
+    found = differences(report.folder, files.texts(page.build(changed), lambda picture, dark: ""))
+    assert {line.partition(":")[0] for line in found} >= {"slices.csv", "patients.csv", "table1.csv", "report.html"}
+
+
+def test_files_that_are_not_those_of_the_store_are_named(tmp_path: Path) -> None:
+    for name, content in {"same.png": b"1", "changed.png": b"2", "own.csv": b"3"}.items():
+        (tmp_path / name).write_bytes(content)
+    stored = {"same.png": b"1", "changed.png": b"x", "gone.csv": b"4"}
+    assert [line.partition(":")[0] for line in stored_differences(tmp_path, stored)] == [
+        "gone.csv",
+        "own.csv",
+        "changed.png",
+    ]
+
+
+def test_the_command_ends_with_a_status_of_its_own(
+    studies: str, report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "report"
+    shutil.copytree(report.folder, own)
+    arguments = ["--verify", "--study", synthetic.FULL, "--tracking-uri", studies, "--out", str(own)]
+    assert main(arguments) == 0
+    assert "every value is what study" in capsys.readouterr().out
+    page_text = (own / "report.html").read_text(encoding="utf-8")
+    (own / "report.html").write_text(page_text.replace("LV CD went from 3", "LV CD went from 8", 1), encoding="utf-8")
+    (own / "boxplots.png").unlink()
+    assert main(arguments) == DIFFERS
+    errors = capsys.readouterr().err
+    assert "report.html: section registration" in errors and "report.html: differs from the store's copy" in errors
+    assert "boxplots.png: is in the store's copy of the report and not in" in errors
+    assert main([*arguments[:-1], str(tmp_path / "nowhere")]) == 2

@@ -1,0 +1,66 @@
+"""Whether a tracking store holds what a ledger says, so that nothing of a finished study is to be told again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from mlflow import MlflowClient
+from plans import plan_of
+from simulation import recorder_of, space
+
+from study.run.study_recorder import TEST_FILES, StudyRecorder, arm_tags, is_told
+from study.store_names import OBJECTIVE
+from study.tracking.outbox import Outbox
+from study.tracking.runs import StudyTracker, refused
+from study.trials.ledger import Ledger
+from study.trials.recorder import ArmRecorder
+
+
+def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_without_a_file_of_the_report(
+    empty_store: str, tmp_path: Path
+):
+    plan = plan_of(out=tmp_path / "runs")
+    plan = replace(plan, arms=plan.arms[:1])
+    (arm,) = plan.arms
+    with Ledger(plan.folder) as ledger:
+        recorder = recorder_of(ledger, space())
+        task = replace(recorder.task, arm=arm.key, settings=arm.space.settings_of(arm.model))
+        ledger.append("session", fingerprint="f", commit="c")
+        for number in (1, 2):  # the minutes were over before the second could go on
+            sample = {each.name: each.low for each in arm.space.parameters_of(arm.model)}
+            ledger.append("drawn", arm=arm.key, trial=f"t000{number}", number=number, sample=sample)
+            ledger.append(
+                "epoch", arm=arm.key, trial=f"t000{number}", epoch=1, metrics={OBJECTIVE: 0.5}, behind=False, node=""
+            )
+        ledger.append("ended", arm=arm.key, trial="t0001", state="complete", reason="", model=None)
+        ledger.append("selected", arm=arm.key, selection={"trial_id": "t0001", "objective": 0.5})
+        ledger.append("opened", arm=arm.key, trial="t0001", reason="first", models=[["t0001", 1]])
+        ledger.append("tested", arm=arm.key, trial="t0001", metrics={}, fingerprint="t", models=[["t0001", 1]])
+        (plan.arm_folder(arm) / "test").mkdir(parents=True)
+        for name in TEST_FILES:
+            (plan.arm_folder(arm) / "test" / name).touch()
+
+        tracker = StudyTracker(empty_store, plan.study_id, {})
+        assert not is_told(plan, ledger, tracker)
+        said: list[str] = []
+        outbox = Outbox(said.append, refused)
+        of_study = StudyRecorder(plan, ledger, tracker, outbox)
+        of_study.begin()
+        progress = recorder._progress
+        ArmRecorder(task, arm_tags(arm), ledger, tracker, outbox, progress).catch_up(counted=False)
+        of_study.selected(arm)
+        of_study.tested(arm)
+        of_study.end("FINISHED")
+        assert (outbox.close(60), said, outbox.left_out) == (0, [], [])
+        assert is_told(plan, ledger, tracker)
+
+        for name in ("specification.json", "splits.json", "selection.json", *(f"test/{name}" for name in TEST_FILES)):
+            (path,) = (tmp_path / "mlruns/artifacts").glob(f"*/artifacts/{name}")
+            path.rename(path.with_name("away"))
+            assert not is_told(plan, ledger, tracker), name
+            path.with_name("away").rename(path)
+        client = MlflowClient(empty_store)
+        for run in client.search_runs(["1"]):
+            client.delete_run(run.info.run_id)
+            assert not is_told(plan, ledger, tracker), run.data.tags["study.kind"]
+            client.restore_run(run.info.run_id)
+        assert is_told(plan, ledger, tracker)

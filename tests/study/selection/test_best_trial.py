@@ -1,0 +1,71 @@
+"""The selection of a trial: the smallest objective among the trials that ended with a model."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from outcomes import outcome
+
+from study.selection.best_trial import NoFinishedTrialError, select_best
+from study.store_names import EARLY, TIME_BUDGET
+from study.trials.outcome import TrialOutcome
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def _trial(number: int, objective: float | None, state: str = "complete", reason: str = "", **other) -> TrialOutcome:
+    values = [None, None, objective, None, None]
+    model = other.pop("model", Path(f"/{number}/model.pt"))
+    return outcome(number, values, state, reason, model=model)
+
+
+def test_the_smallest_objective_wins_also_where_it_was_stopped_early():
+    trials = [_trial(1, 0.8), _trial(2, 0.6, "stopped", EARLY), _trial(3, 0.7)]
+    chosen = select_best("joint-25", trials, 3, NOW)
+    assert (chosen.trial.trial_id, chosen.candidates, chosen.remarks) == ("t0002", 3, ())
+    assert chosen.as_dict() == {
+        "arm": "joint-25",
+        "metric": "val/registration_ratio",
+        "trial_id": "t0002",
+        "objective": 0.6,
+        "epoch": 3,
+        "parameters": {"alpha": 0.5},
+        "candidates": 3,
+        "remarks": [],
+        "frozen_at": "2026-01-02T00:00:00+00:00",
+        "validation": {"val/registration_ratio": 0.6},
+    }
+
+
+def test_failed_running_and_modelless_trials_are_no_candidates_and_are_told():
+    trials = [
+        _trial(1, 0.8),
+        _trial(2, 0.1, "failed", "diverged"),
+        _trial(3, 0.2, "running"),
+        _trial(4, 0.3, model=None),
+        _trial(5, None, "stopped", TIME_BUDGET),
+        _trial(6, 0.9, "stopped", TIME_BUDGET),
+    ]
+    chosen = select_best("a-1", trials, 9, NOW)
+    assert chosen.trial.trial_id == "t0001" and chosen.candidates == 2
+    assert chosen.remarks == (
+        "1 of 9 trials failed",
+        "1 of 9 trials still running",
+        "2 of 9 trials cut short by the time budget",
+        "2 of 9 trials ended without a model",
+        "3 of 9 trials never started",
+    )
+
+
+def test_fewer_trials_than_there_are_may_be_planned():
+    assert select_best("a-1", [_trial(1, 0.5), _trial(2, 0.4)], 1, NOW).remarks == ()
+
+
+def test_equal_objectives_go_to_the_first_by_id():
+    assert select_best("a-1", [_trial(2, 0.5), _trial(1, 0.5)], 2, NOW).trial.trial_id == "t0001"
+
+
+@pytest.mark.parametrize("trials", [[], [_trial(1, 0.5, "failed")], [_trial(1, float("nan"))]])
+def test_no_candidate_is_refused(trials: list[TrialOutcome]):
+    with pytest.raises(NoFinishedTrialError, match="joint-25: at least one trial must end"):
+        select_best("joint-25", trials, 3, NOW)

@@ -1,0 +1,74 @@
+"""The progress display of a running study: counts, the best objective so far, and the time left."""
+
+import io
+
+import pytest
+from outcomes import outcome
+from rich.console import Console
+
+from study.store_names import EARLY, TIME_BUDGET
+from study.trials.progress import ArmProgress, StudyProgress
+
+
+def test_time_left_follows_the_epochs_and_stays_within_the_budget():
+    arm = ArmProgress("joint-25", 4, expected_epochs=10, expected_seconds=100)
+    assert arm.remaining_seconds(0, pace=2) == 200  # not begun: the planned time, scaled by the pace of the arms before
+    arm.began, arm.epochs = 0.0, 5
+    assert arm.remaining_seconds(80, pace=1) == pytest.approx(80)  # half the epochs took 80 s
+    arm.limit_seconds = 100
+    assert arm.remaining_seconds(80, pace=1) == pytest.approx(20)
+    assert arm.pace(80) == pytest.approx(1.6)
+    arm.over = True
+    assert arm.remaining_seconds(80, pace=1) == 0
+
+
+def test_an_arm_that_takes_more_epochs_than_expected_is_nearly_done():
+    arm = ArmProgress("joint-25", 4, expected_epochs=10, expected_seconds=100, began=0.0, epochs=15)
+    assert arm.remaining_seconds(150, pace=1) == 0
+
+
+def test_without_an_estimate_the_time_left_is_the_budgets_or_unknown():
+    arm = ArmProgress("joint-25", 4, expected_epochs=10, expected_seconds=None)
+    assert arm.remaining_seconds(0, pace=1) is None
+    progress = StudyProgress({"joint-25": arm}, 30, Console(file=io.StringIO()))
+    assert progress.remaining_seconds() is None
+    arm.limit_seconds = 100
+    assert arm.remaining_seconds(0, pace=1) == 100
+    arm.began, arm.epochs, arm.limit_seconds = 0.0, 5, None
+    assert arm.remaining_seconds(80, pace=1) == pytest.approx(80)
+    assert arm.pace(80) is None
+
+
+def test_plain_lines_where_there_is_no_terminal():
+    text = io.StringIO()
+    progress = StudyProgress({"joint-25": ArmProgress("joint-25", 2, 4, 40)}, 30, Console(file=text, width=80))
+    with progress:
+        progress.arm_started("joint-25", 60)
+        for trial in ("a", "b", "c"):
+            progress.trial_started("joint-25", trial)
+            progress.epoch_done("joint-25", trial, 0.9 if trial == "a" else 0.8)
+        progress.trial_ended("joint-25", "a", "failed", "TrainingDivergedError: [NaN]")
+        progress.trial_ended("joint-25", "b", "stopped", EARLY)
+        progress.trial_ended("joint-25", "c", "stopped", TIME_BUDGET)
+        progress.arm_ended("joint-25")
+    said = text.getvalue()
+    assert "trial a failed: TrainingDivergedError: [NaN]" in said
+    assert "3 trials (0 complete, 1 stopped early, 1 cut by time, 1 failed), 3 epochs, best 0.800" in said
+    assert "\x1b" not in said
+
+
+def test_what_an_earlier_driver_did_counts_as_done_but_not_as_pace():
+    text = io.StringIO()
+    arm = ArmProgress("joint-25", 4, expected_epochs=10, expected_seconds=100)
+    progress = StudyProgress({"joint-25": arm}, 0, Console(file=text, width=80))
+    progress.known("joint-25", outcome(1, [0.9, 0.8, 0.7]))
+    progress.known("joint-25", outcome(2, [0.6], "stopped", TIME_BUDGET))
+    progress.known("joint-25", outcome(3, [0.1], "failed"))
+    progress.known("joint-25", outcome(4, [], "running"))
+    assert (arm.ended, arm.epochs, arm.best) == (3, 5, 0.6)
+    assert arm.remaining_seconds(0, pace=1) == pytest.approx(50)  # half of the epochs are already done
+    arm.began, arm.epochs = 0.0, 7
+    assert arm.remaining_seconds(30, pace=1) == pytest.approx(45)  # two epochs in 30 s, three to go
+    assert arm.pace(30) == pytest.approx(1.5)
+    progress.arm_ended("joint-25")
+    assert "3 trials (1 complete, 0 stopped early, 1 cut by time, 1 failed)" in text.getvalue()
