@@ -9,7 +9,7 @@ EXIT_DATA = 3
 """Exit status of a command with invalid scans or labels."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """Operating system error numbers of a full disk or an exceeded disk quota."""
-LONGEST_SHOWN = 120
+MAX_REPR_LENGTH = 120
 """Largest number of characters of a received value that a message shows."""
 
 
@@ -36,10 +36,10 @@ class SettingsError(InputError):
     """Invalid settings, search space or command-line values."""
 
 
-def shown(value: object) -> str:
-    """Return the value's `repr` for a message, cut to `LONGEST_SHOWN` characters."""
+def short_repr(value: object) -> str:
+    """Return the value's `repr` for a message, cut to `MAX_REPR_LENGTH` characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, or hundreds of nested tables
         text = f"{type(value).__name__} that is too long to show"
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+    return text if len(text) <= MAX_REPR_LENGTH else f"{text[:MAX_REPR_LENGTH]}..."

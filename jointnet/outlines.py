@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 OUTLINES: Mapping[str, str] = {"lv": "#ff6b6b", "myo": "#ffd43b", "rv": "#4dc3ff"}
 """Contour colours of the LV pool, the outer border of the myocardium, and the RV pool."""
@@ -18,7 +18,7 @@ MARGIN_PX = 12
 
 def outline(labels: NDArray, structure: str) -> NDArray[np.bool_]:
     """Return the mask whose border is drawn. For `myo` it includes the LV pool, so that the border is the outer one."""
-    codes = [CODE["myo"], CODE["lv"]] if structure == "myo" else [CODE[structure]]
+    codes = [CLASS_INDEX["myo"], CLASS_INDEX["lv"]] if structure == "myo" else [CLASS_INDEX[structure]]
     return np.isin(labels, codes)
 
 

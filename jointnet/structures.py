@@ -3,12 +3,12 @@
 STRUCTURES: tuple[str, ...] = ("lv", "myo", "rv")
 """Left-ventricular blood pool, left-ventricular myocardium, right-ventricular blood pool."""
 
-CODE: dict[str, int] = {"myo": 1, "lv": 2, "rv": 3}
+CLASS_INDEX: dict[str, int] = {"myo": 1, "lv": 2, "rv": 3}
 """Class index in memory and in a network's output; 0 is background."""
 
 CLASSES: int = 1 + len(STRUCTURES)
 
-FILE_VALUE: dict[str, int] = {"myo": 200, "lv": 500, "rv": 600}
+LABEL_VALUE: dict[str, int] = {"myo": 200, "lv": 500, "rv": 600}
 """Voxel value in a `*_manual.nii.gz` of MS-CMRSeg 2019; 0 is background."""
 
 CENTRED: tuple[str, ...] = ("lv", "rv")

@@ -32,7 +32,7 @@ from jointnet.phantom import true_scar, write_phantom
 from jointnet.scar.measurements import measure, wall_of
 from jointnet.scar.perturbation import perturbed_figures
 from jointnet.scar.threshold import METHODS, ScarSettings, find_scar
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 SPACING_MM = (SLICE_MM, PIXEL_MM, PIXEL_MM)
 ERRORS_MM = (0.6, 1.5, 3.0)
@@ -76,14 +76,14 @@ def rows_of(files: PatientFiles, settings: ScarSettings, cases: dict[str, Case],
     """Return one row per case: errors in ml and percent points, Dice and spread."""
     own = cases["LGE's own labels"]
     true = measure(
-        own.truth & (own.codes == CODE["myo"]), np.ones(own.codes.shape, bool), wall_of(own.codes, SPACING_MM)
+        own.truth & (own.codes == CLASS_INDEX["myo"]), np.ones(own.codes.shape, bool), wall_of(own.codes, SPACING_MM)
     )
     common = {"patient": files.patient, "method": settings.method}
     rows = []
     for name, case in cases.items():
         scar = find_scar(case.lge, case.codes, SPACING_MM, settings)
         found = measure(scar, np.isfinite(case.lge), wall_of(case.codes, SPACING_MM))
-        visible = case.truth & (case.codes == CODE["myo"]) & np.isfinite(case.lge)
+        visible = case.truth & (case.codes == CLASS_INDEX["myo"]) & np.isfinite(case.lge)
         both = scar.sum() + visible.sum()
         dice = 2 * (scar & visible).sum() / both if true["scar_ml"] > 0 and both else np.nan
         errors = {key: float(found[f"scar_{key}"] - true[f"scar_{key}"]) for key in ("ml", "percent")}

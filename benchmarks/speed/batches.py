@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from jointnet.data.cache import CachedPatient, prepare
-from jointnet.data.dataset import SlicePairs
+from jointnet.data.dataset import SlicePairDataset
 from jointnet.data.folder import find_patients
 from jointnet.data.network_arrays import NetworkArrays
 from jointnet.geometry import SIZE_PX
@@ -51,7 +51,7 @@ class CroppedPatient:
 class FewSlices:
     """The first `count` slice pairs, so that an epoch has a known number of full batches."""
 
-    pairs: SlicePairs
+    pairs: SlicePairDataset
     count: int
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ def few_slices(patients: list[CachedPatient], settings: Settings, side: int, cou
     """Return the first `count` slice pairs, all where None, with `side` pixels at the settings' resolution."""
     side_px = side * settings.training.downsampling
     seen = [patient if side_px == SIZE_PX else CroppedPatient(patient, side_px) for patient in patients]
-    pairs = SlicePairs(seen, settings.training.downsampling, settings.model.neighbours, "cpu")
+    pairs = SlicePairDataset(seen, settings.training.downsampling, settings.model.neighbours, "cpu")
     if count is not None and len(pairs) < count:
         raise ValueError(f"{count} slice pairs are wanted, the phantom has {len(pairs)}")
     return FewSlices(pairs, len(pairs) if count is None else count)

@@ -2,8 +2,8 @@
 
     python benchmarks/speed/memory.py --data data/phantom --out runs/speed/memory.json
 
-1, 2 and 10 processes build `SlicePairs` of the same prepared patients and read every batch several times. While all
-hold them the proportional set size of each is read from `/proc/PID/smaps_rollup`: a page that n processes share counts
+1, 2 and 10 processes build `SlicePairDataset` of the same prepared patients and read every batch several times. While
+all hold them the proportional set size of each is read from `/proc/PID/smaps_rollup`: a page that n processes share counts
 as 1/n in each, so that the sum is what the node holds. What the same processes held together before that is taken off:
 after their imports and one batch of one patient, with which libraries set themselves up. Before either measurement
 freed memory is handed back to the system, so that what a batch took and gave back is not counted: it is the same for
@@ -26,7 +26,7 @@ import torch
 from figures import Figure, add_options, ratios, tell
 
 from jointnet.data.cache import CachedPatient, prepare
-from jointnet.data.dataset import SlicePairs
+from jointnet.data.dataset import SlicePairDataset
 from jointnet.data.folder import find_patients
 from jointnet.phantom import write_phantom
 
@@ -53,7 +53,7 @@ def main() -> None:
             write_phantom(folder, patients=options.patients)
         cached = prepare(list(find_patients(folder).values())[: options.patients], cache)
         for downsampling in options.downsampling:
-            SlicePairs(cached, downsampling, NEIGHBOURS, "cpu")
+            SlicePairDataset(cached, downsampling, NEIGHBOURS, "cpu")
             megabytes: dict[int, tuple[float, ...]] = {}
             for count in options.processes:
                 megabytes[count] = tuple(_held_mb(count, cached, downsampling) for _ in range(options.repeats))
@@ -92,12 +92,12 @@ def _held_mb(count: int, cached: Sequence[CachedPatient], downsampling: int) -> 
 def _training(pipe: Connection, cached: Sequence[CachedPatient], downsampling: int) -> None:
     """Read all batches of the patients several times, as a trial does, and hold the patients until the end message."""
     torch.set_num_threads(1)
-    one = SlicePairs(cached[:1], downsampling, NEIGHBOURS, "cpu")
+    one = SlicePairDataset(cached[:1], downsampling, NEIGHBOURS, "cpu")
     one.batch(torch.arange(BATCH))
     _hand_back()
     pipe.send("ready")
     pipe.recv()
-    pairs = SlicePairs(cached, downsampling, NEIGHBOURS, "cpu")
+    pairs = SlicePairDataset(cached, downsampling, NEIGHBOURS, "cpu")
     for _ in range(PASSES):
         for indices in torch.randperm(len(pairs)).split(BATCH):
             pairs.batch(indices)

@@ -25,7 +25,7 @@ from scipy.ndimage import binary_erosion, center_of_mass, distance_transform_edt
 
 from jointnet.evaluate.metrics import overlap_metrics
 from jointnet.geometry import PIXEL_MM, SIZE_PX
-from jointnet.structures import CENTRED, CODE, STRUCTURES
+from jointnet.structures import CENTRED, CLASS_INDEX, STRUCTURES
 
 LEAST_RATIO = 10
 MOST_DIFFERENCE_MM = 0.001
@@ -89,9 +89,9 @@ def heart(column_mm: float, row_mm: float) -> Labels:
     x, y = np.meshgrid(centres_mm - column_mm, centres_mm - row_mm)
     radius = np.hypot(x, y)
     labels = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
-    labels[((x + 42) / 18) ** 2 + ((y - 8) / 30) ** 2 < 1] = CODE["rv"]
-    labels[radius < 32] = CODE["myo"]
-    labels[radius < 23] = CODE["lv"]
+    labels[((x + 42) / 18) ** 2 + ((y - 8) / 30) ** 2 < 1] = CLASS_INDEX["rv"]
+    labels[radius < 32] = CLASS_INDEX["myo"]
+    labels[radius < 23] = CLASS_INDEX["lv"]
     return labels
 
 
@@ -100,7 +100,8 @@ def monai_metrics(fixed: Labels, moving: Labels) -> Values:
     from monai.metrics import compute_average_surface_distance, compute_dice
 
     masks = [
-        torch.from_numpy(np.stack([labels == CODE[name] for name in STRUCTURES]))[None] for labels in (fixed, moving)
+        torch.from_numpy(np.stack([labels == CLASS_INDEX[name] for name in STRUCTURES]))[None]
+        for labels in (fixed, moving)
     ]
     distances = compute_average_surface_distance(*masks, include_background=True, symmetric=True, spacing=PIXEL_MM)
     overlaps = compute_dice(masks[0].float(), masks[1].float())
@@ -115,7 +116,7 @@ def deepmind_metrics(fixed: Labels, moving: Labels) -> Values:
 
     values = {}
     for name in STRUCTURES:
-        masks = fixed == CODE[name], moving == CODE[name]
+        masks = fixed == CLASS_INDEX[name], moving == CLASS_INDEX[name]
         distances = surface_distance.compute_surface_distances(*masks, (PIXEL_MM, PIXEL_MM))
         there, back = surface_distance.compute_average_surface_distance(distances)
         lengths = [distances[key].sum() for key in ("surfel_areas_gt", "surfel_areas_pred")]
@@ -128,7 +129,7 @@ def scipy_metrics(fixed: Labels, moving: Labels) -> Values:
     """Return CD, ASD and Dice computed by SciPy in the bounding box of both masks."""
     values = {}
     for name in STRUCTURES:
-        both = fixed == CODE[name], moving == CODE[name]
+        both = fixed == CLASS_INDEX[name], moving == CLASS_INDEX[name]
         rows, columns = (np.flatnonzero((both[0] | both[1]).any(axis)) for axis in (1, 0))
         box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         masks = [np.pad(mask[box], 1) for mask in both]

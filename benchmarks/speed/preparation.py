@@ -43,12 +43,12 @@ from jointnet.data.preparation import CEILING, PERCENTILES
 from jointnet.data.scan_file import read_header
 from jointnet.geometry import SIZE_PX
 from jointnet.phantom import write_phantom
-from jointnet.structures import CODE, FILE_VALUE
+from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 MOST_RATIO = 0.5
 MOST_SECONDS_AGAIN = 1.0
 SCANS, LABELS = ("cine", "lge"), ("cine_label", "lge_label")
-VALUES = {0: 0, **{value: CODE[name] for name, value in FILE_VALUE.items()}}
+VALUES = {0: 0, **{value: CLASS_INDEX[name] for name, value in LABEL_VALUE.items()}}
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from jointnet.system.lock import POLL_SECONDS, LockedError
 from jointnet.data.folder import PatientFiles, check_headers
 from jointnet.data.network_arrays import NetworkArrays, kept_network_arrays
 from jointnet.data.preparation import PREPARATION_VERSION, prepare_patient, voxel_errors
-from jointnet.system.terminal import say
+from jointnet.system.terminal import print_to_stderr
 
 RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"
 MOST_AT_ONCE = 8
@@ -54,7 +54,7 @@ class CachedPatient:
         return np.load(self.path / "images.npy", mmap_mode="r")
 
     def labels(self) -> NDArray[np.uint8]:
-        """Return the class codes (slice, 2, row, column) of `structures.CODE`, memory-mapped read-only."""
+        """Return the class codes (slice, 2, row, column) of `structures.CLASS_INDEX`, memory-mapped read-only."""
         return np.load(self.path / "labels.npy", mmap_mode="r")
 
     def network_arrays(self, block: int) -> NetworkArrays:
@@ -136,7 +136,7 @@ def prepare(
             for locked in held:
                 if locked.owner and (process := (locked.owner.host, locked.owner.pid)) not in named:
                     named.add(process)
-                    say(f"Patients that are missing here are being prepared by {locked}")
+                    print_to_stderr(f"Patients that are missing here are being prepared by {locked}")
             time.sleep(POLL_SECONDS)
     settled = [outcome for _, outcome in sorted(outcomes.items())]
     errors += [line for outcome in settled if isinstance(outcome, DataError) for line in outcome.errors]

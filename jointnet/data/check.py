@@ -19,7 +19,7 @@ from jointnet.data.folder import PatientFiles, check_headers
 from jointnet.data.grid import CommonGrid, Stack, common_grid
 from jointnet.data.preparation import prepare_patient, read_image, read_label, voxel_errors
 from jointnet.data.scan_file import ScanHeader, read_header
-from jointnet.structures import CODE, FILE_VALUE, STRUCTURES
+from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES
 
 RASTER = 32
 """Number of points along each side of a slice at which coverage by the other scan is checked."""
@@ -140,17 +140,17 @@ def enclosed_slices(codes: NDArray[np.uint8]) -> tuple[int, int]:
 
     The pool is enclosed if no path of side-connected pixels outside the myocardium leads from it to the edge.
     """
-    with_lv = [index for index in range(codes.shape[2]) if (codes[:, :, index] == CODE["lv"]).any()]
+    with_lv = [index for index in range(codes.shape[2]) if (codes[:, :, index] == CLASS_INDEX["lv"]).any()]
     closed = 0
     for index in with_lv:
         plane = codes[:, :, index]
-        closed += bool(binary_fill_holes(plane == CODE["myo"])[plane == CODE["lv"]].all())
+        closed += bool(binary_fill_holes(plane == CLASS_INDEX["myo"])[plane == CLASS_INDEX["lv"]].all())
     return len(with_lv), closed
 
 
 def label_facts(codes: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None) -> LabelFacts:
     """Return the description of class codes (I, J, K) with the geometry of `stack`."""
-    counts = {name: int((codes == CODE[name]).sum()) for name in STRUCTURES}
+    counts = {name: int((codes == CLASS_INDEX[name]).sum()) for name in STRUCTURES}
     touching = np.ones((3, 3, 3), bool)
     in_field = on_grid = None
     if grid is not None and codes.any():
@@ -162,8 +162,8 @@ def label_facts(codes: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None)
         in_field, on_grid = float(field.mean()), float((field & within).mean())
     with_lv, closed = enclosed_slices(codes)
     return LabelFacts(
-        voxels={FILE_VALUE[name]: count for name, count in counts.items() if count},
-        pieces={name: int(label(codes == CODE[name], touching)[1]) for name, count in counts.items() if count},
+        voxels={LABEL_VALUE[name]: count for name, count in counts.items() if count},
+        pieces={name: int(label(codes == CLASS_INDEX[name], touching)[1]) for name, count in counts.items() if count},
         slices=int(codes.any((0, 1)).sum()),
         lv_slices=with_lv,
         enclosed=closed,

@@ -31,7 +31,7 @@ class LabelledPatient(Protocol):
         ...
 
 
-class SlicePairs:
+class SlicePairDataset:
     """All slice pairs of some patients in which at least one image has a labelled structure.
 
     On a CPU, batches are copied from the patients' arrays. Cached arrays are memory maps, so that all trainings of a

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.structures import CLASSES, CODE, FILE_VALUE, STRUCTURES, SURROUNDED
+from jointnet.structures import CLASSES, CLASS_INDEX, LABEL_VALUE, STRUCTURES, SURROUNDED
 
 SURROUNDS = 2 / 3
 """Share of a structure's outline that must border on another structure for the latter to surround the former.
@@ -38,11 +38,11 @@ def exchange_errors(path: Path, codes: NDArray[np.uint8]) -> list[str]:
     sound_pool, sound_wall = SURROUNDED
     (rest,), (sound_rest,) = ([name for name in STRUCTURES if name not in pair] for pair in ((pool, wall), SURROUNDED))
     meant = {pool: sound_pool, wall: sound_wall, rest: sound_rest}
-    moved = [str(value) for name, value in sorted(FILE_VALUE.items(), key=lambda item: item[1]) if meant[name] != name]
+    moved = [str(value) for name, value in sorted(LABEL_VALUE.items(), key=lambda item: item[1]) if meant[name] != name]
     numbers = ", ".join(map(str, found[:MOST_SHOWN])) + (", ..." if len(found) > MOST_SHOWN else "")
     return [
-        f"{path}: must show {sound_pool} ({FILE_VALUE[sound_pool]}) surrounded by {sound_wall} "
-        f"({FILE_VALUE[sound_wall]}), but {FILE_VALUE[pool]} is surrounded by {FILE_VALUE[wall]} in {len(found)} of "
+        f"{path}: must show {sound_pool} ({LABEL_VALUE[sound_pool]}) surrounded by {sound_wall} "
+        f"({LABEL_VALUE[sound_wall]}), but {LABEL_VALUE[pool]} is surrounded by {LABEL_VALUE[wall]} in {len(found)} of "
         f"{len(pairs)} slices (from 0: {numbers}); it looks as if {', '.join(moved[:-1])} and {moved[-1]} were "
         "exchanged; correct the labels or remove the patient"
     ]
@@ -58,9 +58,9 @@ def surrounded_pair(plane: NDArray[np.uint8]) -> tuple[str, str] | None:
     np.fill_diagonal(borders, 0)
     outlines = borders.sum(1)
     shares = {
-        (pool, wall): borders[CODE[pool], CODE[wall]] / outlines[CODE[pool]]
+        (pool, wall): borders[CLASS_INDEX[pool], CLASS_INDEX[wall]] / outlines[CLASS_INDEX[pool]]
         for pool, wall in permutations(STRUCTURES, 2)
-        if borders[CODE[pool], CODE[wall]]
+        if borders[CLASS_INDEX[pool], CLASS_INDEX[wall]]
     }
     most = max(shares, key=lambda pair: shares[pair], default=None)
     return most if most is not None and shares[most] >= SURROUNDS else None

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jointnet.errors import DataError, shown
+from jointnet.errors import DataError, short_repr
 from jointnet.data.placement import least_corner_distance_mm
 from jointnet.data.scan_file import ScanHeader, read_header
 
@@ -161,7 +161,7 @@ def select(patients: dict[int, PatientFiles], wanted: Iterable[int]) -> list[Pat
     """
     wanted = list(wanted)
     if missing := [number for number in wanted if number not in patients]:
-        raise DataError(f"patients {shown(missing)} must be in the folder, which holds {sorted(patients)}")
+        raise DataError(f"patients {short_repr(missing)} must be in the folder, which holds {sorted(patients)}")
     return [patients[number] for number in wanted]
 
 

@@ -13,7 +13,7 @@ from jointnet.data.exchanged_labels import exchange_errors
 from jointnet.data.folder import PatientFiles
 from jointnet.data.grid import Stack, common_grid, sample
 from jointnet.data.scan_file import read_header, read_voxels
-from jointnet.structures import CODE, FILE_VALUE
+from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 PREPARATION_VERSION = 4
 """Increase it whenever the same files would give other arrays or be refused, so that no old cache is read."""
@@ -35,7 +35,7 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
     scans that were cropped around a label it would reveal the label.
 
     Returns:
-        Images (slice, 2, row, column), labels (slice, 2, row, column) of `structures.CODE`, and a description of the
+        Images (slice, 2, row, column), labels (slice, 2, row, column) of `structures.CLASS_INDEX`, and a description of the
         grid that can be written as JSON.
 
     Raises:
@@ -164,9 +164,9 @@ def _rounded_codes(path: Path, stored: NDArray[np.float32], errors: list[str]) -
         in_file = np.where(np.abs(stored - rounded) < 1e-3, rounded, stored)
     codes = _codes(in_file)
     if codes is None:
-        unknown = np.unique(in_file[~np.isin(in_file, (0, *FILE_VALUE.values()))])
+        unknown = np.unique(in_file[~np.isin(in_file, (0, *LABEL_VALUE.values()))])
         shown = ", ".join(f"{value:g}" for value in unknown[:MOST_SHOWN]) + (", ..." * (len(unknown) > MOST_SHOWN))
-        known = ", ".join(f"{value} {name}" for name, value in FILE_VALUE.items())
+        known = ", ".join(f"{value} {name}" for name, value in LABEL_VALUE.items())
         errors.append(f"{path}: must hold the labels 0 background, {known} only, got {shown}")
     return codes
 
@@ -175,8 +175,8 @@ def _codes(in_file: NDArray[np.float32]) -> NDArray[np.uint8] | None:
     """Return the class codes of a file's label values, or None if a value is not a known label."""
     codes = np.zeros_like(in_file, np.uint8)
     known = np.count_nonzero(in_file == 0)
-    for name, value in FILE_VALUE.items():
+    for name, value in LABEL_VALUE.items():
         labelled = in_file == value
         known += np.count_nonzero(labelled)
-        codes += labelled * np.uint8(CODE[name])
+        codes += labelled * np.uint8(CLASS_INDEX[name])
     return codes if known == in_file.size else None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from jointnet.geometry import PIXEL_MM, SIZE_PX
-from jointnet.structures import CENTRED, CODE, STRUCTURES
+from jointnet.structures import CENTRED, CLASS_INDEX, STRUCTURES
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
@@ -33,7 +33,7 @@ LARGEST_TABLE = 1 << 20
 """Above this number of pixel pairs, which only ragged masks reach, nearest neighbours are found with a k-d tree."""
 BLOCK = 1 << 16
 """Number of pixel pairs computed at a time. Their 128 kB of 16-bit numbers fit into the processor's cache."""
-STRUCTURE_CODES = np.array([CODE[name] for name in STRUCTURES], np.uint8)[:, None, None]
+STRUCTURE_CODES = np.array([CLASS_INDEX[name] for name in STRUCTURES], np.uint8)[:, None, None]
 
 
 def centre_distance_mm(first: Mask, second: Mask, spacing_mm: Spacing) -> float:
@@ -73,7 +73,7 @@ def surface_points_mm(mask: Mask, spacing_mm: Spacing) -> NDArray[np.float64]:
 def overlap_metrics(
     fixed: Labels, moving: Labels, spacing_mm: Spacing = (PIXEL_MM, PIXEL_MM)
 ) -> dict[tuple[str, str], float]:
-    """Return the metrics of two label maps (row, column) with the values of `structures.CODE`.
+    """Return the metrics of two label maps (row, column) with the values of `structures.CLASS_INDEX`.
 
     Returns:
         `("cd_mm", structure)` for the blood pools, and `("asd_mm", structure)` and `("dice", structure)` for all three

@@ -24,7 +24,7 @@ def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> 
     """Fit the affine of each slice to its manual labels by Gauss-Newton, within the transform limits of the models.
 
     Args:
-        labels: label maps (S, 2, H, W) of one patient, cine first, with the values of `structures.CODE`.
+        labels: label maps (S, 2, H, W) of one patient, cine first, with the values of `structures.CLASS_INDEX`.
         settings: the settings that define the limits; the defaults if None.
     """
     codes = torch.from_numpy(np.array(labels))

@@ -19,7 +19,7 @@ from jointnet.data.preparation import CEILING
 from jointnet.geometry import SIZE_PX
 from jointnet.model_file import SavedModel
 from jointnet.settings import settings_to_dict
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 from jointnet.system.versions import commit, versions
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -66,7 +66,9 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
     side = SIZE_PX // saved.settings.training.downsampling
     seen = 1 + 2 * saved.settings.model.neighbours
     channels = {str(number): _neighbour(number - saved.settings.model.neighbours) for number in range(seen)}
-    classes = {"0": "background"} | {str(code): STRUCTURE_WORDS[part] for part, code in sorted(CODE.items(), key=_code)}
+    classes = {"0": "background"} | {
+        str(code): STRUCTURE_WORDS[part] for part, code in sorted(CLASS_INDEX.items(), key=_code)
+    }
     images = {role: _tensor("image", "magnitude", seen, side, [0, CEILING], channels) for role in ("cine", "lge")}
     scores = {f"{role}_logits": _tensor("image", "labels", len(classes), side, [], classes) for role in ("cine", "lge")}
     labels = {

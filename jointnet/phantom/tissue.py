@@ -5,7 +5,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.structures import FILE_VALUE
+from jointnet.structures import LABEL_VALUE
 
 Codes = NDArray[np.uint8]
 """One `Tissue` value per point."""
@@ -43,9 +43,9 @@ LV_POOL: tuple[Tissue, ...] = (Tissue.LV, Tissue.PAPILLARY)
 
 def _label_table() -> NDArray[np.int16]:
     table = np.zeros(len(Tissue), np.int16)
-    table[list(MYOCARDIUM)] = FILE_VALUE["myo"]
-    table[list(LV_POOL)] = FILE_VALUE["lv"]
-    table[Tissue.RV] = FILE_VALUE["rv"]
+    table[list(MYOCARDIUM)] = LABEL_VALUE["myo"]
+    table[list(LV_POOL)] = LABEL_VALUE["lv"]
+    table[Tissue.RV] = LABEL_VALUE["rv"]
     return table
 
 

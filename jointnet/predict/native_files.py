@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointnet.data.scan_file import volume_shape
-from jointnet.structures import CODE, FILE_VALUE
+from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 PLACING = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 ROWS = ("srow_x", "srow_y", "srow_z")
@@ -62,6 +62,6 @@ def as_stored(volume: NDArray[np.float32], image: nib.Nifti1Image) -> NDArray:
 def as_file_values(codes: NDArray[np.uint8]) -> NDArray[np.int16]:
     """Return the challenge's label values for class indices: 0 background, 200 myocardium, 500 LV pool, 600 RV pool."""
     values = np.zeros(256, np.int16)
-    for name, value in FILE_VALUE.items():
-        values[CODE[name]] = value
+    for name, value in LABEL_VALUE.items():
+        values[CLASS_INDEX[name]] = value
     return values[codes]

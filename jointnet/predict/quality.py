@@ -15,7 +15,7 @@ from jointnet.evaluate.metrics import dice
 from jointnet.geometry import PIXEL_MM, SIZE_PX, in_mm, warp_labels
 from jointnet.networks.apply import Prediction
 from jointnet.predict.back_projection import Registration
-from jointnet.structures import CODE, STRUCTURES
+from jointnet.structures import CLASS_INDEX, STRUCTURES
 
 NAMES = {"lv": "LV", "myo": "myocardium", "rv": "RV"}
 LEAST_PIXELS = 16
@@ -79,8 +79,8 @@ def judge(prediction: Prediction, largest_shift_mm: float) -> list[SliceQuality]
             warnings += _missing(cine, lge)
             for name in STRUCTURES:
                 if _found(cine, name) and _found(lge, name):
-                    before[name] = dice(cine == CODE[name], lge == CODE[name])
-                    after[name] = dice(cine == CODE[name], moved[number] == CODE[name])
+                    before[name] = dice(cine == CLASS_INDEX[name], lge == CLASS_INDEX[name])
+                    after[name] = dice(cine == CLASS_INDEX[name], moved[number] == CLASS_INDEX[name])
             warnings += [
                 f"predicted Dice of {NAMES[name]} falls from {before[name]:.2f} to {after[name]:.2f}"
                 for name in before
@@ -127,7 +127,7 @@ def _shift_mm(affine: NDArray[np.float64], heart: NDArray[np.bool_] | None) -> N
 
 
 def _found(labels: NDArray[np.uint8], name: str) -> bool:
-    return int(np.count_nonzero(labels == CODE[name])) >= LEAST_PIXELS
+    return int(np.count_nonzero(labels == CLASS_INDEX[name])) >= LEAST_PIXELS
 
 
 def _missing(cine: NDArray[np.uint8], lge: NDArray[np.uint8]) -> list[str]:

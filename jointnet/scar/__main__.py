@@ -24,7 +24,7 @@ from jointnet.scar.pictures import scar_overlay, surface_picture
 from jointnet.scar.segments import APICAL, BASAL, NAMES, Array, levels, septum_middles
 from jointnet.scar.surfaces import surfaces
 from jointnet.scar.threshold import METHODS, Mask, ScarSettings, find_scar, remote_statistics
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 from jointnet.system.commands import run_command
 
 OUTPUTS: tuple[str, ...] = (
@@ -113,9 +113,9 @@ def _settings(options: argparse.Namespace) -> ScarSettings:
 
 def _notes(pair: Pair) -> list[str]:
     """Return notes on this heart that matter for the interpretation of the results."""
-    muscle = pair.codes == CODE["myo"]
+    muscle = pair.codes == CLASS_INDEX["myo"]
     notes = []
-    if not (pair.codes == CODE["lv"]).any():
+    if not (pair.codes == CLASS_INDEX["lv"]).any():
         notes.append("no LV pool is labelled, so there are no segments")
     elif np.isnan(septum_middles(pair.codes, pair.spacing_mm)).all():
         notes.append("no RV is labelled beside the LV, so segments 1 to 16 are not known")
@@ -124,7 +124,7 @@ def _notes(pair: Pair) -> list[str]:
     mean, _ = remote_statistics(pair.lge, pair.codes, pair.spacing_mm)
     if np.isnan(mean).all():
         notes.append("no slice has enough remote myocardium, so no scar could be found")
-    area, level = (pair.codes == CODE["lv"]).sum((1, 2)), levels(pair.codes)
+    area, level = (pair.codes == CLASS_INDEX["lv"]).sum((1, 2)), levels(pair.codes)
     if all((level == third).any() for third in (APICAL, BASAL)) and (
         area[level == BASAL].mean() < area[level == APICAL].mean()
     ):

@@ -20,7 +20,7 @@ from jointnet.scar.segments import (
     septum_middles,
 )
 from jointnet.scar.threshold import Mask
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 DENSITY_G_PER_ML = 1.05
 """Density of myocardium."""
@@ -60,7 +60,7 @@ def wall_of(codes: Codes, spacing_mm: Spacing) -> Wall:
     A chord runs from the pool's centroid outwards. Only its samples in the myocardium are kept. Slices without pool
     have no chords. Segments are empty if they cannot be located without the RV (`reference.segments`).
     """
-    muscle = codes == CODE["myo"]
+    muscle = codes == CLASS_INDEX["myo"]
     one_hot = np.eye(SEGMENTS + 1, dtype=np.float32)[:, 1:]
     middle, level = centres(codes), levels(codes)
     pool = np.flatnonzero(level > BEYOND)

@@ -14,7 +14,7 @@ from jointnet.data.placement import corner_distance_mm
 from jointnet.data.preparation import read_image, read_label
 from jointnet.errors import DataError
 from jointnet.scar.segments import Array, Codes, Spacing
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 Volume = NDArray[Any]
 
@@ -93,7 +93,7 @@ def read_pair(lge: Path, labels: Path, cine: Path | None = None) -> Pair:
     read = images[lge]
     if errors or read is None or codes is None:
         raise DataError(errors)
-    if not (codes == CODE["myo"]).any():
+    if not (codes == CLASS_INDEX["myo"]).any():
         raise DataError(f"{labels}: must label myocardium, got none")
     view = short_axis_view(read[1])
     reorder = np.eye(4)

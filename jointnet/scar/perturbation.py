@@ -18,7 +18,7 @@ from jointnet.errors import SettingsError
 from jointnet.scar.measurements import BY_SEGMENT, WHOLE, measure, wall_of
 from jointnet.scar.segments import SEGMENTS, Array, Codes, Spacing
 from jointnet.scar.threshold import Mask, ScarSettings, Stack, find_scar
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 BATCH = 25
 """Number of displaced stacks in memory at once."""
@@ -112,7 +112,7 @@ def _row(name: str, value: Array, perturbed: Array) -> dict[str, object]:
 
 def _window(codes: Codes) -> tuple[slice, slice, slice]:
     """Return the bounding box of all labels in rows and columns, with a margin, and all slices."""
-    if not (codes == CODE["myo"]).any():
+    if not (codes == CLASS_INDEX["myo"]).any():
         return slice(None), slice(None), slice(None)
     held = np.nonzero((codes > 0).any(0))
     rows, columns = (slice(max(0, int(axis.min()) - MARGIN_PX), int(axis.max()) + 1 + MARGIN_PX) for axis in held)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jointnet.scar.segments import Array, Codes
 from jointnet.scar.surfaces import Mesh
 from jointnet.scar.threshold import Mask
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 OUTLINES: Mapping[str, str] = {"lv": "#56b4e9", "myo": "#f0e442", "rv": "#cc79a7"}
 """Colours of the contours (Okabe and Ito, safe with colour vision deficiency)."""
@@ -36,7 +36,7 @@ def scar_overlay(image: NDArray[np.floating], codes: Codes, scar: Mask, title: s
         scar: scar mask (S, H, W).
         title: title of the figure.
     """
-    shown = np.flatnonzero((codes == CODE["myo"]).any((1, 2)))
+    shown = np.flatnonzero((codes == CLASS_INDEX["myo"]).any((1, 2)))
     rows, columns = _window(codes)
     count = max(1, -(-len(shown) // COLUMNS))
     width = min(COLUMNS, max(1, len(shown)))
@@ -62,7 +62,9 @@ def draw_slice(axes: Axes, image: NDArray[np.floating], codes: Codes, scar: Mask
     colour[scar] = to_rgba(SCAR_COLOUR, 0.6)
     axes.imshow(colour, interpolation="nearest")
     for name, edge in OUTLINES.items():
-        region = np.isin(codes, (CODE["lv"], CODE["myo"])) if name == "myo" else codes == CODE[name]
+        region = (
+            np.isin(codes, (CLASS_INDEX["lv"], CLASS_INDEX["myo"])) if name == "myo" else codes == CLASS_INDEX[name]
+        )
         if region.any() and not region.all():
             axes.contour(region.astype(np.float32), [0.5], colors=[edge], linewidths=[0.9])
     axes.set_axis_off()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 Codes = NDArray[np.uint8]
 Array = NDArray[np.float64]
@@ -53,7 +53,7 @@ def centres(codes: Codes) -> Array:
     """
     found = np.full((len(codes), 2), np.nan)
     for index, plane in enumerate(codes):
-        for code in (CODE["lv"], CODE["myo"]):
+        for code in (CLASS_INDEX["lv"], CLASS_INDEX["myo"]):
             if (plane == code).any():
                 found[index] = np.argwhere(plane == code).mean(0)
                 break
@@ -77,11 +77,11 @@ def levels(codes: Codes) -> NDArray[np.int8]:
     NO_LEVEL.
     """
     found = np.full(len(codes), NO_LEVEL, np.int8)
-    pool = np.flatnonzero((codes == CODE["lv"]).any((1, 2)))
+    pool = np.flatnonzero((codes == CLASS_INDEX["lv"]).any((1, 2)))
     if len(pool):
         third = ((np.arange(len(pool)) + 0.5) * 3 / len(pool)).astype(int)
         found[pool] = np.array([APICAL, MID, BASAL])[third]
-        muscle = np.flatnonzero((codes == CODE["myo"]).any((1, 2)))
+        muscle = np.flatnonzero((codes == CLASS_INDEX["myo"]).any((1, 2)))
         found[muscle[muscle < pool[0]]] = BEYOND
     return found
 
@@ -98,7 +98,7 @@ def septum_middles(codes: Codes, spacing_mm: Spacing) -> Array:
     middle, around = centres(codes), angles(codes, spacing_mm)
     by_slice = np.full(len(codes), np.nan)
     for index in np.flatnonzero(level > BEYOND):
-        rv = codes[index] == CODE["rv"]
+        rv = codes[index] == CLASS_INDEX["rv"]
         if rv.any():
             arc = _contact_arc(codes[index], around[index], spacing_mm)
             down, right = (np.argwhere(rv).mean(0) - middle[index]) * spacing_mm[1:]
@@ -133,14 +133,14 @@ def segments(codes: Codes, spacing_mm: Spacing) -> NDArray[np.uint8]:
     """Return the AHA segment of each pixel (S, H, W); 0 outside the myocardium or if no RV locates the septum."""
     septum = septum_middles(codes, spacing_mm)[:, None, None]
     found = segment_of(angles(codes, spacing_mm), levels(codes)[:, None, None], septum)
-    return np.where(codes == CODE["myo"], found, 0).astype(np.uint8)
+    return np.where(codes == CLASS_INDEX["myo"], found, 0).astype(np.uint8)
 
 
 def _contact_arc(plane: Codes, around: Array, spacing_mm: Spacing) -> float | None:
     """Return the middle angle of the arc of contact with the RV in one slice, or None if the arc is too short."""
-    left = ndimage.binary_fill_holes(np.isin(plane, (CODE["lv"], CODE["myo"])))
+    left = ndimage.binary_fill_holes(np.isin(plane, (CLASS_INDEX["lv"], CLASS_INDEX["myo"])))
     rim = left & ~ndimage.binary_erosion(left)
-    away_mm = ndimage.distance_transform_edt(plane != CODE["rv"], sampling=spacing_mm[1:])
+    away_mm = ndimage.distance_transform_edt(plane != CLASS_INDEX["rv"], sampling=spacing_mm[1:])
     touching = np.sort(around[rim & (away_mm <= CONTACT_MM)])
     if len(touching) < 2:
         return None

@@ -16,7 +16,7 @@ from skimage.measure import marching_cubes
 
 from jointnet.scar.segments import Array, Codes
 from jointnet.scar.threshold import Mask
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 STEP_MM = 1.25
 """Largest distance between interpolated slices."""
@@ -78,7 +78,7 @@ def surface(mask: Mask, affine: Array, smoothing_mm: float = SMOOTHING_MM, step:
 
 def surfaces(codes: Codes, scar: Mask, affine: Array, step: int = 1) -> dict[str, Mesh]:
     """Return the existing surfaces of `lv`, `myo`, `rv` and `scar`. The scar is not smoothed within slices."""
-    found = {name: surface(codes == code, affine, step=step) for name, code in CODE.items()}
+    found = {name: surface(codes == code, affine, step=step) for name, code in CLASS_INDEX.items()}
     found["scar"] = surface(scar, affine, smoothing_mm=0.0, step=step)
     return {name: found[name] for name in ("lv", "myo", "rv", "scar") if found[name] is not None}  # type: ignore[misc]
 

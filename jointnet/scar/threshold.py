@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from jointnet.errors import DataError, SettingsError
 from jointnet.scar.segments import Array, Codes, Spacing, angles
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 Mask = NDArray[np.bool_]
 Stack = NDArray[np.float32]
@@ -86,7 +86,7 @@ def find_scar(
         DataError: if shapes differ, there is no myocardium, or the remote mask contains none of it.
     """
     _check(lge, codes, remote)
-    muscle = codes == CODE["myo"]
+    muscle = codes == CLASS_INDEX["myo"]
     mean, sd = remote_statistics(lge, codes, spacing_mm, remote)
     enhanced = muscle & (lge > (mean + settings.n_sd * sd)[..., None, None])
     scar = without_islands(enhanced, spacing_mm, settings.smallest_mm2)
@@ -104,7 +104,7 @@ def remote_statistics(lge: Stack, codes: Codes, spacing_mm: Spacing, remote: Mas
     """
     batch, slices = lge.shape[:-3], len(codes)
     bins = 360 // STEP_DEG
-    muscle = codes == CODE["myo"]
+    muscle = codes == CLASS_INDEX["myo"]
     if remote is None:
         sector = (np.degrees(angles(codes, spacing_mm)[muscle]) // STEP_DEG).astype(int) % bins
     else:
@@ -151,7 +151,7 @@ def with_cores(scar: Mask, codes: Codes, spacing_mm: Spacing, largest_mm2: float
     """Fill holes of at most `largest_mm2` in the myocardium that are enclosed by scar, or by scar and pool."""
     if largest_mm2 <= 0 or not scar.any():
         return scar
-    muscle, pool = codes == CODE["myo"], codes == CODE["lv"]
+    muscle, pool = codes == CLASS_INDEX["myo"], codes == CLASS_INDEX["lv"]
     open_parts = _parts(~(scar | pool), corners=False)
     area_mm2 = np.bincount(open_parts.ravel()) * spacing_mm[1] * spacing_mm[2]
     outside = np.bincount(open_parts.ravel(), np.broadcast_to(~muscle, scar.shape).ravel().astype(float))
@@ -203,11 +203,11 @@ def _check(lge: Stack, codes: Codes, remote: Mask | None) -> None:
     errors = []
     if codes.ndim != 3 or lge.shape[-3:] != codes.shape:
         errors.append(f"lge: must have the labels' grid, {codes.shape}, got {lge.shape}")
-    if not (codes == CODE["myo"]).any():
+    if not (codes == CLASS_INDEX["myo"]).any():
         errors.append("labels: must hold myocardium, got none")
     elif remote is not None and remote.shape != codes.shape:
         errors.append(f"remote: must have the labels' grid, {codes.shape}, got {remote.shape}")
-    elif remote is not None and not (remote & (codes == CODE["myo"])).any():
+    elif remote is not None and not (remote & (codes == CLASS_INDEX["myo"])).any():
         errors.append("remote: must hold myocardium, got none")
     if errors:
         raise DataError(errors)

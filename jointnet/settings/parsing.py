@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from jointnet.errors import SettingsError, shown
+from jointnet.errors import SettingsError, short_repr
 from jointnet.geometry import SIZE_PX
 from jointnet.settings.schema import Settings
 from jointnet.system.toml_file import is_file, parse_toml, read_toml
@@ -28,11 +28,11 @@ def settings_from_dict(values: Mapping[str, Any], base: Settings | None = None) 
     sections = [part.name for part in fields(Settings)]
     for section, content in values.items():
         if section not in sections:
-            errors.append(f"{section}: unknown section {shown(section)}, must be one of {', '.join(sections)}")
+            errors.append(f"{section}: unknown section {short_repr(section)}, must be one of {', '.join(sections)}")
         elif isinstance(content, Mapping):
             flat.update({f"{section}.{key}": value for key, value in content.items()})
         else:
-            errors.append(f"{section}: must be a table of settings, got {shown(content)}")
+            errors.append(f"{section}: must be a table of settings, got {short_repr(content)}")
     try:
         settings = with_values(Settings() if base is None else base, flat)
     except SettingsError as error:
@@ -54,7 +54,7 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     for dotted, value in values.items():
         section, _, key = dotted.partition(".")
         if section not in known:
-            errors.append(f"{dotted}: unknown section {shown(section)}, must be one of {', '.join(known)}")
+            errors.append(f"{dotted}: unknown section {short_repr(section)}, must be one of {', '.join(known)}")
             continue
         checked, error = _checked(known[section], key, value)
         if error:
@@ -82,7 +82,7 @@ def load_settings(name_or_file: str | Path, base: Settings | None = None) -> Set
         SettingsError: if there is no such name or file, it is not TOML, or a value is invalid.
     """
     names = settings_names()
-    where = f"settings {shown(str(name_or_file))}"
+    where = f"settings {short_repr(str(name_or_file))}"
     if str(name_or_file) == "default":
         return Settings() if base is None else base
     if str(name_or_file) in names:
@@ -101,26 +101,30 @@ def _checked(section: Any, key: str, value: Any) -> tuple[Any, str | None]:
     """Return the value in its field's type and None, or None and an error message."""
     by_name = {part.name: part for part in fields(section)}
     if key not in by_name:
-        return None, f"unknown key {shown(key)}, must be one of {', '.join(by_name)}"
+        return None, f"unknown key {short_repr(key)}, must be one of {', '.join(by_name)}"
     wanted = get_type_hints(type(section))[key]
     rules = by_name[key].metadata
     if wanted is bool:
-        return (value, None) if isinstance(value, bool) else (None, f"must be true or false, got {shown(value)}")
+        return (value, None) if isinstance(value, bool) else (None, f"must be true or false, got {short_repr(value)}")
     if wanted is str:
         choices = rules.get("choices", ())
-        return (value, None) if value in choices else (None, f"must be one of {', '.join(choices)}, got {shown(value)}")
+        return (
+            (value, None)
+            if value in choices
+            else (None, f"must be one of {', '.join(choices)}, got {short_repr(value)}")
+        )
     if wanted in (int, float):
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not (whole or (wanted is float and isinstance(value, float))):
-            return None, f"must be a{' whole' if wanted is int else ''} number, got {shown(value)}"
+            return None, f"must be a{' whole' if wanted is int else ''} number, got {short_repr(value)}"
         if not rules["low"] <= value <= rules["high"]:
-            return None, f"must be between {rules['low']} and {rules['high']}, got {shown(value)}"
+            return None, f"must be between {rules['low']} and {rules['high']}, got {short_repr(value)}"
         return wanted(value), None
     valid = isinstance(value, list | tuple) and len(value) >= 2
     if not (
         valid and all(isinstance(width, int) and not isinstance(width, bool) and 1 <= width <= 4096 for width in value)
     ):
-        return None, f"must be at least two whole numbers between 1 and 4096, got {shown(value)}"
+        return None, f"must be at least two whole numbers between 1 and 4096, got {short_repr(value)}"
     return tuple(value), None
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.data.folder import LARGEST_PATIENT
-from jointnet.errors import EXIT_USAGE, InputError, SettingsError, shown
+from jointnet.errors import EXIT_USAGE, InputError, SettingsError, short_repr
 from jointnet.system.quota import limit_threads
-from jointnet.system.terminal import keep_printing
+from jointnet.system.terminal import ignore_closed_output
 
 LARGEST_SEED = 2**31 - 1
 """Largest seed that all random number generators accept."""
@@ -21,7 +21,7 @@ def run_command(command: Callable[[], None]) -> int:
     arguments or settings, and 3 for invalid scans or labels. If the reader of the output has gone (a closed pipe), the
     command still completes.
     """
-    keep_printing()
+    ignore_closed_output()
     keep_freed_memory()
     limit_threads()
     try:
@@ -46,10 +46,10 @@ def parse_patients(text: str, option: str = "--patients") -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise SettingsError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {shown(text)}")
+            raise SettingsError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {short_repr(text)}")
         if max(len(first), len(last)) > LONGEST_NUMBER or int(last if dash else first) > LARGEST_PATIENT:
-            raise SettingsError(f"{option}: must be numbers up to {LARGEST_PATIENT}, got {shown(text)}")
+            raise SettingsError(f"{option}: must be numbers up to {LARGEST_PATIENT}, got {short_repr(text)}")
         if dash and int(last) < int(first):
-            raise SettingsError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {shown(text)}")
+            raise SettingsError(f"{option}: must be numbers and ranges such as 1-5,8,12, got {short_repr(text)}")
         numbers.update(range(int(first), int(last if dash else first) + 1))
     return tuple(sorted(numbers))

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from jointnet.errors import SettingsError
 from jointnet.system.lock_owner import FLOCK, RECORD, Owner, read_owner, this_process, write_owner
-from jointnet.system.terminal import say
+from jointnet.system.terminal import print_to_stderr
 
 TOUCH_SECONDS = 15.0
 SILENT_SECONDS = 300.0
@@ -77,7 +77,7 @@ def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[
             at_once = error.owner is not None and not said
             if seen != said and (at_once or time.monotonic() - since > PASSING_SECONDS):
                 said = seen
-                say(f"Waiting for {path}, held by {error}")
+                print_to_stderr(f"Waiting for {path}, held by {error}")
         time.sleep(POLL_SECONDS)
     over = threading.Event()
     try:

@@ -52,7 +52,7 @@ class DroppingOutput(io.RawIOBase):
         return os.isatty(self._descriptor)
 
 
-def keep_printing() -> None:
+def ignore_closed_output() -> None:
     """Replace this process's standard output and error with such streams. Streams that were replaced before are kept.
 
     If output is lost for any reason other than `NOBODY_READS`, a warning is printed at exit.
@@ -75,7 +75,7 @@ def keep_printing() -> None:
             atexit.register(_report_loss, lasting, raw)
 
 
-def say(text: str) -> None:
+def print_to_stderr(text: str) -> None:
     """Print a line to standard error. Errors while printing are ignored."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)

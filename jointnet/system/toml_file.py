@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jointnet.errors import SettingsError, shown
+from jointnet.errors import SettingsError, short_repr
 
 LARGEST_BYTES = 256 * 1024
 LONGEST_KEY = 100
@@ -59,7 +59,7 @@ def _errors(where: str, value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for key, part in value.items():
             if not key.isprintable() or len(key) > LONGEST_KEY:
-                yield f"{where}: must have printable keys of at most {LONGEST_KEY} characters, got {shown(key)}"
+                yield f"{where}: must have printable keys of at most {LONGEST_KEY} characters, got {short_repr(key)}"
             else:
                 yield from _errors(f"{where}.{key}" if where else key, part)
     elif isinstance(value, list):
@@ -68,4 +68,4 @@ def _errors(where: str, value: Any) -> Iterator[str]:
     elif isinstance(value, int) and abs(value) > LARGEST_WHOLE:
         yield f"{where}: must be a whole number of at most 64 bits, got one of {value.bit_length()}"
     elif isinstance(value, str) and not all(character.isprintable() or character in "\n\t" for character in value):
-        yield f"{where}: must be printable text, got {shown(value)}"
+        yield f"{where}: must be printable text, got {short_repr(value)}"

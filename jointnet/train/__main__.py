@@ -18,7 +18,7 @@ import torch
 
 from jointnet.data.cache import CachedPatient, fingerprint, prepare
 from jointnet.data.folder import PatientFiles, scan_folder, select
-from jointnet.errors import DataError, SettingsError, shown
+from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.evaluate.measurable import measurable, unmeasurable
 from jointnet.model_file import SavedModel, load_model
 from jointnet.settings import MODELS, Settings, load_settings, settings_names, settings_to_dict, with_values
@@ -185,7 +185,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     bounds = {"seed": (0, LARGEST_SEED), "threads": (1, MOST_THREADS)}
     given = {name: getattr(options, name) for name in bounds}
     errors = [
-        f"--{name}: must be at least {bounds[name][0]} and at most {bounds[name][1]}, got {shown(value)}"
+        f"--{name}: must be at least {bounds[name][0]} and at most {bounds[name][1]}, got {short_repr(value)}"
         for name, value in given.items()
         if value is not None and not bounds[name][0] <= value <= bounds[name][1]
     ]

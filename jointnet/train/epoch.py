@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from jointnet.data.dataset import SlicePairs
+from jointnet.data.dataset import SlicePairDataset
 from jointnet.networks import build_model
 from jointnet.networks.precision import computing_in, training_precision
 from jointnet.settings import OptimiserSettings, Settings
@@ -83,7 +83,7 @@ def learning_rate_factor(settings: OptimiserSettings, steps: int, epochs: int) -
 
 
 def train_epoch(
-    learner: Learner, pairs: SlicePairs, generator: torch.Generator, measure_gradients: bool
+    learner: Learner, pairs: SlicePairDataset, generator: torch.Generator, measure_gradients: bool
 ) -> dict[str, float]:
     """Train for one epoch and return the mean losses and, if `measure_gradients`, each branch's gradient norm.
 

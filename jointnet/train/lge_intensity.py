@@ -13,7 +13,7 @@ from torch import Tensor
 from jointnet.cpu_kernels.pooling import box_means
 from jointnet.cpu_kernels.smooth_maps import smooth_map
 from jointnet.settings import AugmentationSettings
-from jointnet.structures import CODE, STRUCTURES
+from jointnet.structures import CLASS_INDEX, STRUCTURES
 
 OFFSET_EDGE_PX = 3
 """Side of the box filter that smooths the edges of a structure's offset."""
@@ -77,10 +77,14 @@ def enhance(images: Tensor, labels: Tensor, drawn: Enhancement) -> Tensor:
     shown = image > 0
     offset = (labels[:, 1:] * drawn.offset[:, :, None, None]).sum(1, keepdim=True)
     image = image + box_means(offset, OFFSET_EDGE_PX)
-    pool = labels[:, CODE["lv"]].unsqueeze(1)
+    pool = labels[:, CLASS_INDEX["lv"]].unsqueeze(1)
     blood = (image * pool).sum((2, 3), keepdim=True) / (pool.sum((2, 3), keepdim=True) + 1)
     shape = smooth_map(drawn.scar, images.shape[-1], "bicubic")
-    scar = torch.sigmoid(SCAR_EDGE * shape) * labels[:, CODE["myo"]].unsqueeze(1) * drawn.scarred[:, None, None, None]
+    scar = (
+        torch.sigmoid(SCAR_EDGE * shape)
+        * labels[:, CLASS_INDEX["myo"]].unsqueeze(1)
+        * drawn.scarred[:, None, None, None]
+    )
     image = torch.lerp(image, blood * drawn.brightness[:, None, None, None], (1 - TEXTURE) * scar)
     enhanced = image.clamp(min=0) * shown
     return torch.cat([images[:, :middle], enhanced, images[:, middle + 1 :]], 1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jointnet.data.cache import CachedPatient
-from jointnet.data.dataset import LabelledPatient, SlicePairs
+from jointnet.data.dataset import LabelledPatient, SlicePairDataset
 from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import evaluate
@@ -79,7 +79,7 @@ def train(
     where = torch.device(resolve_device(device))
     torch.manual_seed(seed)
     generator = torch.Generator(where).manual_seed(seed)
-    pairs = SlicePairs(training, settings.training.downsampling, settings.model.neighbours, where)
+    pairs = SlicePairDataset(training, settings.training.downsampling, settings.model.neighbours, where)
     learner = new_learner(settings, math.ceil(len(pairs) / settings.training.batch_size), where)
     averaged = learner.averaged
     patients = {"training": [p.patient for p in training], "validation": [p.patient for p in validation]}

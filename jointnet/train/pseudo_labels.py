@@ -19,7 +19,7 @@ from jointnet.errors import SettingsError
 from jointnet.evaluate.metrics import dice
 from jointnet.geometry import warp_labels
 from jointnet.networks.apply import predict
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 LEAST_AGREEMENT = 0.7
 """Smallest mean Dice, over the structures in either segmentation, for a slice to be used."""
@@ -31,7 +31,7 @@ class WeakPatient:
 
     Attributes:
         prepared: the patient on the common grid. Manual labels, if any, are not used.
-        predicted: pseudo-labels (S, 2, H, W), cine first, values of `structures.CODE`; 0 in slices that are not used.
+        predicted: pseudo-labels (S, 2, H, W), cine first, in `structures.CLASS_INDEX`; 0 in slices that are not used.
     """
 
     prepared: CachedPatient
@@ -68,7 +68,9 @@ class WeakPatient:
 def agreement(cine: NDArray[np.uint8], moved: NDArray[np.uint8]) -> float:
     """Return the mean Dice of two label maps (H, W) over the structures in either map; 0 if both maps are empty."""
     overlaps = [
-        dice(cine == code, moved == code) for code in CODE.values() if (cine == code).any() or (moved == code).any()
+        dice(cine == code, moved == code)
+        for code in CLASS_INDEX.values()
+        if (cine == code).any() or (moved == code).any()
     ]
     return float(np.mean(overlaps)) if overlaps else 0.0
 

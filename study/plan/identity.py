@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jointnet.errors import SettingsError, shown
+from jointnet.errors import SettingsError, short_repr
 from study.plan.plan import Plan, specification
 from study.store_names import is_plain_name
 
@@ -75,7 +75,7 @@ def with_identity(plan: Plan, *, new: bool = False, named: str | None = None) ->
         if began is None:
             known = sorted(path.parent.name for path in plan.out.glob(f"*/{SPECIFICATION_FILE}"))
             raise SettingsError(
-                f"--study: must be one of {', '.join(known) or '(none)'} in {plan.out}, got {shown(named)}"
+                f"--study: must be one of {', '.join(known) or '(none)'} in {plan.out}, got {short_repr(named)}"
             )
         if found := differences(began, asked):
             raise SettingsError(f"--study {named}: {line}" for line in found)

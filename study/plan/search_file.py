@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jointnet.errors import SettingsError, shown
+from jointnet.errors import SettingsError, short_repr
 from jointnet.settings import MODELS, Settings, load_settings, with_values
 from jointnet.settings.parsing import flat_settings
 from jointnet.system.toml_file import is_file, read_toml
@@ -42,7 +42,7 @@ def load_spaces(names: Sequence[str], settings: str | None = None) -> tuple[Sear
     """
     spaces, errors = (
         [],
-        [f"--search: {shown(name)} must be named once" for name in {n for n in names if names.count(n) > 1}],
+        [f"--search: {short_repr(name)} must be named once" for name in {n for n in names if names.count(n) > 1}],
     )
     if settings is not None:
         try:
@@ -69,13 +69,13 @@ def _find(name: str) -> Path:
     if name.endswith(".toml"):
         if is_file(name):
             return Path(name)
-        raise SettingsError(f"--search: {shown(name)} must be a file; there is no such file")
+        raise SettingsError(f"--search: {short_repr(name)} must be a file; there is no such file")
     for folder in folders():
         if is_file(folder / f"{name}.toml"):
             return folder / f"{name}.toml"
     known = sorted({path.stem for folder in folders() for path in folder.glob("*.toml")})
     raise SettingsError(
-        f"--search: {shown(name)} must be the path of a .toml file or one of {', '.join(known) or '(none found)'}"
+        f"--search: {short_repr(name)} must be the path of a .toml file or one of {', '.join(known) or '(none found)'}"
     )
 
 
@@ -133,7 +133,7 @@ def _base(file: str, name: str, fixed: dict[str, Any], errors: list[str]) -> Set
         base = Settings()
     given = {"model.name": "the key `models`", "training.epochs": "the key `fidelity.max_epochs`"}
     errors += [
-        f"{file}: fixed.{key}: must be left to {by}, got {shown(fixed[key])}"
+        f"{file}: fixed.{key}: must be left to {by}, got {short_repr(fixed[key])}"
         for key, by in given.items()
         if key in fixed
     ]
@@ -189,15 +189,17 @@ def _parameters(
     for name, content in tables.items():
         where = f"{file}: parameters.{name}"
         if name not in names:
-            errors.append(f"{where}: unknown parameter {shown(name)}, must be one of {', '.join(names)}")
+            errors.append(f"{where}: unknown parameter {short_repr(name)}, must be one of {', '.join(names)}")
             continue
         if not is_table(content):
-            errors.append(f"{where}: must be a table, got {shown(content)}")
+            errors.append(f"{where}: must be a table, got {short_repr(content)}")
             continue
         key = SHORT_NAMES.get(name, name)
         clashing = ("loss.lambda_1", "loss.lambda_2", "loss.lambda_3") if name in RATIOS else (key,)
         errors += [
-            f"{where}: must not be searched while fixed.{k} holds {shown(fixed[k])}" for k in clashing if k in fixed
+            f"{where}: must not be searched while fixed.{k} holds {short_repr(fixed[k])}"
+            for k in clashing
+            if k in fixed
         ]
         parameter = _parameter(TomlTable(f"{where}.", content, errors), name, models, base)
         if parameter is not None:
@@ -221,13 +223,13 @@ def _parameter(table: TomlTable, name: str, models: tuple[str, ...], base: Setti
         )
     if low is not None and high is not None:
         if low >= high:
-            table.errors.append(f"{table.where}low: must be below high, {shown(high)}, got {shown(low)}")
+            table.errors.append(f"{table.where}low: must be below high, {short_repr(high)}, got {short_repr(low)}")
         if scale == "log" and low <= 0:
-            table.errors.append(f"{table.where}low: must be above 0 on a log scale, got {shown(low)}")
+            table.errors.append(f"{table.where}low: must be above 0 on a log scale, got {short_repr(low)}")
         if name in RATIOS and low < 0:
-            table.errors.append(f"{table.where}low: must be at least 0, got {shown(low)}")
+            table.errors.append(f"{table.where}low: must be at least 0, got {short_repr(low)}")
         if name in RATIOS and high > LARGEST_RATIO:
-            table.errors.append(f"{table.where}high: must be at most {LARGEST_RATIO:g}, got {shown(high)}")
+            table.errors.append(f"{table.where}high: must be at most {LARGEST_RATIO:g}, got {short_repr(high)}")
         for key, bound in (("low", low), ("high", high)):
             if name not in RATIOS:
                 try:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from jointnet.errors import shown
+from jointnet.errors import short_repr
 
 Check = Callable[[Any], bool]
 REQUIRED = object()
@@ -28,7 +28,7 @@ class TomlTable:
         value = self._content[key]
         if check(value):
             return value
-        self.errors.append(f"{self.where}{key}: {rule}, got {shown(value)}")
+        self.errors.append(f"{self.where}{key}: {rule}, got {short_repr(value)}")
         return None
 
     def finish(self) -> None:
@@ -37,7 +37,7 @@ class TomlTable:
             if key not in self._taken:
                 self.errors.append(
                     f"{self.where}{key}: unknown key, must be one of {', '.join(self._taken)}, "
-                    f"got {shown(self._content[key])}"
+                    f"got {short_repr(self._content[key])}"
                 )
 
 

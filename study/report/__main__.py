@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jointnet.errors import EXIT_USAGE, InputError
-from jointnet.system.terminal import keep_printing
+from jointnet.system.terminal import ignore_closed_output
 from study.report import files, page, statements, table_formats, tables
 from study.report.store import Store
 from study.report.stored_study import read_study, study_ids
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help=f"write nothing; recompute the report in DIR from the store, and end with {DIFFERS} where a value differs",
     )
-    keep_printing()
+    ignore_closed_output()
     options = parser.parse_args(arguments)
     uri = options.tracking_uri or default_tracking_uri()
     try:

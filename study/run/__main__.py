@@ -18,7 +18,7 @@ from jointnet.data.folder import PatientFiles, check_headers, scan_folder, selec
 from jointnet.errors import DataError, InputError, SettingsError
 from jointnet.phantom import write_phantom
 from jointnet.system.quota import limit_threads
-from jointnet.system.terminal import keep_printing
+from jointnet.system.terminal import ignore_closed_output
 from study.machines.cluster import is_client, resolve_address, survey
 from study.machines.handover import run_on_head
 from study.plan.capacity import Request, resource_errors, resources_of
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     disk is full, or the tracking store is unreachable or refused an entry. 130: interrupted. After 5 and 130 repeating
     the command resumes the study.
     """
-    keep_printing()
+    ignore_closed_output()
     heed_signals()
     limit_threads()
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from jointnet.data.cache import default_cache
-from jointnet.errors import shown
+from jointnet.errors import short_repr
 from jointnet.settings import settings_names
 from jointnet.system.commands import LARGEST_SEED
 from study.machines.cluster import short_lived
@@ -72,7 +72,7 @@ def option_errors(options: argparse.Namespace) -> list[str]:
         value = getattr(options, name)
         if value is not None and not least <= value <= most:
             rule = f"at least {least}" if not value > most else f"at most {most}"
-            errors.append(f"--{name.replace('_', '-')}: must be {rule}, got {shown(value)}")
+            errors.append(f"--{name.replace('_', '-')}: must be {rule}, got {short_repr(value)}")
     if options.equal_compute and options.minutes is None:
         errors.append("--minutes: must be given with --equal-compute, the minutes of each arm, got none")
     if options.equal_compute and options.num_samples is not None:
@@ -87,7 +87,7 @@ def option_errors(options: argparse.Namespace) -> list[str]:
             errors.append(f"--{name}: must be a folder, if need be on mounted storage, not an address, got {path}")
     paths = {"--data": options.data, "--out": options.out, "--cache": options.cache, "--settings": options.settings}
     errors += [
-        f"{name}: must be a path in UTF-8, the only ones that Ray takes, got {shown(str(path))}"
+        f"{name}: must be a path in UTF-8, the only ones that Ray takes, got {short_repr(str(path))}"
         + ("" if name == "working folder" else "; a link to it may have such a name")
         for name, path in {"working folder": Path.cwd(), **paths, "--search": " ".join(options.search)}.items()
         if path is not None and not _is_utf8(str(path))

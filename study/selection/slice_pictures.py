@@ -31,7 +31,7 @@ def slice_pictures(
     Returns:
         `patients` and `slices` (N,), numbers of the patient and of the slice on its grid; `cine`, `lge_before`,
         `lge_after` (N, side, side), uint8, where 252 is `jointnet.data.preparation.CEILING`; `cine_labels`,
-        `lge_labels_before`, `lge_labels_after` (N, side, side), uint8, label values of `jointnet.structures.CODE`.
+        `lge_labels_before`, `lge_labels_after` (N, side, side), uint8, values of `jointnet.structures.CLASS_INDEX`.
         The slices of a patient are consecutive and have the same window.
     """
     windows = [_window(np.asarray(patient.labels())) for patient in patients]

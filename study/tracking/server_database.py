@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from mlflow import MlflowClient
 from sqlalchemy import NullPool, create_engine, text
 
-from jointnet.system.terminal import say
+from jointnet.system.terminal import print_to_stderr
 from study.tracking.sqlite_file import schema_revisions
 
 ATTEMPTS = {"postgresql": "SELECT pg_try_advisory_lock(20210215)", "mysql": "SELECT GET_LOCK('jointnet-study', 0)"}
@@ -32,7 +32,7 @@ def ensure_tables(uri: str) -> None:
         attempt, said = ATTEMPTS.get(engine.dialect.name), False
         while attempt and not connection.execute(text(attempt)).scalar():
             if not said:
-                say("Waiting for another driver, which makes the tables of the tracking store")
+                print_to_stderr("Waiting for another driver, which makes the tables of the tracking store")
             said = True
             time.sleep(POLL_SECONDS)
         MlflowClient(uri).search_experiments(max_results=1)

@@ -27,7 +27,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from jointnet.errors import SettingsError
 from jointnet.system.atomic_file import sync_folder
 from jointnet.system.lock import locked
-from jointnet.system.terminal import say
+from jointnet.system.terminal import print_to_stderr
 from study.store_address import sqlite_address
 
 QUIET_SECONDS = 10.0
@@ -172,7 +172,7 @@ def _upgrade(file: Path) -> None:
 
 def _is_left_alone(file: Path) -> bool:
     """Return whether an incomplete database stays unchanged for QUIET_SECONDS."""
-    say(f"{file} is half-made; waiting {QUIET_SECONDS:.0f} s to see whether another program is making it")
+    print_to_stderr(f"{file} is half-made; waiting {QUIET_SECONDS:.0f} s to see whether another program is making it")
     seen, until = file.stat(), time.monotonic() + QUIET_SECONDS
     while time.monotonic() < until:
         time.sleep(QUIET_SECONDS / 20)
@@ -189,7 +189,7 @@ def _set_aside(file: Path) -> None:
     for companion in COMPANIONS:
         if Path(f"{file}{companion}").exists():
             Path(f"{file}{companion}").rename(f"{aside}{companion}")
-    say(f"{file} was left half-made, without any record; it is now {aside.name}, and a new one is made")
+    print_to_stderr(f"{file} was left half-made, without any record; it is now {aside.name}, and a new one is made")
 
 
 def _draft(file: Path) -> Path:

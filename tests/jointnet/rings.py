@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 SPACING_MM = (5.0, 0.5, 0.5)
 SIZE_PX = 200
@@ -28,9 +28,9 @@ def ventricle(slices=6, rv_deg=180.0, rv=True):
     radius, angle = polar()
     plane = np.zeros(radius.shape, np.uint8)
     if rv:
-        plane[(radius < 42) & (turned(angle, rv_deg - 45) < 90)] = CODE["rv"]
-    plane[radius < OUTER_MM] = CODE["myo"]
-    plane[radius < POOL_MM] = CODE["lv"]
+        plane[(radius < 42) & (turned(angle, rv_deg - 45) < 90)] = CLASS_INDEX["rv"]
+    plane[radius < OUTER_MM] = CLASS_INDEX["myo"]
+    plane[radius < POOL_MM] = CLASS_INDEX["lv"]
     return np.repeat(plane[None], slices, 0)
 
 
@@ -44,5 +44,5 @@ def sector(start_deg, width_deg, inner_mm=POOL_MM, outer_mm=OUTER_MM, slices=6):
 def lge_of(codes, scar, noise=1.0, seed=0):
     """Return LGE with a dark wall, a bright scar, bright pools and normal noise."""
     image = np.random.default_rng(seed).normal(DARK, noise, codes.shape)
-    image[scar | np.isin(codes, (CODE["lv"], CODE["rv"]))] += BRIGHT - DARK
+    image[scar | np.isin(codes, (CLASS_INDEX["lv"], CLASS_INDEX["rv"]))] += BRIGHT - DARK
     return image.astype(np.float32)

@@ -16,7 +16,7 @@ from torch import nn
 from jointnet.data.cache import CachedPatient
 from jointnet.geometry import PIXEL_MM, SIZE_PX
 from jointnet.settings import Settings, with_values
-from jointnet.structures import CODE, FILE_VALUE
+from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 CENTRE_MM = np.array([12.0, -30.0, 41.0])
 LV_MM, MYO_MM, RV_MM, RV_AT_MM = 16.0, 24.0, 14.0, (-38.0, 6.0)
@@ -63,9 +63,9 @@ def scene(points_mm: np.ndarray, shift_mm=(0.0, 0.0)) -> np.ndarray:
     """Return the file's label values at world points, with the scene displaced in the plane by `shift_mm`."""
     flat = in_plane(points_mm, shift_mm)
     radius, rv_radius = np.hypot(*np.moveaxis(flat, -1, 0)), np.hypot(*np.moveaxis(flat - RV_AT_MM, -1, 0))
-    label = np.where(rv_radius < RV_MM, FILE_VALUE["rv"], 0)
-    label = np.where(radius < MYO_MM, FILE_VALUE["myo"], label)
-    return np.where(radius < LV_MM, FILE_VALUE["lv"], label)
+    label = np.where(rv_radius < RV_MM, LABEL_VALUE["rv"], 0)
+    label = np.where(radius < MYO_MM, LABEL_VALUE["myo"], label)
+    return np.where(radius < LV_MM, LABEL_VALUE["lv"], label)
 
 
 def edge_distance_mm(points_mm: np.ndarray, shift_mm=(0.0, 0.0)) -> np.ndarray:
@@ -123,7 +123,7 @@ def with_image(this: Scan, image: np.ndarray) -> Scan:
 
 def without(this: Scan, structure: str) -> Scan:
     """Return the scan with a structure removed from its labels."""
-    return replace(this, label=np.where(this.label == FILE_VALUE[structure], 0, this.label).astype(this.label.dtype))
+    return replace(this, label=np.where(this.label == LABEL_VALUE[structure], 0, this.label).astype(this.label.dtype))
 
 
 def file_paths(folder: Path, number: int, subfolders: bool = False) -> dict[str, Path]:
@@ -171,9 +171,9 @@ def heart(shift_mm=(0.0, 0.0)) -> np.ndarray:
     """Return class codes (row, column) of the scene's slice on the common grid, displaced by `shift_mm`."""
     shift = np.asarray(shift_mm, float)
     codes = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
-    codes[disc(shift + RV_AT_MM, RV_MM)] = CODE["rv"]
-    codes[disc(shift, MYO_MM)] = CODE["myo"]
-    codes[disc(shift, LV_MM)] = CODE["lv"]
+    codes[disc(shift + RV_AT_MM, RV_MM)] = CLASS_INDEX["rv"]
+    codes[disc(shift, MYO_MM)] = CLASS_INDEX["myo"]
+    codes[disc(shift, LV_MM)] = CLASS_INDEX["lv"]
     return codes
 
 

@@ -11,7 +11,7 @@ from one_device import META, MixedDevicesError, OneDevice, OneDeviceGenerator
 from scans import easy_patients, tiny_settings
 
 from jointnet.data.cache import CachedPatient
-from jointnet.data.dataset import SlicePairs
+from jointnet.data.dataset import SlicePairDataset
 from jointnet.evaluate.rows import evaluate
 from jointnet.geometry import pixel_centres
 from jointnet.networks.apply import predict
@@ -45,7 +45,7 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> list[CachedPatient]:
 def epoch(settings: Settings, patients: list[CachedPatient]) -> OneDevice:
     """Train one epoch on the device and return the number of reads by function."""
     learner = new_learner(settings, 1, META)
-    pairs = SlicePairs(patients, settings.training.downsampling, settings.model.neighbours, META)
+    pairs = SlicePairDataset(patients, settings.training.downsampling, settings.model.neighbours, META)
     assert len(pairs) == SLICES
     with OneDevice() as device:
         metrics = train_epoch(learner, pairs, OneDeviceGenerator(), measure_gradients=True)

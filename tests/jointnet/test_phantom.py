@@ -19,7 +19,7 @@ from jointnet.phantom.motion import rotation
 from jointnet.phantom.patient import nifti_bytes, sample_scene, storage_of
 from jointnet.phantom.scanner import Grid, Storage
 from jointnet.phantom.texture import sample_field
-from jointnet.structures import FILE_VALUE
+from jointnet.structures import LABEL_VALUE
 
 PATIENTS = 6
 LABELS = {"C0": "c0gt", "LGE": "lgegt"}
@@ -83,7 +83,7 @@ def test_the_folder_has_the_challenges_layout(phantom):
 def test_labels_hold_the_challenges_values_on_the_scans_grid(phantom, number, name):
     image = scan(phantom, number, name)
     label_image, values = labels(phantom, number, name)
-    assert set(np.unique(values)) == {0, *FILE_VALUE.values()}
+    assert set(np.unique(values)) == {0, *LABEL_VALUE.values()}
     assert image.shape == label_image.shape
     np.testing.assert_array_equal(image.affine, label_image.affine)
     for each in (image, label_image):
@@ -98,7 +98,7 @@ def test_labels_hold_the_challenges_values_on_the_scans_grid(phantom, number, na
 @pytest.mark.parametrize("number", range(1, PATIENTS + 1))
 def test_myocardium_encloses_the_pool_in_every_slice_that_shows_it(phantom, number, name):
     _, values = labels(phantom, number, name)
-    pool, muscle = values == FILE_VALUE["lv"], values == FILE_VALUE["myo"]
+    pool, muscle = values == LABEL_VALUE["lv"], values == LABEL_VALUE["myo"]
     in_plane = ndimage.generate_binary_structure(3, 1)
     in_plane[:, :, [0, 2]] = False
     border = ndimage.binary_dilation(pool, in_plane) & ~pool
@@ -166,16 +166,16 @@ def test_the_truth_takes_the_cine_pool_centre_to_the_lge_pool_centre(phantom, nu
     assert len(truth["lge_shifts_mm"]) == lge.shape[2]
 
     errors_mm = []
-    shown = np.flatnonzero((cine_values == FILE_VALUE["lv"]).sum(axis=(0, 1)) > 300)
+    shown = np.flatnonzero((cine_values == LABEL_VALUE["lv"]).sum(axis=(0, 1)) > 300)
     for index in shown[1:-1]:
-        row, column = ndimage.center_of_mass(cine_values[:, :, index] == FILE_VALUE["lv"])
+        row, column = ndimage.center_of_mass(cine_values[:, :, index] == LABEL_VALUE["lv"])
         at_rest = apply(cine.affine, np.array([row, column, index])) - truth["cine_shifts_mm"][index]
         moved = apply(affine, at_rest)
         there = round(apply(np.linalg.inv(lge.affine), moved)[2])
-        if not 0 <= there < lge.shape[2] or not (lge_values[:, :, there] == FILE_VALUE["lv"]).any():
+        if not 0 <= there < lge.shape[2] or not (lge_values[:, :, there] == LABEL_VALUE["lv"]).any():
             continue
         expected = apply(np.linalg.inv(lge.affine), moved + truth["lge_shifts_mm"][there])
-        found = ndimage.center_of_mass(lge_values[:, :, there] == FILE_VALUE["lv"])
+        found = ndimage.center_of_mass(lge_values[:, :, there] == LABEL_VALUE["lv"])
         errors_mm.append(np.linalg.norm((expected[:2] - found) * spacing_mm[:2]))
     assert len(errors_mm) >= 2
     assert max(errors_mm) < 1.0
@@ -313,7 +313,7 @@ def test_the_true_scar_lies_in_the_files_myocardium(phantom, number, name):
     scar = true_scar(0, number, name)
     _, values = labels(phantom, number, name)
     assert scar.shape == values.shape
-    assert (values[scar] == FILE_VALUE["myo"]).all()
+    assert (values[scar] == LABEL_VALUE["myo"]).all()
     assert scar.any() == (truth_of(phantom, number)["scar_volume_ml"] > 0.5)
 
 
@@ -321,8 +321,8 @@ def test_the_true_scar_is_bright_in_lge_and_has_the_truths_share_of_the_wall(pha
     """Patient 4's stack covers nearly the whole ventricle. Patient 3's scars have no dark core."""
     truth = truth_of(phantom, 4)
     _, values = labels(phantom, 4, "LGE")
-    share = true_scar(0, 4).sum() / (values == FILE_VALUE["myo"]).sum()
+    share = true_scar(0, 4).sum() / (values == LABEL_VALUE["myo"]).sum()
     assert share == pytest.approx(truth["scar_fraction_of_myocardium"], rel=0.2)
     _, values = labels(phantom, 3, "LGE")
     scar, image = true_scar(0, 3), np.asarray(scan(phantom, 3, "LGE").dataobj)
-    assert image[scar].mean() > 1.5 * image[(values == FILE_VALUE["myo"]) & ~scar].mean()
+    assert image[scar].mean() > 1.5 * image[(values == LABEL_VALUE["myo"]) & ~scar].mean()

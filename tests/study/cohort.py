@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from jointnet.data.cache import CachedPatient
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 
 def cached_patients(folder: Path, count: int, slices: int = 2, size: int = 224) -> list[CachedPatient]:
@@ -27,7 +27,7 @@ def _labels(size: int, shift: int) -> np.ndarray:
     radius = np.hypot(row - size / 2 - shift, column - size / 2)
     beside = np.hypot(row - size / 2 - shift, column - size / 2 - 45)
     labels = np.zeros((size, size), np.uint8)
-    labels[beside < 18] = CODE["rv"]
-    labels[radius < 26] = CODE["myo"]
-    labels[radius < 17] = CODE["lv"]
+    labels[beside < 18] = CLASS_INDEX["rv"]
+    labels[radius < 26] = CLASS_INDEX["myo"]
+    labels[radius < 17] = CLASS_INDEX["lv"]
     return labels

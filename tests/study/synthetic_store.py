@@ -11,7 +11,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 from study.store_names import EARLY, EXPERIMENT, INTERRUPTED, TIME_BUDGET
 
 RATIO = "val/registration_ratio"
@@ -126,9 +126,9 @@ def _heart(row: float, column: float) -> np.ndarray:
     distance = np.hypot(rows - row, columns - column)
     crescent = np.hypot((rows - row) / 1.1, columns - column + 34) < 24
     labels = np.zeros(rows.shape, np.uint8)
-    labels[crescent] = CODE["rv"]
-    labels[distance < 28] = CODE["myo"]
-    labels[distance < 19] = CODE["lv"]
+    labels[crescent] = CLASS_INDEX["rv"]
+    labels[distance < 28] = CLASS_INDEX["myo"]
+    labels[distance < 19] = CLASS_INDEX["lv"]
     return labels
 
 

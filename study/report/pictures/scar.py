@@ -6,7 +6,7 @@ import numpy as np
 
 from jointnet.errors import DataError
 from jointnet.scar.threshold import ScarSettings, find_scar
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 SPACING_MM = (5.0, 0.75, 0.75)
 """Spacing of the common grid along slices, rows and columns, in mm."""
@@ -35,5 +35,5 @@ def scar(lge: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def share(found: np.ndarray, labels: np.ndarray) -> float:
     """Return the fraction of the myocardium that is scar, from 0 to 1; NaN where there is no myocardium."""
-    muscle = int((labels == CODE["myo"]).sum())
-    return float((found & (labels == CODE["myo"])).sum()) / muscle if muscle else math.nan
+    muscle = int((labels == CLASS_INDEX["myo"]).sum())
+    return float((found & (labels == CLASS_INDEX["myo"])).sum()) / muscle if muscle else math.nan

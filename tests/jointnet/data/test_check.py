@@ -16,7 +16,7 @@ from jointnet.data.check import enclosed_slices, label_facts, slices_reached
 from jointnet.data.folder import scan_folder
 from jointnet.data.grid import Stack
 from jointnet.errors import DataError
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 
 def check(folder, tmp_path, *more):
@@ -141,8 +141,8 @@ def test_no_word_of_a_header_is_shown(tmp_path, capfd):
 def ring(gap):
     """Return one slice of class codes: a 4 x 4 pool in a ring one pixel thick, with the pixels in `gap` removed."""
     codes = np.zeros((8, 8, 1), np.uint8)
-    codes[1:7, 1:7] = CODE["myo"]
-    codes[2:6, 2:6] = CODE["lv"]
+    codes[1:7, 1:7] = CLASS_INDEX["myo"]
+    codes[2:6, 2:6] = CLASS_INDEX["lv"]
     for pixel in gap:
         codes[pixel] = 0
     return codes
@@ -157,7 +157,7 @@ def test_a_pool_is_enclosed_where_no_side_is_open(gap, closed):
 
 def test_without_a_pool_nothing_is_to_be_enclosed():
     codes = ring([])
-    codes[codes == CODE["lv"]] = 0
+    codes[codes == CLASS_INDEX["lv"]] = 0
     assert enclosed_slices(codes) == (0, 0)
     assert label_facts(np.zeros((3, 3, 2), np.uint8), Stack(np.eye(4), (3, 3, 2)), None).pieces == {}
 

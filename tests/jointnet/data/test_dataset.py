@@ -3,7 +3,7 @@ import pytest
 import torch
 from scans import prepared
 
-from jointnet.data.dataset import SlicePairs
+from jointnet.data.dataset import SlicePairDataset
 from jointnet.networks.input import around, network_images
 
 
@@ -22,7 +22,7 @@ def test_network_images_are_block_means(downsampling):
 @pytest.mark.parametrize("downsampling", [1, 2, 4])
 def test_labels_are_the_share_of_each_class_in_a_block(tmp_path, downsampling):
     labels = labels_of(np.random.default_rng(1), 2)
-    pairs = SlicePairs([prepared(tmp_path, 1, labels)], downsampling, 0, "cpu")
+    pairs = SlicePairDataset([prepared(tmp_path, 1, labels)], downsampling, 0, "cpu")
     batch = pairs.batch(torch.tensor([1, 0]))
     side = 224 // downsampling
     for channel, shares in enumerate((batch.cine_labels, batch.lge_labels)):
@@ -36,7 +36,7 @@ def test_slices_without_any_label_are_left_out_and_one_label_is_enough(tmp_path)
     labels[1, 0, 5, 5], labels[3, 1, 9, 9] = 1, 3
     labels[4] = 2
     patients = [prepared(tmp_path, 1, labels), prepared(tmp_path, 2, labels[3:])]
-    pairs = SlicePairs(patients, 4, 0, "cpu")
+    pairs = SlicePairDataset(patients, 4, 0, "cpu")
     assert len(pairs) == 5
     expected = torch.cat(
         [network_images(patients[0].images(), 4, "cpu")[[1, 3, 4]], network_images(patients[1].images(), 4, "cpu")]
@@ -49,7 +49,7 @@ def test_slices_without_any_label_are_left_out_and_one_label_is_enough(tmp_path)
 
 
 def test_a_batch_has_a_shape_and_probabilities(tmp_path):
-    pairs = SlicePairs([prepared(tmp_path, 1, labels_of(np.random.default_rng(2), 3))], 4, 0, "cpu")
+    pairs = SlicePairDataset([prepared(tmp_path, 1, labels_of(np.random.default_rng(2), 3))], 4, 0, "cpu")
     batch = pairs.batch(torch.tensor([2, 0, 2]))
     assert batch.cine.shape == batch.lge.shape == (3, 1, 56, 56)
     assert batch.cine_labels.shape == (3, 4, 56, 56)
@@ -67,11 +67,11 @@ def test_neighbours_come_from_the_same_patient_labelled_or_not(tmp_path):
     labels = np.zeros((3, 2, 224, 224), np.uint8)
     labels[1] = 2
     patients = [prepared(tmp_path, number, labels) for number in (1, 2)]
-    batch = SlicePairs(patients, 4, 1, "cpu").batch(torch.tensor([1]))
+    batch = SlicePairDataset(patients, 4, 1, "cpu").batch(torch.tensor([1]))
     own = network_images(patients[1].images(), 4, "cpu").half().float()
     torch.testing.assert_close(batch.cine[0], own[:, 0], rtol=0, atol=0)
     torch.testing.assert_close(batch.lge[0], own[:, 1], rtol=0, atol=0)
-    assert len(SlicePairs(patients, 4, 1, "cpu")) == 2
+    assert len(SlicePairDataset(patients, 4, 1, "cpu")) == 2
 
 
 @pytest.mark.parametrize("downsampling", [1, 2])
@@ -81,7 +81,7 @@ def test_a_batch_is_a_loop_over_its_indices(tmp_path, downsampling, neighbours):
     patients = [
         prepared(tmp_path, number, labels_of(rng, slices), number) for number, slices in ((1, 3), (2, 1), (3, 4))
     ]
-    pairs = SlicePairs(patients, downsampling, neighbours, "cpu")
+    pairs = SlicePairDataset(patients, downsampling, neighbours, "cpu")
     indices = torch.tensor([7, 0, 3, 3, 5])
     batch = pairs.batch(indices)
     for place, index in enumerate(indices):
@@ -97,19 +97,19 @@ def test_other_devices_hold_what_a_cpu_reads_from_the_cache(tmp_path, monkeypatc
     labels = labels_of(np.random.default_rng(4), 3)
     labels[1] = 0
     patients = [prepared(tmp_path, number, labels) for number in (1, 2)]
-    expected = SlicePairs(patients, 2, 1, "cpu").batch(torch.tensor([3, 0]))
+    expected = SlicePairDataset(patients, 2, 1, "cpu").batch(torch.tensor([3, 0]))
     real = torch.Tensor.to
     monkeypatch.setattr(
         torch.Tensor, "to", lambda this, *how: this if how == (torch.device("cuda"),) else real(this, *how)
     )
-    batch = SlicePairs(patients, 2, 1, "cuda").batch(torch.tensor([3, 0]))
+    batch = SlicePairDataset(patients, 2, 1, "cuda").batch(torch.tensor([3, 0]))
     for got, wanted in zip(batch, expected, strict=True):
         torch.testing.assert_close(got, wanted, rtol=0, atol=0)
 
 
 def test_a_batch_is_a_copy_and_the_cache_is_read_only(tmp_path):
     patient = prepared(tmp_path, 1, labels_of(np.random.default_rng(5), 2))
-    pairs = SlicePairs([patient], 2, 0, "cpu")
+    pairs = SlicePairDataset([patient], 2, 0, "cpu")
     before = pairs.batch(torch.tensor([0]))
     for tensor in pairs.batch(torch.tensor([0])):
         tensor.zero_()

@@ -13,9 +13,9 @@ from jointnet.data.folder import find_patients
 from jointnet.data.preparation import read_label
 from jointnet.errors import DataError
 from jointnet.phantom import write_phantom
-from jointnet.structures import CODE, FILE_VALUE, STRUCTURES, SURROUNDED
+from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES, SURROUNDED
 
-VALUES = tuple(FILE_VALUE.values())
+VALUES = tuple(LABEL_VALUE.values())
 ORDERS = [order for order in permutations(VALUES) if order != VALUES]
 
 
@@ -48,10 +48,10 @@ def phantom_labels(tmp_path_factory):
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("part", ["all slices", "half", "three slices"])
 def test_every_exchange_is_named_in_every_scan(phantom_labels, order, part):
-    in_codes = np.zeros(1 + max(CODE.values()), np.uint8)
-    names = list(FILE_VALUE)
+    in_codes = np.zeros(1 + max(CLASS_INDEX.values()), np.uint8)
+    names = list(LABEL_VALUE)
     for name, other in zip(names, order, strict=True):
-        in_codes[CODE[name]] = CODE[names[VALUES.index(other)]]
+        in_codes[CLASS_INDEX[name]] = CLASS_INDEX[names[VALUES.index(other)]]
     for path, codes in phantom_labels.items():
         whole = np.flatnonzero([surrounded_pair(codes[:, :, k]) == SURROUNDED for k in range(codes.shape[2])])
         slices = {"all slices": whole, "half": whole[: len(whole) // 2], "three slices": whole[-3:]}[part]
@@ -81,7 +81,7 @@ def test_check_and_training_refuse_exchanged_labels_alike(tmp_path, capsys, role
 
 def drawn(picture):
     """Return class codes (row, column, 1) of a text drawing. The letters m, l and r are structures."""
-    letters = {".": 0, "m": CODE["myo"], "l": CODE["lv"], "r": CODE["rv"]}
+    letters = {".": 0, "m": CLASS_INDEX["myo"], "l": CLASS_INDEX["lv"], "r": CLASS_INDEX["rv"]}
     return np.array([[letters[letter] for letter in row] for row in picture.split()], np.uint8)[:, :, None]
 
 

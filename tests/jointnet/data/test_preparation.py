@@ -25,11 +25,11 @@ from jointnet.data.folder import find_patients
 from jointnet.data.preparation import CEILING, PERCENTILES, prepare_patient, robust_ends
 from jointnet.errors import DataError
 from jointnet.geometry import PIXEL_MM
-from jointnet.structures import CODE, FILE_VALUE
+from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 CODES = np.zeros(601, np.uint8)
-for name, value in FILE_VALUE.items():
-    CODES[value] = CODE[name]
+for name, value in LABEL_VALUE.items():
+    CODES[value] = CLASS_INDEX[name]
 
 
 def prepare(tmp_path, cine, lge, **how):
@@ -98,7 +98,7 @@ def test_a_disc_s_centre_and_area_are_those_of_the_world(tmp_path):
     flat = in_plane(grid_points(description))
     for channel, expected, pixel in ((0, (0, 0), 2.0), (1, shift, 1.4)):
         for index in range(description["slices"]):
-            mask = labels[index, channel] == CODE["lv"]
+            mask = labels[index, channel] == CLASS_INDEX["lv"]
             np.testing.assert_allclose(flat[index][mask].mean(0), expected, atol=pixel / 2)
             assert mask.sum() * PIXEL_MM**2 == pytest.approx(np.pi * LV_MM**2, rel=0.05)
 

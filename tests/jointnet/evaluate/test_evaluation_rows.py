@@ -14,7 +14,7 @@ from jointnet.evaluate.rows import COLUMNS, evaluate, patient_rows
 from jointnet.geometry import HALF_EXTENT_MM, identity
 from jointnet.networks import Output
 from jointnet.networks.apply import Prediction
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 ALL = {("cd_mm", "lv"), ("cd_mm", "rv"), *((m, s) for m in ("asd_mm", "dice") for s in ("lv", "myo", "rv"))}
 
@@ -27,7 +27,7 @@ def shift(columns_mm, rows_mm, slices=1):
 
 def without(codes, *structures):
     result = codes.copy()
-    result[np.isin(codes, [CODE[name] for name in structures])] = 0
+    result[np.isin(codes, [CLASS_INDEX[name] for name in structures])] = 0
     return result
 
 

@@ -10,7 +10,7 @@ from scans import heart, prepared
 from jointnet.evaluate.aggregation import registration_ratio
 from jointnet.evaluate.measurable import measurable, shown_structures, unmeasurable
 from jointnet.evaluate.rows import evaluate
-from jointnet.structures import CODE, STRUCTURES
+from jointnet.structures import CLASS_INDEX, STRUCTURES
 
 
 def labels_of(*slices):
@@ -18,7 +18,7 @@ def labels_of(*slices):
     stacked = []
     for cine, lge, shift_mm in slices:
         pair = heart(), heart((shift_mm, 0))
-        shown = [[0, *(CODE[name] for name in names)] for names in (cine, lge)]
+        shown = [[0, *(CLASS_INDEX[name] for name in names)] for names in (cine, lge)]
         stacked.append(np.stack([np.where(np.isin(one, kept), one, 0) for one, kept in zip(pair, shown, strict=True)]))
     return np.stack(stacked).astype(np.uint8)
 

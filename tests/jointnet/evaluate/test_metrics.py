@@ -23,7 +23,7 @@ from jointnet.evaluate.metrics import (
     surface_points_mm,
 )
 from jointnet.geometry import PIXEL_MM, SIZE_PX
-from jointnet.structures import CENTRED, CODE
+from jointnet.structures import CENTRED, CLASS_INDEX
 
 SPACINGS = [(1.0, 1.0), (0.75, 0.75), (2.0, 0.5), (0.8, 3.0)]
 masks = arrays.arrays(bool, (9, 11), elements=st.booleans())
@@ -340,7 +340,7 @@ def test_overlap_metrics_takes_each_structure_by_its_code():
     }
     assert values["cd_mm", "lv"] == pytest.approx(7.5)
     spacing = (PIXEL_MM, PIXEL_MM)
-    for structure, code in CODE.items():
+    for structure, code in CLASS_INDEX.items():
         first, second = fixed == code, moving == code
         assert values["asd_mm", structure] == pytest.approx(reference_asd(first, second, spacing))
         assert values["dice", structure] == pytest.approx(2 * (first & second).sum() / (first.sum() + second.sum()))
@@ -352,12 +352,12 @@ def test_overlap_metrics_of_any_labels_are_monai_s(seed):
     rng = np.random.default_rng(seed)
     fixed, moving = (np.zeros((SIZE_PX, SIZE_PX), np.uint8) for _ in range(2))
     for labels in (fixed, moving):
-        for code in rng.permutation(list(CODE.values())):
+        for code in rng.permutation(list(CLASS_INDEX.values())):
             labels[disc(rng.uniform(-60, 60, 2), rng.uniform(5, 40))] = code
     if seed % 2:
         fixed, moving = fixed[:150], moving[:150]
     values = overlap_metrics(fixed, moving, (0.75, 0.75))
-    for structure, code in CODE.items():
+    for structure, code in CLASS_INDEX.items():
         first, second = fixed == code, moving == code
         if not (first.any() and second.any()):
             assert math.isnan(values["asd_mm", structure])
@@ -374,9 +374,9 @@ def test_overlap_metrics_of_any_labels_are_monai_s(seed):
 
 def test_dice_by_structure_is_the_dice_of_each_mask():
     first, second = heart(), heart((6.0, 4.5))
-    second[second == CODE["rv"]] = 0
-    second[:4, :4] = CODE["myo"]
-    expected = {name: dice(first == code, second == code) for name, code in CODE.items()}
+    second[second == CLASS_INDEX["rv"]] = 0
+    second[:4, :4] = CLASS_INDEX["myo"]
+    expected = {name: dice(first == code, second == code) for name, code in CLASS_INDEX.items()}
     assert metrics.dice_by_structure(first, second) == expected
     assert expected["rv"] == 0
     assert 0 < expected["lv"] < 1
@@ -391,7 +391,7 @@ def test_overlap_metrics_of_empty_maps_are_nan():
 
 def test_overlap_metrics_of_a_missing_structure_are_nan_and_the_others_stay():
     moving = heart()
-    moving[moving == CODE["rv"]] = 0
+    moving[moving == CLASS_INDEX["rv"]] = 0
     values = overlap_metrics(heart(), moving, (2.0, 1.0))
     assert math.isnan(values["cd_mm", "rv"])
     assert math.isnan(values["asd_mm", "rv"])

@@ -10,7 +10,7 @@ from jointnet.networks.apply import Prediction
 from jointnet.predict.back_projection import registration
 from jointnet.predict.quality import judge, patient_agreement, patient_warnings
 from jointnet.predict.quality_sheet import quality_sheet
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 SHIFT = (6.0, -3.0)
 
@@ -22,7 +22,7 @@ def theta(*shifts_mm):
 
 
 def without(labels, *names):
-    return np.where(np.isin(labels, [CODE[name] for name in names]), 0, labels).astype(np.uint8)
+    return np.where(np.isin(labels, [CLASS_INDEX[name] for name in names]), 0, labels).astype(np.uint8)
 
 
 def predicted(cine, lge, *shifts):
@@ -42,7 +42,7 @@ def test_a_perfect_registration_agrees_afterwards_and_tells_its_displacement():
 
 def test_the_displacement_is_that_of_the_heart_not_of_the_field():
     turn = np.array([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]], np.float32)
-    labels = np.where(heart((30.0, 0.0)) == CODE["rv"], 0, heart((30.0, 0.0))).astype(np.uint8)
+    labels = np.where(heart((30.0, 0.0)) == CLASS_INDEX["rv"], 0, heart((30.0, 0.0))).astype(np.uint8)
     (quality,) = judge(Prediction(turn, labels[None], labels[None]), 80.0)
     # a rotation by 90 degrees maps (30, 0) to (0, 30)
     np.testing.assert_allclose(quality.shift_mm, (-30.0, 30.0), atol=0.1)

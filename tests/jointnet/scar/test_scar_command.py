@@ -14,7 +14,7 @@ from jointnet.scar.__main__ import main
 from jointnet.scar.bullseye import bullseye
 from jointnet.scar.pair import read_pair, short_axis_view, without_padding
 from jointnet.scar.pictures import scar_overlay, surface_picture
-from jointnet.structures import CODE, FILE_VALUE
+from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 SPACING_MM = (5.0, 1.0, 1.0)
 """Every second pixel of `rings`, which keeps the pictures quick."""
@@ -41,8 +41,8 @@ def stored(stack, turned=False, flips=(False, False, False)):
 
 def file_values(codes):
     values = np.zeros(codes.shape, np.int16)
-    for name, value in FILE_VALUE.items():
-        values[codes == CODE[name]] = value
+    for name, value in LABEL_VALUE.items():
+        values[codes == CLASS_INDEX[name]] = value
     return values
 
 
@@ -134,10 +134,10 @@ def test_what_a_reader_must_know_is_noted(heart, tmp_path, capsys):
     hidden = lge.copy()
     hidden[0] = 0
     small = np.array(codes[::-1])
-    small[-1][small[-1] == CODE["lv"]] = 0
-    small[-1, 45:55, 45:55] = CODE["lv"]
-    no_rv = np.where(codes == CODE["rv"], 0, codes)
-    no_lv = np.where(codes == CODE["lv"], 0, codes)
+    small[-1][small[-1] == CLASS_INDEX["lv"]] = 0
+    small[-1, 45:55, 45:55] = CLASS_INDEX["lv"]
+    no_rv = np.where(codes == CLASS_INDEX["rv"], 0, codes)
+    no_lv = np.where(codes == CLASS_INDEX["lv"], 0, codes)
     for labels, image, note in (
         (codes, hidden, "shows nothing in 16.7 %"),
         (no_rv, lge, "no RV"),
@@ -163,7 +163,7 @@ def moved_grid(folder, lge_path, label_path):
 def no_myocardium(folder, lge_path, label_path):
     image = nib.load(label_path)
     values = np.asarray(image.dataobj).copy()
-    values[values == FILE_VALUE["myo"]] = 0
+    values[values == LABEL_VALUE["myo"]] = 0
     nib.save(nib.Nifti1Image(values, image.affine), label_path)
 
 

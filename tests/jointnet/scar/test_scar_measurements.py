@@ -7,7 +7,7 @@ from jointnet.scar.measurements import DENSITY_G_PER_ML, measure, segment_table,
 from jointnet.scar.perturbation import displaced, perturbed_figures, spread_table
 from jointnet.scar.segments import NAMES, levels, segments, septum_middles
 from jointnet.scar.threshold import ScarSettings, find_scar
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 SLICES = 6
 RING_ML = np.pi * (OUTER_MM**2 - POOL_MM**2) * SPACING_MM[0] * SLICES / 1000
@@ -80,14 +80,14 @@ def test_the_septums_middle_is_half_way_between_the_insertions(direction_deg):
 
 def test_an_rv_away_from_the_wall_tells_the_septum_by_its_centroid():
     codes = ventricle(slices=1, rv=False)
-    codes[0, 95:105, 10:20] = CODE["rv"]
+    codes[0, 95:105, 10:20] = CLASS_INDEX["rv"]
     found = septum_middles(codes, SPACING_MM)
     assert np.degrees(found[0]) % 360 == pytest.approx(180, abs=1)
 
 
 def test_a_level_without_rv_takes_the_nearest_levels_direction():
     codes = ventricle(rv_deg=180)
-    codes[:2][codes[:2] == CODE["rv"]] = 0
+    codes[:2][codes[:2] == CLASS_INDEX["rv"]] = 0
     np.testing.assert_allclose(np.degrees(septum_middles(codes, SPACING_MM)) % 360, 180, atol=1)
 
 
@@ -100,7 +100,7 @@ def test_levels_are_thirds_of_the_slices_with_pool(slices, expected):
 
 def test_myocardium_before_the_pool_is_the_apex_and_behind_it_belongs_nowhere():
     codes = ventricle(slices=5)
-    codes[[0, 4]] = np.where(codes[[0, 4]] == CODE["lv"], CODE["myo"], codes[[0, 4]])
+    codes[[0, 4]] = np.where(codes[[0, 4]] == CLASS_INDEX["lv"], CLASS_INDEX["myo"], codes[[0, 4]])
     assert levels(codes).tolist() == [0, 1, 2, 3, -1]
     scar = sector(0, 180, slices=5)
     found = figures_of(scar, codes)
@@ -129,7 +129,7 @@ def test_no_scar_and_all_scar(share_deg, expected):
 def test_without_myocardium_or_without_lge_shares_are_nan_and_amounts_0():
     codes = ventricle()
     seen = np.zeros(codes.shape, bool)
-    for labels in (codes, np.where(codes == CODE["myo"], 0, codes).astype(np.uint8)):
+    for labels in (codes, np.where(codes == CLASS_INDEX["myo"], 0, codes).astype(np.uint8)):
         found = measure(seen, seen, wall_of(labels, SPACING_MM))
         assert found["myocardium_ml"] == found["scar_ml"] == 0
         assert np.isnan(found["scar_percent"]) and np.isnan(found["percent"]).all()

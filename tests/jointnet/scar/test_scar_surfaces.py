@@ -7,7 +7,7 @@ import pytest
 from jointnet.phantom.motion import rotation
 from jointnet.scar.mesh_files import write_stl, write_vtp
 from jointnet.scar.surfaces import Mesh, surface, surfaces
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 SPACINGS_MM = [(5.0, 0.75, 0.75), (8.0, 1.25, 1.0), (10.0, 1.3, 1.3)]
 
@@ -82,7 +82,7 @@ def test_a_mask_that_reaches_the_border_is_closed():
 def test_structures_that_are_not_there_have_no_surface():
     codes = np.zeros((3, 20, 20), np.uint8)
     assert surfaces(codes, codes > 0, np.eye(4)) == {}
-    codes[1, 5:15, 5:15] = CODE["rv"]
+    codes[1, 5:15, 5:15] = CLASS_INDEX["rv"]
     scar = np.zeros(codes.shape, bool)
     scar[1, 7, 7:9] = True
     assert list(surfaces(codes, scar, np.eye(4))) == ["rv", "scar"]

@@ -12,7 +12,7 @@ from jointnet.scar.threshold import (
     with_cores,
     without_islands,
 )
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 
 PLAIN = {"smallest_mm2": 0.0, "largest_core_mm2": 0.0}
 METHODS = [ScarSettings("n-sd", **PLAIN), ScarSettings("fwhm", **PLAIN)]
@@ -22,7 +22,7 @@ METHODS = [ScarSettings("n-sd", **PLAIN), ScarSettings("fwhm", **PLAIN)]
 def test_normal_noise_exceeds_n_sd_as_often_as_the_normal_distribution_says(n_sd):
     codes = ventricle(slices=12)
     lge = lge_of(codes, np.zeros(codes.shape, bool), noise=3.0)
-    muscle = codes == CODE["myo"]
+    muscle = codes == CLASS_INDEX["myo"]
     scar = find_scar(lge, codes, SPACING_MM, ScarSettings("n-sd", n_sd, **PLAIN), remote=muscle)
     assert scar.sum() / muscle.sum() == pytest.approx(norm.sf(n_sd), rel=0.1)
     assert not scar[~muscle].any()
@@ -55,7 +55,7 @@ def test_remote_myocardium_is_the_darkest_sector_of_each_slice():
 def test_a_slice_that_is_all_scar_is_found_by_the_other_slices(settings):
     codes = ventricle(slices=5)
     truth = sector(0, 90, slices=5)
-    truth[0] = codes[0] == CODE["myo"]
+    truth[0] = codes[0] == CLASS_INDEX["myo"]
     np.testing.assert_array_equal(find_scar(lge_of(codes, truth), codes, SPACING_MM, settings), truth)
 
 
@@ -165,9 +165,9 @@ def test_degenerate_hearts(settings, name, scar, expected):
 def test_a_heart_that_is_all_scar_but_for_a_given_remote_region_is_found():
     codes = ventricle()
     remote = sector(0, 30)
-    lge = lge_of(codes, (codes == CODE["myo"]) & ~remote)
+    lge = lge_of(codes, (codes == CLASS_INDEX["myo"]) & ~remote)
     found = find_scar(lge, codes, SPACING_MM, ScarSettings(), remote=remote)
-    np.testing.assert_array_equal(found, (codes == CODE["myo"]) & ~remote)
+    np.testing.assert_array_equal(found, (codes == CLASS_INDEX["myo"]) & ~remote)
 
 
 def test_one_slice_and_unseen_pixels():
@@ -184,7 +184,7 @@ def test_errors_are_named_together():
         find_scar(np.zeros((3, 200, 200), np.float32), np.zeros_like(codes), SPACING_MM, ScarSettings())
     assert [error.split(":")[0] for error in caught.value.errors] == ["lge", "labels"]
     lge = lge_of(codes, sector(0, 50, slices=2))
-    for remote, rule in ((EMPTY, "must have the labels' grid"), (codes == CODE["lv"], "must hold myocardium")):
+    for remote, rule in ((EMPTY, "must have the labels' grid"), (codes == CLASS_INDEX["lv"], "must hold myocardium")):
         with pytest.raises(DataError, match=rule):
             find_scar(lge, codes, SPACING_MM, ScarSettings(), remote=remote)
     with pytest.raises(SettingsError) as refused:

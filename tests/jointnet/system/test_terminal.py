@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[3]
 COMMAND = """
 import sys
 from pathlib import Path
-from jointnet.system.terminal import keep_printing
-keep_printing()
+from jointnet.system.terminal import ignore_closed_output
+ignore_closed_output()
 print("first", flush=True)
 sys.stdin.read()  # until the reader is gone
 for number in range(5000):
@@ -25,10 +25,10 @@ sys.exit(7)
 """
 PROGRESS = """
 import sys
-from jointnet.system.terminal import keep_printing
+from jointnet.system.terminal import ignore_closed_output
 from rich.console import Console
 from study.trials.progress import ArmProgress, StudyProgress
-keep_printing()
+ignore_closed_output()
 with StudyProgress({"a": ArmProgress("a", 1, 1.0, 1.0)}, 0.0, Console(force_terminal=len(sys.argv) > 2)) as progress:
     progress.note("first")
     sys.stdin.read()
@@ -100,7 +100,8 @@ def test_a_process_without_any_output_does_its_work(tmp_path: Path):
 def test_unbuffered_output_stays_unbuffered(monkeypatch: pytest.MonkeyPatch):
     """Container logs use `python -u` or PYTHONUNBUFFERED=1."""
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
-    text = "import sys; from jointnet.system.terminal import keep_printing; keep_printing(); print('a', end=''); "
+    text = "import sys; from jointnet.system.terminal import ignore_closed_output; ignore_closed_output(); "
+    text += "print('a', end=''); "
     process = _start(
         text + "print('b', end='', file=sys.stderr); sys.stdin.read()", stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -113,15 +114,15 @@ def test_unbuffered_output_stays_unbuffered(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("strict", [{"PYTHONIOENCODING": "utf-8:strict"}, {"PYTHONIOENCODING": "ascii:strict"}])
 def test_a_path_that_is_not_utf_8_is_printed_as_an_escape(strict: dict[str, str]):
-    text = "from jointnet.system.terminal import keep_printing; keep_printing(); print('caf\\udce9/r')"
+    text = "from jointnet.system.terminal import ignore_closed_output; ignore_closed_output(); print('caf\\udce9/r')"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **strict}
     printed = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, check=True)
     assert printed.stdout == b"caf\\udce9/r\n" and printed.stderr == b""
 
 
 def test_a_stream_that_somebody_replaced_is_left_alone(capsys: pytest.CaptureFixture[str]):
-    from jointnet.system.terminal import keep_printing
+    from jointnet.system.terminal import ignore_closed_output
 
     before = sys.stdout, sys.stderr
-    keep_printing()
+    ignore_closed_output()
     assert (sys.stdout, sys.stderr) == before

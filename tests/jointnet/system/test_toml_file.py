@@ -2,7 +2,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jointnet.errors import SettingsError, shown
+from jointnet.errors import SettingsError, short_repr
 from jointnet.settings import Settings, load_settings
 from jointnet.system.toml_file import LARGEST_BYTES, is_file, parse_toml, read_toml
 
@@ -68,12 +68,12 @@ def test_a_name_that_no_file_has_is_no_file(name, tmp_path, monkeypatch):
     "value", [10**5000, [[10**5000]], "x" * 5000, list(range(10_000))], ids=["whole", "inside", "text", "list"]
 )
 def test_a_value_is_shown_in_a_few_words(value):
-    assert len(shown(value)) < 140
+    assert len(short_repr(value)) < 140
 
 
 def test_shown_is_what_python_writes():
-    assert shown("a\x1b'") == repr("a\x1b'")
-    assert shown(0.1) == "0.1"
+    assert short_repr("a\x1b'") == repr("a\x1b'")
+    assert short_repr(0.1) == "0.1"
 
 
 plain = st.one_of(

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from jointnet.settings import AugmentationSettings
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 from jointnet.train.lge_intensity import (
     BRIGHTNESS_LIMITS,
     SCAR_BRIGHTNESS,
@@ -20,9 +20,9 @@ SIZE = 24
 def labels():
     """Return one slice: a pool of 8 x 8 pixels in a frame of myocardium 4 pixels thick, and an RV beside it."""
     codes = torch.zeros(1, SIZE, SIZE, dtype=torch.long)
-    codes[:, 4:20, 4:20] = CODE["myo"]
-    codes[:, 8:16, 8:16] = CODE["lv"]
-    codes[:, 4:20, 20:] = CODE["rv"]
+    codes[:, 4:20, 4:20] = CLASS_INDEX["myo"]
+    codes[:, 8:16, 8:16] = CLASS_INDEX["lv"]
+    codes[:, 4:20, 20:] = CLASS_INDEX["rv"]
     return F.one_hot(codes, 4).permute(0, 3, 1, 2).float()
 
 
@@ -64,7 +64,7 @@ def test_a_scar_covers_the_myocardium_only_and_has_the_pool_s_brightness_times_i
 
 
 def test_a_slice_without_a_pool_stays_finite():
-    empty = F.one_hot(torch.full((1, SIZE, SIZE), CODE["myo"]), 4).permute(0, 3, 1, 2).float()
+    empty = F.one_hot(torch.full((1, SIZE, SIZE), CLASS_INDEX["myo"]), 4).permute(0, 3, 1, 2).float()
     assert torch.isfinite(enhance(image(), empty, drawn(scar=9.0))).all()
 
 

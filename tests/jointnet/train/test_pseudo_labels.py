@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from scans import heart, prepared, stir, tiny_settings
 from torch import nn
 
-from jointnet.data.dataset import SlicePairs
+from jointnet.data.dataset import SlicePairDataset
 from jointnet.errors import SettingsError
 from jointnet.geometry import identity
 from jointnet.networks import Output, build_model
-from jointnet.structures import CODE
+from jointnet.structures import CLASS_INDEX
 from jointnet.train.pseudo_labels import LEAST_AGREEMENT, agreement, label_by_model
 
 
@@ -17,7 +17,7 @@ def boxes(lv=0, myo=0, rv=0):
     """Return a label map with the given number of pixels per structure, each structure in its own row."""
     codes = np.zeros((3, 20), np.uint8)
     for row, (name, count) in enumerate({"lv": lv, "myo": myo, "rv": rv}.items()):
-        codes[row, :count] = CODE[name]
+        codes[row, :count] = CLASS_INDEX[name]
     return codes
 
 
@@ -63,7 +63,7 @@ def test_slices_take_part_where_the_segmentations_agree(tmp_path):
     np.testing.assert_array_equal(weak.labels()[0], np.stack([cine[0], lge[0]]))
     assert not weak.labels()[1:].any()
     np.testing.assert_array_equal(weak.images(), patient.images())
-    assert len(SlicePairs([weak], 4, 0, "cpu")) == 1
+    assert len(SlicePairDataset([weak], 4, 0, "cpu")) == 1
 
 
 def test_manual_labels_of_a_weak_patient_are_not_used(tmp_path):
