@@ -3,12 +3,12 @@
     python benchmarks/speed/memory.py --data data/phantom --out runs/speed/memory.json
 
 1, 2 and 10 processes build `SlicePairDataset` of the same prepared patients and read every batch several times. While
-all hold them the proportional set size of each is read from `/proc/PID/smaps_rollup`: a page that n processes share counts
-as 1/n in each, so that the sum is what the node holds. What the same processes held together before that is taken off:
-after their imports and one batch of one patient, with which libraries set themselves up. Before either measurement
-freed memory is handed back to the system, so that what a batch took and gave back is not counted: it is the same for
-any number of patients. The patients are prepared, and averaged over blocks, before any process starts. Linux with glibc
-only. Nothing is timed.
+all hold them the proportional set size of each is read from `/proc/PID/smaps_rollup`: a page that n processes share
+counts as 1/n in each, so that the sum is what the node holds. What the same processes held together before that is
+taken off: after their imports and one batch of one patient, with which libraries set themselves up. Before either
+measurement freed memory is handed back to the system, so that what a batch took and gave back is not counted: it is the
+same for any number of patients. The patients are prepared, and averaged over blocks, before any process starts. Linux
+with glibc only. Nothing is timed.
 
 `--patients` are taken from `--data`, or from a phantom that is made first.
 """

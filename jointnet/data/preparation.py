@@ -35,7 +35,7 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
     scans that were cropped around a label it would reveal the label.
 
     Returns:
-        Images (slice, 2, row, column), labels (slice, 2, row, column) of `structures.CLASS_INDEX`, and a description of the
+        Images and labels (`structures.CLASS_INDEX`), both (slice, 2, row, column), and a description of the
         grid that can be written as JSON.
 
     Raises:

@@ -19,7 +19,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         theta: affines (S, 2, 3) from cine to LGE coordinates.
-        cine_labels, lge_labels: class indices (S, H, W) of `structures.CLASS_INDEX`; None if the model does not segment.
+        cine_labels, lge_labels: class indices (S, H, W); None if the model does not segment.
     """
 
     theta: NDArray[np.float32]
