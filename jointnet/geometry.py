@@ -16,14 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-PIXEL_MM = 0.75
-"""Side of a pixel of the common grid in mm."""
-SLICE_MM = 5.0
-"""Distance between slices of the common grid in mm."""
-SIZE_PX = 224
-"""Pixels along either side of the common grid."""
-HALF_EXTENT_MM = PIXEL_MM * SIZE_PX / 2
-"""Half of the field of view in mm: the length of 1 in normalised coordinates."""
+from jointnet.common_grid import HALF_EXTENT_MM
 
 MOTION_PARAMETERS = 6
 """Number of transform parameters: rotation (radians), two log-scales, shear, two translations (normalised)."""

@@ -24,12 +24,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM
 from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.folder import find_patients
 from jointnet.evaluate.aggregation import ENDPOINTS, patient_means, registration_ratio
 from jointnet.evaluate.oracle import achieved, oracle
 from jointnet.evaluate.rows import evaluate, patient_rows
-from jointnet.geometry import HALF_EXTENT_MM, PIXEL_MM
 from jointnet.model_file import load_model
 from jointnet.networks.apply import Prediction
 from jointnet.phantom import write_phantom

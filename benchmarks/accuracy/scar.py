@@ -23,11 +23,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from jointnet.common_grid import PIXEL_MM, SLICE_MM
 from jointnet.data.folder import PatientFiles, find_patients
 from jointnet.data.grid import common_grid, sample
 from jointnet.data.preparation import read_image, read_label
 from jointnet.evaluate.oracle import oracle
-from jointnet.geometry import PIXEL_MM, SLICE_MM, warp, warp_labels
+from jointnet.geometry import warp, warp_labels
 from jointnet.phantom import true_scar, write_phantom
 from jointnet.scar.measurements import measure, wall_of
 from jointnet.scar.perturbation import perturbed_figures

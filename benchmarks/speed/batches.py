@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
+from jointnet.common_grid import SIZE_PX
 from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.dataset import SlicePairDataset
 from jointnet.data.folder import find_patients
 from jointnet.data.network_arrays import NetworkArrays
-from jointnet.geometry import SIZE_PX
 from jointnet.phantom import write_phantom
 from jointnet.settings import Settings
 from jointnet.train.augmentation import Batch

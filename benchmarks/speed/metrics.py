@@ -23,8 +23,8 @@ from figures import Figure, add_options, in_turn, ratios, tell
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, center_of_mass, distance_transform_edt
 
+from jointnet.common_grid import PIXEL_MM, SIZE_PX
 from jointnet.evaluate.metrics import overlap_metrics
-from jointnet.geometry import PIXEL_MM, SIZE_PX
 from jointnet.structures import CENTRED, CLASS_INDEX, STRUCTURES
 
 LEAST_RATIO = 10

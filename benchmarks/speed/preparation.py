@@ -36,12 +36,12 @@ import torch
 from figures import Figure, add_options, in_turn, ratios, tell
 from torch.utils.data import DataLoader, Dataset
 
+from jointnet.common_grid import SIZE_PX
 from jointnet.data import cache
 from jointnet.data.folder import PatientFiles, find_patients
 from jointnet.data.grid import Stack, common_grid
 from jointnet.data.preparation import CEILING, PERCENTILES
 from jointnet.data.scan_file import read_header
-from jointnet.geometry import SIZE_PX
 from jointnet.phantom import write_phantom
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 

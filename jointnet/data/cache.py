@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from jointnet.system.atomic_file import make_folder_once
 from jointnet.errors import DataError
-from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
+from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.system.home import writable_home
 from jointnet.system.lock import POLL_SECONDS, LockedError
 from jointnet.data.folder import PatientFiles, check_headers

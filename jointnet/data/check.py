@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, label
 
 from jointnet.errors import DataError
-from jointnet.geometry import SIZE_PX
+from jointnet.common_grid import SIZE_PX
 from jointnet.evaluate.measurable import measurable, shown_structures
 from jointnet.data.folder import PatientFiles, check_headers
 from jointnet.data.grid import CommonGrid, Stack, common_grid

@@ -16,7 +16,7 @@ from itertools import permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM
+from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
 
 Array = NDArray[np.float64]
 

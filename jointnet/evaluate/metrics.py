@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from jointnet.geometry import PIXEL_MM, SIZE_PX
+from jointnet.common_grid import PIXEL_MM, SIZE_PX
 from jointnet.structures import CENTRED, CLASS_INDEX, STRUCTURES
 
 Mask = NDArray[np.bool_]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from jointnet.common_grid import SIZE_PX
 from jointnet.data.preparation import CEILING
-from jointnet.geometry import SIZE_PX
 from jointnet.model_file import SavedModel
 from jointnet.settings import settings_to_dict
 from jointnet.structures import CLASS_INDEX

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.cpu_kernels.instance_norm import InstanceNorm
-from jointnet.geometry import HALF_EXTENT_MM, MOTION_PARAMETERS
+from jointnet.geometry import MOTION_PARAMETERS
 from jointnet.settings import ModelSettings
 
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from jointnet.common_grid import SIZE_PX
 from jointnet.extent import extent
-from jointnet.geometry import SIZE_PX
 from jointnet.networks.input import around, network_images
 from jointnet.networks.precision import computing_in
 

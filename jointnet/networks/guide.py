@@ -27,9 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.cpu_kernels.pooling import box_maxima
 from jointnet.extent import extent
-from jointnet.geometry import HALF_EXTENT_MM, about, moved_centres, pixel_centres, theta_from_motion, values_at
+from jointnet.geometry import about, moved_centres, pixel_centres, theta_from_motion, values_at
 from jointnet.networks.normal_equations import directions, monomials, normal_equations
 from jointnet.networks.precision import computing_in
 

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from jointnet.common_grid import SIZE_PX
 from jointnet.cpu_kernels.pooling import block_means
-from jointnet.geometry import SIZE_PX, theta_from_motion
+from jointnet.geometry import theta_from_motion
 from jointnet.networks.affine_head import AffineHead, coarsest_px, motion_limits
 from jointnet.networks.guide import align
 from jointnet.networks.mind import descriptors

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from jointnet.geometry import SIZE_PX, theta_from_motion
+from jointnet.common_grid import SIZE_PX
+from jointnet.geometry import theta_from_motion
 from jointnet.networks.affine_head import AffineHead, coarsest_px
 from jointnet.networks.output import Output
 from jointnet.networks.unet import Encoder, initialise

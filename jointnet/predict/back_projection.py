@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.data.grid import Array, CommonGrid, Stack, acquired_slice, in_plane, inside
-from jointnet.geometry import PIXEL_MM, SIZE_PX, SLICE_MM, in_mm
+from jointnet.geometry import in_mm
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jointnet.common_grid import PIXEL_MM, SIZE_PX
 from jointnet.evaluate.metrics import dice
-from jointnet.geometry import PIXEL_MM, SIZE_PX, in_mm, warp_labels
+from jointnet.geometry import in_mm, warp_labels
 from jointnet.networks.apply import Prediction
 from jointnet.predict.back_projection import Registration
 from jointnet.structures import CLASS_INDEX, STRUCTURES

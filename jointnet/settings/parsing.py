@@ -6,8 +6,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from jointnet.common_grid import SIZE_PX
 from jointnet.errors import SettingsError, short_repr
-from jointnet.geometry import SIZE_PX
 from jointnet.settings.schema import Settings
 from jointnet.system.toml_file import is_file, parse_toml, read_toml
 

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.cpu_kernels.smooth_maps import smooth_map
 from jointnet.data.preparation import CEILING
-from jointnet.geometry import HALF_EXTENT_MM, centres, compose, moved_centres, theta_from_motion, values_at
+from jointnet.geometry import centres, compose, moved_centres, theta_from_motion, values_at
 from jointnet.settings import AugmentationSettings
 from jointnet.train.lge_intensity import Enhancement, draw_enhancement, enhance
 

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from jointnet.common_grid import SIZE_PX
 from jointnet.data.cache import CachedPatient
 from jointnet.data.preparation import CEILING
-from jointnet.geometry import SIZE_PX, warp, warp_labels
+from jointnet.geometry import warp, warp_labels
 from jointnet.networks.apply import predict
 
 GREY_LEVELS = 64

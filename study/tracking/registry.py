@@ -18,7 +18,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 import jointnet
-from jointnet.geometry import SIZE_PX
+from jointnet.common_grid import SIZE_PX
 from study.tracking.requirements import requirements
 
 ALIAS = "champion"

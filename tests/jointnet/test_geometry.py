@@ -8,12 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scans import disc
 
-from jointnet import geometry
+from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.geometry import (
-    HALF_EXTENT_MM,
     MOTION_PARAMETERS,
-    PIXEL_MM,
-    SIZE_PX,
     about,
     centres,
     compose,
@@ -48,7 +45,7 @@ def linear(theta):
 
 
 def test_constants_describe_one_square_field_of_view():
-    assert (PIXEL_MM, SIZE_PX, geometry.SLICE_MM) == (0.75, 224, 5.0)
+    assert (PIXEL_MM, SIZE_PX, SLICE_MM) == (0.75, 224, 5.0)
     assert pytest.approx(84.0) == HALF_EXTENT_MM
     assert MOTION_PARAMETERS == 6
 

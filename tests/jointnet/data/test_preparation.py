@@ -24,7 +24,7 @@ from scans import (
 from jointnet.data.folder import find_patients
 from jointnet.data.preparation import CEILING, PERCENTILES, prepare_patient, robust_ends
 from jointnet.errors import DataError
-from jointnet.geometry import PIXEL_MM
+from jointnet.common_grid import PIXEL_MM
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 CODES = np.zeros(601, np.uint8)

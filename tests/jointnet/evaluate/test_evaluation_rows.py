@@ -8,10 +8,11 @@ import torch
 from scans import heart, prepared
 from torch import nn
 
+from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.evaluate.aggregation import ENDPOINTS, named_metrics, patient_means, registration_ratio, summarise
 from jointnet.evaluate.metrics import LOST_MM, overlap_metrics
 from jointnet.evaluate.rows import COLUMNS, evaluate, patient_rows
-from jointnet.geometry import HALF_EXTENT_MM, identity
+from jointnet.geometry import identity
 from jointnet.networks import Output
 from jointnet.networks.apply import Prediction
 from jointnet.structures import CLASS_INDEX

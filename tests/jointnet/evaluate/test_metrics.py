@@ -13,6 +13,7 @@ from monai.metrics import compute_average_surface_distance, compute_dice
 from scans import disc, heart
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
+from jointnet.common_grid import PIXEL_MM, SIZE_PX
 from jointnet.evaluate import metrics
 from jointnet.evaluate.metrics import (
     LOST_MM,
@@ -22,7 +23,6 @@ from jointnet.evaluate.metrics import (
     overlap_metrics,
     surface_points_mm,
 )
-from jointnet.geometry import PIXEL_MM, SIZE_PX
 from jointnet.structures import CENTRED, CLASS_INDEX
 
 SPACINGS = [(1.0, 1.0), (0.75, 0.75), (2.0, 0.5), (0.8, 3.0)]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scans import heart
 
+from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.evaluate.metrics import overlap_metrics
 from jointnet.evaluate.oracle import achieved, oracle
-from jointnet.geometry import HALF_EXTENT_MM, warp_labels
+from jointnet.geometry import warp_labels
 
 
 @pytest.mark.parametrize("shift_mm", [(0.0, 0.0), (6.0, -4.5), (-9.0, 3.0)])

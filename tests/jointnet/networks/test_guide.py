@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from scans import tiny_settings
 
+from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.extent import extent
-from jointnet.geometry import HALF_EXTENT_MM, about, identity, invert, pixel_centres, theta_from_motion
+from jointnet.geometry import about, identity, invert, pixel_centres, theta_from_motion
 from jointnet.networks import guide
 from jointnet.networks.affine_head import motion_limits
 from jointnet.networks.guide import REFINEMENT, align, patient_motion

@@ -4,7 +4,8 @@ import pytest
 import torch
 from scans import stir, tiny_settings
 
-from jointnet.geometry import HALF_EXTENT_MM, identity
+from jointnet.common_grid import HALF_EXTENT_MM
+from jointnet.geometry import identity
 from jointnet.networks import JointModel, StandaloneModel, build_model
 from jointnet.networks.affine_head import coarsest_px, motion_limits
 from jointnet.networks.joint import guide_map

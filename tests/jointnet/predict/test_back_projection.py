@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from scans import CENTRE_MM, affine_about, axes
 
+from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.data.grid import Stack, common_grid
-from jointnet.geometry import HALF_EXTENT_MM, PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.predict.back_projection import (
     Match,
     cine_labels_on_lge,

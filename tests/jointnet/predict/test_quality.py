@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scans import affine_about, axes, heart
 
+from jointnet.common_grid import HALF_EXTENT_MM, SIZE_PX
 from jointnet.data.grid import Stack, common_grid
-from jointnet.geometry import HALF_EXTENT_MM, SIZE_PX
 from jointnet.networks.apply import Prediction
 from jointnet.predict.back_projection import registration
 from jointnet.predict.quality import judge, patient_agreement, patient_warnings

@@ -9,8 +9,8 @@ import SimpleITK
 from scans import CENTRE_MM, transposed, write_nifti
 from scans import pair as scan_pair
 
+from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.data.grid import Stack, common_grid
-from jointnet.geometry import HALF_EXTENT_MM
 from jointnet.predict.back_projection import displacement_mm, lge_on_cine, lge_voxels, registration
 from jointnet.predict.native_files import nifti_bytes
 from jointnet.predict.transforms_file import (

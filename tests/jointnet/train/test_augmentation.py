@@ -4,7 +4,8 @@ import pytest
 import torch
 from scans import heart
 
-from jointnet.geometry import HALF_EXTENT_MM, compose, identity, invert, theta_from_motion, warp
+from jointnet.common_grid import HALF_EXTENT_MM
+from jointnet.geometry import compose, identity, invert, theta_from_motion, warp
 from jointnet.settings import AugmentationSettings, Settings, with_values
 from jointnet.train.augmentation import (
     ELASTIC_PX,

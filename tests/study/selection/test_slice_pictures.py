@@ -5,7 +5,8 @@ import torch
 from scans import heart, prepared
 from torch import nn
 
-from jointnet.geometry import HALF_EXTENT_MM, identity
+from jointnet.common_grid import HALF_EXTENT_MM
+from jointnet.geometry import identity
 from jointnet.networks import Output
 from study.selection.slice_pictures import MARGIN_PX, slice_pictures
 
