@@ -32,7 +32,7 @@ from jointnet.evaluate.oracle import achieved, oracle
 from jointnet.evaluate.rows import evaluate, patient_rows
 from jointnet.model_file import load_model
 from jointnet.networks.apply import Prediction
-from jointnet.phantom import write_phantom
+from jointnet.phantom.writer import write_phantom
 from jointnet.settings import MODELS, Settings, load_settings, settings_to_dict, with_values
 from jointnet.train.loop import MODEL_FILE, train
 

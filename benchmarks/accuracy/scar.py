@@ -29,7 +29,8 @@ from jointnet.data.grid import common_grid, sample
 from jointnet.data.preparation import read_image, read_label
 from jointnet.evaluate.oracle import oracle
 from jointnet.geometry import warp, warp_labels
-from jointnet.phantom import true_scar, write_phantom
+from jointnet.phantom.patient import true_scar
+from jointnet.phantom.writer import write_phantom
 from jointnet.scar.measurements import measure, wall_of
 from jointnet.scar.perturbation import perturbed_figures
 from jointnet.scar.threshold import METHODS, ScarSettings, find_scar

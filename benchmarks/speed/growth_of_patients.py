@@ -24,7 +24,7 @@ from one_arm import SPACE, resident_mb
 
 from jointnet.data.cache import fingerprint_of_files, prepare
 from jointnet.data.folder import find_patients
-from jointnet.phantom import write_phantom
+from jointnet.phantom.writer import write_phantom
 from jointnet.settings import with_values
 from jointnet.train.loop import train
 from study.plan.splits import Counts, make_splits

@@ -28,7 +28,7 @@ from figures import Figure, add_options, ratios, tell
 from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.dataset import SlicePairDataset
 from jointnet.data.folder import find_patients
-from jointnet.phantom import write_phantom
+from jointnet.phantom.writer import write_phantom
 
 MOST_RATIO = 1.3
 PASSES = 3

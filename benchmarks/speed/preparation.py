@@ -42,7 +42,7 @@ from jointnet.data.folder import PatientFiles, find_patients
 from jointnet.data.grid import Stack, common_grid
 from jointnet.data.preparation import CEILING, PERCENTILES
 from jointnet.data.scan_file import read_header
-from jointnet.phantom import write_phantom
+from jointnet.phantom.writer import write_phantom
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 MOST_RATIO = 0.5

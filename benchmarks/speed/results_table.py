@@ -32,7 +32,7 @@ from scipy.stats import qmc
 
 from jointnet.data.cache import CachedPatient, fingerprint, prepare
 from jointnet.data.folder import find_patients
-from jointnet.phantom import write_phantom
+from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, settings_to_dict, with_values
 from jointnet.system.versions import commit, versions
 from jointnet.train.loop import EpochReport, TrainingDivergedError, train

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jointnet.phantom.texture import Array, Field, sample_field
-from jointnet.phantom.tissue import INFARCT, Codes, Mask, Tissue
+from jointnet.phantom.tissue import INFARCT, Array, Field, Mask, Tissue, TissueMap, sample_field
 
 BASAL_STRETCH = 1.7
 """Ratio of the LV's length scale towards the base to that towards the apex: it narrows more slowly to the base."""
@@ -167,7 +166,7 @@ def _narrowing(level_mm: Array, half_length_mm: float) -> Array:
     return np.sqrt(np.clip(1 - relative**2, 0, None)).astype(np.float32)
 
 
-def heart_codes(heart: Heart, points_mm: Array, axis_level_mm: Array | float) -> tuple[Codes, Array]:
+def heart_tissues(heart: Heart, points_mm: Array, axis_level_mm: Array | float) -> tuple[TissueMap, Array]:
     """Return the tissue at each point and the distance to the heart's surface.
 
     Args:
@@ -198,21 +197,21 @@ def heart_codes(heart: Heart, points_mm: Array, axis_level_mm: Array | float) ->
     above_base = np.broadcast_to(np.asarray(axis_level_mm > heart.base_mm), w.shape)
 
     rv_distance = _rv_distance(heart, points_mm)
-    codes = np.full(radius.shape, OUTSIDE, np.uint8)
-    codes[rv_distance < RV_WALL_MM] = Tissue.HEART_WALL
-    codes[rv_distance < 0] = Tissue.VESSEL
-    codes[(rv_distance < 0) & (axis_level_mm <= heart.rv_base_mm)] = Tissue.RV
+    tissues = np.full(radius.shape, OUTSIDE, np.uint8)
+    tissues[rv_distance < RV_WALL_MM] = Tissue.HEART_WALL
+    tissues[rv_distance < 0] = Tissue.VESSEL
+    tissues[(rv_distance < 0) & (axis_level_mm <= heart.rv_base_mm)] = Tissue.RV
 
     atrium = np.where(above_base, endo + ATRIAL_WALL_MM, epi)
-    codes[radius < atrium] = Tissue.HEART_WALL
-    codes[(radius < epi) & ~above_base] = Tissue.MYO
-    _add_scars(heart, codes, angle, w, (radius - endo) / np.maximum(epi - endo, 1e-3), fine)
-    codes[radius < endo] = Tissue.LV
-    codes[(radius < endo) & _is_papillary(heart, points_mm, endo, radius, fine)] = Tissue.PAPILLARY
-    codes[(radius < endo) & above_base] = Tissue.VESSEL
+    tissues[radius < atrium] = Tissue.HEART_WALL
+    tissues[(radius < epi) & ~above_base] = Tissue.MYO
+    _add_scars(heart, tissues, angle, w, (radius - endo) / np.maximum(epi - endo, 1e-3), fine)
+    tissues[radius < endo] = Tissue.LV
+    tissues[(radius < endo) & _is_papillary(heart, points_mm, endo, radius, fine)] = Tissue.PAPILLARY
+    tissues[(radius < endo) & above_base] = Tissue.VESSEL
     closest = np.minimum(radius - atrium, rv_distance - RV_WALL_MM)
     beyond_apex = heart.apex_mm - w
-    return codes, np.maximum(closest, beyond_apex).astype(np.float32)
+    return tissues, np.maximum(closest, beyond_apex).astype(np.float32)
 
 
 def _rv_distance(heart: Heart, points_mm: Array) -> Array:
@@ -250,16 +249,16 @@ def _is_papillary(heart: Heart, points_mm: Array, endo: Array, radius: Array, fi
     return dark
 
 
-def _add_scars(heart: Heart, codes: Codes, angle: Array, w: Array, depth: Array, fine: Array) -> None:
-    """Add scars to `codes` in place; `depth` is 0 at the endocardium and 1 at the epicardium."""
-    muscle = codes == Tissue.MYO
+def _add_scars(heart: Heart, tissues: TissueMap, angle: Array, w: Array, depth: Array, fine: Array) -> None:
+    """Add scars to `tissues` in place; `depth` is 0 at the endocardium and 1 at the epicardium."""
+    muscle = tissues == Tissue.MYO
     for scar in heart.scars:
         turned = np.remainder(angle - scar.angle_rad + np.pi, 2 * np.pi) - np.pi
         strength = 1 - (turned / scar.half_angle_rad) ** 2 - ((w - scar.level_mm) / scar.half_length_mm) ** 2
         reach = scar.transmurality * np.sqrt(np.clip(strength, 0, None)) * (1 + 0.15 * fine)
-        codes[muscle & (depth < reach)] = Tissue.SCAR
+        tissues[muscle & (depth < reach)] = Tissue.SCAR
         if scar.obstruction:
-            codes[muscle & (strength > 0.45) & (depth > 0.15) & (depth < 0.6 * reach)] = Tissue.OBSTRUCTION
+            tissues[muscle & (strength > 0.45) & (depth > 0.15) & (depth < 0.6 * reach)] = Tissue.OBSTRUCTION
 
 
 def scar_burden(heart: Heart, step_mm: float = 1.5) -> tuple[float, float]:
@@ -268,7 +267,7 @@ def scar_burden(heart: Heart, step_mm: float = 1.5) -> tuple[float, float]:
     plane = np.arange(-reach_mm, reach_mm, step_mm, dtype=np.float32)
     levels = np.arange(heart.apex_mm, heart.base_mm, step_mm, dtype=np.float32)
     points_mm = np.stack(np.meshgrid(plane, plane, levels, indexing="ij"))
-    codes, _ = heart_codes(heart, points_mm, points_mm[2])
-    scar = int(np.isin(codes, INFARCT).sum())
-    muscle = scar + int((codes == Tissue.MYO).sum())
+    tissues, _ = heart_tissues(heart, points_mm, points_mm[2])
+    scar = int(np.isin(tissues, INFARCT).sum())
+    muscle = scar + int((tissues == Tissue.MYO).sum())
     return scar * step_mm**3 / 1000.0, scar / muscle

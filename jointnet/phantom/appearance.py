@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from jointnet.phantom.texture import Array, Field, sample_field
-from jointnet.phantom.tissue import Codes, Tissue
+from jointnet.phantom.tissue import Array, Field, Tissue, TissueMap, sample_field
 
 INT16_MAX = 32767
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """Intensity parameters of one sequence in one patient. A signal of 1 is about the brightest blood.
 
     Attributes:
@@ -43,7 +42,7 @@ def _table(values: dict[Tissue, float]) -> Array:
     return np.array([values[tissue] for tissue in Tissue], np.float32)
 
 
-def sample_cine_look(rng: np.random.Generator) -> Look:
+def sample_cine_appearance(rng: np.random.Generator) -> Appearance:
     """Draw the intensity parameters of a cine scan: bright blood, grey muscle, nearly invisible scar."""
     blood, muscle = rng.uniform(0.8, 1.0), rng.uniform(0.3, 0.42)
     signal = {
@@ -63,7 +62,7 @@ def sample_cine_look(rng: np.random.Generator) -> Look:
         Tissue.PAPILLARY: muscle * rng.uniform(1.0, 1.3),
         Tissue.RV: blood * rng.uniform(0.8, 0.98),
     }
-    return Look(
+    return Appearance(
         signal=_table(signal),
         mottle=0.07 * _table(signal),
         texture=sample_field(rng, 11, 60),
@@ -76,7 +75,7 @@ def sample_cine_look(rng: np.random.Generator) -> Look:
     )
 
 
-def sample_lge_look(rng: np.random.Generator) -> Look:
+def sample_lge_appearance(rng: np.random.Generator) -> Appearance:
     """Draw the intensity parameters of an LGE scan: dark muscle, medium blood, scar about as bright as blood."""
     blood, muscle = rng.uniform(0.4, 0.85), rng.uniform(0.08, 0.22)
     scar = blood * rng.uniform(0.8, 1.35)
@@ -99,7 +98,7 @@ def sample_lge_look(rng: np.random.Generator) -> Look:
     }
     mottle = 0.12 * _table(signal)
     mottle[Tissue.MYO] += 0.03
-    return Look(
+    return Appearance(
         signal=_table(signal),
         mottle=mottle,
         texture=sample_field(rng, 9, 45),
@@ -112,16 +111,18 @@ def sample_lge_look(rng: np.random.Generator) -> Look:
     )
 
 
-def _coil(look: Look, shape: tuple[int, int]) -> Array:
+def _coil(appearance: Appearance, shape: tuple[int, int]) -> Array:
     """Return the coil sensitivity over one slice; x and y run from -1 to 1 across the image."""
     x = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     y = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
-    a, b, c, d, e = look.sensitivity
+    a, b, c, d, e = appearance.sensitivity
     field: Array = np.exp(a * x + b * y + c * x * x + d * x * y + e * y * y)
     return field
 
 
-def render_slice(look: Look, codes: Codes, points_mm: Array, rng: np.random.Generator) -> NDArray[np.int16]:
+def render_slice(
+    appearance: Appearance, tissues: TissueMap, points_mm: Array, rng: np.random.Generator
+) -> NDArray[np.int16]:
     """Return one simulated slice.
 
     The image is the magnitude of a complex signal with noise in both channels, so dark regions have Rician noise.
@@ -129,19 +130,21 @@ def render_slice(look: Look, codes: Codes, points_mm: Array, rng: np.random.Gene
     noise values, times 2 to keep the standard deviation.
 
     Args:
-        look: The intensity parameters of the sequence.
-        codes: `Tissue` values, shape (nx, ny).
+        appearance: The intensity parameters of the sequence.
+        tissues: `Tissue` values, shape (nx, ny).
         points_mm: Heart coordinates of the pixels, shape (3, nx, ny).
         rng: Random number generator of the noise.
 
     Returns:
         Scanner units, shape (nx, ny).
     """
-    signal = look.signal[codes] + look.mottle[codes] * look.texture.at(points_mm)
-    signal *= _coil(look, (codes.shape[0], codes.shape[1])) * np.float32(1 + rng.normal(0, look.slice_gain_sd))
-    signal += abs(rng.normal(0, look.ghost)) * np.roll(signal, int(rng.integers(codes.shape[1])), axis=1)
-    white = rng.standard_normal((2, codes.shape[0] + 1, codes.shape[1] + 1), dtype=np.float32)
+    signal = appearance.signal[tissues] + appearance.mottle[tissues] * appearance.texture.at(points_mm)
+    signal *= _coil(appearance, (tissues.shape[0], tissues.shape[1])) * np.float32(
+        1 + rng.normal(0, appearance.slice_gain_sd)
+    )
+    signal += abs(rng.normal(0, appearance.ghost)) * np.roll(signal, int(rng.integers(tissues.shape[1])), axis=1)
+    white = rng.standard_normal((2, tissues.shape[0] + 1, tissues.shape[1] + 1), dtype=np.float32)
     rows = white[:, 1:] + white[:, :-1]
-    real, imaginary = (rows[:, :, 1:] + rows[:, :, :-1]) * np.float32(0.5 * look.noise)
-    magnitude = np.hypot(gaussian_filter(signal, look.blur_px, truncate=3.0) + real, imaginary)
-    return np.clip(np.rint(magnitude * look.units), 0, INT16_MAX).astype(np.int16)
+    real, imaginary = (rows[:, :, 1:] + rows[:, :, :-1]) * np.float32(0.5 * appearance.noise)
+    magnitude = np.hypot(gaussian_filter(signal, appearance.blur_px, truncate=3.0) + real, imaginary)
+    return np.clip(np.rint(magnitude * appearance.units), 0, INT16_MAX).astype(np.int16)

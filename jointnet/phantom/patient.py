@@ -10,13 +10,20 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.phantom.anatomy import Heart, at_lge_time, heart_codes, sample_heart, scar_burden
-from jointnet.phantom.appearance import Look, render_slice, sample_cine_look, sample_lge_look
-from jointnet.phantom.motion import Matrix, sample_heart_motion, sample_slice_shifts
-from jointnet.phantom.scanner import HEADER_UNITS, Grid, Storage, sample_placement, stored
-from jointnet.phantom.texture import Array
+from jointnet.phantom.anatomy import Heart, at_lge_time, heart_tissues, sample_heart, scar_burden
+from jointnet.phantom.appearance import Appearance, render_slice, sample_cine_appearance, sample_lge_appearance
+from jointnet.phantom.scanner import (
+    HEADER_UNITS,
+    Grid,
+    Matrix,
+    Storage,
+    sample_misalignment,
+    sample_placement,
+    sample_slice_shifts,
+    stored,
+)
 from jointnet.phantom.thorax import Thorax, fill_surroundings, sample_thorax
-from jointnet.phantom.tissue import INFARCT, Mask, labels_of
+from jointnet.phantom.tissue import INFARCT, Array, Mask, labels_of
 
 ODD_STORAGE_EVERY = 6
 """One patient in this many has scans with unusual storage, such as mirrored axes, a different one each time."""
@@ -33,7 +40,7 @@ class Scan:
         heart_to_world: 4x4, from heart coordinates to world mm at the time of the scan.
         still_to_world: 4x4, from the chest wall's coordinates to world mm.
         shifts_mm: Breath-hold shift of each slice, world mm, shape (slices, 3).
-        look: Intensity parameters.
+        appearance: Intensity parameters.
     """
 
     grid: Grid
@@ -41,7 +48,7 @@ class Scan:
     heart_to_world: Matrix
     still_to_world: Matrix
     shifts_mm: Matrix
-    look: Look
+    appearance: Appearance
 
 
 @dataclass(frozen=True)
@@ -72,26 +79,26 @@ def storage_of(seed: int, number: int) -> dict[str, Storage]:
 
 def sample_scene(seed: int, number: int) -> Scene:
     """Draw one patient. The result depends only on the seed and the patient's number."""
-    shape_rng, motion_rng = _stream(seed, number, 0), _stream(seed, number, 1)
+    shape_rng, misalignment_rng = _stream(seed, number, 0), _stream(seed, number, 1)
     heart = sample_heart(shape_rng)
     thorax = sample_thorax(shape_rng, heart)
     placement = sample_placement(_stream(seed, number, 2), heart)
-    cine_to_lge = sample_heart_motion(motion_rng).in_world(placement.heart_to_world)
+    cine_to_lge = sample_misalignment(misalignment_rng).in_world(placement.heart_to_world)
     cine = Scan(
         grid=placement.cine,
         heart=heart,
         heart_to_world=placement.heart_to_world,
         still_to_world=placement.heart_to_world,
-        shifts_mm=sample_slice_shifts(motion_rng, placement.cine.in_plane_axes, placement.cine.shape[2]),
-        look=sample_cine_look(_stream(seed, number, 3)),
+        shifts_mm=sample_slice_shifts(misalignment_rng, placement.cine.in_plane_axes, placement.cine.shape[2]),
+        appearance=sample_cine_appearance(_stream(seed, number, 3)),
     )
     lge = Scan(
         grid=placement.lge,
-        heart=at_lge_time(heart, motion_rng),
+        heart=at_lge_time(heart, misalignment_rng),
         heart_to_world=cine_to_lge @ placement.heart_to_world,
         still_to_world=placement.heart_to_world,
-        shifts_mm=sample_slice_shifts(motion_rng, placement.lge.in_plane_axes, placement.lge.shape[2]),
-        look=sample_lge_look(_stream(seed, number, 4)),
+        shifts_mm=sample_slice_shifts(misalignment_rng, placement.lge.in_plane_axes, placement.lge.shape[2]),
+        appearance=sample_lge_appearance(_stream(seed, number, 4)),
     )
     return Scene(seed, number, thorax, cine, lge, cine_to_lge, storage_of(seed, number))
 
@@ -108,10 +115,10 @@ def scan_volumes(scan: Scan, thorax: Thorax, noise: np.random.Generator) -> tupl
     for index, shift_mm in enumerate(scan.shifts_mm):
         moving_mm = scan.grid.slice_points(index, world_to_heart, shift_mm)
         still_mm = scan.grid.slice_points(index, world_to_still, np.zeros(3))
-        codes, distance_mm = heart_codes(scan.heart, moving_mm, _axis_level_mm(moving_mm))
-        codes = fill_surroundings(thorax, scan.heart, codes, distance_mm, moving_mm, still_mm)
-        labels[:, :, index] = labels_of(codes)
-        image[:, :, index] = render_slice(scan.look, codes, moving_mm, noise)
+        tissues, distance_mm = heart_tissues(scan.heart, moving_mm, _axis_level_mm(moving_mm))
+        tissues = fill_surroundings(thorax, scan.heart, tissues, distance_mm, moving_mm, still_mm)
+        labels[:, :, index] = labels_of(tissues)
+        image[:, :, index] = render_slice(scan.appearance, tissues, moving_mm, noise)
     return image, labels
 
 
@@ -132,8 +139,8 @@ def true_scar(seed: int, number: int, name: str = "LGE") -> Mask:
     scar = np.empty(scan.grid.shape, bool)
     for index, shift_mm in enumerate(scan.shifts_mm):
         moving_mm = scan.grid.slice_points(index, world_to_heart, shift_mm)
-        codes, _ = heart_codes(scan.heart, moving_mm, _axis_level_mm(moving_mm))
-        scar[:, :, index] = np.isin(codes, INFARCT)
+        tissues, _ = heart_tissues(scan.heart, moving_mm, _axis_level_mm(moving_mm))
+        scar[:, :, index] = np.isin(tissues, INFARCT)
     return stored(scene.storage[name], scan.grid, scar)[0]
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jointnet.phantom.anatomy import OUTSIDE, Heart
-from jointnet.phantom.texture import Array, Field, sample_field
-from jointnet.phantom.tissue import Codes, Tissue
+from jointnet.phantom.tissue import Array, Field, Tissue, TissueMap, sample_field
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,14 @@ def sample_thorax(rng: np.random.Generator, heart: Heart) -> Thorax:
 
 
 def fill_surroundings(
-    thorax: Thorax, heart: Heart, codes: Codes, distance_mm: Array, moving_mm: Array, still_mm: Array
-) -> Codes:
+    thorax: Thorax, heart: Heart, tissues: TissueMap, distance_mm: Array, moving_mm: Array, still_mm: Array
+) -> TissueMap:
     """Return the tissues with all points outside the heart filled in.
 
     Args:
         thorax: The surroundings.
         heart: The heart, for the thickness of the fat around it.
-        codes: `Tissue` values, `OUTSIDE` where they are to be filled in, shape (...).
+        tissues: `Tissue` values, `OUTSIDE` where they are to be filled in, shape (...).
         distance_mm: Distance to the heart's outer surface, shape (...).
         moving_mm: Coordinates of each point for tissues that move with the heart, shape (3, ...).
         still_mm: Coordinates of each point for the chest wall, shape (3, ...).
@@ -83,7 +82,7 @@ def fill_surroundings(
     """
     u, v, _ = moving_mm
     coarse, fine = thorax.coarse.at(moving_mm), thorax.fine.at(moving_mm)
-    filled = np.full(codes.shape, Tissue.LUNG, np.uint8)
+    filled = np.full(tissues.shape, Tissue.LUNG, np.uint8)
     filled[fine > 2.0] = Tissue.VESSEL
 
     to_wall = _distance_to_chest_wall(thorax, still_mm)
@@ -97,7 +96,7 @@ def fill_surroundings(
 
     filled[distance_mm < heart.fat_mm * np.clip(0.4 + 0.8 * heart.coarse.at(moving_mm), 0, 2)] = Tissue.FAT
     _add_chest_wall(thorax, filled, to_wall, still_mm)
-    return np.where(codes == OUTSIDE, filled, codes)
+    return np.where(tissues == OUTSIDE, filled, tissues)
 
 
 def _distance_to_chest_wall(thorax: Thorax, still_mm: Array) -> Array:
@@ -108,7 +107,7 @@ def _distance_to_chest_wall(thorax: Thorax, still_mm: Array) -> Array:
     return ((level - 1) * thorax.radius_u_mm).astype(np.float32)
 
 
-def _add_chest_wall(thorax: Thorax, filled: Codes, to_wall: Array, still_mm: Array) -> None:
+def _add_chest_wall(thorax: Thorax, filled: TissueMap, to_wall: Array, still_mm: Array) -> None:
     """Add muscle, ribs, the fat under the skin and the air outside to `filled` in place."""
     muscle = to_wall > 0
     ribs = (to_wall > 2.5) & (to_wall < 9.5) & (np.cos(2 * np.pi / thorax.rib_spacing_mm * still_mm[1]) > 0.35)

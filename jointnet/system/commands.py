@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 
 from jointnet.cpu_kernels.allocator import keep_freed_memory
-from jointnet.data.folder import LARGEST_PATIENT
 from jointnet.errors import EXIT_USAGE, InputError, SettingsError, short_repr
 from jointnet.system.quota import limit_threads
 from jointnet.system.terminal import ignore_closed_output
@@ -42,6 +41,8 @@ def parse_patients(text: str, option: str = "--patients") -> tuple[int, ...]:
     Raises:
         SettingsError: if the text is not such a list.
     """
+    from jointnet.data.folder import LARGEST_PATIENT  # imports nibabel, which --help does not need
+
     numbers: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")

@@ -16,7 +16,7 @@ from pathlib import Path
 from jointnet.data.cache import default_cache, fingerprint_of_files
 from jointnet.data.folder import PatientFiles, check_headers, scan_folder, select
 from jointnet.errors import DataError, InputError, SettingsError
-from jointnet.phantom import write_phantom
+from jointnet.phantom.writer import write_phantom
 from jointnet.system.quota import limit_threads
 from jointnet.system.terminal import ignore_closed_output
 from study.machines.cluster import is_client, resolve_address, survey

@@ -12,13 +12,13 @@ import pytest
 from scipy import ndimage
 
 from jointnet.errors import EXIT_DATA, EXIT_USAGE, DataError, SettingsError
-from jointnet.phantom import PHANTOM_VERSION, true_scar, write_phantom, writer
+from jointnet.phantom import writer
 from jointnet.phantom.__main__ import main
 from jointnet.phantom.anatomy import BASAL_STRETCH, Scar, sample_heart, scar_burden
-from jointnet.phantom.motion import rotation
-from jointnet.phantom.patient import nifti_bytes, sample_scene, storage_of
-from jointnet.phantom.scanner import Grid, Storage
-from jointnet.phantom.texture import sample_field
+from jointnet.phantom.patient import nifti_bytes, sample_scene, storage_of, true_scar
+from jointnet.phantom.scanner import Grid, Storage, rotation
+from jointnet.phantom.tissue import sample_field
+from jointnet.phantom.writer import PHANTOM_VERSION, write_phantom
 from jointnet.structures import LABEL_VALUE
 
 PATIENTS = 6

@@ -12,7 +12,7 @@ from jointnet.data.exchanged_labels import exchange_errors, surrounded_pair
 from jointnet.data.folder import find_patients
 from jointnet.data.preparation import read_label
 from jointnet.errors import DataError
-from jointnet.phantom import write_phantom
+from jointnet.phantom.writer import write_phantom
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES, SURROUNDED
 
 VALUES = tuple(LABEL_VALUE.values())

@@ -9,7 +9,7 @@ from rings import lge_of, sector, ventricle
 
 from jointnet.data.grid import Stack
 from jointnet.errors import EXIT_DATA, EXIT_USAGE, DataError
-from jointnet.phantom.motion import rotation
+from jointnet.phantom.scanner import rotation
 from jointnet.scar.__main__ import main
 from jointnet.scar.bullseye import bullseye
 from jointnet.scar.pair import read_pair, short_axis_view, without_padding

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from jointnet.phantom.motion import rotation
+from jointnet.phantom.scanner import rotation
 from jointnet.scar.mesh_files import write_stl, write_vtp
 from jointnet.scar.surfaces import Mesh, surface, surfaces
 from jointnet.structures import CLASS_INDEX

@@ -24,7 +24,7 @@ import study.predict
 import study.report
 import study.run.conduct
 from jointnet.data.folder import PatientFiles
-from jointnet.phantom import write_phantom
+from jointnet.phantom.writer import write_phantom
 from study.plan import environment
 from study.plan.splits import make_splits, parse_counts
 from study.run.__main__ import main
