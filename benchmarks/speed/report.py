@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
 
 import synthetic_store as synthetic
 
-from study.report.__main__ import verify_report, write_report
+from study.report.write import verify_report, write_report
 from study.store_address import sqlite_address
 from study.store_names import EARLY
 

@@ -1,104 +1,21 @@
 """The report of a study, rebuilt from its tracking store alone: `python -m study.report`."""
 
 import argparse
-import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from jointnet.errors import EXIT_USAGE, InputError
 from jointnet.system.terminal import ignore_closed_output
-from study.report import files, page, statements, table_formats, tables
-from study.report.store import Store
-from study.report.stored_study import read_study, study_ids
-from study.report.verify import differences, stored_differences
+from study.report.stored_study import study_ids
+from study.report.write import verify_report, write_report
 from study.store_address import default_tracking_uri
 
 DIFFERS = 1
 """Exit status of `--verify` where the written report differs from the store."""
 MOST_DIFFERENCES = 50
 """Largest number of differences that are printed."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """A written report.
-
-    Attributes:
-        study_id: the study.
-        folder: the folder of the report.
-        table: the main table.
-        left_out: why the report could not be copied to the store; empty where it was copied or not meant to be.
-    """
-
-    study_id: str
-    folder: Path
-    table: tables.Table
-    left_out: tuple[str, ...] = ()
-
-    def terminal_table(self, width: int | None = None, colour: bool = False) -> str:
-        """Return the main table as text, `width` characters wide; as wide as the terminal (60 to 130) by default."""
-        columns = width or max(60, min(130, shutil.get_terminal_size((110, 24)).columns))
-        shown = table_formats.terminal(tables.grid(self.table, with_changes=False), columns, colour)
-        return f"{shown}Mean (SD) over {self.table.unit}, mm. > best of its column. {statements.STARS_ALONE}\n"
-
-
-def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = True) -> Report:
-    """Write a study's report into the folder `out`.
-
-    Args:
-        tracking_uri: the MLflow store that holds the study.
-        study_id: the study.
-        out: the folder; files of an earlier report in it are replaced.
-        log: whether to copy the folder to the study's MLflow run, under `report/`. If that fails, `Report.left_out`
-            holds the reason.
-
-    Raises:
-        InputError: where the store does not hold the study or its files, its arms contradict each other, or the
-            report in `out` or its copy in the store has test values that the new report lacks.
-    """
-    study = read_study(tracking_uri, study_id)
-    content = page.build(study)
-    files.check_replaces(_files_in(out), content, str(out))
-    if log:
-        with Store(tracking_uri) as store:
-            files.check_replaces(store.read_report(study.run_id), content, f"report of run {study.run_id} in {store}")
-    written = files.texts(content, lambda picture, dark: picture.uri(dark))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in written.items():
-        (out / name).write_text(text, encoding="utf-8", newline="")
-    files.write_pictures(content, out)
-    left_out: tuple[str, ...] = ()
-    if log:
-        with Store(tracking_uri) as store:
-            error = store.log_report(study.run_id, out)
-        left_out = (f"the copy of the report in the tracking store: {error}",) if error else ()
-    return Report(study_id, out, content.analysis.registration, left_out)
-
-
-def _files_in(folder: Path) -> dict[str, bytes]:
-    """Return the files of the folder that hold a report's study id (report.md) and its test values (slices.csv)."""
-    return {name: (folder / name).read_bytes() for name in ("report.md", "slices.csv") if (folder / name).is_file()}
-
-
-def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
-    """Compare the report in `out` with the store and return one line per difference.
-
-    All tables and all text are recomputed from the per-slice rows in the store. Pictures are not drawn again. If the
-    store has a copy of the report, all files are also compared with that copy.
-
-    Raises:
-        InputError: where the store does not hold the study, or there is no report in `out`.
-    """
-    if not (out / "report.html").is_file():
-        raise InputError(f"{out}: must hold a report; `python -m study.report --study {study_id}` writes one")
-    study = read_study(tracking_uri, study_id)
-    expected = files.texts(page.build(study), lambda picture, dark: "")
-    with Store(tracking_uri) as store:
-        stored = store.read_report(study.run_id)
-    return differences(out, expected) + (stored_differences(out, stored) if stored else [])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pandas as pd
 
-from study.report import tables
+from study.report import mean_tables
 from study.report.records import ArmRecord, StudyRecord
 from study.report.rows import check_rows, over_folds
 from study.report.search.searched import by_arm
@@ -42,10 +42,10 @@ class Analysis:
     overlap_changes: Mapping[str, Family]
     between: Mapping[tuple[str, str], Family]
     claims: tuple[ClaimResult, ...]
-    registration: tables.Table
-    overlap: tables.Table
-    segmentation: tables.Table
-    pooled: tables.Table
+    registration: mean_tables.MeanTable
+    overlap: mean_tables.MeanTable
+    segmentation: mean_tables.MeanTable
+    pooled: mean_tables.MeanTable
 
     def train(self, *arms: str) -> int:
         """Return the number of training patients of an arm, or the smallest of several arms."""
@@ -73,7 +73,7 @@ def analyse(study: StudyRecord) -> Analysis:
     titles = {name: arm_title(records[0]) for name, records in arms.items()}
     train = {name: records[0].train or None for name, records in arms.items()}
     changes = {name: compare_with_before(frame, train[name]) for name, frame in patients.items()}
-    dice = [(column.metric, column.structure) for column in tables.OVERLAP]
+    dice = [(column.metric, column.structure) for column in mean_tables.OVERLAP]
     overlap = {name: compare_with_before(frame, train[name], dice) for name, frame in patients.items()}
     segmenting = {name: frame for name, frame in patients.items() if frame["metric"].isin(["dice_cine"]).any()}
     return Analysis(
@@ -85,22 +85,27 @@ def analyse(study: StudyRecord) -> Analysis:
         overlap_changes=overlap,
         between={pair: _between(patients, pair, train) for pair in combinations(patients, 2)},
         claims=_claims(study, patients),
-        registration=tables.comparison(
-            "table1", "Registration error on the test patients.", patients, titles, tables.REGISTRATION, changes
+        registration=mean_tables.mean_table(
+            "table1", "Registration error on the test patients.", patients, titles, mean_tables.REGISTRATION, changes
         ),
-        overlap=tables.comparison(
-            "overlap", "Overlap (Dice) of the LGE label with cine's.", patients, titles, tables.OVERLAP, overlap
+        overlap=mean_tables.mean_table(
+            "overlap", "Overlap (Dice) of the LGE label with cine's.", patients, titles, mean_tables.OVERLAP, overlap
         ),
-        segmentation=tables.comparison(
+        segmentation=mean_tables.mean_table(
             "segmentation",
             "Segmentation (Dice) of cine and LGE on the test patients.",
             segmenting,
             {name: titles[name] for name in segmenting},
-            tables.SEGMENTATION,
+            mean_tables.SEGMENTATION,
             with_before=False,
         ),
-        pooled=tables.comparison(
-            "pooled", "The same with all slices pooled, not tested.", slices, titles, tables.REGISTRATION, unit="slices"
+        pooled=mean_tables.mean_table(
+            "pooled",
+            "The same with all slices pooled, not tested.",
+            slices,
+            titles,
+            mean_tables.REGISTRATION,
+            unit="slices",
         ),
     )
 

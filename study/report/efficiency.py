@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from study.report.pictures.figures import LIGHT, Theme, dress
+from study.report.figures import LIGHT, Theme, dress
+from study.report.mean_tables import BEFORE, Column
 from study.report.records import ArmRecord
 from study.report.statistics.paired import CONFIDENCE, mean_sd
-from study.report.tables import BEFORE, Column
 
 COLUMNS = ["metric", "structure", "model", "arm", "train", "n", "mean", "low", "high"]
 _MARKERS = {"standalone": "s", "joint": "o"}

@@ -1,51 +1,22 @@
 """The report's files: tables as CSV, some also as Markdown and LaTeX, the page, and the pictures."""
 
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 
-from jointnet.errors import InputError
-from study.report import efficiency, page, tables
-from study.report.grid import Grid
+from study.report import efficiency, figures, mean_tables, page
 from study.report.page import IMAGE, Content
-from study.report.pictures import figures
 from study.report.pictures.patient_pictures import Picture, every
 from study.report.records import StudyRecord
 from study.report.rows import PATIENT_COLUMNS, ROW_COLUMNS
 from study.report.search.search_findings import optimism_table
 from study.report.statistics.claim_result import claims_frame
 from study.report.statistics.comparisons import comparison_frame
-from study.report.table_formats import latex, markdown, markdown_text
+from study.report.tables import Table, latex, markdown, markdown_text
 
 IN_A_PAPER = ("table1", "claims", "between", "segmentation")
 """Tables that are also written as separate Markdown and LaTeX files."""
-
-
-def check_replaces(earlier: Mapping[str, bytes], content: Content, place: str) -> None:
-    """Check that no test values are lost when the report replaces an earlier one.
-
-    Args:
-        earlier: the files of the earlier report by name.
-        content: the content of the new report.
-        place: the place of the earlier report, for error messages.
-
-    Raises:
-        InputError: where an arm of the same study has test values in the earlier report and none in the new one,
-            or where the earlier report is of another study with test values and the new one has none at all.
-    """
-    try:
-        had = set(pd.read_csv(BytesIO(earlier.get("slices.csv", b"")), usecols=["arm"], dtype=str)["arm"])
-    except ValueError:  # not a report of this program
-        return
-    have = set(content.analysis.slices)
-    same_study = earlier.get("report.md", b"").startswith(f"# Study {content.study.study_id}\n".encode())
-    if (lost := sorted(had - have)) and (same_study or not have):
-        raise InputError(
-            f"{place}/slices.csv: must not be replaced by a report without its test values of {', '.join(lost)}, which "
-            "the store does not hold; write that one elsewhere, with --out and --no-log, or remove this one"
-        )
 
 
 def texts(content: Content, image: IMAGE) -> dict[str, str]:
@@ -64,13 +35,13 @@ def frames(content: Content) -> dict[str, pd.DataFrame]:
     slices = [frame.assign(arm=arm)[["arm", *frame.columns]] for arm, frame in analysis.slices.items()]
     patients = [frame.assign(arm=arm)[["arm", *frame.columns]] for arm, frame in analysis.patients.items()]
     return {
-        "table1": tables.tidy([analysis.registration]),
-        "overlap": tables.tidy([analysis.overlap]),
-        "segmentation": tables.tidy([analysis.segmentation]),
-        "pooled": tables.tidy([analysis.pooled]),
+        "table1": mean_tables.csv_frame([analysis.registration]),
+        "overlap": mean_tables.csv_frame([analysis.overlap]),
+        "segmentation": mean_tables.csv_frame([analysis.segmentation]),
+        "pooled": mean_tables.csv_frame([analysis.pooled]),
         "comparisons": comparison_frame({**before, **analysis.between}),
         "claims": claims_frame(analysis.claims),
-        "efficiency": efficiency.efficiency(analysis.patients, analysis.arms, tables.REGISTRATION),
+        "efficiency": efficiency.efficiency(analysis.patients, analysis.arms, mean_tables.REGISTRATION),
         "optimism": optimism_table(content.study.arms),
         "trials": _trial_frame(content.study),
         **{name: _grid_frame(content.grids[name]) for name in ("effort", "selected") if name in content.grids},
@@ -96,7 +67,9 @@ def _together(content: Content) -> list[Picture]:
     if content.boxplots:
         arms = [records[0] for name, records in analysis.arms.items() if name in analysis.patients]
         found.append(
-            Picture("boxplots", "", "", "", lambda t: figures.boxplots(analysis.patients, arms, tables.REGISTRATION, t))
+            Picture(
+                "boxplots", "", "", "", lambda t: figures.boxplots(analysis.patients, arms, mean_tables.REGISTRATION, t)
+            )
         )
     if content.trials:
         title = f"Validation {study.metric.rpartition('/')[2].replace('_', ' ')}"
@@ -117,7 +90,7 @@ def _trial_frame(study: StudyRecord) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=None if lines else ["arm", "fold", "trial", "state", "objective"])
 
 
-def _grid_frame(grid: Grid) -> pd.DataFrame:
+def _grid_frame(grid: Table) -> pd.DataFrame:
     """Return a table of texts as a frame."""
     lines = [[row.heading, *(cell.text for cell in row.cells)] for row in grid.rows]
     return pd.DataFrame(lines, columns=[grid.corner, *grid.header])

@@ -9,7 +9,7 @@ from itertools import groupby
 import pandas as pd
 
 from jointnet.evaluate.aggregation import registration_ratio
-from study.report import tables
+from study.report import mean_tables
 from study.report.analysis import Analysis
 from study.report.records import ArmRecord, StudyRecord, TrialRecord
 from study.report.rows import SEED, lost_structures
@@ -30,7 +30,7 @@ class ArmText:
     lost: str
 
 
-def arm_text(analysis: Analysis, name: str, row: tables.Row) -> ArmText:
+def arm_text(analysis: Analysis, name: str, row: mean_tables.MeanRow) -> ArmText:
     """Return the text about one arm over all its folds; `row` is its row of the registration table."""
     records = analysis.arms[name]
     first = records[0]
@@ -61,11 +61,11 @@ def arm_text(analysis: Analysis, name: str, row: tables.Row) -> ArmText:
     )
 
 
-def arm_sentence(row: tables.Row) -> str:
+def arm_sentence(row: mean_tables.MeanRow) -> str:
     """Return a sentence that compares one row of the registration table with before registration."""
     pairs = [
         (column, cell, cell.change)
-        for column, cell in zip(tables.REGISTRATION, row.cells, strict=True)
+        for column, cell in zip(mean_tables.REGISTRATION, row.cells, strict=True)
         if cell is not None and cell.change is not None
     ]
     better = [(column, cell) for column, cell, change in pairs if change.test.difference < 0]

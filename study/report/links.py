@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from study.report.mean_tables import BEFORE
 from study.report.records import ArmRecord, StudyRecord
 from study.report.search.searched import by_arm
-from study.report.tables import BEFORE
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jointnet.outlines import OUTLINES
-from study.report import efficiency, findings, page_tables, run_tables, statements, tables
+from study.report import efficiency, findings, mean_tables, page_tables, run_tables, statements
 from study.report.analysis import Analysis, analyse
 from study.report.findings import ArmText, arm_text
-from study.report.grid import Grid
 from study.report.links import Links, links_of
 from study.report.origin import provenance
 from study.report.pictures import overlays, scar, shown
@@ -20,8 +19,8 @@ from study.report.records import StudyRecord
 from study.report.search.search_findings import warnings
 from study.report.search.searched import searched
 from study.report.statistics.claim_result import ClaimResult
-from study.report.table_formats import markdown as markdown_table
-from study.report.table_formats import markdown_text
+from study.report.tables import Table, markdown_text
+from study.report.tables import markdown as markdown_table
 from study.store_address import ui_command
 
 IMAGE = Callable[[Picture, bool], str]
@@ -48,7 +47,7 @@ class Content:
     verdicts: tuple[str, ...]
     arms: tuple[ArmText, ...]
     doubts: tuple[str, ...]
-    grids: Mapping[str, Grid]
+    grids: Mapping[str, Table]
     boxplots: tuple[Picture, ...]
     curve: tuple[Picture, ...]
     trials: tuple[Picture, ...]
@@ -145,24 +144,24 @@ def markdown(content: Content) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _grids(study: StudyRecord, analysis: Analysis) -> list[Grid]:
+def _grids(study: StudyRecord, analysis: Analysis) -> list[Table]:
     """Return all tables of the page."""
     note = f"{findings.test_note(analysis.patients, any(arm.retrains for arm in study.arms))} {statements.STARS}"
     dice = "Dice, mean (SD) over patients; higher is better."
     pooled = (
         "Every slice counts alike here, whichever patient it belongs to; slices of one patient are not independent."
     )
-    curve = efficiency.efficiency(analysis.patients, analysis.arms, tables.REGISTRATION)
+    curve = efficiency.efficiency(analysis.patients, analysis.arms, mean_tables.REGISTRATION)
     tested = bool(analysis.patients)
-    found = [tables.grid(analysis.registration, note), page_tables.claims(analysis.claims)]
+    found = [mean_tables.text_table(analysis.registration, note), page_tables.claims(analysis.claims)]
     if tested:
         found += [
             page_tables.between(analysis),
             page_tables.every_test(analysis),
             page_tables.efficiency(curve),
-            tables.grid(analysis.overlap, dice),
-            tables.grid(analysis.segmentation, f"{dice} Stand-alone models do not segment."),
-            tables.grid(analysis.pooled, pooled, with_changes=False),
+            mean_tables.text_table(analysis.overlap, dice),
+            mean_tables.text_table(analysis.segmentation, f"{dice} Stand-alone models do not segment."),
+            mean_tables.text_table(analysis.pooled, pooled, with_changes=False),
             page_tables.detectable(analysis),
         ]
     return [*found, run_tables.effort(study), run_tables.selected(study), run_tables.runs(study)]

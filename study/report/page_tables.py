@@ -1,21 +1,19 @@
 """The page's tables of comparisons: claims, differences between arms, all tests, and detectable differences."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from study.report import tables
+from study.report import mean_tables
 from study.report.analysis import Analysis
-from study.report.grid import Grid, GridCell, GridRow, line
 from study.report.statements import DETECTABLE
 from study.report.statistics.claim_result import TITLES, ClaimResult
 from study.report.statistics.comparisons import Comparison
 from study.report.statistics.paired import significance_stars
-from study.report.tables import number
+from study.report.tables import Cell, Row, Table, interval, number, number_or_empty, p_value, text_row
 
 
-def claims(results: Sequence[ClaimResult]) -> Grid:
+def claims(results: Sequence[ClaimResult]) -> Table:
     """Return the table of all claims in all endpoints, with their verdicts and the intervals that decide them."""
     rows = []
     for one in results:
@@ -30,21 +28,20 @@ def claims(results: Sequence[ClaimResult]) -> Grid:
             p_value(one.contrast.holm_p),
             one.reason,
         ]
-        rows.append(line(words, one.joint, one.standalone))
+        rows.append(text_row(words, one.joint, one.standalone))
     header = ("Endpoint", "Verdict", "Difference", "Margin", "Difference minus margin", "p (Holm)", "Remark")
     note = "mm, with 95 % t intervals. The last difference decides: supported below 0, refuted above it."
-    return Grid("claims", "The claims made in advance, endpoint by endpoint.", header, tuple(rows), "Claim", note)
+    return Table("claims", "The claims made in advance, endpoint by endpoint.", header, tuple(rows), "Claim", note)
 
 
-def between(analysis: Analysis) -> Grid:
+def between(analysis: Analysis) -> Table:
     """Return the table of differences between the arms after registration, one row per pair."""
-    header = tuple(column.heading for column in tables.REGISTRATION)
+    header = tuple(column.heading for column in mean_tables.REGISTRATION)
     rows = [
-        GridRow(
+        Row(
             f"{compared} minus {reference}",
             tuple(
-                GridCell(interval(c.test.difference, c.test.low, c.test.high), significance_stars(c.holm_p))
-                for c in family
+                Cell(interval(c.test.difference, c.test.low, c.test.high), significance_stars(c.holm_p)) for c in family
             ),
             (compared, reference),
         )
@@ -54,10 +51,10 @@ def between(analysis: Analysis) -> Grid:
         "Mean difference over patients with its 95 % t interval; below 0 the first arm is better. * p < 0.05, "
         "** p < 0.005 (paired t-test, Holm over the five metrics)."
     )
-    return Grid("between", "Arms compared with each other.", header, tuple(rows), "Difference", note)
+    return Table("between", "Arms compared with each other.", header, tuple(rows), "Difference", note)
 
 
-def every_test(analysis: Analysis) -> Grid:
+def every_test(analysis: Analysis) -> Table:
     """Return the table of all comparisons with all of their tests and intervals."""
     families = {("before", name): family for name, family in analysis.changes.items()} | dict(analysis.between)
     rows = []
@@ -78,58 +75,38 @@ def every_test(analysis: Analysis) -> Grid:
                 p_value(folds.p) if folds.folds > 1 else "",
                 "; ".join(dict.fromkeys(reason for reason in (one.reason, one.bootstrap.reason) if reason)),
             ]
-            rows.append(line(words, *([compared] if reference == "before" else [compared, reference])))
+            rows.append(text_row(words, *([compared] if reference == "before" else [compared, reference])))
     header = (
         *("Endpoint", "n", "Mean difference [95 % t interval], mm", "p (t)", "p (t, Holm)", "p (Wilcoxon)"),
         *("p (Wilcoxon, Holm)", "Bootstrap interval, mm", "Relative change [bootstrap], %", "p (over folds)", "Remark"),
     )
-    return Grid("tests", "Every comparison with every test.", header, tuple(rows), "Difference")
+    return Table("tests", "Every comparison with every test.", header, tuple(rows), "Difference")
 
 
-def detectable(analysis: Analysis) -> Grid:
+def detectable(analysis: Analysis) -> Table:
     """Return the table of detectable differences: the smallest that a t-test finds with 80 % power."""
     families = {("before", name): family for name, family in analysis.changes.items()} | dict(analysis.between)
 
-    def cells(family: Iterable[Comparison]) -> tuple[GridCell, ...]:
-        return tuple(GridCell(known(one.detectable)) for one in family)
+    def cells(family: Iterable[Comparison]) -> tuple[Cell, ...]:
+        return tuple(Cell(number_or_empty(one.detectable)) for one in family)
 
     rows = tuple(
-        GridRow(f"{compared} against {reference}", cells(family), (compared,))
+        Row(f"{compared} against {reference}", cells(family), (compared,))
         for (reference, compared), family in families.items()
     )
-    header = tuple(column.heading for column in tables.REGISTRATION)
-    return Grid("detectable", "What could not have been detected.", header, rows, "Comparison", DETECTABLE)
+    header = tuple(column.heading for column in mean_tables.REGISTRATION)
+    return Table("detectable", "What could not have been detected.", header, rows, "Comparison", DETECTABLE)
 
 
-def efficiency(table: pd.DataFrame) -> Grid:
+def efficiency(table: pd.DataFrame) -> Table:
     """Return the table of the annotation-efficiency curve."""
-    header = tuple(column.heading for column in tables.REGISTRATION)
+    header = tuple(column.heading for column in mean_tables.REGISTRATION)
     rows = []
     for arm, own in table.groupby("arm", sort=False):
         by = {(one["metric"], one["structure"]): one for one in own.to_dict("records")}
-        found = [by[column.metric, column.structure] for column in tables.REGISTRATION]
+        found = [by[column.metric, column.structure] for column in mean_tables.REGISTRATION]
         words = [interval(one["mean"], one["low"], one["high"]) for one in found]
         name = "before" if arm == "before" else f"{own['model'].iloc[0]}, {own['train'].iloc[0]} patients"
-        rows.append(line([name, *words], str(arm)))
+        rows.append(text_row([name, *words], str(arm)))
     caption = "Mean error against the number of training patients, with 95 % t intervals of the mean."
-    return Grid("efficiency", caption, header, tuple(rows), "Model")
-
-
-def interval(value: float | None, low: float, high: float, digits: int = 2) -> str:
-    """Return a value and its interval as `-1.20 [-2.01, -0.39]`, without the parts that are NaN."""
-    parts = [] if value is None or math.isnan(value) else [number(value, digits)]
-    if not (math.isnan(low) or math.isnan(high)):
-        parts.append(f"[{number(low, digits)}, {number(high, digits)}]")
-    return " ".join(parts)
-
-
-def p_value(value: float) -> str:
-    """Return a p value with four decimals (`< 0.0001` below that), or an empty text for NaN."""
-    if math.isnan(value):
-        return ""
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
-
-
-def known(value: float, digits: int = 2) -> str:
-    """Return a number with `digits` decimals, or an empty text for NaN."""
-    return "" if math.isnan(value) else number(value, digits)
+    return Table("efficiency", caption, header, tuple(rows), "Model")

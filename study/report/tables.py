@@ -1,120 +1,67 @@
-"""Tables of a study: mean (SD) of each arm, the best of each column, and the change from before registration."""
+"""Tables of texts, and how they are written as Markdown, LaTeX and terminal text."""
 
+import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import pandas as pd
-
-from jointnet.evaluate.aggregation import ENDPOINTS
-from jointnet.structures import STRUCTURES
-from study.report.grid import Grid, GridCell, GridRow
-from study.report.statistics.comparisons import Comparison, comparison_line
-from study.report.statistics.paired import mean_sd, significance_stars
-
-BEFORE = "before"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One measured quantity: a metric of one structure, in mm, or without unit for Dice."""
-
-    metric: str
-    structure: str
-    title: str
-    unit: str = "mm"
-    lower_is_better: bool = True
-
-    @property
-    def heading(self) -> str:
-        """The title with its unit."""
-        return f"{self.title} ({self.unit})" if self.unit else self.title
-
-
-STRUCTURE_TITLES = {"lv": "LV", "myo": "Myocardium", "rv": "RV"}
-_METRIC_TITLES = {
-    "cd_mm": "CD",
-    "asd_mm": "ASD",
-    "dice": "overlap",
-    "dice_cine": "cine Dice",
-    "dice_lge": "LGE Dice",
-}
-
-
-def _column(metric: str, structure: str) -> Column:
-    title = f"{STRUCTURE_TITLES[structure]} {_METRIC_TITLES[metric]}"
-    return Column(metric, structure, title) if metric.endswith("_mm") else Column(metric, structure, title, "", False)
-
-
-REGISTRATION: tuple[Column, ...] = tuple(_column(*endpoint) for endpoint in ENDPOINTS)
-OVERLAP: tuple[Column, ...] = tuple(_column("dice", structure) for structure in STRUCTURES)
-SEGMENTATION: tuple[Column, ...] = tuple(
-    _column(metric, structure) for metric in ("dice_cine", "dice_lge") for structure in STRUCTURES
-)
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean and sample SD over patients or slices, in the column's unit.
+    """One cell.
 
     Attributes:
-        units: number of patients or slices.
-        best: whether the mean is the best of its column.
-        change: the comparison with before registration; None in the row before registration and where nothing is
-            tested.
-        digits: number of decimals in texts.
+        text: the text, possibly empty.
+        marks: significance stars, shown after the text.
+        best: whether it is the best value of its column.
+        source: key of the runs that it comes from, see `study.report.page.RunLinks`; empty for none.
     """
 
-    mean: float
-    sd: float
-    units: int
-    best: bool
-    change: Comparison | None
-    lower_is_better: bool = True
-    digits: int = 2
-
-    @property
-    def stars(self) -> str:
-        """The significance stars of the Holm-corrected t-test against before, with `!` for a change for the worse."""
-        if self.change is None:
-            return ""
-        stars = significance_stars(self.change.holm_p)
-        worse = (self.change.test.difference > 0) == self.lower_is_better
-        return f"{stars}!" if stars and worse else stars
-
-    @property
-    def text(self) -> str:
-        """The cell as `2.18 (1.46)`."""
-        return f"{number(self.mean, self.digits)} ({number(self.sd, self.digits)})"
-
-    @property
-    def change_text(self) -> str:
-        """The mean change from before with its 95 % t interval, as `-1.20 [-2.01, -0.39]`; empty without a test."""
-        if self.change is None or self.change.test.patients == 0:
-            return ""
-        test = self.change.test
-        bounds = "" if test.reason else f" [{number(test.low, self.digits)}, {number(test.high, self.digits)}]"
-        return f"{number(test.difference, self.digits)}{bounds}"
+    text: str
+    marks: str = ""
+    best: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: before registration, or one arm. A cell is None where nothing was measured."""
+    """One row: its heading and its cells.
 
-    key: str
-    label: str
-    cells: tuple[Cell | None, ...]
+    Attributes:
+        sources: keys of the runs that it comes from.
+        role: `before` for the row before registration, `detail` for a row that belongs to the row above it.
+        anchors: ids by which a page links to the row.
+    """
+
+    heading: str
+    cells: tuple[Cell, ...]
+    sources: tuple[str, ...] = ()
+    role: str = ""
+    anchors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of means over `unit` (`patients` or `slices`)."""
+    """A table. `name` is its id on the page and the stem of its files; `corner` is the title of the first column."""
 
     name: str
     caption: str
-    unit: str
-    columns: tuple[Column, ...]
+    header: tuple[str, ...]
     rows: tuple[Row, ...]
+    corner: str = ""
+    note: str = ""
+
+
+def text_row(words: Sequence[str], *sources: str, anchors: Sequence[str] = ()) -> Row:
+    """Create a row of plain texts, the first of which is the heading. A single source also applies to the cells."""
+    own = sources[0] if len(sources) == 1 else ""
+    cells = tuple(Cell(text, source=own if text else "") for text in words[1:])
+    return Row(words[0], cells, sources, anchors=tuple(anchors))
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -125,112 +72,91 @@ def number(value: float, digits: int = 2) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def comparison(
-    name: str,
-    caption: str,
-    values_of: Mapping[str, pd.DataFrame],
-    labels: Mapping[str, str],
-    columns: Sequence[Column],
-    changes: Mapping[str, Sequence[Comparison]] | None = None,
-    unit: str = "patients",
-    with_before: bool = True,
-) -> Table:
-    """Create a table with one row before registration and one row per arm, and mark the best value of each column.
-
-    Args:
-        name: the table's name.
-        caption: the table's title.
-        values_of: by arm, the patients returned by `study.report.rows.over_folds`, or rows per slice where `unit`
-            is `slices`. An arm of `labels` without values has empty cells.
-        labels: the titles of the arms, in the order of the table.
-        columns: the metrics.
-        changes: by arm, its comparisons with before, one per column; None where nothing is tested.
-        unit: `patients` or `slices`.
-        with_before: whether there is a row before registration, which is the same for all arms.
-    """
-    rows: list[Row] = []
-    if with_before:
-        shared = next(iter(values_of.values()), None)
-        cells = tuple(None if shared is None else _cell(shared, column, BEFORE, None) for column in columns)
-        rows.append(Row(BEFORE, "Before registration", cells))
-    for arm, label in labels.items():
-        values, own = values_of.get(arm), (changes or {}).get(arm)
-        pairs = zip(columns, own if own is not None else len(columns) * [None], strict=True)
-        rows.append(
-            Row(
-                arm,
-                label,
-                tuple(None if values is None else _cell(values, one, "after", change) for one, change in pairs),
-            )
-        )
-    return Table(name, caption, unit, tuple(columns), _mark_best(rows, columns))
+def number_or_empty(value: float, digits: int = 2) -> str:
+    """Return a number with `digits` decimals, or an empty text for NaN."""
+    return "" if math.isnan(value) else number(value, digits)
 
 
-def grid(table: Table, note: str = "", with_changes: bool = True) -> Grid:
-    """Return the table as texts: each arm's means and, if `with_changes`, the changes from before with intervals."""
-    rows: list[GridRow] = []
-    for row in table.rows:
-        shown = (
-            GridCell("" if c is None else c.text, "" if c is None else c.stars, bool(c and c.best), row.key)
-            for c in row.cells
-        )
-        rows.append(GridRow(row.label, tuple(shown), (row.key,), BEFORE if row.key == BEFORE else ""))
-        if with_changes and any(cell and cell.change_text for cell in row.cells):
-            changes = tuple(GridCell("" if cell is None else cell.change_text, source=row.key) for cell in row.cells)
-            rows.append(GridRow("change [95 % interval]", changes, (row.key,), "detail"))
-    header = tuple(column.heading for column in table.columns)
-    return Grid(table.name, table.caption, header, tuple(rows), "", note)
+def interval(value: float | None, low: float, high: float, digits: int = 2) -> str:
+    """Return a value and its interval as `-1.20 [-2.01, -0.39]`, without the parts that are NaN."""
+    parts = [] if value is None or math.isnan(value) else [number(value, digits)]
+    if not (math.isnan(low) or math.isnan(high)):
+        parts.append(f"[{number(low, digits)}, {number(high, digits)}]")
+    return " ".join(parts)
 
 
-def tidy(tables: Sequence[Table]) -> pd.DataFrame:
-    """Return one line per arm and column, unrounded, with the value before and, where tested, the change."""
-    lines = []
-    for table in tables:
-        before = next((row.cells for row in table.rows if row.key == BEFORE), (None,) * len(table.columns))
-        for row in (row for row in table.rows if row.key != BEFORE):
-            for column, start, cell in zip(table.columns, before, row.cells, strict=True):
-                if cell is not None:
-                    lines.append(_tidy_line(table, row, column, start, cell))
-    return pd.DataFrame(lines, columns=TIDY_COLUMNS)
+def p_value(value: float) -> str:
+    """Return a p value with four decimals (`< 0.0001` below that), or an empty text for NaN."""
+    if math.isnan(value):
+        return ""
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
-_CHANGE = ("difference", "difference_sd", "low", "high", "t", "p", "holm_p", "wilcoxon_p", "holm_wilcoxon_p", "reason")
-TIDY_COLUMNS = [
-    *("arm", "metric", "structure", "unit", "n", "before_mean", "before_sd", "after_mean", "after_sd", "best", "stars"),
-    *_CHANGE,
-]
+def markdown(table: Table) -> str:
+    """Return the table as Markdown, with the best value of each column in bold."""
+
+    def cell(part: Cell) -> str:
+        text = f"**{markdown_text(part.text)}**" if part.best else markdown_text(part.text) or "-"
+        return text + markdown_text(part.marks)
+
+    lines = [[table.corner, *table.header], ["---", *["---:"] * len(table.header)]]
+    lines += [[markdown_text(row.heading), *(cell(part) for part in row.cells)] for row in table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _cell(values: pd.DataFrame, column: Column, side: str, change: Comparison | None) -> Cell | None:
-    """Compute mean and SD of one metric before or after registration (`side`); None where there is no value."""
-    chosen = values[(values["metric"] == column.metric) & (values["structure"] == column.structure)]
-    chosen = chosen[chosen[side].notna()]
-    if chosen.empty:
-        return None
-    mean, sd = mean_sd(chosen[side].to_numpy(dtype=float))
-    return Cell(mean, sd, len(chosen), False, change, column.lower_is_better, 2 if column.unit else 3)
+def latex(table: Table) -> str:
+    """Return the table as LaTeX (`booktabs`), with the best value of each column in bold."""
 
+    def cell(part: Cell) -> str:
+        text = latex_text(part.text) or "--"
+        marked = rf"\textbf{{{text}}}" if part.best else text
+        return marked + (f"$^{{{part.marks}}}$" if part.marks else "")
 
-def _mark_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
-    """Mark the best mean of each column, including the row before registration. Equal means are all marked."""
-    best = []
-    for place, column in enumerate(columns):
-        means = [cell.mean for row in rows if (cell := row.cells[place]) is not None]
-        best.append((min if column.lower_is_better else max)(means, default=math.nan))
-    return tuple(
-        replace(row, cells=tuple(cell and replace(cell, best=cell.mean == top) for cell, top in pairs))
-        for row in rows
-        if (pairs := list(zip(row.cells, best, strict=True)))
-    )
-
-
-def _tidy_line(table: Table, row: Row, column: Column, before: Cell | None, after: Cell) -> list[object]:
-    start = (before.mean, before.sd) if before else (math.nan, math.nan)
-    head = [row.key, column.metric, column.structure, table.unit, after.units, *start, after.mean, after.sd]
-    change = {} if after.change is None else comparison_line(after.change)
-    return [
-        *head,
-        after.best,
-        after.stars,
-        *(change.get(name, "" if name == "reason" else math.nan) for name in _CHANGE),
+    body = [" & ".join([latex_text(row.heading), *(cell(part) for part in row.cells)]) + r" \\" for row in table.rows]
+    head = " & ".join([latex_text(table.corner), *(latex_text(title) for title in table.header)]) + r" \\"
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption{{{latex_text(table.caption)} {latex_text(table.note)}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.header)}}}",
+        *(r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"),
     ]
+    return "\n".join(lines) + "\n"
+
+
+def terminal(table: Table, width: int, colour: bool = False) -> str:
+    """Return the table as text, `width` characters wide.
+
+    `>` and bold type (where `colour` is set) mark the best value of each column. A row is named after its arm, which
+    is shorter than its heading.
+    """
+    shown = RichTable(title=table.caption, title_justify="left", title_style="", box=SIMPLE_HEAD)
+    shown.add_column("")
+    for title in table.header:
+        shown.add_column(title.removesuffix(" (mm)"), justify="right")
+    for row in table.rows:
+        shown.add_row(
+            Text("" if row.role == "detail" else " ".join(row.sources) or row.heading),
+            *(_terminal_cell(part) for part in row.cells),
+        )
+    stream = io.StringIO()
+    Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False).print(shown)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def markdown_text(text: str) -> str:
+    """Escape the characters that Markdown reads as emphasis, cell border or tag."""
+    return text.replace("*", r"\*").replace("|", r"\|").replace("<", "&lt;")
+
+
+def latex_text(text: str) -> str:
+    """Escape the characters that LaTeX reads as markup."""
+    replacements = {"\\": r"\textbackslash{}", **{mark: f"\\{mark}" for mark in "&%$#_{}"}, "<": "$<$", ">": "$>$"}
+    return "".join(replacements.get(letter, letter) for letter in text)
+
+
+def _terminal_cell(part: Cell) -> Text:
+    text = f"{'>' if part.best else ''}{part.text or '-'}{part.marks}"
+    return Text(text, style="bold" if part.best else "")

@@ -30,7 +30,7 @@ from study.plan.plan_text import render
 from study.plan.search_file import load_spaces
 from study.plan.search_space import SearchSpace, with_overrides
 from study.plan.splits import DEFAULT_SPLITS, Counts, Split, make_splits, parse_counts
-from study.report.__main__ import write_report
+from study.report.write import write_report
 from study.run.command_line import option_errors, parser, shared_folders
 from study.run.conduct import conduct
 from study.run.ending import EXIT_HALTED, EXIT_NO_FINISHED_TRIAL, FAILURES, ending_of, full_disks

@@ -12,8 +12,8 @@ import synthetic_store as synthetic
 from mlflow import MlflowClient
 
 from study.machines.cluster import ray_session
-from study.report.__main__ import Report, write_report
 from study.report.stored_study import read_study
+from study.report.write import Report, write_report
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,10 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from jointnet.errors import InputError, SettingsError
 from study.report import files, page
-from study.report.__main__ import main, write_report
+from study.report.__main__ import main
 from study.report.store import Store
 from study.report.stored_study import read_study
+from study.report.write import write_report
 from study.store_address import (
     absolute_address,
     check_artifacts,

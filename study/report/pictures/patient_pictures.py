@@ -7,10 +7,10 @@ from functools import cached_property
 
 from matplotlib.figure import Figure
 
-from study.report import efficiency, tables
+from study.report import efficiency, figures, mean_tables
 from study.report.analysis import Analysis
-from study.report.pictures import figures, overlays
-from study.report.pictures.figures import DARK, LIGHT, Theme
+from study.report.figures import DARK, LIGHT, Theme
+from study.report.pictures import overlays
 from study.report.pictures.shown import Shown, shown
 from study.report.records import ArmRecord, StudyRecord
 from study.report.search import search_figures
@@ -75,7 +75,7 @@ def boxplots(analysis: Analysis) -> tuple[Picture, ...]:
         return ()
     arms = _first_records(analysis)
 
-    def one(column: tables.Column) -> Picture:
+    def one(column: mean_tables.Column) -> Picture:
         alt = (
             f"Box plots of {column.heading} before registration and for each arm, every patient a dot; the means are "
             "in the main table."
@@ -85,12 +85,12 @@ def boxplots(analysis: Analysis) -> tuple[Picture, ...]:
             lambda theme: figures.boxplots(analysis.patients, arms, [column], theme),
         )  # fmt: skip
 
-    return tuple(one(column) for column in tables.REGISTRATION)
+    return tuple(one(column) for column in mean_tables.REGISTRATION)
 
 
 def curve(analysis: Analysis) -> tuple[Picture, ...]:
     """Return the picture of error against training patients; empty where nothing was tested."""
-    table = efficiency.efficiency(analysis.patients, analysis.arms, tables.REGISTRATION)
+    table = efficiency.efficiency(analysis.patients, analysis.arms, mean_tables.REGISTRATION)
     if table.empty:
         return ()
     alt = (
@@ -100,7 +100,11 @@ def curve(analysis: Analysis) -> tuple[Picture, ...]:
     title = "Error against the number of annotated patients"
     return (
         Picture(
-            "efficiency", title, alt, EFFICIENCY_NOTE, lambda theme: efficiency.draw(table, tables.REGISTRATION, theme)
+            "efficiency",
+            title,
+            alt,
+            EFFICIENCY_NOTE,
+            lambda theme: efficiency.draw(table, mean_tables.REGISTRATION, theme),
         ),
     )
 

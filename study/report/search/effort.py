@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from study.report.pictures.figures import LIGHT, Theme, dress
+from study.report.figures import LIGHT, Theme, dress
 from study.report.records import ArmRecord
 from study.report.search import search_marks
 from study.report.search.searched import COMPLETE, CUT, EARLY, OTHER, kind_of

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
-from study.report.pictures.figures import LIGHT, Theme, dress
+from study.report.figures import LIGHT, Theme, dress
 from study.report.records import ArmRecord
 from study.report.search.searched import Searched, complete, fewest_complete, trial_table
 

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from study.report.pictures.figures import LIGHT, Theme
+from study.report.figures import LIGHT, Theme
 from study.report.records import ArmRecord
 from study.report.search import search_marks
 from study.report.search.searched import COMPLETE, CUT, EARLY, OTHER, Searched, endings_text, trial_table

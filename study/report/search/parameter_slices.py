@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
-from study.report.pictures.figures import LIGHT, Theme, dress
+from study.report.figures import LIGHT, Theme, dress
 from study.report.records import ArmRecord
 from study.report.search import search_marks
 from study.report.search.searched import Searched, endings_text, several_folds, trial_table

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from study.report.pictures.figures import DARK, LIGHT
+from study.report.figures import DARK, LIGHT
 from study.report.records import ArmRecord
 from study.report.search import effort, importance, parallel, parameter_slices, ternary, tradeoff
 from study.report.search.importance import Importance

@@ -11,7 +11,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from study.report.pictures.figures import LIGHT, Theme
+from study.report.figures import LIGHT, Theme
 from study.report.search.searched import COMPLETE, CUT, EARLY, KINDS, OTHER, several_folds
 
 _MARKERS = {COMPLETE: "o", EARLY: "o", CUT: "D", OTHER: "x"}

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from study.report.pictures.figures import LIGHT, Theme
+from study.report.figures import LIGHT, Theme
 from study.report.records import ArmRecord
 from study.report.search import search_marks
 from study.report.search.searched import LAMBDAS, Searched, endings_text, several_folds, trial_table

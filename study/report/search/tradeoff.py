@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from study.report.pictures.figures import LIGHT, Theme, dress
+from study.report.figures import LIGHT, Theme, dress
 from study.report.records import ArmRecord
 from study.report.search import search_marks
 from study.report.search.searched import OTHER, endings_text, several_folds, trial_table

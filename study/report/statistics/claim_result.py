@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from study.report.mean_tables import REGISTRATION
 from study.report.statistics.comparisons import Comparison, comparison_line
 from study.report.statistics.paired import CONFIDENCE, PairedTest
-from study.report.tables import REGISTRATION, number
+from study.report.tables import number
 
 NOT_INFERIOR, SUPERIOR = "not inferior", "superior"
 SUPPORTED, REFUTED, INCONCLUSIVE = "supported", "refuted", "inconclusive"

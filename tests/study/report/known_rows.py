@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from jointnet.evaluate.aggregation import ENDPOINTS
+from study.report.mean_tables import Column, MeanTable, mean_table
 from study.report.rows import PATIENT_COLUMNS, ROW_COLUMNS, per_patient
 from study.report.statistics.comparisons import compare_with_before
-from study.report.tables import Column, Table, comparison
 
 
 def rows_of(values: dict[int, list[tuple[float, float]]], metric: str = "cd_mm", structure: str = "lv") -> pd.DataFrame:
@@ -38,12 +38,12 @@ def patients_of(
     return pd.DataFrame(lines, columns=PATIENT_COLUMNS)
 
 
-def table_of(rows_of: Mapping[str, pd.DataFrame], columns: Sequence[Column], labels: Mapping[str, str]) -> Table:
+def table_of(rows_of: Mapping[str, pd.DataFrame], columns: Sequence[Column], labels: Mapping[str, str]) -> MeanTable:
     """Return the table of arms from their rows, each compared with before."""
     patients = {arm: per_patient(rows) for arm, rows in rows_of.items()}
     endpoints = [(column.metric, column.structure) for column in columns]
     changes = {arm: compare_with_before(frame, None, endpoints) for arm, frame in patients.items()}
-    return comparison("t", "Caption.", patients, labels, columns, changes)
+    return mean_table("t", "Caption.", patients, labels, columns, changes)
 
 
 UNEVEN = {1: [(4.0, 1.0)], 2: [(2.0, 2.0), (4.0, 3.0), (6.0, 4.0)]}

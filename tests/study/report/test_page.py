@@ -14,10 +14,10 @@ import synthetic_store as synthetic
 
 from jointnet.evaluate.aggregation import named_metrics
 from study.report import page
-from study.report.__main__ import Report
 from study.report.files import frames
 from study.report.records import StudyRecord
 from study.report.stored_study import read_study
+from study.report.write import Report
 
 NEVER_CLOSED = {"meta", "link", "img", "source", "br"}
 

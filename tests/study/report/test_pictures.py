@@ -8,7 +8,7 @@ import pytest
 import synthetic_store as synthetic
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from study.report import efficiency, tables
+from study.report import efficiency, mean_tables
 from study.report.analysis import analyse
 from study.report.pictures import overlays, scar
 from study.report.pictures.shown import shown
@@ -103,18 +103,18 @@ def test_the_curve_has_t_intervals_of_the_mean() -> None:
         }
     )
     arms = {"joint-25": (record({1: 0.5}),)}
-    before, after = efficiency.efficiency({"joint-25": frame}, arms, tables.REGISTRATION[:1]).to_dict("records")
+    before, after = efficiency.efficiency({"joint-25": frame}, arms, mean_tables.REGISTRATION[:1]).to_dict("records")
     assert (before["train"], before["mean"], after["train"], after["mean"]) == (0, 5.0, 25, 2.0)
     reach = 4.302652729749464 / math.sqrt(3)  # the 97.5 % quantile of t with 2 degrees of freedom, SD 1
     assert (after["low"], after["high"]) == pytest.approx((2 - reach, 2 + reach))
-    alone = efficiency.efficiency({"joint-25": frame[:1]}, arms, tables.REGISTRATION[:1]).iloc[1]
+    alone = efficiency.efficiency({"joint-25": frame[:1]}, arms, mean_tables.REGISTRATION[:1]).iloc[1]
     assert alone["mean"] == 1.0 and math.isnan(alone["low"])
 
 
 def test_the_curves_legend_covers_no_data(studies: str) -> None:
     analysis = analyse(read_study(studies, synthetic.FULL))
     figure = efficiency.draw(
-        efficiency.efficiency(analysis.patients, analysis.arms, tables.REGISTRATION), tables.REGISTRATION
+        efficiency.efficiency(analysis.patients, analysis.arms, mean_tables.REGISTRATION), mean_tables.REGISTRATION
     )
     FigureCanvasAgg(figure).draw()
     assert [axes.get_legend() for axes in figure.axes] == [None] * 5

@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 from scipy import stats
 
 from jointnet.errors import InputError
-from study.report.__main__ import Report, main, write_report
+from study.report.__main__ import main
 from study.report.stored_study import read_study
+from study.report.write import Report, write_report
 from study.store_names import EXPERIMENT
 
 ARMS = ("standalone-25", "standalone-35", "joint-25", "joint-35")

@@ -9,7 +9,7 @@ import pytest
 import synthetic_store as synthetic
 from mlflow import MlflowClient
 
-from study.report.pictures import figures
+from study.report import figures
 from study.report.search import effort, importance, parallel, parameter_slices, search_figures, ternary, tradeoff
 from study.report.stored_study import read_study
 

@@ -11,9 +11,10 @@ import pytest
 import synthetic_store as synthetic
 
 from study.report import files, page
-from study.report.__main__ import DIFFERS, Report, main
+from study.report.__main__ import DIFFERS, main
 from study.report.stored_study import read_study
 from study.report.verify import differences, stored_differences
+from study.report.write import Report
 
 NUMBER = re.compile(r"\d+\.\d+")
 IN_HTML = re.compile(r">([^<>]+)<")

@@ -21,7 +21,7 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 import study.export_bundle
 import study.predict
-import study.report
+import study.report.__main__
 import study.run.conduct
 from jointnet.data.folder import PatientFiles
 from jointnet.phantom.writer import write_phantom
@@ -536,7 +536,7 @@ def test_a_study_goes_on_in_the_folder_that_it_was_moved_to_whatever_its_name(
     first.rename(second)
     monkeypatch.chdir(second)
     _artifact_repos_cache.clear()  # as in another process
-    assert study.report.main(["--verify", "--out", str(report)]) == 0
+    assert study.report.__main__.main(["--verify", "--out", str(report)]) == 0
     assert main(arguments) == 0
     pd.testing.assert_frame_equal(pd.read_csv(report / "slices.csv"), tested)
     capsys.readouterr()

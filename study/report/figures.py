@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from study.report.mean_tables import Column
 from study.report.records import ArmRecord
-from study.report.tables import Column
 from study.store_names import TIME_BUDGET
 
 

@@ -1,0 +1,120 @@
+"""Writing a study's report from its tracking store, and verifying a written one."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+
+from jointnet.errors import InputError
+from study.report import files, mean_tables, page, statements, tables
+from study.report.page import Content
+from study.report.store import Store
+from study.report.stored_study import read_study
+from study.report.verify import differences, stored_differences
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report.
+
+    Attributes:
+        study_id: the study.
+        folder: the folder of the report.
+        table: the main table.
+        left_out: why the report could not be copied to the store; empty where it was copied or not meant to be.
+    """
+
+    study_id: str
+    folder: Path
+    table: mean_tables.MeanTable
+    left_out: tuple[str, ...] = ()
+
+    def terminal_table(self, width: int | None = None, colour: bool = False) -> str:
+        """Return the main table as text, `width` characters wide; as wide as the terminal (60 to 130) by default."""
+        columns = width or max(60, min(130, shutil.get_terminal_size((110, 24)).columns))
+        shown = tables.terminal(mean_tables.text_table(self.table, with_changes=False), columns, colour)
+        return f"{shown}Mean (SD) over {self.table.unit}, mm. > best of its column. {statements.STARS_ALONE}\n"
+
+
+def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = True) -> Report:
+    """Write a study's report into the folder `out`.
+
+    Args:
+        tracking_uri: the MLflow store that holds the study.
+        study_id: the study.
+        out: the folder; files of an earlier report in it are replaced.
+        log: whether to copy the folder to the study's MLflow run, under `report/`. If that fails, `Report.left_out`
+            holds the reason.
+
+    Raises:
+        InputError: where the store does not hold the study or its files, its arms contradict each other, or the
+            report in `out` or its copy in the store has test values that the new report lacks.
+    """
+    study = read_study(tracking_uri, study_id)
+    content = page.build(study)
+    _check_replaces(_files_in(out), content, str(out))
+    if log:
+        with Store(tracking_uri) as store:
+            _check_replaces(store.read_report(study.run_id), content, f"report of run {study.run_id} in {store}")
+    written = files.texts(content, lambda picture, dark: picture.uri(dark))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in written.items():
+        (out / name).write_text(text, encoding="utf-8", newline="")
+    files.write_pictures(content, out)
+    left_out: tuple[str, ...] = ()
+    if log:
+        with Store(tracking_uri) as store:
+            error = store.log_report(study.run_id, out)
+        left_out = (f"the copy of the report in the tracking store: {error}",) if error else ()
+    return Report(study_id, out, content.analysis.registration, left_out)
+
+
+def _files_in(folder: Path) -> dict[str, bytes]:
+    """Return the files of the folder that hold a report's study id (report.md) and its test values (slices.csv)."""
+    return {name: (folder / name).read_bytes() for name in ("report.md", "slices.csv") if (folder / name).is_file()}
+
+
+def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
+    """Compare the report in `out` with the store and return one line per difference.
+
+    All tables and all text are recomputed from the per-slice rows in the store. Pictures are not drawn again. If the
+    store has a copy of the report, all files are also compared with that copy.
+
+    Raises:
+        InputError: where the store does not hold the study, or there is no report in `out`.
+    """
+    if not (out / "report.html").is_file():
+        raise InputError(f"{out}: must hold a report; `python -m study.report --study {study_id}` writes one")
+    study = read_study(tracking_uri, study_id)
+    expected = files.texts(page.build(study), lambda picture, dark: "")
+    with Store(tracking_uri) as store:
+        stored = store.read_report(study.run_id)
+    return differences(out, expected) + (stored_differences(out, stored) if stored else [])
+
+
+def _check_replaces(earlier: Mapping[str, bytes], content: Content, place: str) -> None:
+    """Check that no test values are lost when the report replaces an earlier one.
+
+    Args:
+        earlier: the files of the earlier report by name.
+        content: the content of the new report.
+        place: the place of the earlier report, for error messages.
+
+    Raises:
+        InputError: where an arm of the same study has test values in the earlier report and none in the new one,
+            or where the earlier report is of another study with test values and the new one has none at all.
+    """
+    try:
+        had = set(pd.read_csv(BytesIO(earlier.get("slices.csv", b"")), usecols=["arm"], dtype=str)["arm"])
+    except ValueError:  # not a report of this program
+        return
+    have = set(content.analysis.slices)
+    same_study = earlier.get("report.md", b"").startswith(f"# Study {content.study.study_id}\n".encode())
+    if (lost := sorted(had - have)) and (same_study or not have):
+        raise InputError(
+            f"{place}/slices.csv: must not be replaced by a report without its test values of {', '.join(lost)}, which "
+            "the store does not hold; write that one elsewhere, with --out and --no-log, or remove this one"
+        )
