@@ -23,7 +23,8 @@ from figures import Figure, add_options, tell
 from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.data.cache import CachedPatient
 from jointnet.evaluate.rows import misalignment
-from jointnet.settings import MODELS, Settings, load_settings, with_values
+from jointnet.models import MODELS
+from jointnet.settings import Settings, load_settings, with_values
 from jointnet.train import epoch
 from jointnet.train import loop as training
 from jointnet.train.loop import train

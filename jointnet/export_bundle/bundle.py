@@ -18,6 +18,7 @@ import torch
 from jointnet.common_grid import SIZE_PX
 from jointnet.data.preparation import CEILING
 from jointnet.model_file import SavedModel
+from jointnet.models import MODELS
 from jointnet.settings import settings_to_dict
 from jointnet.structures import CLASS_INDEX
 from jointnet.system.versions import commit, versions
@@ -62,7 +63,7 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
         authors: the model's authors.
         copyright_line: the model's copyright line.
     """
-    segments = saved.settings.model.name == "joint"
+    segments = MODELS[saved.settings.model.name].segments
     side = SIZE_PX // saved.settings.training.downsampling
     seen = 1 + 2 * saved.settings.model.neighbours
     channels = {str(number): _neighbour(number - saved.settings.model.neighbours) for number in range(seen)}

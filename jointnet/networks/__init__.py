@@ -2,6 +2,7 @@
 
 import torch
 
+from jointnet.models import MODELS
 from jointnet.networks.joint import JointModel
 from jointnet.networks.output import Output
 from jointnet.networks.standalone import StandaloneModel
@@ -15,6 +16,6 @@ def build_model(settings: Settings) -> StandaloneModel | JointModel:
 
     Its weights are in channels-last order, which makes convolutions faster and does not change the results.
     """
-    build = StandaloneModel if settings.model.name == "standalone" else JointModel
-    model = build(settings.model, settings.training.downsampling)
+    build = MODELS[settings.model.name].network_class()
+    model: StandaloneModel | JointModel = build(settings.model, settings.training.downsampling)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -20,6 +20,7 @@ from jointnet.evaluate.__main__ import WRITTEN_COLUMNS, table
 from jointnet.evaluate.aggregation import patient_means
 from jointnet.evaluate.rows import COLUMNS
 from jointnet.model_file import SavedModel, load_model
+from jointnet.models import MODELS
 from jointnet.predict.output_folder import ROWS, write_results
 from jointnet.predict.pair import PairResult, predict_pair, table_bytes
 from jointnet.predict.record import model_content, record_bytes, software_content, without_paths
@@ -115,7 +116,7 @@ def _predict(options: argparse.Namespace, command: Sequence[str], find_model: Ca
     device = resolve_device(options.device)
     path = find_model(options.model)
     saved = load_model(path, device)
-    if options.inverse and options.cine_labels is None and saved.settings.model.name != "joint":
+    if options.inverse and options.cine_labels is None and not MODELS[saved.settings.model.name].segments:
         raise SettingsError(
             f"--inverse: must have --cine-labels with a model that does not segment, got {saved.settings.model.name}"
         )

@@ -12,7 +12,6 @@ from jointnet.settings.parsing import (
     with_values,
 )
 from jointnet.settings.schema import (
-    MODELS,
     AugmentationSettings,
     LossSettings,
     ModelSettings,
@@ -22,7 +21,6 @@ from jointnet.settings.schema import (
 )
 
 __all__ = [
-    "MODELS",
     "AugmentationSettings",
     "LossSettings",
     "ModelSettings",

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 from jointnet.common_grid import SIZE_PX
 from jointnet.errors import SettingsError, short_repr
+from jointnet.models import MODELS
 from jointnet.settings.schema import Settings
 from jointnet.system.toml_file import is_file, parse_toml, read_toml
 
@@ -137,8 +138,8 @@ def _contradictions(settings: Settings) -> list[str]:
     if SIZE_PX % block or block == SIZE_PX:
         rule = "training.downsampling * model.stem * 2 ** (levels of model.widths - 1)"
         errors.append(f"{rule}: must divide {SIZE_PX} and leave maps of more than one pixel, got {block}")
-    if settings.model.name == "standalone" and loss.lambda_1 <= 0:
-        errors.append(f"loss.lambda_1: must be above 0 for the stand-alone model, got {loss.lambda_1!r}")
+    if not MODELS[settings.model.name].segments and loss.lambda_1 <= 0:
+        errors.append(f"loss.lambda_1: must be above 0 for a model that only registers, got {loss.lambda_1!r}")
     return errors
 
 

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-MODELS: tuple[str, ...] = ("standalone", "joint")
-"""`standalone` registers only; `joint` also segments both images."""
+from jointnet.models import MODELS
 
 
 def bounded(default: Any, low: float, high: float) -> Any:

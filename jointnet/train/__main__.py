@@ -21,7 +21,8 @@ from jointnet.data.folder import PatientFiles, scan_folder, select
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.evaluate.measurable import measurable, unmeasurable
 from jointnet.model_file import SavedModel, load_model
-from jointnet.settings import MODELS, Settings, load_settings, settings_names, settings_to_dict, with_values
+from jointnet.models import MODELS
+from jointnet.settings import Settings, load_settings, settings_names, settings_to_dict, with_values
 from jointnet.system.commands import LARGEST_SEED, parse_patients, run_command
 from jointnet.train.epoch import TrainingDivergedError
 from jointnet.train.loop import (
@@ -204,8 +205,8 @@ def _teacher(options: argparse.Namespace, unlabelled: Sequence[int], device: str
     path = model_file(options.teacher)
     teacher = load_model(path, device)
     errors = []
-    if teacher.settings.model.name != "joint":
-        errors.append(f"--teacher: must be a joint model, which segments, got {teacher.settings.model.name}")
+    if not MODELS[teacher.settings.model.name].segments:
+        errors.append(f"--teacher: must be a model that segments, got {teacher.settings.model.name}")
     if path.absolute() == (options.out / MODEL_FILE).absolute():
         errors.append(f"--out: must be another folder than --teacher's, got {options.out}")
     seen = {number for part in teacher.patients.values() for number in part}

@@ -2,16 +2,13 @@
 
 import math
 
+from jointnet.models import MODELS
 from jointnet.settings import Settings, load_settings
 from study.plan.plan import Arm, Plan
 from study.plan.search_space import Fidelity
 
-SECONDS_PER_PATIENT_EPOCH = {"joint": 0.5, "standalone": 0.12}
-"""Seconds per epoch and training patient on one CPU core, by model; measured on the phantom with MEASURED_SETTINGS.
-
-A validation patient takes half of it. Accurate to a factor of two.
-"""
 MEASURED_SETTINGS = "quick"
+"""Settings with which `Model.seconds_per_patient_epoch` was measured."""
 MINUTES_BESIDE_SEARCH = 1.5
 """Minutes for the start of Ray, the cache, the test evaluation and the report."""
 _MANY = 1000
@@ -34,16 +31,23 @@ def relative_work(settings: Settings) -> float:
     return _work(settings) / _work(load_settings(MEASURED_SETTINGS))
 
 
+def is_measured(plan: Plan, model: str) -> bool:
+    """Return whether the duration of an epoch of a model was measured on the device of the study."""
+    return plan.resources.device == "cpu" and MODELS[model].seconds_per_patient_epoch is not None
+
+
 def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
     """Return the expected seconds of one epoch of one trial, including its share of the validations.
 
-    The value is scaled by `relative_work`, which is 1 for MEASURED_SETTINGS. None on a GPU, where nothing was measured.
+    A validation patient takes half as long as a training patient. The value is scaled by `relative_work`, which is 1
+    for MEASURED_SETTINGS. None on a GPU and for a model without a measurement.
     """
-    if plan.resources.device != "cpu":
+    measured = MODELS[arm.model].seconds_per_patient_epoch
+    if plan.resources.device != "cpu" or measured is None:
         return None
     settings, counts = arm.space.settings_of(arm.model), arm.split.counts
     patients = counts.train + 0.5 * counts.validation / settings.training.validate_every
-    return SECONDS_PER_PATIENT_EPOCH[arm.model] * relative_work(settings) * patients
+    return measured * relative_work(settings) * patients
 
 
 def arm_epochs(plan: Plan, arm: Arm) -> float | None:

@@ -11,6 +11,7 @@ from study.plan.estimate import (
     arm_trials,
     budget_share_minutes,
     expected_minutes,
+    is_measured,
     relative_work,
     retrain_minutes,
     training_hours,
@@ -155,7 +156,8 @@ def _disk(plan: Plan) -> list[str]:
 def _time(plan: Plan) -> str:
     minutes = expected_minutes(plan)
     if minutes is None:
-        return "unknown: no epoch was ever measured on this device"
+        unmeasured = [model for model in dict.fromkeys(arm.model for arm in plan.arms) if not is_measured(plan, model)]
+        return f"unknown: no epoch of {' and '.join(unmeasured)} was measured on {plan.resources.device}"
     scaled = any(relative_work(arm.space.settings_of(arm.model)) != 1 for arm in plan.arms)
     rough = f", roughly: scaled from what {MEASURED_SETTINGS} takes by the size of the networks" if scaled else ""
     return f"about {minutes:.0f} minutes in all{rough}"

@@ -1,16 +1,17 @@
 """Strict reading of search spaces. The errors of all files are reported together, with file, key, rule and value."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jointnet.errors import SettingsError, short_repr
-from jointnet.settings import MODELS, Settings, load_settings, with_values
+from jointnet.models import MODELS
+from jointnet.settings import Settings, load_settings, with_values
 from jointnet.settings.parsing import flat_settings
 from jointnet.system.toml_file import is_file, read_toml
 from study.plan.claim import read_margin
 from study.plan.search_space import (
-    JOINT_ONLY,
     RATIOS,
     SHORT_NAMES,
     Budget,
@@ -18,6 +19,7 @@ from study.plan.search_space import (
     Objective,
     Parameter,
     SearchSpace,
+    has_parameter,
 )
 from study.plan.splits import parse_counts
 from study.plan.toml_table import TomlTable, is_count, is_number, is_table, is_text, is_texts
@@ -216,11 +218,13 @@ def _parameter(table: TomlTable, name: str, models: tuple[str, ...], base: Setti
     within = lambda value: _is_models(value) and set(value) <= set(models)  # noqa: E731
     own = tuple(table.take("models", within, f"must be a list of the file's models, {', '.join(models)}", models) or ())
     table.finish()
-    if name in JOINT_ONLY and "standalone" in own:
-        table.errors.append(
-            f"{table.where}models: must leave out standalone, which has no {name}"
-            f"{'; write models = [' + chr(34) + 'joint' + chr(34) + ']' if 'joint' in models else ''}, got {list(own)}"
-        )
+    for model in own:
+        if not has_parameter(model, name):
+            others = [other for other in models if has_parameter(other, name)]
+            table.errors.append(
+                f"{table.where}models: must leave out {model}, which has no {name}"
+                f"{f'; write models = {json.dumps(others)}' if others else ''}, got {list(own)}"
+            )
     if low is not None and high is not None:
         if low >= high:
             table.errors.append(f"{table.where}low: must be below high, {short_repr(high)}, got {short_repr(low)}")

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jointnet.models import MODELS
 from jointnet.settings import Settings, with_values
 from study.store_names import OBJECTIVE
 
 RATIOS = ("lambda_2_to_1", "lambda_3_to_1")
 SHORT_NAMES = {"alpha": "loss.alpha"}
 """Short parameter names, apart from the ratios, and the settings key of each."""
-JOINT_ONLY = (*RATIOS, "model.guide_steps")
-"""Parameters that the stand-alone model does not have."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +110,17 @@ class SearchSpace:
         return with_values(self.base, {"model.name": model, "training.epochs": self.fidelity.max_epochs})
 
 
+def has_parameter(model: str, name: str) -> bool:
+    """Return whether a parameter has an effect on a model. Ratios of the lambdas need several branches of the loss."""
+    return MODELS[model].segments if name in RATIOS else name not in MODELS[model].without
+
+
 def lambdas_of(settings: Settings, sample: Mapping[str, Any]) -> tuple[float, float, float]:
     """Return lambda_1..3, scaled to the sum 1.
 
     A ratio that was not drawn is taken from the lambdas of the settings.
     """
-    if settings.model.name == "standalone":
+    if not MODELS[settings.model.name].segments:
         return 1.0, 0.0, 0.0
     loss = settings.loss
     own = (loss.lambda_1, loss.lambda_2, loss.lambda_3)

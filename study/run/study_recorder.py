@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from jointnet.models import MODELS
 from study.plan.plan import Arm, Plan, specification
 from study.selection.champion_choice import best_tested
 from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
@@ -162,7 +163,7 @@ class StudyRecorder:
                 name=registered_name(name),
                 file=chosen.file,
                 run_id=self._tracker.known_trial(model.trial_id, arm_tags(arm), kind) or self._arm_run(arm),
-                segments=arm.model == "joint",
+                segments=MODELS[arm.model].segments,
                 tags={
                     "study.id": self._plan.study_id,
                     "data.kind": self._plan.data.kind,

@@ -14,8 +14,9 @@ from jointnet.data.cache import CachedPatient
 from jointnet.data.dataset import SlicePairDataset
 from jointnet.evaluate.rows import evaluate
 from jointnet.geometry import pixel_centres
+from jointnet.models import MODELS
 from jointnet.networks.apply import predict
-from jointnet.settings import MODELS, Settings, load_settings, settings_names, with_values
+from jointnet.settings import Settings, load_settings, settings_names, with_values
 from jointnet.train.epoch import new_learner, train_epoch
 
 SLICES = 4

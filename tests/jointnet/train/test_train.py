@@ -272,7 +272,7 @@ def test_a_teacher_that_could_mislead_is_refused(scan_folder, tmp_path, tiny, ca
     assert "must not have been trained on who validates" in capsys.readouterr().err
     assert run(scan_folder, tmp_path / "alone", tiny, model="standalone", patients="1-3") == 0
     assert run(scan_folder, tmp_path / "out", tiny, patients="1-3", unlabelled=4, teacher=tmp_path / "alone") == 2
-    assert "must be a joint model" in capsys.readouterr().err
+    assert "must be a model that segments, got standalone" in capsys.readouterr().err
     assert validated
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from plans import SPLITS, plan_of
 
+from jointnet.models import MODELS
 from jointnet.settings import load_settings, with_values
 from study.plan.estimate import (
-    SECONDS_PER_PATIENT_EPOCH,
     arm_minutes,
     arm_trials,
     budget_share_minutes,
@@ -31,11 +31,11 @@ def test_expected_minutes_are_the_estimate_up_to_the_budgets_share():
     arms = make_arms([replace(space, budget=replace(space.budget, minutes=None))], SPLITS)
     free = replace(plan, arms=arms)
     # two trials at once, one epoch each: 25 training patients, 15 validation patients at half the cost
-    assert arm_minutes(free, arms[0]) == pytest.approx(SECONDS_PER_PATIENT_EPOCH["joint"] * (25 + 15 / 2) / 60)
+    assert arm_minutes(free, arms[0]) == pytest.approx(MODELS["joint"].seconds_per_patient_epoch * (25 + 15 / 2) / 60)
     assert budget_share_minutes(free, arms[0]) is None
     rarely = replace(space, base=with_values(space.base, {"training.validate_every": 3}), budget=Budget(2, None))
     assert arm_minutes(free, make_arms([rarely], SPLITS)[0]) == pytest.approx(
-        SECONDS_PER_PATIENT_EPOCH["joint"] * (25 + 15 / 6) / 60
+        MODELS["joint"].seconds_per_patient_epoch * (25 + 15 / 6) / 60
     )
     tight = make_arms([replace(space, budget=replace(space.budget, minutes=0.02))], SPLITS)
     assert arm_minutes(replace(plan, arms=tight), tight[0]) == pytest.approx(0.01)
@@ -70,7 +70,7 @@ def test_on_a_gpu_the_time_is_unknown_up_to_the_budget():
     free = [replace(arm.space, budget=Budget(2, None)) for arm in plan.arms[:1]]
     open_end = replace(plan, arms=tuple(Arm(plan.arms[0].model, plan.arms[0].split, space) for space in free))
     assert arm_minutes(open_end, open_end.arms[0]) is None and expected_minutes(open_end) is None
-    assert "unknown time" in render(open_end) and "unknown: no epoch was ever measured" in render(open_end)
+    assert "unknown time" in render(open_end) and "unknown: no epoch of joint was measured on cuda" in render(open_end)
     tight = replace(open_end.arms[0].space, budget=Budget(2, 3.0))
     limited = replace(plan, arms=make_arms([tight], SPLITS[:1]))
     assert arm_minutes(limited, limited.arms[0]) == 3
@@ -104,3 +104,16 @@ def test_equal_compute_gives_each_arm_the_minutes_and_counts_what_probably_fits(
     unknown = replace(equal, resources=replace(plan.resources, device="cuda"))
     assert arm_trials(unknown, arms[0]) is None and training_hours(unknown) is None
     assert "a model of each training, twice" in render(unknown)
+
+
+def test_the_time_of_a_model_that_was_never_measured_is_unknown(monkeypatch: pytest.MonkeyPatch):
+    models = {**MODELS, "joint": replace(MODELS["joint"], seconds_per_patient_epoch=None)}
+    monkeypatch.setattr("study.plan.estimate.MODELS", models)
+    plan = plan_of("joint", "standalone")
+    free = tuple(replace(arm, space=replace(arm.space, budget=Budget(2, None))) for arm in plan.arms)
+    unlimited = replace(plan, arms=free)
+    assert [arm_minutes(unlimited, arm) is None for arm in free] == [True, True, False, False]
+    assert expected_minutes(unlimited) is None and training_hours(unlimited) is None
+    text = render(unlimited)
+    assert "unknown: no epoch of joint was measured on cpu" in text and "unknown time" in text
+    assert arm_minutes(plan, plan.arms[0]) == budget_share_minutes(plan, plan.arms[0])

@@ -1,0 +1,52 @@
+"""The models: their names, what each computes, the class that builds it, and what a training costs.
+
+A new model is one entry of `MODELS` and its class. This module does not import torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is known of a model without building it.
+
+    Attributes:
+        segments: whether it also segments cine and LGE. Its loss then has three branches and weights to search,
+            otherwise the registration branch only.
+        network: module and class, `module:class`. The class is called with the model's settings and the downsampling.
+        without: numeric settings that have no effect on the model and may not be searched for it.
+        seconds_per_patient_epoch: seconds per epoch and training patient on one CPU core, measured on the phantom with
+            the settings `quick`; None where it was not measured. Accurate to a factor of two.
+    """
+
+    segments: bool
+    network: str
+    without: tuple[str, ...] = ()
+    seconds_per_patient_epoch: float | None = None
+
+    def network_class(self) -> type[Any]:
+        """Return the class of the network. It imports torch."""
+        module, _, name = self.network.partition(":")
+        return getattr(import_module(module), name)
+
+
+MODELS: Mapping[str, Model] = MappingProxyType(
+    {
+        "standalone": Model(
+            segments=False,
+            network="jointnet.networks.standalone:StandaloneModel",
+            without=("model.guide_steps",),
+            seconds_per_patient_epoch=0.12,
+        ),
+        "joint": Model(
+            segments=True,
+            network="jointnet.networks.joint:JointModel",
+            seconds_per_patient_epoch=0.5,
+        ),
+    }
+)
+"""All models by name, in the order of the paper's Table 1."""
