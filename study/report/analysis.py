@@ -10,9 +10,8 @@ from study.report import mean_tables
 from study.report.records import ArmRecord, StudyRecord
 from study.report.rows import check_rows, over_folds
 from study.report.search.searched import by_arm
-from study.report.statistics.claim_design import claim_arms, given_margins
 from study.report.statistics.claim_result import ClaimResult
-from study.report.statistics.claims import non_inferiority, superiority
+from study.report.statistics.claims import claim_arms, given_margins, non_inferiority, superiority
 from study.report.statistics.comparisons import Comparison, compare_arms, compare_with_before
 
 _MODEL_TITLES = {"standalone": "Stand-alone STN", "joint": "Joint model"}

@@ -10,9 +10,15 @@ from scipy import stats
 
 from jointnet.errors import InputError
 from jointnet.evaluate.aggregation import ENDPOINTS
-from study.report.statistics.claim_design import LV_CD, ClaimArms, claim_arms, given_margins
 from study.report.statistics.claim_result import claims_frame
-from study.report.statistics.claims import non_inferiority, superiority
+from study.report.statistics.claims import (
+    LV_CD,
+    ClaimArms,
+    claim_arms,
+    given_margins,
+    non_inferiority,
+    superiority,
+)
 
 ARMS = ClaimArms("joint-25", "standalone-25", "standalone-35", 25, 35)
 WOBBLE = np.array([-0.3, 0.2, 0.1, -0.1, 0.3, -0.2, 0.15, -0.15])

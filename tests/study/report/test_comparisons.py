@@ -9,7 +9,12 @@ from known_rows import patients_of
 from scipy import stats
 
 from jointnet.evaluate.aggregation import ENDPOINTS
-from study.report.statistics.comparisons import compare_arms, compare_with_before, comparison_frame
+from study.report.statistics.comparisons import (
+    compare_arms,
+    compare_with_before,
+    comparison_frame,
+    detectable_difference,
+)
 
 BEFORE = [5.0, 4.0, 6.0, 7.0, 3.0, 5.5]
 FIRST = [2.0, 2.5, 2.0, 4.0, 2.6, 3.0]
@@ -107,3 +112,28 @@ def test_the_frame_holds_a_line_per_endpoint() -> None:
     assert table["reference"].tolist() == ["a"] * 5 + ["before"] * 5
     assert (table["high"] - table["low"] > 0).all()
     assert "difference" in comparison_frame({("a", "b"): compare_arms({}, "a", "b")})
+
+
+@pytest.mark.parametrize(("effect", "pairs"), [(0.2, 199), (0.5, 34), (0.8, 15)])
+def test_pairs_that_power_tables_ask_for(effect: float, pairs: int) -> None:
+    # Two-sided 0.05, power 0.80, matched pairs (G*Power 3; R's power.t.test gives 33.37 for 0.5).
+    assert detectable_difference(pairs, 1.0) <= effect < detectable_difference(pairs - 1, 1.0)
+
+
+@pytest.mark.parametrize("pairs", [2, 5, 25])
+def test_its_power_is_80_percent(pairs: int) -> None:
+    shift = detectable_difference(pairs, 2.0) / 2.0 * math.sqrt(pairs)
+    limit = stats.t.ppf(0.975, pairs - 1)
+    power = stats.nct.sf(limit, pairs - 1, shift) + stats.nct.cdf(-limit, pairs - 1, shift)
+    assert power == pytest.approx(0.8, abs=1e-9)
+
+
+@pytest.mark.parametrize(("pairs", "effect"), [(3, 3.26404355), (5, 1.68199697), (25, 0.58402667), (199, 0.19956862)])
+def test_detectable_differences_that_statsmodels_gives(pairs: int, effect: float) -> None:
+    # TTestPower().solve_power of statsmodels 0.15, which solves to about 1e-5.
+    assert detectable_difference(pairs, 1.0) == pytest.approx(effect, rel=2e-6)
+
+
+@pytest.mark.parametrize(("pairs", "sd"), [(0, 1.0), (1, 1.0), (5, 0.0), (5, math.nan), (1, math.nan)])
+def test_where_there_is_none(pairs: int, sd: float) -> None:
+    assert math.isnan(detectable_difference(pairs, sd))

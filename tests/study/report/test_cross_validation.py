@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.report.statistics.fold_test import fold_test
+from study.report.statistics.cross_validation import fold_test
 
 FOLDS = [1, 1, 2, 2, 3, 3]
 AFTER = [0.5, 1.5, 2.5, 1.5, 3.0, 3.0]  # fold means 1, 2, 3 above before
