@@ -1,4 +1,4 @@
-"""Conversions between pixels, normalised coordinates and millimetres, and the definition of the warp.
+"""Conversions between pixels, normalised coordinates and millimetres, the definition of the warp, and bounding boxes.
 
 theta is an affine of shape (2, 3) that maps *cine* coordinates to *LGE* coordinates,
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from jointnet.common_grid import HALF_EXTENT_MM
 
-MOTION_PARAMETERS = 6
+TRANSFORM_PARAMETERS = 6
 """Number of transform parameters: rotation (radians), two log-scales, shear, two translations (normalised)."""
 
 
@@ -37,13 +37,13 @@ def pixels_from_normalised(coordinate: Tensor, size_px: int) -> Tensor:
     return ((coordinate + 1) * size_px - 1) / 2
 
 
-def theta_from_motion(motion: Tensor) -> Tensor:
+def theta_from_parameters(parameters: Tensor) -> Tensor:
     """Return theta (..., 2, 3) of transform parameters (..., 6): A = rotation @ shear @ scale, and t.
 
     The parameters are the rotation in radians, the logarithms of the column and row scales, the shear (columns per
     row), and the column and row translations in normalised units. All zeros give the identity.
     """
-    angle, log_x, log_y, shear, shift_x, shift_y = motion.unbind(-1)
+    angle, log_x, log_y, shear, shift_x, shift_y = parameters.unbind(-1)
     cosine, sine, scale_x, scale_y = angle.cos(), angle.sin(), log_x.exp(), log_y.exp()
     rows = (
         torch.stack([cosine * scale_x, (cosine * shear - sine) * scale_y, shift_x], -1),
@@ -114,3 +114,22 @@ def warp_labels(labels: NDArray[np.uint8], theta: NDArray[np.floating]) -> NDArr
     images = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.float32))[:, None]
     moved = warp(images, torch.from_numpy(np.ascontiguousarray(theta, dtype=np.float32)), mode="nearest")
     return moved[:, 0].numpy().astype(np.uint8)
+
+
+def bounding_box(mask: Tensor, margin_px: int = 0) -> tuple[slice, slice] | None:
+    """Return the rows and columns of the bounding box of all True pixels, or None if there are none.
+
+    Args:
+        mask: masks (..., H, W); one bounding box is computed for all of them.
+        margin_px: margin added on every side, clipped to the image.
+    """
+    union = mask.reshape(-1, *mask.shape[-2:]).any(0)
+    height = len(union)
+    filled = torch.cat([union.any(1), union.any(0)]).tolist()  # one read: each read from a GPU waits for it
+    rows, columns = (_side(each, margin_px) for each in (filled[:height], filled[height:]))
+    return None if rows is None or columns is None else (rows, columns)
+
+
+def _side(filled: list[bool], margin_px: int) -> slice | None:
+    indices = [index for index, any_pixel in enumerate(filled) if any_pixel]
+    return slice(max(0, indices[0] - margin_px), min(len(filled), indices[-1] + 1 + margin_px)) if indices else None

@@ -33,7 +33,7 @@ from jointnet.models import MODELS
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.train.loop import MODEL_FILE, train
-from jointnet.train.pseudo_labels import label_by_model
+from jointnet.train.pseudo_labels import pseudo_label
 
 PHANTOM_PATIENTS = 25
 
@@ -69,7 +69,7 @@ def carry_out(task: Task) -> pd.DataFrame:
     torch.set_num_threads(task.threads)
     found = [fit(task, "joint", "labels", task.groups.annotated)]
     teacher = load_model(task.folder / "joint-labels" / MODEL_FILE).model
-    weak = label_by_model(teacher, task.groups.unlabelled)
+    weak = pseudo_label(teacher, task.groups.unlabelled)
     for name in task.settings:
         if name != "joint":
             found.append(fit(task, name, "labels", task.groups.annotated))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from jointnet.cpu_kernels.pooling import block_means
-from jointnet.networks.affine_head import motion_limits
+from jointnet.networks.affine_head import transform_limits
 from jointnet.networks.apply import Prediction
 from jointnet.networks.guide import align
 from jointnet.settings import ModelSettings
@@ -31,7 +31,7 @@ def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> 
     maps = torch.stack([(codes == code).float() for code in range(1, CLASSES)], 2)
     cine, lge = (block_means(maps[:, image], MAP_PIXELS) for image in (0, 1))
     with torch.inference_mode():
-        theta = align(cine, lge, motion_limits(settings or ModelSettings()), STEPS)
+        theta = align(cine, lge, transform_limits(settings or ModelSettings()), STEPS)
     return Prediction(theta.numpy(), None, None)
 
 

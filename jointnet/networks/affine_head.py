@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.cpu_kernels.instance_norm import InstanceNorm
-from jointnet.geometry import MOTION_PARAMETERS
+from jointnet.geometry import TRANSFORM_PARAMETERS
 from jointnet.settings import ModelSettings
 
 
-def motion_limits(settings: ModelSettings) -> Tensor:
-    """Return the largest absolute value (6,) of each transform parameter, in the units of `theta_from_motion`."""
+def transform_limits(settings: ModelSettings) -> Tensor:
+    """Return the largest absolute value (6,) of each transform parameter, in the units of `theta_from_parameters`."""
     shift = settings.max_translation_mm / HALF_EXTENT_MM
     scale = math.log(settings.max_scale)
     return torch.tensor([math.radians(settings.max_rotation_deg), scale, scale, settings.max_shear, shift, shift])
@@ -48,10 +48,11 @@ class AffineHead(nn.Module):
         self.fuse = nn.Conv2d(narrowed * len(channels), 2 * narrowed, 3, padding=1, bias=False)
         self.norm = InstanceNorm(2 * narrowed)
         self.hidden = nn.Linear(2 * narrowed * size_px**2, settings.hidden)
-        self.motion = nn.Linear(settings.hidden, MOTION_PARAMETERS)
+        # "motion" is a key of existing model files
+        self.motion = nn.Linear(settings.hidden, TRANSFORM_PARAMETERS)
         nn.init.zeros_(self.motion.weight)
         nn.init.zeros_(self.motion.bias)
-        self.register_buffer("limits", motion_limits(settings), persistent=False)
+        self.register_buffer("limits", transform_limits(settings), persistent=False)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return transform parameters (B, 6) from feature maps (B, channels, H, W)."""

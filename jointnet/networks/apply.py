@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jointnet.common_grid import SIZE_PX
-from jointnet.extent import extent
+from jointnet.geometry import bounding_box
 from jointnet.networks.input import around, network_images
 from jointnet.networks.precision import computing_in
 
@@ -63,7 +63,7 @@ def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
     if block == 1:
         return coarse.cpu().numpy()
     labels = np.zeros((len(logits), SIZE_PX, SIZE_PX), np.uint8)
-    box = extent(coarse > 0, 1)
+    box = bounding_box(coarse > 0, 1)
     if box is not None:
         rows, columns = box
         part = F.interpolate(logits[:, :, rows, columns].float(), scale_factor=block, mode="bilinear")

@@ -29,8 +29,7 @@ from torch import Tensor
 
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.cpu_kernels.pooling import box_maxima
-from jointnet.extent import extent
-from jointnet.geometry import about, moved_centres, pixel_centres, theta_from_motion, values_at
+from jointnet.geometry import about, bounding_box, moved_centres, pixel_centres, theta_from_parameters, values_at
 from jointnet.networks.normal_equations import directions, monomials, normal_equations
 from jointnet.networks.precision import computing_in
 
@@ -114,23 +113,23 @@ def align(
         return _align(cine.float(), lge.float(), limits.to(cine.device), steps, same_patient, descriptors)
 
 
-def patient_motion(motion: Tensor, precision: Tensor) -> Tensor:
+def patient_mean_parameters(parameters: Tensor, precision: Tensor) -> Tensor:
     """Return the mean transform parameters (6,) of the slices of a patient.
 
     This is a weighted mean with a normal prior about the identity. Outlying slices get less weight, as with a Cauchy
     error distribution.
 
     Args:
-        motion: transform parameters of each slice (S, 6).
+        parameters: transform parameters of each slice (S, 6).
         precision: their inverse variance (S, 6); 0 for a slice without structures.
     """
-    variance = 1 / precision.clamp(min=1e-6) + torch.tensor(SLICE_SD, device=motion.device) ** 2
-    prior = 1 / torch.tensor(PATIENT_SD, device=motion.device) ** 2
+    variance = 1 / precision.clamp(min=1e-6) + torch.tensor(SLICE_SD, device=parameters.device) ** 2
+    prior = 1 / torch.tensor(PATIENT_SD, device=parameters.device) ** 2
     weight = 1 / variance
-    mean = (weight * motion).sum(0) / (weight.sum(0) + prior)
+    mean = (weight * parameters).sum(0) / (weight.sum(0) + prior)
     for _ in range(ROBUST_ROUNDS):
-        robust = weight / (1 + (motion - mean) ** 2 / variance)
-        mean = (robust * motion).sum(0) / (robust.sum(0) + prior)
+        robust = weight / (1 + (parameters - mean) ** 2 / variance)
+        mean = (robust * parameters).sum(0) / (robust.sum(0) + prior)
     return mean
 
 
@@ -146,15 +145,15 @@ def _align(
     pair = _pair(cine, lge)
     start = torch.cat([torch.zeros_like(pair.start).repeat(1, 2), pair.start.clamp(-limits[4:], limits[4:])], 1)
     prior = Prior(torch.zeros_like(start), torch.tensor(PATIENT_SD, device=cine.device))
-    motion, precision = _fit(pair, start, prior, limits, steps)
+    parameters, precision = _fit(pair, start, prior, limits, steps)
     if same_patient:
-        motion = patient_motion(motion, precision).expand_as(motion)
-        prior = Prior(motion, torch.tensor(SLICE_SD, device=cine.device))
+        parameters = patient_mean_parameters(parameters, precision).expand_as(parameters)
+        prior = Prior(parameters, torch.tensor(SLICE_SD, device=cine.device))
     if same_patient or descriptors is not None:
         evidence = None if descriptors is None else _evidence(pair, cine, *descriptors)
         times = 1 if descriptors is None else REFINEMENT
-        motion, _ = _fit(pair, motion.detach(), prior, limits, times * steps, evidence)
-    return about(theta_from_motion(motion), pair.centre)
+        parameters, _ = _fit(pair, parameters.detach(), prior, limits, times * steps, evidence)
+    return about(theta_from_parameters(parameters), pair.centre)
 
 
 def _pair(cine: Tensor, lge: Tensor) -> Pair:
@@ -178,7 +177,7 @@ def _evidence(pair: Pair, heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence 
     heart = heart.detach().sum(1, keepdim=True)
     both = pair.mass / (heart.sum((1, 2, 3)) + LEAST_PIXELS)
     counts = (box_maxima(heart, MARGIN_PX) * both.detach()[:, None, None, None]).squeeze(1)
-    box = extent(counts > 0)
+    box = bounding_box(counts > 0)
     if box is None:
         return None
     rows, columns = box
@@ -186,23 +185,23 @@ def _evidence(pair: Pair, heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence 
 
 
 def _fit(
-    pair: Pair, motion: Tensor, prior: Prior, limits: Tensor, steps: int, evidence: Evidence | None = None
+    pair: Pair, parameters: Tensor, prior: Prior, limits: Tensor, steps: int, evidence: Evidence | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the transform parameters (B, 6) after `steps` steps and their precision (B, 6) from segmentations."""
-    precision = torch.zeros_like(motion)
+    precision = torch.zeros_like(parameters)
     with torch.no_grad():
         for _ in range(steps - 1):
-            motion = _step(pair, motion, prior, evidence)[0].clamp(-limits, limits)
+            parameters = _step(pair, parameters, prior, evidence)[0].clamp(-limits, limits)
     if steps > 0:
-        motion, precision = _step(pair, motion, prior, evidence)
-        motion = motion.clamp(-limits, limits)
-    return motion, precision.detach()
+        parameters, precision = _step(pair, parameters, prior, evidence)
+        parameters = parameters.clamp(-limits, limits)
+    return parameters, precision.detach()
 
 
-def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -> tuple[Tensor, Tensor]:
+def _step(pair: Pair, parameters: Tensor, prior: Prior, evidence: Evidence | None) -> tuple[Tensor, Tensor]:
     """Return the transform parameters (B, 6) after a Gauss-Newton step and their precision from segmentations."""
     weight = 1 / (pair.mass + LEAST_PIXELS)
-    theta, turned = about(theta_from_motion(motion), pair.centre), directions(motion, pair.centre)
+    theta, turned = about(theta_from_parameters(parameters), pair.centre), directions(parameters, pair.centre)
     places = moved_centres(theta, pair.cine.shape[-1])
     powers = monomials(pair.cine.shape[-1], places.device)
     residual, along_columns, along_rows = _compare(pair.cine, pair.lge, places)
@@ -217,8 +216,8 @@ def _step(pair: Pair, motion: Tensor, prior: Prior, evidence: Evidence | None) -
         known, slope = known + turned @ further[0] @ turned.mT, slope + further[1]
     pull = variance / prior.sd**2 + DAMPING
     curvature = weight[:, None, None] * known + torch.diag_embed(pull)
-    downhill = weight[:, None] * (turned @ slope.unsqueeze(-1)).squeeze(-1) - pull * (motion - prior.mean)
-    return motion + torch.linalg.solve_ex(curvature, downhill)[0], precision
+    downhill = weight[:, None] * (turned @ slope.unsqueeze(-1)).squeeze(-1) - pull * (parameters - prior.mean)
+    return parameters + torch.linalg.solve_ex(curvature, downhill)[0], precision
 
 
 def _compare(cine: Tensor, lge: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:

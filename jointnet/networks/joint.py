@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from jointnet.common_grid import SIZE_PX
 from jointnet.cpu_kernels.pooling import block_means
-from jointnet.geometry import theta_from_motion
-from jointnet.networks.affine_head import AffineHead, coarsest_px, motion_limits
+from jointnet.geometry import theta_from_parameters
+from jointnet.networks.affine_head import AffineHead, coarsest_px, transform_limits
 from jointnet.networks.guide import align
-from jointnet.networks.mind import descriptors
+from jointnet.networks.mind import mind_descriptors
 from jointnet.networks.output import Output
 from jointnet.networks.unet import Decoder, Encoder, initialise
 from jointnet.settings import ModelSettings
@@ -55,7 +55,7 @@ class JointModel(nn.Module):
             if settings.head == "fully_connected"
             else None
         )
-        self.register_buffer("limits", motion_limits(settings), persistent=False)
+        self.register_buffer("limits", transform_limits(settings), persistent=False)
         initialise(self)
 
     def forward(self, cine: Tensor, lge: Tensor, same_patient: bool = False) -> Output:
@@ -69,17 +69,22 @@ class JointModel(nn.Module):
         lge_features, lge_logits = self._segment(lge, 1)
         if self.head is not None:
             pairs = zip(cine_features[-REGISTRATION_SCALES:], lge_features[-REGISTRATION_SCALES:], strict=True)
-            theta = theta_from_motion(self.head([torch.cat(pair, 1) for pair in pairs]))
+            theta = theta_from_parameters(self.head([torch.cat(pair, 1) for pair in pairs]))
         else:
-            weight, middle = self.settings.guide_descriptors if same_patient else 0.0, self.neighbours
-            seen = [descriptors(image[:, middle : middle + 1], GUIDE_PX) for image in (cine, lge)] if weight > 0 else []
+            weight, middle = self.settings.guide_descriptors, slice(self.neighbours, self.neighbours + 1)
+            descriptors = None
+            if same_patient and weight > 0:
+                descriptors = (
+                    weight * mind_descriptors(cine[:, middle], GUIDE_PX),
+                    weight * mind_descriptors(lge[:, middle], GUIDE_PX),
+                )
             theta = align(
                 guide_map(cine_logits),
                 guide_map(lge_logits),
                 self.limits,
                 self.settings.guide_steps,
                 same_patient=same_patient and self.settings.guide_by_patient,
-                descriptors=(weight * seen[0], weight * seen[1]) if seen else None,
+                descriptors=descriptors,
             )
         return Output(theta, cine_logits, lge_logits)
 

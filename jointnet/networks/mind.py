@@ -24,7 +24,7 @@ LEAST_VARIANCE = 1e-4
 """Lower bound of V in squared intensities. It makes the descriptors of all flat patches alike."""
 
 
-def descriptors(image: Tensor, size_px: int) -> Tensor:
+def mind_descriptors(image: Tensor, size_px: int) -> Tensor:
     """Return MIND descriptors (B, 4, h, h), from 0 to 1, of images (B, 1, H, H), averaged to a side near `size_px`."""
     image = block_means(image.float(), max(1, image.shape[-1] // FINEST_PX))
     side = image.shape[-1]

@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from jointnet.geometry import MOTION_PARAMETERS, centres, theta_from_motion
+from jointnet.geometry import TRANSFORM_PARAMETERS, centres, theta_from_parameters
 
 GRADIENT_PAIR = ((0, 1), (1, 2))
 """Index of g_a g_b in (column column, column row, row row)."""
@@ -44,13 +44,13 @@ def normal_equations(
     return sums[:, pair, power], (first.flatten(2) @ flat[:3].T).flatten(1)
 
 
-def directions(motion: Tensor, centre: Tensor) -> Tensor:
+def directions(parameters: Tensor, centre: Tensor) -> Tensor:
     """Return M (B, 6, 6) of transform parameters (B, 6) about `centre` (B, 2), for moments about the image centre.
 
     With the moments S and s of `normal_equations`, J J^T is M S M^T, and J r is M s.
     """
-    (a, b), (c, d) = (row.unbind(-1) for row in theta_from_motion(motion)[..., :2].unbind(-2))
-    angle, log_y = motion[:, 0], motion[:, 2]
+    (a, b), (c, d) = (row.unbind(-1) for row in theta_from_parameters(parameters)[..., :2].unbind(-2))
+    angle, log_y = parameters[:, 0], parameters[:, 2]
     along, across = angle.cos() * log_y.exp(), angle.sin() * log_y.exp()
     zero, one = torch.zeros_like(a), torch.ones_like(a)
     rows = (
@@ -62,9 +62,9 @@ def directions(motion: Tensor, centre: Tensor) -> Tensor:
         (zero, zero, zero, one, zero, zero),
     )
     about_centre = torch.stack([torch.stack(row, -1) for row in rows], 1).unflatten(2, (2, 3))
-    shift = torch.eye(3, device=motion.device).repeat(len(motion), 1, 1)
+    shift = torch.eye(3, device=parameters.device).repeat(len(parameters), 1, 1)
     shift[:, 1:, 0] = -centre
-    return (about_centre @ shift[:, None]).reshape(-1, MOTION_PARAMETERS, MOTION_PARAMETERS)
+    return (about_centre @ shift[:, None]).reshape(-1, TRANSFORM_PARAMETERS, TRANSFORM_PARAMETERS)
 
 
 @lru_cache(maxsize=16)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from jointnet.common_grid import SIZE_PX
-from jointnet.geometry import theta_from_motion
+from jointnet.geometry import theta_from_parameters
 from jointnet.networks.affine_head import AffineHead, coarsest_px
 from jointnet.networks.output import Output
 from jointnet.networks.unet import Encoder, initialise
@@ -29,4 +29,4 @@ class StandaloneModel(nn.Module):
         Each slice is registered separately; `same_patient` has no effect.
         """
         features = self.encoder(torch.cat([cine, lge], 1))
-        return Output(theta_from_motion(self.head(features[-1:])))
+        return Output(theta_from_parameters(self.head(features[-1:])))

@@ -33,7 +33,7 @@ from jointnet.train.loop import (
     resolve_device,
     train,
 )
-from jointnet.train.pseudo_labels import WeakPatient, label_by_model
+from jointnet.train.pseudo_labels import PseudoLabelledPatient, pseudo_label
 
 MOST_THREADS = 4096
 
@@ -112,12 +112,12 @@ def _train(options: argparse.Namespace) -> None:
     cached = {item.patient: item for item in prepared}
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    weak = label_by_model(teacher.model, [cached[number] for number in unlabelled], device) if teacher else []
-    for patient in weak:
+    pseudo_labelled = pseudo_label(teacher.model, [cached[number] for number in unlabelled], device) if teacher else []
+    for patient in pseudo_labelled:
         print(
             f"patient {patient.patient}, unlabelled: {patient.slices_taking_part} of {patient.prepared.slices} slices"
         )
-    learned: list[CachedPatient | WeakPatient] = [*(cached[number] for number in training), *weak]
+    learned: list[CachedPatient | PseudoLabelledPatient] = [*(cached[number] for number in training), *pseudo_labelled]
     errors = [
         *unmeasurable("--train: patients", {item.patient: measurable(item.labels()) for item in learned}, "learned"),
         *unmeasurable("--val: patients", {n: measurable(cached[n].labels()) for n in validation}, "measured"),
@@ -131,7 +131,7 @@ def _train(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "training": training,
         "validation": validation,
-        "unlabelled": {str(patient.patient): patient.slices_taking_part for patient in weak},
+        "unlabelled": {str(patient.patient): patient.slices_taking_part for patient in pseudo_labelled},
         "teacher": None if teacher is None else {"model": str(options.teacher), "patients": teacher.patients},
         "data_fingerprint": fingerprint(cached.values()),
     }

@@ -16,9 +16,9 @@ from torch import Tensor
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.cpu_kernels.smooth_maps import smooth_map
 from jointnet.data.preparation import CEILING
-from jointnet.geometry import centres, compose, moved_centres, theta_from_motion, values_at
+from jointnet.geometry import centres, compose, moved_centres, theta_from_parameters, values_at
 from jointnet.settings import AugmentationSettings
-from jointnet.train.lge_intensity import Enhancement, draw_enhancement, enhance
+from jointnet.train.lge_intensity import LgeIntensityAugmentation, augment_lge_intensity, draw_lge_intensity
 
 KNOTS = 6
 """Number of knots of the intensity curve, evenly spaced from 0 to `CEILING`, the largest prepared intensity."""
@@ -54,13 +54,13 @@ class Augmentation(NamedTuple):
     Attributes:
         cine, lge: parameters of each image.
         elastic: coarse displacement of both images (B, 2, ELASTIC_PX, ELASTIC_PX), column then row, normalised.
-        enhancement: parameters of the intensity augmentation of LGE's structures.
+        lge_intensity: parameters of the intensity augmentation of LGE's structures.
     """
 
     cine: ImageAugmentation
     lge: ImageAugmentation
     elastic: Tensor
-    enhancement: Enhancement
+    lge_intensity: LgeIntensityAugmentation
 
 
 class Batch(NamedTuple):
@@ -86,7 +86,7 @@ def draw(settings: AugmentationSettings, batch: int, generator: torch.Generator)
     for rotation_deg, log_scale, translation_mm in deviations:
         shift = translation_mm / HALF_EXTENT_MM
         spread = [math.radians(rotation_deg), log_scale, log_scale, log_scale, shift, shift]
-        thetas.append(theta_from_motion(normal(batch, len(spread)) * torch.tensor(spread, device=generator.device)))
+        thetas.append(theta_from_parameters(normal(batch, len(spread)) * torch.tensor(spread, device=generator.device)))
     first, second = (
         ImageAugmentation(
             theta,
@@ -97,7 +97,7 @@ def draw(settings: AugmentationSettings, batch: int, generator: torch.Generator)
         for theta in (thetas[0], compose(thetas[0], thetas[1]))
     )
     elastic = settings.elastic_mm / HALF_EXTENT_MM * normal(batch, 2, ELASTIC_PX, ELASTIC_PX)
-    return Augmentation(first, second, elastic, draw_enhancement(settings, batch, generator))
+    return Augmentation(first, second, elastic, draw_lge_intensity(settings, batch, generator))
 
 
 def apply(augmentation: Augmentation, batch: Batch) -> Batch:
@@ -114,26 +114,26 @@ def apply(augmentation: Augmentation, batch: Batch) -> Batch:
     moved = values_at(stack, grid)
     images, structures = moved[:, :channels], moved[:, channels:]
     labels = torch.cat([1 - structures.sum(1, keepdim=True), structures], 1)
-    images = recolour(images, drawn)
-    lge = enhance(images[count:], labels[count:], augmentation.enhancement)
+    images = augment_intensity(images, drawn)
+    lge = augment_lge_intensity(images[count:], labels[count:], augmentation.lge_intensity)
     return Batch(images[:count], lge, labels[:count], labels[count:])
 
 
-def recolour(images: Tensor, drawn: ImageAugmentation) -> Tensor:
+def augment_intensity(images: Tensor, drawn: ImageAugmentation) -> Tensor:
     """Apply intensity augmentation (gamma, intensity curve, bias field) to images (B, N, H, H); 0 stays 0.
 
     A curve with negative values is raised to a minimum of 0, so that different intensities are not all clipped to 0.
     """
     shown = images > 0
     powers = images.clamp(DARKEST, CEILING).log2_().mul_(drawn.gamma[:, None, None, None])
-    recoloured = powers.exp2_()  # x^gamma, faster than torch.pow
-    position = recoloured.clamp(max=CEILING) * ((KNOTS - 1) / CEILING)
+    augmented = powers.exp2_()  # x^gamma, faster than torch.pow
+    position = augmented.clamp(max=CEILING) * ((KNOTS - 1) / CEILING)
     below = position.long().clamp_(max=KNOTS - 2)
     knots = torch.linspace(0, CEILING, KNOTS, device=images.device) + drawn.curve
     lifted = drawn.curve - knots.amin(1, keepdim=True).clamp(max=0)
     flat = below.flatten(1)
     low, step = (values.gather(1, flat).view_as(position) for values in (lifted[:, :-1], lifted.diff()))
-    displaced = torch.addcmul(low, step, position.sub_(below)).add_(recoloured)
+    displaced = torch.addcmul(low, step, position.sub_(below)).add_(augmented)
     field = smooth_map(drawn.log_bias, images.shape[-1]).exp_()
     return displaced.mul_(field).clamp_(min=0).mul_(shown)
 

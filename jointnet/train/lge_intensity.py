@@ -30,7 +30,7 @@ TEXTURE = 0.15
 """Share of the original intensity in a scar's pixel."""
 
 
-class Enhancement(NamedTuple):
+class LgeIntensityAugmentation(NamedTuple):
     """Parameters of the intensity augmentation of B LGE slices.
 
     Attributes:
@@ -46,7 +46,9 @@ class Enhancement(NamedTuple):
     scarred: Tensor
 
 
-def draw_enhancement(settings: AugmentationSettings, batch: int, generator: torch.Generator) -> Enhancement:
+def draw_lge_intensity(
+    settings: AugmentationSettings, batch: int, generator: torch.Generator
+) -> LgeIntensityAugmentation:
     """Draw the parameters of one batch on the generator's device."""
 
     def normal(*shape: int) -> Tensor:
@@ -56,7 +58,7 @@ def draw_enhancement(settings: AugmentationSettings, batch: int, generator: torc
     scar = normal(batch, 1, SCAR_PX, SCAR_PX) + mean + sd * normal(batch, 1, 1, 1)
     mean, sd = SCAR_BRIGHTNESS
     scarred = torch.rand(batch, generator=generator, device=generator.device) < settings.scar_probability
-    return Enhancement(
+    return LgeIntensityAugmentation(
         settings.structure_offset * normal(batch, len(STRUCTURES)),
         scar,
         (mean + sd * normal(batch)).clamp(*BRIGHTNESS_LIMITS),
@@ -64,7 +66,7 @@ def draw_enhancement(settings: AugmentationSettings, batch: int, generator: torc
     )
 
 
-def enhance(images: Tensor, labels: Tensor, drawn: Enhancement) -> Tensor:
+def augment_lge_intensity(images: Tensor, labels: Tensor, drawn: LgeIntensityAugmentation) -> Tensor:
     """Apply the intensity offsets and synthetic scars to LGE images (B, N, H, W); 0 stays 0.
 
     Args:
@@ -86,5 +88,5 @@ def enhance(images: Tensor, labels: Tensor, drawn: Enhancement) -> Tensor:
         * drawn.scarred[:, None, None, None]
     )
     image = torch.lerp(image, blood * drawn.brightness[:, None, None, None], (1 - TEXTURE) * scar)
-    enhanced = image.clamp(min=0) * shown
-    return torch.cat([images[:, :middle], enhanced, images[:, middle + 1 :]], 1)
+    augmented = image.clamp(min=0) * shown
+    return torch.cat([images[:, :middle], augmented, images[:, middle + 1 :]], 1)

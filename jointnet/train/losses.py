@@ -30,22 +30,18 @@ def cross_entropy(log_probabilities: Tensor, target: Tensor) -> Tensor:
     return -(target * log_probabilities).sum((1, 2, 3)) / pixels
 
 
-def missed_overlap(probabilities: Tensor, target: Tensor) -> Tensor:
+def soft_dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     """Return the soft Dice loss of every channel (B, C) of probabilities and target probabilities (B, C, H, W)."""
     overlap = 2 * (probabilities * target).sum((2, 3)) + DICE_PIXELS
     return 1 - overlap / (probabilities.sum((2, 3)) + target.sum((2, 3)) + DICE_PIXELS)
-
-
-def dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
-    """Return the soft Dice loss per sample (B,), mean over the structures (all channels except the background)."""
-    return missed_overlap(probabilities, target)[:, 1:].mean(1)
 
 
 def segmentation_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
     """Return the dual loss (a scalar) of logits and target probabilities, both (B, C, H, W)."""
     log_probabilities = F.log_softmax(logits.float(), 1)
     entropy = cross_entropy(log_probabilities, target)
-    return (alpha * entropy + (1 - alpha) * dice_loss(log_probabilities.exp(), target)).mean()
+    dice = soft_dice_loss(log_probabilities.exp(), target)[:, 1:].mean(1)  # mean over the structures
+    return (alpha * entropy + (1 - alpha) * dice).mean()
 
 
 def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) -> Tensor:
@@ -59,7 +55,7 @@ def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) ->
     moved, wanted = warp(lge[:, 1:] * kept, theta), cine[:, 1:] * kept
     target = torch.cat([1 - wanted.sum(1, keepdim=True), wanted], 1)
     structures = shared.sum(1)
-    dice = (missed_overlap(moved, wanted) * shared).sum(1) / structures.clamp(min=1)
+    dice = (soft_dice_loss(moved, wanted) * shared).sum(1) / structures.clamp(min=1)
     probabilities = torch.cat([1 - moved.sum(1, keepdim=True), moved], 1)
     smooth = (1 - SMOOTHING) * probabilities + SMOOTHING / probabilities.shape[1]
     counted = (structures > 0).float()

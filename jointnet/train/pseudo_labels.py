@@ -26,7 +26,7 @@ LEAST_AGREEMENT = 0.7
 
 
 @dataclass(frozen=True)
-class WeakPatient:
+class PseudoLabelledPatient:
     """A prepared patient with pseudo-labels.
 
     Attributes:
@@ -75,7 +75,9 @@ def agreement(cine: NDArray[np.uint8], moved: NDArray[np.uint8]) -> float:
     return float(np.mean(overlaps)) if overlaps else 0.0
 
 
-def label_by_model(model: nn.Module, patients: Sequence[CachedPatient], device: str = "cpu") -> list[WeakPatient]:
+def pseudo_label(
+    model: nn.Module, patients: Sequence[CachedPatient], device: str = "cpu"
+) -> list[PseudoLabelledPatient]:
     """Create pseudo-labels for patients, only in slices in which the model's predictions are consistent.
 
     Raises:
@@ -89,5 +91,5 @@ def label_by_model(model: nn.Module, patients: Sequence[CachedPatient], device: 
         moved = warp_labels(prediction.lge_labels, prediction.theta)
         passes = [agreement(*pair) >= LEAST_AGREEMENT for pair in zip(prediction.cine_labels, moved, strict=True)]
         both = np.stack([prediction.cine_labels, prediction.lge_labels], 1)
-        labelled.append(WeakPatient(patient, both * np.array(passes, np.uint8)[:, None, None, None]))
+        labelled.append(PseudoLabelledPatient(patient, both * np.array(passes, np.uint8)[:, None, None, None]))
     return labelled

@@ -10,8 +10,9 @@ from scans import disc
 
 from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.geometry import (
-    MOTION_PARAMETERS,
+    TRANSFORM_PARAMETERS,
     about,
+    bounding_box,
     centres,
     compose,
     identity,
@@ -19,19 +20,19 @@ from jointnet.geometry import (
     moved_centres,
     pixel_centres,
     pixels_from_normalised,
-    theta_from_motion,
+    theta_from_parameters,
     warp,
     warp_labels,
 )
 
-motions = st.tuples(
+transforms = st.tuples(
     st.floats(-1, 1),
     st.floats(-0.4, 0.4),
     st.floats(-0.4, 0.4),
     st.floats(-0.5, 0.5),
     st.floats(-0.6, 0.6),
     st.floats(-0.6, 0.6),
-).map(lambda values: theta_from_motion(torch.tensor(values, dtype=torch.float64)))
+).map(lambda values: theta_from_parameters(torch.tensor(values, dtype=torch.float64)))
 points = st.tuples(st.floats(-1, 1), st.floats(-1, 1)).map(lambda values: torch.tensor(values, dtype=torch.float64))
 few = settings(max_examples=40, deadline=None)
 
@@ -47,7 +48,7 @@ def linear(theta):
 def test_constants_describe_one_square_field_of_view():
     assert (PIXEL_MM, SIZE_PX, SLICE_MM) == (0.75, 224, 5.0)
     assert pytest.approx(84.0) == HALF_EXTENT_MM
-    assert MOTION_PARAMETERS == 6
+    assert TRANSFORM_PARAMETERS == 6
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 56, 224])
@@ -69,7 +70,7 @@ def test_the_ends_of_normalised_coordinates_are_the_outer_edges_of_the_pixels():
 
 
 @pytest.mark.parametrize(
-    ("motion", "theta"),
+    ("parameters", "theta"),
     [
         ([0, 0, 0, 0, 0, 0], [[1, 0, 0], [0, 1, 0]]),
         ([math.pi / 2, 0, 0, 0, 0, 0], [[0, -1, 0], [1, 0, 0]]),
@@ -80,9 +81,9 @@ def test_the_ends_of_normalised_coordinates_are_the_outer_edges_of_the_pixels():
         ([0, 0, 0, 0, 0.3, -0.7], [[1, 0, 0.3], [0, 1, -0.7]]),
     ],
 )
-def test_theta_from_one_kind_of_motion(motion, theta):
+def test_theta_from_one_kind_of_motion(parameters, theta):
     torch.testing.assert_close(
-        theta_from_motion(torch.tensor(motion, dtype=torch.float64)), torch.tensor(theta, dtype=torch.float64)
+        theta_from_parameters(torch.tensor(parameters, dtype=torch.float64)), torch.tensor(theta, dtype=torch.float64)
     )
 
 
@@ -91,32 +92,32 @@ def test_theta_from_one_kind_of_motion(motion, theta):
 def test_theta_is_rotation_after_shear_after_scale(angle, log_x, log_y, shear):
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     expected = rotation @ np.array([[1, shear], [0, 1]]) @ np.diag(np.exp([log_x, log_y]))
-    motion = torch.tensor([angle, log_x, log_y, shear, 0.1, 0.2], dtype=torch.float64)
-    np.testing.assert_allclose(linear(theta_from_motion(motion)), expected, atol=1e-12)
+    parameters = torch.tensor([angle, log_x, log_y, shear, 0.1, 0.2], dtype=torch.float64)
+    np.testing.assert_allclose(linear(theta_from_parameters(parameters)), expected, atol=1e-12)
 
 
 def test_theta_from_motion_keeps_leading_axes():
-    motion = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))
-    theta = theta_from_motion(motion)
+    parameters = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))
+    theta = theta_from_parameters(parameters)
     assert theta.shape == (3, 4, 2, 3)
-    torch.testing.assert_close(theta[2, 1], theta_from_motion(motion[2, 1]))
+    torch.testing.assert_close(theta[2, 1], theta_from_parameters(parameters[2, 1]))
 
 
 @few
-@given(motions, motions, points)
+@given(transforms, transforms, points)
 def test_compose_applies_the_inner_affine_first(outer, inner, point):
     torch.testing.assert_close(at(compose(outer, inner), point), at(outer, at(inner, point)), atol=1e-10, rtol=0)
 
 
 @few
-@given(motions, points)
+@given(transforms, points)
 def test_invert_undoes_on_either_side(theta, point):
     torch.testing.assert_close(at(invert(theta), at(theta, point)), point, atol=1e-10, rtol=0)
     torch.testing.assert_close(at(theta, at(invert(theta), point)), point, atol=1e-10, rtol=0)
 
 
 @few
-@given(motions, points, points)
+@given(transforms, points, points)
 def test_about_moves_the_origin_of_the_motion(theta, centre, point):
     linear_part, shift = theta[:, :2], theta[:, 2]
     expected = linear_part @ (point - centre) + centre + shift
@@ -124,7 +125,7 @@ def test_about_moves_the_origin_of_the_motion(theta, centre, point):
 
 
 def test_about_the_origin_changes_nothing_and_about_keeps_its_centre():
-    theta = theta_from_motion(torch.tensor([[0.4, 0.1, -0.2, 0.1, 0.0, 0.0]]))
+    theta = theta_from_parameters(torch.tensor([[0.4, 0.1, -0.2, 0.1, 0.0, 0.0]]))
     torch.testing.assert_close(about(theta, torch.zeros(1, 2)), theta)
     centre = torch.tensor([[0.3, -0.6]])
     torch.testing.assert_close(at(about(theta, centre)[0], centre[0]), centre[0])
@@ -173,7 +174,7 @@ def test_a_translation_in_mm_moves_a_mask_by_exactly_that(columns_mm, rows_mm):
 
 def test_theta_means_the_same_at_every_resolution():
     coarse = F.avg_pool2d(torch.from_numpy(disc((0, 0), 30.0)).float()[None, None], 4)
-    theta = theta_from_motion(torch.tensor([[0.0, 0, 0, 0, 12 / HALF_EXTENT_MM, 0]]))
+    theta = theta_from_parameters(torch.tensor([[0.0, 0, 0, 0, 12 / HALF_EXTENT_MM, 0]]))
     moved = warp(coarse, theta)[0, 0]
     columns = (moved.sum(0) * pixel_centres(56)).sum() / moved.sum()
     assert float(columns) * HALF_EXTENT_MM == pytest.approx(-12, abs=1e-3)
@@ -186,7 +187,7 @@ def test_an_image_keeps_its_type(dtype):
 
 
 def test_outside_is_zero():
-    theta = theta_from_motion(torch.tensor([[0.0, 0, 0, 0, 1.0, 0]]))
+    theta = theta_from_parameters(torch.tensor([[0.0, 0, 0, 0, 1.0, 0]]))
     moved = warp(torch.ones(1, 1, 8, 8), theta)[0, 0]
     torch.testing.assert_close(moved, (torch.arange(8) < 4).float().expand(8, 8), atol=1e-5, rtol=0)
 
@@ -194,7 +195,7 @@ def test_outside_is_zero():
 def test_warp_labels_of_many_slices_equals_a_loop():
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 4, (5, 224, 224), dtype=np.uint8)
-    theta = theta_from_motion(torch.from_numpy(rng.normal(0, 0.2, (5, 6)))).numpy()
+    theta = theta_from_parameters(torch.from_numpy(rng.normal(0, 0.2, (5, 6)))).numpy()
     together = warp_labels(labels, theta)
     assert together.dtype == np.uint8
     for index in range(5):
@@ -213,3 +214,27 @@ def test_moved_centres_and_their_gradients_are_those_of_torch_s_affine_grid(size
     gradients = [torch.autograd.grad((weight * places).sum(), theta)[0] for places in (found, wanted)]
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-6)
     torch.testing.assert_close(moved_centres(identity(1), size_px)[0], centres(size_px))
+
+
+@pytest.mark.parametrize(
+    ("places", "margin_px", "rows", "columns"),
+    [
+        ([(0, 2, 3)], 0, (2, 3), (3, 4)),
+        ([(0, 2, 3)], 1, (1, 4), (2, 5)),
+        ([(0, 2, 3), (1, 4, 1)], 0, (2, 5), (1, 4)),
+        ([(0, 0, 0)], 2, (0, 3), (0, 3)),
+        ([(1, 5, 6)], 2, (3, 6), (4, 7)),
+        ([(0, 0, 0), (1, 5, 6)], 0, (0, 6), (0, 7)),
+    ],
+)
+def test_the_box_holds_all_that_any_map_shows(places, margin_px, rows, columns):
+    mask = torch.zeros(2, 6, 7, dtype=torch.bool)
+    for place in places:
+        mask[place] = True
+    for maps in (mask, mask[:, None], mask.any(0)):
+        assert bounding_box(maps, margin_px) == (slice(*rows), slice(*columns))
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 7), (6, 7), (0, 6, 7)])
+def test_an_empty_mask_has_no_bounding_box(shape):
+    assert bounding_box(torch.zeros(shape, dtype=torch.bool), 1) is None

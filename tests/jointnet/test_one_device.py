@@ -60,8 +60,8 @@ def epoch(settings: Settings, patients: list[CachedPatient]) -> OneDevice:
 def test_a_training_step_reads_whether_the_loss_is_finite_and_nothing_else(settings, patients):
     read = epoch(settings, patients).reads
     steps = math.ceil(SLICES / settings.training.batch_size)
-    asked = {"epoch.train_epoch": steps + 1}  # whether the loss of each step is finite, and the means at the end
-    shared = {"gradients.shared_gradient_norms": 1} if settings.model.name == "joint" else {}
+    asked = {"train.epoch.train_epoch": steps + 1}  # whether the loss of each step is finite, and the means at the end
+    shared = {"train.gradients.shared_gradient_norms": 1} if settings.model.name == "joint" else {}
     assert dict(read) == asked | shared  # the norms, only if the epoch is validated
 
 
@@ -71,7 +71,7 @@ def test_a_validation_and_a_prediction_read_their_result_and_where_it_shows_anyt
     segments, coarse = settings.model.name == "joint", settings.training.downsampling > 1
     described = segments and settings.model.head == "guided" and settings.model.guide_descriptors > 0
     boxes = 2 * (segments and coarse) + described
-    expected = {"prediction.predict": 1, "prediction._labels": 2 * segments, "extent.extent": boxes}
+    expected = {"networks.apply.predict": 1, "networks.apply._labels": 2 * segments, "geometry.bounding_box": boxes}
     expected = {place: count for place, count in expected.items() if count}
     with OneDevice() as device:
         if settings in SHIPPED:

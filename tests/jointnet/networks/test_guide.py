@@ -6,13 +6,12 @@ import torch.nn.functional as F
 from scans import tiny_settings
 
 from jointnet.common_grid import HALF_EXTENT_MM
-from jointnet.extent import extent
-from jointnet.geometry import about, identity, invert, pixel_centres, theta_from_motion
+from jointnet.geometry import about, bounding_box, identity, invert, pixel_centres, theta_from_parameters
 from jointnet.networks import guide
-from jointnet.networks.affine_head import motion_limits
-from jointnet.networks.guide import REFINEMENT, align, patient_motion
+from jointnet.networks.affine_head import transform_limits
+from jointnet.networks.guide import REFINEMENT, align, patient_mean_parameters
 
-LIMITS = motion_limits(tiny_settings().model)
+LIMITS = transform_limits(tiny_settings().model)
 PLACE = torch.tensor([[9.0, -6.0]]) / HALF_EXTENT_MM
 
 
@@ -31,7 +30,7 @@ def maps_of(theta, coarse=56, fine=448):
     return F.avg_pool2d(torch.stack([myo, lv, rv]).float()[None], fine // coarse)
 
 
-def motion(angle_deg=0.0, scale_x=1.0, scale_y=1.0, shear=0.0, columns_mm=0.0, rows_mm=0.0):
+def transform(angle_deg=0.0, scale_x=1.0, scale_y=1.0, shear=0.0, columns_mm=0.0, rows_mm=0.0):
     return torch.tensor(
         [
             [
@@ -54,7 +53,7 @@ def error_mm(found, truth, cine):
     return float(apart.norm(dim=-1).max()) * HALF_EXTENT_MM
 
 
-MOTIONS = [
+TRANSFORMS = [
     {},
     {"columns_mm": 6.0},
     {"columns_mm": -3.0, "rows_mm": 9.0},
@@ -66,10 +65,10 @@ MOTIONS = [
 ]
 
 
-@pytest.mark.parametrize("wanted", MOTIONS)
+@pytest.mark.parametrize("wanted", TRANSFORMS)
 def test_a_known_motion_is_recovered(wanted):
     """The transform follows clear segmentations that match. The prior has no effect if no residual remains."""
-    truth = about(theta_from_motion(motion(**wanted)), PLACE)
+    truth = about(theta_from_parameters(transform(**wanted)), PLACE)
     cine, lge = maps_of(identity(1)), maps_of(invert(truth))
     assert error_mm(align(cine, lge, LIMITS, steps=12), truth, cine) < 0.3
     if wanted:
@@ -78,7 +77,7 @@ def test_a_known_motion_is_recovered(wanted):
 
 def test_segmentations_that_do_not_fit_each_other_are_followed_less_far():
     """The rotation is underestimated if random pixels of LGE's maps are removed."""
-    truth = about(theta_from_motion(motion(angle_deg=10.0)), PLACE)
+    truth = about(theta_from_parameters(transform(angle_deg=10.0)), PLACE)
     cine, clear = maps_of(identity(1)), maps_of(invert(truth))
     worn = clear * (torch.rand(1, 1, 56, 56, generator=torch.Generator().manual_seed(0)) > 0.4)
     turns = [
@@ -90,20 +89,20 @@ def test_segmentations_that_do_not_fit_each_other_are_followed_less_far():
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_few_steps_are_a_start_already(steps):
-    truth = about(theta_from_motion(motion(columns_mm=8.0, rows_mm=-5.0)), PLACE)
+    truth = about(theta_from_parameters(transform(columns_mm=8.0, rows_mm=-5.0)), PLACE)
     cine, lge = maps_of(identity(1)), maps_of(invert(truth))
     assert error_mm(align(cine, lge, LIMITS, steps), truth, cine) < 0.6
 
 
 def test_without_steps_there_is_no_turn_and_no_scale():
-    truth = about(theta_from_motion(motion(angle_deg=10, columns_mm=8.0)), PLACE)
+    truth = about(theta_from_parameters(transform(angle_deg=10, columns_mm=8.0)), PLACE)
     found = align(maps_of(identity(1)), maps_of(invert(truth)), LIMITS, 0)
     torch.testing.assert_close(found[:, :, :2], torch.eye(2)[None])
     assert float(found[0, 0, 2]) > 0.5 * 8 / HALF_EXTENT_MM
 
 
 def test_a_structure_that_only_one_image_shows_does_not_pull():
-    truth = about(theta_from_motion(motion(columns_mm=6.0, rows_mm=-3.0)), PLACE)
+    truth = about(theta_from_parameters(transform(columns_mm=6.0, rows_mm=-3.0)), PLACE)
     cine, lge = maps_of(identity(1)), maps_of(invert(truth))
     whole = cine.clone()
     for maps in ((cine, lge), (lge, cine)):
@@ -116,7 +115,7 @@ def test_a_structure_that_only_one_image_shows_does_not_pull():
 @pytest.mark.parametrize(("cine_empty", "lge_empty"), [(True, True), (False, True), (True, False)])
 @pytest.mark.parametrize("steps", [0, 1, 8])
 def test_an_empty_segmentation_gives_the_identity(cine_empty, lge_empty, steps):
-    full = maps_of(about(theta_from_motion(motion(angle_deg=8, columns_mm=8.0)), PLACE))
+    full = maps_of(about(theta_from_parameters(transform(angle_deg=8, columns_mm=8.0)), PLACE))
     cine, lge = (full * 0 if empty else full for empty in (cine_empty, lge_empty))
     torch.testing.assert_close(align(cine, lge, LIMITS, steps), identity(1), atol=1e-4, rtol=0)
 
@@ -129,7 +128,7 @@ def test_a_few_stray_pixels_move_nothing_far():
 
 
 def test_the_motion_stays_within_its_limits():
-    truth = about(theta_from_motion(motion(angle_deg=40, scale_x=1.5, scale_y=1.5, columns_mm=30)), PLACE)
+    truth = about(theta_from_parameters(transform(angle_deg=40, scale_x=1.5, scale_y=1.5, columns_mm=30)), PLACE)
     cine, lge = maps_of(identity(1)), maps_of(invert(truth))
     limits = torch.tensor([0.05, 0.03, 0.03, 0.02, 0.04, 0.04])
     found = align(cine, lge, limits, 8)
@@ -139,7 +138,9 @@ def test_the_motion_stays_within_its_limits():
 
 
 def test_a_batch_is_its_pairs_one_by_one():
-    truths = [about(theta_from_motion(motion(angle_deg=a, columns_mm=c)), PLACE) for a, c in ((3, 5), (-6, 0), (0, -9))]
+    truths = [
+        about(theta_from_parameters(transform(angle_deg=a, columns_mm=c)), PLACE) for a, c in ((3, 5), (-6, 0), (0, -9))
+    ]
     lge = torch.cat([*(maps_of(invert(truth)) for truth in truths), torch.zeros(1, 3, 56, 56)])
     cine = maps_of(identity(1)).expand(4, -1, -1, -1)
     together = align(cine, lge, LIMITS, 6)
@@ -151,7 +152,7 @@ def test_a_batch_is_its_pairs_one_by_one():
 @pytest.mark.parametrize("steps", [0, 1, 6])
 @pytest.mark.parametrize("which", ["cine", "lge"])
 def test_gradients_are_finite_and_not_zero(steps, which):
-    truth = about(theta_from_motion(motion(angle_deg=4, columns_mm=6)), PLACE)
+    truth = about(theta_from_parameters(transform(angle_deg=4, columns_mm=6)), PLACE)
     maps = {"cine": maps_of(identity(1)), "lge": maps_of(invert(truth))}
     maps[which].requires_grad_()
     align(maps["cine"], maps["lge"], LIMITS, steps)[0, 0, 2].backward()
@@ -163,7 +164,7 @@ def test_gradients_are_finite_and_not_zero(steps, which):
 @pytest.mark.parametrize(("entry", "towards"), [((0, 2), (0, 1)), ((1, 2), (1, 0))])
 def test_the_gradient_points_where_a_finite_step_goes(steps, entry, towards):
     """Compare along a change of LGE's maps that moves its heart. Finite differences at edges limit the accuracy."""
-    truth = about(theta_from_motion(motion(columns_mm=5, rows_mm=-4)), PLACE)
+    truth = about(theta_from_parameters(transform(columns_mm=5, rows_mm=-4)), PLACE)
     cine, lge = maps_of(identity(1)), maps_of(invert(truth)).requires_grad_()
     rolled = torch.roll(lge.detach(), towards, (2, 3))
     direction = rolled - lge.detach()
@@ -184,32 +185,34 @@ def test_empty_maps_give_finite_gradients():
     assert torch.isfinite(lge.grad).all()
 
 
-def volume_maps(motions):
+def volume_maps(transforms):
     """Return the maps of slices, each with its own transform."""
-    thetas = [about(theta_from_motion(one), PLACE) for one in motions]
-    return torch.cat([maps_of(identity(1))] * len(motions)), torch.cat([maps_of(invert(theta)) for theta in thetas])
+    thetas = [about(theta_from_parameters(one), PLACE) for one in transforms]
+    return torch.cat([maps_of(identity(1))] * len(transforms)), torch.cat([maps_of(invert(theta)) for theta in thetas])
 
 
 def test_a_slice_that_shows_nothing_takes_its_patients_motion():
-    wanted = motion(columns_mm=6.0, rows_mm=-4.0)
+    wanted = transform(columns_mm=6.0, rows_mm=-4.0)
     cine, lge = volume_maps([wanted] * 5)
     cine[2], lge[2] = 0, 0
     found = align(cine, lge, LIMITS, 8, same_patient=True)
-    truth = about(theta_from_motion(wanted), PLACE)[0, :, 2]
+    truth = about(theta_from_parameters(wanted), PLACE)[0, :, 2]
     assert float((found[2, :, 2] - truth).norm()) * HALF_EXTENT_MM < 0.5
     torch.testing.assert_close(align(cine, lge, LIMITS, 8)[2:3], identity(1), atol=1e-4, rtol=0)
 
 
 def test_one_slice_far_off_does_not_move_its_patient():
-    good, bad = motion(columns_mm=2.0), motion(columns_mm=20.0)
+    good, bad = transform(columns_mm=2.0), transform(columns_mm=20.0)
     precision = torch.full((7, 6), 1e6)
-    found = patient_motion(torch.cat([good] * 6 + [bad]), precision)
+    found = patient_mean_parameters(torch.cat([good] * 6 + [bad]), precision)
     assert float(found[4]) * HALF_EXTENT_MM == pytest.approx(2.0, abs=0.3)
-    torch.testing.assert_close(patient_motion(torch.cat([good] * 7), precision)[4], good[0, 4], rtol=0.02, atol=0)
+    torch.testing.assert_close(
+        patient_mean_parameters(torch.cat([good] * 7), precision)[4], good[0, 4], rtol=0.02, atol=0
+    )
 
 
 def test_the_order_of_a_patients_slices_does_not_matter():
-    cine, lge = volume_maps([motion(columns_mm=value) for value in (1.0, 4.0, 2.5)])
+    cine, lge = volume_maps([transform(columns_mm=value) for value in (1.0, 4.0, 2.5)])
     order = [2, 0, 1]
     found = align(cine, lge, LIMITS, 6, same_patient=True)
     torch.testing.assert_close(align(cine[order], lge[order], LIMITS, 6, same_patient=True), found[order])
@@ -217,7 +220,7 @@ def test_the_order_of_a_patients_slices_does_not_matter():
 
 def test_descriptors_correct_segmentations_that_lie_elsewhere():
     """LGE's segmentation is 3 mm away from the heart in its descriptors. Strongly weighted descriptors dominate."""
-    truth, wrong = (theta_from_motion(motion(columns_mm=shift)) for shift in (5.0, 8.0))
+    truth, wrong = (theta_from_parameters(transform(columns_mm=shift)) for shift in (5.0, 8.0))
     cine, lge = maps_of(identity(1)), maps_of(invert(wrong))
     seen = (20 * maps_of(identity(1)), 20 * maps_of(invert(truth)))
     by_segmentations, refined = align(cine, lge, LIMITS, 6), align(cine, lge, LIMITS, 6, descriptors=seen)
@@ -227,7 +230,7 @@ def test_descriptors_correct_segmentations_that_lie_elsewhere():
 
 @pytest.mark.parametrize("same_patient", [False, True])
 def test_descriptors_count_around_the_heart_only(same_patient):
-    cine, lge = maps_of(identity(1)), maps_of(invert(theta_from_motion(motion(columns_mm=4.0))))
+    cine, lge = maps_of(identity(1)), maps_of(invert(theta_from_parameters(transform(columns_mm=4.0))))
     flat = torch.ones(1, 4, *cine.shape[2:])
     far = flat.clone()
     far[..., :6, :] = torch.rand(1, 4, 6, cine.shape[-1], generator=torch.Generator().manual_seed(0))
@@ -240,11 +243,13 @@ def test_descriptors_count_around_the_heart_only(same_patient):
 
 @pytest.mark.parametrize("same_patient", [False, True])
 def test_the_box_where_descriptors_count_gives_what_the_whole_image_gives(same_patient, monkeypatch):
-    cine, lge = maps_of(identity(1)), maps_of(invert(theta_from_motion(motion(columns_mm=4.0))))
+    cine, lge = maps_of(identity(1)), maps_of(invert(theta_from_parameters(transform(columns_mm=4.0))))
     noise = torch.rand(2, 1, 4, *cine.shape[2:], generator=torch.Generator().manual_seed(0))
     boxed = align(cine, lge, LIMITS, 4, same_patient, descriptors=(noise[0], noise[1]))
     boxes = []
-    monkeypatch.setattr(guide, "extent", lambda shown: boxes.append(extent(shown)) or (slice(0, 56), slice(0, 56)))
+    monkeypatch.setattr(
+        guide, "bounding_box", lambda mask: boxes.append(bounding_box(mask)) or (slice(0, 56), slice(0, 56))
+    )
     torch.testing.assert_close(align(cine, lge, LIMITS, 4, same_patient, descriptors=(noise[0], noise[1])), boxed)
     ((rows, columns),) = boxes
     assert 20 < rows.stop - rows.start < 40
@@ -281,7 +286,7 @@ def test_an_empty_segmentation_is_not_moved_by_descriptors():
 
 @pytest.mark.parametrize("same_patient", [False, True])
 def test_alignment_is_computed_in_32_bits_whatever_the_networks_compute_in(same_patient):
-    cine, lge = maps_of(identity(1)), maps_of(invert(theta_from_motion(motion(columns_mm=4.0, angle_deg=3.0))))
+    cine, lge = maps_of(identity(1)), maps_of(invert(theta_from_parameters(transform(columns_mm=4.0, angle_deg=3.0))))
     plain = align(cine, lge, LIMITS, 4, same_patient)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(align(cine, lge, LIMITS, 4, same_patient), plain, atol=0, rtol=0)

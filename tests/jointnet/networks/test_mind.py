@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from jointnet.networks.mind import descriptors
+from jointnet.networks.mind import mind_descriptors
 
 
 def noise(size=112, seed=0):
@@ -15,25 +15,27 @@ def noise(size=112, seed=0):
     ("size", "asked", "side"), [(112, 56, 56), (224, 56, 56), (56, 56, 56), (56, 28, 28), (112, 112, 112)]
 )
 def test_they_are_four_maps_from_0_to_1_of_the_size_asked_for(size, asked, side):
-    found = descriptors(noise(size), asked)
+    found = mind_descriptors(noise(size), asked)
     assert found.shape == (2, 4, side, side)
     assert float(found.min()) >= 0
     assert float(found.max()) <= 1
 
 
 def test_a_flat_image_is_like_itself_everywhere():
-    torch.testing.assert_close(descriptors(torch.full((1, 1, 112, 112), 0.7), 56), torch.ones(1, 4, 56, 56))
+    torch.testing.assert_close(mind_descriptors(torch.full((1, 1, 112, 112), 0.7), 56), torch.ones(1, 4, 56, 56))
 
 
 @pytest.mark.parametrize("change", [lambda x: 3 * x, lambda x: 1 - x, lambda x: x + 0.4, lambda x: 0.5 - 2 * x])
 def test_a_linear_change_of_contrast_even_its_reversal_changes_nothing(change):
     """D and V both scale with the square of the factor."""
-    torch.testing.assert_close(descriptors(change(noise()), 56), descriptors(noise(), 56), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        mind_descriptors(change(noise()), 56), mind_descriptors(noise(), 56), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_they_move_with_the_image():
     shifted = torch.roll(noise(), (4, -6), (2, 3))
-    found, expected = descriptors(shifted, 112), torch.roll(descriptors(noise(), 112), (4, -6), (2, 3))
+    found, expected = mind_descriptors(shifted, 112), torch.roll(mind_descriptors(noise(), 112), (4, -6), (2, 3))
     torch.testing.assert_close(found[..., 10:-10, 10:-10], expected[..., 10:-10, 10:-10])
 
 
@@ -45,11 +47,11 @@ def test_a_vertical_edge_by_hand():
     """
     edge = torch.zeros(1, 1, 112, 112)
     edge[..., 56:] = 1
-    above, below, left, right = descriptors(edge, 112)[0, :, 50, 54]
+    above, below, left, right = mind_descriptors(edge, 112)[0, :, 50, 54]
     assert [float(value) for value in (above, below, left)] == pytest.approx([1, 1, 1])
     assert float(right) == pytest.approx(math.exp(-4))
 
 
 def test_finer_images_are_described_at_112_pixels():
     fine = noise(224)
-    torch.testing.assert_close(descriptors(fine, 56), descriptors(F.avg_pool2d(fine, 2), 56))
+    torch.testing.assert_close(mind_descriptors(fine, 56), mind_descriptors(F.avg_pool2d(fine, 2), 56))

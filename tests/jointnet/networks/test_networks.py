@@ -7,7 +7,7 @@ from scans import stir, tiny_settings
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.geometry import identity
 from jointnet.networks import JointModel, StandaloneModel, build_model
-from jointnet.networks.affine_head import coarsest_px, motion_limits
+from jointnet.networks.affine_head import coarsest_px, transform_limits
 from jointnet.networks.joint import guide_map
 from jointnet.networks.unet import Decoder, Encoder, pixels_from_channels
 from jointnet.settings import Settings, load_settings, with_values
@@ -182,7 +182,7 @@ def test_the_motion_limits_are_the_settings_in_the_units_of_a_motion():
         },
     ).model
     expected = [math.pi / 6, math.log(2), math.log(2), 0.4, 0.25, 0.25]
-    torch.testing.assert_close(motion_limits(model), torch.tensor(expected))
+    torch.testing.assert_close(transform_limits(model), torch.tensor(expected))
 
 
 def test_weights_survive_a_round_trip(settings, tmp_path):

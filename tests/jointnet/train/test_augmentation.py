@@ -5,7 +5,7 @@ import torch
 from scans import heart
 
 from jointnet.common_grid import HALF_EXTENT_MM
-from jointnet.geometry import compose, identity, invert, theta_from_motion, warp
+from jointnet.geometry import compose, identity, invert, theta_from_parameters, warp
 from jointnet.settings import AugmentationSettings, Settings, with_values
 from jointnet.train.augmentation import (
     ELASTIC_PX,
@@ -15,10 +15,10 @@ from jointnet.train.augmentation import (
     Batch,
     ImageAugmentation,
     apply,
+    augment_intensity,
     draw,
-    recolour,
 )
-from jointnet.train.lge_intensity import Enhancement
+from jointnet.train.lge_intensity import LgeIntensityAugmentation
 
 NOTHING = {field: 0.0 for field in AugmentationSettings.__dataclass_fields__}
 
@@ -48,13 +48,13 @@ def uncoloured(theta, gamma=None):
 
 
 def rigid(cine, lge):
-    """Return an augmentation without elastic deformation and enhancement."""
+    """Return an augmentation without elastic deformation and intensity augmentation of LGE."""
     nothing = draw(settings(), len(cine.theta), generator())
-    return Augmentation(cine, lge, nothing.elastic, nothing.enhancement)
+    return Augmentation(cine, lge, nothing.elastic, nothing.lge_intensity)
 
 
 def flat(drawn):
-    return (*drawn.cine, *drawn.lge, drawn.elastic, *drawn.enhancement)
+    return (*drawn.cine, *drawn.lge, drawn.elastic, *drawn.lge_intensity)
 
 
 def close(first, second, **tolerance):
@@ -111,7 +111,7 @@ def test_labels_move_with_their_image():
 
 
 def test_labels_stay_probabilities_and_what_comes_in_is_background():
-    shift = theta_from_motion(torch.tensor([[0.0, 0, 0, 0, 1.0, 0]])).expand(3, 2, 3)
+    shift = theta_from_parameters(torch.tensor([[0.0, 0, 0, 0, 1.0, 0]])).expand(3, 2, 3)
     full = torch.zeros(3, 4, 56, 56)
     full[:, 2] = 1
     image = full[:, :1] + 1
@@ -142,7 +142,7 @@ def test_a_batch_is_its_samples_one_by_one():
             ImageAugmentation(*(values[part] for values in drawn.cine)),
             ImageAugmentation(*(values[part] for values in drawn.lge)),
             drawn.elastic[part],
-            Enhancement(*(values[part] for values in drawn.enhancement)),
+            LgeIntensityAugmentation(*(values[part] for values in drawn.lge_intensity)),
         )
         alone = apply(one, Batch(*(values[part] for values in plain)))
         close(alone, (values[part] for values in together))
@@ -194,26 +194,26 @@ def test_the_curve_is_linear_between_its_knots():
     """Knots lie every 0.3 from 0 to 1.5. Displacing knot k by 0.1 k maps v to v + v / 3 and keeps 0."""
     drawn = uncoloured(identity(1))._replace(curve=0.1 * torch.arange(KNOTS)[None])
     values = torch.tensor([0.0, 0.15, 0.3, 0.7, 1.2, 1.5]).view(1, 1, 1, -1).repeat(1, 1, 6, 1)
-    torch.testing.assert_close(recolour(values, drawn), values * 4 / 3)
+    torch.testing.assert_close(augment_intensity(values, drawn), values * 4 / 3)
 
 
 def test_a_curve_may_turn_the_contrast_round():
     drawn = uncoloured(identity(1))._replace(curve=torch.tensor([[1.0, 0.4, -0.2, -0.8, -1.2, -1.5]]))
-    dark, bright = recolour(torch.tensor([0.1, 0.9]).view(1, 1, 1, 2).repeat(1, 1, 2, 1), drawn)[0, 0, 0]
+    dark, bright = augment_intensity(torch.tensor([0.1, 0.9]).view(1, 1, 1, 2).repeat(1, 1, 2, 1), drawn)[0, 0, 0]
     assert dark > bright
 
 
 def test_the_bias_field_scales_the_image():
     drawn = uncoloured(identity(1))._replace(log_bias=torch.full((1, 1, FIELD_PX, FIELD_PX), math.log(1.25)))
     image = torch.rand(1, 3, 20, 20, generator=generator())
-    torch.testing.assert_close(recolour(image, drawn), 1.25 * image)
+    torch.testing.assert_close(augment_intensity(image, drawn), 1.25 * image)
 
 
 def test_a_curve_below_0_is_lifted_instead_of_cut():
     """Knots at 0, 0.3, ... displaced by -0.5 have a minimum of -0.5, so the lift reverts the displacement."""
     drawn = uncoloured(identity(1))._replace(curve=torch.full((1, KNOTS), -0.5))
     image = torch.rand(1, 1, 20, 20, generator=generator()) + 0.01
-    torch.testing.assert_close(recolour(image, drawn), image)
+    torch.testing.assert_close(augment_intensity(image, drawn), image)
 
 
 def test_a_constant_displacement_is_a_translation_of_both_images():

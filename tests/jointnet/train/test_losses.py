@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from scans import heart
 
-from jointnet.geometry import identity, theta_from_motion
+from jointnet.geometry import identity, theta_from_parameters
 from jointnet.networks import Output
 from jointnet.settings import Settings, with_values
 from jointnet.train.losses import (
@@ -13,9 +13,9 @@ from jointnet.train.losses import (
     SMOOTHING,
     branch_losses,
     cross_entropy,
-    dice_loss,
     registration_loss,
     segmentation_loss,
+    soft_dice_loss,
     weighted_losses,
 )
 
@@ -97,7 +97,7 @@ def test_both_terms_are_per_sample():
             cross_entropy(scores.log_softmax(1), target)[part], cross_entropy(scores[part].log_softmax(1), target[part])
         )
         torch.testing.assert_close(
-            dice_loss(scores.softmax(1), target)[part], dice_loss(scores[part].softmax(1), target[part])
+            soft_dice_loss(scores.softmax(1), target)[part], soft_dice_loss(scores[part].softmax(1), target[part])
         )
 
 
@@ -126,7 +126,7 @@ def test_registration_is_cheapest_where_the_motion_is_undone(alpha):
 
     def loss(columns_mm, rows_mm):
         motion = torch.tensor([[0.0, 0, 0, 0, columns_mm / 84, rows_mm / 84]])
-        return float(registration_loss(theta_from_motion(motion), cine, lge, alpha))
+        return float(registration_loss(theta_from_parameters(motion), cine, lge, alpha))
 
     assert loss(9, -6) == min(loss(9, -6), loss(0, 0), loss(-9, 6), loss(6, -6), loss(9, -3), loss(12, -6))
 
@@ -188,7 +188,7 @@ def test_gradients_are_finite_however_far_the_labels_are_moved(alpha):
     empty = one_hot(torch.zeros(1, 56, 56))
     for first, second in ((cine, lge), (cine, empty), (empty, empty), (cine, cine)):
         for shift in (0.0, 0.3, 5.0):
-            theta = theta_from_motion(torch.tensor([[0.3, 0.2, -0.2, 0.1, shift, shift]])).requires_grad_()
+            theta = theta_from_parameters(torch.tensor([[0.3, 0.2, -0.2, 0.1, shift, shift]])).requires_grad_()
             loss = registration_loss(theta, first, second, alpha)
             loss.backward()
             assert math.isfinite(float(loss.detach()))

@@ -10,7 +10,7 @@ from jointnet.errors import SettingsError
 from jointnet.geometry import identity
 from jointnet.networks import Output, build_model
 from jointnet.structures import CLASS_INDEX
-from jointnet.train.pseudo_labels import LEAST_AGREEMENT, agreement, label_by_model
+from jointnet.train.pseudo_labels import LEAST_AGREEMENT, agreement, pseudo_label
 
 
 def boxes(lv=0, myo=0, rv=0):
@@ -58,22 +58,22 @@ def test_slices_take_part_where_the_segmentations_agree(tmp_path):
     assert agreement(cine[1], lge[1]) < LEAST_AGREEMENT
     manual = np.zeros((3, 2, 224, 224), np.uint8)
     patient = prepared(tmp_path, 7, manual)
-    (weak,) = label_by_model(Remembering(cine, lge), [patient])
-    assert (weak.patient, weak.slices_taking_part) == (7, 1)
-    np.testing.assert_array_equal(weak.labels()[0], np.stack([cine[0], lge[0]]))
-    assert not weak.labels()[1:].any()
-    np.testing.assert_array_equal(weak.images(), patient.images())
-    assert len(SlicePairDataset([weak], 4, 0, "cpu")) == 1
+    (labelled,) = pseudo_label(Remembering(cine, lge), [patient])
+    assert (labelled.patient, labelled.slices_taking_part) == (7, 1)
+    np.testing.assert_array_equal(labelled.labels()[0], np.stack([cine[0], lge[0]]))
+    assert not labelled.labels()[1:].any()
+    np.testing.assert_array_equal(labelled.images(), patient.images())
+    assert len(SlicePairDataset([labelled], 4, 0, "cpu")) == 1
 
 
 def test_manual_labels_of_a_weak_patient_are_not_used(tmp_path):
     codes = np.stack([heart((0, 0))] * 2)
     manual = np.stack([np.stack([heart((9, 9))] * 2)] * 2)
-    (weak,) = label_by_model(Remembering(codes, codes), [prepared(tmp_path, 1, manual)])
-    np.testing.assert_array_equal(weak.labels(), np.stack([codes, codes], 1))
+    (labelled,) = pseudo_label(Remembering(codes, codes), [prepared(tmp_path, 1, manual)])
+    np.testing.assert_array_equal(labelled.labels(), np.stack([codes, codes], 1))
 
 
 def test_a_teacher_that_does_not_segment_is_refused(tmp_path):
     model = stir(build_model(tiny_settings(model__name="standalone")))
     with pytest.raises(SettingsError, match="joint"):
-        label_by_model(model, [prepared(tmp_path, 1, np.zeros((1, 2, 224, 224), np.uint8))])
+        pseudo_label(model, [prepared(tmp_path, 1, np.zeros((1, 2, 224, 224), np.uint8))])
