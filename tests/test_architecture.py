@@ -21,7 +21,7 @@ PURE = {
         "jointnet.outlines",
         "jointnet.system.terminal",
     ),
-    *("jointnet.scar.threshold", "jointnet.scar.segments"),
+    *("jointnet.scar", "jointnet.scar.threshold", "jointnet.scar.segments"),
 }
 """What the report may use of the science: neither torch nor nibabel behind it."""
 

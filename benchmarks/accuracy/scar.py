@@ -31,9 +31,10 @@ from jointnet.evaluate.oracle import oracle
 from jointnet.geometry import warp, warp_labels
 from jointnet.phantom.patient import true_scar
 from jointnet.phantom.writer import write_phantom
+from jointnet.scar import METHODS, ScarSettings
 from jointnet.scar.measurements import measure, wall_of
 from jointnet.scar.perturbation import perturbed_figures
-from jointnet.scar.threshold import METHODS, ScarSettings, find_scar
+from jointnet.scar.threshold import find_scar
 from jointnet.structures import CLASS_INDEX
 
 SPACING_MM = (SLICE_MM, PIXEL_MM, PIXEL_MM)
@@ -46,7 +47,7 @@ class Case(NamedTuple):
     """An LGE image on the common grid, the labels for the measurement, and the true scar in this image."""
 
     lge: NDArray[np.float32]
-    codes: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
     truth: NDArray[np.bool_]
 
 
@@ -56,21 +57,21 @@ def cases_of(files: PatientFiles) -> dict[str, Case]:
     (_, cine_stack), (lge, lge_stack) = read_image(files.cine, errors), read_image(files.lge, errors)
     scar = true_scar(SEED, files.patient).astype(np.uint8)
     grid = common_grid(cine_stack, lge_stack)
-    (cine_codes,), _ = sample([(read_label(files.cine_label, errors), 0)], cine_stack, grid)
+    (cine_labels,), _ = sample([(read_label(files.cine_label, errors), 0)], cine_stack, grid)
     stacks = [(lge, 1), (read_label(files.lge_label, errors), 0), (scar, 0)]
-    (lge, lge_codes, scar), inside = sample(stacks, lge_stack, grid)
-    theta = oracle(np.stack([cine_codes, lge_codes], 1)).theta
+    (lge, lge_labels, scar), inside = sample(stacks, lge_stack, grid)
+    theta = oracle(np.stack([cine_labels, lge_labels], 1)).theta
     still = np.where(inside, lge, np.nan).astype(np.float32)
     moved, reached = (
         warp(torch.from_numpy(each.astype(np.float32))[:, None], torch.from_numpy(theta))[:, 0].numpy()
         for each in (lge, inside)
     )
     return {
-        "LGE's own labels": Case(still, lge_codes, scar > 0),
+        "LGE's own labels": Case(still, lge_labels, scar > 0),
         "cine's labels, oracle": Case(
-            np.where(reached > 0.999, moved, np.nan).astype(np.float32), cine_codes, warp_labels(scar, theta) > 0
+            np.where(reached > 0.999, moved, np.nan).astype(np.float32), cine_labels, warp_labels(scar, theta) > 0
         ),
-        "cine's labels, unregistered": Case(still, cine_codes, scar > 0),
+        "cine's labels, unregistered": Case(still, cine_labels, scar > 0),
     }
 
 
@@ -78,21 +79,21 @@ def rows_of(files: PatientFiles, settings: ScarSettings, cases: dict[str, Case],
     """Return one row per case: errors in ml and percent points, Dice and spread."""
     own = cases["LGE's own labels"]
     true = measure(
-        own.truth & (own.codes == CLASS_INDEX["myo"]), np.ones(own.codes.shape, bool), wall_of(own.codes, SPACING_MM)
+        own.truth & (own.labels == CLASS_INDEX["myo"]), np.ones(own.labels.shape, bool), wall_of(own.labels, SPACING_MM)
     )
     common = {"patient": files.patient, "method": settings.method}
     rows = []
     for name, case in cases.items():
-        scar = find_scar(case.lge, case.codes, SPACING_MM, settings)
-        found = measure(scar, np.isfinite(case.lge), wall_of(case.codes, SPACING_MM))
-        visible = case.truth & (case.codes == CLASS_INDEX["myo"]) & np.isfinite(case.lge)
+        scar = find_scar(case.lge, case.labels, SPACING_MM, settings)
+        found = measure(scar, np.isfinite(case.lge), wall_of(case.labels, SPACING_MM))
+        visible = case.truth & (case.labels == CLASS_INDEX["myo"]) & np.isfinite(case.lge)
         both = scar.sum() + visible.sum()
         dice = 2 * (scar & visible).sum() / both if true["scar_ml"] > 0 and both else np.nan
         errors = {key: float(found[f"scar_{key}"] - true[f"scar_{key}"]) for key in ("ml", "percent")}
         rows.append({**common, "case": name, **errors, "dice": dice, "spread": np.nan})
     case = cases["cine's labels, oracle"]
     for sd_mm in ERRORS_MM:
-        moved = perturbed_figures(case.lge, case.codes, SPACING_MM, settings, sd_mm, draws, SEED)
+        moved = perturbed_figures(case.lge, case.labels, SPACING_MM, settings, sd_mm, draws, SEED)
         rows += [
             {
                 **common,

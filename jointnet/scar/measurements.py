@@ -11,7 +11,7 @@ from jointnet.scar.segments import (
     BEYOND,
     SEGMENTS,
     Array,
-    Codes,
+    Labels,
     Spacing,
     centres,
     levels,
@@ -54,33 +54,33 @@ class Wall:
     chord_in_segment: NDArray[np.float32]
 
 
-def wall_of(codes: Codes, spacing_mm: Spacing) -> Wall:
+def wall_of(labels: Labels, spacing_mm: Spacing) -> Wall:
     """Compute the segments and radial chords of the myocardium.
 
     A chord runs from the pool's centroid outwards. Only its samples in the myocardium are kept. Slices without pool
     have no chords. Segments are empty if they cannot be located without the RV (`reference.segments`).
     """
-    muscle = codes == CLASS_INDEX["myo"]
+    muscle = labels == CLASS_INDEX["myo"]
     one_hot = np.eye(SEGMENTS + 1, dtype=np.float32)[:, 1:]
-    middle, level = centres(codes), levels(codes)
+    middle, level = centres(labels), levels(labels)
     pool = np.flatnonzero(level > BEYOND)
     angle: Array = np.arange(0.5, CHORDS) * (2 * np.pi / CHORDS)
-    reach_mm = float(np.hypot(codes.shape[1] * spacing_mm[1], codes.shape[2] * spacing_mm[2]))
+    reach_mm = float(np.hypot(labels.shape[1] * spacing_mm[1], labels.shape[2] * spacing_mm[2]))
     radius_mm = np.arange(0, reach_mm, min(spacing_mm[1:]) / RADIAL_STEPS_PER_PIXEL)
     rows = -np.sin(angle)[:, None] * radius_mm / spacing_mm[1] + middle[pool, 0, None, None]
     columns = np.cos(angle)[:, None] * radius_mm / spacing_mm[2] + middle[pool, 1, None, None]
     row, column = np.rint(rows).astype(int), np.rint(columns).astype(int)
-    inside = (row >= 0) & (row < codes.shape[1]) & (column >= 0) & (column < codes.shape[2])
-    place = np.where(inside, (pool[:, None, None] * codes.shape[1] + row) * codes.shape[2] + column, 0)
+    inside = (row >= 0) & (row < labels.shape[1]) & (column >= 0) & (column < labels.shape[2])
+    place = np.where(inside, (pool[:, None, None] * labels.shape[1] + row) * labels.shape[2] + column, 0)
     in_wall = inside & muscle.ravel()[place]
     lengths = in_wall.sum(-1).ravel()
-    septum = septum_middles(codes, spacing_mm)
+    septum = septum_middles(labels, spacing_mm)
     chord_segment = segment_of(angle[None, :], level[pool, None], septum[pool, None]).ravel()[lengths > 0]
     starts = np.concatenate([[0], np.cumsum(lengths[lengths > 0])[:-1]]).astype(np.intp)
     return Wall(
         muscle=muscle,
         voxel_ml=float(np.prod(spacing_mm)) / 1000,
-        in_segment=one_hot[segments(codes, spacing_mm)[muscle]],
+        in_segment=one_hot[segments(labels, spacing_mm)[muscle]],
         samples=place[in_wall],
         starts=starts[: len(chord_segment)],
         chord_in_segment=one_hot[chord_segment],

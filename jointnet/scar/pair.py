@@ -13,7 +13,7 @@ from jointnet.data.grid import Stack, image_axes
 from jointnet.data.placement import corner_distance_mm
 from jointnet.data.preparation import read_image, read_label
 from jointnet.errors import DataError
-from jointnet.scar.segments import Array, Codes, Spacing
+from jointnet.scar.segments import Array, Labels, Spacing
 from jointnet.structures import CLASS_INDEX
 
 Volume = NDArray[Any]
@@ -31,11 +31,11 @@ class View:
     axes: tuple[int, int, int]
     flips: tuple[int, ...]
 
-    def shown(self, volume: Volume) -> Volume:
+    def from_file(self, volume: Volume) -> Volume:
         """Convert a file's volume (i, j, k) to the view (slice, row, column)."""
         return np.ascontiguousarray(np.flip(volume.transpose(self.axes), self.flips))
 
-    def stored(self, stack: Volume) -> Volume:
+    def to_file(self, stack: Volume) -> Volume:
         """Convert a stack (slice, row, column) back to the file's order."""
         back = np.argsort(self.axes)
         return np.ascontiguousarray(np.flip(stack, self.flips).transpose(back))
@@ -47,7 +47,7 @@ class Pair:
 
     Attributes:
         lge: LGE (S, H, W), NaN outside LGE's field of view.
-        codes: label map (S, H, W), class indices.
+        labels: label map (S, H, W), class indices.
         affine: (4, 4), from (slice, row, column) to world mm.
         file_affine: (4, 4), from the files' voxels to world mm.
         view: the conversion from the files' axes.
@@ -55,7 +55,7 @@ class Pair:
     """
 
     lge: NDArray[np.float32]
-    codes: Codes
+    labels: Labels
     affine: Array
     file_affine: Array
     view: View
@@ -78,7 +78,7 @@ def short_axis_view(stack: Stack) -> View:
     return View(axes, flips)
 
 
-def read_pair(lge: Path, labels: Path, cine: Path | None = None) -> Pair:
+def read_pair(lge: Path, labels_path: Path, cine: Path | None = None) -> Pair:
     """Read registered LGE, a segmentation and, if given, cine, all on the same grid.
 
     Raises:
@@ -86,29 +86,29 @@ def read_pair(lge: Path, labels: Path, cine: Path | None = None) -> Pair:
     """
     errors: list[str] = []
     images = {path: read_image(path, errors) for path in (lge, cine) if path is not None}
-    codes, frame = read_label(labels, errors), read_image(labels, [])
+    labels, frame = read_label(labels_path, errors), read_image(labels_path, [])
     for path, image in images.items():
         if image is not None and frame is not None:
-            errors += _grid_errors(path, image[1], labels, frame[1])
+            errors += _grid_errors(path, image[1], labels_path, frame[1])
     read = images[lge]
-    if errors or read is None or codes is None:
+    if errors or read is None or labels is None:
         raise DataError(errors)
-    if not (codes == CLASS_INDEX["myo"]).any():
-        raise DataError(f"{labels}: must label myocardium, got none")
+    if not (labels == CLASS_INDEX["myo"]).any():
+        raise DataError(f"{labels_path}: must label myocardium, got none")
     view = short_axis_view(read[1])
     reorder = np.eye(4)
     reorder[:3, :3] = np.eye(3)[:, view.axes]
     for place in view.flips:
-        reorder[:3, 3] += reorder[:3, place] * (codes.shape[view.axes[place]] - 1)
+        reorder[:3, 3] += reorder[:3, place] * (labels.shape[view.axes[place]] - 1)
         reorder[:3, place] *= -1
     background = images[cine] if cine is not None else None
     return Pair(
-        lge=without_padding(view.shown(read[0])),
-        codes=view.shown(codes),
+        lge=without_padding(view.from_file(read[0])),
+        labels=view.from_file(labels),
         affine=read[1].affine @ reorder,
         file_affine=read[1].affine,
         view=view,
-        cine=None if background is None else view.shown(background[0]),
+        cine=None if background is None else view.from_file(background[0]),
     )
 
 
@@ -122,12 +122,12 @@ def without_padding(lge: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(outside, np.float32(np.nan), lge)
 
 
-def _grid_errors(path: Path, stack: Stack, labels: Path, frame: Stack) -> list[str]:
+def _grid_errors(path: Path, stack: Stack, labels_path: Path, frame: Stack) -> list[str]:
     if len(frame.shape) != 3:
-        return [f"{labels}: must be a volume with three axes, got shape {frame.shape}"]
+        return [f"{labels_path}: must be a volume with three axes, got shape {frame.shape}"]
     if stack.shape != frame.shape:
-        return [f"{path}: must have the grid of {labels.name}, {frame.shape} voxels, got {stack.shape}"]
+        return [f"{path}: must have the grid of {labels_path.name}, {frame.shape} voxels, got {stack.shape}"]
     distance_mm = corner_distance_mm(frame.shape, stack.affine, frame.affine)
     if not distance_mm <= AFFINE_TOLERANCE_MM:
-        return [f"{path}: must have the grid of {labels.name}; a corner of it lies {distance_mm:.2f} mm off"]
+        return [f"{path}: must have the grid of {labels_path.name}; a corner of it lies {distance_mm:.2f} mm off"]
     return []

@@ -15,10 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jointnet.errors import SettingsError
+from jointnet.scar import ScarSettings
 from jointnet.scar.measurements import BY_SEGMENT, WHOLE, measure, wall_of
-from jointnet.scar.segments import SEGMENTS, Array, Codes, Spacing
-from jointnet.scar.threshold import Mask, ScarSettings, Stack, find_scar
-from jointnet.structures import CLASS_INDEX
+from jointnet.scar.segments import SEGMENTS, Array, Labels, Spacing, bounding_box
+from jointnet.scar.threshold import Mask, Stack, find_scar
 
 BATCH = 25
 """Number of displaced stacks in memory at once."""
@@ -28,7 +28,7 @@ MARGIN_PX = 2
 
 def perturbed_figures(
     lge: Stack,
-    codes: Codes,
+    labels: Labels,
     spacing_mm: Spacing,
     settings: ScarSettings,
     sd_mm: float,
@@ -40,7 +40,7 @@ def perturbed_figures(
 
     Args:
         lge: LGE (S, H, W), NaN outside its field of view. Displaced pixels from outside the stack are NaN as well.
-        codes: label map (S, H, W), class indices.
+        labels: label map (S, H, W), class indices.
         spacing_mm: distances between slices, rows and columns.
         settings: settings of the scar detection.
         sd_mm: standard deviation of the registration error along each in-plane axis.
@@ -61,10 +61,10 @@ def perturbed_figures(
         errors.append(f"seed: must not be negative, got {seed}")
     if errors:
         raise SettingsError(errors)
-    drawn = np.random.default_rng(seed).normal(0, sd_mm, (count, len(codes), 2))
+    drawn = np.random.default_rng(seed).normal(0, sd_mm, (count, len(labels), 2))
     shifts_px = np.rint(drawn / spacing_mm[1:]).astype(int)
-    window = _window(codes)
-    part = codes[window]
+    window = (slice(None), *bounding_box(labels, MARGIN_PX))
+    part = labels[window]
     near = None if remote is None else remote[window]
     wall = wall_of(part, spacing_mm)
     found = []
@@ -108,12 +108,3 @@ def _row(name: str, value: Array, perturbed: Array) -> dict[str, object]:
     low, high = np.percentile(known, RANGE_PERCENT)
     sd = known.std(ddof=1) if len(known) > 1 else float("nan")
     return {"figure": name, "value": float(value), "mean": known.mean(), "sd": sd, "low": low, "high": high}
-
-
-def _window(codes: Codes) -> tuple[slice, slice, slice]:
-    """Return the bounding box of all labels in rows and columns, with a margin, and all slices."""
-    if not (codes == CLASS_INDEX["myo"]).any():
-        return slice(None), slice(None), slice(None)
-    held = np.nonzero((codes > 0).any(0))
-    rows, columns = (slice(max(0, int(axis.min()) - MARGIN_PX), int(axis.max()) + 1 + MARGIN_PX) for axis in held)
-    return slice(None), rows, columns

@@ -1,17 +1,18 @@
-"""Figures of scar: as an overlay on each slice, and as 3D surfaces."""
+"""Figures of scar: an overlay on each slice, 3D surfaces, and a bull's-eye plot of the 17 AHA segments."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
+from matplotlib.colors import BoundaryNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from numpy.typing import NDArray
 
-from jointnet.scar.segments import Array, Codes
+from jointnet.scar.segments import SEGMENTS, Array, Labels, bounding_box
 from jointnet.scar.surfaces import Mesh
 from jointnet.scar.threshold import Mask
 from jointnet.structures import CLASS_INDEX
@@ -26,24 +27,39 @@ MARGIN_PX = 8
 _OPACITY: Mapping[str, float] = {"lv": 0.12, "myo": 0.12, "rv": 0.12, "scar": 1.0}
 _LIGHT = np.array([0.4, -0.5, 0.77])
 
+PERCENT_LIMITS: tuple[int, ...] = (0, 1, 25, 50, 75, 100)
+"""Limits of the classes: none, 1 to 25, 26 to 50, 51 to 75 and 76 to 100 % (Kim et al., N Engl J Med 2000;
+343:1445-1453)."""
+PERCENT_NAMES: tuple[str, ...] = ("below 1 %", "1-25 %", "25-50 %", "50-75 %", "75-100 %")
+COLOUR_MAP = "cividis"
+"""Perceptually ordered, and similar with and without colour vision deficiency (Nunez et al., PLoS ONE 2018)."""
 
-def scar_overlay(image: NDArray[np.floating], codes: Codes, scar: Mask, title: str = "") -> Figure:
+_RINGS: tuple[tuple[int, int, float, float, float], ...] = (
+    (1, 6, 60.0, 0.75, 1.0),
+    (7, 6, 60.0, 0.5, 0.75),
+    (13, 4, 45.0, 0.25, 0.5),
+    (17, 1, 0.0, 0.0, 0.25),
+)
+"""First segment, number of segments, start angle of the first in degrees, inner and outer radius."""
+
+
+def scar_overlay(image: NDArray[np.floating], labels: Labels, scar: Mask, title: str = "") -> Figure:
     """Draw every slice with myocardium, apex first, with the contours of the labels and the scar filled.
 
     Args:
         image: cine or LGE (S, H, W); NaN is drawn black.
-        codes: label map (S, H, W), class indices.
+        labels: label map (S, H, W), class indices.
         scar: scar mask (S, H, W).
         title: title of the figure.
     """
-    shown = np.flatnonzero((codes == CLASS_INDEX["myo"]).any((1, 2)))
-    rows, columns = _window(codes)
+    shown = np.flatnonzero((labels == CLASS_INDEX["myo"]).any((1, 2)))
+    rows, columns = bounding_box(labels, MARGIN_PX)
     count = max(1, -(-len(shown) // COLUMNS))
     width = min(COLUMNS, max(1, len(shown)))
     figure = Figure(figsize=(2.1 * width, 2.2 * count + 0.7), layout="constrained", facecolor="black")
     for place, index in enumerate(shown):
         axes = figure.add_subplot(count, width, place + 1)
-        draw_slice(axes, image[index, rows, columns], codes[index, rows, columns], scar[index, rows, columns])
+        draw_slice(axes, image[index, rows, columns], labels[index, rows, columns], scar[index, rows, columns])
         axes.set_title(f"slice {index + 1}", fontsize=8, color="white")
     keys = [Patch(facecolor="none", edgecolor=colour, label=NAMES[name]) for name, colour in OUTLINES.items()]
     keys.append(Patch(facecolor=SCAR_COLOUR, alpha=0.6, label=NAMES["scar"]))
@@ -53,7 +69,7 @@ def scar_overlay(image: NDArray[np.floating], codes: Codes, scar: Mask, title: s
     return figure
 
 
-def draw_slice(axes: Axes, image: NDArray[np.floating], codes: Codes, scar: Mask) -> None:
+def draw_slice(axes: Axes, image: NDArray[np.floating], labels: Labels, scar: Mask) -> None:
     """Draw one slice (H, W) with the contours of its labels and its scar filled."""
     seen = image[np.isfinite(image)]
     low, high = np.percentile(seen, (0.5, 99.5)) if len(seen) else (0.0, 1.0)
@@ -63,7 +79,7 @@ def draw_slice(axes: Axes, image: NDArray[np.floating], codes: Codes, scar: Mask
     axes.imshow(colour, interpolation="nearest")
     for name, edge in OUTLINES.items():
         region = (
-            np.isin(codes, (CLASS_INDEX["lv"], CLASS_INDEX["myo"])) if name == "myo" else codes == CLASS_INDEX[name]
+            np.isin(labels, (CLASS_INDEX["lv"], CLASS_INDEX["myo"])) if name == "myo" else labels == CLASS_INDEX[name]
         )
         if region.any() and not region.all():
             axes.contour(region.astype(np.float32), [0.5], colors=[edge], linewidths=[0.9])
@@ -129,10 +145,57 @@ def _colour(name: str) -> str:
     return SCAR_COLOUR if name == "scar" else OUTLINES[name]
 
 
-def _window(codes: Codes) -> tuple[slice, slice]:
-    """Return the bounding box (rows, columns) of all labels with a margin."""
-    if not codes.any():
-        return slice(None), slice(None)
-    held = np.nonzero(codes.any(0))
-    rows, columns = (slice(max(0, int(axis.min()) - MARGIN_PX), int(axis.max()) + 1 + MARGIN_PX) for axis in held)
-    return rows, columns
+def bullseye(percent: Array, title: str) -> Figure:
+    """Draw a bull's-eye plot: base outside, apex inside, anterior wall at the top, septum left.
+
+    Args:
+        percent: a percentage per segment, shape (17,), 0 to 100. NaN is unknown and drawn hatched.
+        title: title of the figure.
+    """
+    values = np.asarray(percent, np.float64)
+    if values.shape != (SEGMENTS,):
+        raise ValueError(f"percent must have shape ({SEGMENTS},), got {values.shape}")
+    colours = colormaps[COLOUR_MAP]
+    norm = BoundaryNorm([*PERCENT_LIMITS[:-1], 100.0001], colours.N)
+    figure = Figure(figsize=(5.4, 4.6), layout="constrained")
+    axes = figure.add_subplot(projection="polar")
+    for first, count, start_deg, inner, outer in _RINGS:
+        width = 2 * np.pi / count
+        for place in range(count):
+            value = values[first - 1 + place]
+            middle = np.radians(start_deg) + (place + 0.5) * width
+            known = bool(np.isfinite(value))
+            face = colours(norm(np.clip(value, 0, 100))) if known else "white"
+            edge = np.linspace(middle - width / 2, middle + width / 2, 90)
+            ring = (edge, np.full(90, outer)) if count == 1 else _sector(edge, inner, outer)
+            axes.fill(*ring, facecolor=face, edgecolor="black", linewidth=1.2, hatch=None if known else "////")
+            dark = known and sum(face[:3]) < 1.5
+            axes.text(
+                middle,
+                0 if count == 1 else (inner + outer) / 2,
+                f"{first + place}\n{value:.0f} %" if known else str(first + place),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if dark else "black",
+                bbox=None if known else {"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+            )
+    axes.set_ylim(0, 1)
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=10)
+    for angle_deg, name in ((90, "anterior"), (180, "septal"), (270, "inferior"), (0, "lateral")):
+        turn = {180: 90, 0: 270}.get(angle_deg, 0)
+        axes.text(np.radians(angle_deg), 1.07, name, ha="center", va="center", fontsize=8.5, rotation=turn)
+    keys = [
+        Patch(facecolor=colours(norm(low)), edgecolor="black", label=name)
+        for low, name in zip(PERCENT_LIMITS, PERCENT_NAMES, strict=False)
+    ]
+    keys.append(Patch(facecolor="white", edgecolor="black", hatch="////", label="not known"))
+    figure.legend(handles=keys, loc="outside right center", fontsize=8.5, frameon=False)
+    return figure
+
+
+def _sector(angle: Array, inner: float, outer: float) -> tuple[Array, Array]:
+    """Return the outline of a ring sector as angles and radii."""
+    radius = np.concatenate([np.full(len(angle), outer), np.full(len(angle), inner)])
+    return np.concatenate([angle, angle[::-1]]), radius

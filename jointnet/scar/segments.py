@@ -15,7 +15,8 @@ from scipy import ndimage
 
 from jointnet.structures import CLASS_INDEX
 
-Codes = NDArray[np.uint8]
+Labels = NDArray[np.uint8]
+"""Class indices of `jointnet.structures`."""
 Array = NDArray[np.float64]
 Spacing = tuple[float, float, float]
 
@@ -46,47 +47,47 @@ _FOUR = np.array([14, 15, 16, 13])
 """Segments of 90 degrees, counter-clockwise from 45 degrees before the middle of the septum, septal first."""
 
 
-def centres(codes: Codes) -> Array:
+def centres(labels: Labels) -> Array:
     """Return the centroid (row, column) of the LV pool per slice, shape (S, 2), in pixels.
 
     In a slice without pool it is the myocardium's centroid. It is NaN if the slice has neither.
     """
-    found = np.full((len(codes), 2), np.nan)
-    for index, plane in enumerate(codes):
-        for code in (CLASS_INDEX["lv"], CLASS_INDEX["myo"]):
-            if (plane == code).any():
-                found[index] = np.argwhere(plane == code).mean(0)
+    found = np.full((len(labels), 2), np.nan)
+    for index, plane in enumerate(labels):
+        for structure in (CLASS_INDEX["lv"], CLASS_INDEX["myo"]):
+            if (plane == structure).any():
+                found[index] = np.argwhere(plane == structure).mean(0)
                 break
     return found
 
 
-def angles(codes: Codes, spacing_mm: Spacing) -> Array:
+def angles(labels: Labels, spacing_mm: Spacing) -> Array:
     """Return the angle of every pixel about its slice's centre, shape (S, H, W); NaN in slices without a centre."""
-    middle = centres(codes)
-    rows, columns = np.arange(codes.shape[1]), np.arange(codes.shape[2])
+    middle = centres(labels)
+    rows, columns = np.arange(labels.shape[1]), np.arange(labels.shape[2])
     down = (rows[None, :, None] - middle[:, 0, None, None]) * spacing_mm[1]
     right = (columns[None, None, :] - middle[:, 1, None, None]) * spacing_mm[2]
     return np.asarray(np.arctan2(-down, right))
 
 
-def levels(codes: Codes) -> NDArray[np.int8]:
+def levels(labels: Labels) -> NDArray[np.int8]:
     """Return the level of each slice, shape (S,), from the thirds of the slices with LV pool.
 
     Of n such slices, the one with index i from the apex belongs to the third that contains (i + 1/2) / n. So a single
     slice is mid, and two slices are apical and basal. Slices with myocardium before them are BEYOND; all others have
     NO_LEVEL.
     """
-    found = np.full(len(codes), NO_LEVEL, np.int8)
-    pool = np.flatnonzero((codes == CLASS_INDEX["lv"]).any((1, 2)))
+    found = np.full(len(labels), NO_LEVEL, np.int8)
+    pool = np.flatnonzero((labels == CLASS_INDEX["lv"]).any((1, 2)))
     if len(pool):
         third = ((np.arange(len(pool)) + 0.5) * 3 / len(pool)).astype(int)
         found[pool] = np.array([APICAL, MID, BASAL])[third]
-        muscle = np.flatnonzero((codes == CLASS_INDEX["myo"]).any((1, 2)))
+        muscle = np.flatnonzero((labels == CLASS_INDEX["myo"]).any((1, 2)))
         found[muscle[muscle < pool[0]]] = BEYOND
     return found
 
 
-def septum_middles(codes: Codes, spacing_mm: Spacing) -> Array:
+def septum_middles(labels: Labels, spacing_mm: Spacing) -> Array:
     """Return the angle of the middle of the septum, shape (S,), which is the same for all slices of a level.
 
     In a slice it is the middle between the two insertions of the RV, which are the ends of the arc of the LV's outer
@@ -94,13 +95,13 @@ def septum_middles(codes: Codes, spacing_mm: Spacing) -> Array:
     centroid. A level's angle is the direction of the mean unit vector of its slices with RV. A level without RV takes
     the angle of the nearest level with RV. All angles are NaN if no slice with LV contains the RV.
     """
-    level = levels(codes)
-    middle, around = centres(codes), angles(codes, spacing_mm)
-    by_slice = np.full(len(codes), np.nan)
+    level = levels(labels)
+    middle, around = centres(labels), angles(labels, spacing_mm)
+    by_slice = np.full(len(labels), np.nan)
     for index in np.flatnonzero(level > BEYOND):
-        rv = codes[index] == CLASS_INDEX["rv"]
+        rv = labels[index] == CLASS_INDEX["rv"]
         if rv.any():
-            arc = _contact_arc(codes[index], around[index], spacing_mm)
+            arc = _contact_arc(labels[index], around[index], spacing_mm)
             down, right = (np.argwhere(rv).mean(0) - middle[index]) * spacing_mm[1:]
             by_slice[index] = np.arctan2(-down, right) if arc is None else arc
     known = {}
@@ -108,7 +109,7 @@ def septum_middles(codes: Codes, spacing_mm: Spacing) -> Array:
         held = by_slice[(level == each) & np.isfinite(by_slice)]
         if len(held):
             known[each] = np.angle(np.exp(1j * held).mean())
-    result = np.full(len(codes), np.nan)
+    result = np.full(len(labels), np.nan)
     if known:
         for index in np.flatnonzero(level >= BEYOND):
             result[index] = known[min(known, key=lambda each: abs(each - int(level[index])))]
@@ -129,14 +130,14 @@ def segment_of(angle: Array, level: NDArray[np.integer], septum: Array) -> NDArr
     return np.where(level == BEYOND, APEX, found).astype(np.uint8)
 
 
-def segments(codes: Codes, spacing_mm: Spacing) -> NDArray[np.uint8]:
+def segments(labels: Labels, spacing_mm: Spacing) -> NDArray[np.uint8]:
     """Return the AHA segment of each pixel (S, H, W); 0 outside the myocardium or if no RV locates the septum."""
-    septum = septum_middles(codes, spacing_mm)[:, None, None]
-    found = segment_of(angles(codes, spacing_mm), levels(codes)[:, None, None], septum)
-    return np.where(codes == CLASS_INDEX["myo"], found, 0).astype(np.uint8)
+    septum = septum_middles(labels, spacing_mm)[:, None, None]
+    found = segment_of(angles(labels, spacing_mm), levels(labels)[:, None, None], septum)
+    return np.where(labels == CLASS_INDEX["myo"], found, 0).astype(np.uint8)
 
 
-def _contact_arc(plane: Codes, around: Array, spacing_mm: Spacing) -> float | None:
+def _contact_arc(plane: Labels, around: Array, spacing_mm: Spacing) -> float | None:
     """Return the middle angle of the arc of contact with the RV in one slice, or None if the arc is too short."""
     left = ndimage.binary_fill_holes(np.isin(plane, (CLASS_INDEX["lv"], CLASS_INDEX["myo"])))
     rim = left & ~ndimage.binary_erosion(left)
@@ -148,3 +149,12 @@ def _contact_arc(plane: Codes, around: Array, spacing_mm: Spacing) -> float | No
     widest = int(np.argmax(gaps))
     start, length = touching[(widest + 1) % len(touching)], 2 * np.pi - gaps[widest]
     return float(start + length / 2) if length >= LEAST_ARC_RAD else None
+
+
+def bounding_box(labels: Labels, margin_px: int) -> tuple[slice, slice]:
+    """Return the rows and columns of the bounding box of all labels with a margin; all if nothing is labelled."""
+    held = np.nonzero(labels.any(0))
+    if not len(held[0]):
+        return slice(None), slice(None)
+    rows, columns = (slice(max(0, int(axis.min()) - margin_px), int(axis.max()) + 1 + margin_px) for axis in held)
+    return rows, columns

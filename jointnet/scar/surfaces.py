@@ -1,20 +1,26 @@
-"""Surfaces of the LV pool, the myocardium, the RV pool and the scar in world mm.
+"""Surfaces of the LV pool, the myocardium, the RV pool and the scar in world mm, and their files.
 
 Slices are 5 to 13 mm apart and pixels 0.75 to 1.4 mm wide, so the surface of a raw mask would have steps. The signed
 distance to the mask's border is computed in each slice, smoothed within the slice, and interpolated linearly between
 slices (shape-based interpolation: Raya and Udupa, IEEE Trans Med Imaging 1990; 9:32-42). The zero level of the result
 is meshed by marching cubes (Lewiner et al., J Graphics Tools 2003; 8:1-15). A structure ends with a flat end, half a
 slice distance beyond the last slice that shows it, because the stack has no information beyond.
+
+Files are binary STL for printing and CAD, and VTP (VTK's XML PolyData) for ParaView and 3D Slicer. Both formats are
+simple, so no mesh library is used: meshio does not support VTP, and VTK would add half a gigabyte. World coordinates
+are RAS+ mm, as in the NIfTI files.
 """
 
+import base64
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import marching_cubes
 
-from jointnet.scar.segments import Array, Codes
+from jointnet.scar.segments import Array, Labels
 from jointnet.scar.threshold import Mask
 from jointnet.structures import CLASS_INDEX
 
@@ -24,6 +30,7 @@ SMOOTHING_MM = 0.75
 """Standard deviation of the Gaussian filter of the signed distance within a slice."""
 EMPTY_MM = -1e3
 """Signed distance in slices in which the structure is absent."""
+STL_TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 
 
 @dataclass(frozen=True)
@@ -76,9 +83,9 @@ def surface(mask: Mask, affine: Array, smoothing_mm: float = SMOOTHING_MM, step:
     return mesh if mesh.volume_ml >= 0 else Mesh(mesh.points_mm, mesh.triangles[:, ::-1])
 
 
-def surfaces(codes: Codes, scar: Mask, affine: Array, step: int = 1) -> dict[str, Mesh]:
+def surfaces(labels: Labels, scar: Mask, affine: Array, step: int = 1) -> dict[str, Mesh]:
     """Return the existing surfaces of `lv`, `myo`, `rv` and `scar`. The scar is not smoothed within slices."""
-    found = {name: surface(codes == code, affine, step=step) for name, code in CLASS_INDEX.items()}
+    found = {name: surface(labels == index, affine, step=step) for name, index in CLASS_INDEX.items()}
     found["scar"] = surface(scar, affine, smoothing_mm=0.0, step=step)
     return {name: found[name] for name in ("lv", "myo", "rv", "scar") if found[name] is not None}  # type: ignore[misc]
 
@@ -116,3 +123,44 @@ def _interpolated(distance: NDArray[np.float32], steps: int) -> NDArray[np.float
             level = index * steps + step
             levels[level] = np.maximum(levels[level], (1 - share) * below + share * above)
     return levels
+
+
+def write_stl(path: Path, mesh: Mesh) -> None:
+    """Write binary STL: 80 bytes of header, the number of triangles, and 50 bytes per triangle."""
+    corners = mesh.points_mm[mesh.triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    records = np.zeros(len(corners), STL_TRIANGLE)
+    records["normal"] = normals / np.where(lengths > 0, lengths, 1)
+    records["corners"] = corners
+    path.write_bytes(b"binary STL, mm, RAS+".ljust(80) + np.uint32(len(records)).tobytes() + records.tobytes())
+
+
+def write_vtp(path: Path, mesh: Mesh) -> None:
+    """Write VTK XML PolyData with base64-encoded arrays."""
+    triangles = mesh.triangles.astype("<i8")
+    offsets = np.arange(3, 3 * len(triangles) + 1, 3, dtype="<i8")
+    lines = [
+        '<?xml version="1.0"?>',
+        '<VTKFile type="PolyData" version="1.0" byte_order="LittleEndian" header_type="UInt64">',
+        "<PolyData>",
+        f'<Piece NumberOfPoints="{len(mesh.points_mm)}" NumberOfVerts="0" NumberOfLines="0" NumberOfStrips="0" '
+        f'NumberOfPolys="{len(triangles)}">',
+        "<Points>",
+        _array("Points", "Float32", mesh.points_mm.astype("<f4"), ' NumberOfComponents="3"'),
+        "</Points>",
+        "<Polys>",
+        _array("connectivity", "Int64", triangles),
+        _array("offsets", "Int64", offsets),
+        "</Polys>",
+        "</Piece>",
+        "</PolyData>",
+        "</VTKFile>",
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
+def _array(name: str, kind: str, values: NDArray, more: str = "") -> str:
+    """Return a DataArray element: its length in bytes as 64 bits, then the values, base64-encoded."""
+    content = base64.b64encode(np.uint64(values.nbytes).astype("<u8").tobytes() + values.tobytes()).decode("ascii")
+    return f'<DataArray type="{kind}" Name="{name}" format="binary"{more}>\n{content}\n</DataArray>'

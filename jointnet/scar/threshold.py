@@ -13,20 +13,18 @@ hyper-enhanced region, and connected to that region. The region is the n-SD scar
 `MAXIMUM_PERCENTILE` of its pixels in the whole heart.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jointnet.errors import DataError, SettingsError
-from jointnet.scar.segments import Array, Codes, Spacing, angles
+from jointnet.errors import DataError
+from jointnet.scar import ScarSettings
+from jointnet.scar.segments import Array, Labels, Spacing, angles
 from jointnet.structures import CLASS_INDEX
 
 Mask = NDArray[np.bool_]
 Stack = NDArray[np.float32]
 
-METHODS: tuple[str, ...] = ("n-sd", "fwhm")
 STEP_DEG = 15
 WINDOW_DEG = 60
 LEAST_PIXELS = 20
@@ -35,46 +33,14 @@ TOO_BRIGHT_SD = 2.0
 MAXIMUM_PERCENTILE = 95.0
 
 
-@dataclass(frozen=True)
-class ScarSettings:
-    """Settings of the scar detection.
-
-    Attributes:
-        method: one of `METHODS`.
-        n_sd: number of standard deviations above remote myocardium. With FWHM it defines the hyper-enhanced region.
-        smallest_mm2: connected components of scar with a smaller area within a slice are removed as noise; 0 keeps all.
-        largest_core_mm2: a hole of at most this area, enclosed by scar or by scar and pool, is microvascular
-            obstruction and counted as scar; 0 fills none.
-
-    Raises:
-        SettingsError: with all values out of range.
-    """
-
-    method: str = "n-sd"
-    n_sd: float = 5.0
-    smallest_mm2: float = 10.0
-    largest_core_mm2: float = 100.0
-
-    def __post_init__(self) -> None:
-        errors = []
-        if self.method not in METHODS:
-            errors.append(f"method: must be one of {', '.join(METHODS)}, got {self.method!r}")
-        for name in ("n_sd", "smallest_mm2", "largest_core_mm2"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                errors.append(f"{name}: must be a number of 0 or more, got {value}")
-        if errors:
-            raise SettingsError(errors)
-
-
 def find_scar(
-    lge: Stack, codes: Codes, spacing_mm: Spacing, settings: ScarSettings, remote: Mask | None = None
+    lge: Stack, labels: Labels, spacing_mm: Spacing, settings: ScarSettings, remote: Mask | None = None
 ) -> Mask:
     """Return the scar mask.
 
     Args:
         lge: LGE (..., S, H, W), NaN outside its field of view.
-        codes: label map (S, H, W), class indices.
+        labels: label map (S, H, W), class indices.
         spacing_mm: distances between slices, rows and columns.
         settings: settings of the detection.
         remote: mask of remote myocardium (S, H, W); chosen automatically if None.
@@ -85,28 +51,30 @@ def find_scar(
     Raises:
         DataError: if shapes differ, there is no myocardium, or the remote mask contains none of it.
     """
-    _check(lge, codes, remote)
-    muscle = codes == CLASS_INDEX["myo"]
-    mean, sd = remote_statistics(lge, codes, spacing_mm, remote)
+    _check(lge, labels, remote)
+    muscle = labels == CLASS_INDEX["myo"]
+    mean, sd = remote_statistics(lge, labels, spacing_mm, remote)
     enhanced = muscle & (lge > (mean + settings.n_sd * sd)[..., None, None])
     scar = without_islands(enhanced, spacing_mm, settings.smallest_mm2)
     if settings.method == "fwhm":
         scar = _above_half_maximum(lge, muscle, scar)
         scar = without_islands(scar, spacing_mm, settings.smallest_mm2)
-    return with_cores(scar, codes, spacing_mm, settings.largest_core_mm2) & np.isfinite(lge)
+    return with_cores(scar, labels, spacing_mm, settings.largest_core_mm2) & np.isfinite(lge)
 
 
-def remote_statistics(lge: Stack, codes: Codes, spacing_mm: Spacing, remote: Mask | None = None) -> tuple[Array, Array]:
+def remote_statistics(
+    lge: Stack, labels: Labels, spacing_mm: Spacing, remote: Mask | None = None
+) -> tuple[Array, Array]:
     """Return mean and SD of remote myocardium per slice, each of shape (..., S).
 
     A slice without remote myocardium takes the median of the other slices. All values are NaN if no slice has any. If a
     mask is given, no slice is rejected as too bright.
     """
-    batch, slices = lge.shape[:-3], len(codes)
+    batch, slices = lge.shape[:-3], len(labels)
     bins = 360 // STEP_DEG
-    muscle = codes == CLASS_INDEX["myo"]
+    muscle = labels == CLASS_INDEX["myo"]
     if remote is None:
-        sector = (np.degrees(angles(codes, spacing_mm)[muscle]) // STEP_DEG).astype(int) % bins
+        sector = (np.degrees(angles(labels, spacing_mm)[muscle]) // STEP_DEG).astype(int) % bins
     else:
         muscle = muscle & remote
         bins, sector = 1, np.zeros(int(muscle.sum()), int)
@@ -147,11 +115,11 @@ def without_islands(mask: Mask, spacing_mm: Spacing, smallest_mm2: float) -> Mas
     return np.asarray(keep[parts])
 
 
-def with_cores(scar: Mask, codes: Codes, spacing_mm: Spacing, largest_mm2: float) -> Mask:
+def with_cores(scar: Mask, labels: Labels, spacing_mm: Spacing, largest_mm2: float) -> Mask:
     """Fill holes of at most `largest_mm2` in the myocardium that are enclosed by scar, or by scar and pool."""
     if largest_mm2 <= 0 or not scar.any():
         return scar
-    muscle, pool = codes == CLASS_INDEX["myo"], codes == CLASS_INDEX["lv"]
+    muscle, pool = labels == CLASS_INDEX["myo"], labels == CLASS_INDEX["lv"]
     open_parts = _parts(~(scar | pool), corners=False)
     area_mm2 = np.bincount(open_parts.ravel()) * spacing_mm[1] * spacing_mm[2]
     outside = np.bincount(open_parts.ravel(), np.broadcast_to(~muscle, scar.shape).ravel().astype(float))
@@ -199,15 +167,15 @@ def _filled(values: Array, known: Mask, everywhere: bool = False) -> Array:
     return result
 
 
-def _check(lge: Stack, codes: Codes, remote: Mask | None) -> None:
+def _check(lge: Stack, labels: Labels, remote: Mask | None) -> None:
     errors = []
-    if codes.ndim != 3 or lge.shape[-3:] != codes.shape:
-        errors.append(f"lge: must have the labels' grid, {codes.shape}, got {lge.shape}")
-    if not (codes == CLASS_INDEX["myo"]).any():
+    if labels.ndim != 3 or lge.shape[-3:] != labels.shape:
+        errors.append(f"lge: must have the labels' grid, {labels.shape}, got {lge.shape}")
+    if not (labels == CLASS_INDEX["myo"]).any():
         errors.append("labels: must hold myocardium, got none")
-    elif remote is not None and remote.shape != codes.shape:
-        errors.append(f"remote: must have the labels' grid, {codes.shape}, got {remote.shape}")
-    elif remote is not None and not (remote & (codes == CLASS_INDEX["myo"])).any():
+    elif remote is not None and remote.shape != labels.shape:
+        errors.append(f"remote: must have the labels' grid, {labels.shape}, got {remote.shape}")
+    elif remote is not None and not (remote & (labels == CLASS_INDEX["myo"])).any():
         errors.append("remote: must hold myocardium, got none")
     if errors:
         raise DataError(errors)

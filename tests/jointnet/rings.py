@@ -24,7 +24,7 @@ def turned(angle_deg, from_deg):
 
 
 def ventricle(slices=6, rv_deg=180.0, rv=True):
-    """Return class codes (slices, rows, columns). The RV is a sector of 90 degrees that touches the wall."""
+    """Return class labels (slices, rows, columns). The RV is a sector of 90 degrees that touches the wall."""
     radius, angle = polar()
     plane = np.zeros(radius.shape, np.uint8)
     if rv:
@@ -41,8 +41,8 @@ def sector(start_deg, width_deg, inner_mm=POOL_MM, outer_mm=OUTER_MM, slices=6):
     return np.repeat(plane[None], slices, 0)
 
 
-def lge_of(codes, scar, noise=1.0, seed=0):
+def lge_of(labels, scar, noise=1.0, seed=0):
     """Return LGE with a dark wall, a bright scar, bright pools and normal noise."""
-    image = np.random.default_rng(seed).normal(DARK, noise, codes.shape)
-    image[scar | np.isin(codes, (CLASS_INDEX["lv"], CLASS_INDEX["rv"]))] += BRIGHT - DARK
+    image = np.random.default_rng(seed).normal(DARK, noise, labels.shape)
+    image[scar | np.isin(labels, (CLASS_INDEX["lv"], CLASS_INDEX["rv"]))] += BRIGHT - DARK
     return image.astype(np.float32)

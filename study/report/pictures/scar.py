@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from jointnet.errors import DataError
-from jointnet.scar.threshold import ScarSettings, find_scar
+from jointnet.scar import ScarSettings
+from jointnet.scar.threshold import find_scar
 from jointnet.structures import CLASS_INDEX
 
 SPACING_MM = (5.0, 0.75, 0.75)

@@ -11,9 +11,8 @@ from jointnet.data.grid import Stack
 from jointnet.errors import EXIT_DATA, EXIT_USAGE, DataError
 from jointnet.phantom.scanner import rotation
 from jointnet.scar.__main__ import main
-from jointnet.scar.bullseye import bullseye
 from jointnet.scar.pair import read_pair, short_axis_view, without_padding
-from jointnet.scar.pictures import scar_overlay, surface_picture
+from jointnet.scar.pictures import bullseye, scar_overlay, surface_picture
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 SPACING_MM = (5.0, 1.0, 1.0)
@@ -39,38 +38,38 @@ def stored(stack, turned=False, flips=(False, False, False)):
     return np.ascontiguousarray(volume), AFFINE @ reorder
 
 
-def file_values(codes):
-    values = np.zeros(codes.shape, np.int16)
+def file_values(labels):
+    values = np.zeros(labels.shape, np.int16)
     for name, value in LABEL_VALUE.items():
-        values[codes == CLASS_INDEX[name]] = value
+        values[labels == CLASS_INDEX[name]] = value
     return values
 
 
-def write_pair(folder, codes, lge, **how):
+def write_pair(folder, labels, lge, **how):
     paths = folder / "lge_registered.nii.gz", folder / "cine_segmentation.nii.gz"
-    for path, stack in zip(paths, (np.nan_to_num(lge), file_values(codes)), strict=True):
+    for path, stack in zip(paths, (np.nan_to_num(lge), file_values(labels)), strict=True):
         nib.save(nib.Nifti1Image(*stored(stack, **how)), path)
     return paths
 
 
 @pytest.fixture(scope="module")
 def heart():
-    codes = ventricle(slices=SLICES)
+    labels = ventricle(slices=SLICES)
     scar = sector(90, 60, slices=SLICES)
     scar[3:] = False
-    return codes[:, ::2, ::2], scar[:, ::2, ::2], lge_of(codes, scar)[:, ::2, ::2]
+    return labels[:, ::2, ::2], scar[:, ::2, ::2], lge_of(labels, scar)[:, ::2, ::2]
 
 
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("flips", list(product([False, True], repeat=3)))
 def test_however_a_file_is_stored_the_view_is_the_same(heart, tmp_path, turned, flips):
-    codes, _, lge = heart
-    pair = read_pair(*write_pair(tmp_path, codes, lge, turned=turned, flips=flips))
-    np.testing.assert_array_equal(pair.codes, codes)
+    labels, _, lge = heart
+    pair = read_pair(*write_pair(tmp_path, labels, lge, turned=turned, flips=flips))
+    np.testing.assert_array_equal(pair.labels, labels)
     np.testing.assert_allclose(pair.lge, lge, rtol=1e-6)
     np.testing.assert_allclose(pair.affine, AFFINE, atol=1e-5)
     np.testing.assert_allclose(pair.spacing_mm, SPACING_MM, rtol=1e-5)
-    np.testing.assert_array_equal(pair.view.stored(pair.codes), stored(codes, turned, flips)[0])
+    np.testing.assert_array_equal(pair.view.to_file(pair.labels), stored(labels, turned, flips)[0])
 
 
 def test_every_view_leads_back():
@@ -79,7 +78,7 @@ def test_every_view_leads_back():
         affine = np.eye(4)
         affine[:3, :3] = rotation(np.array([0.1, -0.2, 0.1])) @ (np.diag(signs) @ np.eye(3)[:, [*order, 2]])
         view = short_axis_view(Stack(affine, volume.shape))
-        np.testing.assert_array_equal(view.stored(view.shown(volume)), volume)
+        np.testing.assert_array_equal(view.to_file(view.from_file(volume)), volume)
 
 
 def test_zeros_that_reach_the_border_are_unseen_and_others_are_dark():
@@ -93,8 +92,8 @@ def test_zeros_that_reach_the_border_are_unseen_and_others_are_dark():
 
 
 def test_the_command_writes_figures_mask_surfaces_and_pictures(heart, tmp_path, capsys):
-    codes, scar, lge = heart
-    lge_path, label_path = write_pair(tmp_path, codes, lge, turned=True, flips=(True, False, True))
+    labels, scar, lge = heart
+    lge_path, label_path = write_pair(tmp_path, labels, lge, turned=True, flips=(True, False, True))
     out = tmp_path / "new" / "out"
     arguments = ["--lge", lge_path, "--labels", label_path, "--cine", lge_path, "--out", out]
     arguments += ["--registration-sd-mm", "0.5", "--perturbations", "10"]
@@ -119,8 +118,8 @@ def test_the_command_writes_figures_mask_surfaces_and_pictures(heart, tmp_path, 
 
 
 def test_a_second_run_replaces_the_first(heart, tmp_path):
-    codes, _, lge = heart
-    paths = [str(path) for path in write_pair(tmp_path, codes, lge)]
+    labels, _, lge = heart
+    paths = [str(path) for path in write_pair(tmp_path, labels, lge)]
     arguments = ["--lge", paths[0], "--labels", paths[1], "--out", str(tmp_path / "out")]
     assert main(arguments) == 0
     assert main([*arguments, "--n-sd", "1e9"]) == 0
@@ -130,21 +129,21 @@ def test_a_second_run_replaces_the_first(heart, tmp_path):
 
 
 def test_what_a_reader_must_know_is_noted(heart, tmp_path, capsys):
-    codes, _, lge = heart
+    labels, _, lge = heart
     hidden = lge.copy()
     hidden[0] = 0
-    small = np.array(codes[::-1])
+    small = np.array(labels[::-1])
     small[-1][small[-1] == CLASS_INDEX["lv"]] = 0
     small[-1, 45:55, 45:55] = CLASS_INDEX["lv"]
-    no_rv = np.where(codes == CLASS_INDEX["rv"], 0, codes)
-    no_lv = np.where(codes == CLASS_INDEX["lv"], 0, codes)
-    for labels, image, note in (
-        (codes, hidden, "shows nothing in 16.7 %"),
+    no_rv = np.where(labels == CLASS_INDEX["rv"], 0, labels)
+    no_lv = np.where(labels == CLASS_INDEX["lv"], 0, labels)
+    for changed, image, note in (
+        (labels, hidden, "shows nothing in 16.7 %"),
         (no_rv, lge, "no RV"),
         (no_lv, lge, "no LV pool"),
         (small, lge, "check the files' orientation"),
     ):
-        lge_path, label_path = write_pair(tmp_path, labels.astype(np.uint8), image)
+        lge_path, label_path = write_pair(tmp_path, changed.astype(np.uint8), image)
         assert main(["--lge", str(lge_path), "--labels", str(label_path), "--out", str(tmp_path / "out")]) == 0
         assert note in capsys.readouterr().out
 
@@ -201,8 +200,8 @@ def missing(folder, lge_path, label_path):
     ],
 )
 def test_bad_files_are_named_and_nothing_is_written(heart, tmp_path, capsys, damage, rule):
-    codes, _, lge = heart
-    lge_path, label_path = write_pair(tmp_path, codes, lge)
+    labels, _, lge = heart
+    lge_path, label_path = write_pair(tmp_path, labels, lge)
     damage(tmp_path, lge_path, label_path)
     out = tmp_path / "out"
     assert main(["--lge", str(lge_path), "--labels", str(label_path), "--out", str(out)]) == EXIT_DATA
@@ -220,8 +219,8 @@ def test_bad_options_are_named_together(tmp_path, capsys):
 
 
 def test_an_out_that_is_a_file_is_kept(heart, tmp_path):
-    codes, _, lge = heart
-    lge_path, label_path = write_pair(tmp_path, codes, lge)
+    labels, _, lge = heart
+    lge_path, label_path = write_pair(tmp_path, labels, lge)
     assert main(["--lge", str(lge_path), "--labels", str(label_path), "--out", str(lge_path)]) == EXIT_USAGE
     assert nib.load(lge_path).shape[2] == SLICES
 
@@ -246,10 +245,10 @@ def test_the_bullseye_draws_each_segment_once_and_hatches_the_unknown():
 
 @pytest.mark.parametrize("scar_deg", [0, 90, 360])
 def test_the_overlay_shows_every_slice_with_myocardium(scar_deg):
-    codes = ventricle(slices=4)
-    codes[0] = 0
-    image = np.full(codes.shape, np.nan)
-    figure = scar_overlay(image, codes, sector(0, scar_deg, slices=4) & (codes > 0))
+    labels = ventricle(slices=4)
+    labels[0] = 0
+    image = np.full(labels.shape, np.nan)
+    figure = scar_overlay(image, labels, sector(0, scar_deg, slices=4) & (labels > 0))
     assert [axes.get_title() for axes in figure.axes] == ["slice 2", "slice 3", "slice 4"]
 
 

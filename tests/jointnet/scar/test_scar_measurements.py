@@ -3,10 +3,11 @@ import pytest
 from rings import OUTER_MM, POOL_MM, SPACING_MM, lge_of, sector, ventricle
 
 from jointnet.errors import SettingsError
+from jointnet.scar import ScarSettings
 from jointnet.scar.measurements import DENSITY_G_PER_ML, measure, segment_table, wall_of
 from jointnet.scar.perturbation import displaced, perturbed_figures, spread_table
 from jointnet.scar.segments import NAMES, levels, segments, septum_middles
-from jointnet.scar.threshold import ScarSettings, find_scar
+from jointnet.scar.threshold import find_scar
 from jointnet.structures import CLASS_INDEX
 
 SLICES = 6
@@ -14,9 +15,9 @@ RING_ML = np.pi * (OUTER_MM**2 - POOL_MM**2) * SPACING_MM[0] * SLICES / 1000
 EVERYWHERE = np.ones((SLICES, 200, 200), bool)
 
 
-def figures_of(scar, codes=None):
-    codes = ventricle() if codes is None else codes
-    return measure(scar, np.ones(codes.shape, bool), wall_of(codes, SPACING_MM))
+def figures_of(scar, labels=None):
+    labels = ventricle() if labels is None else labels
+    return measure(scar, np.ones(labels.shape, bool), wall_of(labels, SPACING_MM))
 
 
 @pytest.mark.parametrize(
@@ -56,8 +57,8 @@ def test_half_of_a_segment_across_the_whole_wall_has_extent_50_and_transmurality
 @pytest.mark.parametrize("turn_deg", [0, 40, 180, 275])
 def test_segments_stand_at_their_angle_from_the_rv_and_turn_with_it(angle_deg, basal, mid, apical, turn_deg):
     """With the RV on the left, anterior is at the top and lateral on the right. Slices run from apex to base."""
-    codes = ventricle(rv_deg=180 + turn_deg)
-    found = segments(codes, SPACING_MM)
+    labels = ventricle(rv_deg=180 + turn_deg)
+    found = segments(labels, SPACING_MM)
     radians = np.radians(angle_deg + turn_deg)
     row, column = round(99.5 - 50 * np.sin(radians)), round(99.5 + 50 * np.cos(radians))
     assert found[:, row, column].tolist() == [apical, apical, mid, mid, basal, basal]
@@ -79,16 +80,16 @@ def test_the_septums_middle_is_half_way_between_the_insertions(direction_deg):
 
 
 def test_an_rv_away_from_the_wall_tells_the_septum_by_its_centroid():
-    codes = ventricle(slices=1, rv=False)
-    codes[0, 95:105, 10:20] = CLASS_INDEX["rv"]
-    found = septum_middles(codes, SPACING_MM)
+    labels = ventricle(slices=1, rv=False)
+    labels[0, 95:105, 10:20] = CLASS_INDEX["rv"]
+    found = septum_middles(labels, SPACING_MM)
     assert np.degrees(found[0]) % 360 == pytest.approx(180, abs=1)
 
 
 def test_a_level_without_rv_takes_the_nearest_levels_direction():
-    codes = ventricle(rv_deg=180)
-    codes[:2][codes[:2] == CLASS_INDEX["rv"]] = 0
-    np.testing.assert_allclose(np.degrees(septum_middles(codes, SPACING_MM)) % 360, 180, atol=1)
+    labels = ventricle(rv_deg=180)
+    labels[:2][labels[:2] == CLASS_INDEX["rv"]] = 0
+    np.testing.assert_allclose(np.degrees(septum_middles(labels, SPACING_MM)) % 360, 180, atol=1)
 
 
 @pytest.mark.parametrize(
@@ -99,14 +100,14 @@ def test_levels_are_thirds_of_the_slices_with_pool(slices, expected):
 
 
 def test_myocardium_before_the_pool_is_the_apex_and_behind_it_belongs_nowhere():
-    codes = ventricle(slices=5)
-    codes[[0, 4]] = np.where(codes[[0, 4]] == CLASS_INDEX["lv"], CLASS_INDEX["myo"], codes[[0, 4]])
-    assert levels(codes).tolist() == [0, 1, 2, 3, -1]
+    labels = ventricle(slices=5)
+    labels[[0, 4]] = np.where(labels[[0, 4]] == CLASS_INDEX["lv"], CLASS_INDEX["myo"], labels[[0, 4]])
+    assert levels(labels).tolist() == [0, 1, 2, 3, -1]
     scar = sector(0, 180, slices=5)
-    found = figures_of(scar, codes)
+    found = figures_of(scar, labels)
     assert found["percent"][16] == pytest.approx(100 * 90 * (900 - 400) / (180 * 900), abs=0.5)
     assert np.isnan(found["transmurality_percent"][16])
-    held = segments(codes, SPACING_MM)
+    held = segments(labels, SPACING_MM)
     assert set(np.unique(held[0])) == {0, 17}
     assert not held[4].any()
 
@@ -127,17 +128,17 @@ def test_no_scar_and_all_scar(share_deg, expected):
 
 
 def test_without_myocardium_or_without_lge_shares_are_nan_and_amounts_0():
-    codes = ventricle()
-    seen = np.zeros(codes.shape, bool)
-    for labels in (codes, np.where(codes == CLASS_INDEX["myo"], 0, codes).astype(np.uint8)):
-        found = measure(seen, seen, wall_of(labels, SPACING_MM))
+    labels = ventricle()
+    seen = np.zeros(labels.shape, bool)
+    for changed in (labels, np.where(labels == CLASS_INDEX["myo"], 0, labels).astype(np.uint8)):
+        found = measure(seen, seen, wall_of(changed, SPACING_MM))
         assert found["myocardium_ml"] == found["scar_ml"] == 0
         assert np.isnan(found["scar_percent"]) and np.isnan(found["percent"]).all()
 
 
 def test_myocardium_that_lge_does_not_show_counts_in_no_figure():
-    codes, scar, seen = ventricle(), sector(0, 90), ~sector(90, 90)
-    found = measure(scar & seen, seen, wall_of(codes, SPACING_MM))
+    labels, scar, seen = ventricle(), sector(0, 90), ~sector(90, 90)
+    found = measure(scar & seen, seen, wall_of(labels, SPACING_MM))
     assert found["myocardium_ml"] == pytest.approx(RING_ML * 0.75, rel=0.01)
     assert found["scar_percent"] == pytest.approx(100 / 3, abs=0.3)
 
@@ -153,10 +154,10 @@ def test_a_displaced_stack_moves_each_slice_by_its_own_rows_and_columns():
 
 
 def test_no_error_of_the_registration_moves_no_figure():
-    codes = ventricle()
-    lge = lge_of(codes, sector(100, 90, POOL_MM, 25), noise=2.0)
-    found = figures_of(find_scar(lge, codes, SPACING_MM, ScarSettings()))
-    moved = perturbed_figures(lge, codes, SPACING_MM, ScarSettings(), sd_mm=0.0, count=3, seed=0)
+    labels = ventricle()
+    lge = lge_of(labels, sector(100, 90, POOL_MM, 25), noise=2.0)
+    found = figures_of(find_scar(lge, labels, SPACING_MM, ScarSettings()))
+    moved = perturbed_figures(lge, labels, SPACING_MM, ScarSettings(), sd_mm=0.0, count=3, seed=0)
     for name, values in found.items():
         for each in moved[name]:
             np.testing.assert_allclose(each, values, rtol=1e-5)
@@ -167,13 +168,13 @@ def test_the_spread_of_a_displaced_edge_follows_the_formula():
 
     So the volume's SD over S independent slices is 2 (r2 - r1) SD thickness sqrt(S).
     """
-    codes = ventricle(slices=SLICES, rv=False)
-    bright = np.zeros(codes.shape, bool)
+    labels = ventricle(slices=SLICES, rv=False)
+    bright = np.zeros(labels.shape, bool)
     bright[:, :, :100] = True
-    lge = np.where(bright, 100.0, np.random.default_rng(0).normal(10, 1, codes.shape)).astype(np.float32)
+    lge = np.where(bright, 100.0, np.random.default_rng(0).normal(10, 1, labels.shape)).astype(np.float32)
     settings = ScarSettings(smallest_mm2=0, largest_core_mm2=0)
     sd_mm, count = 2.0, 400
-    moved = perturbed_figures(lge, codes, SPACING_MM, settings, sd_mm, count, seed=1)["scar_ml"]
+    moved = perturbed_figures(lge, labels, SPACING_MM, settings, sd_mm, count, seed=1)["scar_ml"]
     rounded_sd_mm = np.sqrt(sd_mm**2 + SPACING_MM[2] ** 2 / 12)
     expected = 2 * (OUTER_MM - POOL_MM) * rounded_sd_mm * SPACING_MM[0] * np.sqrt(SLICES) / 1000
     assert moved.std() == pytest.approx(expected, rel=0.12)
@@ -181,20 +182,20 @@ def test_the_spread_of_a_displaced_edge_follows_the_formula():
 
 
 def test_a_seed_repeats_itself_and_another_differs():
-    codes = ventricle(slices=2)
-    lge = lge_of(codes, sector(100, 90, slices=2))
+    labels = ventricle(slices=2)
+    lge = lge_of(labels, sector(100, 90, slices=2))
     draws = [
-        perturbed_figures(lge, codes, SPACING_MM, ScarSettings(), 2.0, 30, seed)["scar_ml"].tolist()
+        perturbed_figures(lge, labels, SPACING_MM, ScarSettings(), 2.0, 30, seed)["scar_ml"].tolist()
         for seed in (5, 5, 6)
     ]
     assert draws[0] == draws[1] != draws[2]
 
 
 def test_the_spread_table_holds_mean_sd_and_range_of_every_figure():
-    codes = ventricle(slices=2)
-    lge = lge_of(codes, sector(100, 90, slices=2))
-    moved = perturbed_figures(lge, codes, SPACING_MM, ScarSettings(), 1.0, 40, 0)
-    table = spread_table(figures_of(sector(100, 90, slices=2), codes), moved).set_index("figure")
+    labels = ventricle(slices=2)
+    lge = lge_of(labels, sector(100, 90, slices=2))
+    moved = perturbed_figures(lge, labels, SPACING_MM, ScarSettings(), 1.0, 40, 0)
+    table = spread_table(figures_of(sector(100, 90, slices=2), labels), moved).set_index("figure")
     row = table.loc["scar_percent"]
     assert row["value"] == pytest.approx(25, abs=0.2)
     assert row["mean"] == pytest.approx(np.mean(moved["scar_percent"]))
@@ -205,7 +206,7 @@ def test_the_spread_table_holds_mean_sd_and_range_of_every_figure():
 
 
 def test_bad_perturbations_are_named_together():
-    codes = ventricle(slices=1)
+    labels = ventricle(slices=1)
     with pytest.raises(SettingsError) as caught:
-        perturbed_figures(lge_of(codes, codes == 9), codes, SPACING_MM, ScarSettings(), -1.0, 0, -1)
+        perturbed_figures(lge_of(labels, labels == 9), labels, SPACING_MM, ScarSettings(), -1.0, 0, -1)
     assert [error.split(":")[0] for error in caught.value.errors] == ["sd_mm", "count", "seed"]

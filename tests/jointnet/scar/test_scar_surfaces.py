@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from jointnet.phantom.scanner import rotation
-from jointnet.scar.mesh_files import write_stl, write_vtp
-from jointnet.scar.surfaces import Mesh, surface, surfaces
+from jointnet.scar.surfaces import Mesh, surface, surfaces, write_stl, write_vtp
 from jointnet.structures import CLASS_INDEX
 
 SPACINGS_MM = [(5.0, 0.75, 0.75), (8.0, 1.25, 1.0), (10.0, 1.3, 1.3)]
@@ -80,12 +79,12 @@ def test_a_mask_that_reaches_the_border_is_closed():
 
 
 def test_structures_that_are_not_there_have_no_surface():
-    codes = np.zeros((3, 20, 20), np.uint8)
-    assert surfaces(codes, codes > 0, np.eye(4)) == {}
-    codes[1, 5:15, 5:15] = CLASS_INDEX["rv"]
-    scar = np.zeros(codes.shape, bool)
+    labels = np.zeros((3, 20, 20), np.uint8)
+    assert surfaces(labels, labels > 0, np.eye(4)) == {}
+    labels[1, 5:15, 5:15] = CLASS_INDEX["rv"]
+    scar = np.zeros(labels.shape, bool)
     scar[1, 7, 7:9] = True
-    assert list(surfaces(codes, scar, np.eye(4))) == ["rv", "scar"]
+    assert list(surfaces(labels, scar, np.eye(4))) == ["rv", "scar"]
 
 
 @pytest.fixture
