@@ -125,7 +125,7 @@ def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
         "study.tracking.runs",
         "study.run.study_recorder",
     }
-    assert not _reached("study.trials.worker") & users
+    assert not _reached("study.trials.trial") & users
 
 
 def test_what_is_imported_is_declared_and_nothing_else_but_what_fanova_needs():

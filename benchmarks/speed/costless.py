@@ -15,10 +15,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
 
 from simulation import run_to_end, write_model
 
+from jointnet.train.loop import EpochReport
 from study.store_names import OBJECTIVE
-from study.trials.arm_search import ArmSearch
 from study.trials.recorder import ArmRecorder
-from study.trials.trial import TrialProgress, TrialSpec
+from study.trials.scheduling import ArmSearch
+from study.trials.trial import OnEpoch, TrialSpec
 
 BRANCHES = ("registration", "cine_segmentation", "lge_segmentation")
 PARTS = ("lv", "myo", "rv")
@@ -47,13 +48,13 @@ def epoch_of(spec: TrialSpec, epoch: int) -> dict[str, float]:
     return {**metrics, OBJECTIVE: level + 1e-4 * epoch, **{name: draw() for name in VALIDATED}}
 
 
-def costless_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> None:
+def costless_trial(spec: TrialSpec, on_epoch: OnEpoch) -> None:
     """Report all epochs without training. Replaces `study.trials.trial.run_trial` in a Ray worker."""
     waited_ms = 0.0
     for epoch in range(1, spec.task.settings.training.epochs + 1):
         metrics = {**epoch_of(spec, epoch), WAITED: waited_ms}
         began = time.perf_counter()
-        on_epoch(TrialProgress(epoch, 0.0, metrics, None, 0))
+        on_epoch(EpochReport(epoch, 0.0, metrics))
         waited_ms = (time.perf_counter() - began) * 1e3
 
 

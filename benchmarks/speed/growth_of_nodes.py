@@ -12,7 +12,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,10 @@ from figures import Figure, add_options, tell
 from one_arm import TimedOutbox, arm_task, by_ray, run_study
 from ray.cluster_utils import Cluster
 
+from jointnet.train.loop import EpochReport
 from study.plan.search_space import Fidelity
 from study.store_address import sqlite_address
-from study.trials.trial import TrialProgress, TrialSpec
+from study.trials.trial import OnEpoch, TrialSpec
 
 CPUS = 2
 EPOCHS = 4
@@ -83,11 +84,11 @@ def cluster(nodes: int) -> Iterator[None]:
         simulated.shutdown()
 
 
-def sleeping_trial(seconds: float, spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> None:
+def sleeping_trial(seconds: float, spec: TrialSpec, on_epoch: OnEpoch) -> None:
     """Sleep instead of training, and report every epoch."""
     for epoch in range(1, EPOCHS + 1):
         time.sleep(seconds)
-        on_epoch(TrialProgress(epoch, seconds, epoch_of(spec, epoch), None, 0))
+        on_epoch(EpochReport(epoch, seconds, epoch_of(spec, epoch)))
 
 
 if __name__ == "__main__":

@@ -23,15 +23,14 @@ from study.plan.search_file import load_spaces
 from study.plan.search_space import Fidelity, SearchSpace
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, refused
-from study.trials.arm_search import ArmSearch
 from study.trials.ledger import Event, Ledger
 from study.trials.outcome import TrialOutcome
 from study.trials.progress import ArmProgress, StudyProgress
+from study.trials.ray_tune import search_arm
 from study.trials.recorder import ArmRecorder
-from study.trials.trial import ArmTask
-from study.trials.tune_search import search_arm
-from study.trials.work import Drawn, SearchWork
-from study.trials.worker import RunTrial
+from study.trials.sampling import Drawn, SearchWork
+from study.trials.scheduling import ArmSearch
+from study.trials.trial import ArmTask, RunTrial
 
 ARM = "joint-25"
 AT_ONCE = 2

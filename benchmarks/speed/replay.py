@@ -1,6 +1,6 @@
 """Simulated searches: the study's own decisions applied to trainings whose objectives are known in advance.
 
-The next trial and early stopping are decided by the study's functions (`study.trials.suggestion` and
+The next trial and early stopping are decided by the study's functions (`study.trials.sampling` and
 `study.trials.pruning`). Only the training and the clock are simulated. The duration of an epoch differs between trials
 by up to a tenth, so that concurrent trials are not synchronous.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from study.plan.search_space import Fidelity
 from study.store_names import EARLY, OBJECTIVE
 from study.trials.outcome import EpochRecord, TrialOutcome, trial_name
-from study.trials.pruning import falls_behind
+from study.trials.pruning import Asha
 
 Sample = Mapping[str, Any]
 Draw = Callable[[int, Sequence[TrialOutcome]], Sample]
@@ -81,10 +81,10 @@ def replay(draw: Draw, train: Train, fidelity: Fidelity, trials: int, at_once: i
         objective = float(curves[place][epoch - 1])
         metrics = {} if math.isnan(objective) else {OBJECTIVE: objective}
         trial = known.with_epoch(EpochRecord(epoch, 0, metrics))
-        behind = falls_behind(trial, [other for other in outcomes if other is not known], fidelity)
+        pruned = Asha(fidelity, [other for other in outcomes if other is not known]).prunes(trial)
         if last:
             trial = replace(trial, state="complete")
-        elif behind:
+        elif pruned:
             trial = replace(trial, state="stopped", reason=EARLY)
         outcomes[place] = trial
         if trial.over:

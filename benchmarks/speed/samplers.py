@@ -22,7 +22,7 @@ from surrogate import Surrogate
 
 from study.plan.search_space import Fidelity, Parameter
 from study.trials.outcome import TrialOutcome
-from study.trials.suggestion import STARTUP_TRIALS, distributions, optuna_trials, suggest
+from study.trials.sampling import STARTUP_TRIALS, TpeSampler, distributions, optuna_trials
 
 COUNTS = (8, 16, 32, 64)
 """Numbers of trials after which samplers are compared."""
@@ -83,7 +83,8 @@ class Progress:
 def drawn_by(sampler: str, parameters: Sequence[Parameter], seed: int) -> Draw:
     """Return the function that draws samples: the study's own suggestion, or another sampler with the same input."""
     if sampler == SHIPPED:
-        return lambda number, outcomes: suggest(parameters, outcomes, number, seed)
+        own = TpeSampler(parameters, seed)
+        return lambda number, outcomes: own.sample(outcomes, number)
 
     def draw(number: int, outcomes: Sequence[TrialOutcome]) -> Sample:
         own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

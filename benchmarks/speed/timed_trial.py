@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from unittest.mock import patch
 from one_arm import AT_ONCE
 
 from jointnet.train.checkpoints import Checkpoints
-from study.trials.trial import TrialProgress, TrialSpec, run_trial
+from jointnet.train.loop import EpochReport
+from study.trials.trial import OnEpoch, TrialSpec, run_trial
 
 EPOCH, WAITED, CHECKPOINTED, BETWEEN = "epoch_ms", "waited_ms", "checkpoint_ms", "between_ms"
 MEASURED = {
@@ -26,7 +26,7 @@ _ended: list[float] = []
 """The end time of this worker's last trial; empty before."""
 
 
-def timed_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> None:
+def timed_trial(spec: TrialSpec, on_epoch: OnEpoch) -> None:
     """Call `study.trials.trial.run_trial` and add the measured times to its metrics. Replaces it in a Ray worker."""
     warm = bool(_ended)
     own = {BETWEEN: 1e3 * (time.perf_counter() - _ended.pop())} if warm else {}
@@ -37,11 +37,11 @@ def timed_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None]) -> N
         save(*arguments)
         own[CHECKPOINTED] = 1e3 * (time.perf_counter() - began)
 
-    def forward(progress: TrialProgress) -> None:
-        metrics = {**progress.metrics, **own, EPOCH: 1e3 * progress.seconds}
+    def forward(report: EpochReport) -> None:
+        metrics = {**report.metrics, **own, EPOCH: 1e3 * report.seconds}
         own.clear()
         began = time.perf_counter()
-        on_epoch(replace(progress, metrics=metrics))
+        on_epoch(replace(report, metrics=metrics))
         own[WAITED] = 1e3 * (time.perf_counter() - began)
 
     with patch.object(Checkpoints, "save", timed_save):

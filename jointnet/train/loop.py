@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -127,7 +128,18 @@ def train(
     return best
 
 
-def best_report(reports: Iterable[EpochReport]) -> EpochReport | None:
+class HasMetrics(Protocol):
+    """Anything with the metrics of an epoch."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics by name."""
+
+
+Report = TypeVar("Report", bound=HasMetrics)
+
+
+def best_report(reports: Iterable[Report]) -> Report | None:
     """Return the report with the smallest finite objective, the first one if equal; None if no objective is finite."""
     finite = [report for report in reports if math.isfinite(report.metrics.get(OBJECTIVE, math.nan))]
     return min(finite, key=lambda report: report.metrics[OBJECTIVE], default=None)

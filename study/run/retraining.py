@@ -9,10 +9,10 @@ from study.run.rounds import Rounds, check_halted
 from study.run.searching import arm_task
 from study.run.session import Session
 from study.selection.best_trial import Selection
-from study.trials.arm_search import ArmSearch
 from study.trials.recorder import ArmRecorder
+from study.trials.sampling import retrain_prefix, retrain_work
+from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask
-from study.trials.work import retrain_prefix, retrain_work
 
 RETRAIN_FOLDER = "retrain"
 
@@ -43,7 +43,7 @@ def retrain_all(
         recorder = _recorder(session, arm, winner.trial_id, patients)
         recorder.catch_up()
         search = ArmSearch(retrain_work(plan, arm, winner), recorder, plan.resources.concurrent)
-        search.settle()
+        search.end_finished()
         if search.work_left():
             rounds.ready()
             session.recorder.runs(arm)

@@ -10,9 +10,9 @@ from study.machines.cluster import ray_session
 from study.run.interruption import StudyHaltedError, first_gently, heed_signals
 from study.run.session import Session
 from study.store_names import INTERRUPTED
-from study.trials.arm_search import ArmSearch
+from study.trials.ray_tune import search_arm
+from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask
-from study.trials.tune_search import search_arm
 
 
 class Rounds:
@@ -58,4 +58,4 @@ def check_halted(search: ArmSearch) -> None:
         StudyHaltedError: the round was interrupted, or the disk is full.
     """
     if search.halted:
-        raise StudyHaltedError(search.halted, by_user=not search.invalid) from search.error
+        raise StudyHaltedError(search.halted, by_user=not search.disk_error) from search.error

@@ -7,11 +7,10 @@ from study.plan.plan import Arm, Plan
 from study.run.rounds import Rounds, check_halted
 from study.run.session import Session
 from study.selection.openings import search_is_over
-from study.trials.arm_search import ArmSearch
 from study.trials.ledger import Ledger
-from study.trials.suggestion import export
+from study.trials.sampling import search_work, write_optuna_file
+from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask
-from study.trials.work import search_work
 
 OPTUNA_FILE = "optuna.db"
 
@@ -41,7 +40,7 @@ def search_all(session: Session, rounds: Rounds, patients: Mapping[int, CachedPa
         ledger.append("searching", arm=arm.key)
         session.recorder.runs(arm)
         progress.arm_started(arm.key, seconds, f"searching {arm.key}")
-        search.settle()
+        search.end_finished()
         if search.work_left() and (seconds is None or seconds > 0):
             rounds.run(search, recorder.task, seconds)
         elif search.work_left():
@@ -96,6 +95,6 @@ def _export(session: Session) -> None:
         for arm in session.plan.arms
     }
     try:
-        export(path, arms)
+        write_optuna_file(path, arms)
     except Exception as error:  # no error of this optional file may stop the study
         session.progress.note(f"WARNING: {path} could not be written: {' '.join(str(error).split())[:200]}")

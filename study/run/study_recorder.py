@@ -12,8 +12,8 @@ from study.tracking.outbox import Outbox
 from study.tracking.registry import Champion, registered_name
 from study.tracking.runs import STUDY, RunKey, StudyTracker, run_key
 from study.trials.ledger import Ledger
-from study.trials.trial_runs import end_tags
-from study.trials.work import retrain_prefix
+from study.trials.recorder import end_tags
+from study.trials.sampling import retrain_prefix
 
 SPECIFICATION = "specification.json"
 SPLITS = "splits.json"

@@ -81,7 +81,7 @@ def _remarks(trials: list[TrialOutcome], planned: int | None) -> tuple[str, ...]
     counts = {
         ending("failed", ""): sum(trial.state == "failed" for trial in trials),
         ending("running", ""): sum(trial.state == "running" for trial in trials),
-        ending("stopped", TIME_BUDGET): sum(trial.cut for trial in trials),
+        ending("stopped", TIME_BUDGET): sum(trial.out_of_time for trial in trials),
         "ended without a model": sum(
             trial.state in ("complete", "stopped") and not is_candidate(trial) for trial in trials
         ),

@@ -6,7 +6,7 @@ from pathlib import Path
 from study.plan.plan import Arm, Plan
 from study.trials.ledger import Ledger
 from study.trials.outcome import TrialOutcome
-from study.trials.work import retrain_prefix, retrain_seeds
+from study.trials.sampling import retrain_prefix, retrain_seeds
 
 
 @dataclass(frozen=True)

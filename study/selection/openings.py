@@ -13,7 +13,7 @@ from study.plan.plan import Arm, Plan
 from study.selection.best_trial import NoFinishedTrialError, Selection, is_candidate, select_best
 from study.trials.ledger import Ledger
 from study.trials.outcome import TrialOutcome
-from study.trials.work import retrain_work
+from study.trials.sampling import retrain_work
 
 FIRST = "the selection of every arm is recorded"
 

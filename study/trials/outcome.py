@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from jointnet.train.loop import best_report
 from study.store_names import OBJECTIVE, TIME_BUDGET
 
 
@@ -31,7 +32,7 @@ class TrialOutcome:
             or stopped by the time budget) or `failed`.
         reason: why the trial stopped or failed.
         epochs: all reported epochs, in order.
-        behind: whether early stopping prunes the trial after its last epoch.
+        pruned: whether early stopping prunes the trial after its last epoch.
         failures: number of attempts that the machine ended since the last epoch.
         model: model file of the best epoch; None while the trial runs, or where it has none.
         seed: training seed of a retraining; None is the study's seed, as in all trials of a search.
@@ -44,7 +45,7 @@ class TrialOutcome:
     state: str = "running"
     reason: str = ""
     epochs: tuple[EpochRecord, ...] = field(default=(), repr=False)
-    behind: bool = False
+    pruned: bool = False
     failures: int = 0
     model: Path | None = None
     seed: int | None = None
@@ -59,8 +60,7 @@ class TrialOutcome:
     @property
     def best(self) -> EpochRecord | None:
         """The epoch with the smallest finite objective, the first of equal ones; None before the first validation."""
-        finite = [epoch for epoch in self.epochs if math.isfinite(epoch.metrics.get(OBJECTIVE, math.nan))]
-        return min(finite, key=lambda epoch: epoch.metrics[OBJECTIVE], default=None)
+        return best_report(self.epochs)
 
     @property
     def objective(self) -> float | None:
@@ -78,30 +78,30 @@ class TrialOutcome:
         return {} if self.best is None else self.best.metrics
 
     @property
-    def cut(self) -> bool:
+    def out_of_time(self) -> bool:
         """Return whether the time budget stopped the trial. It can be selected, and continues with more time."""
         return self.state == "stopped" and self.reason == TIME_BUDGET
 
     @property
     def over(self) -> bool:
         """Return whether the trial is final and never runs again."""
-        return self.state != "running" and not self.cut
+        return self.state != "running" and not self.out_of_time
 
     @property
     def history(self) -> dict[int, float]:
         """The best objective so far after each epoch, from the first epoch with an objective."""
-        found: dict[int, float] = {}
+        best_so_far: dict[int, float] = {}
         best = math.inf
         for epoch in self.epochs:
             value = epoch.metrics.get(OBJECTIVE, math.nan)
             best = min(best, value) if math.isfinite(value) else best
             if math.isfinite(best):
-                found[epoch.epoch] = best
-        return found
+                best_so_far[epoch.epoch] = best
+        return best_so_far
 
-    def with_epoch(self, record: EpochRecord, behind: bool = False) -> "TrialOutcome":
+    def with_epoch(self, record: EpochRecord, pruned: bool = False) -> "TrialOutcome":
         """Return the outcome with one more epoch."""
-        return replace(self, epochs=(*self.epochs, record), behind=behind, failures=0)
+        return replace(self, epochs=(*self.epochs, record), pruned=pruned, failures=0)
 
 
 def trial_name(number: int) -> str:
@@ -120,8 +120,8 @@ def after(outcome: TrialOutcome | None, event: Mapping[str, Any], folder: Path) 
     kind, at_ms = event["event"], event.get("at_ms")
     if kind == "drawn":
         sample = dict(event["sample"])
-        known = TrialOutcome(int(event["number"]), str(event["trial"]), sample, seed=event.get("seed"))
-        return replace(known, began_ms=at_ms, until_ms=at_ms)
+        drawn = TrialOutcome(int(event["number"]), str(event["trial"]), sample, seed=event.get("seed"))
+        return replace(drawn, began_ms=at_ms, until_ms=at_ms)
     if outcome is None:
         return None
     outcome = replace(outcome, until_ms=at_ms)

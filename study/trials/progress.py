@@ -17,7 +17,7 @@ PLAIN_SECONDS = 20.0
 """Without a terminal: least interval between lines about epochs."""
 MOST_ROWS = 12
 """Largest number of rows of the live table. With more arms, those that are over are hidden."""
-ENDS = {"complete": "complete", "stopped": "stopped early", "cut": "cut by time", "failed": "failed"}
+ENDS = {"complete": "complete", "stopped": "stopped early", "out of time": "cut by time", "failed": "failed"}
 """Text of each state of an ended trial."""
 
 
@@ -63,8 +63,8 @@ class ArmProgress:
         by_plan = None if self.expected_seconds is None else self.expected_seconds * share_to_come * pace - elapsed
         left = elapsed / own * to_go if own >= 2 else by_plan
         to_limit = None if self.limit_seconds is None else self.limit_seconds - elapsed
-        known = [seconds for seconds in (left, to_limit) if seconds is not None]
-        return max(0.0, min(known)) if known else None
+        estimates = [seconds for seconds in (left, to_limit) if seconds is not None]
+        return max(0.0, min(estimates)) if estimates else None
 
     def pace(self, now: float) -> float | None:
         """Return the measured over the planned seconds per epoch.
@@ -128,13 +128,13 @@ class StudyProgress:
         state.over = True
         seconds = time.monotonic() - (state.began or time.monotonic())
         best = "no objective" if state.best is None else f"best {state.best:.3f}"
-        ends = ", ".join(f"{state.count(name)} {shown}" for name, shown in ENDS.items())
+        ends = ", ".join(f"{state.count(name)} {text}" for name, text in ENDS.items())
         self.note(f"{arm}: {state.ended} {what} ({ends}), {state.epochs} epochs, {best}, {seconds / 60:.1f} min")
 
-    def known(self, arm: str, trial: TrialOutcome) -> None:
+    def add_earlier(self, arm: str, trial: TrialOutcome) -> None:
         """Count a trial of an earlier driver, which is over or will continue."""
         state = self._arms[arm]
-        state.states[trial.trial_id] = "cut" if trial.cut else trial.state if trial.over else "waiting"
+        state.states[trial.trial_id] = "out of time" if trial.out_of_time else trial.state if trial.over else "waiting"
         state.epochs += len(trial.epochs)
         state.earlier_epochs += len(trial.epochs)
         if trial.objective is not None and trial.state != "failed":
@@ -144,7 +144,7 @@ class StudyProgress:
         """Count a trial as running."""
         self._arms[arm].states[trial_id] = "running"
 
-    def epoch_done(self, arm: str, trial_id: str, objective: float | None) -> None:
+    def epoch_done(self, arm: str, objective: float | None) -> None:
         """Count an epoch of a trial, with its best objective so far."""
         state = self._arms[arm]
         state.epochs += 1
@@ -160,7 +160,7 @@ class StudyProgress:
 
     def trial_ended(self, arm: str, trial_id: str, state: str, reason: str) -> None:
         """Count a trial as ended or interrupted. For a failed one print a line with the reason."""
-        self._arms[arm].states[trial_id] = "cut" if reason == TIME_BUDGET else state
+        self._arms[arm].states[trial_id] = "out of time" if reason == TIME_BUDGET else state
         if state == "failed":
             self.note(f"{arm}: trial {trial_id} failed: {reason}")
 
@@ -174,7 +174,7 @@ class StudyProgress:
     def _eta(self) -> str:
         left = self.remaining_seconds()
         if left is None:
-            return "time left not known yet"
+            return "time left unknown"
         return f"about {left / 60:.0f} min left" if left >= 90 else f"about {max(5, round(left / 5) * 5):.0f} s left"
 
     def _render(self) -> RenderableType:
@@ -183,11 +183,11 @@ class StudyProgress:
         for name in ("trials", "running", *ENDS.values(), "epochs", "best objective"):
             table.add_column(name, justify="right")
         crowded = len(self._arms) > MOST_ROWS
-        shown = [arm for arm in self._arms.values() if not (crowded and arm.over)]
-        for arm in shown[:MOST_ROWS]:
+        visible = [arm for arm in self._arms.values() if not (crowded and arm.over)]
+        for arm in visible[:MOST_ROWS]:
             counts = [str(arm.count(state)) for state in ("running", *ENDS)]
             best = "" if arm.best is None else f"{arm.best:.3f}"
             of = "" if arm.trials is None else f"/{arm.trials}"
             table.add_row(arm.name, f"{arm.ended}{of}", *counts, str(arm.epochs), best)
-        hidden = f", {len(shown) - MOST_ROWS} more to come" if len(shown) > MOST_ROWS else ""
+        hidden = f", {len(visible) - MOST_ROWS} more arms" if len(visible) > MOST_ROWS else ""
         return Group(table, f"{self._phase}{hidden}; {self._eta()}")

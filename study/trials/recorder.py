@@ -1,4 +1,4 @@
-"""Records the events of an arm's trials, first in the ledger, then in the tracking store and the progress.
+"""Records the events of an arm's trials: first in the ledger, then in the tracking store and the progress display.
 
 Search and selection read the ledger. Writes to the store go through the outbox, so a slow or unavailable store does not
 delay the search or lose a trial.
@@ -8,15 +8,20 @@ import shutil
 from collections.abc import Mapping
 from functools import partial
 
-from study.store_names import INTERRUPTED
+from jointnet.settings import Settings, settings_to_dict
+from study.store_names import BEST, INTERRUPTED, OBJECTIVE, ending
 from study.tracking.outbox import Outbox
-from study.tracking.runs import StudyTracker
+from study.tracking.runs import NOTE, Row, StudyTracker, arm_title
 from study.trials.ledger import Ledger
 from study.trials.outcome import TrialOutcome
 from study.trials.progress import StudyProgress
+from study.trials.sampling import Drawn
 from study.trials.trial import ArmTask, TrialSpec, freeze_model, keep_best_only
-from study.trials.trial_runs import TrialRuns
-from study.trials.work import Drawn
+
+STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
+"""MLflow status by state. Trials that were stopped by the time budget or interrupted are KILLED."""
+MODEL_FOLDER = "model"
+"""Artifact folder of a trial's run."""
 
 
 class ArmRecorder:
@@ -26,7 +31,7 @@ class ArmRecorder:
         task: the common input of the trials. Its `arm` is their key in the ledger.
         tags: tags of the arm in the tracking store.
         ledger, tracker, outbox, progress: where events are recorded.
-        row: row of the progress; by default the task's arm.
+        row: row of the progress display; by default the task's arm.
         retrains: id of the retrained trial; "" for the trials of a search.
     """
 
@@ -60,43 +65,42 @@ class ArmRecorder:
         """Update the tracking store and the disk from the ledger, for the trials of earlier drivers.
 
         Args:
-            counted: whether the progress counts these trials.
+            counted: whether the progress display counts these trials.
         """
         for outcome in self.outcomes.values():
             if outcome.over:
-                self._tidy(outcome)
+                self._delete_files(outcome)
             if counted:
-                self._progress.known(self.row, outcome)
-            self._outbox.put(partial(self._runs.whole, outcome))
+                self._progress.add_earlier(self.row, outcome)
+            self._outbox.put(partial(self._runs.log_all, outcome))
 
     def drawn(self, number: int, drawn: Drawn) -> str:
         """Record a new trial and return its id."""
-        own = {} if drawn.seed is None else {"seed": drawn.seed}
-        content = {"trial": drawn.trial_id, "number": number, "sample": dict(drawn.sample), **own}
+        seed = {} if drawn.seed is None else {"seed": drawn.seed}
+        content = {"trial": drawn.trial_id, "number": number, "sample": dict(drawn.sample), **seed}
         self._runs.drawn_here(drawn.trial_id)
         self._ledger.append("drawn", arm=self.task.arm, **content)
         return drawn.trial_id
 
     def started(self, trial_id: str) -> None:
         """Record the start of an attempt at a trial."""
-        if self.outcomes[trial_id].cut:
+        if self.outcomes[trial_id].out_of_time:
             self._ledger.append("continued", arm=self.task.arm, trial=trial_id)
         self._progress.trial_started(self.row, trial_id)
         self._outbox.put(partial(self._runs.start, self.outcomes[trial_id]))
 
-    def reported(self, trial_id: str, epoch: int, metrics: Mapping[str, float], behind: bool, node: str) -> None:
-        """Record a new epoch of a trial. `behind` is whether the trial is pruned, `node` the address of its node."""
+    def reported(self, trial_id: str, epoch: int, metrics: Mapping[str, float], pruned: bool, node: str) -> None:
+        """Record a new epoch of a trial, whether the trial is pruned after it, and the address of its node."""
         self._ledger.append(
-            "epoch", arm=self.task.arm, trial=trial_id, epoch=epoch, metrics=dict(metrics), behind=behind, node=node
+            "epoch", arm=self.task.arm, trial=trial_id, epoch=epoch, metrics=dict(metrics), behind=pruned, node=node
         )
-        outcome = self.outcomes[trial_id]
-        self._progress.epoch_done(self.row, trial_id, outcome.objective)
+        self._progress.epoch_done(self.row, self.outcomes[trial_id].objective)
         self._outbox.put(partial(self._runs.epochs, trial_id))
 
     def attempt_failed(self, trial_id: str, reason: str) -> None:
         """Record that the machine ended an attempt. The trial is not over."""
         self._ledger.append("failure", arm=self.task.arm, trial=trial_id, reason=reason)
-        self._progress.note(f"{self.row}: trial {trial_id} was interrupted, it goes on from its checkpoint: {reason}")
+        self._progress.note(f"{self.row}: trial {trial_id} was interrupted and resumes from its checkpoint: {reason}")
 
     def paused(self, trial_id: str) -> None:
         """Mark a trial as interrupted in the progress and the tracking store. A later driver continues it."""
@@ -108,9 +112,9 @@ class ArmRecorder:
 
         The best model is frozen, unless the trial failed. Other files are deleted once the trial cannot continue.
         """
-        known = self.outcomes[trial_id]
-        folder = self._spec(known).folder
-        model = freeze_model(folder, known.best_epoch) if state != "failed" and known.best_epoch else None
+        before = self.outcomes[trial_id]
+        folder = self._spec(before).folder
+        model = freeze_model(folder, before.best_epoch) if state != "failed" and before.best_epoch else None
         self._ledger.append(
             "ended",
             arm=self.task.arm,
@@ -120,7 +124,7 @@ class ArmRecorder:
             model=None if model is None else str(model.relative_to(self._ledger.folder)),
         )
         outcome = self.outcomes[trial_id]
-        self._tidy(outcome)
+        self._delete_files(outcome)
         self._progress.trial_ended(self.row, trial_id, state, reason)
         self._outbox.put(partial(self._runs.end, outcome))
 
@@ -128,7 +132,7 @@ class ArmRecorder:
         """Return whether the best model of a trial is on the disk. True for a trial without an objective."""
         return not outcome.best_epoch or freeze_model(self._spec(outcome).folder, outcome.best_epoch) is not None
 
-    def _tidy(self, outcome: TrialOutcome) -> None:
+    def _delete_files(self, outcome: TrialOutcome) -> None:
         """Delete the files of a trial that is over except its best model, and all files of a failed one."""
         folder = self._spec(outcome).folder
         if outcome.state == "failed":
@@ -138,3 +142,151 @@ class ArmRecorder:
 
     def _spec(self, outcome: TrialOutcome) -> TrialSpec:
         return TrialSpec(self.task, outcome.trial_id, outcome.sample)
+
+
+class TrialRuns:
+    """Writes the trials of one arm, or the retrainings of its winner, to the tracking store.
+
+    Every write is idempotent. All methods except `drawn_here` run in the outbox's thread.
+
+    Args:
+        task: the common input of the trials. Its `arm` is their key in the ledger.
+        tags: tags of the arm in the tracking store.
+        ledger: the epochs of a trial are read from it.
+        tracker: writes to the store.
+        retrains: id of the retrained trial; "" for the trials of a search.
+    """
+
+    def __init__(
+        self, task: ArmTask, tags: Mapping[str, str], ledger: Ledger, tracker: StudyTracker, retrains: str
+    ) -> None:
+        self._task, self._tags, self._retrains = task, dict(tags), retrains
+        self._ledger, self._tracker = ledger, tracker
+        self._drawn_here: set[str] = set()
+        self._with_settings: set[str] = set()  # trials whose settings are in the store
+        self._logged: dict[str, int] = {}  # number of epochs in the store, by trial
+
+    def drawn_here(self, trial_id: str) -> None:
+        """Note that this driver drew the trial, so no other one can have created its run. Any thread may call this."""
+        self._drawn_here.add(trial_id)
+
+    def start(self, outcome: TrialOutcome) -> None:
+        """Log that the trial is running, and its settings."""
+        run_id = self._run_of(outcome)
+        if not self._tracker.is_running(run_id):
+            self._tracker.tag(run_id, self._running_tags(outcome))
+            self._tracker.set_status(run_id, "RUNNING")
+        self._tracker.log_json(run_id, "settings.json", settings_to_dict(self._settings(outcome)))
+        self._with_settings.add(outcome.trial_id)
+
+    def epochs(self, trial_id: str) -> None:
+        """Log the epochs that are not in the store yet, in one call."""
+        outcome, logged = self._ledger.outcomes(self._task.arm)[trial_id], self._logged.get(trial_id, 0)
+        new, before = outcome.epochs[logged:], outcome.epochs[:logged][-1:]
+        if new:
+            moved = not before or before[0].node != new[-1].node
+            rows = [(each.epoch, each.at_ms, each.metrics) for each in new]
+            self._tracker.log_rows(self._run_of(outcome), rows, {"trial.node": new[-1].node} if moved else {})
+            self._logged[trial_id] = logged + len(new)
+
+    def pause(self, outcome: TrialOutcome) -> None:
+        """Log that the trial is interrupted."""
+        run_id = self._run_of(outcome)
+        self._tracker.tag(run_id, {"trial.state": "interrupted", "trial.reason": INTERRUPTED})
+        self._tracker.set_status(run_id, "KILLED", outcome.until_ms)
+
+    def end(self, outcome: TrialOutcome) -> None:
+        """Log the trial's best epoch, its model and how it ended.
+
+        Data that the store rejected before are logged again, so a run with the end tags is complete.
+        """
+        if outcome.trial_id not in self._with_settings:
+            self.start(outcome)
+        self.epochs(outcome.trial_id)
+        run_id = self._run_of(outcome)
+        if outcome.model is not None:
+            self._tracker.log_file(run_id, outcome.model, MODEL_FOLDER)
+        rows: list[Row] = []
+        if (best := outcome.best) is not None:
+            metrics = {f"{BEST}{name}": value for name, value in best.metrics.items() if name.startswith("val/")}
+            rows.append((best.epoch, best.at_ms, metrics))
+        self._tracker.log_rows(run_id, rows, {NOTE: self._end_note(outcome), **end_tags(outcome)})
+        self._tracker.set_status(run_id, "KILLED" if outcome.out_of_time else STATUS[outcome.state], outcome.until_ms)
+
+    def log_all(self, outcome: TrialOutcome) -> None:
+        """Log everything about a trial, unless its end and its model are in the store already."""
+        folder = None if outcome.model is None else MODEL_FOLDER
+        if outcome.state != "running" and self._tracker.holds(
+            self._kind, outcome.trial_id, self._tags, end_tags(outcome), folder
+        ):
+            self._with_settings.add(outcome.trial_id)
+            self._logged[outcome.trial_id] = len(outcome.epochs)
+            return
+        self.start(outcome)
+        self.epochs(outcome.trial_id)
+        if outcome.state == "running":
+            self.pause(outcome)
+        else:
+            self.end(outcome)
+
+    def _settings(self, outcome: TrialOutcome) -> Settings:
+        return TrialSpec(self._task, outcome.trial_id, outcome.sample).settings
+
+    def _run_of(self, outcome: TrialOutcome) -> str:
+        """Return the id of the trial's run, which is created where it is missing."""
+        settings = self._settings(outcome)
+        loss = settings.loss
+        params = {
+            **outcome.sample,
+            "lambda_1": loss.lambda_1,
+            "lambda_2": loss.lambda_2,
+            "lambda_3": loss.lambda_3,
+            "alpha": loss.alpha,
+            "model": settings.model.name,
+            "max_epochs": settings.training.epochs,
+        }
+        return self._tracker.trial_run(
+            self._kind,
+            outcome.trial_id,
+            self._name(outcome),
+            self._trial_tags(outcome),
+            params,
+            self._running_tags(outcome),
+            began_ms=outcome.began_ms,
+            drawn_here=outcome.trial_id in self._drawn_here,
+        )
+
+    @property
+    def _kind(self) -> str:
+        return "retrain" if self._retrains else "trial"
+
+    def _name(self, outcome: TrialOutcome) -> str:
+        return f"{arm_title(self._tags)} {outcome.trial_id}"
+
+    def _trial_tags(self, outcome: TrialOutcome) -> dict[str, str]:
+        if not self._retrains:
+            return self._tags
+        own = {"retrain.of": self._retrains, "retrain.seed_index": str(outcome.number), "seed": str(outcome.seed)}
+        return {**self._tags, **own}
+
+    def _running_tags(self, outcome: TrialOutcome) -> dict[str, str]:
+        note = f"{self._description(outcome)}. One point per epoch."
+        return {"trial.state": "running", "trial.reason": "", NOTE: note}
+
+    def _end_note(self, outcome: TrialOutcome) -> str:
+        best = "No validation."
+        if outcome.objective is not None:
+            best = f"Best {OBJECTIVE} {outcome.objective:.4f} in epoch {outcome.best_epoch} of {outcome.epoch}."
+        end = ending(outcome.state, outcome.reason)
+        reason = f": {outcome.reason}" if outcome.state == "failed" else ""
+        return f"{self._description(outcome)}. {best} Ended: {end}{reason}."
+
+    def _description(self, outcome: TrialOutcome) -> str:
+        of = f" ({self._retrains} retrained with the new seed {outcome.seed})" if self._retrains else ""
+        sample = ", ".join(f"{name} {value:.4g}" for name, value in outcome.sample.items())
+        return f"{self._name(outcome)}{of}: {sample}"
+
+
+def end_tags(outcome: TrialOutcome) -> dict[str, str]:
+    """Return the tags of a trial's end. They are set after all other data, followed only by the status."""
+    return {"trial.state": outcome.state, "trial.reason": outcome.reason, "trial.epochs": str(outcome.epoch)}

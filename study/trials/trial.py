@@ -1,24 +1,26 @@
 """One trial: the sample is applied to the settings, a model is trained, and metrics are reported after each epoch.
 
-This module uses neither Ray nor MLflow, so a trial can run in a debugger. A task has training and validation patients
-only: a trial has no access to the sealed test patients.
+This module imports neither Ray nor MLflow nor Optuna, so a trial can run in a debugger, and Ray's workers, which import
+this module only, start fast. A task has training and validation patients only: a trial has no access to the sealed test
+patients.
 """
 
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.data.cache import CachedPatient
 from jointnet.settings import Settings
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.torch_file import read_torch
-from jointnet.train.loop import MODEL_FILE, EpochReport, train
+from jointnet.train.loop import MODEL_FILE, EpochReport, best_report, train
 from study.plan.search_space import settings_of_sample
 from study.store_names import OBJECTIVE
 
@@ -27,6 +29,8 @@ PREVIOUS_FILE = "previous.pt"
 CHECKPOINTS = "checkpoints"
 """Folder of checkpoints within the trial's folder, from which a killed trial resumes."""
 BEST_FILE = f"best/{MODEL_FILE}"
+REPORT = "report"
+"""Key of a report's content in Ray Tune. The content is a list, which Ray Tune does not flatten."""
 
 
 class ObjectiveNotFiniteError(Exception):
@@ -77,29 +81,15 @@ class TrialSpec:
         return settings_of_sample(self.task.settings, self.sample)
 
 
-@dataclass(frozen=True)
-class TrialProgress:
-    """The report of a trial after an epoch.
-
-    Attributes:
-        epoch: number of the epoch, from 1.
-        seconds: duration of the epoch.
-        metrics: metrics of the epoch.
-        objective: the best objective so far, that of the model on disk; None before the first validation.
-        best_epoch: the epoch of that objective; 0 before the first validation.
-    """
-
-    epoch: int
-    seconds: float
-    metrics: Mapping[str, float]
-    objective: float | None
-    best_epoch: int
+OnEpoch = Callable[[EpochReport], None]
+RunTrial = Callable[[TrialSpec, OnEpoch], object]
+"""Function that trains one trial and reports every epoch: `run_trial`, or a benchmark's own."""
 
 
-def run_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None] | None = None) -> TrialProgress:
-    """Train one model and return its last progress. Training resumes from a checkpoint in the trial's folder.
+def run_trial(spec: TrialSpec, on_epoch: OnEpoch | None = None) -> EpochReport:
+    """Train one model and return the report of its best epoch.
 
-    After a resume the epochs before the checkpoint are reported again.
+    Training resumes from a checkpoint in the trial's folder. The epochs before the checkpoint are then reported again.
 
     Raises:
         TrainingDivergedError: the loss is not finite.
@@ -107,25 +97,20 @@ def run_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None] | None 
     """
     torch.set_num_threads(spec.task.threads)
     spec.folder.mkdir(parents=True, exist_ok=True)
-    last = TrialProgress(0, 0.0, {}, None, 0)
+    best: EpochReport | None = None
 
     def forward(report: EpochReport) -> None:
-        nonlocal last
-        metrics = {name: float(value) for name, value in report.metrics.items()}
-        objective, best_epoch = last.objective, last.best_epoch
-        if OBJECTIVE in metrics:
-            value = metrics[OBJECTIVE]
-            if not math.isfinite(value):
-                raise ObjectiveNotFiniteError(f"{OBJECTIVE} must be finite, got {value} in epoch {report.epoch}")
-            if objective is None or value < objective:
-                objective, best_epoch = value, report.epoch
-        last = TrialProgress(report.epoch, float(report.seconds), metrics, objective, best_epoch)
+        nonlocal best
+        value = report.metrics.get(OBJECTIVE)
+        if value is not None and not math.isfinite(value):
+            raise ObjectiveNotFiniteError(f"{OBJECTIVE} must be finite, got {value} in epoch {report.epoch}")
+        best = best_report([report] if best is None else [best, report])
         if on_epoch is not None:
-            on_epoch(last)
-        if best_epoch == report.epoch:
+            on_epoch(report)
+        if best is report:
             write_whole(spec.folder / PREVIOUS_FILE, (spec.folder / MODEL_FILE).read_bytes())
 
-    train(
+    return train(
         spec.settings,
         spec.task.training,
         spec.task.validation,
@@ -135,7 +120,22 @@ def run_trial(spec: TrialSpec, on_epoch: Callable[[TrialProgress], None] | None 
         checkpoints=spec.folder / CHECKPOINTS,
         on_epoch=forward,
     )
-    return last
+
+
+def run_in_worker(
+    config: Mapping[str, Any], task: ArmTask, report: Callable[[dict[str, Any]], None], run: RunTrial = run_trial
+) -> None:
+    """Run one trial in a worker of Ray Tune. The next epoch starts only after the driver's decision.
+
+    Args:
+        config: id, sample and seed of the trial.
+        task: the common input of the trials.
+        report: `ray.tune.report`; called after every epoch with the `EpochReport` as a plain dict.
+        run: trains the trial.
+    """
+    keep_freed_memory()
+    spec = TrialSpec(task, str(config["trial_id"]), dict(config["sample"]), config["seed"])
+    run(spec, lambda epoch: report({REPORT: [asdict(epoch)]}))
 
 
 def freeze_model(folder: Path, epoch: int) -> Path | None:
@@ -148,14 +148,14 @@ def freeze_model(folder: Path, epoch: int) -> Path | None:
     for candidate in (folder / MODEL_FILE, folder / PREVIOUS_FILE):
         if candidate.is_file():
             content = candidate.read_bytes()
-            if _sound_epoch(content) == epoch:
+            if _epoch_of_valid(content) == epoch:
                 frozen.parent.mkdir(exist_ok=True)
                 write_whole(frozen, content)
                 return frozen
     return None
 
 
-def _sound_epoch(content: bytes) -> int | None:
+def _epoch_of_valid(content: bytes) -> int | None:
     """Return the epoch of a model file; None where the file is damaged or a weight is not finite.
 
     The driver calls this at the end of every trial. To be fast it builds no network, unlike `load_model`, and uses

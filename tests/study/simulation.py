@@ -14,12 +14,12 @@ from jointnet.settings import Settings, with_values
 from jointnet.train.loop import MODEL_FILE
 from study.plan.search_space import Budget, Fidelity, Objective, Parameter, SearchSpace
 from study.store_names import OBJECTIVE
-from study.trials.arm_search import ArmSearch
 from study.trials.ledger import Event, Ledger
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.recorder import ArmRecorder
+from study.trials.sampling import SearchWork
+from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask, TrialSpec
-from study.trials.work import SearchWork
 
 Metrics = Mapping[str, float]
 ARM = "standalone-1"
@@ -128,7 +128,7 @@ def told(ledger: Ledger) -> list[tuple[Any, ...]]:
             t.state,
             t.reason,
             [(e.epoch, dict(e.metrics)) for e in t.epochs],
-            t.behind,
+            t.pruned,
         )
         for t in ledger.outcomes(ARM).values()
     ]

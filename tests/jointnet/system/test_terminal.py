@@ -34,7 +34,7 @@ with StudyProgress({"a": ArmProgress("a", 1, 1.0, 1.0)}, 0.0, Console(force_term
     sys.stdin.read()
     for number in range(100):
         progress.note(f"note {number}")
-        progress.epoch_done("a", "t", 0.5)
+        progress.epoch_done("a", 0.5)
 open(sys.argv[1], "w").write("done")
 sys.exit(7)
 """

@@ -26,11 +26,11 @@ from study.selection.best_trial import NoFinishedTrialError, select_best
 from study.selection.held_out import TestedArm
 from study.selection.openings import FIRST, nothing_left, retrainings
 from study.store_names import OBJECTIVE
-from study.trials.arm_search import ArmSearch
 from study.trials.ledger import Ledger
 from study.trials.progress import StudyProgress
+from study.trials.sampling import retrain_seeds
+from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask
-from study.trials.work import retrain_seeds
 
 PATIENTS = range(1, 9)
 FILES: dict[int, PatientFiles] = {number: None for number in PATIENTS}  # type: ignore[misc]

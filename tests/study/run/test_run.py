@@ -30,11 +30,10 @@ from study.plan.splits import make_splits, parse_counts
 from study.run.__main__ import main
 from study.store_address import default_tracking_uri
 from study.store_names import EXPERIMENT
-from study.trials.arm_search import ArmSearch
-from study.trials.failures import Cause
 from study.trials.ledger import Ledger
+from study.trials.sampling import retrain_seeds
+from study.trials.scheduling import ArmSearch, Cause
 from study.trials.trial import ArmTask, TrialSpec, run_trial
-from study.trials.work import retrain_seeds
 
 TINY = """
 question = "Does it run?"

@@ -19,8 +19,8 @@ from study.trials.ledger import Ledger
 from study.trials.outcome import trial_name
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.recorder import ArmRecorder
+from study.trials.sampling import Drawn
 from study.trials.trial import ArmTask
-from study.trials.work import Drawn
 
 TAGS = {"arm": "joint-2", "model": "joint", "split": "2/1/1"}
 SAMPLE = {"lambda_2_to_1": 2.0, "lambda_3_to_1": 1.0, "alpha": 0.25}
@@ -107,7 +107,7 @@ def test_trials_are_in_their_arm_and_tell_how_they_ended(uri: str, tmp_path: Pat
         "t0005": ("KILLED", "interrupted"),
         "t0006": ("RUNNING", "running"),
     }
-    assert [runs[name].info.run_name for name in ("t0001", "t0005")] == ["joint-2 trial 1", "joint-2 trial 5"]
+    assert [runs[name].info.run_name for name in ("t0001", "t0005")] == ["joint-2 t0001", "joint-2 t0005"]
     notes = {name: run.data.tags.get("mlflow.note.content", "") for name, run in runs.items()}
     assert "Best val/registration_ratio 0.9000 in epoch 1 of 2. Ended: complete." in notes["t0001"]
     assert notes["t0002"].endswith("alpha 0.5. No validation. Ended: failed: TrainingDivergedError: NaN.")

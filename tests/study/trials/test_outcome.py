@@ -29,7 +29,7 @@ def ended(state: str, reason: str = "", model: str | None = None) -> dict:
     return {"event": "ended", "trial": "t0001", "state": state, "reason": reason, "model": model}
 
 
-def told(*events: dict):
+def outcome_of(*events: dict):
     known = None
     for event in (DRAWN, *events):
         known = after(known, event, Path("/study"))
@@ -54,25 +54,25 @@ def test_the_objective_is_the_least_finite_value_so_far(values, objective, best_
 
 
 def test_a_trial_follows_its_events():
-    trial = told(epoch(1, 0.9), epoch(2, 0.8, behind=True))
-    assert (trial.state, trial.epoch, trial.behind, trial.over) == ("running", 2, True, False)
-    trial = told(epoch(1, 0.9), ended("stopped", EARLY, "arm/t0001/best/model.pt"))
+    trial = outcome_of(epoch(1, 0.9), epoch(2, 0.8, behind=True))
+    assert (trial.state, trial.epoch, trial.pruned, trial.over) == ("running", 2, True, False)
+    trial = outcome_of(epoch(1, 0.9), ended("stopped", EARLY, "arm/t0001/best/model.pt"))
     assert (trial.state, trial.reason, trial.model) == ("stopped", EARLY, Path("/study/arm/t0001/best/model.pt"))
-    assert trial.over and not trial.cut
+    assert trial.over and not trial.out_of_time
 
 
 def test_what_the_time_budget_cut_may_go_on():
     cut = (epoch(1, 0.9), ended("stopped", TIME_BUDGET, "m.pt"))
-    assert told(*cut).cut and not told(*cut).over
-    again = told(*cut, {"event": "continued", "trial": "t0001"})
+    assert outcome_of(*cut).out_of_time and not outcome_of(*cut).over
+    again = outcome_of(*cut, {"event": "continued", "trial": "t0001"})
     assert (again.state, again.reason, again.model, again.epoch) == ("running", "", None, 1)
 
 
 def test_failures_count_from_the_last_epoch_on():
     failure = {"event": "failure", "trial": "t0001", "reason": "killed"}
-    assert told(failure, failure).failures == 2
-    assert told(failure, failure, epoch(1, 0.9)).failures == 0
-    assert told(epoch(1, 0.9), failure).failures == 1
+    assert outcome_of(failure, failure).failures == 2
+    assert outcome_of(failure, failure, epoch(1, 0.9)).failures == 0
+    assert outcome_of(epoch(1, 0.9), failure).failures == 1
 
 
 def test_an_event_of_a_trial_that_was_never_drawn_changes_nothing():

@@ -46,7 +46,7 @@ def test_plain_lines_where_there_is_no_terminal():
         progress.arm_started("joint-25", 60)
         for trial in ("a", "b", "c"):
             progress.trial_started("joint-25", trial)
-            progress.epoch_done("joint-25", trial, 0.9 if trial == "a" else 0.8)
+            progress.epoch_done("joint-25", 0.9 if trial == "a" else 0.8)
         progress.trial_ended("joint-25", "a", "failed", "TrainingDivergedError: [NaN]")
         progress.trial_ended("joint-25", "b", "stopped", EARLY)
         progress.trial_ended("joint-25", "c", "stopped", TIME_BUDGET)
@@ -61,10 +61,10 @@ def test_what_an_earlier_driver_did_counts_as_done_but_not_as_pace():
     text = io.StringIO()
     arm = ArmProgress("joint-25", 4, expected_epochs=10, expected_seconds=100)
     progress = StudyProgress({"joint-25": arm}, 0, Console(file=text, width=80))
-    progress.known("joint-25", outcome(1, [0.9, 0.8, 0.7]))
-    progress.known("joint-25", outcome(2, [0.6], "stopped", TIME_BUDGET))
-    progress.known("joint-25", outcome(3, [0.1], "failed"))
-    progress.known("joint-25", outcome(4, [], "running"))
+    progress.add_earlier("joint-25", outcome(1, [0.9, 0.8, 0.7]))
+    progress.add_earlier("joint-25", outcome(2, [0.6], "stopped", TIME_BUDGET))
+    progress.add_earlier("joint-25", outcome(3, [0.1], "failed"))
+    progress.add_earlier("joint-25", outcome(4, [], "running"))
     assert (arm.ended, arm.epochs, arm.best) == (3, 5, 0.6)
     assert arm.remaining_seconds(0, pace=1) == pytest.approx(50)  # half of the epochs are already done
     arm.began, arm.epochs = 0.0, 7

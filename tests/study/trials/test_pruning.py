@@ -12,7 +12,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from study.plan.search_space import Fidelity
 from study.trials.outcome import TrialOutcome
-from study.trials.pruning import Standings, falls_behind, rungs
+from study.trials.pruning import Asha, rungs
 
 
 @pytest.mark.parametrize(
@@ -32,22 +32,22 @@ def test_rungs_are_powers_of_the_factor_below_the_most_epochs(fidelity, expected
 def test_the_first_at_a_rung_goes_on_and_the_worse_half_does_not():
     fidelity = Fidelity(8, 2, 2)
     first = outcome(1, [0.9, 0.9])
-    assert not falls_behind(first, [], fidelity)
-    assert falls_behind(outcome(2, [0.95, 0.95]), [first], fidelity)
-    assert not falls_behind(outcome(2, [0.95, 0.8]), [first], fidelity)
+    assert not Asha(fidelity, []).prunes(first)
+    assert Asha(fidelity, [first]).prunes(outcome(2, [0.95, 0.95]))
+    assert not Asha(fidelity, [first]).prunes(outcome(2, [0.95, 0.8]))
     others = [outcome(number, [value, value]) for number, value in enumerate((0.5, 0.6, 0.7), start=1)]
-    assert not falls_behind(outcome(4, [0.9, 0.6]), others, fidelity)  # a trial at the median is not pruned
-    assert falls_behind(outcome(4, [0.9, 0.61]), others, fidelity)
+    assert not Asha(fidelity, others).prunes(outcome(4, [0.9, 0.6]))  # a trial at the median is not pruned
+    assert Asha(fidelity, others).prunes(outcome(4, [0.9, 0.61]))
 
 
 def test_each_rung_is_asked_once_and_only_from_the_first_objective_on():
     fidelity, good = Fidelity(8, 2, 2), outcome(1, [0.1] * 8)
-    assert not falls_behind(outcome(2, [0.9]), [good], fidelity)  # before the rung
-    assert falls_behind(outcome(2, [0.9, 0.9]), [good], fidelity)
-    assert not falls_behind(outcome(2, [0.9, 0.9, 0.9]), [good], fidelity)  # a rung is checked once only
-    assert falls_behind(outcome(2, [0.9] * 4), [good], fidelity)  # at the next rung
-    assert not falls_behind(outcome(2, [None, None]), [good], fidelity)
-    assert falls_behind(outcome(2, [None, None, 0.9]), [good], fidelity)
+    assert not Asha(fidelity, [good]).prunes(outcome(2, [0.9]))  # before the rung
+    assert Asha(fidelity, [good]).prunes(outcome(2, [0.9, 0.9]))
+    assert not Asha(fidelity, [good]).prunes(outcome(2, [0.9, 0.9, 0.9]))  # a rung is checked once only
+    assert Asha(fidelity, [good]).prunes(outcome(2, [0.9] * 4))  # at the next rung
+    assert not Asha(fidelity, [good]).prunes(outcome(2, [None, None]))
+    assert Asha(fidelity, [good]).prunes(outcome(2, [None, None, 0.9]))
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
@@ -61,7 +61,7 @@ def test_the_decisions_are_those_of_ray_tune(factor: int, grace: int):
     rays = {number: SimpleNamespace(trial_id=str(number)) for number in trials}
     for ray in rays.values():
         asha.on_trial_add(None, ray)
-    alive, stopped, standings = list(trials), 0, Standings(fidelity)
+    alive, stopped, kept = list(trials), 0, Asha(fidelity)
     while alive:
         number = draw.choice(alive)
         values = [each.metrics["val/registration_ratio"] for each in trials[number].epochs]
@@ -71,18 +71,18 @@ def test_the_decisions_are_those_of_ray_tune(factor: int, grace: int):
         if now.epoch >= fidelity.max_epochs:
             alive.remove(number)
             continue
-        behind = falls_behind(now, others, fidelity)
-        assert behind == standings.falls_behind(now)
-        standings.follow(now)
+        pruned = Asha(fidelity, others).prunes(now)
+        assert pruned == kept.prunes(now)
+        kept.update(now)
         decision = asha.on_trial_result(None, rays[number], {"epoch": now.epoch, "objective": now.objective})
-        assert behind == (decision == TrialScheduler.STOP)
-        if behind:
+        assert pruned == (decision == TrialScheduler.STOP)
+        if pruned:
             alive.remove(number)
             stopped += 1
     assert 5 < stopped < 30
 
 
-def plainly_behind(trial: TrialOutcome, others: list[TrialOutcome], fidelity: Fidelity) -> bool:
+def plainly_pruned(trial: TrialOutcome, others: list[TrialOutcome], fidelity: Fidelity) -> bool:
     """Return whether the trial is pruned, by a direct implementation of the rule on all epochs of all trials."""
     reached = [rung for rung in rungs(fidelity) if trial.epoch >= rung]
     if not reached or min((e for e in trial.history if e >= reached[-1]), default=None) != trial.epoch:
@@ -100,12 +100,12 @@ def plainly_behind(trial: TrialOutcome, others: list[TrialOutcome], fidelity: Fi
 def test_what_is_kept_decides_as_a_look_at_everything_does(reports, fidelity: Fidelity, restart: int):
     """This includes a driver that restarts in between and reads the earlier trials."""
     values: dict[int, list] = {}
-    standings = Standings(fidelity)
+    kept = Asha(fidelity)
     for moment, (number, value) in enumerate(reports):
         if moment == restart:
-            standings = Standings(fidelity, [outcome(one, had) for one, had in values.items()])
+            kept = Asha(fidelity, [outcome(one, had) for one, had in values.items()])
         now = outcome(number, [*values.get(number, []), value])
         others = [outcome(one, had) for one, had in values.items() if one != number]
-        assert standings.falls_behind(now) == plainly_behind(now, others, fidelity)
-        standings.follow(now)
+        assert kept.prunes(now) == plainly_pruned(now, others, fidelity)
+        kept.update(now)
         values.setdefault(number, []).append(value)

@@ -15,7 +15,7 @@ from jointnet.model_file import save_model
 from jointnet.networks import build_model
 from jointnet.settings import Settings, with_values
 from jointnet.train.loop import MODEL_FILE, EpochReport
-from study.trials.trial import ArmTask, ObjectiveNotFiniteError, TrialProgress, TrialSpec, freeze_model, run_trial
+from study.trials.trial import PREVIOUS_FILE, ArmTask, ObjectiveNotFiniteError, TrialSpec, freeze_model, run_trial
 
 TINY = with_values(
     Settings(),
@@ -42,25 +42,25 @@ def test_a_trial_holds_training_and_validation_patients_only():
 
 def test_a_real_training_reports_plain_floats_and_leaves_its_best_model(tmp_path: Path):
     spec = spec_in(tmp_path / "arm", cached_patients(tmp_path / "cache", 4))
-    told: list[TrialProgress] = []
-    last = run_trial(spec, told.append)
-    assert [progress.epoch for progress in told] == [1, 2] and told[-1] == last
-    assert all(type(value) is float for progress in told for value in progress.metrics.values())
-    values = [progress.metrics["val/registration_ratio"] for progress in told]
-    assert last.objective == min(values) and last.best_epoch == 1 + values.index(min(values))
-    assert freeze_model(spec.folder, last.best_epoch) == spec.folder / "best" / "model.pt"
+    reports: list[EpochReport] = []
+    best = run_trial(spec, reports.append)
+    assert [report.epoch for report in reports] == [1, 2]
+    assert all(type(value) is float for report in reports for value in (report.seconds, *report.metrics.values()))
+    values = [report.metrics["val/registration_ratio"] for report in reports]
+    assert best == reports[values.index(min(values))] and best.metrics["val/registration_ratio"] == min(values)
+    assert freeze_model(spec.folder, best.epoch) == spec.folder / "best" / "model.pt"
     assert freeze_model(spec.folder, 9) is None
     assert torch.get_num_threads() == 1
 
 
 def _fake(monkeypatch: pytest.MonkeyPatch, values: list[float | None]) -> list[Settings]:
-    """Replace the training by one that reports these objectives (None: no validation) and writes a dummy model."""
+    """Replace the training by one that reports these objectives (None: no validation) and writes dummy models."""
     seen: list[Settings] = []
 
     def train(settings: Settings, training: Any, validation: Any, *, on_epoch: Any, out: Path, **other: Any) -> None:
         seen.append(settings)
-        (out / MODEL_FILE).touch()
         for epoch, value in enumerate(values, start=1):
+            (out / MODEL_FILE).write_text(str(epoch))
             metrics = {"train/loss": 1.0} | ({} if value is None else {"val/registration_ratio": value})
             on_epoch(EpochReport(epoch, 0.1, metrics))
 
@@ -68,11 +68,17 @@ def _fake(monkeypatch: pytest.MonkeyPatch, values: list[float | None]) -> list[S
     return seen
 
 
-def test_the_objective_is_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    seen = _fake(monkeypatch, [None, 0.9, 0.7, 0.8])
-    told: list[TrialProgress] = []
-    run_trial(spec_in(tmp_path, []), told.append)
-    assert [(p.objective, p.best_epoch) for p in told] == [(None, 0), (0.9, 2), (0.7, 3), (0.7, 3)]
+@pytest.mark.parametrize(("epochs", "best"), [(1, None), (2, 2), (3, 3), (4, 3), (5, 3)])
+def test_the_model_of_the_best_reported_epoch_is_kept(
+    epochs: int, best: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = _fake(monkeypatch, [None, 0.9, 0.7, 0.8, 0.7][:epochs])
+    reports: list[EpochReport] = []
+    spec = spec_in(tmp_path, [])
+    run_trial(spec, reports.append)
+    assert [report.epoch for report in reports] == list(range(1, epochs + 1))
+    previous = spec.folder / PREVIOUS_FILE
+    assert (int(previous.read_text()) if previous.exists() else None) == best
     assert seen[0].loss.alpha == 0.3
 
 

@@ -1,4 +1,4 @@
-"""Suggestions depend on seed, number and known trials only; conversion of each outcome to Optuna's states."""
+"""Samples depend on seed, number and known trials only; Optuna's states of all outcomes; seeds of retrainings."""
 
 import math
 from pathlib import Path
@@ -10,11 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 from outcomes import outcome
+from plans import plan_of
 
+from study.plan.plan import Design
 from study.plan.search_space import Parameter
 from study.store_names import EARLY, OBJECTIVE, TIME_BUDGET
 from study.trials.outcome import TrialOutcome
-from study.trials.suggestion import STARTUP_TRIALS, Suggester, distributions, export, optuna_trials, suggest
+from study.trials.pruning import rungs
+from study.trials.sampling import (
+    STARTUP_TRIALS,
+    RetrainWork,
+    TpeSampler,
+    distributions,
+    optuna_trials,
+    retrain_seeds,
+    retrain_work,
+    search_work,
+    write_optuna_file,
+)
 
 ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
 RATE = Parameter("optimiser.learning_rate", 1e-4, 1e-2, "log", "?", ("joint",))
@@ -25,7 +38,7 @@ def known(count: int) -> list:
     """Return trials whose objective is best at alpha 0.2. Every third is stopped early."""
     found = []
     for number in range(1, count + 1):
-        sample = suggest([ALPHA], found, number, seed=3)
+        sample = TpeSampler([ALPHA], 3).sample(found, number)
         value = (sample["alpha"] - 0.2) ** 2
         early = number % 3 == 0
         found.append(
@@ -52,8 +65,8 @@ def test_the_same_knowledge_gives_the_same_suggestion_and_no_two_trials_get_the_
     trials = known(12)
     assert [trial.sample for trial in trials] == [trial.sample for trial in known(12)]
     assert len({trial.sample["alpha"] for trial in trials}) == 12
-    assert suggest([ALPHA], trials, 13, seed=3) == suggest([ALPHA], trials, 13, seed=3)
-    assert suggest([ALPHA], trials, 13, seed=3) != suggest([ALPHA], trials, 13, seed=4)
+    assert TpeSampler([ALPHA], 3).sample(trials, 13) == TpeSampler([ALPHA], 3).sample(trials, 13)
+    assert TpeSampler([ALPHA], 3).sample(trials, 13) != TpeSampler([ALPHA], 4).sample(trials, 13)
 
 
 def test_after_the_start_up_the_model_looks_where_the_objective_is_small():
@@ -65,7 +78,7 @@ def test_after_the_start_up_the_model_looks_where_the_objective_is_small():
 
 def test_samples_are_within_their_bounds():
     for number in range(1, 9):
-        sample = suggest([ALPHA, RATE, STEPS], [], number, seed=0)
+        sample = TpeSampler([ALPHA, RATE, STEPS], 0).sample([], number)
         assert 0 <= sample["alpha"] <= 1 and 1e-4 <= sample["optimiser.learning_rate"] <= 1e-2
         assert sample["model.guide_steps"] in range(1, 9) and isinstance(sample["model.guide_steps"], int)
 
@@ -84,13 +97,13 @@ def as_optuna_says(parameters: list[Parameter], outcomes: list[TrialOutcome], nu
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_what_is_remembered_changes_no_suggestion(data: st.DataObject):
-    """Trials run, end, are cut and continue in any order. One suggester sees all events, others start in between."""
-    parameters, suggester = [ALPHA, RATE, STEPS], Suggester([ALPHA, RATE, STEPS], seed=5)
+    """Trials run, end, are cut and continue in any order. One sampler sees all events, others start in between."""
+    parameters, sampler = [ALPHA, RATE, STEPS], TpeSampler([ALPHA, RATE, STEPS], 5)
     known: dict[int, TrialOutcome] = {}
     for number in range(1, 13):
-        drawn = suggester.suggest(known.values(), number)
+        drawn = sampler.sample(known.values(), number)
         assert drawn == as_optuna_says(parameters, list(known.values()), number, seed=5)
-        assert drawn == suggest(parameters, known.values(), number, seed=5)
+        assert drawn == TpeSampler(parameters, 5).sample(known.values(), number)
         known[number] = outcome(number, [], "running", sample=dict(drawn))
         for one in data.draw(st.lists(st.sampled_from(sorted(known)), max_size=4)):
             state, reason = data.draw(st.sampled_from(STATES))
@@ -113,14 +126,18 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("trial", "state", "value", "intermediate"), ENDS)
-def test_optuna_is_told_of_every_end_as_what_it_is(trial, state, value, intermediate):
-    (told,) = optuna_trials([ALPHA], [trial], TrialState.RUNNING)
-    assert (told.state, told.value, told.intermediate_values) == (state, value, intermediate)
-    assert told.user_attrs == {"trial.id": trial.trial_id, "reason": trial.reason}
+def test_every_end_becomes_the_state_that_optuna_has_for_it(trial, state, value, intermediate):
+    (optunas,) = optuna_trials([ALPHA], [trial], TrialState.RUNNING)
+    assert (optunas.state, optunas.value, optunas.intermediate_values) == (
+        state,
+        value,
+        intermediate,
+    )
+    assert optunas.user_attrs == {"trial.id": trial.trial_id, "reason": trial.reason}
 
 
 def test_every_end_can_be_suggested_from():
-    assert 0 <= suggest([ALPHA], [row[0] for row in ENDS], 9, seed=0)["alpha"] <= 1
+    assert 0 <= TpeSampler([ALPHA], 0).sample([row[0] for row in ENDS], 9)["alpha"] <= 1
 
 
 def test_the_export_opens_as_optuna_studies_and_nothing_in_it_is_running(tmp_path: Path):
@@ -128,11 +145,55 @@ def test_the_export_opens_as_optuna_studies_and_nothing_in_it_is_running(tmp_pat
     for left in (".optuna.db.999.part", ".optuna.db.999.part-journal"):  # left by a killed driver
         (tmp_path / left).write_text("half")
     for trials in ([row[0] for row in ENDS[:3]], [row[0] for row in ENDS]):  # the second replaces the first
-        export(path, {"joint-25": ([ALPHA], trials), "joint-35": ([ALPHA], [])})
+        write_optuna_file(path, {"joint-25": ([ALPHA], trials), "joint-35": ([ALPHA], [])})
     storage = f"sqlite:///{path}"
     assert set(optuna.get_all_study_names(storage)) == {"joint-25", "joint-35"}
     study = optuna.load_study(study_name="joint-25", storage=storage)
     expected = [TrialState.WAITING if row[1] is TrialState.RUNNING else row[1] for row in ENDS]
     assert [trial.state for trial in study.trials] == expected
-    assert study.best_value == 0.5 and study.trials[1].intermediate_values == {2: 0.9, 3: 0.9}
+    assert [(trial.number, trial.user_attrs["trial.id"]) for trial in study.trials] == [
+        (row[0].number, row[0].trial_id) for row in ENDS
+    ]
+    assert (study.best_trial.number, study.best_value) == (1, 0.5)
+    assert study.trials[1].intermediate_values == {2: 0.9, 3: 0.9}
     assert [file.name for file in tmp_path.iterdir()] == ["optuna.db"]
+
+
+@given(seed=st.integers(0, 2**40), count=st.integers(1, 12))
+def test_seeds_are_fresh_different_and_more_begin_with_the_fewer(seed: int, count: int):
+    seeds = retrain_seeds(seed, count)
+    assert len(set(seeds)) == count and seed not in seeds
+    assert all(0 <= each < 2**31 for each in seeds)
+    assert retrain_seeds(seed, count + 3)[:count] == seeds
+    assert retrain_seeds(seed + 1, count) != seeds
+
+
+def test_a_seed_that_would_be_the_tuned_one_is_skipped(monkeypatch: pytest.MonkeyPatch):
+    class Generator:
+        values = iter([7, 3, 3, 9])
+
+        def integers(self, most: int) -> int:
+            return next(self.values)
+
+    monkeypatch.setattr("study.trials.sampling.np.random.default_rng", lambda sequence: Generator())
+    assert retrain_seeds(7, 2) == (3, 9)
+
+
+def test_a_retraining_is_the_winner_with_another_seed_and_no_early_stopping():
+    plan = plan_of(design=Design(seeds=2))
+    arm, winner = plan.arms[0], outcome(3, [0.9, 0.5], sample={"alpha": 0.25})
+    work = retrain_work(plan, arm, winner)
+    assert isinstance(work, RetrainWork) and (work.most, work.key) == (2, "joint-25/retrain/t0003")
+    drawn = [work.draw(number, ()) for number in (1, 2)]
+    assert [each.trial_id for each in drawn] == ["t0003-s1", "t0003-s2"]
+    assert [each.seed for each in drawn] == list(retrain_seeds(plan.seed, 2))
+    assert all(each.sample == {"alpha": 0.25} for each in drawn)
+    assert work.fidelity.max_epochs == arm.space.fidelity.max_epochs and rungs(work.fidelity) == ()
+
+
+def test_a_trial_of_a_search_has_the_studys_seed():
+    plan = plan_of()
+    work = search_work(plan, plan.arms[1])
+    drawn = work.draw(2, ())
+    assert (work.key, drawn.trial_id, drawn.seed) == ("joint-35", "t0002", None)
+    assert set(drawn.sample) == {parameter.name for parameter in plan.arms[1].space.parameters}

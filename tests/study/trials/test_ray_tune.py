@@ -1,5 +1,6 @@
 """The search of an arm with a real local Ray and very small trainings."""
 
+import errno
 import io
 import os
 from collections.abc import Callable
@@ -12,27 +13,31 @@ from typing import Any
 import processes
 import pytest
 import ray as ray_module
+import torch
 from cohort import cached_patients
 from mlflow import MlflowClient
 from ray import tune
 from rich.console import Console
 
 from jointnet.data.cache import CachedPatient
+from jointnet.errors import DataError
 from jointnet.settings import Settings, with_values
+from jointnet.train.epoch import TrainingDivergedError
+from jointnet.train.loop import EpochReport
 from study.plan.plan import Resources
 from study.plan.search_space import Budget, Fidelity, Objective, Parameter, SearchSpace
 from study.selection.best_trial import select_best
 from study.store_names import EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, refused
-from study.trials.arm_search import ArmSearch
 from study.trials.ledger import Ledger
 from study.trials.outcome import TrialOutcome
 from study.trials.progress import ArmProgress, StudyProgress
+from study.trials.ray_tune import cause_of, reason_of, search_arm
 from study.trials.recorder import ArmRecorder
-from study.trials.trial import ArmTask, TrialProgress, TrialSpec, run_trial
-from study.trials.tune_search import search_arm
-from study.trials.work import RetrainWork, SearchWork, Work, retrain_seeds
+from study.trials.sampling import RetrainWork, SearchWork, Work, retrain_seeds
+from study.trials.scheduling import ArmSearch, Cause
+from study.trials.trial import ArmTask, ObjectiveNotFiniteError, TrialSpec, run_trial
 
 ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
 TINY = with_values(
@@ -87,7 +92,7 @@ def _search(
         recorder = ArmRecorder(task, {"arm": arm}, *told, row=arm, retrains=retrains)
         search = ArmSearch(work, recorder, at_once)
         recorder.catch_up()
-        search.settle()
+        search.end_finished()
         if at_event is not None:
             append = ledger.append
 
@@ -158,7 +163,7 @@ def test_killed_workers_and_a_gentle_stop_change_nothing(ray: None, uri: str, tm
             search.halt(INTERRUPTED)
 
     stopped, said = _search(uri, tmp_path / "own", space, "standalone-7", at_event=disturb, at_once=1)
-    assert "was interrupted, it goes on from its checkpoint" in said
+    assert "was interrupted and resumes from its checkpoint" in said
     assert sum(outcome.epoch for outcome in stopped) == 4
     after, _ = _search(uri, tmp_path / "own", space, "standalone-7", at_once=1)
     for mine, other in zip(after, twin, strict=True):
@@ -182,7 +187,7 @@ def test_a_retraining_is_the_winners_training_with_its_own_seed_though_a_worker_
             _kill_workers()
 
     again, said = _search(uri, tmp_path, space, "standalone-8", at_event=disturb, at_once=1, winner=winner)
-    assert "was interrupted, it goes on from its checkpoint" in said
+    assert "was interrupted and resumes from its checkpoint" in said
     assert [(o.trial_id, o.seed, o.state, o.epoch) for o in again] == [
         (f"t0001-s{number}", seed, "complete", 2) for number, seed in enumerate(retrain_seeds(0, 2), start=1)
     ]
@@ -191,18 +196,18 @@ def test_a_retraining_is_the_winners_training_with_its_own_seed_though_a_worker_
     task = ArmTask("a", space.settings_of("standalone"), (*patients[:2],), (*patients[2:],), 0, "cpu", 1, alone)
     for outcome in again:
         assert outcome.sample == winner.sample
-        own = [told.metrics for told in _told(TrialSpec(task, outcome.trial_id, winner.sample, outcome.seed))]
+        own = [report.metrics for report in _reports_of(TrialSpec(task, outcome.trial_id, winner.sample, outcome.seed))]
         assert [epoch.metrics for epoch in outcome.epochs] == own != [epoch.metrics for epoch in winner.epochs]
         run = _run_of(uri, "standalone-8", outcome.trial_id)
         assert (run.data.tags["study.kind"], run.data.tags["retrain.of"]) == ("retrain", "t0001")
         assert (run.data.tags["seed"], run.info.status) == (str(outcome.seed), "FINISHED")
 
 
-def _told(spec: TrialSpec) -> list[TrialProgress]:
+def _reports_of(spec: TrialSpec) -> list[EpochReport]:
     """Run a trial in this process and return what it reports."""
-    told: list[TrialProgress] = []
-    run_trial(spec, told.append)
-    return told
+    reports: list[EpochReport] = []
+    run_trial(spec, reports.append)
+    return reports
 
 
 def _kill_workers() -> None:
@@ -250,8 +255,8 @@ class _FakeClock:
 def test_what_still_runs_at_the_end_was_cut_by_time_or_waits(
     seconds, ended: tuple[str, str], status: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("study.trials.tune_search.tune.Tuner", _FakeTuner)
-    monkeypatch.setattr("study.trials.arm_search.time", _FakeClock)
+    monkeypatch.setattr("study.trials.ray_tune.tune.Tuner", _FakeTuner)
+    monkeypatch.setattr("study.trials.scheduling.time", _FakeClock)
     arm = f"late-{seconds}"
     outcomes, _ = _search(uri, tmp_path, _space(2, 2), arm, seconds=seconds)
     assert [(outcome.state, outcome.reason) for outcome in outcomes] == [("complete", ""), ended]
@@ -267,3 +272,42 @@ def test_the_time_budget_ends_a_search_that_would_never_end(ray: None, uri: str,
     assert {(outcome.state, outcome.reason) for outcome in outcomes} == {("stopped", TIME_BUDGET)}
     assert all(outcome.model is not None and outcome.model.is_file() for outcome in outcomes)
     assert all(outcome.best_epoch and outcome.best_epoch % 3 == 0 for outcome in outcomes)
+
+
+def wrapped(cause: BaseException) -> BaseException:
+    error = RuntimeError("ray::_trainable() ... Traceback")
+    error.cause = cause  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (TrainingDivergedError("NaN"), Cause.TRAINING),
+        (ObjectiveNotFiniteError("inf"), Cause.TRAINING),
+        (DataError("x"), Cause.TRAINING),
+        (ValueError("x"), Cause.TRAINING),
+        (RuntimeError("shapes differ"), Cause.TRAINING),
+        (OSError(errno.ENOSPC, "No space left on device"), Cause.DISK),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), Cause.DISK),
+        (OSError(errno.EIO, "Input/output error"), Cause.MACHINE),
+        (MemoryError(), Cause.MEMORY),
+        (torch.OutOfMemoryError("CUDA out of memory"), Cause.MEMORY),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), Cause.MEMORY),
+        (ray_module.exceptions.OutOfMemoryError("killed by the memory monitor"), Cause.MEMORY),
+        (ray_module.exceptions.RayActorError(), Cause.MACHINE),
+        (ray_module.exceptions.WorkerCrashedError(), Cause.MACHINE),
+        (None, Cause.MACHINE),
+    ],
+)
+def test_what_the_training_did_is_final_and_what_the_machine_did_is_not(error, cause):
+    assert cause_of(error) is cause
+    if error is not None:
+        assert cause_of(wrapped(error)) is cause
+
+
+def test_a_reason_is_one_line_without_rays_wrapping():
+    assert reason_of(wrapped(TrainingDivergedError("the loss must be\nfinite"))) == (
+        "TrainingDivergedError: the loss must be finite"
+    )
+    assert reason_of(None) == "it ended without an error message"

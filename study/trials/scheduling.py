@@ -1,4 +1,4 @@
-"""The decisions of one round of trainings: which trial runs next, when it stops, how a failure is handled.
+"""Which trial runs next, when it stops, and which failure is retried, in one round of trainings.
 
 A round is the search of an arm or the retrainings of its winner. They differ by their `Work` only. This module does not
 use Ray. The decisions follow from the ledger, so a restarted driver decides as the one before would have.
@@ -9,15 +9,15 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
 from itertools import pairwise
 from statistics import fmean, median
 
 from study.store_names import EARLY, TIME_BUDGET
-from study.trials.failures import Cause
 from study.trials.outcome import EpochRecord, TrialOutcome
-from study.trials.pruning import Standings
+from study.trials.pruning import Asha
 from study.trials.recorder import ArmRecorder
-from study.trials.work import Work
+from study.trials.sampling import Work
 
 MOST_FAILURES = 3
 """A trial fails after this many consecutive attempts that the machine ended without a new epoch between them."""
@@ -26,6 +26,21 @@ LEAST_OVERTIME_SECONDS = 60.0
 """Least overtime for trials without an objective. The overtime is the duration of the round where that is longer."""
 EPOCHS_TIMED = 32
 """The time of a trial to its first validation is estimated from the mean duration of this many recent epochs."""
+
+
+class Cause(Enum):
+    """The cause of a failed attempt.
+
+    TRAINING: the loss, the objective, the data, the settings or the code; a retry would fail again.
+    MACHINE: a killed worker or node, or an error of the operating system.
+    MEMORY: out of memory, on the machine or the GPU.
+    DISK: the disk is full.
+    """
+
+    TRAINING = "training"
+    MACHINE = "machine"
+    MEMORY = "memory"
+    DISK = "disk"
 
 
 class ArmSearch:
@@ -38,14 +53,14 @@ class ArmSearch:
 
     Attributes:
         halted: the reason why no trial starts and running ones stop after their epoch; "" while the search continues.
-        invalid: whether the search was halted because the disk is full or cannot be written.
+        disk_error: whether the search was halted because the disk is full or cannot be written.
         error: the operating system's error that halted the search, if it was raised in this process.
         limit: current limit of concurrent trials. Out-of-memory errors reduce it.
     """
 
     def __init__(self, work: Work, recorder: ArmRecorder, concurrent: int) -> None:
         self._work, self._recorder = work, recorder
-        self._standings = Standings(work.fidelity, recorder.outcomes.values())
+        self._asha = Asha(work.fidelity, recorder.outcomes.values())
         self._active: dict[str, str] = {}
         self._since: dict[str, float] = {}
         settings = recorder.task.settings.training
@@ -55,7 +70,7 @@ class ArmSearch:
         self._epoch_seconds = deque([median(earlier) / 1000] if earlier else [], maxlen=EPOCHS_TIMED)
         self.limit = concurrent
         self.halted = ""
-        self.invalid = False
+        self.disk_error = False
         self.error: OSError | None = None
 
     @property
@@ -85,10 +100,10 @@ class ArmSearch:
             self._deadline = time.monotonic() + seconds
             self._latest = self._deadline + max(seconds, LEAST_OVERTIME_SECONDS)
 
-    def settle(self) -> None:
+    def end_finished(self) -> None:
         """End the trials that had reached their last epoch, or were pruned, when an earlier driver was killed."""
         for outcome in self._recorder.unfinished():
-            if outcome.state == "running" and self._decided(outcome) and self._recorder.has_model(outcome):
+            if outcome.state == "running" and self._is_finished(outcome) and self._recorder.has_model(outcome):
                 with self._guarded():
                     self._end(outcome)
 
@@ -100,13 +115,13 @@ class ArmSearch:
         """Start and return the trial of a new attempt, unfinished trials first; None where no trial can start now."""
         if self.halted or len(self._active) >= self.limit:
             return None
-        known, waiting = self._recorder.outcomes, self._waiting()
+        outcomes, waiting = self._recorder.outcomes, self._waiting()
         if not waiting and not self._may_draw():
             return None
         with self._guarded():
             if not waiting:
-                number = len(known) + 1
-                waiting = [self._recorder.drawn(number, self._work.draw(number, known.values()))]
+                number = len(outcomes) + 1
+                waiting = [self._recorder.drawn(number, self._work.draw(number, outcomes.values()))]
             self._recorder.started(waiting[0])
             self._active[attempt], self._since[attempt] = waiting[0], time.monotonic()
             return self._recorder.outcomes[waiting[0]]
@@ -118,23 +133,23 @@ class ArmSearch:
         For an epoch that is already recorded, return the same decision as before, or stop where the search is halted.
         """
         trial_id = self._active[attempt]
-        known = self._recorder.outcomes[trial_id]
+        before = self._recorder.outcomes[trial_id]
         began, self._since[attempt] = self._since[attempt], time.monotonic()
-        if epoch <= known.epoch:
-            return bool(self.halted) or (known.behind and epoch == known.epoch)
+        if epoch <= before.epoch:
+            return bool(self.halted) or (before.pruned and epoch == before.epoch)
         with self._guarded():
-            now = known.with_epoch(EpochRecord(epoch, int(time.time() * 1000), metrics, node))
-            behind = self._standings.falls_behind(now)
-            self._recorder.reported(trial_id, epoch, metrics, behind, node)
-            self._standings.follow(now)
+            now = before.with_epoch(EpochRecord(epoch, int(time.time() * 1000), metrics, node))
+            pruned = self._asha.prunes(now)
+            self._recorder.reported(trial_id, epoch, metrics, pruned, node)
+            self._asha.update(now)
             self._epoch_seconds.append(self._since[attempt] - began)
-            return behind or bool(self.halted) or (self.late and now.objective is not None)
+            return pruned or bool(self.halted) or (self.late and now.objective is not None)
         return True
 
     def returned(self, attempt: str) -> None:
         """Handle an attempt that ended without an error: after all epochs, or because it was stopped."""
         trial = self._recorder.outcomes[self._active.pop(attempt)]
-        if self._decided(trial):
+        if self._is_finished(trial):
             with self._guarded():
                 self._end(trial)
         elif self.halted:
@@ -154,27 +169,27 @@ class ArmSearch:
         """
         self._failed(self._recorder.outcomes[self._active.pop(attempt)], cause, reason)
 
-    def halt(self, reason: str, invalid: bool = False) -> None:
+    def halt(self, reason: str, disk_error: bool = False) -> None:
         """Start no further trial and stop the running ones after their epoch.
 
         Args:
             reason: shown to the user. The first reason is kept.
-            invalid: whether the disk is full or cannot be written.
+            disk_error: whether the disk is full or cannot be written.
         """
         self.halted = self.halted or reason
-        self.invalid = self.invalid or invalid
+        self.disk_error = self.disk_error or disk_error
 
-    def close(self, cut_reason: str | None) -> None:
+    def close(self, stop_reason: str | None) -> None:
         """End or pause the trials of all attempts, after the process that ran the attempts has stopped.
 
         Args:
-            cut_reason: reason for the trials that the time budget stops; None pauses them.
+            stop_reason: reason for the trials that the time budget stops; None pauses them.
         """
         while self._active:
             trial = self._recorder.outcomes[self._active.popitem()[1]]
-            if self._decided(trial) or (cut_reason and not self.halted):
+            if self._is_finished(trial) or (stop_reason and not self.halted):
                 with self._guarded():
-                    self._end(trial, cut_reason or "")
+                    self._end(trial, stop_reason or "")
             else:
                 self._recorder.paused(trial.trial_id)
 
@@ -201,18 +216,19 @@ class ArmSearch:
             return True
         return not self._active and all(o.objective is None for o in self._recorder.outcomes.values())
 
-    def _decided(self, trial: TrialOutcome) -> bool:
-        return trial.behind or trial.epoch >= self._work.fidelity.max_epochs
+    def _is_finished(self, trial: TrialOutcome) -> bool:
+        """Return whether a trial is pruned or has reached its last epoch."""
+        return trial.pruned or trial.epoch >= self._work.fidelity.max_epochs
 
-    def _end(self, trial: TrialOutcome, cut_reason: str = "") -> None:
+    def _end(self, trial: TrialOutcome, stop_reason: str = "") -> None:
         if trial.epoch >= self._work.fidelity.max_epochs:
             self._recorder.ended(trial.trial_id, "complete", "")
         else:
-            self._recorder.ended(trial.trial_id, "stopped", EARLY if trial.behind else cut_reason)
+            self._recorder.ended(trial.trial_id, "stopped", EARLY if trial.pruned else stop_reason)
 
     def _failed(self, trial: TrialOutcome, cause: Cause, reason: str) -> None:
         if cause is Cause.DISK:
-            self.halt(reason, invalid=True)
+            self.halt(reason, disk_error=True)
             self._recorder.paused(trial.trial_id)
             return
         with self._guarded():
@@ -232,4 +248,4 @@ class ArmSearch:
             yield
         except OSError as error:
             self.error = self.error or error
-            self.halt(f"{type(error).__name__}: {error}", invalid=True)
+            self.halt(f"{type(error).__name__}: {error}", disk_error=True)

@@ -1,4 +1,4 @@
-"""Connects Ray Tune to the search of an arm.
+"""Runs one round of trainings with Ray Tune, as `study.trials.scheduling` decides.
 
 The searcher returns the next trial, the scheduler and the stopper stop trials, and the callback reports their ends.
 
@@ -7,17 +7,67 @@ pickled state of these classes is empty, because a search holds a lock, a thread
 pickled.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from study.trials.arm_search import ArmSearch
-from study.trials.failures import cause_of, reason_of
-from study.trials.worker import REPORT
+from jointnet.errors import DISK_FULL
+from study.plan.plan import Resources
+from study.store_names import TIME_BUDGET
+from study.trials.scheduling import ArmSearch, Cause
+from study.trials.trial import REPORT, ArmTask, RunTrial, run_in_worker, run_trial
+
+
+def search_arm(
+    task: ArmTask,
+    search: ArmSearch,
+    resources: Resources,
+    storage: Path,
+    seconds: float | None,
+    run: RunTrial = run_trial,
+) -> None:
+    """Run the trials of one arm, or its retrainings. Their outcomes are in the ledger.
+
+    Args:
+        task: the common input of the trials.
+        search: decides which trials run and records their events.
+        resources: resources of a trial.
+        storage: absolute folder for Ray Tune's own files; deleted afterwards.
+        seconds: time budget, None for no limit. A trial without a validation may exceed it.
+        run: trains one trial, in a worker.
+    """
+    shutil.rmtree(storage, ignore_errors=True)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(run_in_worker, task=task, report=tune.report, run=run),
+            {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+        ),
+        tune_config=tune.TuneConfig(
+            num_samples=-1,
+            reuse_actors=True,
+            search_alg=LedgerSearcher(search),
+            scheduler=LedgerScheduler(search),
+        ),
+        run_config=tune.RunConfig(
+            name=task.arm.replace("/", "-"),
+            storage_path=str(storage),
+            verbose=0,
+            callbacks=[LedgerCallback(search)],
+            stop=LedgerStopper(search),
+        ),
+    )
+    search.begin(seconds)
+    try:
+        tuner.fit()
+    finally:
+        search.close(TIME_BUDGET if search.late else None)
+        shutil.rmtree(storage, ignore_errors=True)
 
 
 class LedgerSearcher(Searcher):
@@ -109,3 +159,30 @@ def error_of(trial: Any) -> BaseException | None:
         return error
     except Exception:  # the file is missing, or the exception needs a package that is not installed here
         return None
+
+
+def cause_of(error: BaseException | None) -> Cause:
+    """Return the cause of an attempt's exception; None stands for an attempt that ended without an exception."""
+    cause = _unwrapped(error)
+    if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+        return Cause.DISK
+    memory = (MemoryError, torch.OutOfMemoryError, ray.exceptions.OutOfMemoryError)
+    if isinstance(cause, memory) or (isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause)):
+        return Cause.MEMORY
+    if cause is None or isinstance(cause, OSError | ray.exceptions.RayError):
+        return Cause.MACHINE
+    return Cause.TRAINING
+
+
+def reason_of(error: BaseException | None) -> str:
+    """Return one line about the exception that ended an attempt, without the exception that Ray wraps around it."""
+    cause = _unwrapped(error)
+    if cause is None:
+        return "it ended without an error message"
+    text = " ".join(str(cause).split())
+    return f"{type(cause).__name__}: {text}"[:1000]
+
+
+def _unwrapped(error: BaseException | None) -> BaseException | None:
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error

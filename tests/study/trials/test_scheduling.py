@@ -24,9 +24,8 @@ from study.run.ending import ending_of
 from study.run.interruption import StudyHaltedError
 from study.run.rounds import check_halted
 from study.store_names import EARLY, TIME_BUDGET
-from study.trials.arm_search import LEAST_OVERTIME_SECONDS, MOST_FAILURES, ArmSearch
-from study.trials.failures import Cause
 from study.trials.ledger import Ledger
+from study.trials.scheduling import LEAST_OVERTIME_SECONDS, MOST_FAILURES, ArmSearch, Cause
 
 
 def searched(folder: Path, own, at_once: int = 1, dies_at: int = 0, written: bool = True) -> list:
@@ -35,7 +34,7 @@ def searched(folder: Path, own, at_once: int = 1, dies_at: int = 0, written: boo
         recorder = recorder_of(ledger, own)
         search = ArmSearch(work(own), recorder, at_once)
         recorder.catch_up()
-        search.settle()
+        search.end_finished()
         run_to_end(search, recorder, at_once)
         return told(ledger)
 
@@ -163,7 +162,7 @@ def test_where_memory_was_short_fewer_run_beside_it(started):
 def test_a_full_disk_halts_the_search_and_blames_no_trial(started):
     search, recorder = started
     search.raised("a", Cause.DISK, "OSError: No space left on device")
-    assert (search.halted, search.invalid) == ("OSError: No space left on device", True)
+    assert (search.halted, search.disk_error) == ("OSError: No space left on device", True)
     assert search.next_trial("c") is None
     assert search.reported("b", 2, metrics_of(recorder.outcomes["t0002"].sample, 2))
     search.returned("b")
@@ -178,7 +177,7 @@ def test_a_ledger_that_cannot_be_written_halts_the_search(started, monkeypatch):
 
     monkeypatch.setattr(recorder._ledger, "append", full)
     assert search.reported("a", 2, {"train/loss": 1.0})
-    assert search.invalid and "No space left" in search.halted
+    assert search.disk_error and "No space left" in search.halted
     search.returned("a")
     search.close(TIME_BUDGET)
     assert recorder.outcomes["t0001"].epoch == 1 and state(recorder, "t0001") == ("running", "")
@@ -208,9 +207,9 @@ def test_a_gentle_stop_ends_no_trial_and_a_later_driver_goes_on(started):
         write_model(recorder.task.folder / trial_id, 2)
         assert search.reported(attempt, 2, metrics_of(recorder.outcomes[trial_id].sample, 2))
         search.returned(attempt)
-    assert not search.invalid and search.next_trial("c") is None
+    assert not search.disk_error and search.next_trial("c") is None
     later = ArmSearch(work(space()), recorder, 1)
-    later.settle()
+    later.end_finished()
     run_to_end(later, recorder)
     assert [outcome.number for outcome in recorder.outcomes.values()] == [1, 2, 3, 4, 5, 6]
     assert all(outcome.over for outcome in recorder.outcomes.values())
@@ -241,7 +240,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("study.trials.arm_search.time", clock)
+    monkeypatch.setattr("study.trials.scheduling.time", clock)
     return clock
 
 
