@@ -77,7 +77,7 @@ def _closed(schema: Any) -> Any:
 
 def _commands() -> list[str]:
     """Return all complete `python -m study.run` commands of the cluster's documentation and files."""
-    text = (ROOT / "docs/cluster.md").read_text().replace("\\\n", " ")
+    text = (ROOT / "docs/how-to/cluster.md").read_text().replace("\\\n", " ")
     found = re.findall(r"^    .*?(python -m study\.run --.*)$", text, re.MULTILINE)
     return [*found, _rayjob()["spec"]["entrypoint"]]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole of docs/cluster.md that one machine can show, on two Ray nodes and the phantom; 10 minutes on two cores:
+# The whole of docs/how-to/cluster.md that one machine can show, on two Ray nodes and the phantom; 10 minutes on two cores:
 #
 #     sudo PYTHON=$PWD/.venv/bin/python cluster/two_nodes.sh DIR benchmarks/faults/cluster.sh DIR
 #

@@ -11,7 +11,7 @@ STEPS = 10_000
 """Ray counts resources in ten-thousandths. 4 CPUs therefore hold 40 trials of 0.1 CPU, not 39."""
 
 MEGABYTES_PER_TRIAL = 700
-"""Memory of a worker with the settings `quick`, the phantom and one CPU (`docs/speed.md`)."""
+"""Memory of a worker with the settings `quick`, the phantom and one CPU (`docs/explanation/speed.md`)."""
 MEGABYTES_BESIDE_TRIALS = 900
 """Memory of the driver (540) and of Ray's own processes: proportional set sizes in a search of `smoke`."""
 
