@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
 
 from simulation import run_to_end, write_model
 
-from jointnet.train.loop import EpochReport
+from jointnet.train.epoch_report import EpochReport
 from study.store_names import OBJECTIVE
 from study.trials.recorder import ArmRecorder
 from study.trials.scheduling import ArmSearch

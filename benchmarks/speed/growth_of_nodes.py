@@ -25,7 +25,7 @@ from figures import Figure, add_options, tell
 from one_arm import TimedOutbox, arm_task, by_ray, run_study
 from ray.cluster_utils import Cluster
 
-from jointnet.train.loop import EpochReport
+from jointnet.train.epoch_report import EpochReport
 from study.plan.search_space import Fidelity
 from study.store_address import sqlite_address
 from study.trials.trial import OnEpoch, TrialSpec

@@ -35,7 +35,8 @@ from jointnet.data.folder import find_patients
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, settings_to_dict, with_values
 from jointnet.system.versions import commit, versions
-from jointnet.train.loop import EpochReport, TrainingDivergedError, train
+from jointnet.train.epoch_report import EpochReport
+from jointnet.train.loop import TrainingDivergedError, train
 from study.plan.search_file import load_spaces
 from study.plan.search_space import Parameter, SearchSpace, settings_of_sample
 from study.store_names import OBJECTIVE

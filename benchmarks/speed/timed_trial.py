@@ -10,7 +10,7 @@ from unittest.mock import patch
 from one_arm import AT_ONCE
 
 from jointnet.train.checkpoints import Checkpoints
-from jointnet.train.loop import EpochReport
+from jointnet.train.epoch_report import EpochReport
 from study.trials.trial import OnEpoch, TrialSpec, run_trial
 
 EPOCH, WAITED, CHECKPOINTED, BETWEEN = "epoch_ms", "waited_ms", "checkpoint_ms", "between_ms"

@@ -25,14 +25,8 @@ from jointnet.models import MODELS
 from jointnet.settings import Settings, load_settings, settings_names, settings_to_dict, with_values
 from jointnet.system.commands import LARGEST_SEED, parse_patients, run_command
 from jointnet.train.epoch import TrainingDivergedError
-from jointnet.train.loop import (
-    MODEL_FILE,
-    OBJECTIVE,
-    EpochReport,
-    model_file,
-    resolve_device,
-    train,
-)
+from jointnet.train.epoch_report import OBJECTIVE, EpochReport
+from jointnet.train.loop import MODEL_FILE, model_file, resolve_device, train
 from jointnet.train.pseudo_labels import PseudoLabelledPatient, pseudo_label
 
 MOST_THREADS = 4096

@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,26 +19,9 @@ from jointnet.networks.precision import training_precision
 from jointnet.settings import Settings, settings_to_dict
 from jointnet.train.checkpoints import Checkpoints
 from jointnet.train.epoch import TrainingDivergedError, new_learner, train_epoch
+from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 
-OBJECTIVE = "val/registration_ratio"
 MODEL_FILE = "model.pt"
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """The number, duration and metrics of one epoch.
-
-    Attributes:
-        epoch: the epoch's number, from 1.
-        seconds: wall time of training and validation.
-        metrics: `train/loss` and `train/loss/<branch>`. After a validation also `val/registration_ratio`,
-            `val/<metric>/<structure>`, `val/lost` and `train/gradient/<branch>`. The last one is the norm of the
-            weighted branch's gradient on the parameters that branches share, in the epoch's last step.
-    """
-
-    epoch: int
-    seconds: float
-    metrics: dict[str, float]
 
 
 def train(
@@ -126,23 +108,6 @@ def train(
     if best is None:
         raise TrainingDivergedError(f"{OBJECTIVE} must be finite after some epoch, it never was")
     return best
-
-
-class HasMetrics(Protocol):
-    """Anything with the metrics of an epoch."""
-
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        """The metrics by name."""
-
-
-Report = TypeVar("Report", bound=HasMetrics)
-
-
-def best_report(reports: Iterable[Report]) -> Report | None:
-    """Return the report with the smallest finite objective, the first one if equal; None if no objective is finite."""
-    finite = [report for report in reports if math.isfinite(report.metrics.get(OBJECTIVE, math.nan))]
-    return min(finite, key=lambda report: report.metrics[OBJECTIVE], default=None)
 
 
 def model_file(path: Path) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jointnet.train.loop import best_report
+from jointnet.train.epoch_report import best_report
 from study.store_names import OBJECTIVE, TIME_BUDGET
 
 

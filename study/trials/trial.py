@@ -20,7 +20,8 @@ from jointnet.data.cache import CachedPatient
 from jointnet.settings import Settings
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.torch_file import read_torch
-from jointnet.train.loop import MODEL_FILE, EpochReport, best_report, train
+from jointnet.train.epoch_report import EpochReport, best_report
+from jointnet.train.loop import MODEL_FILE, train
 from study.plan.search_space import settings_of_sample
 from study.store_names import OBJECTIVE
 

@@ -12,13 +12,8 @@ from jointnet.settings import Settings, with_values
 from jointnet.train import epoch
 from jointnet.train import loop as training
 from jointnet.train.epoch import WARM_UP, TrainingDivergedError, learning_rate_factor, move_average
-from jointnet.train.loop import (
-    MODEL_FILE,
-    OBJECTIVE,
-    EpochReport,
-    resolve_device,
-    train,
-)
+from jointnet.train.epoch_report import OBJECTIVE, EpochReport
+from jointnet.train.loop import MODEL_FILE, resolve_device, train
 
 REGISTRATION = (
     {f"val/{name}" for name in ("cd_mm/lv", "cd_mm/rv", "asd_mm/lv", "asd_mm/myo", "asd_mm/rv", "lost")}

@@ -15,7 +15,7 @@ from jointnet.train import checkpoints as resume
 from jointnet.train import epoch
 from jointnet.train import loop as training
 from jointnet.train.__main__ import EpochLog, draw_patients, main
-from jointnet.train.loop import EpochReport
+from jointnet.train.epoch_report import EpochReport
 
 TINY = """
 [model]

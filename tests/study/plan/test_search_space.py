@@ -7,7 +7,7 @@ import pytest
 
 from jointnet.errors import SettingsError
 from jointnet.settings import Settings, load_settings, with_values
-from jointnet.train.loop import OBJECTIVE as KEPT_BY
+from jointnet.train.epoch_report import OBJECTIVE as KEPT_BY
 from study.plan.search_file import load_spaces
 from study.plan.search_space import lambdas_of, settings_of_sample, with_overrides
 from study.store_names import OBJECTIVE

@@ -23,7 +23,7 @@ from jointnet.data.cache import CachedPatient
 from jointnet.errors import DataError
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch import TrainingDivergedError
-from jointnet.train.loop import EpochReport
+from jointnet.train.epoch_report import EpochReport
 from study.plan.plan import Resources
 from study.plan.search_space import Budget, Fidelity, Objective, Parameter, SearchSpace
 from study.selection.best_trial import select_best
