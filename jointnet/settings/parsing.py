@@ -1,15 +1,16 @@
-"""Strict reading of settings. One error lists every unknown key and every value out of bounds."""
+"""Settings from nested or dotted values and from files. One error lists every unknown key and every invalid value."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from jointnet.common_grid import SIZE_PX
 from jointnet.errors import SettingsError, short_repr
 from jointnet.models import MODELS
 from jointnet.settings.schema import Settings
+from jointnet.settings.validation import validate
 from jointnet.system.toml_file import is_file, parse_toml, read_toml
 
 
@@ -24,23 +25,13 @@ def settings_from_dict(values: Mapping[str, Any], base: Settings | None = None) 
     Raises:
         SettingsError: with one message for each unknown key, wrong type and value out of bounds.
     """
-    flat = {}
-    errors: list[str] = []
-    sections = [part.name for part in fields(Settings)]
-    for section, content in values.items():
-        if section not in sections:
-            errors.append(f"{section}: unknown section {short_repr(section)}, must be one of {', '.join(sections)}")
-        elif isinstance(content, Mapping):
-            flat.update({f"{section}.{key}": value for key, value in content.items()})
-        else:
-            errors.append(f"{section}: must be a table of settings, got {short_repr(content)}")
-    try:
-        settings = with_values(Settings() if base is None else base, flat)
-    except SettingsError as error:
-        errors += error.errors
-    if errors:
-        raise SettingsError(errors)
-    return settings
+    content: dict[str, Any] = settings_to_dict(Settings() if base is None else base)
+    for section, table in values.items():
+        content[section] = {**content.get(section, {}), **table} if isinstance(table, Mapping) else table
+    settings, errors = validate(Settings, content)
+    if settings is None:
+        raise SettingsError(f"{'.'.join(path)}: {text}" for path, text in errors.items())
+    return _consistent(settings)
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
@@ -49,25 +40,23 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     Raises:
         SettingsError: with one message for each unknown key, wrong type and value out of bounds.
     """
-    errors: list[str] = []
-    sections: dict[str, dict[str, Any]] = {}
-    known = {part.name: getattr(settings, part.name) for part in fields(settings)}
+    content: dict[str, Any] = settings_to_dict(settings)
+    paths = {}
     for dotted, value in values.items():
         section, _, key = dotted.partition(".")
-        if section not in known:
-            errors.append(f"{dotted}: unknown section {short_repr(section)}, must be one of {', '.join(known)}")
-            continue
-        checked, error = _checked(known[section], key, value)
-        if error:
-            errors.append(f"{dotted}: {error}")
-        else:
-            sections.setdefault(section, {})[key] = checked
-    result = replace(settings, **{name: replace(known[name], **content) for name, content in sections.items()})
-    if not errors:
-        errors = _contradictions(result)
-    if errors:
-        raise SettingsError(errors)
-    return result
+        content.setdefault(section, {})[key] = value
+        paths[dotted] = section, key
+    changed, errors = validate(Settings, content)
+    if changed is None:
+        found = {dotted: errors.get(path) or errors.get(path[:1]) for dotted, path in paths.items()}
+        raise SettingsError(f"{dotted}: {text}" for dotted, text in found.items() if text)
+    return _consistent(changed)
+
+
+def flat_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings with dotted keys, as for `with_values`."""
+    sections = settings_to_dict(settings).items()
+    return {f"{section}.{key}": value for section, table in sections for key, value in table.items()}
 
 
 def settings_names() -> tuple[str, ...]:
@@ -98,39 +87,12 @@ def load_settings(name_or_file: str | Path, base: Settings | None = None) -> Set
         raise SettingsError(f"{where}: {line}" for line in error.errors) from None
 
 
-def _checked(section: Any, key: str, value: Any) -> tuple[Any, str | None]:
-    """Return the value in its field's type and None, or None and an error message."""
-    by_name = {part.name: part for part in fields(section)}
-    if key not in by_name:
-        return None, f"unknown key {short_repr(key)}, must be one of {', '.join(by_name)}"
-    wanted = get_type_hints(type(section))[key]
-    rules = by_name[key].metadata
-    if wanted is bool:
-        return (value, None) if isinstance(value, bool) else (None, f"must be true or false, got {short_repr(value)}")
-    if wanted is str:
-        choices = rules.get("choices", ())
-        return (
-            (value, None)
-            if value in choices
-            else (None, f"must be one of {', '.join(choices)}, got {short_repr(value)}")
-        )
-    if wanted in (int, float):
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not (whole or (wanted is float and isinstance(value, float))):
-            return None, f"must be a{' whole' if wanted is int else ''} number, got {short_repr(value)}"
-        if not rules["low"] <= value <= rules["high"]:
-            return None, f"must be between {rules['low']} and {rules['high']}, got {short_repr(value)}"
-        return wanted(value), None
-    valid = isinstance(value, list | tuple) and len(value) >= 2
-    if not (
-        valid and all(isinstance(width, int) and not isinstance(width, bool) and 1 <= width <= 4096 for width in value)
-    ):
-        return None, f"must be at least two whole numbers between 1 and 4096, got {short_repr(value)}"
-    return tuple(value), None
+def _consistent(settings: Settings) -> Settings:
+    """Return the settings.
 
-
-def _contradictions(settings: Settings) -> list[str]:
-    """Return an error message for each invalid combination of valid values."""
+    Raises:
+        SettingsError: with one message for each invalid combination of valid values.
+    """
     loss, errors = settings.loss, []
     if loss.lambda_1 + loss.lambda_2 + loss.lambda_3 <= 0:
         errors.append("loss.lambda_1..3: at least one must be above 0, got 0 for all")
@@ -140,14 +102,6 @@ def _contradictions(settings: Settings) -> list[str]:
         errors.append(f"{rule}: must divide {SIZE_PX} and leave maps of more than one pixel, got {block}")
     if not MODELS[settings.model.name].segments and loss.lambda_1 <= 0:
         errors.append(f"loss.lambda_1: must be above 0 for a model that only registers, got {loss.lambda_1!r}")
-    return errors
-
-
-def flat_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings with dotted keys, as for `with_values`."""
-    flat: dict[str, Any] = {}
-    for part in fields(settings):
-        section = getattr(settings, part.name)
-        if is_dataclass(section):
-            flat.update({f"{part.name}.{key}": value for key, value in asdict(section).items()})  # type: ignore[arg-type]
-    return flat
+    if errors:
+        raise SettingsError(errors)
+    return settings

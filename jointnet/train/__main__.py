@@ -23,6 +23,7 @@ from jointnet.evaluate.measurable import measurable, unmeasurable
 from jointnet.model_file import SavedModel, load_model
 from jointnet.models import MODELS
 from jointnet.settings import Settings, load_settings, settings_names, settings_to_dict, with_values
+from jointnet.settings.validation import add_schema_option, json_schema
 from jointnet.system.commands import LARGEST_SEED, parse_patients, run_command
 from jointnet.train.epoch import TrainingDivergedError
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--settings", default="default", help=f"{', '.join(settings_names())} or a TOML file of what differs"
     )
+    add_schema_option(parser, "a settings file", lambda: json_schema(Settings))
     parser.add_argument("--epochs", type=int, help="instead of the settings' own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     parser.add_argument("--cache", type=Path, help="where prepared patients are kept")

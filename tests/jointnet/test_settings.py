@@ -1,11 +1,18 @@
 import dataclasses
 import json
+import pickle
+import subprocess
+import sys
+import tomllib
+from importlib import resources
 
+import jsonschema
 import pytest
 
 from jointnet.errors import EXIT_USAGE, SettingsError
-from jointnet.settings import Settings, load_settings, settings_from_dict, settings_to_dict, with_values
+from jointnet.settings import Settings, load_settings, settings_from_dict, settings_names, settings_to_dict, with_values
 from jointnet.settings.parsing import flat_settings
+from jointnet.settings.validation import json_schema
 
 
 def errors_of(read, *arguments):
@@ -102,19 +109,52 @@ def test_a_value_that_breaks_a_rule_is_named_with_its_key(key, value, words):
     assert words in error
 
 
+def bounded_keys():
+    """Yield the dotted key, type and bounds of every number of the settings."""
+    tables = json_schema(Settings)["$defs"]
+    for section in dataclasses.fields(Settings):
+        for key, rule in tables[section.type.__name__]["properties"].items():
+            if "minimum" in rule:
+                kind = {"integer": int, "number": float}[rule["type"]]
+                yield f"{section.name}.{key}", kind, rule["minimum"], rule["maximum"]
+
+
 def test_every_bound_is_inclusive_and_enforced():
-    for section in dataclasses.fields(Settings()):
-        for field in dataclasses.fields(getattr(Settings(), section.name)):
-            if "low" not in field.metadata:
-                continue
-            key, low, high = f"{section.name}.{field.name}", field.metadata["low"], field.metadata["high"]
-            kind = type(field.default)
-            for bound, beyond in ((low, low - 1), (high, high + 1)):
-                try:
-                    with_values(Settings(), {key: kind(bound)})
-                except SettingsError as error:
-                    assert "between" not in str(error), key
-                assert "between" in errors_of(with_values, Settings(), {key: kind(beyond)})[0]
+    numbers = list(bounded_keys())
+    flat = flat_settings(Settings())
+    assert {key for key, *_ in numbers} == {key for key, value in flat.items() if type(value) in (int, float)}
+    for key, kind, low, high in numbers:
+        assert type(flat[key]) is kind
+        for bound, beyond in ((low, low - 1), (high, high + 1)):
+            try:
+                with_values(Settings(), {key: kind(bound)})
+            except SettingsError as error:
+                assert "between" not in str(error), key
+            assert "between" in errors_of(with_values, Settings(), {key: kind(beyond)})[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "error"),
+    [
+        ("loss.alpha", 2, "loss.alpha: must be a number between 0.0 and 1.0, got 2"),
+        ("training.epochs", 2.0, "training.epochs: must be a whole number between 1 and 100000, got 2.0"),
+        (
+            "model.widths",
+            [8, "a", 0],
+            "model.widths: must be at least two whole numbers between 1 and 4096, got [8, 'a', 0]",
+        ),
+        ("model.head", 3, "model.head: must be one of guided, fully_connected, got 3"),
+        ("model.guide_by_patient", 1, "model.guide_by_patient: must be true or false, got 1"),
+        (
+            "loss.beta",
+            3,
+            "loss.beta: unknown key 'beta', must be one of lambda_1, lambda_2, lambda_3, alpha, got 3",
+        ),
+        ("a.b", 3, "a.b: unknown section 'a', must be one of model, loss, augmentation, optimiser, training"),
+    ],
+)
+def test_an_error_names_the_key_the_whole_rule_and_the_value(key, value, error):
+    assert errors_of(with_values, Settings(), {key: value}) == (error,)
 
 
 def test_all_errors_come_together():
@@ -227,3 +267,31 @@ def test_what_is_no_file_and_no_name_is_refused_with_the_names_there_are(tmp_pat
     (error,) = errors_of(load_settings, name)
     assert "default" in error
     assert "paper" in error
+
+
+@pytest.mark.parametrize("name", [name for name in settings_names() if name != "default"])
+def test_the_settings_of_the_package_follow_the_printed_schema(name):
+    schema = json.loads(json.dumps(json_schema(Settings)))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    content = tomllib.loads((resources.files("jointnet.settings") / f"{name}.toml").read_text())
+    jsonschema.validate(content, schema)
+    with pytest.raises(jsonschema.ValidationError, match="colour"):
+        jsonschema.validate({**content, "colour": {}}, schema)
+
+
+def test_every_setting_in_the_printed_schema_has_a_description_and_a_default():
+    for table in json_schema(Settings)["$defs"].values():
+        assert all({"description", "default"} <= set(rule) for rule in table["properties"].values())
+
+
+def test_settings_can_be_sent_to_workers():
+    settings = load_settings("paper")
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    assert len({settings, load_settings("paper"), Settings()}) == 2
+    assert dataclasses.replace(settings, loss=Settings().loss).model == settings.model
+
+
+def test_train_prints_the_schema_without_its_required_options():
+    command = [sys.executable, "-m", "jointnet.train", "--schema"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads(json.dumps(json_schema(Settings)))

@@ -101,7 +101,7 @@ def test_errors_of_all_files_come_together(tmp_path: Path):
         ("low = 0.1", "low = true", "low: must be a number, got True"),
         ('why = "both sides of 1"', "", "parameters.lambda_2_to_1.why: is missing"),
         ("lambda_2_to_1", "lambda_9", "parameters.lambda_9: unknown parameter.*lambda_2_to_1"),
-        ("lambda_2_to_1", "alpha", "parameters.alpha.high: must be between 0.0 and 1.0, got 10.0"),
+        ("lambda_2_to_1", "alpha", "parameters.alpha.high: must be a number between 0.0 and 1.0, got 10.0"),
         ('["joint"]', '["joint", "standalone"]', "leave out standalone.*lambda_2_to_1"),
         ("grace_epochs = 2", "grace_epochs = 9", "fidelity.grace_epochs: must be at most max_epochs, 8, got 9"),
         (
@@ -114,7 +114,11 @@ def test_errors_of_all_files_come_together(tmp_path: Path):
             "num_samples = 4\nminutes = 0",
             "budget.minutes: must be .* above 0, .*, got 0",
         ),
-        ("[fidelity]", "[fixed]\n'loss.alpha' = 2\n[fidelity]", "fixed.loss.alpha: must be between 0.0 and 1.0, got 2"),
+        (
+            "[fidelity]",
+            "[fixed]\n'loss.alpha' = 2\n[fidelity]",
+            "fixed.loss.alpha: must be a number between 0.0 and 1.0, got 2",
+        ),
         ("[fidelity]", "[fixed]\n'loss.beta' = 2\n[fidelity]", "fixed.loss.beta: unknown key 'beta'"),
         ("[fidelity]", "[fixed]\n'model.name' = 'joint'\n[fidelity]", "fixed.model.name: must be left to .*`models`"),
         ("[fidelity]", "[fixed]\n'loss.lambda_1' = 1\n[fidelity]", "must not be searched while fixed.loss.lambda_1"),
@@ -137,7 +141,7 @@ def test_one_broken_rule_gives_one_error(old: str, new: str, error: str, tmp_pat
 def test_a_searched_settings_key_is_bounded_as_the_setting_is(tmp_path: Path):
     text = GOOD.replace("lambda_2_to_1", '"optimiser.learning_rate"').replace("high = 10.0", "high = 1e9")
     assert _errors(tmp_path, text) == [
-        "own.toml: parameters.optimiser.learning_rate.high: must be between 1e-07 and 1.0, got 1000000000.0"
+        "own.toml: parameters.optimiser.learning_rate.high: must be a number between 1e-07 and 1.0, got 1000000000.0"
     ]
 
 
@@ -145,7 +149,9 @@ def test_a_whole_settings_key_is_drawn_whole(tmp_path: Path):
     text = GOOD.replace("lambda_2_to_1", '"model.guide_steps"').replace("low = 0.1", "low = 1")
     (space,) = load_spaces([_file(tmp_path, text.replace("high = 10.0", "high = 10"))])
     assert space.parameters[0].whole
-    assert _errors(tmp_path, text) == ["own.toml: parameters.model.guide_steps.high: must be a whole number, got 10.0"]
+    assert _errors(tmp_path, text) == [
+        "own.toml: parameters.model.guide_steps.high: must be a whole number between 1 and 100, got 10.0"
+    ]
 
 
 def test_the_objective_is_what_a_training_keeps_its_model_by():
