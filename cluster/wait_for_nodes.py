@@ -7,11 +7,11 @@ import time
 import ray
 
 from jointnet.errors import SettingsError
-from study.machines.cluster import check_reachable
+from study.machines.address import check_reachable
 
 
 def main(address: str, wanted: int, seconds: float = 300.0) -> int:
-    """Give 0 once `wanted` nodes are alive, 1 where they are not after `seconds`."""
+    """Return 0 once `wanted` nodes are alive, 1 if they are not after `seconds`."""
     until = time.monotonic() + seconds
     alive = 0
     while time.monotonic() < until:
@@ -24,7 +24,7 @@ def main(address: str, wanted: int, seconds: float = 300.0) -> int:
 
 
 def alive_nodes(address: str) -> int:
-    """Give how many nodes a cluster has; 0 where none answers yet."""
+    """Return the number of nodes of a cluster; 0 if none answers yet."""
     try:
         if not ray.is_initialized():
             check_reachable(address)

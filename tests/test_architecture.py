@@ -89,7 +89,7 @@ def test_the_report_reads_only_the_tracking_store():
     assert {module for module, used in roots.items() if "optuna" in used} == {"study.report.search.importance"}
 
 
-REPORT_OF_A_RUN = ("study.run.__main__", "study.report.write")
+REPORT_OF_A_RUN = ("study.run.conduct", "study.report.write")
 """The command that runs a study writes its report at the end."""
 
 

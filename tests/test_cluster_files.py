@@ -16,7 +16,7 @@ import pytest
 import ray.autoscaler
 import yaml
 
-from study.run.command_line import parser
+from study.run.__main__ import parser
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [*sorted((ROOT / "cluster").glob("*.sh")), *sorted((ROOT / "benchmarks").rglob("*.sh"))]

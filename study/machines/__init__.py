@@ -1,1 +1,1 @@
-"""Ray on this machine or on a cluster, the checks of its nodes, and the provenance of a result."""
+"""Ray on this machine or on a cluster, and the checks of its nodes."""

@@ -1,12 +1,10 @@
-"""Starts Ray on this machine or joins a cluster, and lists the nodes."""
+"""Start of Ray on this machine or on a cluster, and the nodes that it has."""
 
 import logging
 import os
 import secrets
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -16,56 +14,13 @@ import torch
 from jointnet.cpu_kernels.allocator import ONE_ARENA
 from jointnet.errors import DISK_FULL, SettingsError
 from jointnet.system.quota import usable_cpus, usable_memory_bytes
+from study.machines.address import check_reachable, source_of
 from study.machines.node_check import SharedFolder, check_nodes, folder_errors
 from study.machines.ray_folder import ray_folder, ray_options
 from study.plan.environment import settle
 from study.plan.plan import Node
 
-CLIENT = "ray://"
-"""Prefix of the address of a Ray client server. The study's driver then runs on the cluster, see `handover`."""
-PORT = 6379
-"""Default port of a cluster's head."""
-CLIENT_PORT = 10001
-LARGEST_PORT = 65535
-SECONDS_TO_CONNECT = 5.0
 QUIET = ("ray", "ray.tune", "ray.train", "optuna")
-
-
-def resolve_address(option: str | None) -> str | None:
-    """Return the address of the cluster: `--address`, else `RAY_ADDRESS`; None to start Ray on this machine.
-
-    Raises:
-        SettingsError: the address is not `local`, `auto`, HOST, HOST:PORT, ray://HOST or ray://HOST:PORT.
-    """
-    name, address = _asked(option)
-    if address == "auto":
-        return address
-    if address in ("", "local"):
-        return None
-    scheme, client = ("ray://", True) if address.startswith(CLIENT) else ("", False)
-    host, colon, port = address.removeprefix(scheme).partition(":")
-    numbered = port.isdecimal() and len(port) <= 5 and 0 < int(port) <= LARGEST_PORT
-    if not host or "/" in address.removeprefix(scheme) or (colon and not numbered):
-        raise SettingsError(f"{name}: must be local, auto, HOST:PORT or ray://HOST:PORT, got {address!r}")
-    return f"{scheme}{host}:{port or (CLIENT_PORT if client else PORT)}"
-
-
-def is_client(option: str | None) -> bool:
-    """Return whether `--address`, else `RAY_ADDRESS`, is the address of a Ray client server."""
-    return _asked(option)[1].startswith(CLIENT)
-
-
-def check_reachable(address: str) -> None:
-    """Check within SECONDS_TO_CONNECT that a server listens at an address. Ray itself would try for minutes.
-
-    Raises:
-        SettingsError: no connection can be made.
-    """
-    host, _, port = address.removeprefix(CLIENT).rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), SECONDS_TO_CONNECT).close()
-    except OSError as error:
-        raise SettingsError(f"{named(address)}: a cluster must listen there, got {address}: {error}") from None
 
 
 @contextmanager
@@ -99,11 +54,6 @@ def ray_session(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def short_lived(folder: Path) -> bool:
-    """Return whether a folder is in Ray's copy of a submitted job's files, which is deleted with the job or cluster."""
-    return "runtime_resources" in folder.parts
-
-
 def this_machine() -> Node:
     """Return the CPU cores, GPUs and memory of this machine that trials may use."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -132,15 +82,7 @@ def survey(address: str | None, shared: tuple[SharedFolder, ...]) -> tuple[tuple
         nodes = tuple(
             Node(_name(node), node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in alive
         )
-        return nodes, check_nodes({node["NodeID"]: _name(node) for node in alive}, shared, named(address))
-
-
-def named(address: str) -> str:
-    """Return the source of a cluster's address: `RAY_ADDRESS` where that holds the same address, else `--address`."""
-    try:
-        return "RAY_ADDRESS" if resolve_address(None) == address else "--address"
-    except SettingsError:  # the variable holds no address
-        return "--address"
+        return nodes, check_nodes({node["NodeID"]: _name(node) for node in alive}, shared, source_of(address))
 
 
 def _start_here(quiet: Mapping[str, Any]) -> None:
@@ -155,8 +97,8 @@ def _start_here(quiet: Mapping[str, Any]) -> None:
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise SettingsError(
-            f"Ray must be able to start on this machine, got {reason} (its logs: {folder}/session_latest/logs). Where "
-            "the machine was only too busy, the same command goes on"
+            f"Ray must be able to start on this machine, got {reason} (its logs: {folder}/session_latest/logs). If "
+            "the machine was only too busy, repeat the command"
         ) from error
 
 
@@ -173,15 +115,9 @@ def _join(address: str, environment: Mapping[str, Any], quiet: Mapping[str, Any]
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:300]
         raise SettingsError(
-            f"{named(address)}: must be a cluster that runs and that this machine is a node of, got {address}: {reason}"
+            f"{source_of(address)}: must be a cluster that runs and that this machine is a node of, got {address}: "
+            f"{reason}"
         ) from None
-
-
-def _asked(option: str | None) -> tuple[str, str]:
-    """Return the source of the address and the address. `RAY_ADDRESS`, where set, replaces `--address auto`."""
-    variable = os.environ.get("RAY_ADDRESS", "")
-    named_by_option = option is not None and not (option == "auto" and variable)
-    return ("--address", str(option)) if named_by_option else ("RAY_ADDRESS", variable)
 
 
 def _name(node: dict[str, Any]) -> str:

@@ -20,12 +20,12 @@ from typing import Any
 import ray
 
 from jointnet.errors import SettingsError
-from study.machines.cluster import check_reachable, named
+from study.machines.address import check_reachable, source_of
 
 HEAD = "node:__internal_head__"
 """Ray's name of the resource that only the head has."""
 PASSED_ON = ("MLFLOW_", "JOINTNET_")
-SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_POLLS = 0.5
 
 
 class HeadProcess:
@@ -47,7 +47,7 @@ class HeadProcess:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def news(self) -> tuple[list[str], int | None]:
+    def poll(self) -> tuple[list[str], int | None]:
         """Return the lines printed since the last call, and the exit status once the output has ended, else None."""
         status = None if self._reader.is_alive() else self._process.wait()
         lines = []
@@ -75,7 +75,7 @@ def run_on_head(address: str, arguments: Sequence[str]) -> int:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise SettingsError(f"{named(address)}: must be a Ray client's server, got {address}: {reason}") from None
+        raise SettingsError(f"{source_of(address)}: must be a Ray client's server, got {address}: {reason}") from None
     try:
         passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         actor = ray.remote(num_cpus=0, resources={HEAD: 0.001})(HeadProcess)
@@ -84,7 +84,8 @@ def run_on_head(address: str, arguments: Sequence[str]) -> int:
     except ray.exceptions.RayError as error:
         reason = " ".join(str(error).split())[-300:]
         raise SettingsError(
-            f"{named(address)}: the head must have this package and the folder {Path.cwd()}, got {address}: {reason}"
+            f"{source_of(address)}: the head must have this package and the folder {Path.cwd()}, got {address}: "
+            f"{reason}"
         ) from None
     finally:
         ray.shutdown()
@@ -94,11 +95,11 @@ def _follow(process: Any) -> int:
     """Print the output of the process until it ends, and return its exit status. Ctrl+C is sent to the process."""
     while True:
         try:
-            lines, status = ray.get(process.news.remote())
+            lines, status = ray.get(process.poll.remote())
             print(*lines, sep="", end="", flush=True)
             if status is not None:
                 return int(status)
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(SECONDS_BETWEEN_POLLS)
         except KeyboardInterrupt:
             ray.get(process.interrupt.remote())
 

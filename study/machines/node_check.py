@@ -16,10 +16,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jointnet.system.home import can_write, nearest_folder
-from study.machines.versions import versions
+from jointnet.system.versions import versions
 
 COMPARED = ("python", "ray", "torch", "numpy")
-"""Packages that influence a trial. A suffix of the version such as `+cpu` may differ."""
+"""Python and the packages that influence a trial. A suffix of the version such as `+cpu` may differ."""
 SECONDS_TO_ANSWER = 300.0
 """Time limit for a busy node to start a process that imports this package."""
 SECONDS_TO_APPEAR = 10.0
@@ -50,13 +50,13 @@ class NodeAnswer:
     versions: Mapping[str, str]
 
 
-def check_nodes(names: Mapping[str, str], shared: Sequence[SharedFolder], address_from: str = "--address") -> list[str]:
+def check_nodes(names: Mapping[str, str], shared: Sequence[SharedFolder], source: str = "--address") -> list[str]:
     """Check every node of the cluster that this process is connected to.
 
     Args:
         names: names of the nodes by id.
         shared: the shared folders. Missing ones are created.
-        address_from: the option or variable that names the cluster.
+        source: the option or variable that names the cluster, for the messages.
 
     Returns:
         One line for each folder that some nodes do not see or cannot write, for each node that does not answer, and for
@@ -67,13 +67,13 @@ def check_nodes(names: Mapping[str, str], shared: Sequence[SharedFolder], addres
     try:
         for path in marks:
             path.mkdir(parents=True)
-        answers, errors = _ask(names, tuple(shared), mark, address_from)
+        answers, errors = _run_on_nodes(names, tuple(shared), mark, source)
     except OSError as error:
         return [f"--out, --cache: must be folders that can be written, got {error}"]
     finally:
         for path in marks:
             shutil.rmtree(path, ignore_errors=True)
-    return errors + answer_errors(answers, shared, versions())
+    return errors + answer_errors(answers, shared, versions(COMPARED))
 
 
 def folder_errors(shared: Sequence[SharedFolder]) -> list[str]:
@@ -91,10 +91,10 @@ def folder_errors(shared: Sequence[SharedFolder]) -> list[str]:
     return errors
 
 
-def look(
+def check_here(
     shared: Sequence[SharedFolder], mark: str, node_id: str, wait_seconds: float = SECONDS_TO_APPEAR
 ) -> NodeAnswer:
-    """Look for the marker in each folder and return the result of this node. Runs as a Ray task on the node."""
+    """Check this node: whether each folder holds the marker and can be written. Runs as a Ray task on the node."""
     unseen, unwritable = [], []
     until = time.monotonic() + wait_seconds
     for folder in shared:
@@ -108,7 +108,7 @@ def look(
                 (folder.path / mark / node_id).touch()
         except OSError:
             unwritable.append(folder.option)
-    return NodeAnswer(tuple(unseen), tuple(unwritable), versions())
+    return NodeAnswer(tuple(unseen), tuple(unwritable), versions(COMPARED))
 
 
 def answer_errors(
@@ -127,9 +127,9 @@ def answer_errors(
         unseen = [name for name, answer in answers.items() if folder.option in answer.unseen]
         unwritable = [name for name, answer in answers.items() if folder.option in answer.unwritable]
         if unseen:
-            errors.append(f"{rule} {_listed(unseen)} not see")
+            errors.append(f"{rule} {_who(unseen)} not see")
         if unwritable:
-            errors.append(f"{rule} {_listed(unwritable)} see but not write")
+            errors.append(f"{rule} {_who(unwritable)} see but not write")
     for package in COMPARED:
         mine = _public(here.get(package, "none"))
         for name, answer in answers.items():
@@ -139,10 +139,10 @@ def answer_errors(
     return errors
 
 
-def _ask(
-    names: Mapping[str, str], shared: tuple[SharedFolder, ...], mark: str, address_from: str
+def _run_on_nodes(
+    names: Mapping[str, str], shared: tuple[SharedFolder, ...], mark: str, source: str
 ) -> tuple[dict[str, NodeAnswer], list[str]]:
-    task = ray.remote(num_cpus=0, max_retries=0)(look)
+    task = ray.remote(num_cpus=0, max_retries=0)(check_here)
     asked = {
         node_id: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
             shared, mark, node_id
@@ -156,18 +156,16 @@ def _ask(
             answers[names[node_id]] = ray.get(reference, timeout=max(0.1, until - time.monotonic()))
         except ray.exceptions.GetTimeoutError:
             errors.append(
-                f"{address_from}: every node must answer within {SECONDS_TO_ANSWER:g} s, got none from {names[node_id]}"
+                f"{source}: every node must answer within {SECONDS_TO_ANSWER:g} s, got none from {names[node_id]}"
             )
         except Exception as error:  # Ray raises many types for a node that is lost or lacks a package
             cause = getattr(error, "cause", None) or error
             reason = " ".join(str(cause).split())[:300] or type(cause).__name__
-            errors.append(
-                f"{address_from}: every node must be able to run this package, got {names[node_id]}: {reason}"
-            )
+            errors.append(f"{source}: every node must be able to run this package, got {names[node_id]}: {reason}")
     return answers, errors
 
 
-def _listed(names: Sequence[str]) -> str:
+def _who(names: Sequence[str]) -> str:
     return f"{' and '.join(names)} {'does' if len(names) == 1 else 'do'}"
 
 

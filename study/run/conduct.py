@@ -1,35 +1,39 @@
-"""A study from its plan to its test evaluation: prepare the data, search each arm, select, evaluate on the test.
+"""The whole study in its order: plan, prepare the data, search, select, retrain, evaluate on the test, report.
 
 The test patients are opened only after the selection. Every step is in the study's ledger before it is acted on, so the
 same command resumes the study after any interruption.
 """
 
+import argparse
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from jointnet.data.cache import CachedPatient, fingerprint, prepare
 from jointnet.data.folder import PatientFiles, select
-from jointnet.errors import DataError
+from jointnet.errors import DataError, InputError
 from jointnet.evaluate.measurable import Measurable, measurable, unmeasurable
+from jointnet.phantom.writer import write_phantom
 from jointnet.system.atomic_file import write_whole
-from study.machines import versions as provenance
 from study.plan.capacity import told
 from study.plan.estimate import arm_epochs, arm_minutes, budget_share_minutes, retrain_minutes
-from study.plan.identity import SPECIFICATION_FILE
+from study.plan.identity import SPECIFICATION_FILE, with_identity
 from study.plan.plan import Arm, Plan, specification
-from study.run.choosing import choose_all, open_all
-from study.run.interruption import StudyHaltedError
-from study.run.retraining import retrain_all
-from study.run.rounds import Rounds
-from study.run.searching import search_all
-from study.run.session import SECONDS_TO_DELIVER, Session, retrain_row
-from study.run.study_recorder import StudyRecorder, is_told
+from study.plan.plan_text import render
+from study.report.write import write_report
+from study.run.planning import PHANTOM_SEED, checked_patients, plan_of
+from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, retrain_row
+from study.run.stages import OPTUNA_FILE, evaluate_on_test, retrain_winners, search_arms, select_trials
+from study.run.stopping import EXIT_NO_FINISHED_TRIAL, StudyHaltedError, interrupt_on_signals
+from study.run.study_recorder import StudyRecorder, is_complete_in_store, provenance_tags
 from study.selection.best_trial import NoFinishedTrialError
 from study.selection.held_out import check_sealed
 from study.selection.openings import nothing_left, select_all, untestable
+from study.store_address import ui_command
+from study.tracking.open_store import check_experiment
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, refused
 from study.trials.ledger import Ledger
@@ -56,6 +60,54 @@ class StudyOutcome:
     left_out: tuple[str, ...] = ()
 
 
+def run(options: argparse.Namespace) -> int:
+    """Plan the study of a command's options, print the plan, run the study, write its report; return the exit status.
+
+    Raises:
+        SettingsError, DataError, NoFinishedTrialError, StudyHaltedError, OSError: see `conduct`.
+    """
+    plan = with_identity(plan_of(options), new=options.new, named=options.study)
+    interrupt_on_signals()  # Ray replaces the SIGTERM handler when a cluster's nodes are surveyed
+    print(render(plan), flush=True)
+    check_experiment(plan.tracking_uri)
+    if options.dry_run:
+        return 0
+    if plan.data.kind == "phantom":
+        if not plan.data.folder.exists():
+            print("Writing the phantom's scans, about a second for each patient ...", flush=True)
+        write_phantom(plan.data.folder, patients=plan.data.patients, seed=PHANTOM_SEED)
+    return _report(plan, conduct(plan, checked_patients(plan.data.folder)))
+
+
+def _report(plan: Plan, outcome: StudyOutcome) -> int:
+    """Write and print the report of a study, print where everything is, and return the exit status.
+
+    Raises:
+        StudyHaltedError: if the tracking store refused an entry, or the report cannot be written.
+    """
+    try:
+        report = write_report(plan.tracking_uri, plan.study_id, plan.folder / "report")
+    except InputError as error:
+        if outcome.refused:
+            raise StudyHaltedError(f"{outcome.refused}; so there is no report: {error}", by_user=False) from error
+        raise
+    except OSError as error:
+        raise StudyHaltedError(str(error), by_user=False) from error
+    minutes = (datetime.now(UTC) - plan.started).total_seconds() / 60
+    print(f"\n{report.terminal_table(colour=sys.stdout.isatty())}")
+    print(f"Study      {plan.study_id}, {minutes:.1f} minutes of this command")
+    print(f"Report     {plan.folder / 'report'}")
+    print(f"Trials     {plan.folder / OPTUNA_FILE} (for optuna-dashboard)")
+    print(f"MLflow UI  {ui_command(plan.tracking_uri)}")
+    for line in [*outcome.left_out, *report.left_out]:
+        print(f"WARNING: {line}. Repeat the command to try it again.", file=sys.stderr)
+    for line in outcome.missing:
+        print(line, file=sys.stderr)
+    if outcome.refused:
+        raise StudyHaltedError(f"{outcome.refused}. The report has what the store holds", by_user=False)
+    return EXIT_NO_FINISHED_TRIAL if outcome.missing else 0
+
+
 def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> StudyOutcome:
     """Run a study or resume one. It is recorded in its ledger and in the tracking store.
 
@@ -76,7 +128,7 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> StudyOutcome:
     """
     with Ledger(plan.folder) as ledger:
         selections, missing = select_all(plan, ledger, datetime.now(UTC))
-        if nothing_left(plan, ledger, selections) and _is_told(plan, ledger):
+        if nothing_left(plan, ledger, selections) and _check_complete(plan, ledger):
             if not selections:
                 raise NoFinishedTrialError("\n".join(missing))
             return StudyOutcome((*missing, *untestable(plan, ledger, selections)))
@@ -91,12 +143,12 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> StudyOutcome:
                 (plan.folder / SPECIFICATION_FILE).unlink(missing_ok=True)
 
 
-def _is_told(plan: Plan, ledger: Ledger) -> bool:
+def _check_complete(plan: Plan, ledger: Ledger) -> bool:
     """Return whether the tracking store holds all of a finished study, and print a line if it does not."""
-    told_all = is_told(plan, ledger, StudyTracker(plan.tracking_uri, plan.study_id, {}))
-    if not told_all:
-        print("The tracking store lacks this study, or a part of it, which is told again from the ledger.", flush=True)
-    return told_all
+    complete = is_complete_in_store(plan, ledger, StudyTracker(plan.tracking_uri, plan.study_id, {}))
+    if not complete:
+        print("The tracking store lacks this study or a part of it. It is written again from the ledger.", flush=True)
+    return complete
 
 
 def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> StudyOutcome:
@@ -112,7 +164,7 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
             "data.kind": plan.data.kind,
             "data.fingerprint": scans,
             "nodes": told(plan.nodes),
-            **provenance.tags(),
+            **provenance_tags(),
         }
         tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags)
         tracker.connect(needed=ledger.last("session") is None)  # a resumed study can run without the store
@@ -125,10 +177,10 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
         status, missing = "FAILED", list[str]()
         try:
             with Rounds(session) as rounds:
-                search_all(session, rounds, cached)
-                selections, missing = choose_all(session)
-                retrain_all(session, rounds, cached, selections)
-            missing += open_all(session, selections, patients)
+                search_arms(session, rounds, cached)
+                selections, missing = select_trials(session)
+                retrain_winners(session, rounds, cached, selections)
+            missing += evaluate_on_test(session, selections, patients)
             status = "FINISHED"
         except NoFinishedTrialError:
             missing = [arm.key for arm in plan.arms]
@@ -137,28 +189,28 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
             status = "KILLED"
             raise
         finally:
-            progress.phase("telling the tracking store the rest")
+            progress.phase("writing the last entries to the tracking store")
             recorder.end(status, tuple(line.partition(":")[0] for line in missing))
             left = outbox.close(SECONDS_TO_DELIVER_INTERRUPTED if status == "KILLED" else SECONDS_TO_DELIVER)
             if left:
-                progress.note(f"{left} entries are not in the tracking store yet; the same command delivers them.")
+                progress.note(f"{left} entries are not in the tracking store yet; the same command writes them.")
             elif not outbox.refusals:
                 ledger.append("delivered", **({"left_out": outbox.left_out} if outbox.left_out else {}))
             elif status != "FINISHED":
-                progress.note(f"WARNING: {_told_refusals(outbox)}")
+                progress.note(f"WARNING: {_refusal_message(outbox)}")
         if left:
             raise session.halted_by_store()
-        return StudyOutcome(tuple(missing), _told_refusals(outbox), tuple(outbox.left_out))
+        return StudyOutcome(tuple(missing), _refusal_message(outbox), tuple(outbox.left_out))
 
 
-def _told_refusals(outbox: Outbox) -> str:
+def _refusal_message(outbox: Outbox) -> str:
     """Return a sentence on the entries that the tracking store refused; "" if there are none."""
     if not outbox.refusals:
         return ""
     count = len(outbox.refusals)
     return (
-        f"the tracking store refused {count} {'entry' if count == 1 else 'entries'}, which the same command tells it "
-        f"again; of the first it said: {outbox.refusals[0]}"
+        f"the tracking store refused {count} {'entry' if count == 1 else 'entries'}, which the same command "
+        f"writes again; the first error: {outbox.refusals[0]}"
     )
 
 
@@ -201,15 +253,15 @@ def _prepare(
     tested = {number for split in plan.splits.values() for number in split.test}
     if sealed := select(dict(patients), sorted(tested - searched)):
         progress.phase("checking the files of the sealed test patients")
-    shown, errors = check_sealed(sealed)
+    structures, errors = check_sealed(sealed)
     cached = prepare(
         select(dict(patients), sorted(searched)),
         plan.cache,
         lambda done, total: progress.counted("preparing training and validation patients", done, total),
         errors,
     )
-    shown |= {patient.patient: measurable(patient.labels()) for patient in cached}
-    if errors := split_errors(plan, shown):
+    structures |= {patient.patient: measurable(patient.labels()) for patient in cached}
+    if errors := split_errors(plan, structures):
         raise DataError(errors)
     began, now = ledger.last("session"), fingerprint(cached)
     if began is not None and began["fingerprint"] != now:
@@ -220,16 +272,17 @@ def _prepare(
     return {patient.patient: patient for patient in cached}
 
 
-def split_errors(plan: Plan, shown: Mapping[int, Measurable]) -> list[str]:
+def split_errors(plan: Plan, structures: Mapping[int, Measurable]) -> list[str]:
     """Return an error for each part of a split on which nothing could be learned or measured.
 
+    `structures` holds for each patient the structures that can be measured in its slices.
     The test patients of all folds are checked together, as in the report, because a fold may have only one.
     """
     errors = []
     for key, split in plan.splits.items():
-        errors += unmeasurable(f"--splits {key}: training patients", {n: shown[n] for n in split.train}, "learned")
+        errors += unmeasurable(f"--splits {key}: training patients", {n: structures[n] for n in split.train}, "learned")
         errors += unmeasurable(
-            f"--splits {key}: validation patients", {n: shown[n] for n in split.validation}, "measured"
+            f"--splits {key}: validation patients", {n: structures[n] for n in split.validation}, "measured"
         )
     tested = sorted({number for split in plan.splits.values() for number in split.test})
-    return errors + unmeasurable("--splits: test patients", {n: shown[n] for n in tested}, "measured")
+    return errors + unmeasurable("--splits: test patients", {n: structures[n] for n in tested}, "measured")

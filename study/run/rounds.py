@@ -1,18 +1,69 @@
-"""Runs rounds of trainings one after the other on one instance of Ray.
+"""The session of a driver, and the rounds of trainings that it runs one after the other on one instance of Ray.
 
 A round is the trials of an arm's search, or the retrainings of its winner.
 """
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 
 from study.machines.cluster import ray_session
-from study.run.interruption import StudyHaltedError, first_gently, heed_signals
-from study.run.session import Session
+from study.plan.plan import Arm, Plan
+from study.run.stopping import StudyHaltedError, graceful_first_signal, interrupt_on_signals
+from study.run.study_recorder import StudyRecorder, arm_tags
 from study.store_names import INTERRUPTED
+from study.tracking.outbox import Outbox
+from study.tracking.runs import StudyTracker
+from study.trials.ledger import Ledger
+from study.trials.progress import StudyProgress
 from study.trials.ray_tune import search_arm
+from study.trials.recorder import ArmRecorder
 from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask
+
+SECONDS_TO_DELIVER = 120.0
+"""Longest wait for an unavailable tracking store, before the test patients are opened and at the end."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The objects that one driver uses while it runs a study.
+
+    Attributes:
+        plan: the plan of the study.
+        ledger: the events so far, of this driver and earlier ones.
+        tracker: writes to the tracking store; called through the outbox only.
+        outbox: queue of writes to the tracking store.
+        recorder: writes the study and its arms to the tracking store.
+        progress: shows the progress in the terminal.
+    """
+
+    plan: Plan
+    ledger: Ledger
+    tracker: StudyTracker
+    outbox: Outbox
+    recorder: StudyRecorder
+    progress: StudyProgress
+
+    def halted_by_store(self, consequence: str = "") -> StudyHaltedError:
+        """Return the error of a study with entries that wait for the tracking store. Its cause is the store's error."""
+        trouble = self.outbox.trouble
+        reason = "" if trouble is None else f" ({' '.join(str(trouble).split())[:200]})"
+        halted = StudyHaltedError(f"the tracking store is unavailable{reason}{consequence}", by_user=False)
+        halted.__cause__ = trouble
+        return halted
+
+    def arm_recorder(self, arm: Arm, task: ArmTask, retrains: str = "") -> ArmRecorder:
+        """Create the recorder of an arm's trials, or of the retrainings of the trial `retrains`."""
+        row = retrain_row(arm) if retrains else arm.key
+        return ArmRecorder(
+            task, arm_tags(arm), self.ledger, self.tracker, self.outbox, self.progress, row=row, retrains=retrains
+        )
+
+
+def retrain_row(arm: Arm) -> str:
+    """Return the name of the progress row of an arm's retrainings."""
+    return f"{arm.key} seeds"
 
 
 class Rounds:
@@ -29,26 +80,26 @@ class Rounds:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop Ray, or leave its cluster, if `ready` was called."""
+        """Stop Ray, or leave its cluster, if `start_ray` was called."""
         self._stack.close()
 
-    def ready(self) -> None:
+    def start_ray(self) -> None:
         """Start Ray, or join its cluster, unless that was done already."""
         if not self._started:
             self._session.progress.phase("starting Ray")
             self._stack.enter_context(ray_session(self._session.plan.address))
-            heed_signals()
+            interrupt_on_signals()
             self._started = True
 
     def run(self, search: ArmSearch, task: ArmTask, seconds: float | None) -> None:
         """Run the trainings of a round until none is left or the time is over. After Ctrl+C they finish their epoch."""
         plan = self._session.plan
-        with first_gently(lambda: self._stop_gently(search)):
+        with graceful_first_signal(lambda: self._stop_gently(search)):
             search_arm(task, search, plan.resources, plan.folder / "tune", seconds)
 
     def _stop_gently(self, search: ArmSearch) -> None:
         search.halt(INTERRUPTED)
-        self._session.progress.note("Interrupted: running trainings finish their epoch. Once more stops them at once.")
+        self._session.progress.note("Interrupted: running trainings finish their epoch. Ctrl+C again stops them now.")
 
 
 def check_halted(search: ArmSearch) -> None:

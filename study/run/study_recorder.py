@@ -1,10 +1,14 @@
 """Writes of a study and its arms to the tracking store, queued in the outbox. Each write is idempotent."""
 
+import platform
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from jointnet.models import MODELS
+from jointnet.system.quota import usable_cpus, usable_memory_bytes
+from jointnet.system.versions import PACKAGES, commit, versions
 from study.plan.plan import Arm, Plan, specification
 from study.selection.champion_choice import best_tested
 from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
@@ -23,6 +27,8 @@ TEST_FOLDER = "test"
 TEST_FILES = ("slices.csv", "patients.csv", "overlays.npz")
 DELIVERING = ("session", "delivered")
 """Ledger events that are not part of the study's work. They do not count for its end time."""
+INSTRUMENTS = ("ray", "optuna", "mlflow")
+"""Packages that influence a study's result, in addition to `jointnet.system.versions.PACKAGES`."""
 
 
 class StudyRecorder:
@@ -39,32 +45,34 @@ class StudyRecorder:
 
     def begin(self) -> None:
         """Log the study as RUNNING and its arms as SCHEDULED, with their descriptions."""
-        self._outbox.put(self._tell_study)
+        self._outbox.put(self._log_study)
         self._outbox.put(self._describe_study, side="the description of the study")
         for arm in self._plan.arms:
-            self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), "SCHEDULED"))
+            self._outbox.put(partial(self._log_status, partial(self._arm_run, arm), "SCHEDULED"))
             self._outbox.put(partial(self._describe_arm, arm), side=f"the description of {arm.key}")
 
-    def runs(self, arm: Arm) -> None:
+    def running(self, arm: Arm) -> None:
         """Log an arm as RUNNING, when its trials or retrainings start."""
-        self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), "RUNNING"))
+        self._outbox.put(partial(self._log_status, partial(self._arm_run, arm), "RUNNING"))
 
-    def rests(self, arm: Arm) -> None:
+    def scheduled(self, arm: Arm) -> None:
         """Log an arm as SCHEDULED, when its trials or retrainings are over and further steps follow later."""
-        self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), "SCHEDULED"))
+        self._outbox.put(partial(self._log_status, partial(self._arm_run, arm), "SCHEDULED"))
 
     def selected(self, arm: Arm) -> None:
         """Log the selection of an arm, which the ledger must hold."""
-        self._outbox.put(partial(self._tell_selection, arm))
+        self._outbox.put(partial(self._log_selection, arm))
 
     def tested(self, arm: Arm) -> None:
         """Log the test evaluation of an arm, which the ledger and the arm's folder must hold."""
-        self._outbox.put(partial(self._tell_test, arm))
+        self._outbox.put(partial(self._log_test, arm))
 
     def champions(self) -> None:
         """Register the model of each arm. Call this after the test evaluation of all arms and folds."""
         for name in dict.fromkeys(arm.name for arm in self._plan.arms):
-            self._outbox.put(partial(self._tell_champion, name), side=f"the registered model {registered_name(name)}")
+            self._outbox.put(
+                partial(self._register_champion, name), side=f"the registered model {registered_name(name)}"
+            )
 
     def end(self, status: str, without_result: tuple[str, ...] = ()) -> None:
         """Log the final status of the study and its arms. Arms in `without_result` are logged as FAILED."""
@@ -72,17 +80,17 @@ class StudyRecorder:
         ended_ms = next(worked, None)
         for arm in self._plan.arms:
             own = "FAILED" if arm.key in without_result else status
-            self._outbox.put(partial(self._tell_status, partial(self._arm_run, arm), own, ended_ms))
-        self._outbox.put(partial(self._tell_status, self._tracker.study_run, status, ended_ms))
+            self._outbox.put(partial(self._log_status, partial(self._arm_run, arm), own, ended_ms))
+        self._outbox.put(partial(self._log_status, self._tracker.study_run, status, ended_ms))
         self._outbox.put(self._tracker.remove_doubles)
 
     def _arm_run(self, arm: Arm) -> str:
         return self._tracker.arm_run(arm_tags(arm))
 
-    def _tell_status(self, run: Callable[[], str], status: str, ended_ms: int | None = None) -> None:
+    def _log_status(self, run: Callable[[], str], status: str, ended_ms: int | None = None) -> None:
         self._tracker.set_status(run(), status, ended_ms)
 
-    def _tell_study(self) -> None:
+    def _log_study(self) -> None:
         plan, run = self._plan, self._tracker.study_run()
         self._tracker.set_status(run, "RUNNING")
         self._tracker.log_json(run, SPECIFICATION, specification(plan))
@@ -118,7 +126,7 @@ class StudyRecorder:
             f"better than doing nothing). The test values are those of {tested}.",
         )
 
-    def _tell_selection(self, arm: Arm) -> None:
+    def _log_selection(self, arm: Arm) -> None:
         self._unrecorded.add(arm.key)
         record = self._last("selected", arm)["selection"]
         run = self._arm_run(arm)
@@ -134,7 +142,7 @@ class StudyRecorder:
         )
         self._unrecorded.discard(arm.key)
 
-    def _tell_test(self, arm: Arm) -> None:
+    def _log_test(self, arm: Arm) -> None:
         tested, run = self._last("tested", arm), self._arm_run(arm)
         openings = [event for event in self._ledger.events if event["event"] == "opened" and event["arm"] == arm.key]
         folder = self._plan.arm_folder(arm) / "test"
@@ -150,7 +158,7 @@ class StudyRecorder:
             },
         )
 
-    def _tell_champion(self, name: str) -> None:
+    def _register_champion(self, name: str) -> None:
         chosen = best_tested(self._plan, self._ledger, name)
         if chosen is None:
             return
@@ -189,7 +197,7 @@ def arm_tags(arm: Arm) -> dict[str, str]:
     return own if arm.folds == 1 else {**own, "fold": str(arm.fold), "folds": str(arm.folds)}
 
 
-def is_told(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> bool:
+def is_complete_in_store(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> bool:
     """Return whether the tracking store holds the runs, tags and files of the report that the ledger implies.
 
     The check is one search of the study's runs and two listings of files for each arm. It does not notice other losses,
@@ -217,3 +225,29 @@ def is_told(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> bool:
                     for trial in ledger.outcomes(group).values()
                 }
     return tracker.holds_all(ends, files)
+
+
+def provenance_tags() -> dict[str, str]:
+    """Return commit, versions of Python and packages, and the driver's machine as tags for the tracking store."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
+    )
+    memory = usable_memory_bytes()
+    machine = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": model or platform.processor() or "unknown",
+        "cpus": str(usable_cpus()),
+        "memory_gb": "unknown" if memory is None else str(round(memory / 2**30)),
+    }
+    return (
+        {"git.commit": commit()}
+        | {f"version.{name}": version for name, version in versions((*PACKAGES, *INSTRUMENTS)).items()}
+        | {f"machine.{name}": value for name, value in machine.items()}
+    )
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(errors="replace").splitlines()
+    except OSError:
+        return []

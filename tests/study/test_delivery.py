@@ -105,7 +105,7 @@ def test_a_study_that_its_store_lacks_is_told_again_whole_and_no_side_delivery_w
         assert [event for event in _events(place) if event["event"] not in ("session", "delivered")] == before
         return capsys.readouterr()
 
-    monkeypatch.setattr("study.run.__main__.write_report", _unwritten)  # only the store matters from here on
+    monkeypatch.setattr("study.run.conduct.write_report", _unwritten)  # only the store matters from here on
     assert again().err == "" and "left_out" not in _events(place)[-1]  # what had been left out is delivered
     assert {model.name for model in _client().search_registered_models()} == {
         "jointnet-standalone-1",
@@ -137,7 +137,7 @@ def test_a_store_that_is_replaced_is_told_the_study_whole(
 ):
     ray = study_run._NoRay(monkeypatch)
     arguments = ["--search", "tiny", "--data", str(phantom)]
-    monkeypatch.setattr("study.run.__main__.write_report", _unwritten)
+    monkeypatch.setattr("study.run.conduct.write_report", _unwritten)
     assert main(arguments) == 0
     whole, searches = _held(), [name for name, _ in ray.events].count("search")
     name = study_run._studies(place)[0].name
@@ -170,7 +170,7 @@ def test_what_the_store_refuses_keeps_the_study_undelivered_and_the_test_sealed_
         reports.append(study_id)
         return _unwritten(uri, study_id, folder)
 
-    monkeypatch.setattr("study.run.__main__.write_report", unwritten)
+    monkeypatch.setattr("study.run.conduct.write_report", unwritten)
 
     def deleting(*arguments: Any) -> None:
         search(*arguments)
@@ -200,8 +200,8 @@ def test_what_the_store_refuses_keeps_the_study_undelivered_and_the_test_sealed_
         patch.setattr(StudyTracker, "log_file", refusing)
         assert main(arguments) == 5
     told = capsys.readouterr()
-    assert "the tracking store refused 1 entry, which the same command tells it again" in told.err
-    assert "no such artifact. The report has what the store holds. Nothing is lost. To go on: python" in told.err
+    assert "the tracking store refused 1 entry, which the same command writes again" in told.err
+    assert "no such artifact. The report has what the store holds. Nothing is lost. To resume: python" in told.err
     assert len(reports) == 1
     kinds = [event["event"] for event in _events(place)]
     assert kinds.count("tested") == 2 and "delivered" not in kinds
@@ -214,6 +214,6 @@ def test_what_the_store_refuses_keeps_the_study_undelivered_and_the_test_sealed_
     def failing(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error", "report.html")
 
-    monkeypatch.setattr("study.run.__main__.write_report", failing)
+    monkeypatch.setattr("study.run.conduct.write_report", failing)
     assert main(arguments) == 5
     assert "Stopped: [Errno 5] Input/output error: 'report.html'. Nothing is lost" in capsys.readouterr().err

@@ -1,8 +1,7 @@
-"""Which Ray a study runs on: addresses, and those that are refused before the start."""
+"""Start of Ray on this machine and on a cluster."""
 
 import errno
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,59 +10,7 @@ import pytest
 import study.machines.cluster
 from jointnet.errors import SettingsError
 from jointnet.system.quota import usable_cpus
-from study.machines.cluster import (
-    check_reachable,
-    is_client,
-    named,
-    ray_session,
-    resolve_address,
-    short_lived,
-    survey,
-    this_machine,
-)
-
-
-@pytest.mark.parametrize(
-    ("option", "variable", "address"),
-    [
-        (None, None, None),
-        (None, "", None),
-        ("local", "10.0.0.1:6379", None),
-        (None, "local", None),
-        ("auto", None, "auto"),
-        ("auto", "10.0.0.1:6379", "10.0.0.1:6379"),
-        (None, "10.0.0.1:6379", "10.0.0.1:6379"),
-        ("head", None, "head:6379"),
-        ("head:6380", "10.0.0.1:6379", "head:6380"),
-        ("ray://head", None, "ray://head:10001"),
-        (None, "ray://head:7", "ray://head:7"),
-    ],
-)
-def test_the_option_names_the_cluster_else_the_variable(option, variable, address, monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("RAY_ADDRESS", variable)
-    assert resolve_address(option) == address
-    assert is_client(option) == str(address).startswith("ray://")
-
-
-@pytest.mark.parametrize("wrong", ["http://127.0.0.1:8265", "head:", "head:port", ":6379", "ray://", "a/b"])
-def test_another_form_of_address_is_refused_by_the_name_of_what_gave_it(wrong: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(SettingsError, match="--address: must be local, auto, HOST:PORT or ray://HOST:PORT, got"):
-        resolve_address(wrong)
-    monkeypatch.setenv("RAY_ADDRESS", wrong)
-    with pytest.raises(SettingsError, match="RAY_ADDRESS: must be"):
-        resolve_address(None)
-
-
-def test_an_address_where_nothing_listens_is_refused_at_once():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        check_reachable(address)
-        check_reachable(f"ray://{address}")
-    with pytest.raises(SettingsError, match=f"--address: a cluster must listen there, got {address}"):
-        check_reachable(address)
+from study.machines.cluster import ray_session, survey, this_machine
 
 
 class _FakeRay:
@@ -152,22 +99,5 @@ def test_a_batch_systems_signal_while_ray_starts_interrupts_as_ctrl_c_does(addre
         pass
 
 
-@pytest.mark.parametrize(
-    ("variable", "name"),
-    [("10.0.0.1", "RAY_ADDRESS"), ("10.0.0.2", "--address"), ("a/b", "--address"), ("", "--address")],
-)
-def test_an_address_is_blamed_on_what_gave_it(variable: str, name: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("RAY_ADDRESS", variable)
-    assert named("10.0.0.1:6379") == name
-
-
 def test_this_machine_is_the_only_node_without_a_cluster(tmp_path: Path):
     assert survey(None, ()) == ((this_machine(),), [])
-
-
-@pytest.mark.parametrize(
-    ("folder", "gone_with_the_job"),
-    [("/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1", True), ("/home/me/project", False)],
-)
-def test_the_working_directory_of_a_submitted_job_does_not_last(folder: str, gone_with_the_job: bool):
-    assert short_lived(Path(folder)) is gone_with_the_job

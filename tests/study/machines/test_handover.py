@@ -15,7 +15,7 @@ class _Remote:
     """A stand-in for a Ray actor that calls its methods directly."""
 
     def __init__(self, process: HeadProcess) -> None:
-        for name in ("news", "interrupt"):
+        for name in ("poll", "interrupt"):
             setattr(self, name, type("Method", (), {"remote": staticmethod(getattr(process, name))}))
 
 
@@ -35,7 +35,7 @@ def head(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     monkeypatch.setattr(study.machines.handover.ray, "get_runtime_context", _Context)
     monkeypatch.setattr(study.machines.handover.ray, "get", lambda value: value)
-    monkeypatch.setattr(study.machines.handover, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(study.machines.handover, "SECONDS_BETWEEN_POLLS", 0.01)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     return start
 

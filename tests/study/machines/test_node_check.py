@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 import ray as ray_module
 
-from study.machines.node_check import NodeAnswer, SharedFolder, answer_errors, check_nodes, folder_errors, look
+from jointnet.system.versions import versions
+from study.machines.node_check import (
+    COMPARED,
+    NodeAnswer,
+    SharedFolder,
+    answer_errors,
+    check_here,
+    check_nodes,
+    folder_errors,
+)
 from study.machines.ray_folder import SOCKET_IN_FOLDER, ray_folder
-from study.machines.versions import versions
 
 OUT, CACHE = SharedFolder("--out", Path("/shared/runs"), True), SharedFolder("--cache", Path("/shared/cache"), False)
 SAME = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0+cpu", "numpy": "2.4.6"}
@@ -17,11 +25,11 @@ SAME = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0+cpu", "numpy": "2.
 def test_a_node_says_what_it_does_not_see_and_leaves_a_sign_where_trials_write(tmp_path: Path):
     out, cache = SharedFolder("--out", tmp_path / "out", True), SharedFolder("--cache", tmp_path / "cache", False)
     (tmp_path / "out/mark").mkdir(parents=True)
-    assert look((out, cache), "mark", "n1", wait_seconds=0).unseen == ("--cache",)
+    assert check_here((out, cache), "mark", "n1", wait_seconds=0).unseen == ("--cache",)
     assert [path.name for path in (tmp_path / "out/mark").iterdir()] == ["n1"]
     (tmp_path / "cache/mark").mkdir(parents=True)
-    answer = look((out, cache), "mark", "n2", wait_seconds=0)
-    assert answer == NodeAnswer((), (), versions())
+    answer = check_here((out, cache), "mark", "n2", wait_seconds=0)
+    assert answer == NodeAnswer((), (), versions(COMPARED))
     assert not list((tmp_path / "cache/mark").iterdir())
 
 

@@ -16,11 +16,9 @@ from jointnet.data.folder import PatientFiles
 from study.plan.folds import make_folds
 from study.plan.plan import Design, Plan, make_arms
 from study.plan.splits import parse_counts
-from study.run.choosing import choose_all, open_all
 from study.run.conduct import _rows
-from study.run.retraining import retrain_all
-from study.run.searching import search_all
-from study.run.session import Session
+from study.run.rounds import Session
+from study.run.stages import evaluate_on_test, retrain_winners, search_arms, select_trials
 from study.run.study_recorder import StudyRecorder
 from study.selection.best_trial import NoFinishedTrialError, select_best
 from study.selection.held_out import TestedArm
@@ -39,7 +37,7 @@ FILES: dict[int, PatientFiles] = {number: None for number in PATIENTS}  # type: 
 class NoRounds:
     """Rounds that run in this process by the formula of `simulation`."""
 
-    def ready(self) -> None:
+    def start_ray(self) -> None:
         """Do nothing."""
 
     def run(self, search: ArmSearch, task: ArmTask, seconds: float | None) -> None:
@@ -65,10 +63,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
         tested.append((tuple(patients), tuple(models), str(folder)))
         return TestedArm("f", {"test/lost": 0.0})
 
-    monkeypatch.setattr("study.run.choosing.select", lambda files, numbers: tuple(numbers))
-    monkeypatch.setattr("study.run.choosing.unseal", lambda files, cache: files)
-    monkeypatch.setattr("study.run.choosing.open_test", open_test)
-    monkeypatch.setattr("study.run.searching.export", lambda path, arms: None)
+    monkeypatch.setattr("study.run.stages.select", lambda files, numbers: tuple(numbers))
+    monkeypatch.setattr("study.run.stages.unseal", lambda files, cache: files)
+    monkeypatch.setattr("study.run.stages.open_test", open_test)
+    monkeypatch.setattr("study.run.stages.write_optuna_file", lambda path, arms: None)
     yield tested
 
 
@@ -90,10 +88,10 @@ def conduct(plan: Plan, dies_at: int = 0, written: bool = True) -> list[str]:
         tracker: Any = None
         recorder = StudyRecorder(plan, ledger, tracker, outbox)
         session, rounds = Session(plan, ledger, tracker, outbox, recorder, progress), NoRounds()
-        search_all(session, rounds, patients)  # type: ignore[arg-type]
-        selections, missing = choose_all(session)
-        retrain_all(session, rounds, patients, selections)  # type: ignore[arg-type]
-        missing += open_all(session, selections, FILES)
+        search_arms(session, rounds, patients)  # type: ignore[arg-type]
+        selections, missing = select_trials(session)
+        retrain_winners(session, rounds, patients, selections)  # type: ignore[arg-type]
+        missing += evaluate_on_test(session, selections, FILES)
         ledger.append("delivered")
         assert nothing_left(plan, ledger, selections)
         return missing

@@ -147,7 +147,7 @@ def test_the_head_of_a_cluster_hears_only_what_the_user_set(place: Path, monkeyp
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "liver")  # the plan that is shown there says that it has no effect
     heard: dict[str, str] = {}
-    monkeypatch.setattr("study.run.__main__.run_on_head", lambda *_: heard.update(os.environ) or 0)
+    monkeypatch.setattr("study.machines.handover.run_on_head", lambda *_: heard.update(os.environ) or 0)
     assert main(["--search", "tiny", "--address", "ray://head:10001"]) == 0
     assert heard["MLFLOW_EXPERIMENT_NAME"] == "liver" and not heard.keys() & environment.DEFAULTS.keys()
 
@@ -419,7 +419,7 @@ def test_no_run_stays_running_whatever_ends_the_driver_and_the_same_command_goes
     if status == "KILLED":
         assert main(arguments) == 130
         said = capsys.readouterr().err
-        assert said == f"Interrupted. Nothing is lost. To go on: python -m study.run {' '.join(arguments)}\n"
+        assert said == f"Interrupted. Nothing is lost. To resume: python -m study.run {' '.join(arguments)}\n"
     else:
         with pytest.raises(RuntimeError, match="driver"):
             main(arguments)
@@ -441,7 +441,7 @@ def test_ctrl_c_once_lets_the_epoch_end_and_says_how_to_go_on(number, place: Pat
     arguments = ["--search", "tiny", "--data", str(phantom)]
     assert main(arguments) == 130
     captured = capsys.readouterr()
-    assert "running trainings finish their epoch" in captured.out and "To go on: python -m study.run" in captured.err
+    assert "running trainings finish their epoch" in captured.out and "To resume: python -m study.run" in captured.err
     assert "RUNNING" not in {run.info.status for run in _runs()}
     with Ledger(_studies(place)[0]) as ledger:
         (outcome,) = ledger.outcomes("standalone-1").values()

@@ -1,4 +1,4 @@
-"""Whether a tracking store holds what a ledger says, so that nothing of a finished study is to be told again."""
+"""Whether a tracking store holds what a ledger says, so that nothing of a finished study is written again."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from plans import plan_of
 from simulation import recorder_of, space
 
-from study.run.study_recorder import TEST_FILES, StudyRecorder, arm_tags, is_told
+from study.run.study_recorder import TEST_FILES, StudyRecorder, arm_tags, is_complete_in_store
 from study.store_names import OBJECTIVE
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, refused
@@ -40,7 +40,7 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
             (plan.arm_folder(arm) / "test" / name).touch()
 
         tracker = StudyTracker(empty_store, plan.study_id, {})
-        assert not is_told(plan, ledger, tracker)
+        assert not is_complete_in_store(plan, ledger, tracker)
         said: list[str] = []
         outbox = Outbox(said.append, refused)
         of_study = StudyRecorder(plan, ledger, tracker, outbox)
@@ -51,16 +51,16 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
         of_study.tested(arm)
         of_study.end("FINISHED")
         assert (outbox.close(60), said, outbox.left_out) == (0, [], [])
-        assert is_told(plan, ledger, tracker)
+        assert is_complete_in_store(plan, ledger, tracker)
 
         for name in ("specification.json", "splits.json", "selection.json", *(f"test/{name}" for name in TEST_FILES)):
             (path,) = (tmp_path / "mlruns/artifacts").glob(f"*/artifacts/{name}")
             path.rename(path.with_name("away"))
-            assert not is_told(plan, ledger, tracker), name
+            assert not is_complete_in_store(plan, ledger, tracker), name
             path.with_name("away").rename(path)
         client = MlflowClient(empty_store)
         for run in client.search_runs(["1"]):
             client.delete_run(run.info.run_id)
-            assert not is_told(plan, ledger, tracker), run.data.tags["study.kind"]
+            assert not is_complete_in_store(plan, ledger, tracker), run.data.tags["study.kind"]
             client.restore_run(run.info.run_id)
-        assert is_told(plan, ledger, tracker)
+        assert is_complete_in_store(plan, ledger, tracker)

@@ -7,7 +7,7 @@ import pytest
 from plans import plan_of
 
 from study.plan.plan import Plan
-from study.run.searching import arm_seconds
+from study.run.stages import arm_seconds
 
 
 def left(plan: Plan, *searched: float) -> list[float | None]:

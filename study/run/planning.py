@@ -1,0 +1,224 @@
+"""From the options of the command to the plan of a study, after checking both and all nodes."""
+
+import argparse
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jointnet.data.cache import default_cache, fingerprint_of_files
+from jointnet.data.folder import PatientFiles, check_headers, scan_folder, select
+from jointnet.errors import DataError, SettingsError, short_repr
+from jointnet.system.commands import LARGEST_SEED
+from study.machines.address import resolve_address
+from study.machines.cluster import survey
+from study.machines.node_check import SharedFolder
+from study.plan.capacity import Request, resource_errors, resources_of
+from study.plan.folds import Folds, fold_errors, make_folds, proportional, same_validation
+from study.plan.plan import Data, Design, Node, Plan, make_arms, make_plan
+from study.plan.search_file import MOST_EPOCHS, MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
+from study.plan.search_space import SearchSpace, with_overrides
+from study.plan.splits import DEFAULT_SPLITS, Counts, Split, make_splits, parse_counts
+from study.tracking.open_store import resolve_tracking_uri
+
+PHANTOM_PATIENTS = 45
+PHANTOM_SEED = 0
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """Create the plan for the command's options, without the study's id.
+
+    For a user's folder of scans, all headers are checked and the training and validation patients' files are hashed.
+
+    Raises:
+        SettingsError: with the errors of all options and search spaces.
+        DataError: if the folder of scans breaks a rule.
+    """
+    started = datetime.now(UTC)
+    errors = option_errors(options)
+    request = Request(options.device, options.cpus_per_trial, options.gpus_per_trial, options.concurrent)
+    spaces: tuple[SearchSpace, ...] = ()
+    try:
+        spaces = tuple(
+            with_overrides(space, options.num_samples, options.max_epochs, options.minutes, options.equal_compute)
+            for space in load_spaces(options.search, options.settings)
+        )
+    except SettingsError as error:
+        errors += error.errors
+    counts: tuple[Counts, ...] = ()
+    try:
+        counts = _counts(options, spaces)
+    except SettingsError as error:
+        errors += [f"--splits: {line}" for line in error.errors]
+    tracking_uri = ""
+    try:
+        tracking_uri = resolve_tracking_uri()
+    except SettingsError as error:
+        errors += error.errors
+    address: str | None = None
+    nodes: tuple[Node, ...] = ()
+    try:
+        address = resolve_address(options.address)
+        nodes, node_errors = survey(address, shared_folders(options))
+        errors += [*node_errors, *resource_errors(request, nodes)]
+    except SettingsError as error:
+        errors += error.errors
+    if errors:
+        raise SettingsError(errors)
+    data, files = _data(options, spaces)
+    patients = list(files) if files else list(range(1, data.patients + 1))
+    folds, remarks = _assign_patients(options, patients, counts)
+    arms = tuple(
+        arm
+        for fold, splits in enumerate(folds, start=1)
+        for arm in make_arms(spaces, splits, fold=fold, folds=options.folds)
+    )
+    return make_plan(
+        arms,
+        data=replace(data, fingerprint=_fingerprint(files, [arm.split for arm in arms])) if files else data,
+        resources=resources_of(request, nodes),
+        seed=options.seed,
+        out=options.out,
+        cache=options.cache or default_cache(),
+        tracking_uri=tracking_uri,
+        now=started,
+        address=address,
+        nodes=nodes,
+        design=Design(options.folds, options.same_validation, options.seeds),
+        remarks=remarks,
+    )
+
+
+def option_errors(options: argparse.Namespace) -> list[str]:
+    """Return the errors of the options that do not depend on the searches or the machine."""
+    bounds: dict[str, tuple[float, float]] = {
+        "num_samples": (1, MOST_TRIALS),
+        "max_epochs": (1, MOST_EPOCHS),
+        "minutes": (0.01, MOST_MINUTES),
+        "concurrent": (1, MOST_TRIALS),
+        "cpus_per_trial": (0.01, MOST_TRIALS),
+        "gpus_per_trial": (0, MOST_TRIALS),
+        "seed": (0, LARGEST_SEED),
+        "folds": (1, MOST_PATIENTS),
+        "seeds": (0, MOST_TRIALS),
+    }
+    errors = []
+    for name, (least, most) in bounds.items():
+        value = getattr(options, name)
+        if value is not None and not least <= value <= most:
+            rule = f"at least {least}" if not value > most else f"at most {most}"
+            errors.append(f"--{name.replace('_', '-')}: must be {rule}, got {short_repr(value)}")
+    if options.equal_compute and options.minutes is None:
+        errors.append("--minutes: must be given with --equal-compute, the minutes of each arm, got none")
+    if options.equal_compute and options.num_samples is not None:
+        errors.append(
+            f"--num-samples: must not be given with --equal-compute, whose minutes decide, got {options.num_samples}"
+        )
+    if options.new and options.study is not None:
+        errors.append(f"--new: must not be given with --study, got --study {options.study}")
+    for name in ("data", "out", "cache"):
+        path = getattr(options, name)
+        if path is not None and re.match(r"\w+:/", str(path)):
+            errors.append(f"--{name}: must be a folder, if need be on mounted storage, not an address, got {path}")
+    paths = {"--data": options.data, "--out": options.out, "--cache": options.cache, "--settings": options.settings}
+    errors += [
+        f"{name}: must be a path in UTF-8, the only ones that Ray takes, got {short_repr(str(path))}"
+        + ("" if name == "working folder" else "; a link to it may have such a name")
+        for name, path in {"working folder": Path.cwd(), **paths, "--search": " ".join(options.search)}.items()
+        if path is not None and not _is_utf8(str(path))
+    ]
+    if is_job_folder(Path.cwd()):
+        lasting = {"--out": options.out.is_absolute(), "MLFLOW_TRACKING_URI": "MLFLOW_TRACKING_URI" in os.environ}
+        errors += [
+            f"{name}: must be given, and absolute, in a submitted job, whose working directory is deleted with the "
+            "cluster"
+            for name, is_lasting in lasting.items()
+            if not is_lasting
+        ]
+    return errors
+
+
+def _is_utf8(path: str) -> bool:
+    """Return whether a path is valid UTF-8. Python represents other bytes by surrogates, which cannot be encoded."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_job_folder(folder: Path) -> bool:
+    """Return whether a folder is in Ray's copy of a submitted job's files, which is deleted with the job or cluster."""
+    return "runtime_resources" in folder.parts
+
+
+def shared_folders(options: argparse.Namespace) -> tuple[SharedFolder, ...]:
+    """Return the folders that all nodes of a cluster must see."""
+    out, cache = options.out.absolute(), (options.cache or default_cache()).absolute()
+    return SharedFolder("--out", out, written=True), SharedFolder("--cache", cache, written=False)
+
+
+def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Counts, ...]:
+    """Return the split sizes: the command's, else those of the search files, else the paper's."""
+    if options.splits:
+        return parse_counts(options.splits, test_optional=options.folds > 1)
+    own = {space.splits for space in spaces if space.splits}
+    if len(own) > 1:
+        raise SettingsError(f"must be given where the searches bring different ones, {' and '.join(map(str, own))}")
+    return parse_counts(own.pop() if own else DEFAULT_SPLITS)
+
+
+def _assign_patients(
+    options: argparse.Namespace, patients: Sequence[int], counts: tuple[Counts, ...]
+) -> tuple[Folds, tuple[str, ...]]:
+    """Assign the patients to the splits of each fold and return them with remarks for the plan.
+
+    With folds, default split sizes are scaled to fit. Sizes given on the command line are not.
+    """
+    remarks: tuple[str, ...] = ()
+    if options.folds > 1 and not options.splits and not fold_errors(len(patients), options.folds):
+        defaults, counts = counts, proportional(counts, len(patients), options.folds)
+        if [(c.train, c.validation) for c in defaults] != [(c.train, c.validation) for c in counts]:
+            before, after = " and ".join(map(str, defaults)), " and ".join(map(str, counts))
+            remarks = (f"the splits {before} do not fit beside the folds and were shrunk to {after} (see --splits)",)
+    if options.same_validation:
+        counts = same_validation(counts)
+    if options.folds > 1:
+        return make_folds(patients, options.folds, counts, options.seed), remarks
+    return (make_splits(patients, counts, options.seed),), remarks
+
+
+def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Data, Mapping[int, PatientFiles]]:
+    """Return the data and the files of each patient. There are none for the phantom, which is written later."""
+    if options.data is not None:
+        folder = options.data.absolute()
+        files = checked_patients(folder)
+        return Data("folder", folder, len(files), ""), files
+    own = {space.phantom_patients for space in spaces if space.phantom_patients}
+    if len(own) > 1:
+        raise SettingsError(f"--search: the searches must agree on phantom_patients, got {sorted(map(str, own))}")
+    patients = own.pop() if own else PHANTOM_PATIENTS
+    name = f"phantom-{patients}-{PHANTOM_SEED}"
+    return Data("phantom", Path("data").absolute() / name, patients, name), {}
+
+
+def _fingerprint(files: Mapping[int, PatientFiles], splits: Sequence[Split]) -> str:
+    """Return the fingerprint of the training and validation patients. The test patients' files are not hashed."""
+    return fingerprint_of_files(
+        select(dict(files), sorted({number for split in splits for number in (*split.train, *split.validation)}))
+    )
+
+
+def checked_patients(folder: Path) -> Mapping[int, PatientFiles]:
+    """Return the patients of a folder after a check of all headers, including the test patients'. No voxels are read.
+
+    Raises:
+        DataError: if the folder or a header breaks a rule.
+    """
+    patients, errors = scan_folder(folder)
+    errors += check_headers(patients.values())
+    if errors:
+        raise DataError(errors)
+    return patients
