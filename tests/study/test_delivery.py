@@ -90,7 +90,7 @@ def test_a_study_that_its_store_lacks_is_told_again_whole_and_no_side_delivery_w
         patch.setattr(StudyTracker, "describe", _refusing)
         assert main(arguments) == 0
     told = capsys.readouterr()
-    assert "WARNING: the registered model jointnet-standalone-1: the registry is closed. The same command" in told.err
+    assert "WARNING: the registered model jointnet-standalone-1: the registry is closed. Repeat the command" in told.err
     assert "WARNING: the copy of the report in the tracking store: the registry is closed" in told.err
     assert "WARNING: the description of the study: the registry is closed" in told.err
     assert (study_run._studies(place)[0] / "report/report.html").is_file() and "before" in told.out
@@ -118,7 +118,7 @@ def test_a_study_that_its_store_lacks_is_told_again_whole_and_no_side_delivery_w
     (Path(runs["arm"].info.artifact_uri.removeprefix("file://")) / "test/slices.csv").unlink()
     for run in runs.values():  # one of each kind: what is deleted in the UI is restored
         _client().delete_run(run.info.run_id)
-    assert "The tracking store lacks this study, or a part of it" in again().out
+    assert "The tracking store lacks this study or a part of it. It is written again from the ledger." in again().out
     assert _held() == whole
 
     _client().delete_experiment(_experiment())
