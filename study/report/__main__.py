@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jointnet.errors import EXIT_USAGE, InputError
 from jointnet.system.terminal import ignore_closed_output
-from study.report.stored_study import study_ids
+from study.report.reader import study_ids
 from study.report.write import verify_report, write_report
 from study.store_address import default_tracking_uri
 

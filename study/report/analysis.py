@@ -8,8 +8,7 @@ import pandas as pd
 
 from study.report import mean_tables
 from study.report.records import ArmRecord, StudyRecord
-from study.report.rows import check_rows, over_folds
-from study.report.search.searched import by_arm
+from study.report.slice_rows import check_rows, over_folds
 from study.report.statistics.claim_result import ClaimResult
 from study.report.statistics.claims import claim_arms, given_margins, non_inferiority, superiority
 from study.report.statistics.comparisons import Comparison, compare_arms, compare_with_before
@@ -26,7 +25,7 @@ class Analysis:
         arms: the records by arm, one per fold, in the order of the tables.
         titles: the names of the arms in the paper's Table 1.
         slices: per-slice test rows by arm, of all folds and seeds, with a column `fold`; tested arms only.
-        patients: each arm's patients over folds and seeds, as returned by `study.report.rows.over_folds`.
+        patients: each arm's patients over folds and seeds, as returned by `study.report.slice_rows.over_folds`.
         changes: each tested arm compared with before registration, in the registration metrics.
         overlap_changes: the same in the Dice of the labels.
         between: the comparisons of two arms, by reference and compared arm.
@@ -57,7 +56,7 @@ def analyse(study: StudyRecord) -> Analysis:
     Raises:
         InputError: where rows are incomplete, arms contradict each other, or a patient is tested in two folds.
     """
-    arms = by_arm(study)
+    arms = study.by_arm
     for fold in sorted({record.fold for record in study.arms}):
         check_rows(
             {record.arm: record.rows for record in study.arms if record.fold == fold and record.rows is not None}

@@ -58,7 +58,7 @@ def boxplots(
     Every patient is a dot in each box, and a thin line joins the dots of a patient.
 
     Args:
-        patients: per-patient means by arm, as returned by `study.report.rows.over_folds`.
+        patients: per-patient means by arm, as returned by `study.report.slice_rows.over_folds`.
         arms: the arms in the order of the boxes; those without patients are left out.
         columns: the metrics, one panel each.
         theme: the colours.

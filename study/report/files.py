@@ -9,8 +9,8 @@ from study.report import efficiency, figures, mean_tables, page
 from study.report.page import IMAGE, Content
 from study.report.pictures.patient_pictures import Picture, every
 from study.report.records import StudyRecord
-from study.report.rows import PATIENT_COLUMNS, ROW_COLUMNS
 from study.report.search.search_findings import optimism_table
+from study.report.slice_rows import PATIENT_COLUMNS, ROW_COLUMNS
 from study.report.statistics.claim_result import claims_frame
 from study.report.statistics.comparisons import comparison_frame
 from study.report.tables import Table, latex, markdown, markdown_text

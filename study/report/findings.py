@@ -12,7 +12,7 @@ from jointnet.evaluate.aggregation import registration_ratio
 from study.report import mean_tables
 from study.report.analysis import Analysis
 from study.report.records import ArmRecord, StudyRecord, TrialRecord
-from study.report.rows import SEED, lost_structures
+from study.report.slice_rows import SEED, lost_structures
 from study.report.statistics.paired import smallest_wilcoxon_p
 
 

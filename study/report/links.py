@@ -1,11 +1,10 @@
 """Links from numbers to their runs, in the tracking server's UI or in the page's own table of runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from study.report.mean_tables import BEFORE
-from study.report.records import ArmRecord, StudyRecord
-from study.report.search.searched import by_arm
+from study.report.records import StudyRecord
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ def links_of(study: StudyRecord) -> Links:
     """Create the links to a study's runs."""
     uri = study.tracking_uri
     server = uri.rstrip("/") if uri.startswith(("http://", "https://")) else ""
-    groups: Mapping[str, Sequence[ArmRecord]] = by_arm(study)
-    runs = {name: tuple(record.run_id for record in records) for name, records in groups.items()}
+    runs = {name: tuple(record.run_id for record in records) for name, records in study.by_arm.items()}
     single = {run: (run,) for run in _all_runs(study)}
     return Links(server, study.experiment, {**single, **runs, BEFORE: (study.run_id,)})
 

@@ -132,7 +132,7 @@ def mean_table(
     Args:
         name: the table's name.
         caption: the table's title.
-        values_of: by arm, the patients returned by `study.report.rows.over_folds`, or rows per slice where `unit`
+        values_of: by arm, the patients returned by `study.report.slice_rows.over_folds`, or rows per slice where `unit`
             is `slices`. An arm of `labels` without values has empty cells.
         labels: the titles of the arms, in the order of the table.
         columns: the metrics.

@@ -141,6 +141,15 @@ class StudyRecord:
     experiment: str = ""
 
     @property
+    def by_arm(self) -> dict[str, tuple[ArmRecord, ...]]:
+        """The records of each arm, one per fold and sorted by fold, with the arms in the study's order."""
+        names = dict.fromkeys(record.arm for record in self.arms)
+        return {
+            name: tuple(sorted((r for r in self.arms if r.arm == name), key=lambda record: record.fold))
+            for name in names
+        }
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """The arms of the specification that the store lacks, each with its fold in a cross-validation."""
         planned = [arm for arm in self.specification.get("arms", []) if isinstance(arm, Mapping) and arm.get("arm")]

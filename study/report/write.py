@@ -10,9 +10,9 @@ import pandas as pd
 
 from jointnet.errors import InputError
 from study.report import files, mean_tables, page, statements, tables
+from study.report.mlflow_store import MlflowStore
 from study.report.page import Content
-from study.report.store import Store
-from study.report.stored_study import read_study
+from study.report.reader import read_study
 from study.report.verify import differences, stored_differences
 
 
@@ -57,7 +57,7 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
     content = page.build(study)
     _check_replaces(_files_in(out), content, str(out))
     if log:
-        with Store(tracking_uri) as store:
+        with MlflowStore(tracking_uri) as store:
             _check_replaces(store.read_report(study.run_id), content, f"report of run {study.run_id} in {store}")
     written = files.texts(content, lambda picture, dark: picture.uri(dark))
     out.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
     files.write_pictures(content, out)
     left_out: tuple[str, ...] = ()
     if log:
-        with Store(tracking_uri) as store:
+        with MlflowStore(tracking_uri) as store:
             error = store.log_report(study.run_id, out)
         left_out = (f"the copy of the report in the tracking store: {error}",) if error else ()
     return Report(study_id, out, content.analysis.registration, left_out)
@@ -90,7 +90,7 @@ def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
         raise InputError(f"{out}: must hold a report; `python -m study.report --study {study_id}` writes one")
     study = read_study(tracking_uri, study_id)
     expected = files.texts(page.build(study), lambda picture, dark: "")
-    with Store(tracking_uri) as store:
+    with MlflowStore(tracking_uri) as store:
         stored = store.read_report(study.run_id)
     return differences(out, expected) + (stored_differences(out, stored) if stored else [])
 

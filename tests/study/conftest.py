@@ -12,7 +12,7 @@ import synthetic_store as synthetic
 from mlflow import MlflowClient
 
 from study.machines.cluster import ray_session
-from study.report.stored_study import read_study
+from study.report.reader import read_study
 from study.report.write import Report, write_report
 
 

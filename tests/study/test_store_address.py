@@ -17,8 +17,8 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from jointnet.errors import InputError, SettingsError
 from study.report import files, page
 from study.report.__main__ import main
-from study.report.store import Store
-from study.report.stored_study import read_study
+from study.report.mlflow_store import MlflowStore
+from study.report.reader import read_study
 from study.report.write import write_report
 from study.store_address import (
     absolute_address,
@@ -170,7 +170,7 @@ def test_a_copy_uses_its_own_artifacts_and_leaves_the_original_alone(original: P
     assert len(read_study(store_of(original), "first").arms[0].rows) > 40
     tracker = StudyTracker(uri, "first", {})
     tracker.log_json(tracker.study_run(), "more.json", {})
-    with Store(uri) as store:
+    with MlflowStore(uri) as store:
         store.log_report(tracker.study_run(), folder / "mlruns" / "first-0")
     assert content(original) == before
 
@@ -189,11 +189,11 @@ def test_a_driver_that_sees_the_store_under_another_path_does_not_lead_this_one_
 
 READ_AND_LOG = """
 import sys, pathlib
-from study.report.store import Store
-from study.report.stored_study import read_study
+from study.report.mlflow_store import MlflowStore
+from study.report.reader import read_study
 study = read_study("sqlite:///mounted/mlruns/mlflow.db", "first")
 print(len(study.arms[0].rows))
-with Store(study.tracking_uri) as store:
+with MlflowStore(study.tracking_uri) as store:
     print(store.log_report(study.run_id, pathlib.Path("mounted")))
 """
 
@@ -234,7 +234,7 @@ def test_a_file_that_cannot_be_read_is_left_to_mlflow(folder: Path, monkeypatch,
 
     monkeypatch.setattr("study.store_address.open_to_read", refuse)
     check_artifacts(store_of(folder))
-    monkeypatch.setattr("study.report.store.readable", refuse)
+    monkeypatch.setattr("study.report.mlflow_store.readable", refuse)
     assert main(["--tracking-uri", store_of(folder), "--study", "first"]) == 2
     assert "must be a tracking store that answers: unable to open database file" in capsys.readouterr().err
 
@@ -294,7 +294,7 @@ def test_a_report_with_test_values_is_not_replaced_by_one_without(folder: Path, 
     first = read_study(uri, "first")
     for name, text in files.texts(page.build(first), lambda picture, dark: "").items():
         (out / name).write_text(text, encoding="utf-8")
-    with Store(uri) as store:
+    with MlflowStore(uri) as store:
         store.log_report(first.run_id, out)
     before = content(out)
     MlflowClient(uri).delete_run(first.arms[0].run_id)  # as in the MLflow UI

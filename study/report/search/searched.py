@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.report.records import ArmRecord, StudyRecord, TrialRecord
+from study.report.records import ArmRecord, TrialRecord
 from study.store_names import TIME_BUDGET
 
 LAMBDAS = ("lambda_1", "lambda_2", "lambda_3")
@@ -64,14 +64,6 @@ def searched(specification: Mapping[str, Any], arm: ArmRecord) -> tuple[Searched
         if arm.model in entry.get("models", [arm.model])
     ]
     return tuple(sorted(found, key=lambda one: _FIRST.index(one.name) if one.name in _FIRST else len(_FIRST)))
-
-
-def by_arm(study: StudyRecord) -> dict[str, tuple[ArmRecord, ...]]:
-    """Return the records of each arm, one per fold and sorted by fold, with the arms in the study's order."""
-    found: dict[str, list[ArmRecord]] = {}
-    for record in study.arms:
-        found.setdefault(record.arm, []).append(record)
-    return {name: tuple(sorted(records, key=lambda record: record.fold)) for name, records in found.items()}
 
 
 def kind_of(trial: TrialRecord) -> str:

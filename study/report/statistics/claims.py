@@ -135,7 +135,7 @@ def non_inferiority(
     endpoint named in advance. The others also need a Holm-adjusted p below 0.05 in the family of all five.
 
     Args:
-        patients_of: each arm's patients over all folds, as returned by `study.report.rows.over_folds`.
+        patients_of: each arm's patients over all folds, as returned by `study.report.slice_rows.over_folds`.
         arms: the three arms.
         margins: given margins in mm by endpoint; those of other endpoints are estimated.
         primary: the primary endpoint, which decides the claim.
@@ -181,7 +181,7 @@ def superiority(
     than the primary one also need a Holm-adjusted p below 0.05 in the family of all five.
 
     Args:
-        patients_of: each arm's patients over all folds, as returned by `study.report.rows.over_folds`.
+        patients_of: each arm's patients over all folds, as returned by `study.report.slice_rows.over_folds`.
         arms: the arms.
         primary: the primary endpoint, which decides the claim.
 

@@ -69,7 +69,7 @@ def compare_with_before(
     """Compare an arm after registration with before, Holm over the endpoints.
 
     Args:
-        patients: the arm's patients over all folds, as returned by `study.report.rows.over_folds`.
+        patients: the arm's patients over all folds, as returned by `study.report.slice_rows.over_folds`.
         train_patients: number of training patients of each model, for the test over folds.
         endpoints: the family of endpoints; one comparison each, in this order.
     """

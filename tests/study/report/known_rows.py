@@ -7,7 +7,7 @@ import pandas as pd
 
 from jointnet.evaluate.aggregation import ENDPOINTS
 from study.report.mean_tables import Column, MeanTable, mean_table
-from study.report.rows import PATIENT_COLUMNS, ROW_COLUMNS, per_patient
+from study.report.slice_rows import PATIENT_COLUMNS, ROW_COLUMNS, per_patient
 from study.report.statistics.comparisons import compare_with_before
 
 

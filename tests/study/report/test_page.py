@@ -15,8 +15,8 @@ import synthetic_store as synthetic
 from jointnet.evaluate.aggregation import named_metrics
 from study.report import page
 from study.report.files import frames
+from study.report.reader import read_study
 from study.report.records import StudyRecord
-from study.report.stored_study import read_study
 from study.report.write import Report
 
 NEVER_CLOSED = {"meta", "link", "img", "source", "br"}

@@ -12,8 +12,8 @@ from study.report import efficiency, mean_tables
 from study.report.analysis import analyse
 from study.report.pictures import overlays, scar
 from study.report.pictures.shown import shown
+from study.report.reader import read_study
 from study.report.records import ArmRecord
-from study.report.stored_study import read_study
 
 
 def record(gains: dict[int, float], fold: int = 1, arrays: bool = True, old: bool = False) -> ArmRecord:

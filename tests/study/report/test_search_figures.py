@@ -10,8 +10,8 @@ import synthetic_store as synthetic
 from mlflow import MlflowClient
 
 from study.report import figures
+from study.report.reader import read_study
 from study.report.search import effort, importance, parallel, parameter_slices, search_figures, ternary, tradeoff
-from study.report.stored_study import read_study
 
 TITLE = "Validation registration ratio"
 

@@ -6,7 +6,7 @@ import invented_search as invented
 import numpy as np
 import pytest
 
-from study.report.search.searched import Searched, by_arm, fewest_complete, searched, trial_table
+from study.report.search.searched import Searched, fewest_complete, searched, trial_table
 
 
 @pytest.mark.parametrize(
@@ -85,15 +85,6 @@ def test_folds_of_an_arm_are_told_in_one_table():
     arms = [invented.arm(invented.trial(0, 0.5), fold=fold, folds=2) for fold in (1, 2)]
     assert list(trial_table(arms)["fold"]) == [1, 2]
     assert trial_table([]).empty
-
-
-def test_records_are_gathered_by_arm_with_folds_in_order():
-    class Study:
-        arms = (invented.arm(fold=2), invented.arm(model="standalone"), invented.arm(fold=1))
-
-    found = by_arm(Study())  # type: ignore[arg-type]
-    assert list(found) == ["joint-25", "standalone-25"]
-    assert [record.fold for record in found["joint-25"]] == [1, 2]
 
 
 @pytest.mark.parametrize(("parameters", "fewest"), [(0, 15), (1, 15), (3, 15), (4, 20), (10, 50)])

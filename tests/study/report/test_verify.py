@@ -12,7 +12,7 @@ import synthetic_store as synthetic
 
 from study.report import files, page
 from study.report.__main__ import DIFFERS, main
-from study.report.stored_study import read_study
+from study.report.reader import read_study
 from study.report.verify import differences, stored_differences
 from study.report.write import Report
 

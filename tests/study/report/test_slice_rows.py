@@ -8,7 +8,7 @@ import pytest
 from known_rows import UNEVEN, rows_of
 
 from jointnet.errors import InputError
-from study.report.rows import PATIENT_COLUMNS, check_rows, lost_structures, over_folds, per_patient
+from study.report.slice_rows import PATIENT_COLUMNS, check_rows, lost_structures, over_folds, per_patient
 
 
 def test_each_patient_counts_its_slices_and_its_lost_ones() -> None:

@@ -18,7 +18,7 @@ from study.store_names import EXPERIMENT
 REPORT_ARTIFACTS = "report"
 
 
-class Store:
+class MlflowStore:
     """An existing tracking store. Use it as a context manager.
 
     Args:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jointnet.errors import InputError
+from study.report.mlflow_store import MlflowStore
 from study.report.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
-from study.report.store import Store
 from study.store_names import BEST, OBJECTIVE, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, is_plain_name
 
 _INFINITY = 1e300  # MLflow writes an infinity as 1.8e308
@@ -20,16 +20,8 @@ def study_ids(tracking_uri: str) -> list[str]:
     Raises:
         InputError: where the store does not exist, or holds no study.
     """
-    with Store(tracking_uri) as store:
+    with MlflowStore(tracking_uri) as store:
         return _study_ids(store)
-
-
-def _study_ids(store: Store) -> list[str]:
-    runs = store.runs("tags.`study.kind` = 'study'")
-    ids = [name for run in runs if is_plain_name(name := run.data.tags.get("study.id", ""))]
-    if not ids:
-        raise InputError(f"{store}: holds no study; run `python -m study.run` first")
-    return ids
 
 
 def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
@@ -38,29 +30,39 @@ def read_study(tracking_uri: str, study_id: str) -> StudyRecord:
     Raises:
         InputError: where the store does not exist, does not hold `study_id`, or lacks a file that a tag promises.
     """
-    with Store(tracking_uri) as store:
-        return _read_study(store, study_id)
+    with MlflowStore(tracking_uri) as store:
+        ids = _study_ids(store)
+        if study_id not in ids:
+            raise InputError(f"study {study_id!r}: not in {store}, which holds {', '.join(ids)}")
+        runs = store.runs(f"tags.`study.id` = '{study_id}'")
+        if unsafe := [arm for run in runs if not is_plain_name(arm := run.data.tags.get("arm", "none"))]:
+            raise InputError(f"study {study_id!r}: must have arms with plain names, {store} holds {unsafe[:3]}")
+        return _study(store, study_id, runs)
 
 
-def _read_study(store: Store, study_id: str) -> StudyRecord:
-    known = _study_ids(store)
-    if study_id not in known:
-        raise InputError(f"study {study_id!r}: not in {store}, which holds {', '.join(known)}")
-    runs = store.runs(f"tags.`study.id` = '{study_id}'")
-    if strange := [arm for run in runs if not is_plain_name(arm := run.data.tags.get("arm", "none"))]:
-        raise InputError(f"study {study_id!r}: must have arms with plain names, {store} holds {strange[:3]}")
+def _study_ids(store: MlflowStore) -> list[str]:
+    runs = store.runs("tags.`study.kind` = 'study'")
+    ids = [name for run in runs if is_plain_name(name := run.data.tags.get("study.id", ""))]
+    if not ids:
+        raise InputError(f"{store}: holds no study; run `python -m study.run` first")
+    return ids
+
+
+def _study(store: MlflowStore, study_id: str, runs: Sequence[Any]) -> StudyRecord:
+    """Read a study from its runs, newest first."""
     kinds: dict[str, list[Any]] = {"study": [], "arm": [], "trial": [], "retrain": []}
     for run in runs:
         kinds.setdefault(run.data.tags.get("study.kind", ""), []).append(run)
     top = kinds["study"][0]
-    wanted = ("specification.json", "splits.json")
-    told = any(name.startswith(f"{SPLIT_TAG}.") for name in top.data.tags)
-    files = store.artifacts(top, wanted, wanted if told else ())
+    paths = ("specification.json", "splits.json")
+    has_splits = any(name.startswith(f"{SPLIT_TAG}.") for name in top.data.tags)
+    files = store.artifacts(top, paths, paths if has_splits else ())
     specification = _json(files.get("specification.json"))
     metric = str(_find(specification, "metric") or OBJECTIVE)
     direction = str(_find(specification, "direction") or "minimize")
-    parts = kinds["trial"], kinds["retrain"]
-    arms = [_arm(store, run, *parts, metric, direction) for run in _newest_per_arm(kinds["arm"])]
+    arms = [
+        _arm(store, run, kinds["trial"], kinds["retrain"], metric, direction) for run in _newest_per_arm(kinds["arm"])
+    ]
     return StudyRecord(
         run_id=top.info.run_id,
         study_id=study_id,
@@ -101,19 +103,23 @@ def _newest_per_arm(runs: Sequence[Any]) -> list[Any]:
 
 
 def _arm(
-    store: Store, run: Any, trials: Sequence[Any], retrains: Sequence[Any], metric: str, direction: str
+    store: MlflowStore, run: Any, trials: Sequence[Any], retrains: Sequence[Any], metric: str, direction: str
 ) -> ArmRecord:
     """Read one arm with its trials, the retrainings of its selected trial, and the artifacts stored so far."""
     tags: dict[str, str] = dict(run.data.tags)
-    chosen, tested = ("selection.json",), ("test/slices.csv", "test/overlays.npz")
-    promised = (*(chosen if SELECTED_TAG in tags else ()), *(tested if OPENINGS_TAG in tags else ()))
-    files = store.artifacts(run, (*chosen, *tested), promised)
+    selected, tested = ("selection.json",), ("test/slices.csv", "test/overlays.npz")
+    promised = (*(selected if SELECTED_TAG in tags else ()), *(tested if OPENINGS_TAG in tags else ()))
+    files = store.artifacts(run, (*selected, *tested), promised)
     counts = [int(part) for part in tags.get("split", "").split("/") if part.isdigit()]
     train, validation, test = counts if len(counts) == 3 else (0, 0, 0)
     records = [_trial(store, trial, metric, direction) for trial in trials if _is_child(trial, run)]
     selection = _json(files["selection.json"]) if "selection.json" in files else None
     winner = (selection or {}).get("trial_id")
-    again = [r for r in retrains if _is_child(r, run) and r.data.tags.get("retrain.of", winner) == winner]
+    retrainings = [
+        _retrain(store, each, metric, direction)
+        for each in retrains
+        if _is_child(each, run) and each.data.tags.get("retrain.of", winner) == winner
+    ]
     return ArmRecord(
         run_id=run.info.run_id,
         arm=tags["arm"],
@@ -131,9 +137,7 @@ def _arm(
         minutes=_minutes([run]),
         fold=int(tags.get("fold", "1")),
         folds=int(tags.get("folds", "1")),
-        retrains=tuple(
-            sorted((_retrain(store, each, metric, direction) for each in again), key=lambda each: each.seed_index)
-        ),
+        retrains=tuple(sorted(retrainings, key=lambda each: each.seed_index)),
     )
 
 
@@ -141,7 +145,7 @@ def _is_child(run: Any, parent: Any) -> bool:
     return bool(run.data.tags.get("mlflow.parentRunId") == parent.info.run_id)
 
 
-def _retrain(store: Store, run: Any, metric: str, direction: str) -> RetrainRecord:
+def _retrain(store: MlflowStore, run: Any, metric: str, direction: str) -> RetrainRecord:
     """Read one retraining, which is stored like a trial with its own seed."""
     trial, tags = _trial(store, run, metric, direction), run.data.tags
     return RetrainRecord(
@@ -156,7 +160,7 @@ def _retrain(store: Store, run: Any, metric: str, direction: str) -> RetrainReco
     )
 
 
-def _trial(store: Store, run: Any, metric: str, direction: str) -> TrialRecord:
+def _trial(store: MlflowStore, run: Any, metric: str, direction: str) -> TrialRecord:
     """Read one trial. The history is requested only where the objective was logged."""
     tags, info = run.data.tags, run.info
     history = store.history(info.run_id, metric) if metric in run.data.metrics else []
