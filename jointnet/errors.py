@@ -36,6 +36,10 @@ class SettingsError(InputError):
     """Invalid settings, search space or command-line values."""
 
 
+class TrainingDivergedError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
 def short_repr(value: object) -> str:
     """Return the value's `repr` for a message, cut to `MAX_REPR_LENGTH` characters."""
     try:

@@ -1,6 +1,8 @@
 """The `--help` text of every command."""
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,10 @@ MODULES = sorted(
 )
 COMMANDS = {module.removesuffix(".__main__"): module for module in MODULES}
 """The commands of `python -m`, each with its module."""
+HEAVY = {"torch", "ray", "mlflow", "optuna", "matplotlib", "pandas", "nibabel", "scipy", "skimage", "numpy"}
+"""Packages that take 0.1 s to several seconds to import."""
+QUICK = ("train", "evaluate", "predict", "export_bundle", "view", "scar", "phantom")
+"""Commands of `jointnet` that must print their help at once."""
 
 
 def told(command: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -45,3 +51,11 @@ def test_a_command_that_takes_a_stores_models_says_so(command: str, capsys: pyte
 def test_a_command_that_takes_settings_names_all_that_are_shipped(command: str, capsys: pytest.CaptureFixture[str]):
     assert {"default", "paper", "quick"} <= set(settings_names())
     assert ", ".join(settings_names()) in told(command, capsys)
+
+
+@pytest.mark.parametrize("command", [f"jointnet.{name}" for name in QUICK])
+def test_help_imports_no_large_package(command: str):
+    code = f"import atexit, sys; from {COMMANDS[command]} import main; "
+    code += f"atexit.register(lambda: print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)); main(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "example: " in done.stdout and done.stderr.strip() == "[]"

@@ -29,10 +29,11 @@ from jointnet.data.folder import find_patients
 from jointnet.evaluate.aggregation import registration_ratio
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
+from jointnet.model_path import MODEL_FILE
 from jointnet.models import MODELS
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, load_settings, with_values
-from jointnet.train.loop import MODEL_FILE, train
+from jointnet.train.loop import train
 from jointnet.train.pseudo_labels import pseudo_label
 
 PHANTOM_PATIENTS = 25

@@ -18,8 +18,8 @@ from jointnet.data.folder import find_patients, select
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
+from jointnet.model_path import model_file
 from jointnet.system.commands import parse_patients
-from jointnet.train.loop import model_file
 
 
 def main() -> None:

@@ -31,11 +31,12 @@ from jointnet.evaluate.aggregation import ENDPOINTS, patient_means, registration
 from jointnet.evaluate.oracle import achieved, oracle
 from jointnet.evaluate.rows import evaluate, patient_rows
 from jointnet.model_file import load_model
+from jointnet.model_path import MODEL_FILE
 from jointnet.models import MODELS
 from jointnet.networks.apply import Prediction
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, load_settings, settings_to_dict, with_values
-from jointnet.train.loop import MODEL_FILE, train
+from jointnet.train.loop import train
 
 PHANTOM_PATIENTS = 25
 CENTRE_MARGIN_PX = 24

@@ -32,11 +32,12 @@ from scipy.stats import qmc
 
 from jointnet.data.cache import CachedPatient, fingerprint, prepare
 from jointnet.data.folder import find_patients
+from jointnet.errors import TrainingDivergedError
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, settings_to_dict, with_values
 from jointnet.system.versions import commit, versions
 from jointnet.train.epoch_report import EpochReport
-from jointnet.train.loop import TrainingDivergedError, train
+from jointnet.train.loop import train
 from study.plan.search_file import load_spaces
 from study.plan.search_space import Parameter, SearchSpace, settings_of_sample
 from study.store_names import OBJECTIVE

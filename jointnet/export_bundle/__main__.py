@@ -6,13 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jointnet.errors import SettingsError
-from jointnet.export_bundle.bundle import bundle_files
-from jointnet.model_file import load_model
-from jointnet.predict.__main__ import LOCAL_MODELS, ModelNames
-from jointnet.system.atomic_file import make_folder_once
+from jointnet.model_path import LOCAL_MODELS, ModelNames
 from jointnet.system.commands import run_command
 
-UNSAID = "not stated"
+NOT_STATED = "not stated"
 
 
 def main(
@@ -32,32 +29,24 @@ def main(
 def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}",
-        description="Write a model as a MONAI bundle; docs/interop.md says what it holds and how it is run.",
+        description="Write a model as a MONAI bundle; docs/interop.md describes its files and how to run it.",
+        epilog=f"example: python -m {program} --model runs/joint --out bundle",
         allow_abbrev=False,
     )
     parser.add_argument("--model", required=True, help=models.help)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle; must not exist or be empty")
-    parser.add_argument("--authors", default=UNSAID, help="who made the model, for metadata.json")
-    parser.add_argument("--copyright", default=UNSAID, help="of the model, for metadata.json")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder, absent or empty")
+    parser.add_argument("--authors", default=NOT_STATED, help="authors of the model, for metadata.json")
+    parser.add_argument("--copyright", default=NOT_STATED, help="copyright of the model, for metadata.json")
     return parser
 
 
 def _export(options: argparse.Namespace, find_model: Callable[[str], Path]) -> None:
+    from jointnet.export_bundle.bundle import write_bundle  # imports torch, which --help does not need
+
     out: Path = options.out
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise SettingsError(f"--out: must be a folder that is empty or does not exist, got {out}")
-    saved = load_model(find_model(options.model))
-    folder = out.resolve()
-    files = bundle_files(saved, folder.name, options.authors, options.copyright)
-
-    def fill(draft: Path) -> None:
-        for name, content in files.items():
-            path = draft / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    make_folder_once(folder, fill, folder.with_name(f".{folder.name}.lock"), is_there=lambda: False)
+    saved = write_bundle(find_model(options.model), out.resolve(), options.authors, options.copyright)
     print(f"{out}: bundle of a {saved.settings.model.name} model, epoch {saved.epoch}")
 
 

@@ -17,10 +17,11 @@ import torch
 
 from jointnet.common_grid import SIZE_PX
 from jointnet.data.preparation import CEILING
-from jointnet.model_file import SavedModel
+from jointnet.model_file import SavedModel, load_model
 from jointnet.models import MODELS
 from jointnet.settings import settings_to_dict
 from jointnet.structures import CLASS_INDEX
+from jointnet.system.atomic_file import make_folder_once
 from jointnet.system.versions import commit, versions
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -32,6 +33,25 @@ PACKAGE = "jointnet-study"
 REQUIRED = ("nibabel", "scipy", "pandas", "matplotlib", "contourpy")
 STRUCTURE_WORDS = {"lv": "LV blood pool", "myo": "LV myocardium", "rv": "RV blood pool"}
 LIMITS = "Research software, not a medical device: not to be used for diagnosis or treatment."
+
+
+def write_bundle(model: Path, folder: Path, authors: str, copyright_line: str) -> SavedModel:
+    """Write the bundle of a model file to a folder that is absent or empty, and return the model.
+
+    The bundle is written to a temporary folder beside `folder`, which is renamed when it is complete.
+    """
+    saved = load_model(model)
+    files = bundle_files(saved, folder.name, authors, copyright_line)
+
+    def fill(draft: Path) -> None:
+        for name, content in files.items():
+            path = draft / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_once(folder, fill, folder.with_name(f".{folder.name}.lock"), is_there=lambda: False)
+    return saved
 
 
 def bundle_files(saved: SavedModel, name: str, authors: str, copyright_line: str) -> dict[str, bytes]:

@@ -1,59 +1,24 @@
 """Train one model on a folder: `python -m jointnet.train --data DIR --model joint --train 20 --val 5 --out DIR`.
 
-The same command again goes on where a killed one was.
+The same command continues an interrupted training.
 """
 
 import argparse
-import csv
-import dataclasses
-import json
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
-import numpy as np
-import torch
-
-from jointnet.data.cache import CachedPatient, fingerprint, prepare
-from jointnet.data.folder import PatientFiles, scan_folder, select
-from jointnet.errors import DataError, SettingsError, short_repr
-from jointnet.evaluate.measurable import measurable, unmeasurable
-from jointnet.model_file import SavedModel, load_model
+from jointnet.errors import TrainingDivergedError
+from jointnet.model_path import MODEL_FILE
 from jointnet.models import MODELS
-from jointnet.settings import Settings, load_settings, settings_names, settings_to_dict, with_values
+from jointnet.settings import Settings, settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
-from jointnet.system.commands import LARGEST_SEED, parse_patients, run_command
-from jointnet.train.epoch import TrainingDivergedError
-from jointnet.train.epoch_report import OBJECTIVE, EpochReport
-from jointnet.train.loop import MODEL_FILE, model_file, resolve_device, train
-from jointnet.train.pseudo_labels import PseudoLabelledPatient, pseudo_label
-
-MOST_THREADS = 4096
+from jointnet.system.commands import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 training diverged, 2 invalid usage, 3 invalid data."""
-    parser = argparse.ArgumentParser(prog="python -m jointnet.train", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder in the layout of MS-CMRSeg 2019")
-    parser.add_argument("--model", choices=MODELS, required=True)
-    parser.add_argument("--train", type=int, required=True, metavar="N", help="patients to learn from")
-    parser.add_argument("--val", type=int, required=True, metavar="N", help="patients to choose the best epoch on")
-    parser.add_argument("--patients", metavar="1-25", help="draw from these only; all of the folder's by default")
-    parser.add_argument("--unlabelled", metavar="26-35", help="these take part too, by --teacher's segmentations")
-    parser.add_argument("--teacher", type=Path, metavar="DIR", help=f"joint model: a {MODEL_FILE} or its folder")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order, augmentation and who validates")
-    parser.add_argument("--out", type=Path, required=True, help=f"folder that receives {MODEL_FILE}, config and log")
-    parser.add_argument(
-        "--settings", default="default", help=f"{', '.join(settings_names())} or a TOML file of what differs"
-    )
-    add_schema_option(parser, "a settings file", lambda: json_schema(Settings))
-    parser.add_argument("--epochs", type=int, help="instead of the settings' own")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
-    parser.add_argument("--cache", type=Path, help="where prepared patients are kept")
-    parser.add_argument("--threads", type=int, help="CPU threads; torch's own choice by default")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
         return run_command(lambda: _train(options))
     except TrainingDivergedError as error:
@@ -61,160 +26,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def draw_patients(
-    patients: Sequence[int], training: int, validation: int, seed: int
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Draw the training and validation patients.
-
-    The first `training + validation` patients in numerical order take part, so that the patients after them stay
-    unseen with every seed. The seed decides which of them are validation patients.
-
-    Raises:
-        SettingsError: if there are too few patients, or a count is less than 1.
-    """
-    errors = [
-        f"{name}: must be at least 1, got {count}"
-        for name, count in (("--train", training), ("--val", validation))
-        if count < 1
-    ]
-    if training + validation > len(patients):
-        errors.append(
-            f"--train + --val: must be at most the {len(patients)} patients there are, got {training} + {validation}"
-        )
-    if errors:
-        raise SettingsError(errors)
-    pool = np.array(sorted(patients)[: training + validation])
-    drawn = np.random.default_rng(seed).permutation(pool).tolist()
-    return tuple(sorted(drawn[:training])), tuple(sorted(drawn[training:]))
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jointnet.train",
+        description="Train one model on a folder of scans. The same command continues an interrupted training.",
+        epilog="example: python -m jointnet.train --data data/phantom --model joint --train 20 --val 5 --out joint",
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder in the layout of MS-CMRSeg 2019")
+    data.add_argument("--train", type=int, required=True, metavar="N", help="number of training patients")
+    data.add_argument("--val", type=int, required=True, metavar="N", help="number of validation patients")
+    data.add_argument("--patients", metavar="1-25", help="draw from these only; from all of the folder by default")
+    data.add_argument("--unlabelled", metavar="26-35", help="also train on these, with pseudo-labels of --teacher")
+    data.add_argument("--teacher", type=Path, metavar="DIR", help=f"joint model: a {MODEL_FILE} or its folder")
+    data.add_argument("--cache", type=Path, metavar="DIR", help="folder of prepared patients")
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", choices=MODELS, required=True)
+    model.add_argument(
+        "--settings",
+        default="default",
+        metavar="NAME",
+        help=f"{', '.join(settings_names())}, or a TOML file with the differences from the defaults",
+    )
+    add_schema_option(parser, "a settings file", lambda: json_schema(Settings))
+    model.add_argument("--epochs", type=int, metavar="N", help="number of epochs, instead of that of the settings")
+    model.add_argument(
+        "--seed", type=int, default=0, help="of weights, order, augmentation and choice of the validation patients"
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help=f"output folder for {MODEL_FILE}, config and log"
+    )
+    run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    run.add_argument("--threads", type=int, metavar="N", help="number of CPU threads; torch's default if not given")
+    return parser
 
 
 def _train(options: argparse.Namespace) -> None:
-    settings = _settings(options)
-    device = resolve_device(options.device)
-    unlabelled = parse_patients(options.unlabelled, "--unlabelled") if options.unlabelled is not None else ()
-    chosen = parse_patients(options.patients) if options.patients is not None else None
-    teacher = _teacher(options, unlabelled, device)
-    if both := sorted(set(chosen or ()) & set(unlabelled)):
-        raise SettingsError(f"--unlabelled: must be other patients than --patients, got {both} in both")
-    found, errors = scan_folder(options.data, unlabelled, None if chosen is None else (*chosen, *unlabelled))
-    allowed = chosen if chosen is not None else tuple(number for number in found if number not in unlabelled)
-    patients: dict[int, PatientFiles] = {files.patient: files for files in select(found, allowed)}
-    training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
-    if teacher and (taught := sorted(set(validation) & set(teacher.patients["training"]))):
-        raise SettingsError(f"--teacher: must not have been trained on who validates, got {taught}")
-    print(f"{len(training)} patients to train on: {_listed(training)}")
-    print(f"{len(validation)} patients to validate on: {_listed(validation)}", flush=True)
-    prepared = prepare(select(found, (*training, *validation, *unlabelled)), options.cache, known_errors=errors)
-    cached = {item.patient: item for item in prepared}
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    pseudo_labelled = pseudo_label(teacher.model, [cached[number] for number in unlabelled], device) if teacher else []
-    for patient in pseudo_labelled:
-        print(
-            f"patient {patient.patient}, unlabelled: {patient.slices_taking_part} of {patient.prepared.slices} slices"
-        )
-    learned: list[CachedPatient | PseudoLabelledPatient] = [*(cached[number] for number in training), *pseudo_labelled]
-    errors = [
-        *unmeasurable("--train: patients", {item.patient: measurable(item.labels()) for item in learned}, "learned"),
-        *unmeasurable("--val: patients", {n: measurable(cached[n].labels()) for n in validation}, "measured"),
-    ]
-    if errors:
-        raise DataError(errors)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / MODEL_FILE).unlink(missing_ok=True)
-    config = {
-        "settings": settings_to_dict(settings),
-        "seed": options.seed,
-        "training": training,
-        "validation": validation,
-        "unlabelled": {str(patient.patient): patient.slices_taking_part for patient in pseudo_labelled},
-        "teacher": None if teacher is None else {"model": str(options.teacher), "patients": teacher.patients},
-        "data_fingerprint": fingerprint(cached.values()),
-    }
-    (options.out / "config.json").write_text(json.dumps(config, indent=1))
-    checkpoints = options.out / "checkpoints"
-    with (options.out / "log.csv").open("w", newline="") as stream:
-        log = EpochLog(stream, settings.training.epochs)
-        best = train(
-            settings,
-            learned,
-            [cached[number] for number in validation],
-            seed=options.seed,
-            device=device,
-            out=options.out,
-            checkpoints=checkpoints,
-            on_epoch=log,
-            teachers=() if teacher is None else sorted({n for part in teacher.patients.values() for n in part}),
-            on_resume=lambda done: print(f"going on after epoch {done}, from {checkpoints}", flush=True),
-        )
-    shutil.rmtree(checkpoints)
-    print(f"best epoch {best.epoch}: {OBJECTIVE} {best.metrics[OBJECTIVE]:.3f}; model in {options.out / MODEL_FILE}")
+    from jointnet.train.command import train_model  # imports torch and nibabel, which --help does not need
 
-
-@dataclasses.dataclass
-class EpochLog:
-    """Callback that writes all metrics to a CSV (epoch, seconds, metric, value) and prints one line per epoch."""
-
-    stream: TextIO
-    epochs: int
-    elapsed_s: float = 0.0
-
-    def __call__(self, report: EpochReport) -> None:
-        """Write and print the metrics of one epoch."""
-        writer = csv.writer(self.stream)
-        if report.epoch == 1:
-            writer.writerow(["epoch", "seconds", "metric", "value"])
-        for name, value in report.metrics.items():
-            writer.writerow([report.epoch, f"{report.seconds:.3f}", name, repr(value)])
-        self.stream.flush()
-        self.elapsed_s += report.seconds
-        left_min = self.elapsed_s / report.epoch * (self.epochs - report.epoch) / 60
-        shown = "  ".join(
-            f"{name} {report.metrics[name]:.3f}"
-            for name in ("train/loss", OBJECTIVE, "val/cd_mm/lv")
-            if name in report.metrics
-        )
-        print(f"epoch {report.epoch}/{self.epochs}  {shown}  {left_min:.1f} min left", flush=True)
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    """Return the settings from the options, after checking the numeric options."""
-    bounds = {"seed": (0, LARGEST_SEED), "threads": (1, MOST_THREADS)}
-    given = {name: getattr(options, name) for name in bounds}
-    errors = [
-        f"--{name}: must be at least {bounds[name][0]} and at most {bounds[name][1]}, got {short_repr(value)}"
-        for name, value in given.items()
-        if value is not None and not bounds[name][0] <= value <= bounds[name][1]
-    ]
-    if errors:
-        raise SettingsError(errors)
-    values = {"model.name": options.model} | ({"training.epochs": options.epochs} if options.epochs is not None else {})
-    return with_values(load_settings(options.settings), values)
-
-
-def _teacher(options: argparse.Namespace, unlabelled: Sequence[int], device: str) -> SavedModel | None:
-    """Return the model that predicts the pseudo-labels, or None if there are no unlabelled patients."""
-    if (options.unlabelled is None) != (options.teacher is None):
-        raise SettingsError("--unlabelled, --teacher: must be given together, got one of them")
-    if options.teacher is None:
-        return None
-    path = model_file(options.teacher)
-    teacher = load_model(path, device)
-    errors = []
-    if not MODELS[teacher.settings.model.name].segments:
-        errors.append(f"--teacher: must be a model that segments, got {teacher.settings.model.name}")
-    if path.absolute() == (options.out / MODEL_FILE).absolute():
-        errors.append(f"--out: must be another folder than --teacher's, got {options.out}")
-    seen = {number for part in teacher.patients.values() for number in part}
-    if known := sorted(seen & set(unlabelled)):
-        errors.append(f"--unlabelled: must be patients whose labels --teacher did not see, got {known}")
-    if errors:
-        raise SettingsError(errors)
-    return teacher
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return " ".join(map(str, numbers))
+    train_model(options)
 
 
 if __name__ == "__main__":

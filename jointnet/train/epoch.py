@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jointnet.data.dataset import SlicePairDataset
+from jointnet.errors import TrainingDivergedError
 from jointnet.networks import build_model
 from jointnet.networks.precision import computing_in, training_precision
 from jointnet.settings import OptimiserSettings, Settings
@@ -23,10 +24,6 @@ WARM_UP = 0.05
 
 FUSED = ("cpu", "cuda")
 """Devices on which the fused Adam is used. On two CPU cores a step takes 0.5 ms instead of 6 ms."""
-
-
-class TrainingDivergedError(RuntimeError):
-    """The loss became NaN or infinite."""
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,16 @@ from torch import Tensor
 
 from jointnet.data.cache import CachedPatient
 from jointnet.data.dataset import LabelledPatient, SlicePairDataset
-from jointnet.errors import SettingsError
+from jointnet.errors import SettingsError, TrainingDivergedError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import save_model
+from jointnet.model_path import MODEL_FILE
 from jointnet.networks.precision import training_precision
 from jointnet.settings import Settings, settings_to_dict
 from jointnet.train.checkpoints import Checkpoints
-from jointnet.train.epoch import TrainingDivergedError, new_learner, train_epoch
+from jointnet.train.epoch import new_learner, train_epoch
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
-
-MODEL_FILE = "model.pt"
 
 
 def train(
@@ -108,11 +107,6 @@ def train(
     if best is None:
         raise TrainingDivergedError(f"{OBJECTIVE} must be finite after some epoch, it never was")
     return best
-
-
-def model_file(path: Path) -> Path:
-    """Return the path of a model file from its own path or the path of its folder."""
-    return path / MODEL_FILE if path.is_dir() else path
 
 
 def resolve_device(device: str) -> str:

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from jointnet.errors import SettingsError
 from jointnet.system.commands import run_command
-from jointnet.view.results import find_results
-from jointnet.view.server import ADDRESS, Site, serve
 
 LARGEST_PORT = 65535
 
@@ -27,16 +25,24 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jointnet.view",
         description="Look at predictions in a browser on this machine; docs/interop.md describes the page.",
+        epilog="example: python -m jointnet.view --folder prediction",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--folder", type=Path, required=True, metavar="DIR", help="what `jointnet.predict` wrote: a pair or a folder"
+        "--folder",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="output of `jointnet.predict`, of a pair or a folder",
     )
-    parser.add_argument("--port", type=int, default=0, help="of this machine; a free one by default")
+    parser.add_argument("--port", type=int, default=0, help="port on this machine; a free one by default")
     return parser
 
 
 def _view(folder: Path, port: int) -> None:
+    from jointnet.view.results import find_results  # imports torch and nibabel, which --help does not need
+    from jointnet.view.server import ADDRESS, Site, serve
+
     if not 0 <= port <= LARGEST_PORT:
         raise SettingsError(f"--port: must be from 0, any free one, to {LARGEST_PORT}, got {port}")
     results = find_results(folder)

@@ -10,8 +10,7 @@ import mlflow
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from jointnet.errors import SettingsError
-from jointnet.predict.__main__ import LOCAL_MODELS, STORE_SCHEMES, ModelNames
-from jointnet.train.loop import MODEL_FILE
+from jointnet.model_path import LOCAL_MODELS, MODEL_FILE, STORE_SCHEMES, ModelNames
 from study.plan.environment import settle
 from study.store_address import default_tracking_uri, readable, sqlite_file
 

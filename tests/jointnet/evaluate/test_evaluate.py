@@ -7,7 +7,8 @@ import pytest
 import torch
 from scans import pair, stir, tiny_settings, without, write_patient
 
-from jointnet.evaluate.__main__ import main, table
+from jointnet.evaluate.__main__ import main
+from jointnet.evaluate.command import table
 from jointnet.model_file import save_model
 from jointnet.networks import build_model
 

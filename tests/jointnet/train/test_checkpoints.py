@@ -8,13 +8,14 @@ import pytest
 import torch
 from scans import easy_patients, tiny_settings
 
+from jointnet.model_path import MODEL_FILE
 from jointnet.system import atomic_file
 from jointnet.system.atomic_file import write_whole
 from jointnet.train import checkpoints as resume
 from jointnet.train import loop as training
 from jointnet.train.checkpoints import KEPT, Checkpoints, checkpoint_files
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
-from jointnet.train.loop import MODEL_FILE, train
+from jointnet.train.loop import train
 
 EPOCHS = 5
 

@@ -5,15 +5,17 @@ import pytest
 import torch
 from scans import easy_patients, tiny_settings
 
+from jointnet.errors import TrainingDivergedError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
+from jointnet.model_path import MODEL_FILE
 from jointnet.settings import Settings, with_values
 from jointnet.train import epoch
 from jointnet.train import loop as training
-from jointnet.train.epoch import WARM_UP, TrainingDivergedError, learning_rate_factor, move_average
+from jointnet.train.epoch import WARM_UP, learning_rate_factor, move_average
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
-from jointnet.train.loop import MODEL_FILE, resolve_device, train
+from jointnet.train.loop import resolve_device, train
 
 REGISTRATION = (
     {f"val/{name}" for name in ("cd_mm/lv", "cd_mm/rv", "asd_mm/lv", "asd_mm/myo", "asd_mm/rv", "lost")}

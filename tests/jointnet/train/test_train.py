@@ -14,7 +14,8 @@ from jointnet.settings import settings_from_dict
 from jointnet.train import checkpoints as resume
 from jointnet.train import epoch
 from jointnet.train import loop as training
-from jointnet.train.__main__ import EpochLog, draw_patients, main
+from jointnet.train.__main__ import main
+from jointnet.train.command import EpochLog, draw_patients
 from jointnet.train.epoch_report import EpochReport
 
 TINY = """

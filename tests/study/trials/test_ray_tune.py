@@ -20,9 +20,8 @@ from ray import tune
 from rich.console import Console
 
 from jointnet.data.cache import CachedPatient
-from jointnet.errors import DataError
+from jointnet.errors import DataError, TrainingDivergedError
 from jointnet.settings import Settings, with_values
-from jointnet.train.epoch import TrainingDivergedError
 from jointnet.train.epoch_report import EpochReport
 from study.plan.plan import Resources
 from study.plan.search_space import Budget, Fidelity, Objective, Parameter, SearchSpace

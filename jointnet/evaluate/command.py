@@ -1,0 +1,64 @@
+"""What the command `jointnet.evaluate` does: measure a model on a folder, write the rows and print the means."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from jointnet.data.cache import prepare
+from jointnet.data.folder import scan_folder, select
+from jointnet.errors import SettingsError
+from jointnet.evaluate.aggregation import registration_ratio, summarise
+from jointnet.evaluate.measurable import measurable, unmeasurable
+from jointnet.evaluate.rows import evaluate
+from jointnet.model_file import load_model
+from jointnet.model_path import model_file
+from jointnet.system.atomic_file import write_whole
+from jointnet.system.commands import parse_patients
+from jointnet.train.loop import resolve_device
+
+WRITTEN_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after"]
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Return a text table of the mean (SD) over patients before and after registration."""
+    lines = [f"{'metric':<12}{'structure':<11}{'before':>16}{'after':>16}{'patients':>10}"]
+    for row in summarise(rows).reset_index().to_dict("records"):
+        cells = [
+            ""
+            if pd.isna(row[f"{when}_mean"])
+            else f"{row[f'{when}_mean']:.3f}" + ("" if pd.isna(row[f"{when}_sd"]) else f" ({row[f'{when}_sd']:.3f})")
+            for when in ("before", "after")
+        ]
+        lines.append(f"{row['metric']:<12}{row['structure']:<11}{cells[0]:>16}{cells[1]:>16}{row['patients']:>10.0f}")
+    return "\n".join(lines)
+
+
+def evaluate_folder(options: argparse.Namespace) -> None:
+    """Evaluate a model, or no registration at all, on a folder of scans.
+
+    Raises:
+        SettingsError: with invalid options.
+        DataError: with all errors of the scans.
+    """
+    if options.out.suffix != ".csv":
+        raise SettingsError(f"--out: must be a file whose name ends in .csv, got {options.out}")
+    device = resolve_device(options.device)
+    saved = None if options.model == "identity" else load_model(model_file(Path(options.model)), device)
+    chosen = parse_patients(options.patients) if options.patients is not None else None
+    found, errors = scan_folder(options.data, only=chosen)
+    wanted = tuple(found) if chosen is None else chosen
+    cached = prepare(select(found, wanted), options.cache, known_errors=errors)
+    rows = evaluate(saved.model if saved else None, cached, device)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(options.out, rows[WRITTEN_COLUMNS].to_csv(index=False).encode())
+    print(table(rows))
+    lost = int(rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates().shape[0])
+    print(
+        f"registration ratio {registration_ratio(rows):.3f} (1 is no better than doing nothing); lost structures {lost}"
+    )
+    shown = {item.patient: measurable(item.labels()) for item in cached}
+    missing = unmeasurable("--patients: the patients", shown, "measured")
+    for warning in (*missing, *(saved.known(wanted) if saved else ())):
+        print(f"warning: {warning}", file=sys.stderr)

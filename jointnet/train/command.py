@@ -1,0 +1,190 @@
+"""What the command `jointnet.train` does: choose the patients, prepare them, train, and write the model and its log."""
+
+import argparse
+import csv
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from typing import TextIO
+
+import numpy as np
+import torch
+
+from jointnet.data.cache import CachedPatient, fingerprint, prepare
+from jointnet.data.folder import PatientFiles, scan_folder, select
+from jointnet.errors import DataError, SettingsError, short_repr
+from jointnet.evaluate.measurable import measurable, unmeasurable
+from jointnet.model_file import SavedModel, load_model
+from jointnet.model_path import MODEL_FILE, model_file
+from jointnet.models import MODELS
+from jointnet.settings import Settings, load_settings, settings_to_dict, with_values
+from jointnet.system.commands import LARGEST_SEED, parse_patients
+from jointnet.train.epoch_report import OBJECTIVE, EpochReport
+from jointnet.train.loop import resolve_device, train
+from jointnet.train.pseudo_labels import PseudoLabelledPatient, pseudo_label
+
+LARGEST_THREADS = 4096
+
+
+def draw_patients(
+    patients: Sequence[int], training: int, validation: int, seed: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Draw the training and validation patients.
+
+    The first `training + validation` patients in numerical order take part, so that the patients after them stay
+    unseen with every seed. The seed decides which of them are validation patients.
+
+    Raises:
+        SettingsError: if there are too few patients, or a count is less than 1.
+    """
+    errors = [
+        f"{name}: must be at least 1, got {count}"
+        for name, count in (("--train", training), ("--val", validation))
+        if count < 1
+    ]
+    if training + validation > len(patients):
+        errors.append(
+            f"--train + --val: must be at most the {len(patients)} patients there are, got {training} + {validation}"
+        )
+    if errors:
+        raise SettingsError(errors)
+    pool = np.array(sorted(patients)[: training + validation])
+    drawn = np.random.default_rng(seed).permutation(pool).tolist()
+    return tuple(sorted(drawn[:training])), tuple(sorted(drawn[training:]))
+
+
+def train_model(options: argparse.Namespace) -> None:
+    """Train one model, or continue an interrupted training from its checkpoints.
+
+    Raises:
+        SettingsError: with invalid options.
+        DataError: with all errors of the scans.
+        TrainingDivergedError: if the loss becomes NaN or infinite, or the objective is never finite.
+    """
+    settings = _settings(options)
+    device = resolve_device(options.device)
+    unlabelled = parse_patients(options.unlabelled, "--unlabelled") if options.unlabelled is not None else ()
+    chosen = parse_patients(options.patients) if options.patients is not None else None
+    teacher = _teacher(options, unlabelled, device)
+    if both := sorted(set(chosen or ()) & set(unlabelled)):
+        raise SettingsError(f"--unlabelled: must be other patients than --patients, got {both} in both")
+    found, errors = scan_folder(options.data, unlabelled, None if chosen is None else (*chosen, *unlabelled))
+    allowed = chosen if chosen is not None else tuple(number for number in found if number not in unlabelled)
+    patients: dict[int, PatientFiles] = {files.patient: files for files in select(found, allowed)}
+    training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
+    if teacher and (taught := sorted(set(validation) & set(teacher.patients["training"]))):
+        raise SettingsError(f"--teacher: must not have been trained on who validates, got {taught}")
+    print(f"{len(training)} patients to train on: {_listed(training)}")
+    print(f"{len(validation)} patients to validate on: {_listed(validation)}", flush=True)
+    prepared = prepare(select(found, (*training, *validation, *unlabelled)), options.cache, known_errors=errors)
+    cached = {item.patient: item for item in prepared}
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    pseudo_labelled = pseudo_label(teacher.model, [cached[number] for number in unlabelled], device) if teacher else []
+    for patient in pseudo_labelled:
+        print(
+            f"patient {patient.patient}, unlabelled: {patient.slices_taking_part} of {patient.prepared.slices} slices"
+        )
+    learned: list[CachedPatient | PseudoLabelledPatient] = [*(cached[number] for number in training), *pseudo_labelled]
+    errors = [
+        *unmeasurable("--train: patients", {item.patient: measurable(item.labels()) for item in learned}, "learned"),
+        *unmeasurable("--val: patients", {n: measurable(cached[n].labels()) for n in validation}, "measured"),
+    ]
+    if errors:
+        raise DataError(errors)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / MODEL_FILE).unlink(missing_ok=True)
+    config = {
+        "settings": settings_to_dict(settings),
+        "seed": options.seed,
+        "training": training,
+        "validation": validation,
+        "unlabelled": {str(patient.patient): patient.slices_taking_part for patient in pseudo_labelled},
+        "teacher": None if teacher is None else {"model": str(options.teacher), "patients": teacher.patients},
+        "data_fingerprint": fingerprint(cached.values()),
+    }
+    (options.out / "config.json").write_text(json.dumps(config, indent=1))
+    checkpoints = options.out / "checkpoints"
+    with (options.out / "log.csv").open("w", newline="") as stream:
+        log = EpochLog(stream, settings.training.epochs)
+        best = train(
+            settings,
+            learned,
+            [cached[number] for number in validation],
+            seed=options.seed,
+            device=device,
+            out=options.out,
+            checkpoints=checkpoints,
+            on_epoch=log,
+            teachers=() if teacher is None else sorted({n for part in teacher.patients.values() for n in part}),
+            on_resume=lambda done: print(f"going on after epoch {done}, from {checkpoints}", flush=True),
+        )
+    shutil.rmtree(checkpoints)
+    print(f"best epoch {best.epoch}: {OBJECTIVE} {best.metrics[OBJECTIVE]:.3f}; model in {options.out / MODEL_FILE}")
+
+
+@dataclasses.dataclass
+class EpochLog:
+    """Callback that writes all metrics to a CSV (epoch, seconds, metric, value) and prints one line per epoch."""
+
+    stream: TextIO
+    epochs: int
+    elapsed_s: float = 0.0
+
+    def __call__(self, report: EpochReport) -> None:
+        """Write and print the metrics of one epoch."""
+        writer = csv.writer(self.stream)
+        if report.epoch == 1:
+            writer.writerow(["epoch", "seconds", "metric", "value"])
+        for name, value in report.metrics.items():
+            writer.writerow([report.epoch, f"{report.seconds:.3f}", name, repr(value)])
+        self.stream.flush()
+        self.elapsed_s += report.seconds
+        left_min = self.elapsed_s / report.epoch * (self.epochs - report.epoch) / 60
+        shown = "  ".join(
+            f"{name} {report.metrics[name]:.3f}"
+            for name in ("train/loss", OBJECTIVE, "val/cd_mm/lv")
+            if name in report.metrics
+        )
+        print(f"epoch {report.epoch}/{self.epochs}  {shown}  {left_min:.1f} min left", flush=True)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Return the settings from the options, after checking the numeric options."""
+    bounds = {"seed": (0, LARGEST_SEED), "threads": (1, LARGEST_THREADS)}
+    given = {name: getattr(options, name) for name in bounds}
+    errors = [
+        f"--{name}: must be at least {bounds[name][0]} and at most {bounds[name][1]}, got {short_repr(value)}"
+        for name, value in given.items()
+        if value is not None and not bounds[name][0] <= value <= bounds[name][1]
+    ]
+    if errors:
+        raise SettingsError(errors)
+    values = {"model.name": options.model} | ({"training.epochs": options.epochs} if options.epochs is not None else {})
+    return with_values(load_settings(options.settings), values)
+
+
+def _teacher(options: argparse.Namespace, unlabelled: Sequence[int], device: str) -> SavedModel | None:
+    """Return the model that predicts the pseudo-labels, or None if there are no unlabelled patients."""
+    if (options.unlabelled is None) != (options.teacher is None):
+        raise SettingsError("--unlabelled, --teacher: must be given together, got one of them")
+    if options.teacher is None:
+        return None
+    path = model_file(options.teacher)
+    teacher = load_model(path, device)
+    errors = []
+    if not MODELS[teacher.settings.model.name].segments:
+        errors.append(f"--teacher: must be a model that segments, got {teacher.settings.model.name}")
+    if path.absolute() == (options.out / MODEL_FILE).absolute():
+        errors.append(f"--out: must be another folder than --teacher's, got {options.out}")
+    seen = {number for part in teacher.patients.values() for number in part}
+    if known := sorted(seen & set(unlabelled)):
+        errors.append(f"--unlabelled: must be patients whose labels --teacher did not see, got {known}")
+    if errors:
+        raise SettingsError(errors)
+    return teacher
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " ".join(map(str, numbers))
