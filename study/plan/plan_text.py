@@ -4,14 +4,16 @@ from collections.abc import Callable
 
 from study.plan import environment
 from study.plan.capacity import told
-from study.plan.disk_use import checkpoint_megabytes, ledger_megabytes, model_megabytes
-from study.plan.estimate import (
+from study.plan.cost import (
     MEASURED_SETTINGS,
     arm_minutes,
     arm_trials,
     budget_share_minutes,
+    checkpoint_megabytes,
     expected_minutes,
     is_measured,
+    ledger_megabytes,
+    model_megabytes,
     relative_work,
     retrain_minutes,
     training_hours,

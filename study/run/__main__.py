@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from jointnet.data.patient_counts import PAPER_SPLITS
 from jointnet.settings import settings_names
 from jointnet.system.quota import limit_threads
 from jointnet.system.terminal import ignore_closed_output
 from study.machines.address import is_client, resolve_address
 from study.plan.environment import settle
-from study.plan.splits import DEFAULT_SPLITS
 from study.run.stopping import EXIT_HALTED, FAILURES, ending_of, full_disks, interrupt_on_signals
 
 DESCRIPTION = """\
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add(
         "--splits", nargs="+", metavar="TRAIN/VAL/TEST",
-        help=f"numbers of patients (default: the search space's, else {' '.join(DEFAULT_SPLITS)}); with --folds, "
+        help=f"numbers of patients (default: the search space's, else {' '.join(PAPER_SPLITS)}); with --folds, "
         "TRAIN/VAL is enough",
     )  # fmt: skip
     add("--folds", type=int, default=1, metavar="K", help="nested cross-validation with K outer folds (default: none)")

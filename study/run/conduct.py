@@ -19,7 +19,7 @@ from jointnet.evaluate.measurable import Measurable, measurable, unmeasurable
 from jointnet.phantom.writer import write_phantom
 from jointnet.system.atomic_file import write_whole
 from study.plan.capacity import told
-from study.plan.estimate import arm_epochs, arm_minutes, budget_share_minutes, retrain_minutes
+from study.plan.cost import arm_epochs, arm_minutes, budget_share_minutes, retrain_minutes
 from study.plan.identity import SPECIFICATION_FILE, with_identity
 from study.plan.plan import Arm, Plan, specification
 from study.plan.plan_text import render

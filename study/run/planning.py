@@ -10,17 +10,27 @@ from pathlib import Path
 
 from jointnet.data.cache import default_cache, fingerprint_of_files
 from jointnet.data.folder import PatientFiles, check_headers, scan_folder, select
+from jointnet.data.patient_counts import PAPER_SPLITS
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.system.commands import LARGEST_SEED
 from study.machines.address import resolve_address
 from study.machines.cluster import survey
 from study.machines.node_check import SharedFolder
 from study.plan.capacity import Request, resource_errors, resources_of
-from study.plan.folds import Folds, fold_errors, make_folds, proportional, same_validation
 from study.plan.plan import Data, Design, Node, Plan, make_arms, make_plan
 from study.plan.search_file import MOST_EPOCHS, MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
 from study.plan.search_space import SearchSpace, with_overrides
-from study.plan.splits import DEFAULT_SPLITS, Counts, Split, make_splits, parse_counts
+from study.plan.splits import (
+    Counts,
+    Folds,
+    Split,
+    fold_errors,
+    make_folds,
+    make_splits,
+    parse_counts,
+    same_validation,
+    scaled_counts,
+)
 from study.tracking.open_store import resolve_tracking_uri
 
 PHANTOM_PATIENTS = 45
@@ -167,7 +177,7 @@ def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple
     own = {space.splits for space in spaces if space.splits}
     if len(own) > 1:
         raise SettingsError(f"must be given where the searches bring different ones, {' and '.join(map(str, own))}")
-    return parse_counts(own.pop() if own else DEFAULT_SPLITS)
+    return parse_counts(own.pop() if own else PAPER_SPLITS)
 
 
 def _assign_patients(
@@ -179,7 +189,7 @@ def _assign_patients(
     """
     remarks: tuple[str, ...] = ()
     if options.folds > 1 and not options.splits and not fold_errors(len(patients), options.folds):
-        defaults, counts = counts, proportional(counts, len(patients), options.folds)
+        defaults, counts = counts, scaled_counts(counts, len(patients), options.folds)
         if [(c.train, c.validation) for c in defaults] != [(c.train, c.validation) for c in counts]:
             before, after = " and ".join(map(str, defaults)), " and ".join(map(str, counts))
             remarks = (f"the splits {before} do not fit beside the folds and were shrunk to {after} (see --splits)",)

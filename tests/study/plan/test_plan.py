@@ -6,11 +6,10 @@ import pytest
 from plans import SPLITS, plan_of
 
 from jointnet.errors import SettingsError
-from study.plan.folds import make_folds, same_validation
 from study.plan.plan import Design, make_arms, specification
 from study.plan.plan_text import render
 from study.plan.search_file import load_spaces
-from study.plan.splits import parse_counts
+from study.plan.splits import make_folds, parse_counts, same_validation
 
 
 def test_arms_cross_models_and_splits():

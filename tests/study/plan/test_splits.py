@@ -1,13 +1,23 @@
-"""Splits: the same test patients in every arm, a smaller training set inside each larger one."""
+"""Splits: all arms share the test patients, small training sets nest; with folds each patient is tested once."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jointnet.data.patient_counts import PAPER_SPLITS, proposed_splits
 from jointnet.errors import SettingsError
-from study.plan.splits import Counts, make_splits, parse_counts, propose
+from study.plan.splits import (
+    Counts,
+    fold_errors,
+    fold_sizes,
+    make_folds,
+    make_splits,
+    parse_counts,
+    same_validation,
+    scaled_counts,
+)
 
-PAPER = parse_counts(["25/15/5", "35/5/5"])
+PAPER = parse_counts(PAPER_SPLITS)
 
 
 def test_the_papers_splits_use_all_patients_and_nest():
@@ -50,13 +60,13 @@ def test_too_few_patients_are_answered_with_splits_that_fit():
 
 @pytest.mark.parametrize("patients", range(4, 80))
 def test_proposals_fit(patients: int):
-    counts = parse_counts(propose(patients).split())
+    counts = parse_counts(proposed_splits(patients))
     splits = make_splits(range(patients), counts, 0)
     assert max(count.total for count in counts) == patients and len({split.test for split in splits}) == 1
 
 
 def test_three_patients_are_too_few():
-    assert propose(3) == ""
+    assert proposed_splits(3) == ()
     with pytest.raises(SettingsError, match="at least 4 patients"):
         make_splits(range(3), PAPER, 0)
 
@@ -74,3 +84,122 @@ def test_three_patients_are_too_few():
 def test_counts_that_break_a_rule(texts: list[str], error: str):
     with pytest.raises(SettingsError, match=error):
         parse_counts(texts)
+
+
+@st.composite
+def designs(draw) -> tuple[list[int], int, tuple[Counts, Counts], int]:
+    """Draw patients with gaps in their numbers, folds, two splits that fit beside the largest fold, and a seed."""
+    count = draw(st.integers(5, 40))
+    folds = draw(st.integers(2, min(8, count - 3)).filter(lambda k: count - -(-count // k) >= 3))
+    left = count - max(fold_sizes(count, folds))
+    large = draw(st.integers(2, left - 1))
+    small = draw(st.integers(1, large - 1))
+    sizes = [draw(st.integers(1, left - train)) for train in (small, large)]
+    counts = Counts(small, sizes[0], 0), Counts(large, sizes[1], 0)
+    return [7 * number + 3 for number in range(count)], folds, counts, draw(st.integers(0, 99))
+
+
+@given(designs())
+@settings(deadline=None)
+def test_every_patient_is_tested_once_and_parts_never_overlap(design):
+    patients, folds, counts, seed = design
+    folded = make_folds(patients, folds, counts, seed)
+    assert sorted(number for splits in folded for number in splits[0].test) == patients
+    assert max(sizes := [len(splits[0].test) for splits in folded]) - min(sizes) <= 1
+    for splits in folded:
+        small, large = splits
+        assert small.test == large.test and set(small.train) < set(large.train)
+        for split, count in zip(splits, counts, strict=True):
+            parts = [set(split.train), set(split.validation), set(split.test)]
+            assert [len(part) for part in parts] == [count.train, count.validation, split.counts.test]
+            assert len(set.union(*parts)) == split.counts.total and set.union(*parts) <= set(patients)
+        smaller, larger = sorted((small.validation, large.validation), key=len)
+        assert set(smaller) <= set(larger)
+
+
+@given(designs())
+@settings(deadline=None)
+def test_the_seed_decides_the_folds_and_the_order_of_patients_does_not(design):
+    patients, folds, counts, seed = design
+    assert make_folds(patients, folds, counts, seed) == make_folds(reversed(patients), folds, counts, seed)
+
+
+@given(designs())
+@settings(deadline=None)
+def test_the_same_validation_patients_where_that_is_asked_for(design):
+    patients, folds, counts, seed = design
+    same = same_validation(counts)
+    assert {count.validation for count in same} == {counts[1].validation}
+    for small, large in make_folds(patients, folds, same, seed):
+        assert small.validation == large.validation and set(small.train) < set(large.train)
+
+
+def test_the_papers_counts_fit_nine_folds_of_five():
+    folded = make_folds(range(1, 46), 9, PAPER, 0)
+    assert {str(split.counts) for splits in folded for split in splits} == {"25/15/5", "35/5/5"}
+    assert make_folds(range(1, 46), 9, PAPER, 0) != make_folds(range(1, 46), 9, PAPER, 1)
+
+
+@pytest.mark.parametrize(
+    ("patients", "folds", "sizes"), [(45, 9, (5,) * 9), (8, 3, (3, 3, 2)), (7, 2, (4, 3)), (3, 3, (1, 1, 1))]
+)
+def test_folds_are_as_equal_as_they_can_be(patients, folds, sizes):
+    assert fold_sizes(patients, folds) == sizes
+
+
+@pytest.mark.parametrize(
+    ("patients", "folds", "counts", "errors"),
+    [
+        (
+            45,
+            5,
+            ["25/15", "35/5"],
+            [
+                "--splits: must train and validate on at most the 36 of 45 patients that --folds 5 leaves, got 25/15 "
+                "35/5; try --splits 22/14 32/4"
+            ],
+        ),
+        (
+            45,
+            9,
+            ["25/15/6"],
+            ["--splits: must test on 5 patients with --folds 9, or leave it out, such as 25/15, got 25/15/6"],
+        ),
+        (
+            7,
+            2,
+            ["9/9/9", "1/1/3"],
+            [
+                "--splits: must train and validate on at most the 3 of 7 patients that --folds 2 leaves, got 9/9/9; "
+                "try --splits 1/1",
+                "--splits: must test on 3 or 4 patients with --folds 2, or leave it out, such as 25/15, got 9/9/9",
+            ],
+        ),
+        (4, 5, ["1/1"], ["--folds: each of 5 folds must have a patient to test and leave two, got a folder of 4"]),
+        (3, 2, ["1/1"], ["--folds: each of 2 folds must have a patient to test and leave two, got a folder of 3"]),
+    ],
+)
+def test_counts_and_folds_that_do_not_fit_are_refused_with_their_values(patients, folds, counts, errors):
+    counts = tuple(Counts(*(int(part) for part in text.split("/")), *([0] * (2 - text.count("/")))) for text in counts)
+    with pytest.raises(SettingsError) as caught:
+        make_folds(range(patients), folds, counts, 0)
+    assert list(caught.value.errors) == errors
+
+
+@pytest.mark.parametrize("folds", range(2, 12))
+@pytest.mark.parametrize("patients", [4, 5, 8, 13, 45, 100])
+def test_default_counts_are_scaled_to_fit_the_folds(patients: int, folds: int):
+    if fold_errors(patients, folds):
+        pytest.skip("too few patients")
+    counts = scaled_counts(PAPER, patients, folds)
+    folded = make_folds(range(patients), folds, counts, 0)
+    assert len(folded) == folds and 1 <= len(counts) <= 2
+    if patients - max(fold_sizes(patients, folds)) >= 40:
+        assert [(c.train, c.validation) for c in counts] == [(25, 15), (35, 5)]
+
+
+def test_the_test_may_be_left_out_only_where_folds_say_it():
+    assert parse_counts(["25/15", "35/5/5"], test_optional=True) == (Counts(25, 15, 0), Counts(35, 5, 5))
+    assert [str(count) for count in parse_counts(["25/15", "35/5/5"], test_optional=True)] == ["25/15", "35/5/5"]
+    with pytest.raises(SettingsError, match="with or without /test"):
+        parse_counts(["25"], test_optional=True)

@@ -10,10 +10,9 @@ from simulation import space
 
 from jointnet.errors import DataError
 from jointnet.evaluate.aggregation import ENDPOINTS
-from study.plan.folds import make_folds
 from study.plan.identity import SPECIFICATION_FILE, with_identity
 from study.plan.plan import Plan, make_arms
-from study.plan.splits import parse_counts
+from study.plan.splits import make_folds, parse_counts
 from study.run import conduct as conduct_module
 from study.run.conduct import conduct, split_errors
 

@@ -13,9 +13,8 @@ from simulation import Deaf, KilledError, MortalLedger, run_to_end, space
 
 from jointnet.data.cache import CachedPatient
 from jointnet.data.folder import PatientFiles
-from study.plan.folds import make_folds
 from study.plan.plan import Design, Plan, make_arms
-from study.plan.splits import parse_counts
+from study.plan.splits import make_folds, parse_counts
 from study.run.conduct import _rows
 from study.run.rounds import Session
 from study.run.stages import evaluate_on_test, retrain_winners, search_arms, select_trials

@@ -1,18 +1,28 @@
-"""The expected duration of a study."""
+"""The expected duration and disk use of a study."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from cohort import cached_patients
 from plans import SPLITS, plan_of
 
+from jointnet.model_file import save_model
 from jointnet.models import MODELS
-from jointnet.settings import load_settings, with_values
-from study.plan.estimate import (
+from jointnet.networks import build_model
+from jointnet.settings import Settings, load_settings, with_values
+from jointnet.train.checkpoints import checkpoint_files
+from jointnet.train.loop import train
+from study.plan.cost import (
+    COPIES_IN_CHECKPOINT,
     arm_minutes,
     arm_trials,
     budget_share_minutes,
+    checkpoint_megabytes,
     expected_epochs,
     expected_minutes,
+    model_bytes,
+    model_megabytes,
     relative_work,
     retrain_minutes,
     seconds_per_epoch,
@@ -108,7 +118,7 @@ def test_equal_compute_gives_each_arm_the_minutes_and_counts_what_probably_fits(
 
 def test_the_time_of_a_model_that_was_never_measured_is_unknown(monkeypatch: pytest.MonkeyPatch):
     models = {**MODELS, "joint": replace(MODELS["joint"], seconds_per_patient_epoch=None)}
-    monkeypatch.setattr("study.plan.estimate.MODELS", models)
+    monkeypatch.setattr("study.plan.cost.MODELS", models)
     plan = plan_of("joint", "standalone")
     free = tuple(replace(arm, space=replace(arm.space, budget=Budget(2, None))) for arm in plan.arms)
     unlimited = replace(plan, arms=free)
@@ -117,3 +127,26 @@ def test_the_time_of_a_model_that_was_never_measured_is_unknown(monkeypatch: pyt
     text = render(unlimited)
     assert "unknown: no epoch of joint was measured on cpu" in text and "unknown time" in text
     assert arm_minutes(plan, plan.arms[0]) == budget_share_minutes(plan, plan.arms[0])
+
+
+TINY = with_values(Settings(), {"model.widths": [16, 32], "training.downsampling": 4, "training.epochs": 1})
+
+
+def test_the_size_of_a_model_and_of_a_checkpoint_are_those_of_the_files(tmp_path: Path):
+    expected = model_bytes(TINY)
+    save_model(tmp_path / "model.pt", build_model(TINY).state_dict(), TINY, {}, 1)
+    assert expected < (tmp_path / "model.pt").stat().st_size < expected + 100_000
+    patients = cached_patients(tmp_path / "cache", 2)
+    train(TINY, patients[:1], patients[1:], seed=0, device="cpu", checkpoints=tmp_path / "checkpoints")
+    (checkpoint,) = checkpoint_files(tmp_path / "checkpoints")
+    whole = COPIES_IN_CHECKPOINT * expected
+    assert whole < checkpoint.stat().st_size < whole + 300_000
+
+
+def test_the_plan_says_how_much_disk_it_takes():
+    plan = plan_of()
+    (space,) = plan.spaces
+    one = model_bytes(space.settings_of("joint")) / 1e6
+    assert model_megabytes(plan) == pytest.approx(2 * space.budget.num_samples * one)
+    assert checkpoint_megabytes(plan) == 17 * one
+    assert f"at most {model_megabytes(plan):.1f} MB of models" in render(plan)
