@@ -6,6 +6,7 @@ corrects them (`correct_records`). A reader uses a corrected copy of the store (
 """
 
 import os
+import re
 import shlex
 import sqlite3
 import sys
@@ -25,6 +26,10 @@ from study.store_names import EXPERIMENT
 ARTIFACTS = "artifacts"
 """The folder beside an SQLite store's file that holds its artifacts."""
 SECONDS_FOR_LOCK = 60.0
+NO_PROGRESS_BARS = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+"""The environment variable that turns off MLflow's progress bar for each file, which would hide a command's output."""
+HIDDEN = "***"
+"""Replaces passwords and tokens in printed text."""
 _RECORDED_IN = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -88,12 +93,24 @@ def absolute_address(address: str) -> str:
 def ui_command(address: str) -> str:
     """Return the command that opens the MLflow UI of a database, or the address itself for a server.
 
-    The command has the path of this Python, so it works without an activated environment.
+    The command has the path of this Python, so it works without an activated environment. Passwords are hidden.
     """
+    address = without_secrets(address)
     if address.startswith(("http://", "https://")):
         return address
     python = shlex.quote(sys.executable)
     return f"{python} -m mlflow ui --backend-store-uri {shlex.quote(address)} --workers 1 --host 127.0.0.1"
+
+
+def without_secrets(value: str) -> str:
+    """Return a value, such as an address, with the passwords and tokens in it hidden."""
+    value = re.sub(r"(://)[^/@\s]*@", rf"\1{HIDDEN}@", value)
+    return re.sub(r"(?i)((?:passw\w*|token|secret|sig|key)=)[^&;,\s]+", rf"\1{HIDDEN}", value)
+
+
+def error_text(error: BaseException) -> str:
+    """Return the first 200 characters of an exception's message in one line, without secrets; else its class."""
+    return without_secrets(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
 def make_artifact_folder(address: str) -> str | None:

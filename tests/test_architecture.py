@@ -117,7 +117,7 @@ def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
         "study.tracking.registry",
         "study.tracking.model_code",
     }  # registration of a model, and code that its registered copy loads
-    opening = ("open_store", "sqlite_file", "server_database")  # they create and open the store
+    opening = ("open_store", "database")  # they create and open the store
     writers = {"study.tracking.runs", *(f"study.tracking.{name}" for name in opening)}
     assert users == {"study.report.mlflow_store", "study.tracking.download"} | writers | models
     assert not any("study.tracking.model_code" in _imports(name) for name in MODULES)

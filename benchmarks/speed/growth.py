@@ -63,7 +63,7 @@ def study_of(driver: str, trials: int) -> dict[str, Any]:
         if driver == "plain":
             return {"course": run_study(task, trials, SPACE.fidelity, plainly, ImmediateOutbox(), uri)}
         with ray_session(None):
-            outbox = TimedOutbox(refused=lambda error: False)  # rejected writes are retried, never dropped
+            outbox = TimedOutbox(permanent=lambda error: False)  # rejected writes are retried, never dropped
             course = run_study(task, trials, SPACE.fidelity, by_ray(costless_trial), outbox, uri)
         if outbox.flush(3600):
             raise SystemExit("the store must take what it is told, it did not within an hour")

@@ -22,7 +22,7 @@ from study.plan.plan import Resources
 from study.plan.search_file import load_spaces
 from study.plan.search_space import Fidelity, SearchSpace
 from study.tracking.outbox import Outbox
-from study.tracking.runs import StudyTracker, refused
+from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Event, Ledger
 from study.trials.outcome import TrialOutcome
 from study.trials.progress import ArmProgress, StudyProgress
@@ -100,8 +100,8 @@ class ImmediateOutbox:
 class TimedOutbox(Outbox):
     """The study's outbox with the CPU seconds of its thread. Its messages go to stderr."""
 
-    def __init__(self, refused: Callable[[Exception], bool] = refused) -> None:
-        super().__init__(lambda text: print(text, file=sys.stderr), refused)
+    def __init__(self, permanent: Callable[[Exception], bool] = is_permanent) -> None:
+        super().__init__(lambda text: print(text, file=sys.stderr), permanent)
 
     @cached_property
     def _clock(self) -> int:

@@ -4,6 +4,8 @@ import os
 import re
 from collections.abc import Mapping
 
+from study.store_address import HIDDEN, NO_PROGRESS_BARS, without_secrets
+
 PREFIXES = ("MLFLOW_", "OPTUNA_", "RAY_", "TUNE_")
 WITHOUT_EFFECT = (
     *("MLFLOW_ACTIVE_MODEL_ID", "MLFLOW_ENABLE_ASYNC_LOGGING", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"),
@@ -21,7 +23,7 @@ OWN = {
 }
 """Variables matching WITHOUT_EFFECT that a study always sets to these values."""
 DEFAULTS = {
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a bar per file would hide the study's progress
+    **NO_PROGRESS_BARS,
     # One attempt per call: a client that repeats a call by itself may create a run twice.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -33,7 +35,6 @@ DEFAULTS = {
 """Values that are set where the environment does not set the variable."""
 NOT_SHOWN = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_CLIENT_MODE")
 """The first two have their own lines in the plan. Ray itself sets the others."""
-HIDDEN = "***"
 SECRET_NAME = re.compile(r"TOKEN|PASSW|SECRET|KEY|CREDENTIAL|COOKIE|HEADER|AUTH_CONFIG", re.IGNORECASE)
 LONGEST_VALUE = 80
 
@@ -66,12 +67,6 @@ def told(environment: Mapping[str, str] | None = None) -> list[str]:
     idle = [name for name in names if name.startswith(WITHOUT_EFFECT)]
     heard = [f"{name}={_shown(name, known[name])}" for name in names if name not in idle]
     return [*([", ".join(heard)] if heard else []), *([f"without effect here: {', '.join(idle)}"] if idle else [])]
-
-
-def without_secrets(value: str) -> str:
-    """Return a value, such as an address, with the passwords and tokens in it hidden."""
-    value = re.sub(r"(://)[^/@\s]*@", rf"\1{HIDDEN}@", value)
-    return re.sub(r"(?i)((?:passw\w*|token|secret|sig|key)=)[^&;,\s]+", rf"\1{HIDDEN}", value)
 
 
 def _shown(name: str, value: str) -> str:

@@ -20,6 +20,7 @@ from study.plan.cost import (
 )
 from study.plan.plan import Arm, Plan
 from study.plan.search_space import SearchSpace
+from study.store_address import without_secrets
 
 
 def render(plan: Plan) -> str:
@@ -45,7 +46,7 @@ def render(plan: Plan) -> str:
         *_disk(plan),
         "  Test      patients stay sealed until every selection is recorded; each arm opens its own once, for",
         f"            {_tested(plan)}",
-        f"  Tracking  {environment.without_secrets(plan.tracking_uri)}",
+        f"  Tracking  {without_secrets(plan.tracking_uri)}",
         f"  Output    {plan.folder}",
         f"  Cache     {plan.cache}",
         *(f"  {'' if number else 'Environment':<9} {line}" for number, line in enumerate(environment.told())),

@@ -10,7 +10,7 @@ from jointnet.errors import EXIT_USAGE, InputError
 from jointnet.system.terminal import ignore_closed_output
 from study.report.reader import study_ids
 from study.report.write import verify_report, write_report
-from study.store_address import default_tracking_uri
+from study.store_address import default_tracking_uri, without_secrets
 
 DIFFERS = 1
 """Exit status of `--verify` where the written report differs from the store."""
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         study_id = options.study
         if study_id is None:
             study_id = study_ids(uri)[0]
-            print(f"Newest study in {uri}: {study_id}")
+            print(f"Newest study in {without_secrets(uri)}: {study_id}")
         out = options.out or Path("mlruns/reports") / study_id
         if options.verify:
             return _verify(uri, study_id, out)
@@ -61,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _verify(uri: str, study_id: str, out: Path) -> int:
     """Print the differences and return the exit status."""
     began = time.monotonic()
-    found = verify_report(uri, study_id, out)
+    found, store = verify_report(uri, study_id, out), without_secrets(uri)
     for line in found[:MOST_DIFFERENCES]:
         print(line, file=sys.stderr)
     if found:
-        print(f"{out}: {len(found)} differences from study {study_id} in {uri}.", file=sys.stderr)
+        print(f"{out}: {len(found)} differences from study {study_id} in {store}.", file=sys.stderr)
         return DIFFERS
-    print(f"{out}: every value is what study {study_id} in {uri} gives ({time.monotonic() - began:.0f} s).")
+    print(f"{out}: every value is what study {study_id} in {store} gives ({time.monotonic() - began:.0f} s).")
     return 0
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from study.report.mean_tables import BEFORE
 from study.report.records import StudyRecord
+from study.store_address import HIDDEN, without_secrets
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Links:
 
 def links_of(study: StudyRecord) -> Links:
     """Create the links to a study's runs."""
-    uri = study.tracking_uri
+    uri = without_secrets(study.tracking_uri).replace(f"{HIDDEN}@", "")
     server = uri.rstrip("/") if uri.startswith(("http://", "https://")) else ""
     runs = {name: tuple(record.run_id for record in records) for name, records in study.by_arm.items()}
     single = {run: (run,) for run in _all_runs(study)}

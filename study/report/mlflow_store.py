@@ -12,7 +12,15 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from jointnet.errors import InputError
-from study.store_address import absolute_address, correct_records, readable, sqlite_file
+from study.store_address import (
+    NO_PROGRESS_BARS,
+    absolute_address,
+    correct_records,
+    error_text,
+    readable,
+    sqlite_file,
+    without_secrets,
+)
 from study.store_names import EXPERIMENT
 
 REPORT_ARTIFACTS = "report"
@@ -36,7 +44,8 @@ class MlflowStore:
         path = sqlite_file(tracking_uri)
         if path is not None and not path.is_file():  # MLflow would create the file
             raise InputError(f"{path}: no such tracking store; give --tracking-uri or run `python -m study.run`")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar per file would hide the table
+        for name, value in NO_PROGRESS_BARS.items():
+            os.environ.setdefault(name, value)
         self._open = ExitStack()
         try:
             address = self._open.enter_context(readable(self.address))
@@ -46,8 +55,7 @@ class MlflowStore:
             raise
         except Exception as error:  # each backend raises its own errors for an invalid or unreachable store
             self._open.close()
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{tracking_uri}: must be a tracking store that answers: {reason}") from None
+            raise InputError(f"{self}: must be a tracking store that answers: {error_text(error)}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +64,7 @@ class MlflowStore:
         self._open.close()
 
     def __str__(self) -> str:
-        return self._given
+        return without_secrets(self._given)
 
     def runs(self, condition: str) -> list[Any]:
         """Return the runs of the study experiment that meet `condition`, newest first.
@@ -124,7 +132,7 @@ class MlflowStore:
             correct_records(self.address)
             self._client.log_artifacts(run_id, str(folder), REPORT_ARTIFACTS)
         except Exception as error:  # each artifact store raises its own errors; the report is already written
-            return " ".join(str(error).split())[:200] or type(error).__name__
+            return error_text(error)
         return ""
 
     def read_report(self, run_id: str) -> dict[str, bytes]:

@@ -35,7 +35,7 @@ from study.selection.openings import nothing_left, select_all, untestable
 from study.store_address import ui_command
 from study.tracking.open_store import check_experiment
 from study.tracking.outbox import Outbox
-from study.tracking.runs import StudyTracker, refused
+from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
 from study.trials.progress import ArmProgress, StudyProgress
 
@@ -170,7 +170,7 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
         tracker.connect(needed=ledger.last("session") is None)  # a resumed study can run without the store
         ledger.append("session", fingerprint=scans, commit=tags["git.commit"])
         tracker.began_ms = ledger.events[0]["at_ms"]
-        outbox = Outbox(progress.note, refused)
+        outbox = Outbox(progress.note, is_permanent)
         recorder = StudyRecorder(plan, ledger, tracker, outbox)
         session = Session(plan, ledger, tracker, outbox, recorder, progress)
         recorder.begin()

@@ -11,6 +11,7 @@ from study.machines.cluster import ray_session
 from study.plan.plan import Arm, Plan
 from study.run.stopping import StudyHaltedError, graceful_first_signal, interrupt_on_signals
 from study.run.study_recorder import StudyRecorder, arm_tags
+from study.store_address import error_text
 from study.store_names import INTERRUPTED
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker
@@ -47,10 +48,10 @@ class Session:
 
     def halted_by_store(self, consequence: str = "") -> StudyHaltedError:
         """Return the error of a study with entries that wait for the tracking store. Its cause is the store's error."""
-        trouble = self.outbox.trouble
-        reason = "" if trouble is None else f" ({' '.join(str(trouble).split())[:200]})"
+        error = self.outbox.error
+        reason = "" if error is None else f" ({error_text(error)})"
         halted = StudyHaltedError(f"the tracking store is unavailable{reason}{consequence}", by_user=False)
-        halted.__cause__ = trouble
+        halted.__cause__ = error
         return halted
 
     def arm_recorder(self, arm: Arm, task: ArmTask, retrains: str = "") -> ArmRecorder:

@@ -46,10 +46,10 @@ class StudyRecorder:
     def begin(self) -> None:
         """Log the study as RUNNING and its arms as SCHEDULED, with their descriptions."""
         self._outbox.put(self._log_study)
-        self._outbox.put(self._describe_study, side="the description of the study")
+        self._outbox.put(self._describe_study, optional="the description of the study")
         for arm in self._plan.arms:
             self._outbox.put(partial(self._log_status, partial(self._arm_run, arm), "SCHEDULED"))
-            self._outbox.put(partial(self._describe_arm, arm), side=f"the description of {arm.key}")
+            self._outbox.put(partial(self._describe_arm, arm), optional=f"the description of {arm.key}")
 
     def running(self, arm: Arm) -> None:
         """Log an arm as RUNNING, when its trials or retrainings start."""
@@ -71,7 +71,7 @@ class StudyRecorder:
         """Register the model of each arm. Call this after the test evaluation of all arms and folds."""
         for name in dict.fromkeys(arm.name for arm in self._plan.arms):
             self._outbox.put(
-                partial(self._register_champion, name), side=f"the registered model {registered_name(name)}"
+                partial(self._register_champion, name), optional=f"the registered model {registered_name(name)}"
             )
 
     def end(self, status: str, without_result: tuple[str, ...] = ()) -> None:
@@ -82,7 +82,7 @@ class StudyRecorder:
             own = "FAILED" if arm.key in without_result else status
             self._outbox.put(partial(self._log_status, partial(self._arm_run, arm), own, ended_ms))
         self._outbox.put(partial(self._log_status, self._tracker.study_run, status, ended_ms))
-        self._outbox.put(self._tracker.remove_doubles)
+        self._outbox.put(self._tracker.delete_duplicates)
 
     def _arm_run(self, arm: Arm) -> str:
         return self._tracker.arm_run(arm_tags(arm))
@@ -130,7 +130,7 @@ class StudyRecorder:
         self._unrecorded.add(arm.key)
         record = self._last("selected", arm)["selection"]
         run = self._arm_run(arm)
-        trial_run = self._tracker.known_trial(record["trial_id"], arm_tags(arm)) or ""
+        trial_run = self._tracker.find_trial_run(record["trial_id"], arm_tags(arm)) or ""
         self._tracker.log_json(run, SELECTION, {**record, "run_id": trial_run})
         self._tracker.tag(
             run,
@@ -170,7 +170,7 @@ class StudyRecorder:
             Champion(
                 name=registered_name(name),
                 file=chosen.file,
-                run_id=self._tracker.known_trial(model.trial_id, arm_tags(arm), kind) or self._arm_run(arm),
+                run_id=self._tracker.find_trial_run(model.trial_id, arm_tags(arm), kind) or self._arm_run(arm),
                 segments=MODELS[arm.model].segments,
                 tags={
                     "study.id": self._plan.study_id,
@@ -224,7 +224,7 @@ def is_complete_in_store(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> b
                     run_key(kind, tags, trial.trial_id): {} if trial.state == "running" else end_tags(trial)
                     for trial in ledger.outcomes(group).values()
                 }
-    return tracker.holds_all(ends, files)
+    return tracker.has_runs(ends, files)
 
 
 def provenance_tags() -> dict[str, str]:

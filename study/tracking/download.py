@@ -12,7 +12,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from jointnet.errors import SettingsError
 from jointnet.model_path import LOCAL_MODELS, MODEL_FILE, STORE_SCHEMES, ModelNames
 from study.plan.environment import settle
-from study.store_address import default_tracking_uri, readable, sqlite_file
+from study.store_address import default_tracking_uri, error_text, readable, sqlite_file, without_secrets
 
 
 def is_address(name: str) -> bool:
@@ -45,25 +45,27 @@ def fetch_model(address: str, folder: Path) -> Path:
     uri = default_tracking_uri()
     file = sqlite_file(uri)
     if file is not None and not file.is_file():
-        raise SettingsError(f"MLFLOW_TRACKING_URI: must be a store that there is, got {uri}")
+        raise SettingsError(f"MLFLOW_TRACKING_URI: must be a store that exists, got {uri}")
     settle()  # for `models:/` MLflow reads the registry's address from the environment only
     before = os.environ.get("MLFLOW_TRACKING_URI")  # set_tracking_uri changes this variable, too
     with readable(uri) as store:
         mlflow.set_tracking_uri(store)
-        place = ""
+        location = ""
         try:
             repository = get_artifact_repository(address)
-            place = str(getattr(repository, "repo", repository).artifact_uri)
+            location = str(getattr(repository, "repo", repository).artifact_uri)
             mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder))
         except Exception as error:  # the exceptions depend on the store's backend
-            told = " ".join(str(error).split())[:200]
-            lost = f"; its files must be in {place}, bring them back where they were moved or deleted" if place else ""
+            lost = (
+                f"; its files must be in {location}, bring them back if they were moved or deleted" if location else ""
+            )
             raise SettingsError(
-                f"--model: must be an address that {uri} holds, got {address!r}{lost}: {told}"
+                f"--model: must be an address that {without_secrets(uri)} holds, got {address!r}{lost}: "
+                f"{error_text(error)}"
             ) from None
         finally:
             mlflow.set_tracking_uri(before)  # None where it was not set
-    found = sorted(folder.rglob(MODEL_FILE))
-    if len(found) != 1:
-        raise SettingsError(f"--model: must hold one {MODEL_FILE}, {address!r} holds {len(found)}")
-    return found[0]
+    files = sorted(folder.rglob(MODEL_FILE))
+    if len(files) != 1:
+        raise SettingsError(f"--model: must hold one {MODEL_FILE}, {address!r} holds {len(files)}")
+    return files[0]

@@ -11,7 +11,6 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from jointnet.errors import SettingsError
-from study.plan.environment import without_secrets
 from study.store_address import (
     absolute_address,
     check_artifacts,
@@ -20,10 +19,10 @@ from study.store_address import (
     make_artifact_folder,
     open_to_read,
     sqlite_file,
+    without_secrets,
 )
 from study.store_names import EXPERIMENT
-from study.tracking.server_database import ensure_tables
-from study.tracking.sqlite_file import ensure_whole
+from study.tracking.database import ensure_server_tables, ensure_sqlite_tables
 
 
 def resolve_tracking_uri() -> str:
@@ -59,9 +58,9 @@ def open_store(uri: str) -> tuple[MlflowClient, str]:
     """
     file = sqlite_file(uri)
     if file is not None:
-        ensure_whole(file)
+        ensure_sqlite_tables(file)
     elif not uri.startswith(("http://", "https://")):
-        ensure_tables(uri)
+        ensure_server_tables(uri)
     client = MlflowClient(uri, registry_uri=uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:

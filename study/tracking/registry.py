@@ -1,12 +1,17 @@
 """The registered model of each arm: `jointnet-<arm>`, alias `champion`, loadable without this repository.
 
+The model's pip requirements are found from the imports of its code and of the package `jointnet` that comes with it.
+
 An arm may have been tested with several models, one for each fold or retraining. The model with the best validation
 objective is registered, because test values must not select anything. The tag `tested.models` is their number.
 """
 
+import ast
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -19,7 +24,6 @@ from mlflow.types import Schema, TensorSpec
 
 import jointnet
 from jointnet.common_grid import SIZE_PX
-from study.tracking.requirements import requirements
 
 ALIAS = "champion"
 CODE_FILE = Path(__file__).with_name("model_code.py")
@@ -57,26 +61,26 @@ def register(client: MlflowClient, experiment: str, champion: Champion) -> str:
     The alias `champion` moves to the model of the newest study. Repeating an older study does not move it back. A
     phantom model never takes it from a model of real scans. The alias `study-ID` always points to the study's model.
     """
-    known = _version(client, champion)
-    if known is None:
-        model_id, place = _log(client, experiment, champion)
+    version = _find_version(client, champion)
+    if version is None:
+        model_id, location = _log_model(client, experiment, champion)
         if not any(model.name == champion.name for model in client.search_registered_models()):
             client.create_registered_model(champion.name, description="Selected on validation patients by a study.")
-        known = client.create_model_version(
+        created = client.create_model_version(
             champion.name,
-            place,
+            location,
             run_id=champion.run_id,
             tags=dict(champion.tags),
             description=champion.description,
             model_id=model_id,
-        ).version
-        known = str(known)
-    own = f"study-{champion.tags['study.id']}"
-    if _pointed(client, champion.name, own) != known:  # set last: if it is correct, all earlier steps were done
-        if _may_lead(client, champion):
-            client.set_registered_model_alias(champion.name, ALIAS, known)
-        client.set_registered_model_alias(champion.name, own, known)
-    return str(known)
+        )
+        version = str(created.version)
+    study_alias = f"study-{champion.tags['study.id']}"
+    if _version_of_alias(client, champion.name, study_alias) != version:  # set last: all earlier steps are done then
+        if _may_be_champion(client, champion):
+            client.set_registered_model_alias(champion.name, ALIAS, version)
+        client.set_registered_model_alias(champion.name, study_alias, version)
+    return version
 
 
 def signature(segments: bool) -> ModelSignature:
@@ -99,10 +103,10 @@ def input_example() -> np.ndarray:
     return np.stack(discs)[None].astype(np.float32)
 
 
-def _log(client: MlflowClient, experiment: str, champion: Champion) -> tuple[str, str]:
+def _log_model(client: MlflowClient, experiment: str, champion: Champion) -> tuple[str, str]:
     """Log the model, link it to the run that trained it, and return its id and its artifact location."""
-    for left in _unfinished(client, experiment, champion):
-        client.delete_logged_model(left)
+    for leftover in _unfinished(client, experiment, champion):
+        client.delete_logged_model(leftover)
     logged = client.create_logged_model(
         experiment, champion.name, champion.run_id, dict(champion.tags), model_type="registration"
     )
@@ -133,28 +137,29 @@ def _log(client: MlflowClient, experiment: str, champion: Champion) -> tuple[str
 def _unfinished(client: MlflowClient, experiment: str, champion: Champion) -> list[str]:
     """Return the ids of logged models that a killed driver left without a registered version."""
     found = client.search_logged_models([experiment], f"tags.`study.id` = '{champion.tags['study.id']}'")
-    return [model.model_id for model in found if _same(champion, dict(model.tags), model.name)]
+    return [model.model_id for model in found if _is_of(champion, dict(model.tags), model.name)]
 
 
-def _version(client: MlflowClient, champion: Champion) -> str | None:
+def _find_version(client: MlflowClient, champion: Champion) -> str | None:
     """Return the registered version of the model, or None."""
     found = client.search_model_versions(f"name = '{champion.name}'")
-    return next((str(one.version) for one in found if _same(champion, dict(one.tags), one.name)), None)
+    return next((str(one.version) for one in found if _is_of(champion, dict(one.tags), one.name)), None)
 
 
-def _same(champion: Champion, tags: Mapping[str, str], name: str) -> bool:
+def _is_of(champion: Champion, tags: Mapping[str, str], name: str) -> bool:
+    """Return whether a logged model or version with these tags and name is this champion's."""
     return name == champion.name and champion.tags.items() <= tags.items()
 
 
-def _may_lead(client: MlflowClient, champion: Champion) -> bool:
+def _may_be_champion(client: MlflowClient, champion: Champion) -> bool:
     """Return whether the model may take the alias `champion`; a phantom model may not take it from real scans."""
-    leading = _pointed(client, champion.name, ALIAS)
-    if leading is None or champion.tags["data.kind"] != "phantom":
+    current = _version_of_alias(client, champion.name, ALIAS)
+    if current is None or champion.tags["data.kind"] != "phantom":
         return True
-    return client.get_model_version(champion.name, leading).tags.get("data.kind") == "phantom"
+    return client.get_model_version(champion.name, current).tags.get("data.kind") == "phantom"
 
 
-def _pointed(client: MlflowClient, name: str, alias: str) -> str | None:
+def _version_of_alias(client: MlflowClient, name: str, alias: str) -> str | None:
     """Return the version that an alias points to, or None if there is none."""
     try:
         return str(client.get_model_version_by_alias(name, alias).version)
@@ -162,3 +167,49 @@ def _pointed(client: MlflowClient, name: str, alias: str) -> str | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+
+
+def requirements(file: Path, package: Path) -> list[str]:
+    """Return `name==version` of each distribution that a file imports, directly or through modules of a package.
+
+    The versions are the installed ones. A local label such as torch's `+cpu` is removed, since public indexes lack it.
+
+    Args:
+        file: the Python file.
+        package: folder of the package that is shipped with the file. Its modules count if the file imports them.
+    """
+    provided = metadata.packages_distributions()
+    names = set()
+    for name in _foreign_imports(file, package) - sys.stdlib_module_names:
+        owners = provided[name]
+        names.add(name if name in owners else owners[0])  # several distributions install into the folder `mlflow`
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in sorted(names)]
+
+
+def _foreign_imports(file: Path, package: Path) -> set[str]:
+    """Return the top-level names outside the package that a file and the package modules it reaches import."""
+    foreign: set[str] = set()
+    seen, queue = {file}, [file]
+    while queue:
+        for name in _imported_names(queue.pop()):
+            top, *parts = name.split(".")
+            if top != package.name:
+                foreign.add(top)
+                continue
+            reached = [package.joinpath(*parts[:depth], "__init__.py") for depth in range(len(parts) + 1)]
+            reached.append(package.joinpath(*parts).with_suffix(".py"))
+            new = {path for path in reached if path.is_file()} - seen
+            seen |= new
+            queue += new
+    return foreign
+
+
+def _imported_names(file: Path) -> set[str]:
+    """Return all dotted names that a file imports. `from a import b` yields both `a` and `a.b`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names

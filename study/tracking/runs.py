@@ -18,8 +18,8 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from jointnet.errors import DISK_FULL, InputError, SettingsError
-from study.plan.environment import settle, without_secrets
-from study.store_address import correct_records
+from study.plan.environment import settle
+from study.store_address import correct_records, error_text, without_secrets
 from study.tracking.open_store import open_store
 from study.tracking.registry import Champion, register
 
@@ -32,7 +32,7 @@ MOST_METRICS = 1000
 """Maximum number of metrics in one MLflow call."""
 MOST_RUNS = 1000
 """Maximum number of runs that one search call returns."""
-REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
+PERMANENT_CODES = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
 """Error codes of permanent errors: repeating the call does not help."""
 
 RunKey = tuple[tuple[str, str], ...]
@@ -78,16 +78,16 @@ class StudyTracker:
             OSError: if the store's disk is full.
         """
         try:
-            self._opened()
+            self._open_store()
         except SettingsError:
             raise
         except Exception as error:  # the exceptions of an unreachable store depend on its backend
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 raise
             if needed:
-                raise self._unanswered(error) from error
+                raise self._unreachable(error) from error
 
-    def holds_all(self, ends: Mapping[RunKey, Mapping[str, str]], files: Mapping[RunKey, Sequence[str]]) -> bool:
+    def has_runs(self, ends: Mapping[RunKey, Mapping[str, str]], files: Mapping[RunKey, Sequence[str]]) -> bool:
         """Return whether the store has active runs with these tags and artifacts.
 
         Args:
@@ -104,7 +104,7 @@ class StudyTracker:
                 self._has_files(runs[key].info.run_id, *paths) for key, paths in files.items()
             )
         except Exception as error:  # the exceptions of an unreachable store depend on its backend
-            raise self._unanswered(error) from error
+            raise self._unreachable(error) from error
 
     def study_run(self) -> str:
         """Return the id of the study's run, created if it is missing."""
@@ -146,19 +146,19 @@ class StudyTracker:
                 the store cannot hold the trial's run yet and is not searched.
         """
         key, parent = run_key(kind, tags, trial_id), {PARENT: self.arm_run(tags)}
-        unknown = drawn_here and STUDY in self._attempted
-        run_id = self._run(key, name, {**new, **parent, **tags}, began_ms, unknown=unknown)
+        absent = drawn_here and STUDY in self._attempted
+        run_id = self._run(key, name, {**new, **parent, **tags}, began_ms, absent=absent)
         if run_id not in self._with_params:
             entities = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
             self._client.log_batch(run_id, params=entities, tags=_tags(parent), synchronous=True)
             self._with_params.add(run_id)
         return run_id
 
-    def known_trial(self, trial_id: str, tags: Mapping[str, str], kind: str = "trial") -> str | None:
+    def find_trial_run(self, trial_id: str, tags: Mapping[str, str], kind: str = "trial") -> str | None:
         """Return the id of the run of an arm's trial or `retrain`, or None if the store has none."""
         return self._find(run_key(kind, tags, trial_id))
 
-    def holds(
+    def has_ended_run(
         self, kind: str, trial_id: str, tags: Mapping[str, str], last: Mapping[str, str], folder: str | None = None
     ) -> bool:
         """Return whether a trial's run has ended, is a child of its arm's run and has its final tags.
@@ -214,7 +214,7 @@ class StudyTracker:
         """Log a file as an artifact, in a folder of the run's artifacts.
 
         Raises:
-            InputError: if the file does not exist; this error is permanent (see `refused`).
+            InputError: if the file does not exist; this error is permanent (see `is_permanent`).
         """
         if not path.is_file():
             raise InputError(f"{path}: must be there for the tracking store, which lacks it; bring it back")
@@ -224,7 +224,7 @@ class StudyTracker:
     def register(self, champion: Champion) -> str:
         """Register a model unless it is registered already, and return its version."""
         correct_records(self._uri)
-        return register(*self._opened(), champion)
+        return register(*self._open_store(), champion)
 
     def is_running(self, run_id: str) -> bool:
         """Return whether the last status that this tracker logged for a run is RUNNING."""
@@ -248,17 +248,16 @@ class StudyTracker:
 
     @property
     def _client(self) -> MlflowClient:
-        return self._opened()[0]
+        return self._open_store()[0]
 
-    def _opened(self) -> tuple[MlflowClient, str]:
+    def _open_store(self) -> tuple[MlflowClient, str]:
         if self._store is None:
             self._store = open_store(self._uri)
         return self._store
 
-    def _unanswered(self, error: Exception) -> SettingsError:
-        told = " ".join(str(error).split())[:200]
+    def _unreachable(self, error: Exception) -> SettingsError:
         return SettingsError(
-            f"MLFLOW_TRACKING_URI: must be a store that opens, got {without_secrets(self._uri)!r}: {told}"
+            f"MLFLOW_TRACKING_URI: must be a store that opens, got {without_secrets(self._uri)!r}: {error_text(error)}"
         )
 
     def _has_files(self, run_id: str, *paths: str) -> bool:
@@ -268,18 +267,18 @@ class StudyTracker:
         return present.issuperset(paths)
 
     def _run(
-        self, key: RunKey, name: str, tags: Mapping[str, str], began_ms: int | None = None, *, unknown: bool = False
+        self, key: RunKey, name: str, tags: Mapping[str, str], began_ms: int | None = None, *, absent: bool = False
     ) -> str:
         """Return the id of the run with these identifying tags, created if it is missing.
 
-        `unknown` says that the store cannot hold the run yet, so the search is skipped. A call that failed may still
+        `absent` says that the store cannot hold the run yet, so the search is skipped. A call that failed may still
         have created the run, so from the second attempt on it is searched for.
         """
-        run_id = self._runs.get(key) if unknown and key not in self._attempted else self._find(key)
+        run_id = self._runs.get(key) if absent and key not in self._attempted else self._find(key)
         if run_id is None:
             self._attempted.add(key)
             merged = {**self._tags, **dict(key), **tags}
-            client, experiment = self._opened()
+            client, experiment = self._open_store()
             own = {key: str(value)[:LONGEST_TAG] for key, value in merged.items()}
             made = client.create_run(experiment, start_time=began_ms, tags=own, run_name=name)
             run_id = str(made.info.run_id)
@@ -299,19 +298,19 @@ class StudyTracker:
         active = [run for run in found if run.info.lifecycle_stage == "active"]
         if found and not active:
             self._client.restore_run(found[0].info.run_id)
-        for double in active[1:]:
-            self._client.delete_run(double.info.run_id)
+        for duplicate in active[1:]:
+            self._client.delete_run(duplicate.info.run_id)
         if found:
             self._runs[key] = str((active or found)[0].info.run_id)
         return self._runs.get(key)
 
-    def remove_doubles(self) -> None:
+    def delete_duplicates(self) -> None:
         """Search for every run again and delete duplicates that a slow server created."""
         for key, kept in self._runs.items():
             found = [str(run.info.run_id) for run in self._search(self._condition(key))]
-            for double in found if kept in found else ():
-                if double != kept:
-                    self._client.delete_run(double)
+            for duplicate in found if kept in found else ():
+                if duplicate != kept:
+                    self._client.delete_run(duplicate)
 
     def _condition(self, key: RunKey) -> str:
         wanted = {"study.id": self.study_id, **dict(key)}
@@ -319,7 +318,7 @@ class StudyTracker:
 
     def _search(self, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Any]:
         """Return the experiment's runs that match a filter, ordered by start time."""
-        client, experiment = self._opened()
+        client, experiment = self._open_store()
         found: list[Any] = []
         token = None
         while True:
@@ -330,10 +329,10 @@ class StudyTracker:
                 return found
 
 
-def refused(error: Exception) -> bool:
+def is_permanent(error: Exception) -> bool:
     """Return whether the error is permanent: the store rejects the request, or its data is invalid."""
     if isinstance(error, MlflowException):
-        return str(error.error_code) in REFUSALS
+        return str(error.error_code) in PERMANENT_CODES
     return isinstance(error, InputError | TypeError | AttributeError | LookupError)
 
 

@@ -216,7 +216,7 @@ class TrialRuns:
     def log_all(self, outcome: TrialOutcome) -> None:
         """Log everything about a trial, unless its end and its model are in the store already."""
         folder = None if outcome.model is None else MODEL_FOLDER
-        if outcome.state != "running" and self._tracker.holds(
+        if outcome.state != "running" and self._tracker.has_ended_run(
             self._kind, outcome.trial_id, self._tags, end_tags(outcome), folder
         ):
             self._with_settings.add(outcome.trial_id)

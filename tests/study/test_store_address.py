@@ -1,5 +1,6 @@
 """Addresses of SQLite stores, and stores that were moved, copied, mounted elsewhere, or lost their artifacts."""
 
+import os
 import shlex
 import shutil
 import sqlite3
@@ -25,6 +26,7 @@ from study.store_address import (
     check_artifacts,
     correct_records,
     default_tracking_uri,
+    error_text,
     sqlite_address,
     sqlite_file,
     ui_command,
@@ -111,6 +113,23 @@ def test_options_of_an_address_stay_and_what_is_no_file_is_left_as_it_is(tmp_pat
     for address in ("http://server:5000", "postgresql://u:p%40@h/mlflow", "sqlite://", "mlruns"):
         assert absolute_address(address) == address
         assert sqlite_file(address) is None
+
+
+def test_no_password_of_a_store_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.delenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", raising=False)
+    command = ui_command("postgresql://me:hunter2@host/mlflow?password=hunter2")
+    assert "--backend-store-uri 'postgresql://***@host/mlflow?password=***'" in command
+    assert ui_command("http://me:hunter2@host:5000") == "http://***@host:5000"
+    assert error_text(OSError("no answer\nof http://me:hunter2@host:5000")) == "no answer of http://***@host:5000"
+    assert error_text(TimeoutError()) == "TimeoutError"
+    unknown = "nodatabase://me:hunter2@host/mlflow"
+    with pytest.raises(InputError) as caught:
+        MlflowStore(unknown)
+    assert "nodatabase://***@host/mlflow: must be a tracking store that answers" in str(caught.value)
+    assert os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] == "false"
+    assert main(["--tracking-uri", unknown]) == 2
+    printed = capsys.readouterr()
+    assert "hunter2" not in str(caught.value) + printed.out + printed.err
 
 
 @pytest.mark.parametrize("name", ["better now?", "my%20study", "x?mode=memory"])

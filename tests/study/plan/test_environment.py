@@ -7,8 +7,9 @@ import pytest
 from plans import plan_of
 
 from study.plan import environment
-from study.plan.environment import settle, told, without_secrets
+from study.plan.environment import settle, told
 from study.plan.plan_text import render
+from study.store_address import without_secrets
 
 
 def test_what_decides_is_shown_with_its_value_and_what_has_no_effect_by_name():

@@ -173,8 +173,10 @@ def test_numbers_lead_to_the_run_that_they_come_from(text: str, study: StudyReco
 
 
 def test_with_a_server_numbers_lead_to_its_pages(study: StudyRecord) -> None:
-    served = replace(study, tracking_uri="http://127.0.0.1:5000/", experiment="7")
-    found = Page(page.html(page.build(served), lambda picture, dark: "data:,"))
+    served = replace(study, tracking_uri="http://me:hunter2@127.0.0.1:5000/", experiment="7")
+    text = page.html(page.build(served), lambda picture, dark: "data:,")
+    assert "hunter2" not in text
+    found = Page(text)
     links = {values["href"] for values in found.all("a") if not values["href"].startswith("#")}
     runs = {run for arm in study.arms for run in (arm.run_id, *(trial.run_id for trial in arm.trials))}
     address = re.compile(r"http://127\.0\.0\.1:5000/#/experiments/7/runs/(\w+)")

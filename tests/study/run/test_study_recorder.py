@@ -10,7 +10,7 @@ from simulation import recorder_of, space
 from study.run.study_recorder import TEST_FILES, StudyRecorder, arm_tags, is_complete_in_store
 from study.store_names import OBJECTIVE
 from study.tracking.outbox import Outbox
-from study.tracking.runs import StudyTracker, refused
+from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
 from study.trials.recorder import ArmRecorder
 
@@ -42,7 +42,7 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
         tracker = StudyTracker(empty_store, plan.study_id, {})
         assert not is_complete_in_store(plan, ledger, tracker)
         said: list[str] = []
-        outbox = Outbox(said.append, refused)
+        outbox = Outbox(said.append, is_permanent)
         of_study = StudyRecorder(plan, ledger, tracker, outbox)
         of_study.begin()
         progress = recorder._progress

@@ -15,9 +15,9 @@ class RefusedError(Exception):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.005)
-    monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(module, "REST_SECONDS", 0.01)
+    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.005)
+    monkeypatch.setattr(module, "LONGEST_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(module, "ROUND_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def box():
     made.close(0)
 
 
-def test_deeds_are_done_in_order(box):
+def test_writes_are_done_in_order(box):
     outbox, said = box
     done: list[int] = []
     for number in range(100):
@@ -42,16 +42,16 @@ def test_a_store_that_is_away_and_back_is_said_once_and_loses_nothing(box):
     away, done = threading.Event(), []
     away.set()
 
-    def deed(number):
+    def write(number):
         if away.is_set():
             raise ConnectionError("connection refused")
         done.append(number)
 
     for number in range(20):
-        outbox.put(lambda number=number: deed(number))
-    assert outbox.flush(0.2) == 20 and isinstance(outbox.trouble, ConnectionError)
+        outbox.put(lambda number=number: write(number))
+    assert outbox.flush(0.2) == 20 and isinstance(outbox.error, ConnectionError)
     away.clear()
-    assert outbox.flush(10) == 0 and outbox.trouble is None
+    assert outbox.flush(10) == 0 and outbox.error is None
     assert done == list(range(20))
     assert len(said) == 2
     assert said[0].startswith("WARNING: the tracking store cannot be written") and "connection refused" in said[0]
@@ -77,8 +77,8 @@ def test_what_the_store_refuses_is_said_and_left_out(box):
     def refuse():
         raise RefusedError("no such run")
 
-    for deed in (lambda: done.append(1), refuse, lambda: done.append(2)):
-        outbox.put(deed)
+    for write in (lambda: done.append(1), refuse, lambda: done.append(2)):
+        outbox.put(write)
     assert outbox.flush(10) == 0
     assert done == [1, 2] and said == ["WARNING: the tracking store refused an entry: no such run"]
 
@@ -94,9 +94,9 @@ def test_closing_gives_up_what_is_left(box):
     assert outbox.close(0.05) == 2
 
 
-def test_deliveries_come_in_rounds_unless_somebody_waits_for_them(box, monkeypatch):
+def test_writes_come_in_rounds_unless_somebody_waits_for_them(box, monkeypatch):
     outbox, _ = box
-    monkeypatch.setattr(module, "REST_SECONDS", 3600.0)
+    monkeypatch.setattr(module, "ROUND_PAUSE_SECONDS", 3600.0)
     done: list[int] = []
     outbox.put(lambda: done.append(1))
     outbox.put(lambda: done.append(2))
@@ -120,7 +120,7 @@ def test_many_refusals_are_counted_and_said_once(box):
 
 
 @pytest.mark.parametrize("error", [RefusedError("forbidden"), ConnectionError("no registry"), OSError("disk")])
-def test_a_side_delivery_that_fails_is_tried_once_and_holds_up_nothing(box, error):
+def test_an_optional_write_that_fails_is_tried_once_and_holds_up_nothing(box, error):
     outbox, said = box
     tried, done = [], []
 
@@ -128,17 +128,17 @@ def test_a_side_delivery_that_fails_is_tried_once_and_holds_up_nothing(box, erro
         tried.append(1)
         raise error
 
-    outbox.put(fail, side="the registered model a")
+    outbox.put(fail, optional="the registered model a")
     outbox.put(lambda: done.append(1))
     assert outbox.close(10) == 0
     assert (tried, done, said, outbox.refusals) == ([1], [1], [], [])
     assert outbox.left_out == [f"the registered model a: {error}"]
 
 
-def test_a_side_delivery_that_is_not_done_in_time_is_left_out_and_not_counted(box):
+def test_an_optional_write_that_is_not_done_in_time_is_left_out_and_not_counted(box):
     outbox, _ = box
     stuck = threading.Event()
-    outbox.put(lambda: stuck.wait(30), side="the registered model a")
+    outbox.put(lambda: stuck.wait(30), optional="the registered model a")
     assert outbox.close(0.05) == 0
     assert outbox.left_out == ["the registered model a: not done in time"]
     stuck.set()

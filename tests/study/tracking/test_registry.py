@@ -19,8 +19,7 @@ from jointnet.networks.apply import predict
 from jointnet.settings import with_values
 from study.store_names import EXPERIMENT
 from study.tracking import registry as module
-from study.tracking.registry import ALIAS, Champion, input_example, register, registered_name
-from study.tracking.requirements import requirements
+from study.tracking.registry import ALIAS, Champion, input_example, register, registered_name, requirements
 from study.tracking.runs import StudyTracker
 
 ONLY_LISTED = """
@@ -152,7 +151,7 @@ def test_a_requirement_of_a_module_that_is_reached_counts_and_no_other(tmp_path:
     }.items():
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text(content)
-    monkeypatch.setattr("study.tracking.requirements.metadata.version", lambda name: "1.2.3+cpu")
+    monkeypatch.setattr("study.tracking.registry.metadata.version", lambda name: "1.2.3+cpu")
     listed = requirements(tmp_path / "start.py", package)
     assert listed == ["mlflow==1.2.3", "scikit-image==1.2.3", "scipy==1.2.3"]
 
@@ -199,7 +198,7 @@ def test_a_study_told_again_after_a_newer_one_leaves_the_alias_there(saved: Path
     ],
 )
 def test_a_phantom_takes_no_alias_from_real_scans(first, second, leads, uri: str, run: str, monkeypatch):
-    monkeypatch.setattr(module, "_log", lambda client, number, champion: (None, "file:///nowhere"))
+    monkeypatch.setattr(module, "_log_model", lambda client, number, champion: (None, "file:///nowhere"))
     client, number = experiment(uri)
     for study, kind in (("first", first), ("second", second)):
         tags = {"study.id": study, "data.kind": kind, "trial.id": "t1", "epoch": "1"}

@@ -14,7 +14,7 @@ from jointnet.errors import SettingsError
 from jointnet.settings import with_values
 from study.store_names import EARLY, EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET
 from study.tracking.outbox import Outbox
-from study.tracking.runs import StudyTracker, refused
+from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
 from study.trials.outcome import trial_name
 from study.trials.progress import ArmProgress, StudyProgress
@@ -34,7 +34,7 @@ class Studied:
         self.ledger = Ledger(folder / name)
         self.tracker = StudyTracker(uri, name, {"seed": "0", "git.commit": "abc"})
         self.said: list[str] = []
-        self.outbox = Outbox(self.said.append, refused)
+        self.outbox = Outbox(self.said.append, is_permanent)
         task = ArmTask("joint-2", settings, (), (), 0, "cpu", 1, folder / name / "joint-2")
         progress = StudyProgress({"joint-2": ArmProgress("joint-2", 4, 4, 60)}, 0)
         self.recorder = ArmRecorder(task, TAGS, self.ledger, self.tracker, self.outbox, progress)
@@ -192,7 +192,7 @@ def test_what_is_settled_is_not_told_again(uri: str, tmp_path: Path, monkeypatch
 
 def test_a_store_that_is_away_for_a_while_gets_everything_in_order(uri: str, tmp_path: Path, monkeypatch):
     driver = Studied(uri, "s5", tmp_path)
-    real, calls = driver.tracker._opened, []
+    real, calls = driver.tracker._open_store, []
 
     def away():
         calls.append(1)
@@ -200,8 +200,8 @@ def test_a_store_that_is_away_for_a_while_gets_everything_in_order(uri: str, tmp
             raise MlflowException("connection refused")
         return real()
 
-    monkeypatch.setattr("study.tracking.outbox.FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(driver.tracker, "_opened", away)
+    monkeypatch.setattr("study.tracking.outbox.FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(driver.tracker, "_open_store", away)
     trial = driver.start(1)
     for epoch in (1, 2):
         driver.recorder.reported(trial, epoch, {"train/loss": float(epoch)}, False, "10.0.0.1")
@@ -215,9 +215,9 @@ def test_a_store_that_is_away_for_a_while_gets_everything_in_order(uri: str, tmp
 def test_a_run_that_a_slow_server_made_twice_is_removed(uri: str, tmp_path: Path):
     tracker = StudyTracker(uri, "s6", {})
     run = tracker.arm_run({"arm": "a"})
-    client, experiment = tracker._opened()
+    client, experiment = tracker._open_store()
     client.create_run(experiment, tags={"study.id": "s6", "study.kind": "arm", "arm": "a"})
-    tracker.remove_doubles()
+    tracker.delete_duplicates()
     assert [r.info.run_id for r in _runs(uri, "s6").values()] == [run]
     assert StudyTracker(uri, "s6", {}).arm_run({"arm": "a"}) == run
 
@@ -243,7 +243,7 @@ def test_a_run_whose_making_was_not_answered_is_not_made_again(uri: str, tmp_pat
         monkeypatch.setattr(driver.tracker._client, "create_run", create)
         raise MlflowException("timeout")
 
-    monkeypatch.setattr("study.tracking.outbox.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("study.tracking.outbox.FIRST_RETRY_SECONDS", 0.01)
     monkeypatch.setattr(driver.tracker._client, "create_run", without_answer)
     driver.start(1)
     assert driver.close() == 0
@@ -283,7 +283,7 @@ def test_rows_without_a_finite_value_and_many_rows(uri: str):
     ],
 )
 def test_only_a_store_that_answers_refuses(error, last_word):
-    assert refused(error) is last_word
+    assert is_permanent(error) is last_word
 
 
 def test_a_store_that_does_not_open_is_an_error_of_the_settings(tmp_path: Path):
@@ -395,7 +395,7 @@ def test_told_again_a_trial_has_the_moments_of_the_ledger(uri: str, tmp_path: Pa
 def test_a_file_that_is_gone_is_refused_by_name_and_not_tried_for_ever(uri: str, tmp_path: Path):
     tracker, gone = StudyTracker(uri, "s-gone", {}), tmp_path / "model.pt"
     said: list[str] = []
-    outbox = Outbox(said.append, refused)
+    outbox = Outbox(said.append, is_permanent)
     outbox.put(lambda: tracker.log_file(tracker.study_run(), gone, "model"))
     assert outbox.close(20) == 0
     assert outbox.refusals == [f"{gone}: must be there for the tracking store, which lacks it; bring it back"]
@@ -417,7 +417,7 @@ def test_a_full_disk_is_no_error_of_the_stores_address(tmp_path: Path, monkeypat
     def full(file: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(file))
 
-    monkeypatch.setattr("study.tracking.open_store.ensure_whole", full)
+    monkeypatch.setattr("study.tracking.open_store.ensure_sqlite_tables", full)
     with pytest.raises(OSError, match="No space left"):
         StudyTracker(f"sqlite:///{tmp_path}/store.db", "s9", {}).connect()
 

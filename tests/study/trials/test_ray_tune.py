@@ -28,7 +28,7 @@ from study.plan.search_space import Budget, Fidelity, Objective, Parameter, Sear
 from study.selection.best_trial import select_best
 from study.store_names import EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET
 from study.tracking.outbox import Outbox
-from study.tracking.runs import StudyTracker, refused
+from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
 from study.trials.outcome import TrialOutcome
 from study.trials.progress import ArmProgress, StudyProgress
@@ -79,7 +79,7 @@ def _search(
     task = ArmTask(arm, settings, tuple(patients[:2]), tuple(patients[2:]), 0, "cpu", 1, folder / arm)
     text = io.StringIO()
     progress = StudyProgress({arm: ArmProgress(arm, 2, 4, 60)}, 0, Console(file=text, width=200))
-    outbox = Outbox(progress.note, refused)
+    outbox = Outbox(progress.note, is_permanent)
     with Ledger(folder) as ledger:
         work: Work = SearchWork(arm, space.parameters_of("standalone"), space.fidelity, space.budget.num_samples, 0)
         if winner is not None:

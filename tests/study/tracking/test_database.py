@@ -1,4 +1,4 @@
-"""An SQLite store is created atomically, also by several processes and if one is killed."""
+"""A store's tables are created whole, by one driver at a time, also if one is killed. SQLite replaces the server."""
 
 import logging
 import shutil
@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from alembic import command
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -17,16 +18,15 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from jointnet.errors import SettingsError
 from study.store_names import EXPERIMENT
-from study.tracking import open_store as tracking_store
-from study.tracking import sqlite_file as sqlite_store
+from study.tracking import database as database_module
+from study.tracking import open_store as open_store_module
+from study.tracking.database import ensure_server_tables, ensure_sqlite_tables
 from study.tracking.open_store import open_store
-from study.tracking.sqlite_file import ensure_whole
 
 OLDER = "3500859a5d39"
 """A revision of MLflow 2.14, with the tables of runs and models and without many later ones."""
 OPEN = """
 import sys
-from study.tracking import sqlite_file as sqlite_store
 from study.tracking.open_store import open_store
 
 def stop(event, of):
@@ -43,7 +43,7 @@ print(open_store(f"sqlite:///{sys.argv[1]}")[1], flush=True)
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_store, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(database_module, "QUIET_SECONDS", 0.2)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -100,7 +100,7 @@ def upgraded_to(monkeypatch: pytest.MonkeyPatch):
 
     def make(file: Path, revision: str) -> None:
         engine = of_mlflow.create_sqlalchemy_engine_with_retry(f"sqlite:///{file}")
-        sqlite_store.Base.metadata.create_all(engine)
+        database_module.Base.metadata.create_all(engine)
         if revision:
             config = of_mlflow._get_alembic_config(f"sqlite:///{file}")
             with engine.begin() as connection:
@@ -128,7 +128,8 @@ def test_a_half_made_store_without_a_record_is_set_aside(tmp_path: Path, upgrade
         shutil.copyfile(file, tmp_path / "copy")
         assert open_store(f"sqlite:///{file}")[1] == "1"
         said = capsys.readouterr().err
-        assert f"{file} was left half-made" in said and f"it is now mlflow.db.incomplete-{number}" in said
+        assert f"{file} was incomplete and held no records" in said
+        assert f"it was renamed to mlflow.db.incomplete-{number}" in said
         (tmp_path / "copy").replace(file)
     assert left(tmp_path) == {"artifacts", "mlflow.db", "mlflow.db.incomplete-1", "mlflow.db.incomplete-2"}
 
@@ -152,7 +153,7 @@ def test_an_older_store_with_records_is_upgraded_or_stays_as_it_was(tmp_path: Pa
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            ensure_whole(file)
+            ensure_sqlite_tables(file)
     assert file.read_bytes() == before
     client, _ = open_store(f"sqlite:///{file}")
     assert client.get_run("r").info.run_name == "mine"
@@ -177,7 +178,7 @@ def test_who_has_a_replaced_database_open_cannot_write_past_it(tmp_path: Path, u
     with_a_run(file)
     with closing(sqlite3.connect(file)) as other:
         assert other.execute("SELECT count(*) FROM runs").fetchone() == (1,)
-        ensure_whole(file)
+        ensure_sqlite_tables(file)
         with pytest.raises(sqlite3.OperationalError, match="readonly"), other:
             other.execute("UPDATE runs SET name = 'lost'")
 
@@ -187,9 +188,9 @@ def test_a_store_that_another_program_is_making_is_waited_for(
 ):
     file = tmp_path / "mlflow.db"
     upgraded_to(file, "")
-    monkeypatch.setattr(sqlite_store, "QUIET_SECONDS", 10.0)
+    monkeypatch.setattr(database_module, "QUIET_SECONDS", 10.0)
     program = subprocess.Popen(["sh", "-c", 'sleep 1 && cp "$0" "$1"', str(_migrated), str(file)])
-    ensure_whole(file)
+    ensure_sqlite_tables(file)
     program.wait()
     assert left(tmp_path) == {"mlflow.db"}
 
@@ -214,12 +215,12 @@ def test_a_database_of_another_program_is_refused_and_stays(tmp_path: Path, stat
 def test_a_file_that_is_no_database_is_refused_and_an_empty_one_is_filled(tmp_path: Path):
     (tmp_path / "text").write_text("no database, but some text" * 100)
     with pytest.raises(sqlite3.DatabaseError, match="not a database"):
-        ensure_whole(tmp_path / "text")
+        ensure_sqlite_tables(tmp_path / "text")
     (tmp_path / "empty").touch()
     (tmp_path / "empty-journal").write_bytes(b"of an older one")
     for name in (".empty.12.part", ".empty.12.part-journal", ".empty.lock.owner.0a.part"):
         (tmp_path / name).touch()
-    ensure_whole(tmp_path / "empty")
+    ensure_sqlite_tables(tmp_path / "empty")
     assert left(tmp_path) == {"text", "empty", ".empty.lock.owner.0a.part"}  # of one who waits for the lock
 
 
@@ -229,19 +230,19 @@ def test_a_disk_that_is_full_while_a_store_is_made_is_said_as_such(tmp_path: Pat
             super().__init__(*arguments, **options)
             self.execute("PRAGMA max_page_count = 3")
 
-    monkeypatch.setattr(sqlite_store.sqlite3, "connect", Small)
+    monkeypatch.setattr(database_module.sqlite3, "connect", Small)
     with pytest.raises(OSError, match="No space left on device"):
-        ensure_whole(tmp_path / "mlflow.db")
+        ensure_sqlite_tables(tmp_path / "mlflow.db")
     assert left(tmp_path) == set()
 
 
 def test_a_whole_store_is_opened_without_a_lock(empty_store: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sqlite_store, "locked", lambda *_, **__: pytest.fail("locked"))
+    monkeypatch.setattr(database_module, "locked", lambda *_, **__: pytest.fail("locked"))
     open_store(empty_store)
 
 
 def test_a_new_database_is_what_mlflow_makes_in_a_file(tmp_path: Path):
-    ensure_whole(tmp_path / "own.db")
+    ensure_sqlite_tables(tmp_path / "own.db")
     SqlAlchemyStore(f"sqlite:///{tmp_path / 'theirs.db'}", tmp_path.as_uri()).engine.dispose()
 
     def schema(name: str) -> list[list[tuple[str, ...]]]:
@@ -263,7 +264,7 @@ def test_the_experiment_that_another_driver_made_meanwhile_is_taken(empty_store:
             asked.append(name)
             return None if len(asked) == 1 else super().get_experiment_by_name(name)
 
-    monkeypatch.setattr(tracking_store, "MlflowClient", Late)
+    monkeypatch.setattr(open_store_module, "MlflowClient", Late)
     assert open_store(empty_store)[1] == theirs
     assert len(asked) == 2
 
@@ -275,3 +276,29 @@ def test_an_experiment_that_cannot_be_made_is_said(empty_store: str, monkeypatch
     monkeypatch.setattr(MlflowClient, "create_experiment", refuse)
     with pytest.raises(MlflowException, match="refused"):
         open_store(empty_store)
+
+
+def test_who_finds_another_making_the_tables_says_so_and_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    uri = f"sqlite:///{tmp_path / 'server.db'}"
+    monkeypatch.setattr(database_module, "LOCK_QUERIES", {"sqlite": "SELECT count(*) > 2 FROM tried"})
+    engine = sqlalchemy.create_engine(uri)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("CREATE TABLE tried (moment INTEGER)"))
+
+    def wait(seconds: float) -> None:
+        assert not sqlalchemy.inspect(engine).has_table("experiments")
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text("INSERT INTO tried VALUES (0)"))
+
+    monkeypatch.setattr(database_module.time, "sleep", wait)
+    ensure_server_tables(uri)
+    assert capsys.readouterr().err.count("Waiting for another driver") == 1
+    assert [each.name for each in MlflowClient(uri).search_experiments()] == ["Default"]
+
+
+def test_tables_that_are_there_are_neither_locked_nor_made(empty_store: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(database_module, "LOCK_QUERIES", {"sqlite": "no SQL"})
+    monkeypatch.setattr(database_module, "MlflowClient", lambda *_: pytest.fail("opened"))
+    ensure_server_tables(empty_store)
