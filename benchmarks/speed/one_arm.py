@@ -76,10 +76,10 @@ class TimedWork(SearchWork):
 
     spent: list[float] = field(default_factory=lambda: [0.0])
 
-    def draw(self, number: int, known: Iterable[TrialOutcome]) -> Drawn:
+    def draw(self, number: int, others: Iterable[TrialOutcome]) -> Drawn:
         """Draw a trial and add its seconds."""
         began = time.perf_counter()
-        drawn = super().draw(number, known)
+        drawn = super().draw(number, others)
         self.spent[0] += time.perf_counter() - began
         return drawn
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from jointnet.data.cache import CachedPatient
+from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.folder import PatientFiles, select
 from study.plan.plan import Arm, Plan
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, check_halted
 from study.run.stopping import StudyHaltedError
-from study.selection.best_trial import NoFinishedTrialError, Selection
-from study.selection.held_out import open_test, unseal
+from study.selection.best_trial import Selection
+from study.selection.held_out import evaluate_held_out
 from study.selection.openings import (
     is_recorded,
     is_tested,
@@ -21,7 +21,7 @@ from study.selection.openings import (
     select_all,
 )
 from study.trials.ledger import Ledger
-from study.trials.outcome import TrialOutcome
+from study.trials.outcome import NoFinishedTrialError, TrialOutcome
 from study.trials.recorder import ArmRecorder
 from study.trials.sampling import retrain_prefix, retrain_work, search_work, write_optuna_file
 from study.trials.scheduling import ArmSearch
@@ -227,14 +227,14 @@ def evaluate_on_test(
     arms = [arm for arm in tested if arm.key in due]
     for arm in arms:
         _record_opening(session, arm, selections[arm.key], due[arm.key])
-    unsealed = dict[tuple[int, ...], list[CachedPatient]]()
+    opened = dict[tuple[int, ...], list[CachedPatient]]()
     for arm in arms:
         session.progress.phase(f"evaluating {arm.key} on the test patients")
         numbers, models = arm.split.test, due[arm.key]
-        if numbers not in unsealed:
-            unsealed[numbers] = unseal(select(dict(patients), numbers), plan.cache)
+        if numbers not in opened:
+            opened[numbers] = prepare(select(dict(patients), numbers), plan.cache)
         files = {model.number if plan.design.seeds else None: model.model for model in models}
-        result = open_test(unsealed[numbers], files, plan.arm_folder(arm) / "test", plan.resources.device)
+        result = evaluate_held_out(opened[numbers], files, plan.arm_folder(arm) / "test", plan.resources.device)
         content = {"metrics": result.metrics, "fingerprint": result.fingerprint, "models": names_of(models)}
         ledger.append("tested", arm=arm.key, trial=selections[arm.key].trial.trial_id, **content)
     for arm in tested:

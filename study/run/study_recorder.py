@@ -10,7 +10,7 @@ from jointnet.models import MODELS
 from jointnet.system.quota import usable_cpus, usable_memory_bytes
 from jointnet.system.versions import PACKAGES, commit, versions
 from study.plan.plan import Arm, Plan, specification
-from study.selection.champion_choice import best_tested
+from study.selection.best_trial import model_to_register
 from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
 from study.tracking.outbox import Outbox
 from study.tracking.registry import Champion, registered_name
@@ -159,13 +159,13 @@ class StudyRecorder:
         )
 
     def _register_champion(self, name: str) -> None:
-        chosen = best_tested(self._plan, self._ledger, name)
+        chosen = model_to_register(self._plan, self._ledger, name)
         if chosen is None:
             return
         model, arm = chosen.model, chosen.arm
         kind = "retrain" if chosen.seed_index else "trial"
         own = {"seed.index": str(chosen.seed_index), "seed": str(chosen.seed)} if chosen.seed_index else {}
-        why = f"; the best on validation of the {chosen.of} that were tested" if chosen.of > 1 else ""
+        why = f"; the best on validation of the {chosen.candidates} that were tested" if chosen.candidates > 1 else ""
         self._tracker.register(
             Champion(
                 name=registered_name(name),
@@ -178,7 +178,7 @@ class StudyRecorder:
                     "test.fingerprint": self._last("tested", arm)["fingerprint"],
                     "trial.id": model.trial_id,
                     "epoch": str(model.best_epoch),
-                    "tested.models": str(chosen.of),
+                    "tested.models": str(chosen.candidates),
                     **arm_tags(arm),
                     **own,
                 },

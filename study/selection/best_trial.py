@@ -1,4 +1,8 @@
-"""Selection of one trial per arm by the objective on the validation patients, before the test patients are opened."""
+"""Selection of a trial for the evaluation, and of a model for the registry, by the objective on validation patients.
+
+One trial of each arm and fold is selected before its test patients are opened. Of the models that were then evaluated,
+one for each arm is registered in MLflow.
+"""
 
 import math
 from collections.abc import Iterable
@@ -7,12 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from study.plan.plan import Arm, Plan
 from study.store_names import OBJECTIVE, TIME_BUDGET, ending
-from study.trials.outcome import TrialOutcome
-
-
-class NoFinishedTrialError(Exception):
-    """No trial of an arm ended with an objective and a model, so none can be selected."""
+from study.trials.ledger import Ledger
+from study.trials.outcome import NoFinishedTrialError, TrialOutcome
+from study.trials.sampling import retrain_prefix, retrain_seeds
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,9 @@ def select_best(arm: str, trials: Iterable[TrialOutcome], planned: int | None, n
     candidates = [trial for trial in trials if is_candidate(trial)]
     remarks = _remarks(trials, planned)
     if not candidates:
-        told = "; ".join(remarks) or "no trial was started"
+        reasons = "; ".join(remarks) or "no trial was started"
         raise NoFinishedTrialError(
-            f"{arm}: at least one trial must end with an objective and a model, none did ({told})"
+            f"{arm}: at least one trial must end with an objective and a model, none did ({reasons})"
         )
     best = min(candidates, key=lambda trial: (trial.objective, trial.trial_id))
     assert best.model is not None
@@ -87,5 +90,52 @@ def _remarks(trials: list[TrialOutcome], planned: int | None) -> tuple[str, ...]
         ),
         "never started": 0 if planned is None else planned - len(trials),
     }
-    whole = max(planned or 0, len(trials))
-    return tuple(f"{count} of {whole} trials {what}" for what, count in counts.items() if count > 0)
+    total = max(planned or 0, len(trials))
+    return tuple(f"{count} of {total} trials {what}" for what, count in counts.items() if count > 0)
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A model of an arm that was evaluated on the test patients.
+
+    Attributes:
+        arm: the arm in the model's fold.
+        model: the trial, or the retraining of a trial.
+        file: its model file.
+        seed_index, seed: seed index and seed of a retraining; 0 and None for a trial.
+        candidates: number of evaluated models of the arm, over folds and seeds.
+    """
+
+    arm: Arm
+    model: TrialOutcome
+    file: Path
+    seed_index: int
+    seed: int | None
+    candidates: int
+
+
+def model_to_register(plan: Plan, ledger: Ledger, name: str) -> EvaluatedModel | None:
+    """Return the evaluated model of an arm with the best validation objective, over all folds.
+
+    None where no model was evaluated, or none has a model file and an objective. Test values are not used. Models of
+    different folds were validated on different patients, so the choice is a convention and does not show which model is
+    best.
+    """
+    evaluated: list[tuple[Arm, TrialOutcome, bool]] = []
+    for arm in (arm for arm in plan.arms if arm.name == name):
+        tested = ledger.last("tested", arm.key)
+        if tested is None:
+            continue
+        trials = ledger.outcomes(arm.key)
+        retrainings = ledger.outcomes(f"{retrain_prefix(arm)}{tested['trial']}")
+        for trial_id, _ in tested["models"]:
+            retrained = trial_id in retrainings
+            evaluated.append((arm, (retrainings if retrained else trials)[trial_id], retrained))
+    candidates = [one for one in evaluated if one[1].model is not None and one[1].objective is not None]
+    if not candidates:
+        return None
+    arm, model, retrained = min(candidates, key=lambda one: (one[1].objective, one[0].fold, one[1].trial_id))
+    index = model.number if retrained else 0
+    seed = retrain_seeds(plan.seed, index)[index - 1] if retrained else None
+    assert model.model is not None
+    return EvaluatedModel(arm, model, model.model, index, seed, len(evaluated))

@@ -1,4 +1,7 @@
-"""The sealed test patients. Their files are checked at the start; the evaluation follows the selection of every arm."""
+"""The sealed test patients: the check of their files before the search, and the evaluation after the selection.
+
+`study.selection` defines *sealed*; `study.selection.openings` decides when the patients are opened.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -9,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from jointnet.data.cache import CachedPatient, fingerprint, prepare, several_at_once
+from jointnet.data.cache import CachedPatient, fingerprint, several_at_once
 from jointnet.data.folder import PatientFiles, check_headers
 from jointnet.data.preparation import prepare_patient, voxel_errors
 from jointnet.errors import DataError
@@ -22,8 +25,8 @@ from study.selection.slice_pictures import slice_pictures
 
 
 @dataclass(frozen=True)
-class TestedArm:
-    """The test result of an arm: fingerprint of the test patients, and metrics of its models as means over seeds."""
+class HeldOutResult:
+    """The result of an arm: fingerprint of the test patients, and metrics of its models as means over seeds."""
 
     fingerprint: str
     metrics: dict[str, float]
@@ -37,17 +40,17 @@ def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[int, Measurable], 
     Returns:
         What can be measured on each valid patient, by number, and the errors of the others.
     """
-    found: dict[int, Measurable] = {}
+    measurable_on: dict[int, Measurable] = {}
     errors: list[str] = []
-    for patient, outcome in zip(files, several_at_once(_checked, files), strict=True):
-        if isinstance(outcome, DataError):
-            errors += outcome.errors
+    for patient, checked in zip(files, several_at_once(_check, files), strict=True):
+        if isinstance(checked, DataError):
+            errors += checked.errors
         else:
-            found[patient.patient] = outcome
-    return found, errors
+            measurable_on[patient.patient] = checked
+    return measurable_on, errors
 
 
-def _checked(files: PatientFiles) -> Measurable | DataError:
+def _check(files: PatientFiles) -> Measurable | DataError:
     if headers := check_headers([files]):
         return DataError([*headers, *voxel_errors(files, headers)])
     try:
@@ -56,18 +59,13 @@ def _checked(files: PatientFiles) -> Measurable | DataError:
         return error
 
 
-def unseal(files: Sequence[PatientFiles], cache: Path) -> list[CachedPatient]:
-    """Read and prepare the test patients of a fold, which were not used in any training of its arms."""
-    return prepare(files, cache)
-
-
-def open_test(
+def evaluate_held_out(
     patients: Sequence[CachedPatient], models: Mapping[int | None, Path | None], folder: Path, device: str
-) -> TestedArm:
+) -> HeldOutResult:
     """Evaluate an arm's models on its test patients.
 
     Args:
-        patients: the test patients.
+        patients: the opened test patients, prepared; no training of the arm in this fold used them.
         models: model files by seed index, from 1, or the one tuned model under None. Their selection must be recorded
             already.
         folder: output folder. `slices.csv` has a column `seed_index` where there are seeds, `patients.csv` the means
@@ -81,10 +79,10 @@ def open_test(
     write_whole(folder / "slices.csv", rows.to_csv(index=False).encode())
     write_whole(folder / "patients.csv", patient_means(rows).reset_index().to_csv(index=False).encode())
     packed = io.BytesIO()
-    drawn = slice_pictures(next(iter(loaded.values())), patients, device)
-    np.savez_compressed(packed, **drawn)  # type: ignore[arg-type]
+    pictures = slice_pictures(next(iter(loaded.values())), patients, device)
+    np.savez_compressed(packed, **pictures)  # type: ignore[arg-type]
     write_whole(folder / "overlays.npz", packed.getvalue())
-    return TestedArm(fingerprint(patients), test_metrics(rows))
+    return HeldOutResult(fingerprint(patients), held_out_metrics(rows))
 
 
 def seed_rows(rows_of: Mapping[int | None, pd.DataFrame]) -> pd.DataFrame:
@@ -98,7 +96,7 @@ def device_here(device: str) -> str:
     return device if device == "cpu" or torch.cuda.is_available() else "cpu"
 
 
-def test_metrics(rows: pd.DataFrame) -> dict[str, float]:
+def held_out_metrics(rows: pd.DataFrame) -> dict[str, float]:
     """Return the test metrics by name: `test/METRIC/STRUCTURE` after registration, `test/before/...` before it.
 
     The metrics of `jointnet.evaluate.aggregation.named_metrics` are included.

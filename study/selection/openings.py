@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from study.plan.plan import Arm, Plan
-from study.selection.best_trial import NoFinishedTrialError, Selection, is_candidate, select_best
+from study.selection.best_trial import Selection, is_candidate, select_best
 from study.trials.ledger import Ledger
-from study.trials.outcome import TrialOutcome
+from study.trials.outcome import NoFinishedTrialError, TrialOutcome
 from study.trials.sampling import retrain_work
 
 FIRST = "the selection of every arm is recorded"
@@ -38,8 +38,8 @@ def retrainings(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> t
 
 def retraining_is_over(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> bool:
     """Return whether all requested retrainings of the selected trial are over."""
-    known = retrainings(plan, arm, ledger, selection)
-    return len(known) >= plan.design.seeds and all(outcome.over for outcome in known)
+    outcomes = retrainings(plan, arm, ledger, selection)
+    return len(outcomes) >= plan.design.seeds and all(outcome.over for outcome in outcomes)
 
 
 def models_to_test(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> tuple[TrialOutcome, ...]:
@@ -52,12 +52,12 @@ def models_to_test(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -
     """
     if not plan.design.seeds:
         return (selection.trial,)
-    known = retrainings(plan, arm, ledger, selection)
-    if found := tuple(outcome for outcome in known if is_candidate(outcome)):
-        return found
+    outcomes = retrainings(plan, arm, ledger, selection)
+    if models := tuple(outcome for outcome in outcomes if is_candidate(outcome)):
+        return models
     raise NoFinishedTrialError(
         f"{arm.key}: at least one of {plan.design.seeds} retrainings must end with an objective and a model, none did "
-        f"({'; '.join(outcome.reason for outcome in known if outcome.reason) or 'none has ended'})"
+        f"({'; '.join(outcome.reason for outcome in outcomes if outcome.reason) or 'none has ended'})"
     )
 
 
@@ -74,14 +74,14 @@ def names_of(models: Sequence[TrialOutcome]) -> list[list[Any]]:
 
 def reason_to_open(ledger: Ledger, arm: str, selection: Selection, models: Sequence[TrialOutcome]) -> str:
     """Return the reason to open the test patients for an arm's models; "" where that was done already."""
-    last, chosen = ledger.last("opened", arm), selection.trial
+    last, trial_id = ledger.last("opened", arm), selection.trial.trial_id
     if last is None:
         return FIRST
     if last["models"] == names_of(models):
         return ""
-    if last["trial"] != chosen.trial_id:
-        return f"after more trials {chosen.trial_id} is selected instead of {last['trial']}"
-    before, now = _told(last["models"], chosen.trial_id), _told(names_of(models), chosen.trial_id)
+    if last["trial"] != trial_id:
+        return f"after more trials {trial_id} is selected instead of {last['trial']}"
+    before, now = _described(last["models"], trial_id), _described(names_of(models), trial_id)
     return f"{now} instead of {before}"
 
 
@@ -103,17 +103,18 @@ def search_is_over(arm: Arm, ledger: Ledger) -> bool:
     return _limit(last["num_samples"]) >= wanted and _limit(last["minutes"]) >= _limit(budget.minutes)
 
 
-def nothing_left(plan: Plan, ledger: Ledger, selections: Mapping[str, Selection]) -> bool:
+def is_complete(plan: Plan, ledger: Ledger, selections: Mapping[str, Selection]) -> bool:
     """Return whether the whole study is done and delivered to the tracking store, with all side deliveries."""
     if not ledger.events or ledger.events[-1]["event"] != "delivered" or ledger.events[-1].get("left_out"):
         return False
     return all(
-        search_is_over(arm, ledger) and (arm.key not in selections or _settled(plan, arm, ledger, selections[arm.key]))
+        search_is_over(arm, ledger)
+        and (arm.key not in selections or _is_finished(plan, arm, ledger, selections[arm.key]))
         for arm in plan.arms
     )
 
 
-def untestable(plan: Plan, ledger: Ledger, selections: Mapping[str, Selection]) -> list[str]:
+def arms_without_model(plan: Plan, ledger: Ledger, selections: Mapping[str, Selection]) -> list[str]:
     """Return one line for each arm with a selection but no model to test."""
     missing = []
     for arm in (arm for arm in plan.arms if arm.key in selections):
@@ -124,7 +125,7 @@ def untestable(plan: Plan, ledger: Ledger, selections: Mapping[str, Selection]) 
     return missing
 
 
-def _settled(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> bool:
+def _is_finished(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> bool:
     """Return whether an arm's selection is recorded, retrained and, where it has a model to test, tested."""
     if not is_recorded(ledger, arm.key, selection) or not retraining_is_over(plan, arm, ledger, selection):
         return False
@@ -134,7 +135,7 @@ def _settled(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> bool
         return True
 
 
-def _told(models: Sequence[Sequence[Any]], trial_id: str) -> str:
+def _described(models: Sequence[Sequence[Any]], trial_id: str) -> str:
     """Return a text about models of the selected trial: the trial itself or its retrainings."""
     if [name for name, _ in models] == [trial_id]:
         return f"{trial_id} itself as of epoch {models[0][1]}"

@@ -6,7 +6,7 @@ before anything acts on it. Kinds:
     session     a driver starts: data fingerprint, commit
     searching   the search of an arm begins or continues
     drawn       a trial is drawn: arm, trial, number, sample; for a retraining also its seed
-    epoch       a trial finished an epoch: arm, trial, epoch, metrics, node, and whether the trial is pruned (`behind`)
+    epoch       a trial finished an epoch: arm, trial, epoch, metrics, node, and whether it is pruned (key `behind`)
     failure     the machine ended an attempt at a trial: arm, trial, reason
     ended       a trial is over: arm, trial, state, reason, model
     continued   a trial that the time budget had stopped continues

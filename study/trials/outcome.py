@@ -11,6 +11,10 @@ from jointnet.train.epoch_report import best_report
 from study.store_names import OBJECTIVE, TIME_BUDGET
 
 
+class NoFinishedTrialError(Exception):
+    """No trial of an arm ended with an objective and a model, so none can be selected."""
+
+
 @dataclass(frozen=True)
 class EpochRecord:
     """One epoch of a trial: number from 1, time of the report (Unix time in ms), metrics, address of the node."""

@@ -50,7 +50,7 @@ class ArmProgress:
         return sum(self.count(state) for state in ENDS)
 
     def remaining_seconds(self, now: float, pace: float) -> float | None:
-        """Return the estimated remaining seconds, at most up to the time limit; None where nothing is known.
+        """Return the estimated remaining seconds, at most up to the time limit; None where there is no estimate.
 
         The estimate uses the arm's own epochs once two are done, before that the plan's estimate times `pace`.
         """
@@ -168,8 +168,8 @@ class StudyProgress:
         """Return the estimated seconds until the study is over; None while they are unknown for an arm."""
         now = time.monotonic()
         parts = [arm.remaining_seconds(now, self._pace) for arm in self._arms.values()]
-        known = [seconds for seconds in parts if seconds is not None]
-        return self._after + sum(known) if len(known) == len(parts) else None
+        estimates = [seconds for seconds in parts if seconds is not None]
+        return self._after + sum(estimates) if len(estimates) == len(parts) else None
 
     def _eta(self) -> str:
         left = self.remaining_seconds()

@@ -62,9 +62,9 @@ class SearchWork:
     most: int | None
     seed: int
 
-    def draw(self, number: int, known: Iterable[TrialOutcome]) -> Drawn:
+    def draw(self, number: int, others: Iterable[TrialOutcome]) -> Drawn:
         """Return the training of a number, from 1, given the outcomes of the other trials."""
-        return Drawn(trial_name(number), self._sampler.sample(known, number))
+        return Drawn(trial_name(number), self._sampler.sample(others, number))
 
     @cached_property
     def _sampler(self) -> "TpeSampler":
@@ -89,7 +89,7 @@ class RetrainWork:
     most: int
     seed: int
 
-    def draw(self, number: int, known: Iterable[TrialOutcome]) -> Drawn:
+    def draw(self, number: int, others: Iterable[TrialOutcome]) -> Drawn:
         """Return the retraining of a number, its seed index from 1."""
         seed = retrain_seeds(self.seed, number)[number - 1]
         return Drawn(f"{self.winner.trial_id}-s{number}", dict(self.winner.sample), seed)

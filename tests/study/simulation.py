@@ -48,7 +48,7 @@ class MortalLedger(Ledger):
         return event
 
 
-class Deaf:
+class NullOutbox:
     """An outbox that ignores its entries."""
 
     def put(self, deed: Callable[[], Any], side: str = "") -> None:
@@ -71,7 +71,7 @@ def recorder_of(ledger: Ledger, own: SearchSpace, outbox: Any = None, tracker: A
     """Return a recorder whose progress is not displayed."""
     task = ArmTask(ARM, own.settings_of("standalone"), (), (), 0, "cpu", 1, ledger.folder / ARM)
     progress = StudyProgress({ARM: ArmProgress(ARM, 6, 24, 60)}, 0, Console(file=io.StringIO()))
-    return ArmRecorder(task, {"arm": ARM}, ledger, tracker, outbox or Deaf(), progress)
+    return ArmRecorder(task, {"arm": ARM}, ledger, tracker, outbox or NullOutbox(), progress)
 
 
 def metrics_of(sample: Mapping[str, Any], epoch: int) -> dict[str, float]:
@@ -118,7 +118,7 @@ def run_to_end(
                 search.returned(attempt)
 
 
-def told(ledger: Ledger) -> list[tuple[Any, ...]]:
+def trials_of(ledger: Ledger) -> list[tuple[Any, ...]]:
     """Return what must not depend on when a driver was killed: all data of the trials except times."""
     return [
         (

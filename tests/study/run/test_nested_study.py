@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from plans import plan_of
 from rich.console import Console
-from simulation import Deaf, KilledError, MortalLedger, run_to_end, space
+from simulation import KilledError, MortalLedger, NullOutbox, run_to_end, space
 
 from jointnet.data.cache import CachedPatient
 from jointnet.data.folder import PatientFiles
@@ -19,11 +19,12 @@ from study.run.conduct import _rows
 from study.run.rounds import Session
 from study.run.stages import evaluate_on_test, retrain_winners, search_arms, select_trials
 from study.run.study_recorder import StudyRecorder
-from study.selection.best_trial import NoFinishedTrialError, select_best
-from study.selection.held_out import TestedArm
-from study.selection.openings import FIRST, nothing_left, retrainings
+from study.selection.best_trial import select_best
+from study.selection.held_out import HeldOutResult
+from study.selection.openings import FIRST, is_complete, retrainings
 from study.store_names import OBJECTIVE
 from study.trials.ledger import Ledger
+from study.trials.outcome import NoFinishedTrialError
 from study.trials.progress import StudyProgress
 from study.trials.sampling import retrain_seeds
 from study.trials.scheduling import ArmSearch
@@ -44,7 +45,7 @@ class NoRounds:
         run_to_end(search, search._recorder)
 
 
-class DeafOutbox(Deaf):
+class FlushedOutbox(NullOutbox):
     """An outbox that delivers nothing and has no entries left."""
 
     def flush(self, seconds: float) -> int:
@@ -57,14 +58,14 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
     """Return the test evaluations: test patients, seeds and folder of each."""
     tested: list[tuple[Any, ...]] = []
 
-    def open_test(patients: Any, models: Any, folder: Path, device: str) -> TestedArm:
+    def evaluate_held_out(patients: Any, models: Any, folder: Path, device: str) -> HeldOutResult:
         assert all(path.is_file() for path in models.values())
         tested.append((tuple(patients), tuple(models), str(folder)))
-        return TestedArm("f", {"test/lost": 0.0})
+        return HeldOutResult("f", {"test/lost": 0.0})
 
     monkeypatch.setattr("study.run.stages.select", lambda files, numbers: tuple(numbers))
-    monkeypatch.setattr("study.run.stages.unseal", lambda files, cache: files)
-    monkeypatch.setattr("study.run.stages.open_test", open_test)
+    monkeypatch.setattr("study.run.stages.prepare", lambda files, cache: files)
+    monkeypatch.setattr("study.run.stages.evaluate_held_out", evaluate_held_out)
     monkeypatch.setattr("study.run.stages.write_optuna_file", lambda path, arms: None)
     yield tested
 
@@ -82,7 +83,7 @@ def conduct(plan: Plan, dies_at: int = 0, written: bool = True) -> list[str]:
     """Run the study with one driver."""
     patients = {number: CachedPatient(number, Path(f"/cache/{number}"), str(number)) for number in PATIENTS}
     with MortalLedger(plan.folder, dies_at, written) as ledger:
-        outbox: Any = DeafOutbox()
+        outbox: Any = FlushedOutbox()
         progress = StudyProgress(_rows(plan), 0, Console(file=io.StringIO()))
         tracker: Any = None
         recorder = StudyRecorder(plan, ledger, tracker, outbox)
@@ -92,7 +93,7 @@ def conduct(plan: Plan, dies_at: int = 0, written: bool = True) -> list[str]:
         retrain_winners(session, rounds, patients, selections)  # type: ignore[arg-type]
         missing += evaluate_on_test(session, selections, FILES)
         ledger.append("delivered")
-        assert nothing_left(plan, ledger, selections)
+        assert is_complete(plan, ledger, selections)
         return missing
 
 

@@ -286,7 +286,7 @@ class _NoRay:
         monkeypatch.setattr("study.run.rounds.ray_session", lambda address: nullcontext())
         monkeypatch.setattr("study.run.rounds.search_arm", self._search)
         monkeypatch.setattr(study.run.conduct, "prepare", noted_prepare)
-        monkeypatch.setattr("study.selection.held_out.prepare", noted_prepare)
+        monkeypatch.setattr("study.run.stages.prepare", noted_prepare)
         monkeypatch.setattr(study.run.conduct.StudyTracker, "log_json", noted_log)
 
     def _search(self, task: ArmTask, search: ArmSearch, *rest: Any) -> None:

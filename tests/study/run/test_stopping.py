@@ -21,7 +21,7 @@ from study.run.stopping import (
     graceful_first_signal,
     interrupt_on_signals,
 )
-from study.selection.best_trial import NoFinishedTrialError
+from study.trials.outcome import NoFinishedTrialError
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from outcomes import outcome
 
-from study.selection.best_trial import NoFinishedTrialError, select_best
+from study.selection.best_trial import select_best
 from study.store_names import EARLY, TIME_BUDGET
-from study.trials.outcome import TrialOutcome
+from study.trials.outcome import NoFinishedTrialError, TrialOutcome
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ def test_the_smallest_objective_wins_also_where_it_was_stopped_early():
     }
 
 
-def test_failed_running_and_modelless_trials_are_no_candidates_and_are_told():
+def test_failed_running_and_modelless_trials_are_no_candidates_and_are_named():
     trials = [
         _trial(1, 0.8),
         _trial(2, 0.1, "failed", "diverged"),

@@ -11,11 +11,11 @@ from study.plan.plan import Plan
 from study.plan.search_space import Budget
 from study.selection.openings import (
     FIRST,
+    is_complete,
     is_recorded,
     is_tested,
     models_to_test,
     names_of,
-    nothing_left,
     reason_to_open,
     search_is_over,
     select_all,
@@ -57,8 +57,8 @@ def concluded(ledger: Ledger, plan: Plan) -> str:
     return reason
 
 
-def left(ledger: Ledger, plan: Plan) -> bool:
-    return not nothing_left(plan, ledger, select_all(plan, ledger, NOW)[0])
+def is_incomplete(ledger: Ledger, plan: Plan) -> bool:
+    return not is_complete(plan, ledger, select_all(plan, ledger, NOW)[0])
 
 
 @pytest.fixture
@@ -67,23 +67,23 @@ def ledger(tmp_path: Path):
         yield opened
 
 
-def test_a_study_that_is_over_has_nothing_left_until_more_is_asked_for(ledger):
+def test_a_study_that_is_over_has_is_complete_until_more_is_asked_for(ledger):
     plan = plan_with(2)
-    assert left(ledger, plan)
+    assert is_incomplete(ledger, plan)
     trial(ledger, 1, 0.9)
     trial(ledger, 2, 0.8, "stopped", EARLY)
-    assert left(ledger, plan)
+    assert is_incomplete(ledger, plan)
     assert concluded(ledger, plan) == FIRST
-    assert not left(ledger, plan)
-    assert not left(ledger, plan_with(1))  # fewer trials require nothing
-    assert left(ledger, plan_with(3))
+    assert not is_incomplete(ledger, plan)
+    assert not is_incomplete(ledger, plan_with(1))  # fewer trials require nothing
+    assert is_incomplete(ledger, plan_with(3))
 
 
 def test_a_new_selection_opens_again_with_its_reason_and_an_old_one_does_not(ledger):
     trial(ledger, 1, 0.9)
     concluded(ledger, plan_with(1))
     trial(ledger, 2, 0.95)
-    assert left(ledger, plan_with(2))  # the new number of candidates must be recorded
+    assert is_incomplete(ledger, plan_with(2))  # the new number of candidates must be recorded
     assert concluded(ledger, plan_with(2)) == "" and ledger.count("opened", ARM) == 1
     trial(ledger, 3, 0.5)
     assert concluded(ledger, plan_with(3)) == "after more trials t0003 is selected instead of t0001"
@@ -97,14 +97,14 @@ def test_an_opening_that_was_interrupted_is_completed_without_a_second_one(ledge
     ledger.append("opened", arm=ARM, trial="t0001", models=[["t0001", 1]], reason=FIRST)
     models = (selection.trial,)
     assert not is_tested(ledger, ARM, models) and reason_to_open(ledger, ARM, selection, models) == ""
-    assert left(ledger, plan_with(1))
+    assert is_incomplete(ledger, plan_with(1))
 
 
-def test_an_entry_after_the_last_delivery_is_something_left(ledger):
+def test_an_entry_after_the_last_delivery_is_something_is_incomplete(ledger):
     trial(ledger, 1, 0.9)
     concluded(ledger, plan_with(1))
     ledger.append("session", fingerprint="f", commit="c")
-    assert left(ledger, plan_with(1))
+    assert is_incomplete(ledger, plan_with(1))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_search_that_time_cut_is_over_until_more_is_asked_for(ledger, searched
     assert search_is_over(plan_with(*asked).arms[0], ledger) is over
 
 
-def test_arms_without_a_candidate_are_told(ledger):
+def test_arms_without_a_candidate_are_named(ledger):
     trial(ledger, 1, 0.9, "failed", "NaN")
     selections, (line,) = select_all(plan_with(2), ledger, NOW)
     assert selections == {}

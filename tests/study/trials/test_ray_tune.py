@@ -87,8 +87,8 @@ def _search(
             work = RetrainWork(f"{arm}/retrain/{winner.trial_id}", winner, whole, 2, 0)
             task = replace(task, arm=work.key, folder=folder / arm / "retrain")
         retrains = "" if winner is None else winner.trial_id
-        told = ledger, StudyTracker(uri, arm, {}), outbox, progress
-        recorder = ArmRecorder(task, {"arm": arm}, *told, row=arm, retrains=retrains)
+        records = ledger, StudyTracker(uri, arm, {}), outbox, progress
+        recorder = ArmRecorder(task, {"arm": arm}, *records, row=arm, retrains=retrains)
         search = ArmSearch(work, recorder, at_once)
         recorder.catch_up()
         search.end_finished()

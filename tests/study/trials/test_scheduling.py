@@ -13,7 +13,7 @@ from simulation import (
     recorder_of,
     run_to_end,
     space,
-    told,
+    trials_of,
     work,
     write_model,
 )
@@ -35,7 +35,7 @@ def searched(folder: Path, own, at_once: int = 1, dies_at: int = 0, written: boo
         recorder.catch_up()
         search.end_finished()
         run_to_end(search, recorder, at_once)
-        return told(ledger)
+        return trials_of(ledger)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,9 @@ def twin(tmp_path_factory) -> list:
 def test_an_undisturbed_search_draws_trains_and_stops(twin):
     assert [trial[0] for trial in twin] == [1, 2, 3, 4, 5, 6]
     assert {trial[3] for trial in twin} == {"complete", "stopped"}
-    for number, _, sample, state, reason, epochs, behind in twin:
+    for number, _, sample, state, reason, epochs, pruned in twin:
         assert epochs == [(epoch, metrics_of(sample, epoch)) for epoch in range(1, len(epochs) + 1)]
-        assert (state, reason, behind, len(epochs)) in [("complete", "", False, 4), ("stopped", EARLY, True, 2)], number
+        assert (state, reason, pruned, len(epochs)) in [("complete", "", False, 4), ("stopped", EARLY, True, 2)], number
 
 
 @pytest.mark.parametrize("written", [False, True])
@@ -80,7 +80,7 @@ def test_several_at_once_are_the_same_trials_whenever_one_is_resumed(tmp_path):
     with pytest.raises(KilledError):
         searched(tmp_path, space(), at_once=3, dies_at=11)
     with Ledger(tmp_path) as ledger:
-        before = {trial[1]: trial[2] for trial in told(ledger)}
+        before = {trial[1]: trial[2] for trial in trials_of(ledger)}
     after = searched(tmp_path, space(), at_once=3)
     assert [trial[0] for trial in after] == [1, 2, 3, 4, 5, 6]
     assert {trial[1]: trial[2] for trial in after}.items() >= before.items()
