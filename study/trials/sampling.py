@@ -8,9 +8,7 @@ restart. `write_optuna_file` writes the trials of a study for optuna-dashboard.
 """
 
 import os
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -240,8 +238,9 @@ def optuna_trials(
 def write_optuna_file(path: Path, arms: Mapping[str, tuple[Sequence[Parameter], Iterable[TrialOutcome]]]) -> None:
     """Write an SQLite file for optuna-dashboard, with one Optuna study per arm. An older file is replaced atomically.
 
-    Optuna's trial 2 is `t0002`, whose id is also a user attribute. A trial that is not over is WAITING, because no
-    process may be running it when the file is read.
+    The user attribute `trial.id` is the id of a trial. Optuna's own numbers start at 0, so its trial 1 is `t0002`. They
+    are not changed, because Optuna's plots use them as indices. A trial that is not over is WAITING, because no process
+    may be running it when the file is read.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     for left in path.parent.glob(f".{path.name}.*part*"):  # temporary files and SQLite journals of a killed driver
@@ -254,8 +253,6 @@ def write_optuna_file(path: Path, arms: Mapping[str, tuple[Sequence[Parameter], 
             study.add_trials(optuna_trials(parameters, outcomes, TrialState.WAITING))
         storage.remove_session()
         storage.engine.dispose()
-        with closing(sqlite3.connect(part)) as database, database:
-            database.execute("UPDATE trials SET number = number + 1")  # Optuna counts from 0, the study from 1
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -140,6 +140,7 @@ def test_every_end_can_be_suggested_from():
     assert 0 <= TpeSampler([ALPHA], 0).sample([row[0] for row in ENDS], 9)["alpha"] <= 1
 
 
+@pytest.mark.filterwarnings("ignore:.*plot_optimization_history is experimental")
 def test_the_export_opens_as_optuna_studies_and_nothing_in_it_is_running(tmp_path: Path):
     path = tmp_path / "optuna.db"
     for left in (".optuna.db.999.part", ".optuna.db.999.part-journal"):  # left by a killed driver
@@ -151,10 +152,9 @@ def test_the_export_opens_as_optuna_studies_and_nothing_in_it_is_running(tmp_pat
     study = optuna.load_study(study_name="joint-25", storage=storage)
     expected = [TrialState.WAITING if row[1] is TrialState.RUNNING else row[1] for row in ENDS]
     assert [trial.state for trial in study.trials] == expected
-    assert [(trial.number, trial.user_attrs["trial.id"]) for trial in study.trials] == [
-        (row[0].number, row[0].trial_id) for row in ENDS
-    ]
-    assert (study.best_trial.number, study.best_value) == (1, 0.5)
+    assert [trial.user_attrs["trial.id"] for trial in study.trials] == [row[0].trial_id for row in ENDS]
+    assert (study.best_trial.user_attrs["trial.id"], study.best_value) == ("t0001", 0.5)
+    optuna.visualization.matplotlib.plot_optimization_history(study)
     assert study.trials[1].intermediate_values == {2: 0.9, 3: 0.9}
     assert [file.name for file in tmp_path.iterdir()] == ["optuna.db"]
 
