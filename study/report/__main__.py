@@ -8,34 +8,31 @@ from pathlib import Path
 
 from jointnet.errors import EXIT_USAGE, InputError
 from jointnet.system.terminal import ignore_closed_output
-from study.report.reader import study_ids
-from study.report.write import verify_report, write_report
 from study.store_address import default_tracking_uri, without_secrets
 
 DIFFERS = 1
 """Exit status of `--verify` where the written report differs from the store."""
 MOST_DIFFERENCES = 50
 """Largest number of differences that are printed."""
+EXAMPLES = """\
+examples:
+  python -m study.report
+      the report of the newest study
+  python -m study.report --study 20260101-120000-0123abcd --out report --verify
+      check every value of a written report against the store
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m study.report", description=__doc__)
-    parser.add_argument("--study", metavar="ID", help="study id; the newest in the store where not given")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow store; MLFLOW_TRACKING_URI or mlruns/mlflow.db")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the report; mlruns/reports/ID where not given"
-    )
-    parser.add_argument("--no-log", action="store_true", help="do not copy the report to the study's MLflow run")
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help=f"write nothing; recompute the report in DIR from the store, and end with {DIFFERS} where a value differs",
-    )
     ignore_closed_output()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     uri = options.tracking_uri or default_tracking_uri()
     try:
+        # MLflow, pandas and matplotlib take seconds to import, so --help does without them.
+        from study.report.reader import study_ids
+        from study.report.write import write_report
+
         study_id = options.study
         if study_id is None:
             study_id = study_ids(uri)[0]
@@ -58,8 +55,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.report",
+        description="Write the report of a study from its tracking store, or check a written report against the store.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    which = parser.add_argument_group("which study")
+    which.add_argument("--study", metavar="ID", help="id of the study (default: the newest in the store)")
+    which.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow store (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db)"
+    )
+    written = parser.add_argument_group("what is written")
+    written.add_argument("--out", type=Path, metavar="DIR", help="report folder (default: mlruns/reports/ID)")
+    written.add_argument("--no-log", action="store_true", help="do not copy the report to the study's MLflow run")
+    written.add_argument(
+        "--verify",
+        action="store_true",
+        help=f"write nothing; compare the report in DIR with the store; exit status {DIFFERS} if a value differs",
+    )
+    return parser
+
+
 def _verify(uri: str, study_id: str, out: Path) -> int:
     """Print the differences and return the exit status."""
+    from study.report.write import verify_report
+
     began = time.monotonic()
     found, store = verify_report(uri, study_id, out), without_secrets(uri)
     for line in found[:MOST_DIFFERENCES]:
