@@ -18,10 +18,23 @@ MODULES = sorted(
 )
 COMMANDS = {module.removesuffix(".__main__"): module for module in MODULES}
 """The commands of `python -m`, each with its module."""
-HEAVY = {"torch", "ray", "mlflow", "optuna", "matplotlib", "pandas", "nibabel", "scipy", "skimage", "numpy"}
+HEAVY = {
+    "torch",
+    "ray",
+    "mlflow",
+    "optuna",
+    "matplotlib",
+    "pandas",
+    "nibabel",
+    "scipy",
+    "skimage",
+    "numpy",
+    "statsmodels",
+}
 """Packages that take 0.1 s to several seconds to import."""
 QUICK = ("train", "evaluate", "predict", "export_bundle", "view", "scar", "phantom")
 """Commands of `jointnet` that must print their help at once."""
+STUDY = tuple(command for command in COMMANDS if command.startswith("study."))
 
 
 def told(command: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -53,9 +66,16 @@ def test_a_command_that_takes_settings_names_all_that_are_shipped(command: str, 
     assert ", ".join(settings_names()) in told(command, capsys)
 
 
-@pytest.mark.parametrize("command", [f"jointnet.{name}" for name in QUICK])
+@pytest.mark.parametrize("command", [*(f"jointnet.{name}" for name in QUICK), *STUDY])
 def test_help_imports_no_large_package(command: str):
     code = f"import atexit, sys; from {COMMANDS[command]} import main; "
     code += f"atexit.register(lambda: print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)); main(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "example: " in done.stdout and done.stderr.strip() == "[]"
+    assert f"python -m {command} " in done.stdout.rpartition("example")[2] and done.stderr.strip() == "[]"
+
+
+def test_a_study_prints_its_first_line_before_a_large_package_is_imported():
+    code = f"import sys; sys.modules.update(dict.fromkeys({HEAVY})); from study.run.__main__ import main; "
+    code += "main(['--search', 'smoke', '--dry-run'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "Planning the study smoke ...\n" and "ModuleNotFoundError: import of " in done.stderr

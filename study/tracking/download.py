@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import mlflow
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
 from jointnet.errors import SettingsError
 from jointnet.model_path import LOCAL_MODELS, MODEL_FILE, STORE_SCHEMES, ModelNames
 from study.plan.environment import settle
@@ -46,6 +43,9 @@ def fetch_model(address: str, folder: Path) -> Path:
     file = sqlite_file(uri)
     if file is not None and not file.is_file():
         raise SettingsError(f"MLFLOW_TRACKING_URI: must be a store that exists, got {uri}")
+    import mlflow  # takes seconds, so --help does without it
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
     settle()  # for `models:/` MLflow reads the registry's address from the environment only
     before = os.environ.get("MLFLOW_TRACKING_URI")  # set_tracking_uri changes this variable, too
     with readable(uri) as store:
