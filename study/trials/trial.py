@@ -150,14 +150,14 @@ def freeze_model(folder: Path, epoch: int) -> Path | None:
     for candidate in (folder / MODEL_FILE, folder / PREVIOUS_FILE):
         if candidate.is_file():
             content = candidate.read_bytes()
-            if _epoch_of_valid(content) == epoch:
+            if _model_epoch(content) == epoch:
                 frozen.parent.mkdir(exist_ok=True)
                 write_whole(frozen, content)
                 return frozen
     return None
 
 
-def _epoch_of_valid(content: bytes) -> int | None:
+def _model_epoch(content: bytes) -> int | None:
     """Return the epoch of a model file; None where the file is damaged or a weight is not finite.
 
     The driver calls this at the end of every trial. To be fast it builds no network, unlike `load_model`, and uses
