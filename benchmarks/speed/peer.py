@@ -23,7 +23,7 @@ from figures import Figure, add_options, in_turn, ratios, tell
 from pipelines import HALF, OURS, PEERS, pipeline
 
 from jointnet.cpu_kernels.allocator import keep_freed_memory
-from jointnet.networks.precision import training_precision
+from jointnet.networks.device import training_precision
 from jointnet.settings import load_settings, with_values
 
 PATIENTS = 12

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from batches import FewSlices
 
-from jointnet.networks.precision import computing_in, training_precision
+from jointnet.networks.device import computing_in, training_precision
 from jointnet.settings import Settings
 from jointnet.train.augmentation import Batch
-from jointnet.train.epoch import new_learner, train_epoch
+from jointnet.train.loop import new_learner, train_epoch
 
 RATE = 1e-3
 HALF = "ours, at half the resolution"

@@ -23,11 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.models import MODELS
-from jointnet.networks.output import Output
-from jointnet.networks.precision import computing_in, training_precision
+from jointnet.networks.apply import Output
+from jointnet.networks.device import computing_in, training_precision
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.train.augmentation import Batch
-from jointnet.train.epoch import Learner, new_learner, train_epoch
+from jointnet.train.loop import Learner, new_learner, train_epoch
 from jointnet.train.losses import branch_losses, weighted_losses
 
 BATCHES = 4

@@ -25,7 +25,6 @@ from jointnet.data.cache import CachedPatient
 from jointnet.evaluate.rows import misalignment
 from jointnet.models import MODELS
 from jointnet.settings import Settings, load_settings, with_values
-from jointnet.train import epoch
 from jointnet.train import loop as training
 from jointnet.train.loop import train
 
@@ -91,7 +90,7 @@ def trained(
     spent = {"evaluate": 0.0, "gradients": 0.0}
     with (
         patch.object(training, "evaluate", timed(training.evaluate, spent, "evaluate")),
-        patch.object(epoch, "shared_gradient_norms", timed(epoch.shared_gradient_norms, spent, "gradients")),
+        patch.object(training, "shared_gradient_norms", timed(training.shared_gradient_norms, spent, "gradients")),
     ):
         began = time.perf_counter()
         train(settings, learned, validated, seed=0, device="cpu")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jointnet.train.augmentation import Batch
-from jointnet.networks.input import around
+from jointnet.networks.apply import around
 from jointnet.data.network_arrays import NetworkArrays
 
 

@@ -14,9 +14,9 @@ from jointnet.evaluate.measurable import measurable, unmeasurable
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
 from jointnet.model_path import model_file
+from jointnet.networks.device import resolve_device
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.commands import parse_patients
-from jointnet.train.loop import resolve_device
 
 WRITTEN_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after"]
 

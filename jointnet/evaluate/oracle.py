@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from jointnet.cpu_kernels.pooling import block_means
 from jointnet.networks.affine_head import transform_limits
 from jointnet.networks.apply import Prediction
-from jointnet.networks.guide import align
+from jointnet.networks.gauss_newton import align
 from jointnet.settings import ModelSettings
 from jointnet.structures import CLASSES
 

@@ -3,8 +3,8 @@
 import torch
 
 from jointnet.models import MODELS
+from jointnet.networks.apply import Output
 from jointnet.networks.joint import JointModel
-from jointnet.networks.output import Output
 from jointnet.networks.standalone import StandaloneModel
 from jointnet.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Application of a model to the slices of a patient."""
+"""The input and output of the models, and their application to the slices of a patient."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,25 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from jointnet.common_grid import SIZE_PX
+from jointnet.cpu_kernels.pooling import block_means
 from jointnet.geometry import bounding_box
-from jointnet.networks.input import around, network_images
-from jointnet.networks.precision import computing_in
+from jointnet.networks.device import computing_in
+
+
+class Output(NamedTuple):
+    """Prediction for a batch of B slice pairs.
+
+    Attributes:
+        theta: affine (B, 2, 3) from cine to LGE coordinates, see `jointnet.geometry`.
+        cine_logits, lge_logits: class scores (B, C, H, W) of each image, or None if the model does not segment.
+    """
+
+    theta: Tensor
+    cine_logits: Tensor | None = None
+    lge_logits: Tensor | None = None
 
 
 class Prediction(NamedTuple):
@@ -52,7 +65,7 @@ def predict(
         model.train(training)
 
 
-def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
+def _labels(logits: Tensor) -> NDArray[np.uint8]:
     """Return the most likely class (S, H, W) on the common grid of class scores (S, C, h, w), interpolated bilinearly.
 
     Between background pixels the interpolated class is background as well. So only the bounding box of the other
@@ -72,7 +85,7 @@ def _labels(logits: torch.Tensor) -> NDArray[np.uint8]:
     return labels
 
 
-def _likeliest(scores: torch.Tensor) -> torch.Tensor:
+def _likeliest(scores: Tensor) -> Tensor:
     """Return the class (S, H, W) of the largest score (S, C, H, W), the first one if scores are equal.
 
     Without NaN the result equals `argmax(1)`, which takes 40 times as long on a CPU if the scores of a pixel are not
@@ -84,3 +97,16 @@ def _likeliest(scores: torch.Tensor) -> torch.Tensor:
         labels = torch.maximum(labels, (each > largest).to(torch.uint8) * code)
         largest = torch.maximum(largest, each)
     return labels
+
+
+def network_images(images: np.ndarray, downsampling: int, device: torch.device | str) -> Tensor:
+    """Return images (S, 2, h, w) float32 at the networks' resolution from the common grid's (S, 2, H, W)."""
+    as_stored = np.float16 if images.dtype == np.float16 else np.float32  # torch converts float16 faster than numpy
+    copied = torch.from_numpy(np.array(images, dtype=as_stored)).to(device)
+    return block_means(copied.float(), downsampling)
+
+
+def around(slices: int, neighbours: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return the indices (slices, 1 + 2 neighbours) of each slice and its neighbours, clamped to the stack."""
+    offsets = torch.arange(-neighbours, neighbours + 1, device=device)
+    return (torch.arange(slices, device=device)[:, None] + offsets).clamp(0, slices - 1)

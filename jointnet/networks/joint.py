@@ -9,9 +9,9 @@ from jointnet.common_grid import SIZE_PX
 from jointnet.cpu_kernels.pooling import block_means
 from jointnet.geometry import theta_from_parameters
 from jointnet.networks.affine_head import AffineHead, coarsest_px, transform_limits
-from jointnet.networks.guide import align
+from jointnet.networks.apply import Output
+from jointnet.networks.gauss_newton import align
 from jointnet.networks.mind import mind_descriptors
-from jointnet.networks.output import Output
 from jointnet.networks.unet import Decoder, Encoder, initialise
 from jointnet.settings import ModelSettings
 from jointnet.structures import CLASSES

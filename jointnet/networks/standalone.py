@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from jointnet.common_grid import SIZE_PX
 from jointnet.geometry import theta_from_parameters
 from jointnet.networks.affine_head import AffineHead, coarsest_px
-from jointnet.networks.output import Output
+from jointnet.networks.apply import Output
 from jointnet.networks.unet import Encoder, initialise
 from jointnet.settings import ModelSettings
 

@@ -18,12 +18,12 @@ from jointnet.evaluate.command import WRITTEN_COLUMNS, table
 from jointnet.evaluate.rows import COLUMNS
 from jointnet.model_file import SavedModel, load_model
 from jointnet.models import MODELS
+from jointnet.networks.device import resolve_device
 from jointnet.predict.output_folder import ROWS, write_results
 from jointnet.predict.pair import PairResult, predict_pair, table_bytes
 from jointnet.predict.record import model_content, record_bytes, software_content, without_paths
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.commands import parse_patients
-from jointnet.train.loop import resolve_device
 
 PATHS = ("--model", "--cine", "--lge", "--cine-label", "--lge-label", "--cine-labels", "--data", "--out")
 """Options whose values the record omits, because a path may contain a patient's name. Digests identify the scans."""

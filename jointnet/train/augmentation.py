@@ -4,6 +4,10 @@ The parameters are drawn first and then applied. Both images of a slice pair sha
 deformation (`common`, `elastic`), which vary pose and shape. LGE gets a further affine transform relative to cine
 (`relative`), which varies the misalignment. Labels are transformed with their images. With E the elastic displacement
 and theta the affine of an image, moved(x) = image(theta x + E(theta x)).
+
+The brightness of blood, muscle and scar in LGE depends on the inversion time and on the infarct. A small data set shows
+only few of the combinations, and a network trained on them mistakes a bright infarct for blood. So LGE also gets random
+offsets of the structures' intensities and synthetic scars in the myocardium.
 """
 
 import math
@@ -14,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointnet.common_grid import HALF_EXTENT_MM
+from jointnet.cpu_kernels.pooling import box_means
 from jointnet.cpu_kernels.smooth_maps import smooth_map
 from jointnet.data.preparation import CEILING
 from jointnet.geometry import centres, compose, moved_centres, theta_from_parameters, values_at
 from jointnet.settings import AugmentationSettings
-from jointnet.train.lge_intensity import LgeIntensityAugmentation, augment_lge_intensity, draw_lge_intensity
+from jointnet.structures import CLASS_INDEX, STRUCTURES
 
 KNOTS = 6
 """Number of knots of the intensity curve, evenly spaced from 0 to `CEILING`, the largest prepared intensity."""
@@ -30,6 +35,19 @@ ELASTIC_PX = 6
 """Side of the coarse map from which the elastic displacement is interpolated: one value every 28 mm."""
 ELASTIC_SAMPLES_PX = 28
 """Side of the map on which the total displacement is sampled before interpolation: one value every 6 mm."""
+OFFSET_EDGE_PX = 3
+"""Side of the box filter that smooths the edges of a structure's offset."""
+SCAR_PX = 9
+"""Side of the coarse map from which a scar's shape is interpolated: patches of about 20 mm."""
+SCAR_EDGE = 6.0
+"""Steepness of a scar's edge: the slope of the logistic function per standard deviation of the map."""
+SCAR_EXTENT = (-0.4, 0.5)
+"""Mean and SD of the offset added to the map. With an offset of -0.4, a third of the myocardium is scar."""
+SCAR_BRIGHTNESS = (1.3, 0.35)
+"""Mean and SD of the ratio of the scar's brightness to the LV pool's."""
+BRIGHTNESS_LIMITS = (0.6, 2.2)
+TEXTURE = 0.15
+"""Share of the original intensity in a scar's pixel."""
 
 
 class ImageAugmentation(NamedTuple):
@@ -46,6 +64,22 @@ class ImageAugmentation(NamedTuple):
     gamma: Tensor
     curve: Tensor
     log_bias: Tensor
+
+
+class LgeIntensityAugmentation(NamedTuple):
+    """Parameters of the intensity augmentation of B LGE slices.
+
+    Attributes:
+        offset: offset of the intensities of each structure (B, structures).
+        scar: coarse map (B, 1, SCAR_PX, SCAR_PX), positive in scar.
+        brightness: ratio of the scar's brightness to the LV pool's (B,).
+        scarred: 1 if the slice gets a scar, else 0 (B,).
+    """
+
+    offset: Tensor
+    scar: Tensor
+    brightness: Tensor
+    scarred: Tensor
 
 
 class Augmentation(NamedTuple):
@@ -136,6 +170,52 @@ def augment_intensity(images: Tensor, drawn: ImageAugmentation) -> Tensor:
     displaced = torch.addcmul(low, step, position.sub_(below)).add_(augmented)
     field = smooth_map(drawn.log_bias, images.shape[-1]).exp_()
     return displaced.mul_(field).clamp_(min=0).mul_(shown)
+
+
+def draw_lge_intensity(
+    settings: AugmentationSettings, batch: int, generator: torch.Generator
+) -> LgeIntensityAugmentation:
+    """Draw the parameters of one batch on the generator's device."""
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, device=generator.device)
+
+    mean, sd = SCAR_EXTENT
+    scar = normal(batch, 1, SCAR_PX, SCAR_PX) + mean + sd * normal(batch, 1, 1, 1)
+    mean, sd = SCAR_BRIGHTNESS
+    scarred = torch.rand(batch, generator=generator, device=generator.device) < settings.scar_probability
+    return LgeIntensityAugmentation(
+        settings.structure_offset * normal(batch, len(STRUCTURES)),
+        scar,
+        (mean + sd * normal(batch)).clamp(*BRIGHTNESS_LIMITS),
+        scarred.float(),
+    )
+
+
+def augment_lge_intensity(images: Tensor, labels: Tensor, drawn: LgeIntensityAugmentation) -> Tensor:
+    """Apply the intensity offsets and synthetic scars to LGE images (B, N, H, W); 0 stays 0.
+
+    Args:
+        images: N neighbouring slices as channels. Only the middle slice is changed.
+        labels: class probabilities (B, C, H, W) of the middle slice.
+        drawn: the augmentation parameters.
+    """
+    middle = images.shape[1] // 2
+    image = images[:, middle : middle + 1]
+    shown = image > 0
+    offset = (labels[:, 1:] * drawn.offset[:, :, None, None]).sum(1, keepdim=True)
+    image = image + box_means(offset, OFFSET_EDGE_PX)
+    pool = labels[:, CLASS_INDEX["lv"]].unsqueeze(1)
+    blood = (image * pool).sum((2, 3), keepdim=True) / (pool.sum((2, 3), keepdim=True) + 1)
+    shape = smooth_map(drawn.scar, images.shape[-1], "bicubic")
+    scar = (
+        torch.sigmoid(SCAR_EDGE * shape)
+        * labels[:, CLASS_INDEX["myo"]].unsqueeze(1)
+        * drawn.scarred[:, None, None, None]
+    )
+    image = torch.lerp(image, blood * drawn.brightness[:, None, None, None], (1 - TEXTURE) * scar)
+    augmented = image.clamp(min=0) * shown
+    return torch.cat([images[:, :middle], augmented, images[:, middle + 1 :]], 1)
 
 
 def _bent_grid(theta: Tensor, elastic: Tensor, size_px: int) -> Tensor:

@@ -18,10 +18,11 @@ from jointnet.evaluate.measurable import measurable, unmeasurable
 from jointnet.model_file import SavedModel, load_model
 from jointnet.model_path import MODEL_FILE, model_file
 from jointnet.models import MODELS
+from jointnet.networks.device import resolve_device
 from jointnet.settings import Settings, load_settings, settings_to_dict, with_values
 from jointnet.system.commands import LARGEST_SEED, parse_patients
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
-from jointnet.train.loop import resolve_device, train
+from jointnet.train.loop import train
 from jointnet.train.pseudo_labels import PseudoLabelledPatient, pseudo_label
 
 LARGEST_THREADS = 4096

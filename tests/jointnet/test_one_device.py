@@ -17,7 +17,7 @@ from jointnet.geometry import pixel_centres
 from jointnet.models import MODELS
 from jointnet.networks.apply import predict
 from jointnet.settings import Settings, load_settings, settings_names, with_values
-from jointnet.train.epoch import new_learner, train_epoch
+from jointnet.train.loop import new_learner, train_epoch
 
 SLICES = 4
 FEW = {"model.guide_steps": 2, "training.batch_size": SLICES}
@@ -60,8 +60,8 @@ def epoch(settings: Settings, patients: list[CachedPatient]) -> OneDevice:
 def test_a_training_step_reads_whether_the_loss_is_finite_and_nothing_else(settings, patients):
     read = epoch(settings, patients).reads
     steps = math.ceil(SLICES / settings.training.batch_size)
-    asked = {"train.epoch.train_epoch": steps + 1}  # whether the loss of each step is finite, and the means at the end
-    shared = {"train.gradients.shared_gradient_norms": 1} if settings.model.name == "joint" else {}
+    asked = {"train.loop.train_epoch": steps + 1}  # whether the loss of each step is finite, and the means at the end
+    shared = {"train.loop.shared_gradient_norms": 1} if settings.model.name == "joint" else {}
     assert dict(read) == asked | shared  # the norms, only if the epoch is validated
 
 

@@ -4,7 +4,7 @@ import torch
 from scans import prepared
 
 from jointnet.data.dataset import SlicePairDataset
-from jointnet.networks.input import around, network_images
+from jointnet.networks.apply import around, network_images
 
 
 def labels_of(rng, slices):

@@ -7,8 +7,7 @@ from torch import nn
 
 from jointnet.geometry import identity
 from jointnet.networks import Output, build_model
-from jointnet.networks.apply import predict
-from jointnet.networks.input import network_images
+from jointnet.networks.apply import network_images, predict
 
 
 class Says(nn.Module):

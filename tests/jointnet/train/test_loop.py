@@ -4,18 +4,18 @@ import math
 import pytest
 import torch
 from scans import easy_patients, tiny_settings
+from torch import nn
 
 from jointnet.errors import TrainingDivergedError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
 from jointnet.model_path import MODEL_FILE
+from jointnet.networks.device import resolve_device
 from jointnet.settings import Settings, with_values
-from jointnet.train import epoch
 from jointnet.train import loop as training
-from jointnet.train.epoch import WARM_UP, learning_rate_factor, move_average
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
-from jointnet.train.loop import resolve_device, train
+from jointnet.train.loop import WARM_UP, learning_rate_factor, shared_gradient_norms, train
 
 REGISTRATION = (
     {f"val/{name}" for name in ("cd_mm/lv", "cd_mm/rv", "asd_mm/lv", "asd_mm/myo", "asd_mm/rv", "lost")}
@@ -142,14 +142,14 @@ def test_validation_is_as_rare_as_the_settings_say_and_the_last_epoch_always(pat
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_ends_the_training_with_its_branches(patients, tmp_path, monkeypatch, broken):
-    real, calls = epoch.branch_losses, []
+    real, calls = training.branch_losses, []
 
     def breaking(*arguments):
         calls.append(1)
         losses = real(*arguments)
         return losses | {"registration": losses["registration"] * broken} if len(calls) == 3 else losses
 
-    monkeypatch.setattr(epoch, "branch_losses", breaking)
+    monkeypatch.setattr(training, "branch_losses", breaking)
     with pytest.raises(TrainingDivergedError, match=r"registration (nan|inf)"):
         run(tiny_settings(training__batch_size=2), patients, out=tmp_path)
     assert len(calls) == 3
@@ -157,14 +157,14 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_its_branches(patients,
 
 
 def test_weights_that_are_nan_end_the_training(patients, monkeypatch):
-    real = epoch.build_model
+    real = training.build_model
 
     def broken(settings):
         model = real(settings)
         torch.nn.init.constant_(model.head.motion.bias, math.nan)
         return model
 
-    monkeypatch.setattr(epoch, "build_model", broken)
+    monkeypatch.setattr(training, "build_model", broken)
     with pytest.raises(TrainingDivergedError):
         run(tiny_settings(model__name="standalone"), patients)
 
@@ -187,11 +187,15 @@ def test_the_averaged_weights_start_at_the_model_s_and_end_at_their_decay():
     for module, value in ((model, 1.0), (averaged, 0.0)):
         torch.nn.init.constant_(module.weight, value)
         torch.nn.init.constant_(module.bias, value)
-    move_average(averaged, model, 0.75)
+
+    def average(decay):
+        training.get_ema_multi_avg_fn(decay)(list(averaged.parameters()), list(model.parameters()), None)
+
+    average(0.75)
     assert float(averaged.weight.detach()) == pytest.approx(0.25)
-    move_average(averaged, model, 0.75)
+    average(0.75)
     assert float(averaged.weight.detach()) == pytest.approx(1 - 0.75**2)
-    move_average(averaged, model, 0.0)
+    average(0.0)
     assert float(averaged.weight.detach()) == 1
     assert float(model.weight.detach()) == 1
 
@@ -233,3 +237,39 @@ def test_a_report_is_frozen_plain_data():
     report = EpochReport(1, 0.5, {"train/loss": 1.0})
     with pytest.raises(AttributeError):
         report.epoch = 2
+
+
+def weight(*values):
+    return nn.Parameter(torch.tensor(values))
+
+
+def test_the_norms_are_those_of_the_derivatives_by_hand():
+    shared, alone = weight(3.0, 4.0), weight(5.0)
+    losses = {"first": (shared * shared).sum() + alone.sum(), "second": 2 * shared.sum()}
+    norms = shared_gradient_norms(losses, [shared, alone])
+    assert norms == pytest.approx({"first": math.hypot(6, 8), "second": math.hypot(2, 2)})
+
+
+def test_a_parameter_that_one_branch_alone_reaches_counts_for_none():
+    first, second = weight(1.0), weight(2.0)
+    assert shared_gradient_norms({"first": first.sum(), "second": second.sum()}, [first, second]) == {}
+
+
+def test_one_branch_shares_with_nobody():
+    only = weight(1.0)
+    assert shared_gradient_norms({"registration": only.sum()}, [only]) == {}
+
+
+def test_a_frozen_parameter_is_passed_over():
+    shared, frozen = weight(3.0), nn.Parameter(torch.tensor([7.0]), requires_grad=False)
+    losses = {"first": (shared * frozen).sum(), "second": shared.sum()}
+    assert shared_gradient_norms(losses, [shared, frozen]) == pytest.approx({"first": 7.0, "second": 1.0})
+
+
+def test_the_graph_is_kept_and_no_gradient_is_left_behind():
+    shared = weight(3.0)
+    losses = {"first": (shared**2).sum(), "second": shared.sum()}
+    shared_gradient_norms(losses, [shared])
+    assert shared.grad is None
+    sum(losses.values()).backward()
+    assert shared.grad.tolist() == [7.0]

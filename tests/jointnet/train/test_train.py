@@ -12,7 +12,6 @@ from jointnet.errors import SettingsError
 from jointnet.model_file import load_model
 from jointnet.settings import settings_from_dict
 from jointnet.train import checkpoints as resume
-from jointnet.train import epoch
 from jointnet.train import loop as training
 from jointnet.train.__main__ import main
 from jointnet.train.command import EpochLog, draw_patients
@@ -165,8 +164,8 @@ def test_patients_that_are_not_there_are_named(scan_folder, tmp_path, tiny, caps
 
 
 def test_a_training_that_diverges_is_1(scan_folder, tmp_path, tiny, capsys, monkeypatch):
-    real = epoch.branch_losses
-    monkeypatch.setattr(epoch, "branch_losses", lambda *a: {k: v * float("nan") for k, v in real(*a).items()})
+    real = training.branch_losses
+    monkeypatch.setattr(training, "branch_losses", lambda *a: {k: v * float("nan") for k, v in real(*a).items()})
     assert run(scan_folder, tmp_path / "out", tiny) == 1
     assert "finite" in capsys.readouterr().err
     assert not (tmp_path / "out/model.pt").exists()
@@ -175,8 +174,8 @@ def test_a_training_that_diverges_is_1(scan_folder, tmp_path, tiny, capsys, monk
 def test_a_training_that_diverges_leaves_no_model_of_an_earlier_one(scan_folder, tmp_path, tiny, monkeypatch, capsys):
     """Otherwise model.pt would belong to another seed than the config beside it."""
     assert run(scan_folder, tmp_path / "out", tiny, seed=1) == 0
-    real = epoch.branch_losses
-    monkeypatch.setattr(epoch, "branch_losses", lambda *a: {k: v * float("nan") for k, v in real(*a).items()})
+    real = training.branch_losses
+    monkeypatch.setattr(training, "branch_losses", lambda *a: {k: v * float("nan") for k, v in real(*a).items()})
     assert run(scan_folder, tmp_path / "out", tiny, seed=2) == 1
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert config["seed"] == 1 or not (tmp_path / "out/model.pt").exists()

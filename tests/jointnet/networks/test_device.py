@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from jointnet.networks.precision import computing_in, training_precision
+from jointnet.networks.device import computing_in, training_precision
 
 CPU = torch.device("cpu")
 

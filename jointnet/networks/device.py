@@ -1,11 +1,30 @@
-"""Numerical precision of the networks: 16 bits in training and validation if the device supports it.
+"""The device and the numerical precision of the networks.
 
-Test evaluation and prediction use 32 bits. Augmentation, losses, alignment and metrics always use at least 32 bits.
+They compute in 16 bits in training and validation if the device supports it. Test evaluation and prediction use 32
+bits. Augmentation, losses, alignment and metrics always use at least 32 bits.
 """
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+from jointnet.errors import SettingsError
+
+
+def resolve_device(device: str) -> str:
+    """Return the name of the device; `auto` becomes `cuda` if available, else `cpu`.
+
+    Raises:
+        SettingsError: if torch does not know the device, or this machine does not have it.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:160]
+        raise SettingsError(f"--device: must be auto or a device of this machine, got {device!r}: {reason}") from None
+    return device
 
 
 def training_precision(device: torch.device) -> torch.dtype:
