@@ -17,7 +17,7 @@ def commit() -> str:
     Without a checkout, as in a container image or a submitted job, return the environment variable `GIT_COMMIT`, or
     `unknown` if it is not set.
     """
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     head = _git(root, "rev-parse", "HEAD")
     if not head or not (root / "pyproject.toml").is_file():
         return os.environ.get("GIT_COMMIT") or "unknown"

@@ -24,7 +24,7 @@ from study.plan.identity import SPECIFICATION_FILE, with_identity
 from study.plan.plan import Arm, Plan, specification
 from study.plan.plan_text import render
 from study.report.write import write_report
-from study.run.planning import PHANTOM_SEED, checked_patients, plan_of
+from study.run.planning import PHANTOM_SEED, checked_patients, plan_from_options
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, retrain_row
 from study.run.stages import OPTUNA_FILE, evaluate_on_test, retrain_winners, search_arms, select_trials
 from study.run.stopping import EXIT_NO_FINISHED_TRIAL, StudyHaltedError, interrupt_on_signals
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         SettingsError, DataError, NoFinishedTrialError, StudyHaltedError, OSError: see `conduct`.
     """
-    plan = with_identity(plan_of(options), new=options.new, named=options.study)
+    plan = with_identity(plan_from_options(options), new=options.new, named=options.study)
     interrupt_on_signals()  # Ray replaces the SIGTERM handler when a cluster's nodes are surveyed
     print(render(plan), flush=True)
     check_experiment(plan.tracking_uri)
@@ -152,6 +152,7 @@ def _check_complete(plan: Plan, ledger: Ledger) -> bool:
 
 
 def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> StudyOutcome:
+    """Prepare the data, open the tracking store, carry out all stages and write everything to the store."""
     # Written first, so that a study that is killed before its session begins keeps its id.
     write_whole(plan.folder / SPECIFICATION_FILE, json.dumps(specification(plan), indent=1).encode())
     progress = StudyProgress(_rows(plan), SECONDS_AFTER_SEARCH)

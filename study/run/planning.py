@@ -37,7 +37,7 @@ PHANTOM_PATIENTS = 45
 PHANTOM_SEED = 0
 
 
-def plan_of(options: argparse.Namespace) -> Plan:
+def plan_from_options(options: argparse.Namespace) -> Plan:
     """Create the plan for the command's options, without the study's id.
 
     For a user's folder of scans, all headers are checked and the training and validation patients' files are hashed.
@@ -47,7 +47,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         DataError: if the folder of scans breaks a rule.
     """
     started = datetime.now(UTC)
-    errors = option_errors(options)
+    errors = _option_errors(options)
     request = Request(options.device, options.cpus_per_trial, options.gpus_per_trial, options.concurrent)
     spaces: tuple[SearchSpace, ...] = ()
     try:
@@ -71,7 +71,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     nodes: tuple[Node, ...] = ()
     try:
         address = resolve_address(options.address)
-        nodes, node_errors = survey(address, shared_folders(options))
+        nodes, node_errors = survey(address, _shared_folders(options))
         errors += [*node_errors, *resource_errors(request, nodes)]
     except SettingsError as error:
         errors += error.errors
@@ -101,7 +101,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     )
 
 
-def option_errors(options: argparse.Namespace) -> list[str]:
+def _option_errors(options: argparse.Namespace) -> list[str]:
     """Return the errors of the options that do not depend on the searches or the machine."""
     bounds: dict[str, tuple[float, float]] = {
         "num_samples": (1, MOST_TRIALS),
@@ -164,7 +164,7 @@ def is_job_folder(folder: Path) -> bool:
     return "runtime_resources" in folder.parts
 
 
-def shared_folders(options: argparse.Namespace) -> tuple[SharedFolder, ...]:
+def _shared_folders(options: argparse.Namespace) -> tuple[SharedFolder, ...]:
     """Return the folders that all nodes of a cluster must see."""
     out, cache = options.out.absolute(), (options.cache or default_cache()).absolute()
     return SharedFolder("--out", out, written=True), SharedFolder("--cache", cache, written=False)
