@@ -9,7 +9,7 @@ from study.report import efficiency, figures, mean_tables, page
 from study.report.page import IMAGE, Content
 from study.report.pictures.patient_pictures import Picture, every
 from study.report.records import StudyRecord
-from study.report.search.search_findings import optimism_table
+from study.report.search.selection_warnings import optimism_table
 from study.report.slice_rows import PATIENT_COLUMNS, ROW_COLUMNS
 from study.report.statistics.claim_result import claims_frame
 from study.report.statistics.comparisons import comparison_frame

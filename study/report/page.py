@@ -16,8 +16,8 @@ from study.report.pictures import overlays, scar, shown
 from study.report.pictures import patient_pictures as pictures
 from study.report.pictures.patient_pictures import Picture
 from study.report.records import StudyRecord
-from study.report.search.search_findings import warnings
-from study.report.search.searched import searched
+from study.report.search.selection_warnings import warnings
+from study.report.search.trial_table import search_parameters
 from study.report.statistics.claim_result import ClaimResult
 from study.report.tables import Table, markdown_text
 from study.report.tables import markdown as markdown_table
@@ -78,7 +78,7 @@ def build(study: StudyRecord) -> Content:
         claims=tuple(claim for claim in analysis.claims if claim.primary),
         verdicts=tuple(findings.verdicts(study, analysis)),
         arms=tuple(arm_text(analysis, name, rows[name]) for name in analysis.arms),
-        doubts=tuple(line for arm in study.arms for line in warnings(arm, searched(study.specification, arm))),
+        doubts=tuple(line for arm in study.arms for line in warnings(arm, search_parameters(study.specification, arm))),
         grids={grid.name: grid for grid in _grids(study, analysis) if grid.rows},
         boxplots=pictures.boxplots(analysis),
         curve=pictures.curve(analysis),

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from study.report.records import ArmRecord, TrialRecord
-from study.report.search.searched import Searched
+from study.report.search.trial_table import SearchParameter
 from study.store_names import EARLY, TIME_BUDGET
 
 BEGIN = datetime(2026, 6, 1, tzinfo=UTC)
-ALPHA = Searched("alpha", 0.0, 1.0, False)
-RATIO_2 = Searched("lambda_2_to_1", 0.1, 10.0, True)
-RATIO_3 = Searched("lambda_3_to_1", 0.1, 10.0, True)
-RATE = Searched("optimiser.learning_rate", 3e-4, 3e-3, True)
+ALPHA = SearchParameter("alpha", 0.0, 1.0, False)
+RATIO_2 = SearchParameter("lambda_2_to_1", 0.1, 10.0, True)
+RATIO_3 = SearchParameter("lambda_3_to_1", 0.1, 10.0, True)
+RATE = SearchParameter("optimiser.learning_rate", 3e-4, 3e-3, True)
 JOINT = (ALPHA, RATIO_2, RATIO_3, RATE)
 STANDALONE = (ALPHA, RATE)
 ENDINGS = {

@@ -15,7 +15,7 @@ from study.report.pictures.shown import Shown, shown
 from study.report.records import ArmRecord, StudyRecord
 from study.report.search import search_figures
 from study.report.search.importance import importance
-from study.report.search.searched import searched
+from study.report.search.trial_table import search_parameters
 
 BOX_NOTE = (
     "Box: quartiles and median; whiskers: furthest value within 1.5 interquartile ranges. Every dot is a patient (mean "
@@ -126,7 +126,7 @@ def search(study: StudyRecord, analysis: Analysis, objective: str) -> dict[str, 
     """Return the pictures of the search results by arm. The key "" holds those that compare the arms."""
     found = {"": _searched("", search_figures.of_study(study.arms, objective))}
     for name, records in analysis.arms.items():
-        space = searched(study.specification, records[0])
+        space = search_parameters(study.specification, records[0])
         found[name] = _searched(name, search_figures.of_arm(records, space, importance(records, space), objective))
     return {name: pictures for name, pictures in found.items() if pictures}
 

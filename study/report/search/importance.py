@@ -19,7 +19,7 @@ from optuna.importance import FanovaImportanceEvaluator
 
 from study.report.figures import LIGHT, Theme, dress
 from study.report.records import ArmRecord
-from study.report.search.searched import Searched, complete, fewest_complete, trial_table
+from study.report.search.trial_table import SearchParameter, complete, fewest_complete, trial_table
 
 FOLD = "fold"
 FITS = 10
@@ -61,7 +61,7 @@ class Importance:
     reason: str = ""
 
 
-def importance(arms: Sequence[ArmRecord], space: Sequence[Searched], seed: int = 0) -> Importance:
+def importance(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], seed: int = 0) -> Importance:
     """Compute the share of the objective's variance over complete trials that each searched parameter explains.
 
     Trials that were stopped early are left out, because their objective comes from fewer epochs. Trials of several
@@ -82,7 +82,7 @@ def importance(arms: Sequence[ArmRecord], space: Sequence[Searched], seed: int =
         return Importance((), *counts, reason)
     values = usable["objective"].to_numpy(dtype=float)
     target = np.log(values) if (values > 0).all() else values
-    drawn = pd.DataFrame({one.name: np.clip(one.place(usable[one.name]), 0, 1) for one in space})
+    drawn = pd.DataFrame({one.name: np.clip(one.position(usable[one.name]), 0, 1) for one in space})
     if folds > 1:
         drawn[FOLD] = usable["fold"].astype(str).to_numpy()
     real, shuffled = _shares(drawn, target, seed)
@@ -147,7 +147,7 @@ def alt(found: Importance) -> str:
     return f"Bars: share of the objective's variance that each parameter explains; {', '.join(parts)}."
 
 
-def _why_not(usable: pd.DataFrame, space: Sequence[Searched]) -> str:
+def _why_not(usable: pd.DataFrame, space: Sequence[SearchParameter]) -> str:
     """Return the reason why importance cannot be computed; empty where it can."""
     fewest = fewest_complete(space)
     if not space:

@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 
 from study.report.figures import DARK, LIGHT
 from study.report.records import ArmRecord
-from study.report.search import effort, importance, parallel, parameter_slices, ternary, tradeoff
+from study.report.search import importance, objective_figures, parameter_figures
 from study.report.search.importance import Importance
-from study.report.search.searched import Searched
+from study.report.search.objective_figures import draw_tradeoff, tradeoff_alt, tradeoff_note
+from study.report.search.trial_table import SearchParameter
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class SearchPicture:
 
 
 def of_arm(
-    arms: Sequence[ArmRecord], space: Sequence[Searched], found: Importance, objective: str
+    arms: Sequence[ArmRecord], space: Sequence[SearchParameter], found: Importance, objective: str
 ) -> tuple[SearchPicture, ...]:
     """Draw one arm's pictures: importance, slices, triangle, parallel coordinates and trade-off.
 
@@ -40,7 +41,7 @@ def of_arm(
 
     Args:
         arms: the records of one arm, one per fold; at least one.
-        space: the searched parameters, as returned by `study.report.search.searched.searched`.
+        space: the searched parameters, as returned by `study.report.search.trial_table.search_parameters`.
         found: the importance, as returned by `study.report.search.importance.importance`.
         objective: the name of the objective, e.g. `Validation registration ratio`.
     """
@@ -49,17 +50,17 @@ def of_arm(
         _picture("importance", "Which parameters matter", importance.alt(found), importance.note(found), [
             importance.draw(found, theme, theme.of_model(model)) for theme in (LIGHT, DARK)
         ]),
-        _picture("slices", "Each parameter by itself", parameter_slices.alt(arms, space, objective), "", [
-            parameter_slices.draw(arms, space, objective, theme) for theme in (LIGHT, DARK)
+        _picture("slices", "Each parameter by itself", parameter_figures.slices_alt(arms, space, objective), "", [
+            parameter_figures.draw_slices(arms, space, objective, theme) for theme in (LIGHT, DARK)
         ]),
-        _picture("lambdas", "Proportions of the loss weights", ternary.alt(arms, objective), "", [
-            ternary.draw(arms, space, objective, theme) for theme in (LIGHT, DARK)
+        _picture("lambdas", "Proportions of the loss weights", parameter_figures.triangle_alt(arms, objective), "", [
+            parameter_figures.draw_triangle(arms, space, objective, theme) for theme in (LIGHT, DARK)
         ]),
-        _picture("parallel", "All parameters together", parallel.alt(arms, space, objective), "", [
-            parallel.draw(arms, space, objective, theme) for theme in (LIGHT, DARK)
+        _picture("parallel", "All parameters together", parameter_figures.parallel_alt(arms, space, objective), "", [
+            parameter_figures.draw_parallel(arms, space, objective, theme) for theme in (LIGHT, DARK)
         ]),
-        _picture("tradeoff", "Registration against Dice", tradeoff.alt(arms, objective), tradeoff.note(arms), [
-            tradeoff.draw(arms, objective, theme) for theme in (LIGHT, DARK)
+        _picture("tradeoff", "Registration against Dice", tradeoff_alt(arms, objective), tradeoff_note(arms), [
+            draw_tradeoff(arms, objective, theme) for theme in (LIGHT, DARK)
         ]),
     )  # fmt: skip
     return tuple(picture for picture in drawn if picture is not None)
@@ -67,9 +68,11 @@ def of_arm(
 
 def of_study(arms: Sequence[ArmRecord], objective: str) -> tuple[SearchPicture, ...]:
     """Draw the comparison of the arms: the best objective so far against trials and against minutes."""
-    figures = [effort.draw(arms, objective, theme) for theme in (LIGHT, DARK)]
-    note = " ".join(effort.sentences(arms))
-    picture = _picture("effort", "Best so far at equal effort", effort.alt(arms, objective), note, figures)
+    figures = [objective_figures.draw_effort(arms, objective, theme) for theme in (LIGHT, DARK)]
+    note = " ".join(objective_figures.effort_sentences(arms))
+    picture = _picture(
+        "effort", "Best so far at equal effort", objective_figures.effort_alt(arms, objective), note, figures
+    )
     return () if picture is None else (picture,)
 
 

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from study.report import figures
 from study.report.reader import read_study
-from study.report.search import effort, importance, parallel, parameter_slices, search_figures, ternary, tradeoff
+from study.report.search import importance, objective_figures, parameter_figures, search_figures
 
 TITLE = "Validation registration ratio"
 
@@ -31,19 +31,21 @@ TITLE = "Validation registration ratio"
     ],
 )
 def test_weights_have_their_place_in_the_triangle(lambdas, place):
-    assert ternary.positions(np.array([lambdas]))[0] == pytest.approx(place, nan_ok=True)
+    assert parameter_figures.triangle_positions(np.array([lambdas]))[0] == pytest.approx(place, nan_ok=True)
 
 
 def test_the_searched_region_has_the_bounds_of_the_ratios_as_its_sides():
-    corners = ternary.region(invented.JOINT)
+    corners = parameter_figures.searched_region(invented.JOINT)
     assert corners is not None
-    expected = ternary.positions(np.array([(1, 0.1, 0.1), (1, 10, 0.1), (1, 10, 10), (1, 0.1, 10)]))
+    expected = parameter_figures.triangle_positions(np.array([(1, 0.1, 0.1), (1, 10, 0.1), (1, 10, 10), (1, 0.1, 10)]))
     assert corners == pytest.approx(expected)
     first, _, _, last = corners
-    inside = ternary.positions(np.array([(1, 0.1, 1.0)]))[0]  # on the side where lambda_2 is a tenth of lambda_1
+    inside = parameter_figures.triangle_positions(np.array([(1, 0.1, 1.0)]))[
+        0
+    ]  # on the side where lambda_2 is a tenth of lambda_1
     direction, offset = last - first, inside - first
     assert direction[0] * offset[1] - direction[1] * offset[0] == pytest.approx(0, abs=1e-12)
-    assert ternary.region(invented.STANDALONE) is None
+    assert parameter_figures.searched_region(invented.STANDALONE) is None
 
 
 @pytest.mark.parametrize(
@@ -61,15 +63,19 @@ def test_the_searched_region_has_the_bounds_of_the_ratios_as_its_sides():
     ],
 )
 def test_the_front_is_what_no_other_trial_beats(ratio, dice, expected):
-    assert tradeoff.front(np.array(ratio, dtype=float), np.array(dice, dtype=float)).tolist() == expected
+    assert (
+        objective_figures.pareto_front(np.array(ratio, dtype=float), np.array(dice, dtype=float)).tolist() == expected
+    )
 
 
 def test_the_dice_is_of_segmentation_where_a_model_segments_else_of_overlap():
     overlap = {"val/dice/lv": 0.8, "val/dice/rv": 0.6, "val/cd_mm/lv": 3.0}
     both = {**overlap, "val/dice_cine/lv": 0.9, "val/dice_lge/lv": 0.7}
-    table, kind = tradeoff.dice_table([invented.arm(invented.trial(0, 0.7, validation=overlap), model="standalone")])
+    table, kind = objective_figures.dice_table(
+        [invented.arm(invented.trial(0, 0.7, validation=overlap), model="standalone")]
+    )
     assert (table["dice"].iloc[0], kind) == (pytest.approx(0.7), "mean overlap Dice")
-    table, kind = tradeoff.dice_table([invented.arm(invented.trial(0, 0.7, validation=both))])
+    table, kind = objective_figures.dice_table([invented.arm(invented.trial(0, 0.7, validation=both))])
     assert (table["dice"].iloc[0], kind) == (pytest.approx(0.8), "mean segmentation Dice")
 
 
@@ -77,7 +83,7 @@ def test_failed_trials_are_not_on_the_front_and_folds_have_fronts_of_their_own()
     good, bad = {"val/dice/lv": 0.9}, {"val/dice/lv": 0.5}
     first = invented.arm(invented.trial(0, 0.5, "failed", validation=good), invented.trial(1, 0.6, validation=bad))
     second = invented.arm(invented.trial(2, 0.9, "early", validation=bad), fold=2, folds=2)
-    assert tradeoff.dice_table([first, second])[0]["front"].tolist() == [False, True, True]
+    assert objective_figures.dice_table([first, second])[0]["front"].tolist() == [False, True, True]
 
 
 def test_the_best_so_far_counts_all_effort_and_only_what_can_be_selected():
@@ -89,7 +95,7 @@ def test_the_best_so_far_counts_all_effort_and_only_what_can_be_selected():
         invented.trial(4, 0.8, "cut", minutes=5),
         invented.trial(5, 0.6, "running", minutes=math.nan),
     )
-    curve = effort.best_so_far(arm)
+    curve = objective_figures.best_so_far(arm)
     assert curve["best"].tolist() == pytest.approx([math.nan, 0.9, 0.9, 0.7, 0.7, 0.7], nan_ok=True)
     assert curve["minutes"].tolist() == [1, 3, 6, 10, 15, 15]
 
@@ -97,22 +103,24 @@ def test_the_best_so_far_counts_all_effort_and_only_what_can_be_selected():
 def test_arms_are_compared_at_the_effort_of_the_one_that_had_least():
     slow = invented.arm(*(invented.trial(k, value, minutes=10) for k, value in enumerate((0.9, 0.8))))
     quick = [invented.trial(k, value, minutes=4) for k, value in enumerate((1.0, 0.95, 0.85, 0.7))]
-    found = effort.at_equal_effort([slow, invented.arm(*quick, model="standalone"), invented.arm(model="other")])
+    found = objective_figures.at_equal_effort(
+        [slow, invented.arm(*quick, model="standalone"), invented.arm(model="other")]
+    )
     # The common effort is 2 trials or 16 minutes. The slow arm has ended one trial within 16 minutes.
     assert [(one.best, one.best_at_trials, one.best_at_minutes) for one in found] == [(0.8, 0.8, 0.9), (0.7, 0.95, 0.7)]
     assert [(one.trials, one.minutes) for one in found] == [(2, 20), (4, 16)]
-    assert effort.at_equal_effort([]) == ()
+    assert objective_figures.at_equal_effort([]) == ()
 
 
 def test_equal_effort_is_told_per_number_of_training_patients():
     arms = [invented.search(12, model, train=train) for train in (25, 35) for model in ("joint", "standalone")]
-    lines = effort.sentences([*arms, invented.search(12, train=45)])
+    lines = objective_figures.effort_sentences([*arms, invented.search(12, train=45)])
     starts = [f"With {train} training patients: joint-{train} 12 trials" for train in (25, 35)]
     assert [line.split(",")[0] for line in lines] == starts
 
 
 def test_one_trial_that_went_astray_does_not_squeeze_the_objective_axis():
-    heights, ends = parallel.heights(np.array([*np.linspace(0.5, 0.7, 19), 50.0, math.nan]))
+    heights, ends = parameter_figures.heights(np.array([*np.linspace(0.5, 0.7, 19), 50.0, math.nan]))
     assert heights[0] == 0
     assert heights[-2] == 1
     assert np.isnan(heights[-1])
@@ -183,15 +191,15 @@ def test_stopped_trials_are_hollow_and_complete_ones_filled():
     arm = invented.search(60)
     kinds = [trial.state for trial in arm.trials]
     for drawn in (
-        parameter_slices.draw([arm], invented.JOINT, TITLE),
-        tradeoff.draw([arm], TITLE),
+        parameter_figures.draw_slices([arm], invented.JOINT, TITLE),
+        objective_figures.draw_tradeoff([arm], TITLE),
     ):
         assert _marks(drawn, "complete") == kinds.count("complete")
         assert _marks(drawn, "early") == kinds.count("stopped")
 
 
 def test_bounds_are_marked_and_axes_are_logarithmic_where_the_space_is():
-    drawn = parameter_slices.draw([invented.search(20)], invented.JOINT, TITLE)
+    drawn = parameter_figures.draw_slices([invented.search(20)], invented.JOINT, TITLE)
     assert drawn is not None
     for axes, one in zip(drawn.axes, invented.JOINT, strict=True):
         assert axes.get_xscale() == ("log" if one.log else "linear")
@@ -203,13 +211,13 @@ def test_bounds_are_marked_and_axes_are_logarithmic_where_the_space_is():
 def test_folds_share_a_figure_and_their_selected_trials_are_named():
     arms = [invented.search(20, seed=fold, fold=fold, folds=2) for fold in (1, 2)]
     for drawn in (
-        parameter_slices.draw(arms, invented.JOINT, TITLE),
-        ternary.draw(arms, invented.JOINT, TITLE),
-        tradeoff.draw(arms, TITLE),
+        parameter_figures.draw_slices(arms, invented.JOINT, TITLE),
+        parameter_figures.draw_triangle(arms, invented.JOINT, TITLE),
+        objective_figures.draw_tradeoff(arms, TITLE),
     ):
         assert drawn is not None
         assert {"fold 1", "fold 2"} <= {text.get_text() for text in drawn.axes[0].texts}
-    assert "Selected in fold 2" in ternary.alt(arms, TITLE)
+    assert "Selected in fold 2" in parameter_figures.triangle_alt(arms, TITLE)
 
 
 def test_the_store_gives_the_metrics_of_the_best_epoch(empty_store: str, tmp_path):

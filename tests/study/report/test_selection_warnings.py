@@ -6,9 +6,9 @@ import invented_search as invented
 import pandas as pd
 import pytest
 
-from study.report.search import search_findings
-from study.report.search.search_findings import expected_maximum, on_bound, optimism, optimism_table
-from study.report.search.searched import trial_table
+from study.report.search import selection_warnings
+from study.report.search.selection_warnings import expected_maximum, on_bound, optimism, optimism_table
+from study.report.search.trial_table import trial_table
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_the_expected_largest_of_normal_values(count: int, value: float):
         (invented.RATIO_2, 10 / 100**0.019, 10.0),
         (invented.RATIO_2, 9.0, None),
         (invented.RATIO_2, math.nan, None),
-        (invented.Searched("fixed", 1.0, 1.0, False), 1.0, None),
+        (invented.SearchParameter("fixed", 1.0, 1.0, False), 1.0, None),
     ],
 )
 def test_a_bound_is_near_on_the_parameters_own_scale(parameter, value, bound):
@@ -59,24 +59,24 @@ def _arm(values, alphas, selected=None, ending="complete", **changes):
 )
 def test_the_best_trials_may_not_agree(values, alphas, found):
     table = trial_table([_arm(values, alphas)], [invented.ALPHA])
-    assert search_findings.undetermined(table, [invented.ALPHA], 0.015)[1] == pytest.approx(found)
+    assert selection_warnings.undetermined(table, [invented.ALPHA], 0.015)[1] == pytest.approx(found)
 
 
 def test_the_best_tenth_is_judged_where_there_are_many():
     values = [0.5 + k / 10000 for k in range(50)]
     alphas = [0.5] * 5 + [k / 45 for k in range(45)]
     table = trial_table([_arm(values, alphas)], [invented.ALPHA])
-    assert search_findings.undetermined(table, [invented.ALPHA], 0.015) == (5, {})
+    assert selection_warnings.undetermined(table, [invented.ALPHA], 0.015) == (5, {})
 
 
 def _about(arm, space=(invented.ALPHA,)) -> str:
-    return "\n".join(search_findings.warnings(arm, space))
+    return "\n".join(selection_warnings.warnings(arm, space))
 
 
 def test_a_sound_search_only_tells_its_optimism():
     alphas = [k / 30 for k in range(31)]
     arm = _arm([0.5 + abs(alpha - 0.5) for alpha in alphas], alphas, selected=15)
-    (line,) = search_findings.warnings(arm, [invented.ALPHA])
+    (line,) = selection_warnings.warnings(arm, [invented.ALPHA])
     expected = expected_maximum(31) * 0.015
     assert line.startswith("joint-25: the selected trial's objective on validation is 0.500; as the best of 31 ")
     assert f"up to {expected:.3f} better" in line
@@ -113,7 +113,7 @@ def test_without_a_winner_there_is_no_optimism(arm):
 
 
 def test_nothing_is_said_of_an_arm_without_trials():
-    assert search_findings.warnings(invented.arm(), [invented.ALPHA]) == []
+    assert selection_warnings.warnings(invented.arm(), [invented.ALPHA]) == []
 
 
 def test_optimism_is_test_minus_validation():

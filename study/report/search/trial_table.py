@@ -27,7 +27,7 @@ _FIRST = ("alpha", "lambda_2_to_1", "lambda_3_to_1")
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchParameter:
     """One searched parameter: its bounds, both inclusive, and whether it was sampled on a logarithmic scale."""
 
     name: str
@@ -35,7 +35,7 @@ class Searched:
     high: float
     log: bool
 
-    def place(self, values: Any) -> np.ndarray:
+    def position(self, values: Any) -> np.ndarray:
         """Return the positions of values between the bounds on the parameter's own scale: 0 at `low`, 1 at `high`."""
         numbers = np.asarray(values, dtype=float)
         low, high = self.low, self.high
@@ -49,7 +49,7 @@ class Searched:
         return _TITLES.get(self.name, self.name.rpartition(".")[2].replace("_", " "))
 
 
-def searched(specification: Mapping[str, Any], arm: ArmRecord) -> tuple[Searched, ...]:
+def search_parameters(specification: Mapping[str, Any], arm: ArmRecord) -> tuple[SearchParameter, ...]:
     """Return the parameters that the arm's search sampled, alpha and loss-weight ratios first.
 
     The result is empty where the specification has none.
@@ -59,7 +59,7 @@ def searched(specification: Mapping[str, Any], arm: ArmRecord) -> tuple[Searched
     spaces = [space for space in specification.get("searches", []) if space.get("name") == search]
     drawn = spaces[0].get("parameters", {}) if spaces else {}
     found = [
-        Searched(name, float(entry["low"]), float(entry["high"]), entry.get("scale") == "log")
+        SearchParameter(name, float(entry["low"]), float(entry["high"]), entry.get("scale") == "log")
         for name, entry in drawn.items()
         if arm.model in entry.get("models", [arm.model])
     ]
@@ -75,7 +75,7 @@ def kind_of(trial: TrialRecord) -> str:
     return OTHER
 
 
-def trial_table(arms: Sequence[ArmRecord], space: Sequence[Searched] = ()) -> pd.DataFrame:
+def trial_table(arms: Sequence[ArmRecord], space: Sequence[SearchParameter] = ()) -> pd.DataFrame:
     """Return the trials of one arm's folds, one per line, by fold and in the order of their start.
 
     Returns:
@@ -116,7 +116,7 @@ def complete(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["kind"] == COMPLETE) & table["objective"].notna()]
 
 
-def fewest_complete(space: Sequence[Searched]) -> int:
+def fewest_complete(space: Sequence[SearchParameter]) -> int:
     """Return the minimum number of complete trials for the importance of the parameters in `space` to be shown."""
     return max(FEWEST_COMPLETE, FEWEST_PER_PARAMETER * len(space))
 

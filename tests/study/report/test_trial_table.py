@@ -6,7 +6,7 @@ import invented_search as invented
 import numpy as np
 import pytest
 
-from study.report.search.searched import Searched, fewest_complete, searched, trial_table
+from study.report.search.trial_table import SearchParameter, fewest_complete, search_parameters, trial_table
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from study.report.search.searched import Searched, fewest_complete, searched, tr
     ],
 )
 def test_a_value_has_its_place_on_the_scale_it_was_drawn_on(low, high, log, value, place):
-    assert Searched("p", low, high, log).place(value) == pytest.approx(place, nan_ok=True)
+    assert SearchParameter("p", low, high, log).position(value) == pytest.approx(place, nan_ok=True)
 
 
 SPECIFICATION = {
@@ -58,14 +58,14 @@ SPECIFICATION = {
     ],
 )
 def test_an_arm_has_the_parameters_of_its_search_and_model(model: str, names: list[str]):
-    found = searched(SPECIFICATION, invented.arm(model=model))
+    found = search_parameters(SPECIFICATION, invented.arm(model=model))
     assert [one.name for one in found] == names
     assert all(one.log == (one.name != "alpha") for one in found)
 
 
 @pytest.mark.parametrize("specification", [{}, {"arms": []}, {"arms": [{"arm": "joint-25"}], "searches": []}])
 def test_a_store_that_does_not_say_what_was_searched_gives_no_parameter(specification):
-    assert searched(specification, invented.arm()) == ()
+    assert search_parameters(specification, invented.arm()) == ()
 
 
 def test_trials_are_told_apart_by_how_they_ended():

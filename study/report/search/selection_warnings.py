@@ -10,7 +10,7 @@ import pandas as pd
 
 from jointnet.evaluate.aggregation import registration_ratio
 from study.report.records import ArmRecord
-from study.report.search.searched import Searched, complete, fewest_complete, trial_table
+from study.report.search.trial_table import SearchParameter, complete, fewest_complete, trial_table
 
 NOISE_SD = 0.015
 """SD of the objective between trainings that differ only in their seed. It is assumed, not measured."""
@@ -85,7 +85,7 @@ def optimism_table(arms: Sequence[ArmRecord], noise_sd: float = NOISE_SD) -> pd.
     return pd.DataFrame(lines, columns=columns)
 
 
-def warnings(arm: ArmRecord, space: Sequence[Searched], noise_sd: float = NOISE_SD) -> list[str]:
+def warnings(arm: ArmRecord, space: Sequence[SearchParameter], noise_sd: float = NOISE_SD) -> list[str]:
     """Return sentences on why the selected trial may not be the best setting.
 
     Args:
@@ -104,9 +104,9 @@ def warnings(arm: ArmRecord, space: Sequence[Searched], noise_sd: float = NOISE_
     return [f"{name}: {line}" for line in lines]
 
 
-def on_bound(parameter: Searched, value: float) -> float | None:
+def on_bound(parameter: SearchParameter, value: float) -> float | None:
     """Return the bound that a value is on, to within `NEAR` of the range on the parameter's scale; None for neither."""
-    place = float(parameter.place(value))
+    place = float(parameter.position(value))
     if parameter.high <= parameter.low or not math.isfinite(place):
         return None
     if place <= NEAR:
@@ -114,7 +114,9 @@ def on_bound(parameter: Searched, value: float) -> float | None:
     return parameter.high if place >= 1 - NEAR else None
 
 
-def undetermined(table: pd.DataFrame, space: Sequence[Searched], noise_sd: float) -> tuple[int, dict[str, float]]:
+def undetermined(
+    table: pd.DataFrame, space: Sequence[SearchParameter], noise_sd: float
+) -> tuple[int, dict[str, float]]:
     """Return the parameters on which the best complete trials differ although they are equally good.
 
     The best trials are the fraction `TOP` of the complete trials, at least `FEWEST_TOP`, and all that tie with the last
@@ -130,12 +132,12 @@ def undetermined(table: pd.DataFrame, space: Sequence[Searched], noise_sd: float
     if len(best) < FEWEST_TOP or np.ptp(best["objective"].to_numpy()) > 2 * noise_sd:
         return len(best), {}
     spread = {
-        one.name: float(np.ptp(one.place(best[one.name].dropna()))) for one in space if best[one.name].notna().any()
+        one.name: float(np.ptp(one.position(best[one.name].dropna()))) for one in space if best[one.name].notna().any()
     }
     return len(best), {name: part for name, part in spread.items() if part > WIDE}
 
 
-def _few(table: pd.DataFrame, space: Sequence[Searched]) -> list[str]:
+def _few(table: pd.DataFrame, space: Sequence[SearchParameter]) -> list[str]:
     count, fewest = len(complete(table)), fewest_complete(space)
     if count >= fewest:
         return []
@@ -153,7 +155,7 @@ def _early(arm: ArmRecord) -> list[str]:
     ]
 
 
-def _bounds(arm: ArmRecord, space: Sequence[Searched]) -> list[str]:
+def _bounds(arm: ArmRecord, space: Sequence[SearchParameter]) -> list[str]:
     """Return sentences about the values of the selected trial that lie on a bound."""
     selected = arm.selected
     lines = []
@@ -170,7 +172,7 @@ def _bounds(arm: ArmRecord, space: Sequence[Searched]) -> list[str]:
     return lines
 
 
-def _disagreement(table: pd.DataFrame, space: Sequence[Searched], noise_sd: float) -> list[str]:
+def _disagreement(table: pd.DataFrame, space: Sequence[SearchParameter], noise_sd: float) -> list[str]:
     count, wide = undetermined(table, space, noise_sd)
     if not wide:
         return []

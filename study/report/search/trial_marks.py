@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from study.report.figures import LIGHT, Theme
-from study.report.search.searched import COMPLETE, CUT, EARLY, KINDS, OTHER, several_folds
+from study.report.search.trial_table import COMPLETE, CUT, EARLY, KINDS, OTHER, several_folds
 
 _MARKERS = {COMPLETE: "o", EARLY: "o", CUT: "D", OTHER: "x"}
 _SIZES = {COMPLETE: 30.0, EARLY: 24.0, CUT: 22.0, OTHER: 26.0}
