@@ -6,7 +6,7 @@ that `--schema` prints. pydantic's own messages are not used: they name one boun
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,6 +15,8 @@ from jointnet.errors import short_repr
 
 T = TypeVar("T")
 Schema = dict[str, Any]
+MOST_NAMES = 8
+"""Number of keys up to which a message lists all keys of a table."""
 Path = tuple[str, ...]
 """The keys that lead to a value."""
 
@@ -46,24 +48,24 @@ def json_schema(kind: type[Any]) -> Schema:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(kind).json_schema()}
 
 
-def add_schema_option(parser: argparse.ArgumentParser, file: str, schema: Callable[[], Schema]) -> None:
+def add_schema_option(options: argparse._ActionsContainer, file: str, schema: Callable[[], Schema]) -> None:
     """Add `--schema`, which prints a JSON schema and exits, without regard to required options.
 
     Args:
-        parser: the command line.
+        options: the command line, or a group of its options.
         file: what the schema describes, such as `a settings file`.
         schema: function that returns it.
     """
 
     class PrintSchema(argparse.Action):
-        def __call__(self, *_: object) -> None:
+        def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
             print(json.dumps(schema(), indent=2))
             parser.exit()
 
-    parser.add_argument("--schema", action=PrintSchema, nargs=0, help=f"print the JSON schema of {file}, and exit")
+    options.add_argument("--schema", action=PrintSchema, nargs=0, help=f"print the JSON schema of {file}, and exit")
 
 
-def unknown(word: str, key: str, names: Mapping[str, Any] | tuple[str, ...]) -> str:
+def unknown(word: str, key: str, names: Iterable[str]) -> str:
     """Return the message about an unknown key, section or parameter, with the names that exist."""
     return f"unknown {word} {short_repr(key)}, must be one of {', '.join(names)}"
 
@@ -81,15 +83,16 @@ def _error(schema: Schema, content: Any, location: tuple[int | str, ...], kind: 
         if table is None or not isinstance(value, Mapping) or not isinstance(part, str):
             break
         properties, others = table.get("properties", {}), table.get("additionalProperties")
-        if part in properties or (part in value and isinstance(others, dict)):
+        names = table.get("propertyNames", {}).get("enum", properties)
+        if part in names or (part in value and isinstance(others, dict) and names is properties):
             path, rule = (*path, part), properties.get(part, others)
             if part not in value:
                 return path, f"is missing; must be {_words(schema, rule)}"
             value = value[part]
         elif part in value:
-            word = "section" if all(_table(schema, each) for each in properties.values()) else "key"
+            word = "section" if properties and all("$ref" in each for each in properties.values()) else "key"
             received = f", got {short_repr(value[part])}" if word == "key" else ""
-            return (*path, part), unknown(word, part, properties) + received
+            return (*path, part), unknown(word, part, names) + received
         # Otherwise the part is pydantic's name of an alternative.
     return path, f"must be {_words(schema, rule)}, got {short_repr(value)}"
 
@@ -100,7 +103,11 @@ def _words(schema: Schema, rule: Schema) -> str:
         return ", or ".join(_words(schema, each) for each in rule["anyOf"] if each.get("type") != "null")
     table = _table(schema, rule)
     if table is not None:
-        return f"a table of {', '.join(table['properties'])}" if "properties" in table else "a table"
+        names = table.get("propertyNames", {}).get("enum") or list(table.get("properties", ()))
+        least = "with at least one" if "minProperties" in table else ""
+        if 0 < len(names) <= MOST_NAMES:
+            return f"a table {least or 'of'} {'of ' if least else ''}{', '.join(names)}"
+        return f"a table {least} key" if least else "a table"
     if "const" in rule:
         return json.dumps(rule["const"])
     if "enum" in rule:
@@ -110,14 +117,15 @@ def _words(schema: Schema, rule: Schema) -> str:
     if rule["type"] == "string":
         return "text that is not blank"
     if rule["type"] == "array":
-        items = _words(schema, rule["items"]).removeprefix("a ").replace("number", "numbers")
         least = {1: "one", 2: "two"}[rule["minItems"]]
-        return f"a list of at least {least}: {items}" if "enum" in rule["items"] else f"at least {least} {items}"
+        if "enum" in rule["items"]:
+            return f"a list of at least {least} of {', '.join(rule['items']['enum'])}, each once"
+        return f"at least {least} {_words(schema, rule['items']).removeprefix('a ').replace('number', 'numbers')}"
     number = "a whole number" if rule["type"] == "integer" else "a number"
     if "minimum" in rule:
         return f"{number} between {rule['minimum']} and {rule['maximum']}"
-    above = f" above {rule['exclusiveMinimum']:g}" if "exclusiveMinimum" in rule else ""
-    return number + above + (f", at most {rule['maximum']:g}" if "maximum" in rule else "")
+    above = f" above {rule['exclusiveMinimum']}" if "exclusiveMinimum" in rule else ""
+    return number + above + (f", at most {rule['maximum']}" if "maximum" in rule else "")
 
 
 def _table(schema: Schema, rule: Schema) -> Schema | None:

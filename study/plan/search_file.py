@@ -1,17 +1,24 @@
-"""Strict reading of search spaces. The errors of all files are reported together, with file, key, rule and value."""
+"""Search files: their tables, and their strict reading. The errors of all files are reported together."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
 
 from jointnet.errors import SettingsError, short_repr
-from jointnet.models import MODELS
+from jointnet.evaluate.aggregation import ENDPOINTS
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.settings.parsing import flat_settings
+from jointnet.settings.schema import TABLE, ModelName
+from jointnet.settings.validation import Schema, json_schema, validate
 from jointnet.system.toml_file import is_file, read_toml
-from study.plan.claim import read_margin
 from study.plan.search_space import (
+    LAMBDAS,
     RATIOS,
     SHORT_NAMES,
     Budget,
@@ -22,13 +29,109 @@ from study.plan.search_space import (
     has_parameter,
 )
 from study.plan.splits import parse_counts
-from study.plan.toml_table import TomlTable, is_count, is_number, is_table, is_text, is_texts
-from study.store_names import OBJECTIVE
 
-MOST_EPOCHS, MOST_TRIALS, MOST_PATIENTS = 100_000, 100_000, 10_000
+MOST_TRIALS, MOST_PATIENTS = 100_000, 10_000
 MOST_MINUTES = 1_000_000
 LARGEST_RATIO = 1e6
 """Largest ratio of two lambdas. Beyond it one term of the loss is lost in rounding."""
+
+NUMBERS = tuple(key for key, value in flat_settings(Settings()).items() if type(value) in (int, float))
+NOT_SEARCHED = (*LAMBDAS, *SHORT_NAMES.values(), "training.epochs")
+"""Numeric settings that have a parameter of another name, or that the fidelity determines."""
+PARAMETERS = (*RATIOS, *SHORT_NAMES, *sorted(set(NUMBERS) - set(NOT_SEARCHED)))
+NOT_FIXED = {"model.name": "the key `models`", "training.epochs": "the key `fidelity.max_epochs`"}
+"""Settings that another key of the file determines."""
+
+if TYPE_CHECKING:
+    ParameterName = str
+    EndpointName = str
+else:
+    ParameterName = Literal[PARAMETERS]
+    EndpointName = Literal[tuple(map("/".join, ENDPOINTS))]
+
+
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("a value is repeated")
+    return values
+
+
+def _describe_fixed(schema: Schema) -> None:
+    """Add the settings that may be fixed to the JSON schema."""
+    settings = json_schema(Settings)
+    tables = {name: settings["$defs"][rule["$ref"].rpartition("/")[2]] for name, rule in settings["properties"].items()}
+    rules = {f"{name}.{key}": rule for name, table in tables.items() for key, rule in table["properties"].items()}
+    schema["properties"] = {key: rule for key, rule in rules.items() if key not in NOT_FIXED}
+    schema["additionalProperties"] = False
+
+
+Text = Annotated[str, Field(pattern=r"\S")]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Margin = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
+Minutes = Annotated[float, Field(strict=True, gt=0, le=MOST_MINUTES)]
+Models = Annotated[
+    tuple[ModelName, ...], Field(min_length=1, json_schema_extra={"uniqueItems": True}), AfterValidator(_unique)
+]
+
+
+@dataclass(frozen=True, config=TABLE)
+class ParameterTable:
+    """A searched parameter: its bounds, both inclusive, and the reason for them."""
+
+    low: Finite
+    """Lower bound."""
+    high: Finite
+    """Upper bound."""
+    scale: Literal["linear", "log"]
+    """Scale on which values are drawn."""
+    why: Text
+    """Reason for these bounds."""
+    models: Models | None = None
+    """The models that the parameter applies to; all of the file by default."""
+
+
+@dataclass(frozen=True, config=TABLE)
+class BudgetTable:
+    """The budget of the search."""
+
+    num_samples: Annotated[int, Field(ge=1, le=MOST_TRIALS, strict=True)]
+    """Trials of each arm."""
+    minutes: Minutes | None = None
+    """Minutes of searching, shared by all arms of the file; no limit by default."""
+
+
+@dataclass(frozen=True, config=TABLE)
+class ClaimTable:
+    """The non-inferiority margins, fixed before any result."""
+
+    margin_mm: Margin | Annotated[dict[EndpointName, Margin], Field(min_length=1)]
+    """One margin in mm for the centroid distance (CD) of the LV, or a margin per endpoint."""
+
+
+@dataclass(frozen=True, config=TABLE)
+class SearchFile:
+    """A search file of `search_spaces/`."""
+
+    question: Text
+    """The research question, one sentence."""
+    models: Models
+    """The models. Each model with each split is an arm."""
+    objective: Objective
+    parameters: Annotated[dict[ParameterName, ParameterTable], Field(min_length=1)]
+    """The searched parameters by name: `alpha`, a ratio of lambdas, or a settings key such as
+    `optimiser.learning_rate`."""
+    fidelity: Fidelity
+    budget: BudgetTable
+    settings: Text = "default"
+    """Name or file of the base settings."""
+    fixed: Annotated[dict[str, Any], Field(json_schema_extra=_describe_fixed)] = field(default_factory=dict)
+    """Values by dotted settings key, which replace those of `settings`."""
+    splits: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Patients of each split as training/validation/test, such as `25/15/5`; those of the command by default."""
+    phantom_patients: Annotated[int, Field(ge=3, le=MOST_PATIENTS, strict=True)] | None = None
+    """Number of phantom patients where the command names no data; the command's default where absent."""
+    claim: ClaimTable | None = None
+    """The non-inferiority margins of the claim; no claim by default."""
 
 
 def load_spaces(names: Sequence[str], settings: str | None = None) -> tuple[SearchSpace, ...]:
@@ -42,10 +145,9 @@ def load_spaces(names: Sequence[str], settings: str | None = None) -> tuple[Sear
     Raises:
         SettingsError: lists every error of every file.
     """
-    spaces, errors = (
-        [],
-        [f"--search: {short_repr(name)} must be named once" for name in {n for n in names if names.count(n) > 1}],
-    )
+    spaces = []
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    errors = [f"--search: {short_repr(name)} must be named once" for name in repeated]
     if settings is not None:
         try:
             load_settings(settings)
@@ -75,179 +177,123 @@ def _find(name: str) -> Path:
     for folder in folders():
         if is_file(folder / f"{name}.toml"):
             return folder / f"{name}.toml"
-    known = sorted({path.stem for folder in folders() for path in folder.glob("*.toml")})
+    names = sorted({path.stem for folder in folders() for path in folder.glob("*.toml")})
     raise SettingsError(
-        f"--search: {short_repr(name)} must be the path of a .toml file or one of {', '.join(known) or '(none found)'}"
+        f"--search: {short_repr(name)} must be the path of a .toml file or one of {', '.join(names) or '(none found)'}"
     )
 
 
 def _read(path: Path, settings: str | None) -> SearchSpace:
     content = read_toml(path, path.name)
-    errors: list[str] = []
-    top = TomlTable(f"{path.name}: ", content, errors)
-    question = top.take("question", is_text, "must be a sentence")
-    models = tuple(top.take("models", _is_models, f"must be a list of models, each one of {', '.join(MODELS)}") or ())
-    own = top.take("settings", is_text, "must be the name or the file of settings", "default")
-    settings = settings or str(own or "default")
-    splits = top.take("splits", is_texts, 'must be a list of texts such as "25/15/5"', None)
-    phantom = top.take(
-        "phantom_patients", is_count(3, MOST_PATIENTS), f"must be a whole number from 3 to {MOST_PATIENTS}", None
-    )
-    fixed = top.take("fixed", is_table, "must be a table", {})
-    parameters = top.take("parameters", is_table, "must be a table with at least one parameter")
-    objective = TomlTable(f"{path.name}: objective.", top.take("objective", is_table, "must be a table"), errors)
-    fidelity = TomlTable(f"{path.name}: fidelity.", top.take("fidelity", is_table, "must be a table"), errors)
-    budget = TomlTable(f"{path.name}: budget.", top.take("budget", is_table, "must be a table"), errors)
-    claim = TomlTable(f"{path.name}: claim.", top.take("claim", is_table, "must be a table", None), errors)
-    top.finish()
-    if splits:
-        try:
-            parse_counts(splits)
-        except SettingsError as error:
-            errors += [f"{path.name}: splits: {line}" for line in error.errors]
-    base = _base(path.name, settings, fixed or {}, errors)
-    space = SearchSpace(
+    file, invalid = validate(SearchFile, content)
+    errors = [f"{'.'.join(keys)}: {text}" for keys, text in invalid.items()]
+    # The valid values of an invalid file are checked against each other too, so that all errors come at once.
+    valid = _without(content, invalid)
+    base, found = _base(settings or valid.get("settings", "default"), valid.get("fixed", {}))
+    errors += [*found, *_contradictions(valid, base)]
+    if errors or file is None:
+        raise SettingsError(f"{path.name}: {line}" for line in errors)
+    return SearchSpace(
         name=path.stem,
-        question=str(question),
-        models=models,
-        settings=settings,
+        question=file.question,
+        models=file.models,
+        settings=settings or file.settings,
         base=base,
-        fixed=fixed or {},
-        objective=_objective(objective),
-        parameters=_parameters(path.name, parameters or {}, models, base, fixed or {}, errors),
-        fidelity=_fidelity(fidelity, errors),
-        budget=_budget(budget),
-        splits=tuple(splits) if splits else None,
-        phantom_patients=phantom,
-        margin_mm=read_margin(claim),
+        fixed=file.fixed,
+        objective=file.objective,
+        parameters=tuple(_parameter(name, table, file, base) for name, table in file.parameters.items()),
+        fidelity=file.fidelity,
+        budget=Budget(file.budget.num_samples, file.budget.minutes),
+        splits=file.splits,
+        phantom_patients=file.phantom_patients,
+        margin_mm=None if file.claim is None else file.claim.margin_mm,
     )
-    if errors:
-        raise SettingsError(errors)
-    return space
 
 
-def _base(file: str, name: str, fixed: dict[str, Any], errors: list[str]) -> Settings:
-    """Return the base settings of a search space. Invalid parts are replaced by defaults and added to `errors`."""
-    try:
-        base = load_settings(name)
-    except SettingsError as error:
-        errors += [f"{file}: settings: {line}" for line in error.errors]
-        base = Settings()
-    given = {"model.name": "the key `models`", "training.epochs": "the key `fidelity.max_epochs`"}
-    errors += [
-        f"{file}: fixed.{key}: must be left to {by}, got {short_repr(fixed[key])}"
-        for key, by in given.items()
+def _parameter(name: str, table: ParameterTable, file: SearchFile, base: Settings) -> Parameter:
+    number = int if isinstance(flat_settings(base).get(name), int) else float
+    models = file.models if table.models is None else table.models
+    return Parameter(name, number(table.low), number(table.high), table.scale, table.why, models)
+
+
+def _without(content: Mapping[str, Any], paths: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
+    """Return a copy of nested tables without the keys at some paths."""
+    copy = deepcopy(dict(content))
+    for path in paths:
+        table = copy
+        for key in path[:-1]:
+            table = table[key]
+        table.pop(path[-1], None)
+    return copy
+
+
+def _base(settings: str, fixed: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Return the base settings with the fixed values, and errors. Invalid settings or fixed values are left out."""
+    errors = [
+        f"fixed.{key}: must be left to {other}, got {short_repr(fixed[key])}"
+        for key, other in NOT_FIXED.items()
         if key in fixed
     ]
-    usable = {key: value for key, value in fixed.items() if key not in given}
+    base = Settings()
     try:
-        return with_values(base, usable)
+        base = load_settings(settings)
     except SettingsError as error:
-        errors += [f"{file}: fixed.{line}" for line in error.errors]
-        return base
+        errors += [f"settings: {line}" for line in error.errors]
+    try:
+        base = with_values(base, {key: value for key, value in fixed.items() if key not in NOT_FIXED})
+    except SettingsError as error:
+        errors += [f"fixed.{line}" for line in error.errors]
+    return base, errors
 
 
-def _objective(table: TomlTable) -> Objective:
-    table.take("metric", lambda value: value == OBJECTIVE, f'must be "{OBJECTIVE}": a trial keeps its best model by it')
-    table.take("direction", lambda value: value == "minimize", f'must be "minimize" for {OBJECTIVE}')
-    table.finish()
-    return Objective()
+def _contradictions(valid: Mapping[str, Any], base: Settings) -> Iterator[str]:
+    """Yield an error for each invalid combination of the valid values of a file."""
+    try:
+        parse_counts(valid.get("splits", ()))
+    except SettingsError as error:
+        yield from (f"splits: {line}" for line in error.errors)
+    fidelity = valid.get("fidelity", {})
+    most, grace = fidelity.get("max_epochs"), fidelity.get("grace_epochs")
+    if most is not None and grace is not None and grace > most:
+        yield f"fidelity.grace_epochs: must be at most max_epochs, {most}, got {grace}"
+    fixed = valid.get("fixed", {})
+    for name, table in valid.get("parameters", {}).items():
+        where = f"parameters.{name}"
+        for key in LAMBDAS if name in RATIOS else (SHORT_NAMES.get(name, name),):
+            if key in fixed:
+                yield f"{where}: must not be searched while fixed.{key} holds {short_repr(fixed[key])}"
+        yield from (f"{where}.{line}" for line in _model_errors(name, table, valid.get("models", ())))
+        yield from (f"{where}.{line}" for line in _bound_errors(name, table, base))
 
 
-def _fidelity(table: TomlTable, errors: list[str]) -> Fidelity:
-    count = f"must be a whole number from 1 to {MOST_EPOCHS}"
-    most = table.take("max_epochs", is_count(1, MOST_EPOCHS), count)
-    grace = table.take("grace_epochs", is_count(1, MOST_EPOCHS), count)
-    factor = table.take("reduction_factor", is_count(2, MOST_EPOCHS), f"must be a whole number from 2 to {MOST_EPOCHS}")
-    table.finish()
-    if most and grace and grace > most:
-        errors.append(f"{table.where}grace_epochs: must be at most max_epochs, {most}, got {grace}")
-    return Fidelity(most or 1, grace or 1, factor or 2)
-
-
-def _budget(table: TomlTable) -> Budget:
-    trials = f"must be a whole number from 1 to {MOST_TRIALS}"
-    samples = table.take("num_samples", is_count(1, MOST_TRIALS), trials)
-    positive = lambda value: is_number(value) and 0 < value <= MOST_MINUTES  # noqa: E731
-    minutes = table.take("minutes", positive, f"must be a number above 0, at most {MOST_MINUTES}", None)
-    table.finish()
-    return Budget(samples or 1, None if minutes is None else float(minutes))
-
-
-def _parameters(
-    file: str,
-    tables: dict[str, Any],
-    models: tuple[str, ...],
-    base: Settings,
-    fixed: dict[str, Any],
-    errors: list[str],
-) -> tuple[Parameter, ...]:
-    if not tables:
-        errors.append(f"{file}: parameters: must be a table with at least one parameter, got none")
-    known = {key for key, value in flat_settings(base).items() if is_number(value)}
-    known -= {"loss.alpha", "loss.lambda_1", "loss.lambda_2", "loss.lambda_3", "training.epochs"}
-    names = (*RATIOS, *SHORT_NAMES, *sorted(known))
-    read = []
-    for name, content in tables.items():
-        where = f"{file}: parameters.{name}"
-        if name not in names:
-            errors.append(f"{where}: unknown parameter {short_repr(name)}, must be one of {', '.join(names)}")
-            continue
-        if not is_table(content):
-            errors.append(f"{where}: must be a table, got {short_repr(content)}")
-            continue
-        key = SHORT_NAMES.get(name, name)
-        clashing = ("loss.lambda_1", "loss.lambda_2", "loss.lambda_3") if name in RATIOS else (key,)
-        errors += [
-            f"{where}: must not be searched while fixed.{k} holds {short_repr(fixed[k])}"
-            for k in clashing
-            if k in fixed
-        ]
-        parameter = _parameter(TomlTable(f"{where}.", content, errors), name, models, base)
-        if parameter is not None:
-            read.append(parameter)
-    return tuple(read)
-
-
-def _parameter(table: TomlTable, name: str, models: tuple[str, ...], base: Settings) -> Parameter | None:
-    before = len(table.errors)
-    low = table.take("low", is_number, "must be a number")
-    high = table.take("high", is_number, "must be a number")
-    scale = table.take("scale", lambda value: value in ("linear", "log"), "must be linear or log")
-    why = table.take("why", is_text, "must say why these bounds")
-    within = lambda value: _is_models(value) and set(value) <= set(models)  # noqa: E731
-    own = tuple(table.take("models", within, f"must be a list of the file's models, {', '.join(models)}", models) or ())
-    table.finish()
+def _model_errors(name: str, table: Mapping[str, Any], models: Sequence[str]) -> Iterator[str]:
+    """Yield an error for each model of a parameter that the file does not have, or that the parameter cannot affect."""
+    own = table.get("models", models)
+    if models and not set(own) <= set(models):
+        yield f"models: must be a list of the file's models, {', '.join(models)}, got {short_repr(own)}"
     for model in own:
         if not has_parameter(model, name):
             others = [other for other in models if has_parameter(other, name)]
-            table.errors.append(
-                f"{table.where}models: must leave out {model}, which has no {name}"
-                f"{f'; write models = {json.dumps(others)}' if others else ''}, got {list(own)}"
-            )
-    if low is not None and high is not None:
-        if low >= high:
-            table.errors.append(f"{table.where}low: must be below high, {short_repr(high)}, got {short_repr(low)}")
-        if scale == "log" and low <= 0:
-            table.errors.append(f"{table.where}low: must be above 0 on a log scale, got {short_repr(low)}")
-        if name in RATIOS and low < 0:
-            table.errors.append(f"{table.where}low: must be at least 0, got {short_repr(low)}")
-        if name in RATIOS and high > LARGEST_RATIO:
-            table.errors.append(f"{table.where}high: must be at most {LARGEST_RATIO:g}, got {short_repr(high)}")
-        for key, bound in (("low", low), ("high", high)):
-            if name not in RATIOS:
-                try:
-                    with_values(base, {SHORT_NAMES.get(name, name): bound})
-                except SettingsError as error:
-                    table.errors += [f"{table.where}{key}: {line.partition(': ')[2]}" for line in error.errors]
-    if len(table.errors) > before:
-        return None
-    whole = isinstance(flat_settings(base).get(name), int)
-    number = int if whole else float
-    return Parameter(name, number(low), number(high), scale, why, own)
+            correction = f"; write models = {json.dumps(others)}" if others else ""
+            yield f"models: must leave out {model}, which has no {name}{correction}, got {short_repr(list(own))}"
 
 
-def _is_models(value: Any) -> bool:
-    return is_texts(list(value) if isinstance(value, tuple) else value) and (
-        len(set(value)) == len(value) and set(value) <= set(MODELS)
-    )
+def _bound_errors(name: str, table: Mapping[str, Any], base: Settings) -> Iterator[str]:
+    """Yield the errors of the bounds of a parameter."""
+    bounds = {key: table[key] for key in ("low", "high") if key in table}
+    low, high = bounds.get("low"), bounds.get("high")
+    if low is not None and high is not None and low >= high:
+        yield f"low: must be below high, {short_repr(high)}, got {short_repr(low)}"
+    if low is not None and low <= 0 and table.get("scale") == "log":
+        yield f"low: must be above 0 on a log scale, got {short_repr(low)}"
+    if name not in RATIOS:
+        for key, bound in bounds.items():
+            try:
+                with_values(base, {SHORT_NAMES.get(name, name): bound})
+            except SettingsError as error:
+                yield from (f"{key}: {line.partition(': ')[2]}" for line in error.errors)
+        return
+    if low is not None and low < 0:
+        yield f"low: must be at least 0, got {short_repr(low)}"
+    if high is not None and high > LARGEST_RATIO:
+        yield f"high: must be at most {LARGEST_RATIO:g}, got {short_repr(high)}"

@@ -6,12 +6,17 @@ the loss, so lambda_1..3 are always scaled to the sum 1.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass as validated
 
 from jointnet.models import MODELS
 from jointnet.settings import Settings, with_values
-from study.store_names import OBJECTIVE
+from jointnet.settings.schema import TABLE
 
+MOST_EPOCHS = 100_000
+LAMBDAS = ("loss.lambda_1", "loss.lambda_2", "loss.lambda_3")
 RATIOS = ("lambda_2_to_1", "lambda_3_to_1")
 SHORT_NAMES = {"alpha": "loss.alpha"}
 """Short parameter names, apart from the ratios, and the settings key of each."""
@@ -34,24 +39,26 @@ class Parameter:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
-@dataclass(frozen=True)
+@validated(frozen=True, config=TABLE)
 class Objective:
-    """The metric to optimise on the validation patients, and its direction."""
+    """The metric to optimise on the validation patients. A trial keeps its best model by it."""
 
-    metric: str = OBJECTIVE
-    direction: str = "minimize"
+    metric: Literal["val/registration_ratio"]
+    """The geometric mean over the five registration metrics of after / before."""
+    direction: Literal["minimize"]
+    """A smaller ratio is better."""
 
 
-@dataclass(frozen=True)
+@validated(frozen=True, config=TABLE)
 class Fidelity:
-    """The epochs of ASHA.
+    """The epochs of ASHA."""
 
-    No trial is pruned before `grace_epochs`. At each rung one trial in `reduction_factor` continues.
-    """
-
-    max_epochs: int
-    grace_epochs: int
-    reduction_factor: int
+    max_epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS, strict=True)]
+    """Epochs of a trial that is never pruned."""
+    grace_epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS, strict=True)]
+    """Epochs before which no trial is pruned, at most `max_epochs`. The first rung."""
+    reduction_factor: Annotated[int, Field(ge=2, le=MOST_EPOCHS, strict=True)]
+    """At each rung one trial in so many continues. The next rung is at as many times the epochs."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ def settings_of_sample(settings: Settings, sample: Mapping[str, Any]) -> Setting
     """
     values = {SHORT_NAMES.get(name, name): value for name, value in sample.items() if name not in RATIOS}
     lambdas = lambdas_of(settings, sample)
-    values |= {f"loss.lambda_{number}": value for number, value in enumerate(lambdas, start=1)}
+    values |= dict(zip(LAMBDAS, lambdas, strict=True))
     return with_values(settings, values)
 
 

@@ -10,9 +10,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from jointnet.data.patient_counts import PAPER_SPLITS
 from jointnet.settings import settings_names
+from jointnet.settings.validation import add_schema_option, json_schema
 from jointnet.system.quota import limit_threads
 from jointnet.system.terminal import ignore_closed_output
 from study.machines.address import is_client, resolve_address
@@ -126,7 +128,14 @@ def parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="print the plan; start and write nothing")
     add("--study", metavar="ID", help="resume this study, or end with an error if its specification differs")
     add("--new", action="store_true", help="start another study instead of resuming the one of this specification")
+    add_schema_option(command, "a search file", _search_file_schema)
     return command
+
+
+def _search_file_schema() -> dict[str, Any]:
+    from study.plan.search_file import SearchFile  # pandas takes a second to import
+
+    return json_schema(SearchFile)
 
 
 def _written_folders(options: argparse.Namespace) -> list[Path]:

@@ -18,8 +18,8 @@ from study.machines.cluster import survey
 from study.machines.node_check import SharedFolder
 from study.plan.capacity import Request, resource_errors, resources_of
 from study.plan.plan import Data, Design, Node, Plan, make_arms, make_plan
-from study.plan.search_file import MOST_EPOCHS, MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
-from study.plan.search_space import SearchSpace, with_overrides
+from study.plan.search_file import MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
+from study.plan.search_space import MOST_EPOCHS, SearchSpace, with_overrides
 from study.plan.splits import (
     Counts,
     Folds,

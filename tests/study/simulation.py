@@ -59,7 +59,18 @@ def space(samples: int | None = 6, epochs: int = 4, grace: int = 2, minutes: flo
     """Return a search space of alpha only."""
     base = with_values(TINY, {"training.epochs": epochs})
     fidelity, budget = Fidelity(epochs, grace, 2), Budget(samples, minutes)
-    return SearchSpace("own", "?", ("standalone",), "default", base, {}, Objective(), (ALPHA,), fidelity, budget)
+    return SearchSpace(
+        "own",
+        "?",
+        ("standalone",),
+        "default",
+        base,
+        {},
+        Objective("val/registration_ratio", "minimize"),
+        (ALPHA,),
+        fidelity,
+        budget,
+    )
 
 
 def work(own: SearchSpace, seed: int = 0) -> SearchWork:

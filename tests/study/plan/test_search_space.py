@@ -1,17 +1,24 @@
 """Search spaces: strict parsing, all errors at once, and conversion of samples to settings."""
 
+import json
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from jointnet.errors import SettingsError
 from jointnet.settings import Settings, load_settings, with_values
+from jointnet.settings.validation import json_schema
 from jointnet.train.epoch_report import OBJECTIVE as KEPT_BY
-from study.plan.search_file import load_spaces
+from study.plan.search_file import SearchFile, load_spaces
 from study.plan.search_space import lambdas_of, settings_of_sample, with_overrides
 from study.store_names import OBJECTIVE
 
+SHIPPED = Path(__file__).parents[3] / "search_spaces"
 GOOD = """
 question = "Which?"
 models = ["joint"]
@@ -90,29 +97,33 @@ def test_errors_of_all_files_come_together(tmp_path: Path):
     [
         ('question = "Which?"', "", "question: is missing"),
         ('question = "Which?"', 'question = "?"\nsurplus = 3', "surplus: unknown key.*got 3"),
-        ('["joint"]', '["both"]', r"models: must be a list of models.*got \['both'\]"),
-        ('["joint"]', "[]", r"models: must be a list of models.*got \[\]"),
+        (
+            '["joint"]',
+            '["both"]',
+            r"models: must be a list of at least one of standalone, joint, each once, got \['both'\]",
+        ),
+        ('["joint"]', "[]", r"models: must be a list of at least one of standalone, joint, each once, got \[\]"),
         ('"minimize"', '"maximize"', "objective.direction: must be \"minimize\".*got 'maximize'"),
         ("val/registration_ratio", "train/loss", "objective.metric: must be \"val/registration_ratio\".*'train/loss'"),
-        ('"log"', '"cubic"', "parameters.lambda_2_to_1.scale: must be linear or log, got 'cubic'"),
+        ('"log"', '"cubic"', "parameters.lambda_2_to_1.scale: must be one of linear, log, got 'cubic'"),
         ("low = 0.1", "low = 0", "low: must be above 0 on a log scale, got 0"),
         ("low = 0.1", 'low = "a"', "low: must be a number, got 'a'"),
         ("low = 0.1", "low = nan", "low: must be a number, got nan"),
         ("low = 0.1", "low = true", "low: must be a number, got True"),
         ('why = "both sides of 1"', "", "parameters.lambda_2_to_1.why: is missing"),
-        ("lambda_2_to_1", "lambda_9", "parameters.lambda_9: unknown parameter.*lambda_2_to_1"),
+        ("lambda_2_to_1", "lambda_9", "parameters.lambda_9: unknown key 'lambda_9', must be one of lambda_2_to_1"),
         ("lambda_2_to_1", "alpha", "parameters.alpha.high: must be a number between 0.0 and 1.0, got 10.0"),
         ('["joint"]', '["joint", "standalone"]', "leave out standalone.*lambda_2_to_1"),
         ("grace_epochs = 2", "grace_epochs = 9", "fidelity.grace_epochs: must be at most max_epochs, 8, got 9"),
         (
             "reduction_factor = 2",
             "reduction_factor = 1",
-            "reduction_factor: must be .* from 2 to 100000, got 1",
+            "fidelity.reduction_factor: must be a whole number between 2 and 100000, got 1",
         ),
         (
             "num_samples = 4",
             "num_samples = 4\nminutes = 0",
-            "budget.minutes: must be .* above 0, .*, got 0",
+            "budget.minutes: must be a number above 0, at most 1000000, got 0",
         ),
         (
             "[fidelity]",
@@ -125,9 +136,17 @@ def test_errors_of_all_files_come_together(tmp_path: Path):
         ('models = ["joint"]', 'models = ["joint"]\nsettings = "none"', "settings: settings 'none': must be"),
         ('models = ["joint"]', 'models = ["joint"]\nsplits = ["25-15-5"]', "splits: must be train/validation/test"),
         ("[budget]", "[budget", "must be TOML"),
-        ("num_samples = 4", "num_samples = 1000000", "num_samples: must be .* from 1 to 100000"),
+        (
+            "num_samples = 4",
+            "num_samples = 1000000",
+            "must be a whole number between 1 and 100000, got 1000000",
+        ),
         ("num_samples = 4", "num_samples = 0x1" + "0" * 40, "num_samples: must be .* at most 64 bits"),
-        ("num_samples = 4", "num_samples = 4\nminutes = 1e300", "minutes: must be .* at most 1000000"),
+        (
+            "num_samples = 4",
+            "num_samples = 4\nminutes = 1e300",
+            r"budget.minutes: must be .*, at most 1000000, got 1e\+300",
+        ),
         ("high = 10.0", "high = 1e300", "high: must be at most 1e"),
     ],
 )
@@ -222,16 +241,25 @@ def test_a_claim_states_its_margin_in_mm(tmp_path: Path, claim: str, margin):
     assert space.margin_mm == margin
 
 
+MARGIN = (
+    "must be a number above 0, or a table with at least one of cd_mm/lv, asd_mm/lv, asd_mm/myo, cd_mm/rv, asd_mm/rv"
+)
+
+
 @pytest.mark.parametrize(
     ("claim", "errors"),
     [
-        ("[claim]", ["claim.margin_mm: is missing; must be a number of mm above 0, of LV CD, or a table of such"]),
-        ("[claim]\nmargin_mm = 0", ["claim.margin_mm: must be a number of mm above 0, of LV CD, or a table of such"]),
-        ("[claim]\nmargin_mm = true", ["claim.margin_mm: must be a number of mm above 0"]),
-        ("[claim.margin_mm]", ["claim.margin_mm: must name at least one endpoint, got none"]),
+        ("[claim]", [f"claim.margin_mm: is missing; {MARGIN}"]),
+        ("[claim]\nmargin_mm = 0", [f"claim.margin_mm: {MARGIN}, got 0"]),
+        ("[claim]\nmargin_mm = true", [f"claim.margin_mm: {MARGIN}, got True"]),
+        ("[claim.margin_mm]", [f"claim.margin_mm: {MARGIN}, got {{}}"]),
         (
             '[claim]\nsure = 1\n[claim.margin_mm]\n"cd_mm/lv" = -1\n"cd_mm/myo" = 1',
-            ["claim.sure: unknown key", "claim.margin_mm.cd_mm/lv: must be a number", "claim.margin_mm.cd_mm/myo: unk"],
+            [
+                "claim.sure: unknown key 'sure', must be one of margin_mm, got 1",
+                "claim.margin_mm.cd_mm/lv: must be a number above 0, got -1",
+                "claim.margin_mm.cd_mm/myo: unknown key 'cd_mm/myo', must be one of cd_mm/lv, asd_mm/lv, asd_mm/myo",
+            ],
         ),
     ],
 )
@@ -242,3 +270,64 @@ def test_a_margin_that_breaks_a_rule_is_refused(tmp_path: Path, claim: str, erro
     assert len(caught.value.errors) == len(errors)
     for error, expected in zip(caught.value.errors, errors, strict=True):
         assert error.startswith(f"own.toml: {expected}")
+
+
+def test_valid_parts_of_an_invalid_file_are_checked_against_each_other(tmp_path: Path):
+    text = GOOD.replace("low = 0.1", "low = 20").replace("num_samples = 4", "num_samples = 0\nsurplus = 1")
+    text = text.replace("grace_epochs = 2", "grace_epochs = 9").replace('question = "Which?"', 'splits = ["25/15"]')
+    assert [line.partition(": ")[2].partition(": ")[0] for line in _errors(tmp_path, text)] == [
+        "budget.num_samples",
+        "budget.surplus",
+        "question",
+        "splits",
+        "fidelity.grace_epochs",
+        "parameters.lambda_2_to_1.low",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "errors"),
+    [
+        ("", ["is missing; must be"] * 6),
+        ("parameters = 3\nfixed = 4\nclaim = []\nfidelity = true", ["got", "got", "got", "got", *["missing"] * 4]),
+        (
+            "[parameters]\n[parameters.alpha]\nlow = {}\nmodels = 3\nwhy = ' '",
+            [*["parameters.alpha"] * 5, *["missing"] * 5],
+        ),
+    ],
+)
+def test_no_shape_of_a_file_is_beyond_the_messages(tmp_path: Path, file: str, errors: list[str]):
+    lines = _errors(tmp_path, file)
+    assert len(lines) == len(errors)
+    assert all(words in line for line, words in zip(lines, errors, strict=True)), lines
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_shipped_search_files_follow_the_printed_schema(path: Path):
+    schema = json.loads(json.dumps(json_schema(SearchFile)))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    content = tomllib.loads(path.read_text())
+    jsonschema.validate(content, schema)
+    for broken in (
+        {**content, "surplus": 1},
+        {**content, "fixed": {"loss.beta": 1}},
+        {**content, "fixed": {"loss.alpha": 2}},
+        {**content, "parameters": {"beta": content["parameters"]["alpha"]}},
+        {key: value for key, value in content.items() if key != "fidelity"},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, schema)
+
+
+def test_every_key_of_a_search_file_has_a_description_in_the_printed_schema():
+    schema = json_schema(SearchFile)
+    tables = [schema, *schema["$defs"].values()]
+    assert len(tables) == 6
+    for table in tables:
+        assert all("description" in rule or "$ref" in rule for rule in table["properties"].values())
+
+
+def test_the_study_prints_the_schema_without_its_required_options():
+    command = [sys.executable, "-m", "study.run", "--schema"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads(json.dumps(json_schema(SearchFile)))

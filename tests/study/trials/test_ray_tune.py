@@ -55,7 +55,18 @@ ONE_CPU = Resources(2, 1.0, 0.0, "cpu")
 def _space(samples: int, epochs: int) -> SearchSpace:
     base = with_values(TINY, {"training.epochs": epochs})
     fidelity, budget = Fidelity(epochs, min(2, epochs), 2), Budget(samples, None)
-    return SearchSpace("own", "?", ("standalone",), "default", base, {}, Objective(), (ALPHA,), fidelity, budget)
+    return SearchSpace(
+        "own",
+        "?",
+        ("standalone",),
+        "default",
+        base,
+        {},
+        Objective("val/registration_ratio", "minimize"),
+        (ALPHA,),
+        fidelity,
+        budget,
+    )
 
 
 def _search(
