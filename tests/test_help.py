@@ -32,7 +32,7 @@ HEAVY = {
     "statsmodels",
 }
 """Packages that take 0.1 s to several seconds to import."""
-QUICK = ("train", "evaluate", "predict", "export_bundle", "view", "scar", "phantom")
+QUICK = ("train", "evaluate", "predict", "export_bundle", "view", "scar", "phantom", "data")
 """Commands of `jointnet` that must print their help at once."""
 STUDY = tuple(command for command in COMMANDS if command.startswith("study."))
 

@@ -26,7 +26,7 @@ import numpy as np
 from broken_scans import SECRET, broken_scan, sound_patient
 from broken_toml import broken_toml
 
-from jointnet.data.__main__ import content, inspect_folder, table
+from jointnet.data.check import inspect_folder
 from jointnet.data.folder import find_patients
 from jointnet.data.preparation import prepare_patient
 from jointnet.errors import InputError
@@ -130,9 +130,9 @@ def _scan(folder: Path, rng: np.random.Generator) -> Case:
         (folder / name).write_bytes(broken_scan((folder / name).read_bytes(), rng))
 
     def read() -> None:
-        facts, errors = inspect_folder(folder)
-        result = content(facts, errors)
-        shown = f"{table(facts)}{json.dumps(result, allow_nan=False)}"
+        facts = inspect_folder(folder)
+        result = facts.content()
+        shown = f"{facts.table()}{json.dumps(result, allow_nan=False)}"
         if SECRET in shown:
             raise RuntimeError("text of a header is shown")
         if result["errors"]:

@@ -9,7 +9,7 @@ from jointnet.common_grid import SIZE_PX
 from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.dataset import SlicePairDataset
 from jointnet.data.folder import find_patients
-from jointnet.data.network_arrays import NetworkArrays
+from jointnet.data.preparation import NetworkArrays
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings
 from jointnet.train.augmentation import Batch

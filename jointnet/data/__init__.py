@@ -1,1 +1,24 @@
-"""Reading scans, resampling them to the common grid, and inspecting a folder of scans."""
+"""Scans: find and check a folder, read files, resample to the common grid, and cache prepared patients."""
+
+PAPER_SPLITS = ("25/15/5", "35/5/5")
+"""Numbers of training/validation/test patients of the paper's two arms."""
+
+
+def proposed_splits(patients: int) -> tuple[str, ...]:
+    """Return up to two splits of all patients in the proportions of the paper; none for fewer than 4 patients."""
+    if patients < 4:
+        return ()
+    test = min(5, max(1, patients // 5))
+    rest = patients - test
+    validation = min(5, max(1, rest // 4))
+    large = rest - validation
+    small = large * 5 // 7
+    if small >= 10:
+        small -= small % 5
+    larger, smaller = f"{large}/{validation}/{test}", f"{small}/{rest - small}/{test}"
+    return (smaller, larger) if 0 < small < large else (larger,)
+
+
+def suffices(patients: int, split: str) -> bool:
+    """Return whether there are enough patients for a split such as `25/15/5`."""
+    return sum(int(part) for part in split.split("/")) <= patients

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,18 +22,25 @@ from numpy.typing import NDArray
 from jointnet.system.atomic_file import make_folder_once
 from jointnet.errors import DataError
 from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
+from jointnet.system.file_version import once_per_version
 from jointnet.system.home import writable_home
 from jointnet.system.lock import POLL_SECONDS, LockedError
 from jointnet.data.folder import PatientFiles, check_headers
-from jointnet.data.network_arrays import NetworkArrays, kept_network_arrays
-from jointnet.data.preparation import PREPARATION_VERSION, prepare_patient, voxel_errors
+from jointnet.data.preparation import (
+    NETWORK_ARRAYS_VERSION,
+    PREPARATION_VERSION,
+    NetworkArrays,
+    network_arrays,
+    prepare_patient,
+    voxel_errors,
+)
 from jointnet.system.terminal import print_to_stderr
 
 RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"
-MOST_AT_ONCE = 8
+MOST_THREADS = 8
 """Largest number of patients that one process prepares in parallel. Each takes about 100 MB of memory."""
-Asked = TypeVar("Asked")
-Outcome = TypeVar("Outcome")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -54,15 +62,31 @@ class CachedPatient:
         return np.load(self.path / "images.npy", mmap_mode="r")
 
     def labels(self) -> NDArray[np.uint8]:
-        """Return the class codes (slice, 2, row, column) of `structures.CLASS_INDEX`, memory-mapped read-only."""
+        """Return the class indices (slice, 2, row, column) of `structures.CLASS_INDEX`, memory-mapped read-only."""
         return np.load(self.path / "labels.npy", mmap_mode="r")
 
     def network_arrays(self, block: int) -> NetworkArrays:
-        """Return images and class counts at the networks' resolution, memory-mapped read-only.
+        """Return images and class counts at a network's resolution, memory-mapped read-only.
 
-        See `kept_network_arrays`.
+        The first call creates the files in the patient's folder, so that all trainings on a node share one copy in the
+        page cache. If the folder is not writable, the arrays are kept in memory instead.
+
+        Args:
+            block: side in pixels of the blocks over which images are averaged and labels counted.
         """
-        return kept_network_arrays(self.path, self.images(), self.labels(), block)
+        kept = self.path / f"network-v{NETWORK_ARRAYS_VERSION}-block{block}"
+        if not kept.is_dir():
+            if not os.access(self.path, os.W_OK):
+                return network_arrays(self.images(), self.labels(), block)
+            make_folder_once(kept, partial(self._write_network_arrays, block), self.path.with_suffix(".lock"))
+        images = np.load(kept / "images.npy", mmap_mode="r") if block > 1 else self.images()
+        return NetworkArrays(images, np.load(kept / "counts.npy", mmap_mode="r"))
+
+    def _write_network_arrays(self, block: int, folder: Path) -> None:
+        arrays = network_arrays(self.images(), self.labels(), block)
+        if block > 1:
+            np.save(folder / "images.npy", arrays.images)
+        np.save(folder / "counts.npy", arrays.counts)
 
     @property
     def slices(self) -> int:
@@ -106,7 +130,7 @@ def prepare(
     headers = tuple(errors)
     outcomes: dict[int, CachedPatient | DataError] = {}
 
-    def settle(number: int, outcome: CachedPatient | DataError) -> None:
+    def finish(number: int, outcome: CachedPatient | DataError) -> None:
         outcomes[number] = outcome
         if progress:
             progress(len(outcomes), len(files))
@@ -118,31 +142,31 @@ def prepare(
                 raise DataError(voxel_errors(patient, headers))
             cached = _keyed(patient, cache_dir)
         except DataError as error:
-            settle(number, error)
+            finish(number, error)
             continue
         if cached.path.is_dir():
-            settle(number, cached)
+            finish(number, cached)
         else:
             missing[number] = cached
     named: set[tuple[str, int]] = set()
     while left := [number for number in missing if number not in outcomes]:
         held: list[LockedError] = []
-        for number, outcome in zip(left, several_at_once(_make, [(files[n], missing[n]) for n in left]), strict=True):
+        for number, outcome in zip(left, in_parallel(_make, [(files[n], missing[n]) for n in left]), strict=True):
             if isinstance(outcome, LockedError):
                 held.append(outcome)
             else:
-                settle(number, outcome)
+                finish(number, outcome)
         if len(held) == len(left):  # other processes are preparing all that is left
             for locked in held:
                 if locked.owner and (process := (locked.owner.host, locked.owner.pid)) not in named:
                     named.add(process)
                     print_to_stderr(f"Patients that are missing here are being prepared by {locked}")
             time.sleep(POLL_SECONDS)
-    settled = [outcome for _, outcome in sorted(outcomes.items())]
-    errors += [line for outcome in settled if isinstance(outcome, DataError) for line in outcome.errors]
+    finished = [outcome for _, outcome in sorted(outcomes.items())]
+    errors += [line for outcome in finished if isinstance(outcome, DataError) for line in outcome.errors]
     if errors:
         raise DataError(errors)
-    return [outcome for outcome in settled if isinstance(outcome, CachedPatient)]
+    return [outcome for outcome in finished if isinstance(outcome, CachedPatient)]
 
 
 def fingerprint(cached: Iterable[CachedPatient]) -> str:
@@ -170,9 +194,9 @@ def _keyed(files: PatientFiles, cache_dir: Path) -> CachedPatient:
     return CachedPatient(files.patient, cache_dir / digest, digest)
 
 
-def _make(asked: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataError | LockedError:
+def _make(items: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataError | LockedError:
     """Prepare a patient. Return it, the error in its files, or the error that another process holds its lock."""
-    files, patient = asked
+    files, patient = items
 
     def fill(part: Path) -> None:
         images, labels, description = prepare_patient(files)
@@ -187,26 +211,37 @@ def _make(asked: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataErro
     return patient
 
 
-def several_at_once(make: Callable[[Asked], Outcome], asked: Sequence[Asked]) -> Iterator[Outcome]:
-    """Yield `make(item)` for each item of `asked`, in order, computed in parallel threads.
+def in_parallel(make: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield `make(item)` for each item of `items`, in order, computed in parallel threads.
 
     The number of threads is that of torch in this process: all cores by default, a Ray worker's share, or the value of
     `OMP_NUM_THREADS`. Most of a preparation runs in ISA-L and numpy, which release the GIL.
     """
-    threads = min(torch.get_num_threads(), MOST_AT_ONCE, len(asked))
+    threads = min(torch.get_num_threads(), MOST_THREADS, len(items))
     if threads < 2:
-        yield from map(make, asked)
+        yield from map(make, items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(make, asked)
+        yield from pool.map(make, items)
 
 
 def _digest(files: PatientFiles) -> str:
+    """Return the digest of a patient's files and of the preparation rules, the name of the patient in the cache."""
     digest = hashlib.sha256(RULES.encode())
     for path in files.paths:
-        try:
-            with path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-        except OSError as error:
-            raise DataError(f"{path}: must be readable: {error.strerror or error}") from None
+        digest.update(_file_digest(path))
     return digest.hexdigest()[:24]
+
+
+@once_per_version
+def _file_digest(path: Path) -> bytes:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError as error:
+        raise DataError(f"{path}: must be readable: {error.strerror or error}") from None

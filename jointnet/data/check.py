@@ -1,11 +1,12 @@
-"""Inspection of the patients of a folder before training: geometry, labels, overlap and all errors.
+"""Inspection of a folder before training: geometry, labels, overlap and all errors of the patients, and their table.
 
 The errors are those that training reports, found by the same functions. All other values are descriptive.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,7 +16,15 @@ from scipy.ndimage import binary_fill_holes, label
 from jointnet.errors import DataError
 from jointnet.common_grid import SIZE_PX
 from jointnet.evaluate.measurable import measurable, shown_structures
-from jointnet.data.folder import PatientFiles, check_headers
+from jointnet.data import PAPER_SPLITS, proposed_splits, suffices
+from jointnet.data.folder import (
+    FolderFiles,
+    PatientFiles,
+    check_headers,
+    complete_patients,
+    file_name,
+    files_by_patient,
+)
 from jointnet.data.grid import CommonGrid, Stack, common_grid
 from jointnet.data.preparation import prepare_patient, read_image, read_label, voxel_errors
 from jointnet.data.scan_file import ScanHeader, read_header
@@ -23,6 +32,20 @@ from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES
 
 RASTER = 32
 """Number of points along each side of a slice at which coverage by the other scan is checked."""
+HEADINGS = (
+    "patient",
+    "scan",
+    "voxels",
+    "mm",
+    "axes",
+    "labels",
+    "slices",
+    "LV enclosed",
+    "pieces",
+    "on grid",
+    "reached",
+)
+COLUMN_WIDTHS = (8, 5, 13, 18, 5, 12, 7, 12, 9, 8, 8)
 
 
 @dataclass(frozen=True)
@@ -86,6 +109,88 @@ class PatientFacts:
     errors: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class FolderFacts:
+    """The description of a folder.
+
+    Attributes:
+        patients: the patients in ascending order.
+        name_errors: errors in the file names.
+        warnings: files whose names are nearly right, and structures that some patients lack.
+    """
+
+    patients: tuple[PatientFacts, ...]
+    name_errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """All error messages."""
+        return (*self.name_errors, *(error for patient in self.patients for error in patient.errors))
+
+    @property
+    def usable(self) -> int:
+        """Number of patients that training accepts: those with valid scans and both label files."""
+        return len(_usable(self.patients))
+
+    def content(self) -> dict[str, Any]:
+        """Return the content of the JSON report. It contains no text from file headers, only numbers."""
+        return {
+            "patients": [asdict(patient) for patient in self.patients],
+            "errors": list(self.errors),
+            "labelled_without_error": self.usable,
+            "splits": {split: suffices(self.usable, split) for split in PAPER_SPLITS},
+            "splits_that_fit": list(proposed_splits(self.usable)),
+            "remarks": list(self.warnings),
+        }
+
+    def table(self) -> str:
+        """Return a text table with one line for each scan of each patient."""
+        lines = [_line(HEADINGS)]
+        for patient in self.patients:
+            reached = patient.cine_slices_reached
+            for name, scan in (("cine", patient.cine), ("LGE", patient.lge)):
+                number = str(patient.patient) if name == "cine" else ""
+                if scan is None:
+                    state = "invalid" if name.lower() in patient.files else "missing"
+                    lines.append(_line((number, name, state)))
+                    continue
+                share = f"{reached}/{scan.slices}" if name == "cine" and reached is not None else ""
+                lines.append(_line((number, name, *_cells(scan), share)))
+        return "\n".join(lines)
+
+    def splits_text(self) -> str:
+        """Return a sentence about the splits for which there are enough patients."""
+        paper = ", ".join(f"{split} {'yes' if suffices(self.usable, split) else 'no'}" for split in PAPER_SPLITS)
+        fitting = " ".join(proposed_splits(self.usable))
+        return (
+            f"{self.usable} labelled patients without error. Enough for the paper's splits "
+            f"(training/validation/test): {paper}. "
+            + (f"To use all of them: --splits {fitting}" if fitting else "A study needs at least 4 patients")
+        )
+
+
+def inspect_folder(
+    folder: Path, unlabelled: Sequence[int] = (), only: Sequence[int] | None = None
+) -> FolderFacts:
+    """Inspect all patients of a folder.
+
+    Args:
+        folder: folder in the challenge's layout.
+        unlabelled: patients that need no manual segmentations.
+        only: patients to look at; all if None.
+
+    Raises:
+        DataError: if there is no such folder, or no patient in it.
+    """
+    found = files_by_patient(folder, only)
+    complete, errors = complete_patients(folder, found, unlabelled)
+    absent = sorted(set(only or ()) - set(found.patients))
+    errors += [f"{folder}: must hold patient {number}, got no file of it" for number in absent]
+    patients = [inspect_patient(number, files, complete.get(number)) for number, files in sorted(found.patients.items())]
+    return FolderFacts(tuple(patients), tuple(errors), (*_near_names(found), *_rare_structures(folder, patients)))
+
+
 def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFiles | None) -> PatientFacts:
     """Return the description of one patient.
 
@@ -135,36 +240,36 @@ def slices_reached(scan: Stack, other: Stack) -> int:
     return int(np.asarray(inside).any((0, 1)).sum())
 
 
-def enclosed_slices(codes: NDArray[np.uint8]) -> tuple[int, int]:
-    """Return the number of slices of class codes (I, J, K) with an LV pool, and with one enclosed by myocardium.
+def enclosed_slices(labels: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return the number of slices of class indices (I, J, K) with an LV pool, and with one enclosed by myocardium.
 
     The pool is enclosed if no path of side-connected pixels outside the myocardium leads from it to the edge.
     """
-    with_lv = [index for index in range(codes.shape[2]) if (codes[:, :, index] == CLASS_INDEX["lv"]).any()]
+    with_lv = [index for index in range(labels.shape[2]) if (labels[:, :, index] == CLASS_INDEX["lv"]).any()]
     closed = 0
     for index in with_lv:
-        plane = codes[:, :, index]
+        plane = labels[:, :, index]
         closed += bool(binary_fill_holes(plane == CLASS_INDEX["myo"])[plane == CLASS_INDEX["lv"]].all())
     return len(with_lv), closed
 
 
-def label_facts(codes: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None) -> LabelFacts:
-    """Return the description of class codes (I, J, K) with the geometry of `stack`."""
-    counts = {name: int((codes == CLASS_INDEX[name]).sum()) for name in STRUCTURES}
+def label_facts(labels: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None) -> LabelFacts:
+    """Return the description of class indices (I, J, K) with the geometry of `stack`."""
+    counts = {name: int((labels == CLASS_INDEX[name]).sum()) for name in STRUCTURES}
     touching = np.ones((3, 3, 3), bool)
     in_field = on_grid = None
-    if grid is not None and codes.any():
+    if grid is not None and labels.any():
         grid_of_world = np.linalg.inv(grid.affine)
-        points = stack.world(np.argwhere(codes).astype(float)) @ grid_of_world[:3, :3].T + grid_of_world[:3, 3]
+        points = stack.world(np.argwhere(labels).astype(float)) @ grid_of_world[:3, :3].T + grid_of_world[:3, 3]
         rows, columns, slices = points.T
         field = (np.abs(rows - (SIZE_PX - 1) / 2) <= SIZE_PX / 2) & (np.abs(columns - (SIZE_PX - 1) / 2) <= SIZE_PX / 2)
         within = (slices >= -0.5) & (slices <= grid.slices - 0.5)
         in_field, on_grid = float(field.mean()), float((field & within).mean())
-    with_lv, closed = enclosed_slices(codes)
+    with_lv, closed = enclosed_slices(labels)
     return LabelFacts(
         voxels={LABEL_VALUE[name]: count for name, count in counts.items() if count},
-        pieces={name: int(label(codes == CLASS_INDEX[name], touching)[1]) for name, count in counts.items() if count},
-        slices=int(codes.any((0, 1)).sum()),
+        pieces={name: int(label(labels == CLASS_INDEX[name], touching)[1]) for name, count in counts.items() if count},
+        slices=int(labels.any((0, 1)).sum()),
         lv_slices=with_lv,
         enclosed=closed,
         in_field=in_field,
@@ -173,16 +278,15 @@ def label_facts(codes: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None)
 
 
 def _scan_facts(scan: ScanHeader, manual: ScanHeader | None, grid: CommonGrid | None) -> ScanFacts:
-    read = None if manual is None else read_label(manual.path, [])
+    same_grid = manual is not None and manual.shape == scan.shape
+    labels = read_label(manual.path, []) if manual is not None and same_grid else None
     stack = Stack(scan.affine, scan.shape)
-    if manual is not None and manual.shape != scan.shape:
-        read = None
     return ScanFacts(
         shape=scan.shape,
         spacing_mm=tuple(round(float(distance), 4) for distance in stack.spacing_mm),
         slices=scan.shape[2],
         orientation="".join(nib.aff2axcodes(scan.affine)),
-        label=None if read is None else label_facts(read, stack, grid),
+        label=None if labels is None else label_facts(labels, stack, grid),
     )
 
 
@@ -198,3 +302,46 @@ def _file_errors(role: str, path: Path) -> list[str]:
     errors: list[str] = []
     (read_label if role.endswith("_label") else read_image)(path, errors)
     return errors
+
+
+def _near_names(found: FolderFiles) -> list[str]:
+    """Return a warning for each file whose name is only nearly right."""
+    return [
+        f"{path}: must be a file named {file_name(patient, role)} to be read"
+        for (patient, role), paths in sorted(found.overlooked.items())
+        for path in paths
+    ]
+
+
+def _rare_structures(folder: Path, patients: Sequence[PatientFacts]) -> list[str]:
+    """Return a warning for each structure that not all usable patients show in both segmentations of a slice."""
+    shown = {patient.patient: patient.shown for patient in _usable(patients) if patient.shown is not None}
+    warnings = []
+    for structure in STRUCTURES:
+        showing = [number for number, structures in shown.items() if structure in structures]
+        if len(showing) < len(shown):
+            warnings.append(
+                f"{folder}: both segmentations of a slice show {structure} in {len(showing)} of {len(shown)} patients "
+                f"({', '.join(map(str, showing)) or 'none'}); training, validation and test patients each need one"
+            )
+    return warnings
+
+
+def _usable(patients: Sequence[PatientFacts]) -> list[PatientFacts]:
+    labels = {"cine_label", "lge_label"}
+    return [patient for patient in patients if patient.both_fraction is not None and labels <= set(patient.files)]
+
+
+def _cells(scan: ScanFacts) -> tuple[str, ...]:
+    geometry = ("x".join(map(str, scan.shape)), " ".join(f"{mm:.2f}" for mm in scan.spacing_mm), scan.orientation)
+    if scan.label is None:
+        return (*geometry, "", "", "", "", "")
+    label = scan.label
+    pieces = " ".join(str(label.pieces.get(name, 0)) for name in STRUCTURES)
+    held = "" if label.on_grid is None else f"{100 * label.on_grid:.0f} %"
+    labels = " ".join(str(value) for value in sorted(label.voxels))
+    return (*geometry, labels, str(label.slices), f"{label.enclosed}/{label.lv_slices}", pieces, held)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " ".join(f"{cell:<{width}}" for cell, width in zip(cells, COLUMN_WIDTHS, strict=False)).rstrip()

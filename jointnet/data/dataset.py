@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jointnet.train.augmentation import Batch
 from jointnet.networks.apply import around
-from jointnet.data.network_arrays import NetworkArrays
+from jointnet.data.preparation import NetworkArrays
 
 
 class LabelledPatient(Protocol):

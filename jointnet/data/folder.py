@@ -10,9 +10,10 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from jointnet.errors import DataError, short_repr
-from jointnet.data.placement import least_corner_distance_mm
+from jointnet.data.grid import least_corner_distance_mm
 from jointnet.data.scan_file import ScanHeader, read_header
 
 NAME = re.compile(r"patient([0-9]+)_(C0|LGE)(_manual)?\.nii(\.gz)?")
@@ -38,6 +39,21 @@ class PatientFiles:
     def paths(self) -> tuple[Path, ...]:
         """All files of the patient, scans first."""
         return tuple(path for path in (self.cine, self.lge, self.cine_label, self.lge_label) if path is not None)
+
+
+class FolderFiles(NamedTuple):
+    """The files found in a folder.
+
+    Attributes:
+        patients: files by patient and role, complete or not. A patient whose cine and LGE are both overlooked has none.
+        errors: errors in the file names.
+        overlooked: paths by patient and role whose names are only nearly right, or that are not files, such as broken
+            links.
+    """
+
+    patients: dict[int, dict[str, Path]]
+    errors: list[str]
+    overlooked: dict[tuple[int, str], list[Path]]
 
 
 def find_patients(folder: Path) -> dict[int, PatientFiles]:
@@ -69,17 +85,25 @@ def scan_folder(
     Raises:
         DataError: if the folder is missing or holds no patient at all.
     """
-    folder = Path(folder)
-    found, errors, overlooked = files_by_patient(folder, only)
-    complete = {}
-    for patient, files in sorted(found.items()):
+    return complete_patients(folder, files_by_patient(folder, only), unlabelled, labels_needed)
+
+
+def complete_patients(
+    folder: Path, found: FolderFiles, unlabelled: Collection[int] = (), labels_needed: bool = True
+) -> tuple[dict[int, PatientFiles], list[str]]:
+    """Return the complete patients of the files found in a folder, and all errors in the file names.
+
+    Args are those of `scan_folder`.
+    """
+    complete, errors = {}, list(found.errors)
+    for patient, files in sorted(found.patients.items()):
         roles = [role for role in ROLES.values() if patient not in unlabelled or not role.endswith("_label")]
         if not labels_needed:
-            there = {role for role in roles if role in files or (patient, role) in overlooked}
+            there = {role for role in roles if role in files or (patient, role) in found.overlooked}
             roles = [role for role in roles if role in there or not role.endswith("_label")]
         if missing := [role for role in roles if role not in files]:
             lacking = ", ".join(file_name(patient, role) for role in missing)
-            near = [path.name for role in missing for path in overlooked.get((patient, role), ())]
+            near = [path.name for role in missing for path in found.overlooked.get((patient, role), ())]
             hint = f" (there is {', '.join(near)}: is that what is meant?)" if near else ""
             errors.append(f"{folder}: patient {patient} lacks {lacking}{hint}; add or remove the patient")
         else:
@@ -87,18 +111,11 @@ def scan_folder(
     return complete, errors
 
 
-def files_by_patient(
-    folder: Path, only: Collection[int] | None = None
-) -> tuple[dict[int, dict[str, Path]], list[str], dict[tuple[int, str], list[Path]]]:
-    """Return the files of all patients of a folder, complete or not, errors in the names, and overlooked paths.
+def files_by_patient(folder: Path, only: Collection[int] | None = None) -> FolderFiles:
+    """Return the files of all patients of a folder.
 
     Links to files are followed. Links to folders are not, so that no link leads out of the folder or into a loop. A
     link and its target count as one file.
-
-    Returns:
-        The files by patient and role, with an empty entry for a patient whose cine and LGE are both overlooked; the
-        error messages; and the overlooked paths by patient and role. A path is overlooked if its name is only nearly
-        right or if it is not a file, such as a broken link.
 
     Raises:
         DataError: if the folder is missing, cannot be read, or holds no patient at all.
@@ -144,7 +161,7 @@ def files_by_patient(
     for number, role in overlooked:
         if role == "cine" and (number, "lge") in overlooked:  # probably meant as a patient
             found.setdefault(number, {})
-    return found, errors, overlooked
+    return FolderFiles(found, errors, overlooked)
 
 
 def file_name(patient: int, role: str) -> str:

@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
 
 Array = NDArray[np.float64]
+Affine = NDArray[np.float64]
+"""An affine (4, 4) from voxel (i, j, k) to world mm."""
+Bounds = tuple[Affine, Affine]
+"""Two affines that enclose the true one, given rounding. They differ by a rotation of at most 0.1 degrees."""
 
 COLUMN_DIRECTION: Array = np.array([-0.64, -0.74, -0.2])
 """Direction of the columns of a short-axis image, RAS+: towards left and posterior."""
@@ -203,6 +207,20 @@ def _slice_voxels(stack: Stack, grid: CommonGrid, index: int) -> list[Array]:
         )
         voxels.append((start + by_slice * index + along_rows)[:, None] + along_columns)
     return voxels
+
+
+def corner_distance_mm(shape: tuple[int, ...], affine: Affine, other: Affine) -> float:
+    """Return the largest distance in mm between corresponding corners of a grid under two affines (4, 4)."""
+    return least_corner_distance_mm(shape, affine, (other, other))
+
+
+def least_corner_distance_mm(shape: tuple[int, ...], affine: Affine, bounds: Bounds) -> float:
+    """Return the corner distance in mm to the nearest affine between two bounds, by least squares over the corners."""
+    corners = np.array([[i, j, k, 1] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1) for k in (0, shape[2] - 1)])
+    apart, way = corners @ (affine - bounds[0]).T, corners @ (bounds[1] - bounds[0]).T
+    length = float((way * way).sum())
+    share = min(1.0, max(0.0, float((apart * way).sum()) / length)) if length else 0.0
+    return float(np.linalg.norm(apart - share * way, axis=1).max())
 
 
 def image_axes(cine: Stack) -> tuple[Array, Array]:

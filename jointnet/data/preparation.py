@@ -1,22 +1,30 @@
-"""Preparation of one patient: read and check the files, resample to the common grid, normalise intensities."""
+"""Preparation of one patient: read and check the files, resample to the common grid, normalise intensities.
+
+From a prepared patient the arrays at a network's resolution follow: images averaged and label pixels counted over
+blocks of pixels.
+"""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from jointnet.cpu_kernels.pooling import block_means
 from jointnet.errors import DataError
-from jointnet.data.exchanged_labels import exchange_errors
 from jointnet.data.folder import PatientFiles
 from jointnet.data.grid import Stack, common_grid, sample
+from jointnet.data.labels import class_indices
 from jointnet.data.scan_file import read_header, read_voxels
-from jointnet.structures import CLASS_INDEX, LABEL_VALUE
+from jointnet.structures import CLASSES
 
 PREPARATION_VERSION = 4
 """Increase it whenever the same files would give other arrays or be refused, so that no old cache is read."""
+NETWORK_ARRAYS_VERSION = 1
+"""Increase it whenever the arrays of the same patient would change, so that no old arrays are read."""
 
 PERCENTILES = (1.0, 99.0)
 """These percentiles of a scan's intensities, in the region that both scans cover, are mapped to 0 and 1."""
@@ -25,7 +33,6 @@ CEILING = 1.5
 """Upper limit of normalised intensities; the lower limit is 0. Brighter fat and coil artefacts are uninformative."""
 LARGEST_INTENSITY = 1e30
 """Largest absolute intensity. Differences of larger values may overflow in single precision."""
-MOST_SHOWN = 6
 
 
 def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[np.uint8], dict[str, Any]]:
@@ -42,17 +49,17 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
         DataError: with all errors in the patient's files.
     """
     errors: list[str] = []
-    cine_image, cine_codes = _pair(files.cine, files.cine_label, errors)
-    lge_image, lge_codes = _pair(files.lge, files.lge_label, errors)
-    if cine_image is None or cine_codes is None or lge_image is None or lge_codes is None:
+    cine_image, cine_labels = _pair(files.cine, files.cine_label, errors)
+    lge_image, lge_labels = _pair(files.lge, files.lge_label, errors)
+    if cine_image is None or cine_labels is None or lge_image is None or lge_labels is None:
         raise DataError(errors)
     cine_stack, lge_stack = cine_image[1], lge_image[1]
     grid = common_grid(cine_stack, lge_stack)
     if grid is None:
         error = f"must overlap {files.cine.name} by a slice at least; in world coordinates the two do not meet"
         raise DataError([*errors, f"{files.lge}: {error}"])
-    (cine, cine_label), cine_inside = sample([(cine_image[0], 1), (cine_codes, 0)], cine_stack, grid)
-    (lge, lge_label), lge_inside = sample([(lge_image[0], 1), (lge_codes, 0)], lge_stack, grid)
+    (cine, cine_sampled), cine_inside = sample([(cine_image[0], 1), (cine_labels, 0)], cine_stack, grid)
+    (lge, lge_sampled), lge_inside = sample([(lge_image[0], 1), (lge_labels, 0)], lge_stack, grid)
     both = cine_inside & lge_inside
     if not both.any():
         error = f"must overlap {files.cine.name}; no pixel of the common grid lies in both"
@@ -66,13 +73,13 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
             continue
         with np.errstate(over="ignore"):  # infinite values are clipped to the ceiling
             images.append(np.where(both, np.clip((scan - low) / (high - low), 0, CEILING), 0).astype(np.float16))
-    for manual, label in ((files.cine_label, cine_label), (files.lge_label, lge_label)):
+    for manual, label in ((files.cine_label, cine_sampled), (files.lge_label, lge_sampled)):
         if manual is not None and not label.any():
             errors.append(f"{manual}: must label a structure where both scans reach; every label there is 0")
     if errors:
         raise DataError(errors)
     description = {"affine": grid.affine.tolist(), "slices": grid.slices, "both_fraction": float(both.mean())}
-    return np.stack(images, 1), np.stack([cine_label, lge_label], 1), description
+    return np.stack(images, 1), np.stack([cine_sampled, lge_sampled], 1), description
 
 
 def robust_ends(values: NDArray[np.float32]) -> tuple[float, float]:
@@ -117,7 +124,7 @@ def _read(path: Path, errors: list[str]) -> tuple[NDArray[np.float32], Stack] | 
 def _pair(
     scan: Path, label: Path | None, errors: list[str]
 ) -> tuple[tuple[NDArray[np.float32], Stack] | None, NDArray[np.uint8] | None]:
-    """Return a scan and its class codes, which are 0 without a segmentation; None for an invalid file."""
+    """Return a scan and its class indices, which are 0 without a segmentation; None for an invalid file."""
     image = read_image(scan, errors)
     if label is not None:
         return image, read_label(label, errors)
@@ -141,42 +148,51 @@ def read_image(path: Path, errors: list[str]) -> tuple[NDArray[np.float32], Stac
 
 
 def read_label(path: Path, errors: list[str]) -> NDArray[np.uint8] | None:
-    """Return a manual segmentation as class codes (I, J, K), or None if the file or a value in it is invalid.
+    """Return a manual segmentation as class indices (I, J, K), or None if the file or a value in it is invalid.
 
-    All errors are added to `errors`. If the values seem to be exchanged, an error is added and the codes are returned
+    All errors are added to `errors`. If the values seem to be exchanged, an error is added and the labels are returned
     unchanged.
     """
     read = _read(path, errors)
-    if read is None:
-        return None
-    codes = _codes(read[0])
-    if codes is None:
-        codes = _rounded_codes(path, read[0], errors)
-    if codes is not None:
-        errors += exchange_errors(path, codes)
-    return codes
+    return None if read is None else class_indices(path, read[0], errors)
 
 
-def _rounded_codes(path: Path, stored: NDArray[np.float32], errors: list[str]) -> NDArray[np.uint8] | None:
-    """Return the class codes of label values up to rounding. If others occur, add an error and return None."""
-    with np.errstate(invalid="ignore"):  # infinity minus infinity
-        rounded = np.rint(stored)
-        in_file = np.where(np.abs(stored - rounded) < 1e-3, rounded, stored)
-    codes = _codes(in_file)
-    if codes is None:
-        unknown = np.unique(in_file[~np.isin(in_file, (0, *LABEL_VALUE.values()))])
-        shown = ", ".join(f"{value:g}" for value in unknown[:MOST_SHOWN]) + (", ..." * (len(unknown) > MOST_SHOWN))
-        known = ", ".join(f"{value} {name}" for name, value in LABEL_VALUE.items())
-        errors.append(f"{path}: must hold the labels 0 background, {known} only, got {shown}")
-    return codes
+class NetworkArrays(NamedTuple):
+    """The arrays of a patient that a network reads, in h x w blocks of pixels. They are shared; never modify them.
+
+    Attributes:
+        images: block averages (S, 2, h, w), cine first.
+        counts: number of pixels of each structure in each block (S, 2, structures, h, w).
+    """
+
+    images: NDArray[np.float16]
+    counts: NDArray[np.uint8]
 
 
-def _codes(in_file: NDArray[np.float32]) -> NDArray[np.uint8] | None:
-    """Return the class codes of a file's label values, or None if a value is not a known label."""
-    codes = np.zeros_like(in_file, np.uint8)
-    known = np.count_nonzero(in_file == 0)
-    for name, value in LABEL_VALUE.items():
-        labelled = in_file == value
-        known += np.count_nonzero(labelled)
-        codes += labelled * np.uint8(CLASS_INDEX[name])
-    return codes if known == in_file.size else None
+def class_counts(labels: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:
+    """Count each structure's pixels per block: class indices (S, 2, H, W) to counts (S, 2, structures, h, w)."""
+    slices, images, height, width = labels.shape
+    counts = np.zeros((slices, images, CLASSES - 1, height // block, width // block), np.uint8)
+    for index in range(1, CLASSES):
+        of_class = labels == index
+        for row in range(block):
+            for column in range(block):
+                counts[:, :, index - 1] += of_class[:, :, row::block, column::block]
+    return counts
+
+
+def network_arrays(images: NDArray[np.float16], labels: NDArray[np.uint8], block: int) -> NetworkArrays:
+    """Return the arrays of a prepared patient in blocks of `block` x `block` pixels.
+
+    Images are averaged in single precision and returned in half precision, like the full images. The relative error is
+    at most 2^-11, and at most 0.0005 for tissue intensities between 0 and 1. Counts are exact.
+
+    Args:
+        images: full images (S, 2, H, W), cine first.
+        labels: class indices (S, 2, H, W).
+        block: side of a block in pixels. It divides the size of the common grid.
+    """
+    means = images
+    if block > 1:
+        means = block_means(torch.from_numpy(np.array(images, np.float32)), block).to(torch.float16).numpy()
+    return NetworkArrays(means, class_counts(np.asarray(labels), block))

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from jointnet.data.folder import AFFINE_TOLERANCE_MM, PatientFiles, check_headers
-from jointnet.data.grid import Stack, common_grid
-from jointnet.data.placement import corner_distance_mm
+from jointnet.data.grid import Stack, common_grid, corner_distance_mm
 from jointnet.data.preparation import prepare_patient
 from jointnet.data.scan_file import volume_shape
 from jointnet.errors import DataError, SettingsError

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from jointnet.data.folder import AFFINE_TOLERANCE_MM
-from jointnet.data.grid import Stack, image_axes
-from jointnet.data.placement import corner_distance_mm
+from jointnet.data.grid import Stack, corner_distance_mm, image_axes
 from jointnet.data.preparation import read_image, read_label
 from jointnet.errors import DataError
 from jointnet.scar.segments import Array, Labels, Spacing

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jointnet.data.cache import CachedPatient
-from jointnet.data.network_arrays import NetworkArrays, class_counts
+from jointnet.data.preparation import NetworkArrays, class_counts
 from jointnet.errors import SettingsError
 from jointnet.evaluate.metrics import dice
 from jointnet.geometry import warp_labels

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jointnet.data.patient_counts import proposed_splits
+from jointnet.data import proposed_splits
 from jointnet.errors import SettingsError
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jointnet.data.patient_counts import PAPER_SPLITS
+from jointnet.data import PAPER_SPLITS
 from jointnet.settings import settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
 from jointnet.system.quota import limit_threads

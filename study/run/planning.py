@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from jointnet.data import PAPER_SPLITS
 from jointnet.data.cache import default_cache, fingerprint_of_files
 from jointnet.data.folder import PatientFiles, check_headers, scan_folder, select
-from jointnet.data.patient_counts import PAPER_SPLITS
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.system.commands import LARGEST_SEED
 from study.machines.address import resolve_address

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from jointnet.data.cache import CachedPatient, fingerprint, several_at_once
+from jointnet.data.cache import CachedPatient, fingerprint, in_parallel
 from jointnet.data.folder import PatientFiles, check_headers
 from jointnet.data.preparation import prepare_patient, voxel_errors
 from jointnet.errors import DataError
@@ -42,7 +42,7 @@ def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[int, Measurable], 
     """
     measurable_on: dict[int, Measurable] = {}
     errors: list[str] = []
-    for patient, checked in zip(files, several_at_once(_check, files), strict=True):
+    for patient, checked in zip(files, in_parallel(_check, files), strict=True):
         if isinstance(checked, DataError):
             errors += checked.errors
         else:

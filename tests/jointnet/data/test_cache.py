@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from other_hosts import NO_FLOCK, OTHER_HOST
-from scans import pair, scan, write_patient
+from scans import pair, prepared, scan, write_patient
 
 from jointnet.data import cache
 from jointnet.data.cache import CachedPatient, default_cache, fingerprint, prepare
 from jointnet.data.folder import find_patients
-from jointnet.data.preparation import prepare_patient
+from jointnet.data.preparation import class_counts, prepare_patient
 from jointnet.errors import DataError
 
 
@@ -209,7 +209,7 @@ def three_threads(monkeypatch):
     monkeypatch.setattr(cache.torch, "get_num_threads", lambda: 3)
 
 
-def test_several_at_once_give_what_one_after_the_other_gives(scan_folder, tmp_path, monkeypatch):
+def test_in_parallel_give_what_one_after_the_other_gives(scan_folder, tmp_path, monkeypatch):
     files = list(find_patients(scan_folder).values())
     alone = prepare(files, tmp_path / "alone")
     threads = set()
@@ -235,7 +235,7 @@ def test_a_full_cache_starts_no_threads(scan_folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_several_at_once_name_all_errors_in_the_patients_order(tmp_path):
+def test_in_parallel_name_all_errors_in_the_patients_order(tmp_path):
     paths = []
     for number in range(1, 7):
         cine, lge = pair(seed=number)
@@ -251,7 +251,7 @@ def test_several_at_once_name_all_errors_in_the_patients_order(tmp_path):
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_an_interruption_of_several_at_once_is_passed_on_and_starts_no_more(scan_folder, tmp_path, monkeypatch):
+def test_an_interruption_of_in_parallel_is_passed_on_and_starts_no_more(scan_folder, tmp_path, monkeypatch):
     asked, real = [], cache.prepare_patient
 
     def interrupted(files):
@@ -340,3 +340,91 @@ def test_without_a_folder_the_default_cache_is_used(one, tmp_path, monkeypatch):
     monkeypatch.setenv("JOINTNET_CACHE", str(tmp_path / "own"))
     (cached,) = prepare(one)
     assert cached.path.parent == tmp_path / "own"
+
+
+def labels_of(slices, seed=0):
+    return np.random.default_rng(seed).integers(0, 4, (slices, 2, 224, 224), dtype=np.uint8)
+
+
+def by_blocks(array, block):
+    side = array.shape[-1] // block
+    return array.reshape(*array.shape[:-2], side, block, side, block)
+
+
+@pytest.mark.parametrize("block", [1, 2, 4])
+def test_network_images_are_block_means_to_half_precision(tmp_path, block):
+    patient = prepared(tmp_path, 1, labels_of(2))
+    images, counts = patient.network_arrays(block)
+    exact = by_blocks(np.asarray(patient.images(), np.float64), block).mean((3, 5))
+    assert images.dtype == np.float16
+    np.testing.assert_allclose(images, exact, rtol=2**-11 * 1.001, atol=2**-24)
+    np.testing.assert_array_equal(counts, class_counts(np.asarray(patient.labels()), block))
+
+
+@pytest.mark.parametrize("block", [1, 2])
+def test_network_arrays_are_mapped_read_only_and_made_once(tmp_path, monkeypatch, block):
+    patient = prepared(tmp_path, 1, labels_of(2))
+    first = patient.network_arrays(block)
+    monkeypatch.setattr(CachedPatient, "_write_network_arrays", lambda *_: pytest.fail("made again"))
+    for arrays in (first, patient.network_arrays(block)):
+        for array in arrays:
+            assert isinstance(array, np.memmap)
+            assert not array.flags.writeable
+    np.testing.assert_array_equal(patient.network_arrays(block).images, first.images)
+
+
+def test_other_blocks_and_other_rules_have_other_network_arrays(tmp_path, monkeypatch):
+    patient = prepared(tmp_path, 1, labels_of(1))
+    assert patient.network_arrays(2).images.shape[-1] == 112
+    assert patient.network_arrays(4).images.shape[-1] == 56
+    made = []
+    real = CachedPatient._write_network_arrays
+    monkeypatch.setattr(CachedPatient, "_write_network_arrays", lambda *all: made.append(all) or real(*all))
+    patient.network_arrays(2)
+    assert not made
+    monkeypatch.setattr(cache, "NETWORK_ARRAYS_VERSION", "another")
+    patient.network_arrays(2)
+    assert len(made) == 1
+
+
+def test_ten_at_once_make_network_arrays_once(tmp_path, monkeypatch):
+    patient = prepared(tmp_path, 1, labels_of(1))
+    together, made, real = threading.Barrier(10, timeout=20), [], CachedPatient._write_network_arrays
+    monkeypatch.setattr(CachedPatient, "_write_network_arrays", lambda *all: made.append(all) or real(*all))
+
+    def ask(_):
+        together.wait()
+        return patient.network_arrays(2)
+
+    with ThreadPoolExecutor(10) as pool:
+        found = list(pool.map(ask, range(10)))
+    assert len(made) == 1
+    for arrays in found:
+        np.testing.assert_array_equal(arrays.counts, found[0].counts)
+
+
+def test_interrupted_network_arrays_leave_nothing_behind(tmp_path, monkeypatch):
+    patient = prepared(tmp_path, 1, labels_of(1))
+    before = sorted(path.name for path in patient.path.iterdir())
+    save = np.save
+
+    def full(path, array):
+        if path.name == "counts.npy":
+            raise OSError("no space left")
+        save(path, array)
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="no space"):
+        patient.network_arrays(2)
+    assert sorted(path.name for path in patient.path.iterdir()) == before
+
+
+def test_where_the_cache_cannot_be_written_to_network_arrays_are_in_memory(tmp_path, monkeypatch):
+    patient = prepared(tmp_path, 1, labels_of(1))
+    kept = prepared(tmp_path / "other", 1, labels_of(1)).network_arrays(2)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    arrays = patient.network_arrays(2)
+    assert not isinstance(arrays.images, np.memmap)
+    np.testing.assert_array_equal(arrays.images, kept.images)
+    np.testing.assert_array_equal(arrays.counts, kept.counts)
+    assert not list(patient.path.glob("network-*"))

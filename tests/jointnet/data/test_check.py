@@ -84,7 +84,7 @@ def test_the_files_of_an_incomplete_patient_are_checked_too(tmp_path, capsys):
     assert len(content["errors"]) == 2
     assert content["patients"][0]["files"] == ["cine", "lge", "lge_label"]
     out = capsys.readouterr().out
-    assert "at error" in out
+    assert "invalid" in out
 
 
 def test_an_unlabelled_patient_is_no_error_where_it_is_named(tmp_path, capsys):
@@ -139,13 +139,13 @@ def test_no_word_of_a_header_is_shown(tmp_path, capfd):
 
 
 def ring(gap):
-    """Return one slice of class codes: a 4 x 4 pool in a ring one pixel thick, with the pixels in `gap` removed."""
-    codes = np.zeros((8, 8, 1), np.uint8)
-    codes[1:7, 1:7] = CLASS_INDEX["myo"]
-    codes[2:6, 2:6] = CLASS_INDEX["lv"]
+    """Return one slice of class indices: a 4 x 4 pool in a ring one pixel thick, with the pixels in `gap` removed."""
+    labels = np.zeros((8, 8, 1), np.uint8)
+    labels[1:7, 1:7] = CLASS_INDEX["myo"]
+    labels[2:6, 2:6] = CLASS_INDEX["lv"]
     for pixel in gap:
-        codes[pixel] = 0
-    return codes
+        labels[pixel] = 0
+    return labels
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ def test_a_pool_is_enclosed_where_no_side_is_open(gap, closed):
 
 
 def test_without_a_pool_nothing_is_to_be_enclosed():
-    codes = ring([])
-    codes[codes == CLASS_INDEX["lv"]] = 0
-    assert enclosed_slices(codes) == (0, 0)
+    labels = ring([])
+    labels[labels == CLASS_INDEX["lv"]] = 0
+    assert enclosed_slices(labels) == (0, 0)
     assert label_facts(np.zeros((3, 3, 2), np.uint8), Stack(np.eye(4), (3, 3, 2)), None).pieces == {}
 
 

@@ -16,7 +16,7 @@ from jointnet.data.folder import (
     scan_folder,
     select,
 )
-from jointnet.data.placement import corner_distance_mm
+from jointnet.data.grid import corner_distance_mm
 from jointnet.data.scan_file import LARGEST_VOXELS, volume_shape
 from jointnet.errors import DataError
 

@@ -22,14 +22,14 @@ from scans import (
 )
 
 from jointnet.data.folder import find_patients
-from jointnet.data.preparation import CEILING, PERCENTILES, prepare_patient, robust_ends
+from jointnet.data.preparation import CEILING, PERCENTILES, class_counts, prepare_patient, robust_ends
 from jointnet.errors import DataError
 from jointnet.common_grid import PIXEL_MM
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
-CODES = np.zeros(601, np.uint8)
+INDEX_OF_VALUE = np.zeros(601, np.uint8)
 for name, value in LABEL_VALUE.items():
-    CODES[value] = CLASS_INDEX[name]
+    INDEX_OF_VALUE[value] = CLASS_INDEX[name]
 
 
 def prepare(tmp_path, cine, lge, **how):
@@ -89,7 +89,7 @@ def test_labels_lie_where_the_scene_has_them_in_the_world(tmp_path, cine_view, l
         tolerance = pixel / np.sqrt(2) + thickness / 2 * np.tan(tilt)
         sure = shown & (edge_distance_mm(points, moved) > tolerance + 1e-6)
         assert sure.sum() > 0.3 * shown.sum()
-        np.testing.assert_array_equal(labels[:, channel][sure], CODES[scene(points, moved)][sure])
+        np.testing.assert_array_equal(labels[:, channel][sure], INDEX_OF_VALUE[scene(points, moved)][sure])
 
 
 def test_a_disc_s_centre_and_area_are_those_of_the_world(tmp_path):
@@ -302,3 +302,13 @@ VALUES = {
 def test_robust_ends_are_numpy_s_percentiles(name):
     values = VALUES[name].astype(np.float32)
     np.testing.assert_allclose(robust_ends(values), np.percentile(values.astype(float), PERCENTILES), rtol=1e-7)
+
+
+@pytest.mark.parametrize("block", [1, 2, 4, 7])
+def test_counts_are_pixels_of_each_structure_in_each_block(block):
+    labels = np.random.default_rng(0).integers(0, 4, (3, 2, 224, 224), dtype=np.uint8)
+    counts = class_counts(labels, block)
+    assert counts.dtype == np.uint8
+    for index in (1, 2, 3):
+        expected = (labels == index).reshape(3, 2, 224 // block, block, 224 // block, block).sum((3, 5))
+        np.testing.assert_array_equal(counts[:, :, index - 1], expected)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jointnet.data.patient_counts import PAPER_SPLITS, proposed_splits
+from jointnet.data import PAPER_SPLITS, proposed_splits
 from jointnet.errors import SettingsError
 from study.plan.splits import (
     Counts,

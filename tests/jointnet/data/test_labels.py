@@ -8,7 +8,7 @@ from scans import pair, write_nifti, write_patient
 
 from jointnet.data.__main__ import main
 from jointnet.data.cache import prepare
-from jointnet.data.exchanged_labels import exchange_errors, surrounded_pair
+from jointnet.data.labels import exchange_errors, surrounded_pair
 from jointnet.data.folder import find_patients
 from jointnet.data.preparation import read_label
 from jointnet.errors import DataError
@@ -35,28 +35,28 @@ def moved(order):
 
 @pytest.fixture(scope="module")
 def phantom_labels(tmp_path_factory):
-    """The class codes of two phantom patients by file."""
+    """The class indices of two phantom patients by file."""
     folder = tmp_path_factory.mktemp("phantom")
     write_phantom(folder, patients=2, seed=0)
     errors = []
-    codes = {path: read_label(path, errors) for path in sorted(folder.rglob("*_manual.nii.gz"))}
+    labels = {path: read_label(path, errors) for path in sorted(folder.rglob("*_manual.nii.gz"))}
     assert errors == [], "sound"
-    assert len(codes) == 4
-    return codes
+    assert len(labels) == 4
+    return labels
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("part", ["all slices", "half", "three slices"])
 def test_every_exchange_is_named_in_every_scan(phantom_labels, order, part):
-    in_codes = np.zeros(1 + max(CLASS_INDEX.values()), np.uint8)
+    in_labels = np.zeros(1 + max(CLASS_INDEX.values()), np.uint8)
     names = list(LABEL_VALUE)
     for name, other in zip(names, order, strict=True):
-        in_codes[CLASS_INDEX[name]] = CLASS_INDEX[names[VALUES.index(other)]]
-    for path, codes in phantom_labels.items():
-        whole = np.flatnonzero([surrounded_pair(codes[:, :, k]) == SURROUNDED for k in range(codes.shape[2])])
+        in_labels[CLASS_INDEX[name]] = CLASS_INDEX[names[VALUES.index(other)]]
+    for path, labels in phantom_labels.items():
+        whole = np.flatnonzero([surrounded_pair(labels[:, :, k]) == SURROUNDED for k in range(labels.shape[2])])
         slices = {"all slices": whole, "half": whole[: len(whole) // 2], "three slices": whole[-3:]}[part]
-        changed = codes.copy()
-        changed[:, :, slices] = in_codes[codes[:, :, slices]]
+        changed = labels.copy()
+        changed[:, :, slices] = in_labels[labels[:, :, slices]]
         (error,) = exchange_errors(path, changed)
         assert error.startswith(f"{path}: must show lv (500) surrounded by myo (200), but ")
         assert f"in {len(slices)} of {len(whole)} slices (from 0: {slices[0]}, " in error
@@ -80,7 +80,7 @@ def test_check_and_training_refuse_exchanged_labels_alike(tmp_path, capsys, role
 
 
 def drawn(picture):
-    """Return class codes (row, column, 1) of a text drawing. The letters m, l and r are structures."""
+    """Return class indices (row, column, 1) of a text drawing. The letters m, l and r are structures."""
     letters = {".": 0, "m": CLASS_INDEX["myo"], "l": CLASS_INDEX["lv"], "r": CLASS_INDEX["rv"]}
     return np.array([[letters[letter] for letter in row] for row in picture.split()], np.uint8)[:, :, None]
 
@@ -100,9 +100,9 @@ SOUND = {
 @pytest.mark.parametrize("name", SOUND)
 def test_what_sound_slices_show_is_no_exchange(name):
     picture, found = SOUND[name]
-    codes = drawn(picture)
-    assert surrounded_pair(codes[:, :, 0]) == found
-    whole = np.concatenate([drawn(SOUND["closed"][0])] * 10 + [codes], 2)
+    labels = drawn(picture)
+    assert surrounded_pair(labels[:, :, 0]) == found
+    whole = np.concatenate([drawn(SOUND["closed"][0])] * 10 + [labels], 2)
     assert exchange_errors("label", whole) == []
 
 
