@@ -1,13 +1,15 @@
-"""The analysis of a study's test rows: per-patient means, comparisons, claims and tables, without layout."""
+"""The numbers of a study that several sections of the report share: per-patient means, comparisons and claims."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import pandas as pd
 
-from study.report import mean_tables
-from study.report.records import ArmRecord, StudyRecord
+from jointnet.evaluate.aggregation import registration_ratio
+from study.report.records import ArmRecord, StudyRecord, TrialRecord
 from study.report.slice_rows import check_rows, over_folds
 from study.report.statistics.claim_result import ClaimResult
 from study.report.statistics.claims import claim_arms, given_margins, non_inferiority, superiority
@@ -27,7 +29,6 @@ class Analysis:
         slices: per-slice test rows by arm, of all folds and seeds, with a column `fold`; tested arms only.
         patients: each arm's patients over folds and seeds, as returned by `study.report.slice_rows.over_folds`.
         changes: each tested arm compared with before registration, in the registration metrics.
-        overlap_changes: the same in the Dice of the labels.
         between: the comparisons of two arms, by reference and compared arm.
         claims: the results of the claims stated in advance; empty where the study lacks their arms.
     """
@@ -37,17 +38,26 @@ class Analysis:
     slices: Mapping[str, pd.DataFrame]
     patients: Mapping[str, pd.DataFrame]
     changes: Mapping[str, Family]
-    overlap_changes: Mapping[str, Family]
     between: Mapping[tuple[str, str], Family]
     claims: tuple[ClaimResult, ...]
-    registration: mean_tables.MeanTable
-    overlap: mean_tables.MeanTable
-    segmentation: mean_tables.MeanTable
-    pooled: mean_tables.MeanTable
 
-    def train(self, *arms: str) -> int:
-        """Return the number of training patients of an arm, or the smallest of several arms."""
-        return min(self.arms[arm][0].train for arm in arms)
+    @property
+    def comparisons(self) -> dict[tuple[str, str], Family]:
+        """All comparisons, with before registration and between arms, by reference and compared arm."""
+        return {**{("before", name): family for name, family in self.changes.items()}, **self.between}
+
+    @property
+    def tested(self) -> tuple[ArmRecord, ...]:
+        """The first record of each arm that has test values."""
+        return tuple(records[0] for name, records in self.arms.items() if name in self.patients)
+
+    def train(self, arm: str) -> int:
+        """Return the number of training patients of an arm."""
+        return self.arms[arm][0].train
+
+    def test_ratio(self, arm: str) -> float:
+        """Return an arm's registration ratio on the test patients of all folds; NaN where nothing was tested."""
+        return registration_ratio(self.slices[arm]) if arm in self.slices else math.nan
 
 
 def analyse(study: StudyRecord) -> Analysis:
@@ -64,47 +74,17 @@ def analyse(study: StudyRecord) -> Analysis:
     rows_of = {name: {r.fold: r.rows for r in records if r.rows is not None} for name, records in arms.items()}
     rows_of = {name: folds for name, folds in rows_of.items() if folds}
     patients = {name: over_folds(folds) for name, folds in rows_of.items()}
-    slices = {
-        name: pd.concat([rows.assign(fold=fold) for fold, rows in sorted(folds.items())], ignore_index=True)
-        for name, folds in rows_of.items()
-    }
-    titles = {name: arm_title(records[0]) for name, records in arms.items()}
-    train = {name: records[0].train or None for name, records in arms.items()}
-    changes = {name: compare_with_before(frame, train[name]) for name, frame in patients.items()}
-    dice = [(column.metric, column.structure) for column in mean_tables.OVERLAP]
-    overlap = {name: compare_with_before(frame, train[name], dice) for name, frame in patients.items()}
-    segmenting = {name: frame for name, frame in patients.items() if frame["metric"].isin(["dice_cine"]).any()}
     return Analysis(
         arms=arms,
-        titles=titles,
-        slices=slices,
+        titles={name: arm_title(records[0]) for name, records in arms.items()},
+        slices={
+            name: pd.concat([rows.assign(fold=fold) for fold, rows in sorted(folds.items())], ignore_index=True)
+            for name, folds in rows_of.items()
+        },
         patients=patients,
-        changes=changes,
-        overlap_changes=overlap,
-        between={pair: _between(patients, pair, train) for pair in combinations(patients, 2)},
+        changes={name: compare_with_before(frame, arms[name][0].train or None) for name, frame in patients.items()},
+        between={pair: _between(patients, pair, arms) for pair in combinations(patients, 2)},
         claims=_claims(study, patients),
-        registration=mean_tables.mean_table(
-            "table1", "Registration error on the test patients.", patients, titles, mean_tables.REGISTRATION, changes
-        ),
-        overlap=mean_tables.mean_table(
-            "overlap", "Overlap (Dice) of the LGE label with cine's.", patients, titles, mean_tables.OVERLAP, overlap
-        ),
-        segmentation=mean_tables.mean_table(
-            "segmentation",
-            "Segmentation (Dice) of cine and LGE on the test patients.",
-            segmenting,
-            {name: titles[name] for name in segmenting},
-            mean_tables.SEGMENTATION,
-            with_before=False,
-        ),
-        pooled=mean_tables.mean_table(
-            "pooled",
-            "The same with all slices pooled, not tested.",
-            slices,
-            titles,
-            mean_tables.REGISTRATION,
-            unit="slices",
-        ),
     )
 
 
@@ -113,11 +93,27 @@ def arm_title(arm: ArmRecord) -> str:
     return f"{_MODEL_TITLES.get(arm.model, arm.model)}, {arm.train} patients"
 
 
+def trial_endings(trials: Iterable[TrialRecord]) -> str:
+    """Return the number of trials per ending, such as `8 complete, 4 failed`."""
+    counted = Counter(trial.ending for trial in trials)
+    return ", ".join(f"{count} {how}" for how, count in sorted(counted.items()))
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return the number with the noun in singular or plural, such as `1 trial` or `2 trials`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def with_fold(arm: ArmRecord, text: str) -> str:
+    """Return a text about an arm's record, with its fold where there are several."""
+    return f"Fold {arm.fold}: {text}" if arm.folds > 1 else text
+
+
 def _between(
-    patients: Mapping[str, pd.DataFrame], pair: tuple[str, str], train: Mapping[str, int | None]
-) -> tuple[Comparison, ...]:
-    known = [count for arm in pair if (count := train[arm]) is not None]
-    return compare_arms(patients, *pair, min(known, default=None))
+    patients: Mapping[str, pd.DataFrame], pair: tuple[str, str], arms: Mapping[str, Sequence[ArmRecord]]
+) -> Family:
+    train = [arms[arm][0].train for arm in pair if arms[arm][0].train]
+    return compare_arms(patients, *pair, min(train, default=None))
 
 
 def _claims(study: StudyRecord, patients: Mapping[str, pd.DataFrame]) -> tuple[ClaimResult, ...]:

@@ -1,96 +1,235 @@
-"""The report as one self-contained HTML page, or as Markdown: sentences, tables and pictures."""
+"""The report as one self-contained HTML page, or as Markdown, from sections made of a few kinds of blocks."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from jointnet.outlines import OUTLINES
-from study.report import efficiency, findings, mean_tables, page_tables, run_tables, statements
-from study.report.analysis import Analysis, analyse
-from study.report.findings import ArmText, arm_text
-from study.report.links import Links, links_of
-from study.report.origin import provenance
-from study.report.pictures import overlays, scar, shown
-from study.report.pictures import patient_pictures as pictures
-from study.report.pictures.patient_pictures import Picture
+from study.report.analysis import Analysis
+from study.report.figures import Picture
+from study.report.mean_tables import BEFORE
 from study.report.records import StudyRecord
-from study.report.search.selection_warnings import warnings
-from study.report.search.trial_table import search_parameters
-from study.report.statistics.claim_result import ClaimResult
 from study.report.tables import Table, markdown_text
 from study.report.tables import markdown as markdown_table
-from study.store_address import ui_command
+from study.store_address import HIDDEN, without_secrets
 
-IMAGE = Callable[[Picture, bool], str]
+ImageAddress = Callable[[Picture, bool], str]
 """A function that returns the address of a picture; its second argument is whether the page is dark."""
+
+PHANTOM = (
+    "All scans of this study are synthetic. Its numbers show that the instrument works and how arms compare on the "
+    "phantom; they say nothing about patients."
+)
+PRIVATE = (
+    "This report holds images of patients. The study's scans came from a folder of real data: unless their licence and "
+    "your ethics committee say otherwise, this page, its folder and the tracking store must not leave this machine."
+)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph. Text in backticks is set as code, and `[words](#id)` as a link within the page.
+
+    Attributes:
+        style: `note` for small type; `local` for what depends on this machine and is not verified.
+        page_only: whether it is left out of Markdown.
+    """
+
+    text: str
+    style: str = ""
+    page_only: bool = False
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section, with the name of an arm where it is about one."""
+
+    text: str
+    arm: str = ""
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Pairs of a verdict (`supported`, `refuted` or `inconclusive`) and the sentence about its claim."""
+
+    claims: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Pairs of a name and its value."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ColourKey:
+    """A note with the meaning of line colours: `before`, the pairs of name and CSS colour, `after`.
+
+    An empty colour stands for the dashed line of cine.
+    """
+
+    before: str
+    colours: tuple[tuple[str, str], ...]
+    after: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures side by side.
+
+    Attributes:
+        titled: whether each has its title above it.
+        layout: `grid`, `wide` (one wide picture that scrolls) or `rows` (one below the other).
+        label: what a `wide` picture shows, for screen readers.
+        combined: one picture of the same content for files and Markdown, where the pictures have no files of their own.
+    """
+
+    pictures: tuple[Picture, ...]
+    titled: bool = False
+    layout: str = "grid"
+    label: str = ""
+    combined: Picture | None = None
+
+    @property
+    def filed(self) -> tuple[Picture, ...]:
+        """The pictures that are written to files."""
+        return (self.combined,) if self.combined else self.pictures
+
+
+@dataclass(frozen=True)
+class Card:
+    """The text about one arm: its title and name, its split, paragraphs, and its failed trials."""
+
+    title: str
+    arm: str
+    split: str
+    paragraphs: tuple[str, ...]
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cards:
+    """One card per arm."""
+
+    cards: tuple[Card, ...]
+
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks that the page shows on request, or at once where `is_open`."""
+
+    summary: str
+    blocks: "tuple[Block, ...]"
+    is_open: bool = False
+
+
+Block = (
+    Text | Heading | Bullets | Verdicts | Definitions | ColourKey | Table | Pictures | Cards | Details
+)  # what a section consists of
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the report. A section without blocks is not shown, but its CSV files are written.
+
+    Attributes:
+        name: its id on the page.
+        title: its heading, also in the contents.
+        blocks: what it shows, from top to bottom.
+        frames: the tables of its CSV files by the stem of the file; numbers are unrounded.
+        subtitle: added to the heading, not to the contents.
+    """
+
+    name: str
+    title: str
+    blocks: tuple[Block, ...]
+    frames: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    subtitle: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The heading with the subtitle."""
+        return f"{self.title}: {self.subtitle}" if self.subtitle else self.title
 
 
 @dataclass(frozen=True)
 class Content:
-    """The content of the report, without layout.
-
-    Attributes:
-        claims: the claims in the primary endpoint; a table in `grids` has the claims in all endpoints.
-        grids: the tables by name.
-        search, patients: pictures by arm. In `search`, the key "" holds the pictures that compare the arms.
-    """
+    """The content of a report: the study, its analysis and the sections in the order of the page."""
 
     study: StudyRecord
     analysis: Analysis
-    links: Links
-    question: str
-    phantom: bool
-    data: str
-    claims: tuple[ClaimResult, ...]
-    verdicts: tuple[str, ...]
-    arms: tuple[ArmText, ...]
-    doubts: tuple[str, ...]
-    grids: Mapping[str, Table]
-    boxplots: tuple[Picture, ...]
-    curve: tuple[Picture, ...]
-    trials: tuple[Picture, ...]
-    search: Mapping[str, tuple[Picture, ...]]
-    patients: Mapping[str, tuple[Picture, ...]]
-    provenance: tuple[tuple[str, str], ...]
-    command: str
+    sections: tuple[Section, ...]
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the study's scans are synthetic."""
+        return self.study.tags.get("data.kind") == "phantom"
+
+    @property
+    def data(self) -> str:
+        """The origin of the scans, as text."""
+        return "built-in phantom (synthetic scans)" if self.phantom else "a folder of scans given by the user"
+
+    @property
+    def blocks(self) -> Iterator[Block]:
+        """All blocks of all sections, also those within `Details`."""
+        for section in self.sections:
+            for block in section.blocks:
+                yield block
+                if isinstance(block, Details):
+                    yield from block.blocks
 
 
-def build(study: StudyRecord) -> Content:
-    """Create the content of the report from a study's records.
+@dataclass(frozen=True)
+class RunLinks:
+    """The addresses of a study's runs, in the tracking server's UI or in the page's own table of runs.
 
-    Raises:
-        InputError: where the arms contradict each other.
+    Attributes:
+        server: the tracking server's address; empty for a store that no browser can open.
+        experiment: the experiment's id.
+        runs_of: run ids by key: `before`, an arm's name, or a run id itself.
     """
-    analysis = analyse(study)
-    phantom = study.tags.get("data.kind") == "phantom"
-    questions = [str(search.get("question", "")) for search in study.specification.get("searches", [])]
-    objective = f"Validation {study.metric.rpartition('/')[2].replace('_', ' ')}"
-    rows = dict(zip(analysis.arms, analysis.registration.rows[1:], strict=True))
-    return Content(
-        study=study,
-        analysis=analysis,
-        links=links_of(study),
-        question=" ".join(questions) or str(study.specification.get("question", "")),
-        phantom=phantom,
-        data="built-in phantom (synthetic scans)" if phantom else "a folder of scans given by the user",
-        claims=tuple(claim for claim in analysis.claims if claim.primary),
-        verdicts=tuple(findings.verdicts(study, analysis)),
-        arms=tuple(arm_text(analysis, name, rows[name]) for name in analysis.arms),
-        doubts=tuple(line for arm in study.arms for line in warnings(arm, search_parameters(study.specification, arm))),
-        grids={grid.name: grid for grid in _grids(study, analysis) if grid.rows},
-        boxplots=pictures.boxplots(analysis),
-        curve=pictures.curve(analysis),
-        trials=pictures.trials(study, objective),
-        search=pictures.search(study, analysis, objective),
-        patients=pictures.patients(analysis),
-        provenance=tuple(provenance(study)),
-        command=ui_command(study.tracking_uri),
-    )
+
+    server: str
+    experiment: str
+    runs_of: Mapping[str, tuple[str, ...]]
+
+    def href(self, key: str) -> str:
+        """Return the address of the runs behind a key; empty where the key has no run.
+
+        A key with several runs, such as an arm with folds, leads to an anchor in the page's table of runs.
+        """
+        runs = self.runs_of.get(key, ())
+        if not runs:
+            return ""
+        if len(runs) > 1:
+            return f"#runs-{key}"
+        return f"{self.server}/#/experiments/{self.experiment}/runs/{runs[0]}" if self.server else f"#run-{runs[0]}"
 
 
-def html(content: Content, image: IMAGE) -> str:
+def run_links(study: StudyRecord) -> RunLinks:
+    """Create the links to a study's runs."""
+    uri = without_secrets(study.tracking_uri).replace(f"{HIDDEN}@", "")
+    server = uri.rstrip("/") if uri.startswith(("http://", "https://")) else ""
+    runs_of = {arm: tuple(record.run_id for record in records) for arm, records in study.by_arm.items()}
+    for arm in study.arms:
+        own = (arm.run_id, *(trial.run_id for trial in arm.trials), *(again.run_id for again in arm.retrains))
+        runs_of |= {run: (run,) for run in own}
+    return RunLinks(server, study.experiment, {**runs_of, study.run_id: (study.run_id,), BEFORE: (study.run_id,)})
+
+
+def html(content: Content, image: ImageAddress) -> str:
     """Return the report as an HTML page. All text is escaped; `image` returns the address of each picture."""
     environment = Environment(
         loader=PackageLoader("study.report"),
@@ -99,69 +238,79 @@ def html(content: Content, image: IMAGE) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["inline"] = _inline
+    environment.filters["kind"] = lambda block: type(block).__name__
     return environment.get_template("report.html.j2").render(
         content=content,
+        sections=[section for section in content.sections if section.blocks],
         image=image,
-        href=content.links.href,
-        study_id=content.study.study_id,
-        assumptions=statements.ASSUMPTIONS,
-        conventions=statements.CONVENTIONS,
-        private=statements.PRIVATE,
-        box_note=pictures.BOX_NOTE,
-        ranking=shown.RANKING,
-        scar_rule=scar.RULE,
-        outlines=OUTLINES,
-        scar_colour=overlays.SCAR_COLOUR,
+        href=run_links(content.study).href,
+        banner=("Phantom data.", PHANTOM) if content.phantom else ("Do not share.", PRIVATE),
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
 
 
 def markdown(content: Content) -> str:
     """Return the report's text and tables as Markdown that links to the picture files in the same folder."""
-    parts = [f"# Study {content.study.study_id}", markdown_text(content.question), f"Data: {content.data}."]
-    parts += [] if content.phantom else [statements.PRIVATE]
-    parts += [f"- {markdown_text(claim.sentence)}" for claim in content.claims]
-    parts += [f"- {markdown_text(line)}" for line in content.verdicts]
-    shown_grids = {name: grid for name, grid in content.grids.items() if name != "runs"}
-    for name, grid in shown_grids.items():
-        parts += [f"## {markdown_text(grid.caption)}", markdown_table(grid), markdown_text(grid.note)]
-        if name == "table1":
-            parts.append("![Box plots of the registration metrics](boxplots.svg)")
-        if name == "efficiency":
-            parts.append("![Error against training patients](efficiency.svg)")
-    for arm in content.arms:
-        parts += [f"## {arm.title} ({arm.name})", arm.seen, arm.trials, *(f"{line}." for line in arm.remarks)]
-        parts += [f"- {markdown_text(line)}" for line in arm.failures]
-        parts.append(arm.lost)
-        for picture in (*content.patients.get(arm.name, ()), *content.search.get(arm.name, ())):
-            ending = "png" if picture.photo else "svg"
-            parts += [f"![{picture.alt}]({picture.name}.{ending})", markdown_text(picture.note)]
-    if content.trials:
-        parts.append("## Trials\n\n![Objective of every trial](trials.svg)")
-    parts += [f"- {markdown_text(line)}" for line in content.doubts]
-    parts += ["## Conventions", *(f"- {line}" for line in (*statements.CONVENTIONS, *statements.ASSUMPTIONS))]
-    parts += ["## Provenance", *(f"- {name}: {value}" for name, value in content.provenance)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    parts = [f"# Study {content.study.study_id}", f"Data: {content.data}.", PHANTOM if content.phantom else PRIVATE]
+    for section in content.sections:
+        if body := _markdown_blocks(section.blocks):
+            parts += [f"## {section.heading}", *body]
+    return "\n\n".join(parts) + "\n"
 
 
-def _grids(study: StudyRecord, analysis: Analysis) -> list[Table]:
-    """Return all tables of the page."""
-    note = f"{findings.test_note(analysis.patients, any(arm.retrains for arm in study.arms))} {statements.STARS}"
-    dice = "Dice, mean (SD) over patients; higher is better."
-    pooled = (
-        "Every slice counts alike here, whichever patient it belongs to; slices of one patient are not independent."
-    )
-    curve = efficiency.efficiency(analysis.patients, analysis.arms, mean_tables.REGISTRATION)
-    tested = bool(analysis.patients)
-    found = [mean_tables.text_table(analysis.registration, note), page_tables.claims(analysis.claims)]
-    if tested:
-        found += [
-            page_tables.between(analysis),
-            page_tables.every_test(analysis),
-            page_tables.efficiency(curve),
-            mean_tables.text_table(analysis.overlap, dice),
-            mean_tables.text_table(analysis.segmentation, f"{dice} Stand-alone models do not segment."),
-            mean_tables.text_table(analysis.pooled, pooled, with_changes=False),
-            page_tables.detectable(analysis),
-        ]
-    return [*found, run_tables.effort(study), run_tables.selected(study), run_tables.runs(study)]
+def _inline(escaped: str) -> str:
+    """Return an escaped text with its code and its links as HTML."""
+    coded = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
+    return re.sub(r"\[([^]]+)\]\((#[\w-]+)\)", r'<a href="\2">\1</a>', coded)
+
+
+def _markdown_blocks(blocks: Sequence[Block]) -> list[str]:
+    """Return the paragraphs of Markdown of some blocks."""
+    return [part for block in blocks for part in _markdown_block(block) if part]
+
+
+def _markdown_block(block: Block) -> list[str]:
+    match block:
+        case Text():
+            return [] if block.page_only else [markdown_text(block.text)]
+        case Heading():
+            return [f"### {_of_arm(block.text, block.arm)}"]
+        case Bullets():
+            return [_list(block.lines)]
+        case Verdicts():
+            return [_list([sentence for _, sentence in block.claims])]
+        case Definitions():
+            return [_list([f"{name}: {value}" for name, value in block.pairs])]
+        case ColourKey():
+            return [markdown_text(f"{block.before} {', '.join(name for name, _ in block.colours)}. {block.after}")]
+        case Table():
+            caption = f"**{markdown_text(block.caption)}**"
+            return [] if block.tall else [caption, markdown_table(block).rstrip(), markdown_text(block.note)]
+        case Pictures():
+            return [text for picture in block.filed for text in (_image(picture), markdown_text(picture.note))]
+        case Cards():
+            return [
+                part
+                for card in block.cards
+                for part in (
+                    f"### {_of_arm(card.title, card.arm)}",
+                    f"{card.split}.",
+                    *(markdown_text(text) for text in card.paragraphs),
+                    _list(card.failures),
+                )
+            ]
+        case Details():
+            return [f"### {markdown_text(block.summary)}", *_markdown_blocks(block.blocks)]
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {markdown_text(line)}" for line in lines)
+
+
+def _of_arm(text: str, arm: str) -> str:
+    return markdown_text(f"{text} ({arm})" if arm else text)
+
+
+def _image(picture: Picture) -> str:
+    return f"![{picture.alt}]({picture.name}.{'png' if picture.photo else 'svg'})"

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -47,7 +48,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. `name` is its id on the page and the stem of its files; `corner` is the title of the first column."""
+    """A table.
+
+    Attributes:
+        name: its id on the page and the stem of its files.
+        header: the titles of the columns after the first.
+        corner: the title of the first column.
+        in_paper: whether it is also written to files of its own, as Markdown and LaTeX.
+        tall: whether it is so long that it scrolls in a box of its own; it is left out of Markdown.
+    """
 
     name: str
     caption: str
@@ -55,6 +64,8 @@ class Table:
     rows: tuple[Row, ...]
     corner: str = ""
     note: str = ""
+    in_paper: bool = False
+    tall: bool = False
 
 
 def text_row(words: Sequence[str], *sources: str, anchors: Sequence[str] = ()) -> Row:
@@ -62,6 +73,12 @@ def text_row(words: Sequence[str], *sources: str, anchors: Sequence[str] = ()) -
     own = sources[0] if len(sources) == 1 else ""
     cells = tuple(Cell(text, source=own if text else "") for text in words[1:])
     return Row(words[0], cells, sources, anchors=tuple(anchors))
+
+
+def text_frame(table: Table) -> pd.DataFrame:
+    """Return a table as a frame of texts."""
+    lines = [[row.heading, *(cell.text for cell in row.cells)] for row in table.rows]
+    return pd.DataFrame(lines, columns=[table.corner, *table.header])
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -9,10 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from jointnet.errors import InputError
-from study.report import files, mean_tables, page, statements, tables
+from study.report.mean_tables import text_table
 from study.report.mlflow_store import MlflowStore
-from study.report.page import Content
+from study.report.page import Content, ImageAddress, Pictures, html, markdown
 from study.report.reader import read_study
+from study.report.sections import build
+from study.report.sections.registration import STARS, registration_means
+from study.report.tables import Table, latex, markdown_text, terminal
+from study.report.tables import markdown as markdown_table
 from study.report.verify import differences, stored_differences
 
 
@@ -23,20 +27,20 @@ class Report:
     Attributes:
         study_id: the study.
         folder: the folder of the report.
-        table: the main table.
+        table: Table 1 without the changes from before registration.
         left_out: why the report could not be copied to the store; empty where it was copied or not meant to be.
     """
 
     study_id: str
     folder: Path
-    table: mean_tables.MeanTable
+    table: Table
     left_out: tuple[str, ...] = ()
 
     def terminal_table(self, width: int | None = None, colour: bool = False) -> str:
         """Return the main table as text, `width` characters wide; as wide as the terminal (60 to 130) by default."""
         columns = width or max(60, min(130, shutil.get_terminal_size((110, 24)).columns))
-        shown = tables.terminal(mean_tables.text_table(self.table, with_changes=False), columns, colour)
-        return f"{shown}Mean (SD) over {self.table.unit}, mm. > best of its column. {statements.STARS_ALONE}\n"
+        text = terminal(self.table, columns, colour)
+        return f"{text}Mean (SD) over patients, mm. > best of its column. {STARS}\n"
 
 
 def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = True) -> Report:
@@ -54,22 +58,23 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
             report in `out` or its copy in the store has test values that the new report lacks.
     """
     study = read_study(tracking_uri, study_id)
-    content = page.build(study)
+    content = build(study)
     _check_replaces(_files_in(out), content, str(out))
     if log:
         with MlflowStore(tracking_uri) as store:
             _check_replaces(store.read_report(study.run_id), content, f"report of run {study.run_id} in {store}")
-    written = files.texts(content, lambda picture, dark: picture.uri(dark))
+    written = text_files(content, lambda picture, dark: picture.uri(dark))
     out.mkdir(parents=True, exist_ok=True)
     for name, text in written.items():
         (out / name).write_text(text, encoding="utf-8", newline="")
-    files.write_pictures(content, out)
+    _write_pictures(content, out)
     left_out: tuple[str, ...] = ()
     if log:
         with MlflowStore(tracking_uri) as store:
             error = store.log_report(study.run_id, out)
         left_out = (f"the copy of the report in the tracking store: {error}",) if error else ()
-    return Report(study_id, out, content.analysis.registration, left_out)
+    table = text_table(registration_means(content.analysis), with_changes=False)
+    return Report(study_id, out, table, left_out)
 
 
 def _files_in(folder: Path) -> dict[str, bytes]:
@@ -89,10 +94,32 @@ def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
     if not (out / "report.html").is_file():
         raise InputError(f"{out}: must hold a report; `python -m study.report --study {study_id}` writes one")
     study = read_study(tracking_uri, study_id)
-    expected = files.texts(page.build(study), lambda picture, dark: "")
+    expected = text_files(build(study), lambda picture, dark: "")
     with MlflowStore(tracking_uri) as store:
         stored = store.read_report(study.run_id)
     return differences(out, expected) + (stored_differences(out, stored) if stored else [])
+
+
+def text_files(content: Content, image: ImageAddress) -> dict[str, str]:
+    """Return the content of all text files by name; `image` returns the addresses of the page's pictures."""
+    texts = {f"{name}.csv": frame.to_csv(index=False) for name, frame in csv_frames(content).items()}
+    for table in (block for block in content.blocks if isinstance(block, Table) and block.in_paper):
+        texts[f"{table.name}.md"] = f"{markdown_table(table)}\n{markdown_text(table.note)}\n"
+        texts[f"{table.name}.tex"] = latex(table)
+    return {**texts, "report.md": markdown(content), "report.html": html(content, image)}
+
+
+def csv_frames(content: Content) -> dict[str, pd.DataFrame]:
+    """Return the tables of the CSV files by the stem of the file."""
+    return {name: frame for section in content.sections for name, frame in section.frames.items()}
+
+
+def _write_pictures(content: Content, out: Path) -> None:
+    """Write the pictures into the folder `out`."""
+    for block in content.blocks:
+        for picture in block.filed if isinstance(block, Pictures) else ():
+            for name, drawn in picture.files().items():
+                (out / name).write_bytes(drawn)
 
 
 def _check_replaces(earlier: Mapping[str, bytes], content: Content, place: str) -> None:

@@ -16,11 +16,11 @@ from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from jointnet.errors import InputError, SettingsError
-from study.report import files, page
 from study.report.__main__ import main
 from study.report.mlflow_store import MlflowStore
 from study.report.reader import read_study
-from study.report.write import write_report
+from study.report.sections import build
+from study.report.write import text_files, write_report
 from study.store_address import (
     absolute_address,
     check_artifacts,
@@ -311,7 +311,7 @@ def test_a_report_with_test_values_is_not_replaced_by_one_without(folder: Path, 
     correct_records(uri)
     out.mkdir()
     first = read_study(uri, "first")
-    for name, text in files.texts(page.build(first), lambda picture, dark: "").items():
+    for name, text in text_files(build(first), lambda picture, dark: "").items():
         (out / name).write_text(text, encoding="utf-8")
     with MlflowStore(uri) as store:
         store.log_report(first.run_id, out)

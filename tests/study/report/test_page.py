@@ -14,10 +14,12 @@ import synthetic_store as synthetic
 
 from jointnet.evaluate.aggregation import named_metrics
 from study.report import page
-from study.report.files import frames
+from study.report.analysis import analyse
 from study.report.reader import read_study
 from study.report.records import StudyRecord
-from study.report.write import Report
+from study.report.sections import build
+from study.report.sections.registration import arm_card, registration_means
+from study.report.write import Report, csv_frames
 
 NEVER_CLOSED = {"meta", "link", "img", "source", "br"}
 
@@ -130,6 +132,13 @@ def test_what_is_placed_absolutely_stays_in_a_box_that_scrolls(text: str, parsed
     assert parsed.around_unseen and all("scroll" in boxes for boxes in parsed.around_unseen)
 
 
+def card_of(study: StudyRecord, arm: str) -> page.Card:
+    """Return the card of one arm in the section with Table 1."""
+    analysis = analyse(study)
+    row = next(row for row in registration_means(analysis).rows if row.key == arm)
+    return arm_card(analysis, arm, row)
+
+
 def test_a_card_says_once_how_trials_ended(study: StudyRecord) -> None:
     arm = study.arms[0]
     counts = Counter(trial.ending for trial in arm.trials)
@@ -137,19 +146,20 @@ def test_a_card_says_once_how_trials_ended(study: StudyRecord) -> None:
     assert remarks
     selection = {**(arm.selection or {}), "remarks": [*remarks, "3 of 9 trials never started"]}
     changed = replace(study, arms=(replace(arm, selection=selection), *study.arms[1:]))
-    told = page.build(changed).arms[0]
-    assert told.remarks == ("3 of 9 trials never started",)
-    assert all(told.trials.count(how) == 1 for how in counts)
+    text = card_of(changed, arm.arm).paragraphs[1]
+    ended = "5 trials: 2 complete, 1 failed, 2 stopped early by ASHA."
+    assert text == f"1 structure lost on test. {ended} 3 of 9 trials never started."
+    assert all(text.count(how) == 1 for how in counts)
 
 
 def test_lost_structures_are_as_many_as_in_patients_csv_with_seeds_too(study: StudyRecord) -> None:
     arm = next(arm for arm in study.arms if arm.rows is not None and arm.rows["lost"].any())
     assert arm.rows is not None
     seeds = pd.concat([arm.rows.assign(seed_index=seed) for seed in (1, 2, 3)], ignore_index=True)
-    content = page.build(replace(study, arms=(replace(arm, rows=seeds),)))
-    (told,) = content.arms
-    patients = frames(content)["patients"]
-    assert told.lost == "3 structures lost on test, over 3 retrainings."
+    content = build(replace(study, arms=(replace(arm, rows=seeds),)))
+    patients = csv_frames(content)["patients"]
+    text = card_of(content.study, arm.arm).paragraphs[1]
+    assert text.startswith("3 structures lost on test, over 3 retrainings. ")
     assert patients.loc[patients["metric"] == "asd_mm", "lost"].sum() == 3
     assert named_metrics(seeds, "test")["test/lost"] == 3
 
@@ -174,7 +184,7 @@ def test_numbers_lead_to_the_run_that_they_come_from(text: str, study: StudyReco
 
 def test_with_a_server_numbers_lead_to_its_pages(study: StudyRecord) -> None:
     served = replace(study, tracking_uri="http://me:hunter2@127.0.0.1:5000/", experiment="7")
-    text = page.html(page.build(served), lambda picture, dark: "data:,")
+    text = page.html(build(served), lambda picture, dark: "data:,")
     assert "hunter2" not in text
     found = Page(text)
     links = {values["href"] for values in found.all("a") if not values["href"].startswith("#")}
@@ -193,11 +203,11 @@ def test_an_arm_of_several_folds_leads_to_all_of_its_runs(study: StudyRecord) ->
             arms.append(
                 replace(arm, fold=fold, folds=2, run_id=f"{arm.arm}x{fold}", rows=rows, trials=arm.trials[:fold])
             )
-    found = Page(page.html(page.build(replace(study, arms=tuple(arms))), lambda picture, dark: "data:,"))
+    found = Page(page.html(build(replace(study, arms=tuple(arms))), lambda picture, dark: "data:,"))
     ids = {values["id"] for _, values in found.tags if "id" in values}
     links = {values["href"] for values in found.all("a")}
     assert "#runs-joint-25" in links and all(link[1:] in ids for link in links)
-    whole = Page(page.html(page.build(study), lambda picture, dark: "data:,"))
+    whole = Page(page.html(build(study), lambda picture, dark: "data:,"))
     assert found.tables["table1"] == whole.tables["table1"]  # each patient once, for any number of folds
     assert [row[:2] for row in found.tables["effort"][1:3]] == [
         ["standalone-25", "1 of 2"],
@@ -207,6 +217,6 @@ def test_an_arm_of_several_folds_leads_to_all_of_its_runs(study: StudyRecord) ->
 
 @pytest.mark.parametrize(("kind", "shared"), [("phantom", True), ("folder", False)])
 def test_a_page_with_patients_says_that_it_must_stay(kind: str, shared: bool, study: StudyRecord) -> None:
-    told = page.html(page.build(replace(study, tags={**study.tags, "data.kind": kind})), lambda picture, dark: "data:,")
+    told = page.html(build(replace(study, tags={**study.tags, "data.kind": kind})), lambda picture, dark: "data:,")
     assert ("must not leave this machine" in told) is not shared
     assert ("Phantom data." in told) is shared

@@ -165,12 +165,12 @@ def test_what_there_is_is_drawn_and_nothing_else(case: str):
         for picture in drawn:
             assert picture.alt.endswith(".")
             assert "nan" not in f"{picture.alt} {picture.note}"
-            assert len(figures.as_bytes(picture.light, "svg")) > 5000
+            assert len(figures.figure_bytes(picture.light, "svg")) > 5000
 
 
 def test_a_dark_page_has_a_picture_of_its_own():
     (picture,) = search_figures.of_study([invented.search(5)], TITLE)
-    light, dark = (figures.as_bytes(drawn, "svg").decode() for drawn in (picture.light, picture.dark))
+    light, dark = (figures.figure_bytes(drawn, "svg").decode() for drawn in (picture.light, picture.dark))
     assert figures.LIGHT.ink in light
     assert figures.LIGHT.ink not in dark
     assert figures.DARK.ink in dark

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import synthetic_store as synthetic
 
-from study.report import files, page
 from study.report.__main__ import DIFFERS, main
 from study.report.reader import read_study
+from study.report.sections import build
 from study.report.verify import differences, stored_differences
-from study.report.write import Report
+from study.report.write import Report, text_files
 
 NUMBER = re.compile(r"\d+\.\d+")
 IN_HTML = re.compile(r">([^<>]+)<")
@@ -22,7 +22,7 @@ IN_HTML = re.compile(r">([^<>]+)<")
 
 @pytest.fixture(scope="module")
 def expected(studies: str) -> dict[str, str]:
-    return files.texts(page.build(read_study(studies, synthetic.FULL)), lambda picture, dark: "")
+    return text_files(build(read_study(studies, synthetic.FULL)), lambda picture, dark: "")
 
 
 def altered(text: str, at: int) -> str:
@@ -106,7 +106,7 @@ def test_rows_that_changed_in_the_store_are_found(studies: str, report: Report) 
     assert arm.rows is not None
     rows = arm.rows.assign(after=arm.rows["after"] + (arm.rows.index == 0))
     changed = replace(study, arms=(*study.arms[:-1], replace(arm, rows=rows)))
-    found = differences(report.folder, files.texts(page.build(changed), lambda picture, dark: ""))
+    found = differences(report.folder, text_files(build(changed), lambda picture, dark: ""))
     assert {line.partition(":")[0] for line in found} >= {"slices.csv", "patients.csv", "table1.csv", "report.html"}
 
 

@@ -1,10 +1,11 @@
-"""The fixed texts of every report: marks, conventions and the assumptions of the statistics."""
+"""Methods: what the statistical tests assume and can detect, and the conventions of the measurements."""
 
-STARS_ALONE = (
-    "* p < 0.05, ** p < 0.005 in a paired two-sided t-test against before registration (unit: patient), corrected by "
-    "Holm over the metrics of the arm; ! marks a starred change for the worse."
-)
-STARS = f"{STARS_ALONE} Below each mean: the mean change and its 95 % t interval."
+from study.report.analysis import Analysis
+from study.report.mean_tables import REGISTRATION
+from study.report.page import Bullets, Section
+from study.report.records import StudyRecord
+from study.report.tables import Cell, Row, Table, number_or_empty
+
 CONVENTIONS = (
     "Unit of analysis is the patient: each patient's slices are averaged first, then the retrainings of the arm's "
     "winner where there are several; mean and sample SD (n - 1) are over patients. Pooled slices are shown beside "
@@ -35,7 +36,28 @@ DETECTABLE = (
     "Mean difference in mm that a paired t-test would find with 80 % power at two-sided 0.05, given the number of "
     "patients and the SD of their differences. The SD is itself an estimate."
 )
-PRIVATE = (
-    "This report holds images of patients. The study's scans came from a folder of real data: unless their licence and "
-    "your ethics committee say otherwise, this page, its folder and the tracking store must not leave this machine."
-)
+
+
+def statistics(study: StudyRecord, analysis: Analysis) -> Section:
+    """Create the section with the assumptions of the statistics and the detectable differences."""
+    detectable = (detectable_table(analysis),) if analysis.patients else ()
+    return Section("statistics", "What the statistics assume", (Bullets(ASSUMPTIONS), *detectable))
+
+
+def conventions(study: StudyRecord, analysis: Analysis) -> Section:
+    """Create the section with the conventions."""
+    return Section("conventions", "Conventions", (Bullets(CONVENTIONS),))
+
+
+def detectable_table(analysis: Analysis) -> Table:
+    """Return the table of detectable differences: the smallest that a t-test finds with 80 % power."""
+    rows = tuple(
+        Row(
+            f"{compared} against {reference}",
+            tuple(Cell(number_or_empty(one.detectable)) for one in family),
+            (compared,),
+        )
+        for (reference, compared), family in analysis.comparisons.items()
+    )
+    header = tuple(column.heading for column in REGISTRATION)
+    return Table("detectable", "What could not have been detected.", header, rows, "Comparison", DETECTABLE)

@@ -1,4 +1,4 @@
-"""The annotation-efficiency curve: error of each model against the number of training patients."""
+"""Error of each model against the number of training patients: curve, table and CSV file."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,17 +7,38 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from study.report.figures import LIGHT, Theme, dress
-from study.report.mean_tables import BEFORE, Column
-from study.report.records import ArmRecord
+from study.report.analysis import Analysis
+from study.report.figures import LIGHT, Picture, Theme, dress
+from study.report.mean_tables import BEFORE, REGISTRATION, Column
+from study.report.page import Details, Pictures, Section
+from study.report.records import ArmRecord, StudyRecord
 from study.report.statistics.paired import CONFIDENCE, mean_sd
+from study.report.tables import Table, interval, text_row
 
 COLUMNS = ["metric", "structure", "model", "arm", "train", "n", "mean", "low", "high"]
 _MARKERS = {"standalone": "s", "joint": "o"}
 _NAMES = {"standalone": "Stand-alone", "joint": "Joint"}
+_NOTE = (
+    "Mean over the test patients with its 95 % t interval; dashed: before registration. Whether two arms differ is "
+    "seen from their paired difference, not from these intervals."
+)
+_ALT = (
+    "Mean error of each metric against the number of training patients, a line per model with intervals, and the "
+    "error before registration as a dashed line; the numbers are in the table below."
+)
 
 
-def efficiency(
+def annotations(study: StudyRecord, analysis: Analysis) -> Section:
+    """Create the section with the curve of error against training patients and its numbers."""
+    means = mean_errors(analysis.patients, analysis.arms, REGISTRATION)
+    title = "Error against the number of annotated patients"
+    picture = Picture("efficiency", title, _ALT, _NOTE, lambda theme: draw_curve(means, REGISTRATION, theme))
+    numbers = Details("The numbers of the curve", (efficiency_table(means),))
+    blocks = () if means.empty else (Pictures((picture,), layout="wide", label=title), numbers)
+    return Section("annotations", "What annotations buy", blocks, {"efficiency": means})
+
+
+def mean_errors(
     patients: Mapping[str, pd.DataFrame], arms: Mapping[str, Sequence[ArmRecord]], columns: Sequence[Column]
 ) -> pd.DataFrame:
     """Compute the mean error over patients before registration and of each arm, with 95 % t intervals.
@@ -45,7 +66,21 @@ def efficiency(
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def draw(table: pd.DataFrame, columns: Sequence[Column], theme: Theme = LIGHT) -> Figure:
+def efficiency_table(table: pd.DataFrame) -> Table:
+    """Return the table of the annotation-efficiency curve."""
+    header = tuple(column.heading for column in REGISTRATION)
+    rows = []
+    for arm, own in table.groupby("arm", sort=False):
+        by = {(one["metric"], one["structure"]): one for one in own.to_dict("records")}
+        found = [by[column.metric, column.structure] for column in REGISTRATION]
+        words = [interval(one["mean"], one["low"], one["high"]) for one in found]
+        name = "before" if arm == "before" else f"{own['model'].iloc[0]}, {own['train'].iloc[0]} patients"
+        rows.append(text_row([name, *words], str(arm)))
+    caption = "Mean error against the number of training patients, with 95 % t intervals of the mean."
+    return Table("efficiency", caption, header, tuple(rows), "Model")
+
+
+def draw_curve(table: pd.DataFrame, columns: Sequence[Column], theme: Theme = LIGHT) -> Figure:
     """Draw error against the number of training patients, one panel per metric and one line per model."""
     figure = Figure(figsize=(2.5 * len(columns), 2.9), layout="constrained", facecolor="none")
     for place, column in enumerate(columns):

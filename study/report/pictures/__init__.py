@@ -1,1 +1,0 @@
-"""Figures of a study and pictures of its test patients."""

@@ -1,0 +1,70 @@
+"""Arms compared with each other after registration, and every comparison with every test."""
+
+from study.report.analysis import Analysis
+from study.report.mean_tables import REGISTRATION
+from study.report.page import Details, Section
+from study.report.records import StudyRecord
+from study.report.statistics.claim_result import TITLES
+from study.report.statistics.comparisons import comparison_frame
+from study.report.statistics.paired import significance_stars
+from study.report.tables import Cell, Row, Table, interval, p_value, text_row
+
+
+def arms_compared(study: StudyRecord, analysis: Analysis) -> Section:
+    """Create the section with the differences between arms. Its CSV file also has the changes from before."""
+    between = (between_table(analysis),) if analysis.between else ()
+    every = Details("Every comparison with every test", (tests_table(analysis),))
+    return Section(
+        "arms",
+        "Arms compared",
+        (*between, every) if analysis.patients else (),
+        {"comparisons": comparison_frame(analysis.comparisons)},
+    )
+
+
+def between_table(analysis: Analysis) -> Table:
+    """Return the table of differences between the arms after registration, one row per pair."""
+    header = tuple(column.heading for column in REGISTRATION)
+    rows = [
+        Row(
+            f"{compared} minus {reference}",
+            tuple(
+                Cell(interval(c.test.difference, c.test.low, c.test.high), significance_stars(c.holm_p)) for c in family
+            ),
+            (compared, reference),
+        )
+        for (reference, compared), family in analysis.between.items()
+    ]
+    note = (
+        "Mean difference over patients with its 95 % t interval; below 0 the first arm is better. * p < 0.05, "
+        "** p < 0.005 (paired t-test, Holm over the five metrics)."
+    )
+    return Table("between", "Arms compared with each other.", header, tuple(rows), "Difference", note, in_paper=True)
+
+
+def tests_table(analysis: Analysis) -> Table:
+    """Return the table of all comparisons with all of their tests and intervals."""
+    rows = []
+    for (reference, compared), family in analysis.comparisons.items():
+        for one in family:
+            test, folds, relative = one.test, one.folds, one.relative
+            words = [
+                f"{compared} minus {reference}",
+                TITLES[one.metric, one.structure],
+                str(test.patients),
+                interval(test.difference, test.low, test.high),
+                p_value(test.p),
+                p_value(one.holm_p),
+                p_value(test.wilcoxon_p),
+                p_value(one.holm_wilcoxon_p),
+                interval(None, one.bootstrap.low, one.bootstrap.high),
+                interval(100 * relative.estimate, 100 * relative.low, 100 * relative.high, 0),
+                p_value(folds.p) if folds.folds > 1 else "",
+                "; ".join(dict.fromkeys(reason for reason in (one.reason, one.bootstrap.reason) if reason)),
+            ]
+            rows.append(text_row(words, *([compared] if reference == "before" else [compared, reference])))
+    header = (
+        *("Endpoint", "n", "Mean difference [95 % t interval], mm", "p (t)", "p (t, Holm)", "p (Wilcoxon)"),
+        *("p (Wilcoxon, Holm)", "Bootstrap interval, mm", "Relative change [bootstrap], %", "p (over folds)", "Remark"),
+    )
+    return Table("tests", "Every comparison with every test.", header, tuple(rows), "Difference")

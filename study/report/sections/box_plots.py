@@ -1,0 +1,103 @@
+"""Box plots of the registration metrics, before registration and for each arm, with every patient as a dot."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from study.report.analysis import Analysis
+from study.report.figures import LIGHT, Picture, Theme, dress
+from study.report.mean_tables import REGISTRATION, Column
+from study.report.page import Pictures, Section, Text
+from study.report.records import ArmRecord, StudyRecord
+
+_NOTE = (
+    "Box: quartiles and median; whiskers: furthest value within 1.5 interquartile ranges. Every dot is a patient (mean "
+    "of its slices); thin lines join a patient's values. Numbers below the boxes: training patients."
+)
+_SHORT = {"standalone": "Stand-\nalone", "joint": "Joint"}
+
+
+def every_patient(study: StudyRecord, analysis: Analysis) -> Section:
+    """Create the section with one box plot per registration metric; the files have all in one picture."""
+
+    def draw(columns: Sequence[Column], theme: Theme) -> Figure:
+        return draw_boxplots(analysis.patients, analysis.tested, columns, theme)
+
+    def one(column: Column) -> Picture:
+        alt = (
+            f"Box plots of {column.heading} before registration and for each arm, every patient a dot; the means are "
+            "in the main table."
+        )
+        name = f"boxplot-{column.metric.removesuffix('_mm')}-{column.structure}"
+        return Picture(name, column.heading, alt, "", lambda theme: draw([column], theme))
+
+    alt = "Box plots of the registration metrics"
+    together = Picture("boxplots", "", alt, "", lambda theme: draw(REGISTRATION, theme))
+    plots = Pictures(tuple(one(column) for column in REGISTRATION), combined=together)
+    return Section("everyone", "Every patient", (plots, Text(_NOTE, "note")) if analysis.patients else ())
+
+
+def draw_boxplots(
+    patients: Mapping[str, pd.DataFrame],
+    arms: Sequence[ArmRecord],
+    columns: Sequence[Column],
+    theme: Theme = LIGHT,
+) -> Figure:
+    """Draw box plots of the values before registration and of each arm, one panel per metric.
+
+    Every patient is a dot in each box, and a thin line joins the dots of a patient.
+
+    Args:
+        patients: per-patient means by arm, as returned by `study.report.slice_rows.over_folds`.
+        arms: the arms in the order of the boxes; those without patients are left out.
+        columns: the metrics, one panel each.
+        theme: the colours.
+    """
+    tested = [arm for arm in arms if arm.arm in patients]
+    panel = max(0.75 + 0.62 * (1 + len(tested)), 3.85 if len(columns) == 1 else 2.0)
+    figure = Figure(figsize=(panel * len(columns), 3.4), layout="constrained", facecolor="none")
+    for place, column in enumerate(columns):
+        axes = figure.add_subplot(1, len(columns), place + 1)
+        _boxes(axes, patients, tested, column, theme)
+        dress(axes, theme)
+        axes.set_title(column.heading, fontsize=10, color=theme.ink, loc="left")
+    return figure
+
+
+def _boxes(
+    axes: Axes, patients: Mapping[str, pd.DataFrame], tested: Sequence[ArmRecord], column: Column, theme: Theme
+) -> None:
+    """Draw one metric: the box before registration, one box per arm, and one line per patient through its dots."""
+    series: list[pd.Series] = []
+    for arm in tested:
+        means = patients[arm.arm]
+        chosen = means[(means["metric"] == column.metric) & (means["structure"] == column.structure)]
+        own = chosen.set_index("patient").sort_index()
+        if not series:
+            series.append(own["before"])
+        series.append(own["after"])
+    if not series or series[0].empty:
+        return
+    values = [one.to_numpy(dtype=float) for one in series]
+    colours = [theme.before, *(theme.of_model(arm.model) for arm in tested)]
+    names = ["Before", *(f"{_SHORT.get(arm.model, arm.model)}\n{arm.train}" for arm in tested)]
+    places = np.arange(len(values))
+    box = axes.boxplot(values, positions=places, widths=0.56, showfliers=False, patch_artist=True)
+    for patch, colour in zip(box["boxes"], colours, strict=True):
+        patch.set(facecolor=(colour, 0.22), edgecolor=colour, linewidth=1.2)
+    for part, repeat in (("medians", 1), ("whiskers", 2), ("caps", 2)):
+        for line, colour in zip(box[part], [colour for colour in colours for _ in range(repeat)], strict=True):
+            line.set(color=colour, linewidth=2.2 if part == "medians" else 1.2)
+    count = len(values[0])
+    shift = np.linspace(-0.14, 0.14, count) if count > 1 else np.zeros(1)
+    if all(len(one) == count for one in values):
+        matrix = np.stack(values)
+        axes.plot(places[:, None] + shift[None, :], matrix, color=theme.ink, linewidth=0.5, alpha=0.25, zorder=3)
+    for place, one, colour in zip(places, values, colours, strict=True):
+        axes.scatter(place + shift[: len(one)], one, s=15, color=colour, edgecolor=theme.paper, linewidth=0.5, zorder=4)
+    axes.set_xticks(places, names, fontsize=7.5)
+    axes.set_xlim(-0.6, len(values) - 0.4)
+    axes.set_ylim(bottom=0)

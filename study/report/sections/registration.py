@@ -1,0 +1,194 @@
+"""Registration error (Table 1), a card per arm, and the same means in Dice and over pooled slices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from study.report.analysis import Analysis, count_of, trial_endings, with_fold
+from study.report.mean_tables import (
+    OVERLAP,
+    REGISTRATION,
+    SEGMENTATION,
+    MeanRow,
+    MeanTable,
+    csv_frame,
+    mean_table,
+    text_table,
+)
+from study.report.page import Card, Cards, Section, Text, run_links
+from study.report.records import ArmRecord, StudyRecord
+from study.report.slice_rows import PATIENT_COLUMNS, ROW_COLUMNS, SEED, lost_structures
+from study.report.statistics.comparisons import compare_with_before
+from study.report.statistics.paired import smallest_wilcoxon_p
+
+STARS = (
+    "* p < 0.05, ** p < 0.005 in a paired two-sided t-test against before registration (unit: patient), corrected by "
+    "Holm over the metrics of the arm; ! marks a starred change for the worse."
+)
+_CHANGES = "Below each mean: the mean change and its 95 % t interval."
+_DICE = "Dice, mean (SD) over patients; higher is better."
+_POOLED = "Every slice counts alike here, whichever patient it belongs to; slices of one patient are not independent."
+
+
+def registration(study: StudyRecord, analysis: Analysis) -> Section:
+    """Create the section with Table 1 and one card per arm. Its CSV files hold the values of patients and slices."""
+    table = registration_means(analysis)
+    note = f"{test_note(analysis.patients, any(arm.retrains for arm in study.arms))} {STARS} {_CHANGES}"
+    where = "" if run_links(study).server else ", in the [table of runs](#tracking)"
+    link = Text(f"A number is a link to the run that it comes from{where}.", "note", page_only=True)
+    rows = zip(analysis.arms, table.rows[1:], strict=True)
+    cards = Cards(tuple(arm_card(analysis, name, row) for name, row in rows))
+    return Section(
+        "registration",
+        "Registration error",
+        (replace(text_table(table, note), in_paper=True), link, cards),
+        {
+            "table1": csv_frame([table]),
+            "patients": _of_all_arms(analysis.patients, PATIENT_COLUMNS),
+            "slices": _of_all_arms(analysis.slices, ROW_COLUMNS),
+        },
+    )
+
+
+def dice(study: StudyRecord, analysis: Analysis) -> Section:
+    """Create the section with the overlap of the labels, the segmentations, and Table 1 over pooled slices."""
+    patients, titles = analysis.patients, analysis.titles
+    segmenting = {name: frame for name, frame in patients.items() if frame["metric"].isin(["dice_cine"]).any()}
+    dice = [(column.metric, column.structure) for column in OVERLAP]
+    changes = {
+        name: compare_with_before(frame, analysis.arms[name][0].train or None, dice) for name, frame in patients.items()
+    }
+    overlap = mean_table("overlap", "Overlap (Dice) of the LGE label with cine's.", patients, titles, OVERLAP, changes)
+    segmentation = mean_table(
+        "segmentation",
+        "Segmentation (Dice) of cine and LGE on the test patients.",
+        segmenting,
+        {name: titles[name] for name in segmenting},
+        SEGMENTATION,
+        with_before=False,
+    )
+    pooled = mean_table(
+        "pooled", "The same with all slices pooled, not tested.", analysis.slices, titles, REGISTRATION, unit="slices"
+    )
+    shown = [text_table(overlap, _DICE)] if patients else []
+    if segmenting:
+        note = f"{_DICE} Stand-alone models do not segment."
+        shown.append(replace(text_table(segmentation, note), in_paper=True))
+    if patients:
+        shown.append(text_table(pooled, _POOLED, with_changes=False))
+    frames = {table.name: csv_frame([table]) for table in (overlap, segmentation, pooled)}
+    return Section("dice", "Overlap, segmentation, pooled slices", tuple(shown), frames)
+
+
+def registration_means(analysis: Analysis) -> MeanTable:
+    """Return Table 1: registration error before registration and of each arm, with the changes."""
+    return mean_table(
+        "table1",
+        "Registration error on the test patients.",
+        analysis.patients,
+        analysis.titles,
+        REGISTRATION,
+        analysis.changes,
+    )
+
+
+def arm_card(analysis: Analysis, name: str, row: MeanRow) -> Card:
+    """Return the text about one arm over all its folds; `row` is its row of Table 1."""
+    records = analysis.arms[name]
+    first = records[0]
+    trials = [trial for record in records for trial in record.trials]
+    overall = " Over the five together it is no better than doing nothing." if analysis.test_ratio(name) >= 1 else ""
+    known = {trial.ending for trial in trials}
+    folds = f" in each of {first.folds} folds" if first.folds > 1 else ""
+    remarks = [
+        f"{with_fold(record, str(remark))}."
+        for record in records
+        for remark in (record.selection or {}).get("remarks", ())
+        if not str(remark).endswith(tuple(known))
+    ]
+    ended = f"{count_of(len(trials), 'trial')}: {trial_endings(trials)}." if trials else "No trial was started."
+    return Card(
+        title=analysis.titles[name],
+        arm=name,
+        split=f"{first.train} training, {first.validation} validation, {first.test} test patients{folds}",
+        paragraphs=(
+            arm_sentence(row) + overall if any(row.cells) else _why_untested(records),
+            " ".join([_lost(analysis, name), ended, *remarks]),
+        ),
+        failures=tuple(
+            with_fold(record, f"{trial.trial_id}: {trial.reason or 'no reason recorded'}")
+            for record in records
+            for trial in record.trials
+            if trial.state == "failed"
+        ),
+    )
+
+
+def arm_sentence(row: MeanRow) -> str:
+    """Return a sentence that compares one row of the registration table with before registration."""
+    pairs = [
+        (column, cell, cell.change)
+        for column, cell in zip(REGISTRATION, row.cells, strict=True)
+        if cell is not None and cell.change is not None
+    ]
+    better = [(column, cell) for column, cell, change in pairs if change.test.difference < 0]
+    worse = [(column, cell, change) for column, cell, change in pairs if change.test.difference > 0]
+    lower, higher = sum(bool(cell.stars) for _, cell in better), sum(bool(cell.stars) for _, cell, _ in worse)
+    patients = max((cell.units for _, cell, _ in pairs), default=0)
+    text = f"On {count_of(patients, 'test patient')}, {len(better)} of {len(pairs)} mean errors are lower than before"
+    text += f", {lower or 'none'} of them at p < 0.05 (Holm)" if better else ""
+    if worse:
+        names = ", ".join(f"{column.title} by {change.test.difference:.2f} mm" for column, _, change in worse)
+        text += f"; higher are {names}" + (f" ({higher} at p < 0.05)" if higher else " (none at p < 0.05)")
+    column, cell, change = pairs[0]
+    text += f". {column.title} went from {change.reference_mean:.2f} to {cell.mean:.2f} mm."
+    reasons = sorted({change.reason for _, _, change in pairs if change.reason})
+    return text + (f" Not every test could be made: {'; '.join(reasons)}." if reasons else "")
+
+
+def test_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool) -> str:
+    """Return the note of the main table; `seeds` is whether the selected trials were retrained with new seeds.
+
+    With few patients it also states the smallest p value that the exact Wilcoxon test can reach.
+    """
+    if not patients_of:
+        return "No test values yet."
+    patients = next(iter(patients_of.values()))["patient"].nunique()
+    text = f"Mean (SD) over {count_of(patients, 'test patient')}, the same in every arm. Best of each column in bold."
+    if not seeds:
+        text += " Each arm's model is the tuned one, with the one seed that it was tuned with."
+    if smallest_wilcoxon_p(patients) >= 0.05:
+        text += (
+            f" With {count_of(patients, 'patient')}, the exact Wilcoxon test cannot fall below "
+            f"p = {smallest_wilcoxon_p(patients):.3g}, so the t-test's stars rest on differences being near normal."
+        )
+    return text
+
+
+def _lost(analysis: Analysis, name: str) -> str:
+    """Return a sentence with the number of lost structures in an arm's test rows."""
+    if name not in analysis.slices:
+        return "Test patients not opened."
+    rows = analysis.slices[name]
+    seeds = rows[SEED].nunique() if SEED in rows else 1
+    over = f", over {seeds} retrainings" if seeds > 1 else ""
+    return f"{count_of(lost_structures(rows), 'structure')} lost on test{over}."
+
+
+def _why_untested(records: Sequence[ArmRecord]) -> str:
+    """Return the reason why an arm has no test values."""
+    trials = [trial for record in records for trial in record.trials]
+    if not trials:
+        return "No test values: no trial was started."
+    if not any(trial.finished for trial in trials):
+        return "No test values: none of its trials finished, so nothing was selected."
+    if all(record.selection is None for record in records):
+        return "No test values: trials finished, but none was selected yet."
+    return "No test values yet: a trial is selected and recorded, the test patients were not opened for it."
+
+
+def _of_all_arms(frames: Mapping[str, pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """Return the frames of all arms in one, with a first column `arm`."""
+    named = [frame.assign(arm=arm)[["arm", *frame.columns]] for arm, frame in frames.items()]
+    return pd.concat(named, ignore_index=True) if named else pd.DataFrame(columns=["arm", *columns])

@@ -1,0 +1,189 @@
+"""What the search found: selected trials, warnings, figures of the search, and every trial."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from jointnet.evaluate.aggregation import registration_ratio
+from study.report.analysis import Analysis
+from study.report.figures import DARK, LIGHT, Picture, Theme, dress
+from study.report.page import Block, Bullets, Details, Heading, Pictures, Section, Text
+from study.report.records import ArmRecord, StudyRecord
+from study.report.search import search_figures
+from study.report.search.importance import importance
+from study.report.search.selection_warnings import optimism_table, warnings
+from study.report.search.trial_table import search_parameters
+from study.report.tables import Table, number_or_empty, text_frame, text_row
+from study.store_names import TIME_BUDGET
+
+_CORE = ("lambda_1", "lambda_2", "lambda_3", "alpha")
+_TRIALS_NOTE = (
+    "Best epoch of every trial, in the order of their start. Filled: complete; hollow: stopped early by ASHA; hollow "
+    "diamond: cut short by the time budget; cross or dashed line: failed or interrupted; ring: selected; step: best so "
+    "far; dashed at 1: no better than doing nothing."
+)
+
+
+def search(study: StudyRecord, analysis: Analysis) -> Section:
+    """Create the section with the selected trials, reasons for doubt, and the figures of the search."""
+    objective = f"Validation {study.metric.rpartition('/')[2].replace('_', ' ')}"
+    selected = selected_table(study)
+    doubts = tuple(line for arm in study.arms for line in warnings(arm, search_parameters(study.specification, arm)))
+    blocks: list[Block] = []
+    if selected.rows:
+        blocks.append(selected)
+    if doubts:
+        blocks += [Heading("What should make one doubt it"), Bullets(doubts)]
+    if study_pictures := _pictures("", search_figures.of_study(study.arms, objective)):
+        blocks += [Heading("All arms"), Pictures(study_pictures, titled=True)]
+    if any(arm.trials for arm in study.arms):
+        blocks += [Heading("Every trial"), trial_pictures(study, objective), Text(_TRIALS_NOTE, "note")]
+    of_arms: list[Block] = []
+    for name, records in analysis.arms.items():
+        space = search_parameters(study.specification, records[0])
+        if drawn := search_figures.of_arm(records, space, importance(records, space), objective):
+            pictures = Pictures(_pictures(name, drawn), titled=True)
+            of_arms.append(Details(f"{analysis.titles[name]} ({name})", (pictures,), is_open=not of_arms))
+    frames = {"optimism": optimism_table(study.arms), "trials": _trial_frame(study)}
+    if selected.rows:
+        frames["selected"] = text_frame(selected)
+    return Section("search", "What the search found", (*blocks, *of_arms) or (Text("No trial was started."),), frames)
+
+
+def selected_table(study: StudyRecord) -> Table:
+    """Return each arm's selected trial with its sampled parameters and its objective on validation and test."""
+    chosen = [(arm, trial) for arm in study.arms if (trial := arm.selected) is not None]
+    drawn = {name: None for arm, _ in chosen for name in (arm.selection or {}).get("parameters", {})}
+    names = [*_CORE, *(name for name in drawn if name not in _CORE)]
+    rows = []
+    for arm, trial in chosen:
+        values = {**(arm.selection or {}).get("parameters", {}), **trial.parameters}
+        ratio = registration_ratio(arm.rows) if arm.rows is not None else math.nan
+        objective = (arm.selection or {}).get("objective", math.nan)
+        words = [f"{arm.arm}, fold {arm.fold}" if arm.folds > 1 else arm.arm, trial.trial_id, trial.ending]
+        words += [str(trial.best_epoch), number_or_empty(float(objective), 3), number_or_empty(ratio, 3)]
+        words += [_value(values.get(name)) for name in names]
+        rows.append(text_row(words, trial.run_id))
+    header = ("Trial", "How it ended", "Epoch", "Objective, validation", "Objective, test", *names)
+    return Table("selected", "The selected trials.", header, tuple(rows), "Arm")
+
+
+def trial_pictures(study: StudyRecord, objective: str) -> Pictures:
+    """Return one picture per arm and fold with the objective of every trial, and one of all arms for the files."""
+    tried = [arm for arm in study.arms if arm.trials]
+
+    def one(arm: ArmRecord) -> Picture:
+        name = f"{arm.arm}-fold-{arm.fold}" if arm.folds > 1 else arm.arm
+        alt = f"{objective} of the {len(arm.trials)} trials of {name}; the values are in trials.csv."
+        return Picture(f"trials-{name}", "", alt, "", lambda theme: draw_trials([arm], objective, theme, study.arms))
+
+    together = Picture("trials", "", "Objective of every trial", "", lambda theme: draw_trials(tried, objective, theme))
+    return Pictures(tuple(one(arm) for arm in tried), combined=together)
+
+
+def draw_trials(
+    arms: Sequence[ArmRecord], title: str, theme: Theme = LIGHT, scale_of: Sequence[ArmRecord] | None = None
+) -> Figure:
+    """Draw the objective of every trial in the order of their start, and the best so far, one panel per arm.
+
+    Args:
+        arms: the arms, one panel each.
+        title: the name of the objective.
+        theme: the colours.
+        scale_of: the arms whose trials set the range of the vertical axis, so that several figures share one scale;
+            `arms` where None.
+    """
+    figure = Figure(figsize=(0.75 + 3.1 * len(arms), 3.4), layout="constrained", facecolor="none")
+    first: Axes | None = None
+    for place, arm in enumerate(arms):
+        axes = figure.add_subplot(1, len(arms), place + 1, sharey=first)
+        first = first or axes
+        _trial_dots(axes, arm, theme)
+        dress(axes, theme)
+        axes.set_title(arm.arm, fontsize=10, color=theme.ink, loc="left")
+        axes.set_xlabel("Trial", fontsize=9, color=theme.ink)
+        if place == 0:
+            axes.set_ylabel(title, fontsize=9, color=theme.ink)
+    values = [trial.objective for arm in scale_of or arms for trial in arm.trials if trial.objective > 0]
+    if first is not None and values:
+        low, high = min(*values, 1), max(*values, 1)
+        if high > 4 * low:
+            first.set_yscale("log")
+            first.set_ylim(low / 1.2, high * 1.2)
+        else:
+            first.set_ylim(low - 0.08 * (high - low) - 0.01, high + 0.08 * (high - low) + 0.01)
+    return figure
+
+
+def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
+    """Draw one arm's trials.
+
+    Complete trials are filled dots, trials stopped early hollow dots, and trials stopped by the time budget hollow
+    diamonds. All others are crosses. A ring marks the selected trial.
+    """
+    colour = theme.of_model(arm.model)
+    selected = arm.selected
+    best: list[tuple[int, float]] = []
+    dots: dict[str, list[tuple[int, float]]] = {}
+    for place, trial in enumerate(arm.trials, start=1):
+        value = trial.objective
+        if math.isnan(value):
+            axes.axvline(place, color=theme.faint, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+            axes.text(
+                place, 0.98, trial.ending, rotation=90, fontsize=7, color=theme.ink, ha="right", va="top",
+                transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
+            continue
+        how = "cut" if trial.state == "stopped" and trial.reason == TIME_BUDGET else trial.state
+        dots.setdefault(how, []).append((place, value))
+        if selected is not None and trial.run_id == selected.run_id:
+            axes.scatter(place, value, s=150, facecolor="none", edgecolor=theme.ink, linewidth=1.3, zorder=4)
+        if trial.finished:
+            best.append((place, min([value, *(known for _, known in best)])))
+    hollow = {"facecolor": theme.paper, "edgecolor": colour, "linewidth": 1.4}
+    looks = {
+        "complete": {"s": 34, "color": colour},
+        "stopped": {"s": 30, "marker": "o", **hollow},
+        "cut": {"s": 30, "marker": "D", **hollow},
+    }
+    for how, points in dots.items():
+        other = {"s": 30, "color": theme.ink, "marker": "x", "linewidth": 1.4}
+        axes.scatter(*zip(*points, strict=True), **looks.get(how, other), zorder=3)  # type: ignore[arg-type]
+    if best:
+        axes.step(*zip(*best, strict=True), where="post", color=colour, alpha=0.6, linewidth=1.2, zorder=2)
+    axes.axhline(1, color=theme.ink, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    axes.set_xlim(0.4, max(len(arm.trials), 2) + 0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _pictures(arm: str, drawn: Sequence[search_figures.SearchPicture]) -> tuple[Picture, ...]:
+    """Return the figures of the search as pictures of the page; `arm` is empty for those that compare the arms."""
+
+    def one(picture: search_figures.SearchPicture) -> Picture:
+        name = "-".join(part for part in ("search", arm, picture.name) if part)
+        words = (picture.title, picture.alt, picture.note)
+        return Picture(name, *words, lambda theme: picture.dark if theme is DARK else picture.light)
+
+    return tuple(one(picture) for picture in drawn)
+
+
+def _trial_frame(study: StudyRecord) -> pd.DataFrame:
+    """Return a frame with all trials of all arms, in the order of their start."""
+    lines = []
+    for arm in study.arms:
+        for trial in arm.trials:
+            head = {"arm": arm.arm, "fold": arm.fold, "trial": trial.trial_id, "state": trial.state}
+            tail = {"best_epoch": trial.best_epoch, "epochs": trial.epochs, "minutes": trial.minutes}
+            head_and_values: Mapping[str, object] = {**head, "objective": trial.objective, **tail, **trial.parameters}
+            lines.append({**head_and_values, "reason": trial.reason, "run_id": trial.run_id})
+    return pd.DataFrame(lines, columns=None if lines else ["arm", "fold", "trial", "state", "objective"])
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
