@@ -1,7 +1,9 @@
 """Fixtures for the tests of both packages."""
 
+import hashlib
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,3 +34,26 @@ def scan_folder(tmp_path_factory):
 def tiny_settings():
     """The default settings with very small networks."""
     return scans.tiny_settings()
+
+
+@pytest.fixture
+def file_reads(monkeypatch):
+    """Count the parsed headers and the computed hashes by file. Files count as settled as soon as they are written."""
+    from jointnet.data import scan_file
+    from jointnet.system import file_version
+
+    parsed, hashed = Counter(), Counter()
+    parse, file_digest = scan_file._parsed, hashlib.file_digest
+
+    def counting_parse(path, block):
+        parsed[path.name] += 1
+        return parse(path, block)
+
+    def counting_digest(stream, *rest):
+        hashed[Path(stream.name).name] += 1
+        return file_digest(stream, *rest)
+
+    monkeypatch.setattr(file_version, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(scan_file, "_parsed", counting_parse)
+    monkeypatch.setattr(hashlib, "file_digest", counting_digest)
+    return parsed, hashed

@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import os
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -49,6 +50,14 @@ def test_a_sound_folder(scan_folder, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "56x52x2" in out
     assert "25/15/5 no" in out
+
+
+def test_each_header_is_parsed_once(scan_folder, tmp_path, file_reads):
+    own = shutil.copytree(scan_folder, tmp_path / "own scans")
+    assert check(own, tmp_path)[0] == 0
+    parsed, hashed = file_reads
+    assert parsed == {path.name: 1 for path in own.iterdir()}
+    assert not hashed
 
 
 def test_the_errors_are_those_of_training_and_all_of_them(tmp_path, capsys):

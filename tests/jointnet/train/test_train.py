@@ -53,6 +53,13 @@ def corrupt(folder, *numbers):
             path.write_bytes(b"ruined")
 
 
+def test_each_file_of_the_chosen_patients_is_parsed_and_hashed_once(own_scans, tmp_path, tiny, file_reads):
+    assert run(own_scans, tmp_path / "out", tiny, cache=tmp_path / "cache") == 0
+    chosen = {path.name: 1 for number in (1, 2, 3) for path in own_scans.glob(f"patient{number}_*")}
+    assert len(chosen) == 12
+    assert file_reads == (chosen, chosen)
+
+
 @pytest.mark.parametrize("model", ["joint", "standalone"])
 def test_a_training_leaves_model_config_and_log(scan_folder, tmp_path, tiny, model, capsys):
     out = tmp_path / "deeper" / "out"

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -347,6 +348,19 @@ def test_the_test_patients_are_opened_once_and_only_after_every_selection(
     assert "before" in out and "mlflow ui --backend-store-uri sqlite:////" in out and "/report" in out
     (spec,) = [content for name, content in ray.events if name == "specification.json"]
     json.dumps(spec)
+
+
+def test_planning_and_preparation_parse_and_hash_each_file_once(
+    place: Path, phantom: Path, monkeypatch: pytest.MonkeyPatch, file_reads: tuple[Counter[str], Counter[str]]
+):
+    own = shutil.copytree(phantom, place / "own scans")
+    ray = _NoRay(monkeypatch)
+    ray.raising_in = "standalone-1"
+    assert main(["--search", "tiny", "--data", str(own), "--cache", str(place / "cache")]) == 130
+    parsed, hashed = file_reads
+    assert parsed == {path.name: 1 for path in own.rglob("*.nii.gz")} and len(parsed) == 20
+    (searched,) = [numbers for name, numbers in ray.events if name == "prepare"]
+    assert hashed == {path.name: 1 for number in searched for path in own.rglob(f"patient{number}_*.nii.gz")}
 
 
 def test_a_nested_study_that_is_interrupted_while_it_retrains_goes_on(
