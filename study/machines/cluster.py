@@ -17,7 +17,7 @@ from jointnet.system.quota import usable_cpus, usable_memory_bytes
 from study.machines.address import check_reachable, source_of
 from study.machines.node_check import SharedFolder, check_nodes, folder_errors
 from study.machines.ray_folder import ray_folder, ray_options
-from study.plan.environment import settle
+from study.plan.environment import set_environment
 from study.plan.plan import Node
 
 QUIET = ("ray", "ray.tune", "ray.train", "optuna")
@@ -34,7 +34,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         SettingsError: there is no cluster to join, or Ray cannot be started on this machine.
         OSError: the disk is full.
     """
-    settle()
+    set_environment()
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -36,24 +36,24 @@ class Request:
 def resource_errors(request: Request, nodes: Sequence[Node]) -> list[str]:
     """Return the resource requests that no node can satisfy, as errors. Ray would wait for them forever."""
     errors = []
-    asked = request.gpus_per_trial
-    if not math.isfinite(request.cpus_per_trial) or not math.isfinite(asked or 0):
+    gpus = request.gpus_per_trial
+    if not math.isfinite(request.cpus_per_trial) or not math.isfinite(gpus or 0):
         return []  # the command line's own bounds refuse them
-    if asked is not None and asked > 1 and asked != int(asked):
-        errors.append(f"--gpus-per-trial: must be whole where it is above 1, got {asked:g}")
-    if request.device == "cpu" and asked:
-        errors.append(f"--gpus-per-trial: must be 0 with --device cpu, got {asked:g}")
-    if request.device == "cuda" and asked == 0:
+    if gpus is not None and gpus > 1 and gpus != int(gpus):
+        errors.append(f"--gpus-per-trial: must be whole where it is above 1, got {gpus:g}")
+    if request.device == "cpu" and gpus:
+        errors.append(f"--gpus-per-trial: must be 0 with --device cpu, got {gpus:g}")
+    if request.device == "cuda" and gpus == 0:
         errors.append("--gpus-per-trial: must be above 0 with --device cuda, got 0")
     if request.device == "cuda" and not any(node.gpus for node in nodes):
-        errors.append(f"--device: must be cpu or auto where no node has a GPU, got cuda ({told(nodes)})")
+        errors.append(f"--device: must be cpu or auto where no node has a GPU, got cuda ({describe_nodes(nodes)})")
     if errors:
         return errors
     resources = resources_of(request, nodes)
     if not any(trials_on(node, resources) for node in nodes):
         errors.append(
             f"--cpus-per-trial, --gpus-per-trial: one node must have them, got {resources.cpus_per_trial:g} CPU and "
-            f"{resources.gpus_per_trial:g} GPU ({told(nodes)})"
+            f"{resources.gpus_per_trial:g} GPU ({describe_nodes(nodes)})"
         )
     return errors
 
@@ -86,7 +86,7 @@ def trials_in_memory(memory_bytes: int) -> int:
     return max(1, int((memory_bytes / 1e6 - MEGABYTES_BESIDE_TRIALS) / MEGABYTES_PER_TRIAL))
 
 
-def told(nodes: Sequence[Node]) -> str:
+def describe_nodes(nodes: Sequence[Node]) -> str:
     """Return a text about the nodes, such as `2 nodes of 4 CPU and 1 GPU`."""
     kinds = Counter((node.cpus, node.gpus) for node in nodes)
     parts = [
@@ -96,6 +96,6 @@ def told(nodes: Sequence[Node]) -> str:
     return ", ".join(parts) or "no nodes"
 
 
-def _times(have: float, each: float) -> int:
-    """Return how many times `each` fits into `have`, in Ray's units of 1 / STEPS."""
-    return round(have * STEPS) // max(1, round(each * STEPS))
+def _times(total: float, each: float) -> int:
+    """Return how many times `each` fits into `total`, in Ray's units of 1 / STEPS."""
+    return round(total * STEPS) // max(1, round(each * STEPS))

@@ -15,25 +15,25 @@ from study.plan.search_space import Fidelity
 
 MEASURED_SETTINGS = "quick"
 """Settings with which `Model.seconds_per_patient_epoch` was measured."""
-MINUTES_BESIDE_SEARCH = 1.5
+MINUTES_OUTSIDE_SEARCH = 1.5
 """Minutes for the start of Ray, the cache, the test evaluation and the report."""
 _MANY = 1000
 COPIES_IN_CHECKPOINT = 5
 """The weights, their average, the best weights, and Adam's two moments."""
-COPIES_BESIDE_CHECKPOINTS = 2
+COPIES_OUTSIDE_CHECKPOINTS = 2
 """`model.pt` and `previous.pt` of a running trial."""
 LEDGER_BYTES_PER_EPOCH = 1500
 
 
 def expected_epochs(fidelity: Fidelity, num_samples: int) -> float:
     """Return the total epochs of all trials if one trial in `reduction_factor`, but at least one, passes each rung."""
-    epochs, reached, going_on = 0.0, 0, float(num_samples)
+    epochs, reached, trials = 0.0, 0, float(num_samples)
     rung = fidelity.grace_epochs
     while reached < fidelity.max_epochs:
         rung = min(rung, fidelity.max_epochs)
-        epochs += going_on * (rung - reached)
+        epochs += trials * (rung - reached)
         reached, rung = rung, rung * fidelity.reduction_factor
-        going_on = max(1.0, going_on / fidelity.reduction_factor)
+        trials = max(1.0, trials / fidelity.reduction_factor)
     return epochs
 
 
@@ -94,8 +94,8 @@ def arm_minutes(plan: Plan, arm: Arm) -> float | None:
     )
     if seconds is None or samples is None:
         return share
-    at_once = min(plan.resources.concurrent, samples)
-    estimate = expected_epochs(arm.space.fidelity, samples) * seconds / at_once / 60
+    concurrent = min(plan.resources.concurrent, samples)
+    estimate = expected_epochs(arm.space.fidelity, samples) * seconds / concurrent / 60
     return estimate if share is None else min(estimate, share)
 
 
@@ -104,8 +104,8 @@ def retrain_minutes(plan: Plan, arm: Arm) -> float | None:
     seconds, seeds = seconds_per_epoch(plan, arm), plan.design.seeds
     if not seeds:
         return 0.0
-    turns = -(-seeds // plan.resources.concurrent)
-    return None if seconds is None else turns * arm.space.fidelity.max_epochs * seconds / 60
+    rounds = -(-seeds // plan.resources.concurrent)
+    return None if seconds is None else rounds * arm.space.fidelity.max_epochs * seconds / 60
 
 
 def training_hours(plan: Plan) -> float | None:
@@ -138,8 +138,8 @@ def budget_share_minutes(plan: Plan, arm: Arm) -> float | None:
 def expected_minutes(plan: Plan) -> float | None:
     """Return the expected minutes of the whole study; None where those of an arm are unknown."""
     minutes = [each for arm in plan.arms for each in (arm_minutes(plan, arm), retrain_minutes(plan, arm))]
-    known = [each for each in minutes if each is not None]
-    return MINUTES_BESIDE_SEARCH + sum(known) if len(known) == len(minutes) else None
+    estimated = [each for each in minutes if each is not None]
+    return MINUTES_OUTSIDE_SEARCH + sum(estimated) if len(estimated) == len(minutes) else None
 
 
 @lru_cache
@@ -161,15 +161,15 @@ def model_megabytes(plan: Plan) -> float | None:
     """
     trainings = [_trainings(plan, arm) for arm in plan.arms]
     sizes = [model_bytes(arm.space.settings_of(arm.model)) for arm in plan.arms]
-    known = [count * size for count, size in zip(trainings, sizes, strict=True) if count is not None]
-    return sum(known) / 1e6 if len(known) == len(sizes) else None
+    estimated = [count * size for count, size in zip(trainings, sizes, strict=True) if count is not None]
+    return sum(estimated) / 1e6 if len(estimated) == len(sizes) else None
 
 
 def checkpoint_megabytes(plan: Plan) -> float:
     """Return the largest size in MB of a running trial: while it writes a checkpoint beside the KEPT last ones."""
     from jointnet.train.checkpoints import KEPT  # imports torch
 
-    copies = (KEPT + 1) * COPIES_IN_CHECKPOINT + COPIES_BESIDE_CHECKPOINTS
+    copies = (KEPT + 1) * COPIES_IN_CHECKPOINT + COPIES_OUTSIDE_CHECKPOINTS
     return max(copies * model_bytes(arm.space.settings_of(arm.model)) for arm in plan.arms) / 1e6
 
 

@@ -38,38 +38,41 @@ NOT_SHOWN = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_CLIENT_
 SECRET_NAME = re.compile(r"TOKEN|PASSW|SECRET|KEY|CREDENTIAL|COOKIE|HEADER|AUTH_CONFIG", re.IGNORECASE)
 LONGEST_VALUE = 80
 
-_set_aside: set[str] = set()  # names of the variables that this process has removed
+_removed: set[str] = set()  # names of the variables that this process has removed
 
 
-def settle() -> None:
+def set_environment() -> None:
     """Set OWN and DEFAULTS in this process's environment, and remove what matches WITHOUT_EFFECT.
 
     It must be called before MLflow and Ray read the environment.
     """
     for name in [name for name in os.environ if name.startswith(WITHOUT_EFFECT)]:
         if os.environ[name] != OWN.get(name):
-            _set_aside.add(name)
+            _removed.add(name)
             del os.environ[name]
     os.environ.update(OWN)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
 
 
-def told(environment: Mapping[str, str] | None = None) -> list[str]:
+def environment_lines(environment: Mapping[str, str] | None = None) -> list[str]:
     """Return the plan's lines about the environment, at most two: variables with an effect, and those without.
 
     Args:
         environment: values by name; None for this process's environment and the variables removed from it.
     """
-    known = {**os.environ, **dict.fromkeys(_set_aside, "")} if environment is None else environment
-    names = sorted(name for name in known if name.startswith(PREFIXES) and name not in NOT_SHOWN)
-    names = [name for name in names if known[name] != {**DEFAULTS, **OWN}.get(name)]
-    idle = [name for name in names if name.startswith(WITHOUT_EFFECT)]
-    heard = [f"{name}={_shown(name, known[name])}" for name in names if name not in idle]
-    return [*([", ".join(heard)] if heard else []), *([f"without effect here: {', '.join(idle)}"] if idle else [])]
+    values = {**os.environ, **dict.fromkeys(_removed, "")} if environment is None else environment
+    names = sorted(name for name in values if name.startswith(PREFIXES) and name not in NOT_SHOWN)
+    names = [name for name in names if values[name] != {**DEFAULTS, **OWN}.get(name)]
+    without_effect = [name for name in names if name.startswith(WITHOUT_EFFECT)]
+    effective = [f"{name}={_value_text(name, values[name])}" for name in names if name not in without_effect]
+    return [
+        *([", ".join(effective)] if effective else []),
+        *([f"without effect here: {', '.join(without_effect)}"] if without_effect else []),
+    ]
 
 
-def _shown(name: str, value: str) -> str:
+def _value_text(name: str, value: str) -> str:
     if SECRET_NAME.search(name):
         return HIDDEN
     text = without_secrets(" ".join(value.split()))

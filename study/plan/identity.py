@@ -45,17 +45,17 @@ def digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()[:8]
 
 
-def differences(began: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+def differences(original: Mapping[str, Any], requested: Mapping[str, Any]) -> list[str]:
     """Return an error for each difference between the original specification of a study and the requested one."""
-    old, new = identity(began), identity(asked)
+    old, new = identity(original), identity(requested)
     return [
-        f"{key}: must be {_shown(old.get(key))} as when the study began, got {_shown(new.get(key))}"
+        f"{key}: must be {_value_text(old.get(key))} as when the study began, got {_value_text(new.get(key))}"
         for key in sorted(set(old) | set(new))
         if old.get(key) != new.get(key)
     ]
 
 
-def with_identity(plan: Plan, *, new: bool = False, named: str | None = None) -> Plan:
+def with_identity(plan: Plan, *, new: bool = False, study: str | None = None) -> Plan:
     """Return the plan with a study id: that of the study it continues, or a new one.
 
     The number of retraining seeds is never less than in the original specification, because retrained models stay.
@@ -63,33 +63,33 @@ def with_identity(plan: Plan, *, new: bool = False, named: str | None = None) ->
     Args:
         plan: the requested plan, without an id.
         new: whether to start a new study even where one with the same specification exists.
-        named: id of the study to continue.
+        study: id of the study to continue.
 
     Raises:
-        SettingsError: `named` is no study of the output folder, or it has another specification; one error for
+        SettingsError: `study` is no study of the output folder, or it has another specification; one error for
             each difference.
     """
-    asked = json.loads(json.dumps(specification(plan)))
-    if named is not None:
-        began = _specification_of(plan.out / named) if is_plain_name(named) else None
-        if began is None:
-            known = sorted(path.parent.name for path in plan.out.glob(f"*/{SPECIFICATION_FILE}"))
+    requested = json.loads(json.dumps(specification(plan)))
+    if study is not None:
+        original = _specification_of(plan.out / study) if is_plain_name(study) else None
+        if original is None:
+            studies = sorted(path.parent.name for path in plan.out.glob(f"*/{SPECIFICATION_FILE}"))
             raise SettingsError(
-                f"--study: must be one of {', '.join(known) or '(none)'} in {plan.out}, got {short_repr(named)}"
+                f"--study: must be one of {', '.join(studies) or '(none)'} in {plan.out}, got {short_repr(study)}"
             )
-        if found := differences(began, asked):
-            raise SettingsError(f"--study {named}: {line}" for line in found)
-        return _continued(plan, named, began)
-    own = digest(asked)
+        if changed := differences(original, requested):
+            raise SettingsError(f"--study {study}: {line}" for line in changed)
+        return _continued(plan, study, original)
+    own = digest(requested)
     for folder in sorted(plan.out.glob(f"*-{own}"), reverse=True):
-        began = _specification_of(folder)
-        if not new and began is not None and not differences(began, asked):
-            return _continued(plan, folder.name, began)
+        original = _specification_of(folder)
+        if not new and original is not None and not differences(original, requested):
+            return _continued(plan, folder.name, original)
     return replace(plan, study_id=f"{plan.started:%Y%m%d-%H%M%S}-{own}", continues=False)
 
 
-def _continued(plan: Plan, study_id: str, began: Mapping[str, Any]) -> Plan:
-    seeds = max(plan.design.seeds, int(began["design"]["seeds"]))
+def _continued(plan: Plan, study_id: str, original: Mapping[str, Any]) -> Plan:
+    seeds = max(plan.design.seeds, int(original["design"]["seeds"]))
     return replace(plan, study_id=study_id, continues=True, design=replace(plan.design, seeds=seeds))
 
 
@@ -106,12 +106,12 @@ def _specification_of(folder: Path) -> dict[str, Any] | None:
 def _flat(prefix: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         return {prefix: value}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, part in value.items():
-        found |= _flat(f"{prefix}.{key}" if prefix else str(key), part)
-    return found
+        flat |= _flat(f"{prefix}.{key}" if prefix else str(key), part)
+    return flat
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     text = "nothing" if value is None else json.dumps(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

@@ -157,10 +157,10 @@ def make_arms(spaces: Sequence[SearchSpace], splits: Sequence[Split], fold: int 
         Arm(model, split, space, fold, folds) for space in spaces for model in space.models for split in splits
     )
     names = [arm.name for arm in arms]
-    asked_by = {name: [arm.space.name for arm in arms if arm.name == name] for name in names}
+    searches_of = {name: [arm.space.name for arm in arms if arm.name == name] for name in names}
     errors = [
         f"--search: arm {name} must come from one search only, got {' and '.join(searches)}"
-        for name, searches in asked_by.items()
+        for name, searches in searches_of.items()
         if len(searches) > 1
     ]
     if errors:

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from study.plan import environment
-from study.plan.capacity import told
+from study.plan.capacity import describe_nodes
 from study.plan.cost import (
     MEASURED_SETTINGS,
     arm_minutes,
@@ -18,6 +17,7 @@ from study.plan.cost import (
     retrain_minutes,
     training_hours,
 )
+from study.plan.environment import environment_lines
 from study.plan.plan import Arm, Plan
 from study.plan.search_space import SearchSpace
 from study.store_address import without_secrets
@@ -40,16 +40,16 @@ def render(plan: Plan) -> str:
     lines += [f"            {_arm(plan, name)}" for name in dict.fromkeys(arm.name for arm in plan.arms)]
     lines += [
         f"  Work      {_work(plan)}",
-        f"  Machine   {plan.resources.concurrent} trainings at once on {plan.resources.device}, {_each(plan)}",
-        *([f"  Cluster   {plan.address}, {told(plan.nodes)}"] if plan.address else []),
+        f"  Machine   {plan.resources.concurrent} concurrent trainings on {plan.resources.device}, {_each_trial(plan)}",
+        *([f"  Cluster   {plan.address}, {describe_nodes(plan.nodes)}"] if plan.address else []),
         f"  Time      {_time(plan)}",
         *_disk(plan),
-        "  Test      patients stay sealed until every selection is recorded; each arm opens its own once, for",
-        f"            {_tested(plan)}",
+        "  Test      patients stay sealed until every selection is recorded; each arm is evaluated once, with",
+        f"            {_tested_models(plan)}",
         f"  Tracking  {without_secrets(plan.tracking_uri)}",
         f"  Output    {plan.folder}",
         f"  Cache     {plan.cache}",
-        *(f"  {'' if number else 'Environment':<9} {line}" for number, line in enumerate(environment.told())),
+        *(f"  {'' if number else 'Environment':<9} {line}" for number, line in enumerate(environment_lines())),
     ]
     return "\n".join(lines)
 
@@ -66,7 +66,7 @@ def _design(plan: Plan) -> list[str]:
     if design.folds > 1:
         lines = [
             f"nested cross-validation: {design.folds} folds, each patient is tested in exactly one of them;",
-            "every arm is searched, selected, sealed and opened in each fold by itself",
+            "each fold has its own searches, selections and test evaluations",
         ]
     if design.same_validation:
         unused = {
@@ -74,15 +74,15 @@ def _design(plan: Plan) -> list[str]:
             for arm in plan.arms
             if arm.fold == design.folds
         }
-        freed = ", ".join(f"{count} of {name}" for name, count in unused.items() if count)
-        lines.append(f"the same validation patients in all splits of a fold; patients left unused: {freed or 'none'}")
+        counts = ", ".join(f"{count} of {name}" for name, count in unused.items() if count)
+        lines.append(f"the same validation patients in all splits of a fold; patients left unused: {counts or 'none'}")
     if budget.per_arm:
         lines.append(
             f"equal compute: each arm{' of each fold' if design.folds > 1 else ''} draws trials for "
-            f"{budget.minutes:g} minutes on the same machine; how many differs"
+            f"{budget.minutes:g} minutes on the same machine; their number differs"
         )
     else:
-        lines.append("equal effort: the same number of trials in every arm of a search, as far as its minutes go")
+        lines.append("equal effort: the same number of trials in every arm of a search, unless its minutes end first")
     lines += plan.remarks
     return [f"  {'' if number else 'Design':<9} {line}" for number, line in enumerate(lines)]
 
@@ -105,15 +105,17 @@ def _arm(plan: Plan, name: str) -> str:
 
 
 def _minutes(plan: Plan, arms: list[Arm], expected: Callable[[Plan, Arm], float | None]) -> str:
-    known = [minutes for arm in arms if (minutes := expected(plan, arm)) is not None]
-    return f"{sum(known):.1f} min" if len(known) == len(arms) else "unknown time"
+    each = [minutes for arm in arms if (minutes := expected(plan, arm)) is not None]
+    return f"{sum(each):.1f} min" if len(each) == len(arms) else "unknown time"
 
 
 def _work(plan: Plan) -> str:
     """Return the line about the number of trainings and their CPU-hours or GPU-hours."""
     trials = [count for arm in plan.arms if (count := arm_trials(plan, arm)) is not None]
     counted = (
-        f"{'' if _exact(plan) else 'about '}{sum(trials):.0f} trials" if len(trials) == len(plan.arms) else "trials"
+        f"{'' if _trials_are_fixed(plan) else 'about '}{sum(trials):.0f} trials"
+        if len(trials) == len(plan.arms)
+        else "trials"
     )
     hours, resources = training_hours(plan), plan.resources
     kind, each = ("GPU", resources.gpus_per_trial) if resources.gpus_per_trial else ("CPU", resources.cpus_per_trial)
@@ -121,19 +123,19 @@ def _work(plan: Plan) -> str:
     return f"{counted} and {plan.design.seeds * len(plan.arms)} retrainings, {spent}"
 
 
-def _exact(plan: Plan) -> bool:
+def _trials_are_fixed(plan: Plan) -> bool:
     """Return whether the number of trials is known."""
     return all(arm.space.budget.num_samples is not None for arm in plan.arms)
 
 
-def _tested(plan: Plan) -> str:
+def _tested_models(plan: Plan) -> str:
     seeds = plan.design.seeds
     if seeds:
-        return f"{seeds} model{'s' if seeds > 1 else ''}: its winner, retrained with fresh seeds"
-    return "the tuned model itself, with the one seed that it was tuned with (--seeds K retrains it with fresh ones)"
+        return f"{seeds} model{'s' if seeds > 1 else ''}: its selected trial, retrained with new seeds"
+    return "the model of its selected trial (--seeds K retrains that trial with K new seeds)"
 
 
-def _each(plan: Plan) -> str:
+def _each_trial(plan: Plan) -> str:
     """Return a text about the resources of a trial and, without a cluster, those of this machine."""
     resources = plan.resources
     gpus = f", {resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else ""
@@ -148,11 +150,11 @@ def _each(plan: Plan) -> str:
 def _disk(plan: Plan) -> list[str]:
     models, running, ledger = model_megabytes(plan), checkpoint_megabytes(plan), ledger_megabytes(plan)
     if models is None or ledger is None:
-        return [f"  Disk      a model of each training, twice, and {running:.1f} MB for each one under way"]
-    bound = "at most" if _exact(plan) else "about"
+        return [f"  Disk      a model of each training, twice, and {running:.1f} MB for each running training"]
+    bound = "at most" if _trials_are_fixed(plan) else "about"
     return [
-        f"  Disk      {bound} {models:.1f} MB of models, as much in the tracking store,",
-        f"            {running:.1f} MB for each training under way, {ledger:.1f} MB of ledger (it serves a late store)",
+        f"  Disk      {bound} {models:.1f} MB of models, as much again in the tracking store,",
+        f"            {running:.1f} MB for each running training, {ledger:.1f} MB of ledger",
     ]
 
 
@@ -162,5 +164,5 @@ def _time(plan: Plan) -> str:
         unmeasured = [model for model in dict.fromkeys(arm.model for arm in plan.arms) if not is_measured(plan, model)]
         return f"unknown: no epoch of {' and '.join(unmeasured)} was measured on {plan.resources.device}"
     scaled = any(relative_work(arm.space.settings_of(arm.model)) != 1 for arm in plan.arms)
-    rough = f", roughly: scaled from what {MEASURED_SETTINGS} takes by the size of the networks" if scaled else ""
+    rough = f", roughly: scaled from the settings {MEASURED_SETTINGS} by the size of the networks" if scaled else ""
     return f"about {minutes:.0f} minutes in all{rough}"

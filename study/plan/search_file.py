@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -189,8 +188,8 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
     errors = [f"{'.'.join(keys)}: {text}" for keys, text in invalid.items()]
     # The valid values of an invalid file are checked against each other too, so that all errors come at once.
     valid = _without(content, invalid)
-    base, found = _base(settings or valid.get("settings", "default"), valid.get("fixed", {}))
-    errors += [*found, *_contradictions(valid, base)]
+    base, base_errors = _base(settings or valid.get("settings", "default"), valid.get("fixed", {}))
+    errors += [*base_errors, *_contradictions(valid, base)]
     if errors or file is None:
         raise SettingsError(f"{path.name}: {line}" for line in errors)
     return SearchSpace(
@@ -218,10 +217,11 @@ def _parameter(name: str, table: ParameterTable, file: SearchFile, base: Setting
 
 def _without(content: Mapping[str, Any], paths: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
     """Return a copy of nested tables without the keys at some paths."""
-    copy = deepcopy(dict(content))
+    copy = dict(content)
     for path in paths:
         table = copy
         for key in path[:-1]:
+            table[key] = dict(table[key])
             table = table[key]
         table.pop(path[-1], None)
     return copy

@@ -18,7 +18,7 @@ from jointnet.settings.validation import add_schema_option, json_schema
 from jointnet.system.quota import limit_threads
 from jointnet.system.terminal import ignore_closed_output
 from study.machines.address import is_client, resolve_address
-from study.plan.environment import settle
+from study.plan.environment import set_environment
 from study.run.stopping import EXIT_HALTED, FAILURES, ending_of, full_disks, interrupt_on_signals
 
 DESCRIPTION = """\
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return run_on_head(str(resolve_address(options.address)), given)
         print(f"Planning the study {' '.join(options.search)} ...", flush=True)
-        settle()
+        set_environment()
         from study.run.conduct import run  # torch, Ray and MLflow take seconds to import
 
         return run(options)

@@ -18,7 +18,7 @@ from jointnet.errors import DataError, InputError
 from jointnet.evaluate.measurable import Measurable, measurable, unmeasurable
 from jointnet.phantom.writer import write_phantom
 from jointnet.system.atomic_file import write_whole
-from study.plan.capacity import told
+from study.plan.capacity import describe_nodes
 from study.plan.cost import arm_epochs, arm_minutes, budget_share_minutes, retrain_minutes
 from study.plan.identity import SPECIFICATION_FILE, with_identity
 from study.plan.plan import Arm, Plan, specification
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         SettingsError, DataError, NoFinishedTrialError, StudyHaltedError, OSError: see `conduct`.
     """
-    plan = with_identity(plan_from_options(options), new=options.new, named=options.study)
+    plan = with_identity(plan_from_options(options), new=options.new, study=options.study)
     interrupt_on_signals()  # Ray replaces the SIGTERM handler when a cluster's nodes are surveyed
     print(render(plan), flush=True)
     check_experiment(plan.tracking_uri)
@@ -164,7 +164,7 @@ def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -
             "seed": str(plan.seed),
             "data.kind": plan.data.kind,
             "data.fingerprint": scans,
-            "nodes": told(plan.nodes),
+            "nodes": describe_nodes(plan.nodes),
             **provenance_tags(),
         }
         tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jointnet.errors import SettingsError
 from jointnet.model_path import LOCAL_MODELS, MODEL_FILE, STORE_SCHEMES, ModelNames
-from study.plan.environment import settle
+from study.plan.environment import set_environment
 from study.store_address import default_tracking_uri, error_text, readable, sqlite_file, without_secrets
 
 
@@ -46,7 +46,7 @@ def fetch_model(address: str, folder: Path) -> Path:
     import mlflow  # takes seconds, so --help does without it
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    settle()  # for `models:/` MLflow reads the registry's address from the environment only
+    set_environment()  # for `models:/` MLflow reads the registry's address from the environment only
     before = os.environ.get("MLFLOW_TRACKING_URI")  # set_tracking_uri changes this variable, too
     with readable(uri) as store:
         mlflow.set_tracking_uri(store)

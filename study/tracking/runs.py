@@ -18,7 +18,7 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from jointnet.errors import DISK_FULL, InputError, SettingsError
-from study.plan.environment import settle
+from study.plan.environment import set_environment
 from study.store_address import correct_records, error_text, without_secrets
 from study.tracking.open_store import open_store
 from study.tracking.registry import Champion, register
@@ -65,7 +65,7 @@ class StudyTracker:
         self._statuses: dict[str, str] = {}
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        settle()
+        set_environment()
 
     def connect(self, *, needed: bool = True) -> None:
         """Open the store now. Store and experiment are created if they are missing.

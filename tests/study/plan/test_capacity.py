@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.plan.capacity import Request, resource_errors, resources_of, told, trials_on
+from study.plan.capacity import Request, describe_nodes, resource_errors, resources_of, trials_on
 from study.plan.plan import Node, Resources
 
 BARE, SMALL, BIG = Node("bare", 0, 0), Node("small", 4, 0), Node("big", 8, 2)
@@ -39,7 +39,7 @@ def test_a_node_holds_no_more_trials_than_its_memory_but_one_in_any_case(cpus: f
 
 
 @pytest.mark.parametrize(
-    ("asked", "nodes", "given"),
+    ("requested", "nodes", "expected"),
     [
         (("auto", 1, None, None), (SMALL, SMALL), (8, 1, 0, "cpu")),
         (("auto", 1, None, None), (SMALL, BIG), (2, 1, 1, "cuda")),  # the nodes' GPUs count, not the driver's
@@ -49,14 +49,14 @@ def test_a_node_holds_no_more_trials_than_its_memory_but_one_in_any_case(cpus: f
         (("auto", 1, None, 3), (SMALL,), (3, 1, 0, "cpu")),
     ],
 )
-def test_a_trial_gets_what_is_asked_for_and_as_many_run_as_fit(asked, nodes, given):
-    request = Request(*asked)
+def test_a_trial_gets_what_is_requested_and_as_many_run_as_fit(requested, nodes, expected):
+    request = Request(*requested)
     assert resource_errors(request, nodes) == []
-    assert resources_of(request, nodes) == Resources(*given)
+    assert resources_of(request, nodes) == Resources(*expected)
 
 
 @pytest.mark.parametrize(
-    ("asked", "nodes", "error"),
+    ("requested", "nodes", "error"),
     [
         (("auto", 5, None, None), (SMALL, SMALL), "got 5 CPU and 0 GPU (2 nodes of 4 CPU and 0 GPU)"),
         (("auto", 1, 0.5, None), (SMALL,), "got 1 CPU and 0.5 GPU (1 node of 4 CPU and 0 GPU)"),
@@ -68,10 +68,10 @@ def test_a_trial_gets_what_is_asked_for_and_as_many_run_as_fit(asked, nodes, giv
         (("cuda", 1, 0, None), (BIG,), "--gpus-per-trial: must be above 0 with --device cuda, got 0"),
     ],
 )
-def test_what_no_node_can_give_is_refused_with_what_there_is(asked, nodes, error: str):
-    (found,) = resource_errors(Request(*asked), nodes)
-    assert error in found
+def test_what_no_node_can_give_is_refused_with_what_there_is(requested, nodes, error: str):
+    (message,) = resource_errors(Request(*requested), nodes)
+    assert error in message
 
 
-def test_nodes_are_told_by_kind():
-    assert told((BIG, SMALL, SMALL)) == "2 nodes of 4 CPU and 0 GPU, 1 node of 8 CPU and 2 GPU"
+def test_nodes_are_described_by_kind():
+    assert describe_nodes((BIG, SMALL, SMALL)) == "2 nodes of 4 CPU and 0 GPU, 1 node of 8 CPU and 2 GPU"

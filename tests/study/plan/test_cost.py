@@ -72,7 +72,7 @@ def test_work_scales_with_pixels_and_channels():
     fine = with_values(quick, {"model.stem": 1, "training.downsampling": 1})
     coarse = with_values(quick, {"model.stem": 1, "training.downsampling": 2})
     assert relative_work(fine) / relative_work(coarse) == pytest.approx(4)
-    assert "roughly: scaled from what quick takes" in render(plan_of(settings="paper"))
+    assert "roughly: scaled from the settings quick" in render(plan_of(settings="paper"))
 
 
 def test_on_a_gpu_the_time_is_unknown_up_to_the_budget():

@@ -7,15 +7,15 @@ import pytest
 from plans import plan_of
 
 from study.plan import environment
-from study.plan.environment import settle, told
+from study.plan.environment import environment_lines, set_environment
 from study.plan.plan_text import render
 from study.store_address import without_secrets
 
 
 def test_what_decides_is_shown_with_its_value_and_what_has_no_effect_by_name():
-    assert (
-        told({}) == told({"PATH": "/bin", "MLFLOW_TRACKING_URI": "http://shown-elsewhere", "RAY_ADDRESS": "auto"}) == []
-    )
+    assert environment_lines({}) == []
+    others = {"PATH": "/bin", "MLFLOW_TRACKING_URI": "http://shown-elsewhere", "RAY_ADDRESS": "auto"}
+    assert environment_lines(others) == []
     given = {
         "RAY_TMPDIR": "/scratch",
         "MLFLOW_WORKSPACE": "hearts",
@@ -25,7 +25,7 @@ def test_what_decides_is_shown_with_its_value_and_what_has_no_effect_by_name():
         "OPTUNA_STORAGE": "sqlite:///x.db",
         "TUNE_MAX_PENDING_TRIALS_PG": "100",
     }
-    assert told(given) == [
+    assert environment_lines(given) == [
         "MLFLOW_WORKSPACE=hearts, RAY_TMPDIR=/scratch",
         "without effect here: MLFLOW_EXPERIMENT_NAME, MLFLOW_REGISTRY_URI, MLFLOW_RUN_ID, OPTUNA_STORAGE, "
         "TUNE_MAX_PENDING_TRIALS_PG",
@@ -33,8 +33,8 @@ def test_what_decides_is_shown_with_its_value_and_what_has_no_effect_by_name():
 
 
 def test_what_the_study_sets_itself_is_not_shown():
-    assert told(environment.DEFAULTS | environment.OWN) == []
-    assert told({"RAY_worker_niceness": "15"}) == ["RAY_worker_niceness=15"]
+    assert environment_lines(environment.DEFAULTS | environment.OWN) == []
+    assert environment_lines({"RAY_worker_niceness": "15"}) == ["RAY_worker_niceness=15"]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_what_the_study_sets_itself_is_not_shown():
     ],
 )
 def test_nothing_that_may_be_secret_is_shown(name: str, value: str, shown: str):
-    assert told({name: value}) == [f"{name}={shown}"]
+    assert environment_lines({name: value}) == [f"{name}={shown}"]
 
 
 def test_the_plan_shows_the_environment_and_no_password_of_the_store(monkeypatch: pytest.MonkeyPatch):
@@ -66,16 +66,16 @@ def test_the_plan_shows_the_environment_and_no_password_of_the_store(monkeypatch
 
 
 def test_what_must_not_decide_is_taken_out_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(environment, "_set_aside", set())
+    monkeypatch.setattr(environment, "_removed", set())
     for name in ("TUNE_RESULT_DIR", "RAY_AIR_LOCAL_CACHE_DIR", "TUNE_RESULT_BUFFER_LENGTH", "MLFLOW_REGISTRY_URI"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("TUNE_DISABLE_SIGINT_HANDLER", "0")
     monkeypatch.setenv("RAY_worker_niceness", "3")
     for _ in range(2):
-        settle()
+        set_environment()
     assert "TUNE_RESULT_DIR" not in os.environ and "TUNE_RESULT_BUFFER_LENGTH" not in os.environ
     assert "RAY_AIR_LOCAL_CACHE_DIR" not in os.environ and "MLFLOW_REGISTRY_URI" not in os.environ
     assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1" and dict(os.environ)["RAY_worker_niceness"] == "3"
-    (idle,) = (line for line in told() if line.startswith("without effect here"))
+    (without_effect,) = (line for line in environment_lines() if line.startswith("without effect here"))
     for name in ("TUNE_RESULT_DIR", "TUNE_DISABLE_SIGINT_HANDLER", "MLFLOW_REGISTRY_URI"):
-        assert name in idle
+        assert name in without_effect

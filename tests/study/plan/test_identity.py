@@ -78,18 +78,18 @@ def test_trials_minutes_concurrency_and_texts_are_not_part_of_it(tmp_path: Path)
 )
 def test_a_changed_specification_is_another_study_and_refused_under_the_old_name(tmp_path: Path, change, named):
     plan = begun(plan_of(out=tmp_path))
-    asked = change(plan)
-    assert with_identity(asked).study_id != plan.study_id
+    requested = change(plan)
+    assert with_identity(requested).study_id != plan.study_id
     with pytest.raises(SettingsError) as caught:
-        with_identity(asked, named=plan.study_id)
+        with_identity(requested, study=plan.study_id)
     assert any(error.startswith(f"--study {plan.study_id}: {named}") for error in caught.value.errors)
-    assert len(caught.value.errors) == len(differences(specification(plan), specification(asked)))
+    assert len(caught.value.errors) == len(differences(specification(plan), specification(requested)))
 
 
 def test_every_difference_has_a_line_of_its_own(tmp_path: Path):
     plan = begun(plan_of(out=tmp_path))
     with pytest.raises(SettingsError) as caught:
-        with_identity(replace(changed(plan, max_epochs=5), seed=3), named=plan.study_id)
+        with_identity(replace(changed(plan, max_epochs=5), seed=3), study=plan.study_id)
     keys = {error.split(": ")[1] for error in caught.value.errors}
     assert {"seed", "search.joint.fidelity.max_epochs"} <= keys
 
@@ -97,8 +97,8 @@ def test_every_difference_has_a_line_of_its_own(tmp_path: Path):
 def test_a_study_that_is_not_there_is_named_with_those_that_are(tmp_path: Path):
     plan = begun(plan_of(out=tmp_path))
     with pytest.raises(SettingsError, match=f"--study: must be one of {plan.study_id} in"):
-        with_identity(plan, named="other")
-    assert with_identity(plan, named=plan.study_id).continues
+        with_identity(plan, study="other")
+    assert with_identity(plan, study=plan.study_id).continues
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"searches": 3}'])
@@ -131,14 +131,14 @@ def test_seeds_are_no_part_of_it_and_those_asked_for_before_stay(tmp_path: Path)
 def test_folds_and_validation_patients_are_part_of_it(tmp_path: Path, design: Design, line: str):
     plan = begun(plan_of(out=tmp_path))
     with pytest.raises(SettingsError, match=line):
-        with_identity(plan_of(out=tmp_path, design=design), named=plan.study_id)
+        with_identity(plan_of(out=tmp_path, design=design), study=plan.study_id)
 
 
 def test_a_margin_does_not_move_once_a_study_has_begun(tmp_path: Path):
     plan = begun(plan_of(out=tmp_path))
     arms = tuple(replace(arm, space=replace(arm.space, margin_mm=1.0)) for arm in plan.arms)
     with pytest.raises(SettingsError, match=r"search\.joint\.claim\.margin_mm: must be nothing as when"):
-        with_identity(replace(plan, arms=arms), named=plan.study_id)
+        with_identity(replace(plan, arms=arms), study=plan.study_id)
     assert specification(replace(plan, arms=arms))["searches"][0]["claim"] == {"margin_mm": 1.0}
 
 
@@ -147,4 +147,4 @@ def test_a_study_s_name_leads_out_of_no_folder(tmp_path: Path):
     inside = replace(plan_of(out=tmp_path / "runs"), study_id="")
     for name in (f"../elsewhere/{plan.study_id}", str(plan.folder), "..", "a\0b", "a" * 300):
         with pytest.raises(SettingsError, match="--study: must be one of"):
-            with_identity(inside, named=name)
+            with_identity(inside, study=name)

@@ -78,5 +78,5 @@ def test_a_plan_of_folds_names_folders_splits_and_what_is_left_unused():
     assert content["design"] == {"folds": 9, "same_validation": True, "seeds": 2}
     text = render(plan)
     assert "patients left unused: 10 of 25/5/5" in text and "9 folds, each patient is tested in exactly one" in text
-    assert "2 models: its winner, retrained with fresh seeds" in text
-    assert "the tuned model itself, with the one seed that it was tuned with" in render(plan_of())
+    assert "2 models: its selected trial, retrained with new seeds" in text
+    assert "the model of its selected trial (--seeds K" in render(plan_of())
