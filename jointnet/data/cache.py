@@ -19,12 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jointnet.system.atomic_file import make_folder_once
-from jointnet.errors import DataError
 from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
-from jointnet.system.file_version import once_per_version
-from jointnet.system.home import writable_home
-from jointnet.system.lock import POLL_SECONDS, LockedError
 from jointnet.data.folder import PatientFiles, check_headers
 from jointnet.data.preparation import (
     NETWORK_ARRAYS_VERSION,
@@ -34,6 +29,11 @@ from jointnet.data.preparation import (
     prepare_patient,
     voxel_errors,
 )
+from jointnet.errors import DataError
+from jointnet.system.atomic_file import make_folder_once
+from jointnet.system.file_version import once_per_version
+from jointnet.system.home import writable_home
+from jointnet.system.lock import POLL_SECONDS, LockedError
 from jointnet.system.terminal import print_to_stderr
 
 RULES = f"preparation {PREPARATION_VERSION}, {SIZE_PX} px of {PIXEL_MM} mm, slices of {SLICE_MM} mm"

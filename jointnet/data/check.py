@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, label
 
-from jointnet.errors import DataError
 from jointnet.common_grid import SIZE_PX
-from jointnet.evaluate.measurable import measurable, shown_structures
 from jointnet.data import PAPER_SPLITS, proposed_splits, suffices
 from jointnet.data.folder import (
     FolderFiles,
@@ -28,6 +26,8 @@ from jointnet.data.folder import (
 from jointnet.data.grid import CommonGrid, Stack, common_grid
 from jointnet.data.preparation import prepare_patient, read_image, read_label, voxel_errors
 from jointnet.data.scan_file import ScanHeader, read_header
+from jointnet.errors import DataError
+from jointnet.evaluate.measurable import measurable, shown_structures
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES
 
 RASTER = 32
@@ -170,9 +170,7 @@ class FolderFacts:
         )
 
 
-def inspect_folder(
-    folder: Path, unlabelled: Sequence[int] = (), only: Sequence[int] | None = None
-) -> FolderFacts:
+def inspect_folder(folder: Path, unlabelled: Sequence[int] = (), only: Sequence[int] | None = None) -> FolderFacts:
     """Inspect all patients of a folder.
 
     Args:
@@ -187,7 +185,9 @@ def inspect_folder(
     complete, errors = complete_patients(folder, found, unlabelled)
     absent = sorted(set(only or ()) - set(found.patients))
     errors += [f"{folder}: must hold patient {number}, got no file of it" for number in absent]
-    patients = [inspect_patient(number, files, complete.get(number)) for number, files in sorted(found.patients.items())]
+    patients = [
+        inspect_patient(number, files, complete.get(number)) for number, files in sorted(found.patients.items())
+    ]
     return FolderFacts(tuple(patients), tuple(errors), (*_near_names(found), *_rare_structures(folder, patients)))
 
 

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jointnet.train.augmentation import Batch
-from jointnet.networks.apply import around
 from jointnet.data.preparation import NetworkArrays
+from jointnet.networks.apply import around
+from jointnet.train.augmentation import Batch
 
 
 class LabelledPatient(Protocol):

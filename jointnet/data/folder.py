@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from jointnet.errors import DataError, short_repr
 from jointnet.data.grid import least_corner_distance_mm
 from jointnet.data.scan_file import ScanHeader, read_header
+from jointnet.errors import DataError, short_repr
 
 NAME = re.compile(r"patient([0-9]+)_(C0|LGE)(_manual)?\.nii(\.gz)?")
 NEARLY = re.compile(r"patient([0-9]+)(c0|lge)(manual)?nii(?:gz)?")

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from jointnet.cpu_kernels.pooling import block_means
-from jointnet.errors import DataError
 from jointnet.data.folder import PatientFiles
 from jointnet.data.grid import Stack, common_grid, sample
 from jointnet.data.labels import class_indices
 from jointnet.data.scan_file import read_header, read_voxels
+from jointnet.errors import DataError
 from jointnet.structures import CLASSES
 
 PREPARATION_VERSION = 4

@@ -21,10 +21,10 @@ from scans import (
     write_patient,
 )
 
+from jointnet.common_grid import PIXEL_MM
 from jointnet.data.folder import find_patients
 from jointnet.data.preparation import CEILING, PERCENTILES, class_counts, prepare_patient, robust_ends
 from jointnet.errors import DataError
-from jointnet.common_grid import PIXEL_MM
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 INDEX_OF_VALUE = np.zeros(601, np.uint8)
