@@ -19,9 +19,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from figures import Figure, add_options, in_turn, ratios, tell
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, center_of_mass, distance_transform_edt
+from timing import Figure, add_options, in_turn, print_figures, ratios
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX
 from jointnet.evaluate.metrics import overlap_metrics
@@ -80,7 +80,7 @@ def main() -> None:
                 ),
             )
             figures.append(Figure(f"largest difference from {name}", largest, "mm", most=MOST_DIFFERENCE_MM))
-    tell(figures, options, pairs=options.pairs, seed=options.seed)
+    print_figures(figures, options, pairs=options.pairs, seed=options.seed)
 
 
 def heart(column_mm: float, row_mm: float) -> Labels:

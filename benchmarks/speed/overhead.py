@@ -1,150 +1,184 @@
-"""What a study costs beside its trainings: the wall time of trials in a study against the very same ones by hand.
+"""What a study costs beside its trainings: wall time of its trials against the same trainings in plain processes.
 
-    python benchmarks/speed/overhead.py [--trials 20] [--stores sqlite server slow hanging]
+    python benchmarks/speed/overhead.py [--trials 20] [--epochs 4] [--patients 4] [--store URI] [--repeats 1]
 
-The study: Ray Tune, two trials at once with one thread each, ledger, TPE, checkpoints, models frozen and logged, MLflow
-(see `one_arm`). By hand: two plain processes with one thread each take the same samples from a queue and train them by
-`jointnet.train.loop.train`, validation and `model.pt` included, without checkpoints. No trial is stopped early. Starts
-are left out: Ray's, the imports, and each worker's first training (two more trials on both sides, before the clock
-starts, which wait for each other). With `--repeats` study and trainings by hand take turns, and each study but the
-first is held against the mean of those before and after it, since these machines drift within minutes.
-
-Stores: `sqlite` as a study has it; `server`, a tracking server on 127.0.0.1, whose own CPU is told apart; `slow`,
-SQLite where every entry takes ten times as long; `hanging`, a server that takes calls and never answers. The last two
-must cost the trials nothing, since logging is in nobody's way.
+The study runs one arm of the shipped joint search: Ray Tune, two trials at once with one thread each, ledger, TPE,
+checkpoints, models frozen and logged, MLflow in a thread of its own; no early stopping. By hand: two plain processes
+with one thread each take the same samples from a queue and train them by `jointnet.train.loop.train`, with validation
+and `model.pt` but without checkpoints. Starts are left out: Ray's, the imports, and the first training of each worker
+(two more trials on both sides, which wait for each other). Study and trainings by hand take turns, and each study but
+the first is compared with the mean of those before and after it, since these machines drift within minutes. The store
+is a new SQLite file, or the one in `--store`.
 """
 
 import argparse
+import io
+import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "study"))
 sys.path.insert(0, str(Path(__file__).absolute().parent))  # Ray passes only absolute paths to its workers
 
-from by_hand import seconds_by_hand
+import torch
 from cohort import cached_patients
-from figures import Figure, add_options, ratios, tell
-from one_arm import AT_ONCE, arm_task, by_ray, run_study
-from processors import seconds_by_group
-from stores import STORES, Store
-from timed_trial import MEASURED, timed_trial
+from rich.console import Console
+from timing import Figure, add_options, print_figures, ratios
 
+from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.settings import with_values
+from jointnet.train.loop import train
 from study.machines.cluster import ray_session
+from study.plan.plan import Resources
+from study.plan.search_file import load_spaces
 from study.plan.search_space import Fidelity
-from study.trials.ledger import LEDGER_FILE, read_events
-from study.trials.trial import ArmTask
+from study.store_address import sqlite_address
+from study.tracking.outbox import Outbox
+from study.tracking.runs import StudyTracker, is_permanent
+from study.trials.ledger import Event, Ledger
+from study.trials.progress import ArmProgress, StudyProgress
+from study.trials.ray_tune import search_arm
+from study.trials.recorder import ArmRecorder
+from study.trials.sampling import SearchWork
+from study.trials.scheduling import ArmSearch
+from study.trials.trial import ArmTask, OnEpoch, TrialSpec, run_trial
 
 MOST_RATIO, MOST_LOGGING_PERCENT = 1.05, 1.0
+ARM = "joint-25"
+AT_ONCE = 2
+VALIDATE_EVERY = 2
+"""Epochs between two validations. It replaces the search space's value, so that runs stay comparable."""
+SECONDS_TO_DELIVER = 60.0
+
+_trained: list[bool] = []
+"""Not empty once this worker has trained."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Wall seconds, CPU seconds of MLflow's thread, both without each worker's first trial, and all trials' samples."""
+
+    seconds: float
+    logging_seconds: float
+    samples: list[Mapping[str, Any]]
+
+
+class TimedLedger(Ledger):
+    """A ledger that notes the wall clock and the CPU seconds of the outbox's thread whenever a trial ends."""
+
+    def __init__(self, folder: Path, clock: int) -> None:
+        super().__init__(folder)
+        self.ends: list[tuple[float, float]] = []
+        self._clock = clock
+
+    def append(self, kind: str, **values: Any) -> Event:
+        """Append an event."""
+        event = super().append(kind, **values)
+        if kind == "ended":
+            self.ends.append((time.perf_counter(), time.clock_gettime(self._clock)))
+        return event
 
 
 def main() -> None:
-    """Run a study with each store and the trainings by hand, and print the figures."""
+    """Run studies and trainings by hand in turn, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=4, help="of a trial")
     parser.add_argument("--patients", type=int, default=4, help="to train on; two more validate")
     parser.add_argument("--slices", type=int, default=8, help="of a patient")
-    parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
+    parser.add_argument("--store", metavar="URI", help="tracking store (default: a new SQLite file)")
     add_options(parser, repeats=1)
     options = parser.parse_args()
-    figures: list[Figure] = []
+    studies, by_hand = list[Study](), list[float]()
     with tempfile.TemporaryDirectory() as scratch:
         patients = cached_patients(Path(scratch) / "cache", options.patients + 2, options.slices)
-        for name in options.stores:
-            studies, by_hand = list[Study](), list[tuple[float, float]]()
-            for turn in range(options.repeats):
-                folder = Path(scratch) / f"{name}-{turn}"
-                task = arm_task(folder, options.epochs, patients[2:], patients[:2])
-                studies.append(study(task, options.trials, STORES[name]))
-                by_hand.append(seconds_by_hand(task, studies[-1].samples, AT_ONCE, folder / "by-hand"))
-            figures += figures_of(name, studies, by_hand)
-    names = ("trials", "epochs", "patients", "slices")
-    tell(figures, options, **{name: getattr(options, name) for name in names})
-
-
-@dataclass(frozen=True)
-class Study:
-    """The measurements of one study, without each worker's first trial.
-
-    Attributes:
-        seconds: wall time of all trials.
-        samples: samples of all trials, including the first ones.
-        processors: CPU seconds by group of processes, and of the thread that logs.
-        at_worker: milliseconds of every epoch or trial in the worker, by what they were spent on.
-    """
-
-    seconds: float
-    samples: list[Mapping[str, Any]]
-    processors: Mapping[str, float]
-    at_worker: Mapping[str, list[float]]
-
-
-def study(task: ArmTask, trials: int, store: Store) -> Study:
-    """Run a study of an arm without early stopping."""
-    epochs = task.settings.training.epochs
-    whole = Fidelity(epochs, epochs, 2)
-    with store(task.folder.parent) as (uri, outbox), ray_session(None):
-        course = run_study(task, trials + AT_ONCE, whole, by_ray(timed_trial), outbox, uri, seconds_by_group)
-        outbox.close(store.seconds_to_close)
-    first, last = course[AT_ONCE - 1], course[-1]
-    events, _ = read_events(task.folder.parent / LEDGER_FILE)
-    told = [event["metrics"] for event in events if event["event"] == "epoch"]
-    return Study(
-        seconds=last["seconds"] - first["seconds"],
-        samples=[event["sample"] for event in events if event["event"] == "drawn"],
-        processors={name: last[name] - first.get(name, 0.0) for name in last if name not in ("epochs", "memory")},
-        at_worker={name: [metrics[name] for metrics in told if name in metrics] for name in MEASURED},
-    )
-
-
-def figures_of(store: str, studies: Sequence[Study], by_hand: Sequence[tuple[float, float]]) -> list[Figure]:
-    """Return the figures of the studies with a store.
-
-    `by_hand` has the wall and CPU seconds of the same trainings by hand.
-    """
-
-    def figure(name: str, values: Sequence[float], unit: str, most: float | None = None) -> Figure:
-        return Figure(f"{store}: {name}", tuple(values), unit, most)
-
-    logging = [100 * each.processors["delivering"] / each.seconds for each in studies]
-    found = [
-        figure("wall time by hand", [wall for wall, _ in by_hand], "s"),
-        figure("wall time of the study", [each.seconds for each in studies], "s"),
-        figure(
-            "the study's / by hand before and after",
-            ratios([each.seconds for each in studies], around([wall for wall, _ in by_hand])),
-            "x",
-            MOST_RATIO,
-        ),
-        figure("CPU of MLflow's thread / wall time", logging, "%", MOST_LOGGING_PERCENT),
-        figure("CPU by hand / wall time", [100 * cpu / wall for wall, cpu in by_hand], "%"),
+        for turn in range(options.repeats):
+            task = task_in(Path(scratch) / str(turn), options.epochs, patients)
+            uri = options.store or sqlite_address(Path(scratch) / f"{turn}.db")
+            studies.append(run_study(task, options.trials + AT_ONCE, uri))
+            by_hand.append(seconds_by_hand(task, studies[-1].samples, Path(scratch) / f"{turn}-by-hand"))
+    around = [statistics.fmean(by_hand[max(0, turn - 1) : turn + 1]) for turn in range(len(by_hand))]
+    seconds = [study.seconds for study in studies]
+    logging = tuple(100 * study.logging_seconds / study.seconds for study in studies)
+    figures = [
+        Figure("wall time by hand", tuple(by_hand), "s"),
+        Figure("wall time of the study", tuple(seconds), "s"),
+        Figure("the study's / by hand before and after", ratios(seconds, around), "x", MOST_RATIO),
+        Figure("CPU of MLflow's thread / wall time", logging, "%", MOST_LOGGING_PERCENT),
     ]
-    groups = [name for name in studies[0].processors if name not in ("seconds", "delivering", "suggesting")]
-    everything = [sum(each.processors[group] for group in groups) for each in studies]
-    found.append(
-        figure(
-            "CPU of the study, all of it / by hand before and after",
-            ratios(everything, around([cpu for _, cpu in by_hand])),
-            "x",
-        )
-    )
-    for group in groups:
-        shares = [100 * each.processors[group] / each.seconds for each in studies]
-        found.append(figure(f"CPU of {group} / wall time", shares, "%"))
-    for what, shown in MEASURED.items():
-        medians = [statistics.median(each.at_worker[what]) for each in studies]
-        found.append(figure(f"{shown}, at the worker", medians, "ms"))
-    return found
+    names = ("trials", "epochs", "patients", "slices", "store")
+    print_figures(figures, options, **{name: getattr(options, name) for name in names})
 
 
-def around(by_hand: Sequence[float]) -> list[float]:
-    """Return the reference of each study: the mean of the trainings by hand before and after it."""
-    return [statistics.fmean(by_hand[max(0, turn - 1) : turn + 1]) for turn in range(len(by_hand))]
+def task_in(folder: Path, epochs: int, patients: Sequence[Any]) -> ArmTask:
+    """Return the common input of the trials: one thread each, two patients to validate on, the others to train on."""
+    shipped = load_spaces(("joint",), None)[0].settings_of("joint")
+    settings = with_values(shipped, {"training.epochs": epochs, "training.validate_every": VALIDATE_EVERY})
+    return ArmTask(ARM, settings, tuple(patients[2:]), tuple(patients[:2]), 0, "cpu", 1, folder / ARM)
+
+
+def run_study(task: ArmTask, trials: int, uri: str) -> Study:
+    """Run a study of one arm without early stopping."""
+    from overhead import run_synchronised  # by this name a worker imports the module once; `__main__` is pickled anew
+
+    epochs = task.settings.training.epochs
+    parameters = load_spaces(("joint",), None)[0].parameters_of("joint")
+    work = SearchWork(ARM, parameters, Fidelity(epochs, epochs, 2), trials, 0)
+    progress = StudyProgress({ARM: ArmProgress(ARM, trials, trials * epochs, 60)}, 0, Console(file=io.StringIO()))
+    folder, tracker = task.folder.parent, StudyTracker(uri, f"benchmark-{time.time():.0f}", {})
+    outbox = Outbox(lambda line: print(line, file=sys.stderr), is_permanent)
+    clock = time.pthread_getcpuclockid(outbox._thread.ident or 0)
+    with TimedLedger(folder, clock) as ledger, ray_session(None):
+        outbox.put(tracker.study_run)
+        recorder = ArmRecorder(task, {"arm": ARM}, ledger, tracker, outbox, progress)
+        search = ArmSearch(work, recorder, AT_ONCE)
+        search_arm(task, search, Resources(AT_ONCE, 1.0, 0.0, "cpu"), folder / "tune", None, run_synchronised)
+        outbox.close(SECONDS_TO_DELIVER)
+        (wall, logging), (last_wall, last_logging) = ledger.ends[AT_ONCE - 1], ledger.ends[-1]
+        samples = [event["sample"] for event in ledger.events if event["event"] == "drawn"]
+    return Study(last_wall - wall, last_logging - logging, samples)
+
+
+def run_synchronised(spec: TrialSpec, on_epoch: OnEpoch) -> None:
+    """Run a trial as a study does; the first trainings of all workers end together."""
+    run_trial(spec, on_epoch)
+    _wait_after_first(spec.task.folder / "trained")
+
+
+def seconds_by_hand(task: ArmTask, samples: Sequence[Mapping[str, Any]], folder: Path) -> float:
+    """Train these samples in AT_ONCE processes of one thread each, and return the wall seconds after the first ones."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    own = replace(task, folder=folder)
+    specs = [TrialSpec(own, f"t{number:04}", sample) for number, sample in enumerate(samples, start=1)]
+    with multiprocessing.get_context("spawn").Pool(AT_ONCE) as pool:
+        ends = [time.perf_counter() for _ in pool.imap_unordered(_train, specs)]
+    return ends[-1] - ends[AT_ONCE - 1]
+
+
+def _train(spec: TrialSpec) -> None:
+    keep_freed_memory()  # as the study's workers do
+    torch.set_num_threads(spec.task.threads)
+    spec.folder.mkdir(parents=True)
+    task = spec.task
+    train(spec.settings, task.training, task.validation, seed=task.seed, device=task.device, out=spec.folder)
+    _wait_after_first(task.folder / "trained")
+
+
+def _wait_after_first(folder: Path) -> None:
+    """After this worker's first training, wait until all AT_ONCE workers have trained."""
+    if not _trained:
+        _trained.append(True)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / str(os.getpid())).touch()
+        while len(list(folder.iterdir())) < AT_ONCE:
+            time.sleep(0.005)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,19 @@
-"""Record a table of results: real trainings over a search's space, with the objective after every validated epoch.
+"""Record a table of results: real trainings over a search space, with the objective after every validated epoch.
 
 python benchmarks/speed/results_table.py --out runs/results-table [--samples 48] [--epochs 36] [--validate-every 2]
 
-Samples are a scrambled Sobol sequence over the parameters of `--search`, each trained for all the search's epochs, or
-`--epochs`, with one seed, as in a study, where all trials share the study's. Then the best two of them and two spread
-over the others' ranks are trained with `--repeats` more seeds: the seed spread, without which no difference between
-samples means anything. One thread a training, `--jobs` at once. The patients are the phantom's, few of them so that a
-training takes a minute, in smaller batches than the search's own so that an epoch still has some steps; all else is the
-search's.
+Samples are a scrambled Sobol sequence over the parameters of `--search`, each trained for all epochs with one seed, as
+in a study. Then the best two samples and two others spread over the remaining ranks are trained with `--repeats` more
+seeds, for the spread over seeds. Each training has one thread, `--jobs` run at once. The patients are a few of the
+phantom's and batches are small, so that a training takes a minute; all other settings are the search's.
 
-Into --out: `table.csv`, a line per training, and `table.json`, what it was recorded with. The same command goes on
-where it was stopped and trains nothing twice; it refuses a folder that holds a table of other settings or patients.
-More samples begin with the fewer. `benchmarks/speed/search.py` replays searches on the table.
+Writes `table.csv`, a line per training, and `table.json`, its settings, into --out. The same command continues after a
+stop and repeats no training; a folder with a table of other settings or patients is an error. `search.py` replays
+searches on the table.
 """
 
 import argparse
 import contextlib
-import csv
 import json
 import math
 import multiprocessing
@@ -39,7 +36,7 @@ from jointnet.system.versions import commit, versions
 from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
 from study.plan.search_file import load_spaces
-from study.plan.search_space import Parameter, SearchSpace, settings_of_sample
+from study.plan.search_space import Parameter, settings_of_sample
 from study.store_names import OBJECTIVE
 
 TABLE, RECORDED_WITH = "table.csv", "table.json"
@@ -123,42 +120,25 @@ def learning_curve(
     return found + [math.nan] * (settings.training.epochs - len(found))
 
 
-class Recorder:
-    """Runs the trainings that are missing in the table, and writes the line of each as soon as it is over."""
-
-    def __init__(
-        self, folder: Path, space: SearchSpace, settings: Settings, samples: np.ndarray, patients: tuple[Any, Any]
-    ) -> None:
-        self.path, self.parameters = folder / TABLE, space.parameters
-        self._settings = settings
-        self._samples, self._patients = samples, patients
-        if not self.path.exists():
-            names = [parameter.name for parameter in self.parameters]
-            self._write(["sample", "seed", *names, *range(1, settings.training.epochs + 1)])
-
-    def known(self) -> set[tuple[int, int]]:
-        """Return the samples and seeds of the trainings in the table."""
-        table = pd.read_csv(self.path)
-        return set(zip(table["sample"].tolist(), table["seed"].tolist(), strict=True))
-
-    def record(self, pool: ProcessPoolExecutor, wanted: Sequence[tuple[int, int]]) -> None:
-        """Train each wanted sample and seed that is missing in the table."""
-        missing = [each for each in wanted if each not in self.known()]
-        values = {number: sample_at(self.parameters, self._samples[number]) for number, _ in missing}
-        futures = {
-            pool.submit(
-                learning_curve, settings_of_sample(self._settings, values[each[0]]), *self._patients, each[1]
-            ): each
-            for each in missing
-        }
-        for done, future in enumerate(as_completed(futures), start=1):
-            (number, seed), curve = futures[future], future.result()
-            self._write([number, seed, *values[number].values(), *curve])
-            print(f"{done}/{len(missing)}: sample {number}, seed {seed}: {np.nanmin(curve):.4f}", flush=True)
-
-    def _write(self, line: Sequence[Any]) -> None:
-        with self.path.open("a", newline="") as stream:
-            csv.writer(stream).writerow(line)
+def record(
+    path: Path,
+    pool: ProcessPoolExecutor,
+    wanted: Mapping[tuple[int, int], Mapping[str, float]],
+    settings: Settings,
+    patients: tuple[Any, Any],
+) -> None:
+    """Train each wanted sample and seed that the table lacks, and append a line as soon as each is over."""
+    known = set(pd.read_csv(path)[["sample", "seed"]].itertuples(index=False, name=None)) if path.exists() else set()
+    missing = {key: sample for key, sample in wanted.items() if key not in known}
+    futures = {
+        pool.submit(learning_curve, settings_of_sample(settings, sample), *patients, key[1]): (key, sample)
+        for key, sample in missing.items()
+    }
+    for done, future in enumerate(as_completed(futures), start=1):
+        ((number, seed), sample), curve = futures[future], future.result()
+        line = {"sample": number, "seed": seed, **sample, **dict(enumerate(curve, start=1))}
+        pd.DataFrame([line]).to_csv(path, mode="a", header=not path.exists(), index=False)
+        print(f"{done}/{len(missing)}: sample {number}, seed {seed}: {np.nanmin(curve):.4f}", flush=True)
 
 
 def main() -> None:
@@ -188,13 +168,6 @@ def main() -> None:
         shipped,
         {"training.batch_size": options.batch_size, "training.epochs": epochs, "training.validate_every": every},
     )
-    recorder = Recorder(
-        options.out,
-        space,
-        settings,
-        places(options.samples, space.parameters, options.seed),
-        (cached[:training], cached[training:]),
-    )
     identity = {
         "search": space.name,
         "parameters": {p.name: [p.low, p.high, p.scale] for p in space.parameters},
@@ -209,11 +182,14 @@ def main() -> None:
             parser.error(f"--out: must hold a table of the same search, settings and patients, or none, got {about}")
     else:
         about.write_text(json.dumps({"identity": identity, "commit": commit(), "versions": versions()}, indent=1))
+    points = places(options.samples, space.parameters, options.seed)
+    samples = [sample_at(space.parameters, point) for point in points]
+    table, inputs = options.out / TABLE, (settings, (cached[:training], cached[training:]))
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        recorder.record(pool, [(number, options.seed) for number in range(options.samples)])
-        repeated = to_repeat(pd.read_csv(recorder.path), options.seed)
+        record(table, pool, {(number, options.seed): sample for number, sample in enumerate(samples)}, *inputs)
+        repeated = to_repeat(pd.read_csv(table), options.seed)
         seeds = range(options.seed + 1, options.seed + 1 + options.repeats)
-        recorder.record(pool, [(number, seed) for number in repeated for seed in seeds])
+        record(table, pool, {(number, seed): samples[number] for number in repeated for seed in seeds}, *inputs)
 
 
 if __name__ == "__main__":

@@ -1,65 +1,118 @@
 """Replay searches on a recorded table: what early stopping saves and loses, and TPE against random search.
 
 python benchmarks/speed/results_table.py --out runs/results-table        # once; the trainings
-python benchmarks/speed/search.py --table runs/results-table [--out runs/speed/search.json] [--repeats 50]
-python benchmarks/speed/search.py                                        # the arithmetic alone, without a table
+python benchmarks/speed/search.py --table runs/results-table [--repeats 50] [--trials 24]
 
-**The arithmetic** of a schedule of early stopping: the share of epochs that it trains where the trials' order is the
-same at every epoch, so that nothing is ever lost.
+**Early stopping** on the table's own trainings: each repeat takes trials from it in a random order, and the study's
+rule stops them. The share is the epochs trained over those of all trials at full budget. The regret is the objective
+of the selected model, when its trial ended, less the best full-budget objective among the same trials, over the seed
+spread: the SD over seeds of the best samples' full-budget objective.
 
-**Early stopping** runs over the table's own trainings: each repeat draws trials from it in a random order, none twice,
-and lets the study's rule stop them. The share is the epochs trained over those of all trials at full budget. The
-regret is the objective of the model that would be selected, as it was when its trial ended, less the best full-budget
-objective among the same trials, over the seed spread: the SD over seeds of the best samples' full-budget objective.
-"Never less" is the share of a rule that knows every trial's end, stops all but the best so far for good at the first
-validation, and so loses nothing: T trials in a random order have 1 + 1/2 + ... + 1/T best-so-fars.
+**Samplers**: the study's own TPE, random search and other samplers of Optuna draw samples, and the nearest recorded
+sample that the search has not had yet is trained in place of each. Every training ends. What is compared is the best
+full-budget objective after some trials, less random search's in the same repeat.
 
-**TPE** needs an answer for samples that no one trained, so `surrogate.py` gives it, and how good that is comes first;
-`samplers.py` says what is compared. `--curves FILE.png` draws the best so far.
+The study's own functions decide. Only the training and the clock are simulated; the duration of an epoch differs
+between trials by up to a tenth, so that concurrent trials are not synchronous.
 """
 
 import argparse
-import os
-from collections.abc import Sequence
-from dataclasses import replace
+import heapq
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # matrices are small, and more threads would be slower
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
-import torch
-from figures import Figure, add_options, tell
-from replay import Replayed, replay
-from results_table import best_so_far, read_table
-from samplers import OTHERS, RANDOM, SHIPPED, Search, draw_curves, replay_all, sampler_figures
-from surrogate import Surrogate
+from results_table import best_so_far, place_of, read_table
+from scipy.stats import wilcoxon
+from timing import Figure, add_options, print_figures
 
 from study.plan.search_file import load_spaces
-from study.plan.search_space import Fidelity
+from study.plan.search_space import Fidelity, Parameter
+from study.store_names import EARLY, OBJECTIVE
+from study.trials.outcome import EpochRecord, TrialOutcome, trial_name
+from study.trials.pruning import Asha
+from study.trials.sampling import STARTUP_TRIALS, TpeSampler, distributions, optuna_trials
 
 GOAL = 0.35
 TRIALS = (6, 16, 32)
-MOST_TRIALS, LONG = 64, 60
-"""For the arithmetic: largest number of trials, and epochs of a long training in addition to the search space's."""
+AT_ONCE = 2
 SCHEDULES = ((4, 3), (2, 2), (2, 3), (2, 4))
 """Grace epochs and reduction factors in addition to those of the search space."""
+SPREAD = 0.1
+"""Largest relative deviation of a trial's epoch duration."""
+COUNTS = (4, 8, 16, 32)
+"""Numbers of trials after which samplers are compared."""
+RANDOM = "random search"
+
+Draw = Callable[[int, Sequence[TrialOutcome]], Mapping[str, Any]]
+"""Returns the sample of a trial for its number, from 1, and the other trials' outcomes."""
+Train = Callable[[Mapping[str, Any]], Sequence[float]]
+"""Returns the objective after each epoch for a sample; NaN for epochs without a validation."""
 
 
-def stopped(curves: np.ndarray, fidelity: Fidelity, at_once: int, seed: int) -> Replayed:
-    """Simulate a search with early stopping over known best objectives so far (trials, epochs)."""
+@dataclass(frozen=True)
+class Replayed:
+    """A finished search: its trials in the order in which they ended, and the total epochs of all trials."""
+
+    ended: tuple[TrialOutcome, ...]
+    epochs: int
+
+    @property
+    def selected(self) -> float:
+        """The objective of the trial that a study would select."""
+        return min(trial.objective for trial in self.ended if trial.objective is not None)
+
+
+def replay(draw: Draw, train: Train, fidelity: Fidelity, trials: int, seed: int) -> Replayed:
+    """Simulate a search to its end. `seed` is that of the epoch durations."""
+    lengths = np.random.default_rng(seed).uniform(1 - SPREAD, 1 + SPREAD, trials)
+    outcomes: list[TrialOutcome] = []
+    curves: list[Sequence[float]] = []
+    due: list[tuple[float, int]] = []
+    ended: list[TrialOutcome] = []
+    asha, epochs = Asha(fidelity), 0
+
+    def begin(now: float) -> None:
+        place = len(outcomes)
+        sample = draw(place + 1, outcomes)
+        outcomes.append(TrialOutcome(place + 1, trial_name(place + 1), sample))
+        curves.append(train(sample))
+        heapq.heappush(due, (now + lengths[place], place))
+
+    for _ in range(min(AT_ONCE, trials)):
+        begin(0.0)
+    while due:
+        now, place = heapq.heappop(due)
+        epoch = outcomes[place].epoch + 1
+        epochs += 1
+        objective = float(curves[place][epoch - 1])
+        metrics = {} if math.isnan(objective) else {OBJECTIVE: objective}
+        trial = outcomes[place].with_epoch(EpochRecord(epoch, 0, metrics))
+        asha.update(trial)
+        if epoch == fidelity.max_epochs:
+            trial = replace(trial, state="complete")
+        elif asha.prunes(trial):
+            trial = replace(trial, state="stopped", reason=EARLY)
+        outcomes[place] = trial
+        if not trial.over:
+            heapq.heappush(due, (now + lengths[place], place))
+            continue
+        ended.append(trial)
+        if len(outcomes) < trials:
+            begin(now)
+    return Replayed(tuple(ended), epochs)
+
+
+def in_order(curves: np.ndarray, fidelity: Fidelity, seed: int) -> Replayed:
+    """Replay a search that takes known curves of the objective (trials, epochs) in their order."""
     return replay(
-        lambda number, _: {"row": number}, lambda number, _: curves[number - 1], fidelity, len(curves), at_once, seed
+        lambda number, _: {"row": number}, lambda sample: curves[sample["row"] - 1], fidelity, len(curves), seed
     )
-
-
-def never_less(curves: np.ndarray) -> float:
-    """Return the share of epochs of the "never less" rule, see the module's docstring."""
-    first = 1 + int(np.flatnonzero(~np.isnan(curves).all(axis=0))[0])
-    final = curves[:, -1]
-    best_yet = int((final <= np.minimum.accumulate(final)).sum())
-    return (best_yet * curves.shape[1] + (len(curves) - best_yet) * first) / curves.size
 
 
 def seed_spread(table: pd.DataFrame) -> float:
@@ -71,100 +124,112 @@ def seed_spread(table: pd.DataFrame) -> float:
 
 def stopping_figures(curves: np.ndarray, spread: float, fidelities: Sequence[Fidelity], repeats: int) -> list[Figure]:
     """Return the figures of trainings replayed in random orders with each fidelity, the first one as shipped."""
-    found = []
+    figures = []
     for trials in sorted({*(count for count in TRIALS if count < len(curves)), len(curves)}):
         orders = [
             np.random.default_rng([repeat, trials]).permutation(len(curves))[:trials] for repeat in range(repeats)
         ]
-        bounds = tuple(never_less(curves[order]) for order in orders)
-        found.append(Figure(f"{trials} trials: never less", bounds, ""))
         for fidelity in fidelities:
-            for at_once in (1, 2) if fidelity == fidelities[0] else (2,):
-                over = [stopped(curves[order], fidelity, at_once, repeat) for repeat, order in enumerate(orders)]
-                shares = tuple(each.epochs[-1] / (trials * curves.shape[1]) for each in over)
-                best = [float(curves[order, -1].min()) for order in orders]
-                regrets = [
-                    ((each.selected().objective or 0.0) - least) / spread
-                    for each, least in zip(over, best, strict=True)
-                ]
-                name = f"{trials} trials, {at_once} at once, grace {fidelity.grace_epochs}"
-                name += f", factor {fidelity.reduction_factor}" + " (shipped)" * (fidelity == fidelities[0])
-                within = sum(regret <= 1 for regret in regrets) / repeats
-                found += [
-                    Figure(f"{name}: share of epochs", shares, "", most=GOAL),
-                    Figure(f"{name}: regret over seed spread", tuple(regrets), "x", most=1.0),
-                    Figure(f"{name}: repeats within it", (within,), ""),
-                ]
-    return found
+            over = [in_order(curves[order], fidelity, repeat) for repeat, order in enumerate(orders)]
+            shares = tuple(each.epochs / (trials * curves.shape[1]) for each in over)
+            regrets = tuple(
+                (each.selected - float(curves[order, -1].min())) / spread
+                for each, order in zip(over, orders, strict=True)
+            )
+            name = f"{trials} trials, grace {fidelity.grace_epochs}, factor {fidelity.reduction_factor}"
+            name += " (shipped)" * (fidelity == fidelities[0])
+            within = sum(regret <= 1 for regret in regrets) / repeats
+            figures += [
+                Figure(f"{name}: share of epochs", shares, "", most=GOAL),
+                Figure(f"{name}: regret over seed spread", regrets, "x", most=1.0),
+                Figure(f"{name}: repeats within it", (within,), ""),
+            ]
+    return figures
 
 
-def arithmetic_figures(fidelities: Sequence[Fidelity], repeats: int) -> list[Figure]:
-    """Return the share of epochs of simulated trials, two at once, whose objectives are constant."""
-    found = []
-    for trials in (*TRIALS, MOST_TRIALS):
-        levels = [np.random.default_rng([repeat, trials]).random((trials, 1)) for repeat in range(repeats)]
-        for fidelity in fidelities:
-            epochs = fidelity.max_epochs
-            over = [stopped(np.tile(each, (1, epochs)), fidelity, 2, repeat) for repeat, each in enumerate(levels)]
-            shares = tuple(each.epochs[-1] / (trials * epochs) for each in over)
-            name = f"{trials} trials of {epochs} epochs, grace {fidelity.grace_epochs}"
-            found.append(Figure(f"{name}, factor {fidelity.reduction_factor}: share of epochs", shares, "", most=GOAL))
-    return found
+def samplers(parameters: Sequence[Parameter], seed: int) -> dict[str, Draw]:
+    """Return the functions that draw samples, by name: the study's own, random search, and two more of Optuna's."""
+    tpe = TpeSampler(parameters, seed)
+
+    def draw_by(sampler: Callable[..., optuna.samplers.BaseSampler], **options: Any) -> Draw:
+        def draw(number: int, outcomes: Sequence[TrialOutcome]) -> Mapping[str, Any]:
+            own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+            study = optuna.create_study(sampler=sampler(seed=own, **options), direction="minimize")
+            study.add_trials(optuna_trials(parameters, outcomes, optuna.trial.TrialState.RUNNING))
+            return dict(study.ask(distributions(parameters)).params)
+
+        return draw
+
+    return {
+        "TPE as shipped": lambda number, outcomes: tpe.sample(outcomes, number),
+        RANDOM: draw_by(optuna.samplers.RandomSampler),
+        "TPE, univariate": draw_by(optuna.samplers.TPESampler, constant_liar=True, n_startup_trials=STARTUP_TRIALS),
+        "Gaussian process": draw_by(optuna.samplers.GPSampler, n_startup_trials=STARTUP_TRIALS),
+    }
 
 
-def table_figures(table: pd.DataFrame, curves: np.ndarray, surrogate: Surrogate) -> list[Figure]:
-    """Return the figures of the table: the samples, their spread, the seed spread, and the surrogate's accuracy."""
-    final = curves[:, -1]
-    found = [
-        Figure("full-budget objective of the samples", tuple(final.tolist()), ""),
-        Figure("SD over samples", (float(final.std(ddof=1)),), ""),
-        Figure("SD over seeds, best samples", (seed_spread(table),), ""),
-    ]
-    validated = np.flatnonzero(~np.isnan(curves).all(axis=0)) + 1
-    for each in surrogate.quality(validated.tolist()):
-        found.append(Figure(f"surrogate, epoch {each.epoch}: R2 of samples left out", (each.r2,), ""))
-        found.append(Figure(f"surrogate, epoch {each.epoch}: rank correlation", (each.spearman,), ""))
-    return found
+def recorded_only(draw: Draw, rows: Sequence[Mapping[str, Any]], parameters: Sequence[Parameter]) -> Draw:
+    """Return a function that draws the recorded sample nearest to the sampler's in the unit cube, each only once."""
+    places = np.array([place_of(parameters, row) for row in rows])
+    free = np.ones(len(rows), bool)
+
+    def nearest(number: int, outcomes: Sequence[TrialOutcome]) -> Mapping[str, Any]:
+        wanted = place_of(parameters, draw(number, outcomes))
+        distances = np.where(free, np.linalg.norm(places - wanted, axis=1), np.inf)
+        index = int(distances.argmin())
+        free[index] = False
+        return {parameter.name: rows[index][parameter.name] for parameter in parameters}
+
+    return nearest
+
+
+def sampler_figures(table: pd.DataFrame, parameters: Sequence[Parameter], repeats: int, trials: int) -> list[Figure]:
+    """Return the best objective after some trials of each sampler, and its difference from random search."""
+    rows, curves = table.to_dict("records"), best_so_far(table)
+    by_sample = {tuple(place_of(parameters, row)): curve for row, curve in zip(rows, curves, strict=True)}
+    full = Fidelity(curves.shape[1], curves.shape[1], 2)
+    best: dict[str, list[np.ndarray]] = {}
+    for repeat in range(repeats):
+        for name, draw in samplers(parameters, repeat).items():
+            drawn = recorded_only(draw, rows, parameters)
+            over = replay(drawn, lambda s: by_sample[tuple(place_of(parameters, s))], full, trials, repeat)
+            objectives = [math.inf if trial.objective is None else trial.objective for trial in over.ended]
+            best.setdefault(name, []).append(np.minimum.accumulate(objectives))
+    figures = []
+    for name, found in best.items():
+        for count in (count for count in COUNTS if count <= trials):
+            own, random = (np.array([each[count - 1] for each in kind]) for kind in (found, best[RANDOM]))
+            figures.append(Figure(f"{name}, {count} trials: best objective", tuple(own.tolist()), ""))
+            if name != RANDOM:
+                less = own - random
+                p = float(wilcoxon(less).pvalue) if less.any() else 1.0
+                figures.append(Figure(f"{name}, {count} trials: less random search's", tuple(less.tolist()), ""))
+                figures.append(Figure(f"{name}, {count} trials: Wilcoxon's p", (p,), ""))
+    return figures
 
 
 def main() -> None:
     """Print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, repeats=50)
-    parser.add_argument("--table", type=Path, help="folder of a table that results_table.py recorded")
-    parser.add_argument("--search", default="joint", help="without a table: search space whose schedule it is")
-    parser.add_argument("--trials", type=int, default=64, help="of a search on the surrogate (default 64)")
-    parser.add_argument("--alternatives", action="store_true", help="other samplers too; several minutes more")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
-    parser.add_argument("--curves", type=Path, help="PNG of the best so far")
+    parser.add_argument("--table", type=Path, required=True, help="folder of a table that results_table.py recorded")
+    parser.add_argument("--trials", type=int, default=24, help="of a sampler's search; fewer than the table's samples")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    if options.table is None:
-        shipped = load_spaces([options.search])[0].fidelity
-        schedules = [shipped, *(Fidelity(shipped.max_epochs, *each) for each in SCHEDULES)]
-        schedules += [replace(shipped, max_epochs=LONG), Fidelity(LONG, 4, 3)]
-        tell(arithmetic_figures(list(dict.fromkeys(schedules)), options.repeats), options)
-        return
     table, about = read_table(options.table)
     seed, space = about["identity"]["seed"], load_spaces([about["identity"]["search"]])[0]
-    curves = best_so_far(table[table["seed"] == seed])
-    epochs = curves.shape[1]
-    shipped, parameters = replace(space.fidelity, max_epochs=epochs), space.parameters_of("joint")
-    surrogate = Surrogate(table, parameters, seed)
-    figures = table_figures(table, curves, surrogate)
-    fidelities = dict.fromkeys([shipped, *(Fidelity(epochs, *schedule) for schedule in SCHEDULES)])
-    figures += stopping_figures(curves, seed_spread(table), list(fidelities), options.repeats)
-    full = Fidelity(epochs, epochs, shipped.reduction_factor)
-    searches = [Search(each, full, at_once, options.trials) for at_once in (1, 2) for each in (SHIPPED, RANDOM)]
-    searches += [Search(each, shipped, 2, options.trials) for each in (SHIPPED, RANDOM)]
-    drawn = list(searches[2:])
-    if options.alternatives:
-        searches += [Search(each, full, 2, options.trials) for each in OTHERS if each != RANDOM]
-    found = replay_all(searches, options.repeats, surrogate, parameters, options.jobs)
-    figures += sampler_figures(found)
-    if options.curves is not None:
-        draw_curves(options.curves, {each: found[each] for each in drawn})
-    tell(figures, options, table=about, samples=len(curves), trials=options.trials)
+    own = table[table["seed"] == seed]
+    curves, spread = best_so_far(own), seed_spread(table)
+    if options.trials > len(curves):
+        parser.error(f"--trials: must be at most the {len(curves)} samples of the table, got {options.trials}")
+    shipped = replace(space.fidelity, max_epochs=curves.shape[1])
+    fidelities = dict.fromkeys([shipped, *(Fidelity(curves.shape[1], *schedule) for schedule in SCHEDULES)])
+    figures = [
+        Figure("full-budget objective of the samples", tuple(curves[:, -1].tolist()), ""),
+        Figure("SD over seeds, best samples", (spread,), ""),
+        *stopping_figures(curves, spread, list(fidelities), options.repeats),
+        *sampler_figures(own, space.parameters_of("joint"), options.repeats, options.trials),
+    ]
+    print_figures(figures, options, table=about, samples=len(curves), trials=options.trials)
 
 
 if __name__ == "__main__":

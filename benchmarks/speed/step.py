@@ -1,30 +1,34 @@
 """What a training step costs beyond its arithmetic, and what share of the machine's peak the arithmetic reaches.
 
-    python benchmarks/speed/step.py [--models joint standalone] [--sides 96 112 224] [--settings default] [--compile]
+    python benchmarks/speed/step.py [--models joint standalone] [--sides 96 112 224] [--settings default]
 
-Bare is forward, backward and optimiser of the same network on a resident batch, from the plain sum of its outputs.
-Whole is what a training does for each batch: gather it from the cache, augment it, forward, loss, backward, clip,
-optimiser, moving average, logging; an epoch without validation, divided by its steps. 96 and 112 pixels a side are half
-the common grid's resolution (96 cropped, as published crops are), 224 is the whole. All in the precision that a
-training has on this machine, 16 bits where it has them, and the peak too: the best of a matrix product and of a
-convolution, measured in the same turns. `--compile` also takes bare steps of the network compiled by
-`torch.compile`, which needs a C++ compiler and minutes for every model and size.
+Bare: forward, backward and optimiser of the same network on a resident batch, from the plain sum of its outputs.
+Whole: an epoch of a training without validation, divided by its steps: gathering from the cache, augmentation,
+forward, loss, backward, clipping, optimiser, moving average, logging. 96 and 112 pixels are half the common grid's
+resolution (96 is cropped, as published crops are), 224 is the full one. Everything has the precision of a training on
+this machine (16 bits where it has them), also the peak: the better of a matrix product and a convolution.
 """
 
 import argparse
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from batches import downsampling_of, few_slices, phantom_patients
-from figures import Figure, add_options, in_turn, ratios, tell
+from timing import Figure, add_options, in_turn, print_figures, ratios
 from torch.utils.flop_counter import FlopCounterMode
 
+from jointnet.common_grid import SIZE_PX
 from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.data.cache import CachedPatient, prepare
+from jointnet.data.dataset import SlicePairDataset
+from jointnet.data.folder import find_patients
+from jointnet.data.preparation import NetworkArrays
 from jointnet.models import MODELS
 from jointnet.networks.apply import Output
 from jointnet.networks.device import computing_in, training_precision
+from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.train.augmentation import Batch
 from jointnet.train.loop import Learner, new_learner, train_epoch
@@ -36,6 +40,8 @@ CPU = torch.device("cpu")
 PRECISION = training_precision(CPU)
 PEAK_CONVOLUTION = (16, 64, 56)
 """Batch size, channels and side of the convolution that measures the peak."""
+HALF_RESOLUTION_PX = 112
+"""Slices up to this side use half the resolution of the common grid, larger ones the full resolution."""
 
 
 def main() -> None:
@@ -44,7 +50,6 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--sides", nargs="+", type=int, default=[96, 112, 224], help="pixels, half or whole resolution")
     parser.add_argument("--settings", default="default")
-    parser.add_argument("--compile", action="store_true", help="a compiled network too")
     parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice)")
     add_options(parser, repeats=7)
     options = parser.parse_args()
@@ -57,11 +62,13 @@ def main() -> None:
             settings = with_values(
                 load_settings(options.settings), {"model.name": name, "training.downsampling": downsampling_of(side)}
             )
-            figures += measured(settings, side, options.repeats, options.compile)
-    tell(figures, options, settings=options.settings, precision=str(PRECISION), batch=settings.training.batch_size)
+            figures += measured(settings, side, options.repeats)
+    print_figures(
+        figures, options, settings=options.settings, precision=str(PRECISION), batch=settings.training.batch_size
+    )
 
 
-def measured(settings: Settings, side: int, repeats: int, compiles: bool) -> list[Figure]:
+def measured(settings: Settings, side: int, repeats: int) -> list[Figure]:
     """Return the figures of one model at one size."""
     pairs = few_slices(phantom_patients(4), settings, side, BATCHES * settings.training.batch_size)
     learner = new_learner(settings, BATCHES, CPU)
@@ -71,28 +78,18 @@ def measured(settings: Settings, side: int, repeats: int, compiles: bool) -> lis
     def epoch() -> None:
         train_epoch(learner, pairs, generator, False)
 
-    network = learner.model
     timed: dict[str, Callable[[], Any]] = {
-        "bare": lambda: steps(network, learner, batch, plain_sum),
-        "with loss": lambda: steps(network, learner, batch, lambda output: weighted_sum(output, batch, settings)),
+        "bare": lambda: steps(learner, batch, plain_sum),
+        "with loss": lambda: steps(learner, batch, lambda output: weighted_sum(output, batch, settings)),
         "whole": epoch,
         "matrix product": matrix_product(),
         "convolution": convolution(),
     }
     what = f"{settings.model.name} {side}"
-    found = list[Figure]()
-    if compiles:
-        compiled = torch.compile(network, dynamic=False)
-        began = time.perf_counter()
-        steps(compiled, learner, batch, plain_sum)
-        found.append(Figure(f"{what}: first steps, compiled", (time.perf_counter() - began,), "s"))
-        timed["compiled"] = lambda: steps(compiled, learner, batch, plain_sum)
     seconds = in_turn(timed, repeats, warm_up=2)
-    if compiles:
-        found.append(Figure(f"{what}: bare, compiled / as it is", ratios(seconds["compiled"], seconds["bare"]), "x"))
     bare, with_loss, whole = ([each / BATCHES for each in seconds[name]] for name in ("bare", "with loss", "whole"))
     with FlopCounterMode(display=False) as counter:
-        steps(network, learner, batch, plain_sum)
+        steps(learner, batch, plain_sum)
     work = counter.get_total_flops() / BATCHES / 1e9
     count, channels, px = PEAK_CONVOLUTION
     peaks = [
@@ -100,7 +97,6 @@ def measured(settings: Settings, side: int, repeats: int, compiles: bool) -> lis
         for product, convolved in zip(seconds["matrix product"], seconds["convolution"], strict=True)
     ]
     return [
-        *found,
         Figure(f"{what}: bare step", tuple(1e3 * each for each in bare), "ms"),
         Figure(f"{what}: whole step", tuple(1e3 * each for each in whole), "ms"),
         Figure(f"{what}: whole / bare", ratios(whole, bare), "x", most=1.10),
@@ -114,13 +110,11 @@ def measured(settings: Settings, side: int, repeats: int, compiles: bool) -> lis
     ]
 
 
-def steps(
-    network: Callable[..., Output], learner: Learner, batch: Batch, objective: Callable[[Output], torch.Tensor]
-) -> None:
-    """Take as many optimiser steps as an epoch has, on one fixed batch, with the learner's network or a form of it."""
+def steps(learner: Learner, batch: Batch, objective: Callable[[Output], torch.Tensor]) -> None:
+    """Take as many optimiser steps as an epoch has, on one fixed batch."""
     for _ in range(BATCHES):
         with computing_in(PRECISION, CPU):
-            output = network(batch.cine, batch.lge)
+            output = learner.model(batch.cine, batch.lge)
         total = objective(output)
         learner.optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -151,6 +145,67 @@ def convolution() -> Callable[[], Any]:
     layer = layer.to(memory_format=torch.channels_last).requires_grad_(False)
     image = torch.randn(count, channels, px, px).to(PRECISION).to(memory_format=torch.channels_last)
     return lambda: layer(image)
+
+
+def downsampling_of(side: int) -> int:
+    """Return the `training.downsampling` for slices with this side in pixels."""
+    return 1 if side > HALF_RESOLUTION_PX else 2
+
+
+@dataclass(frozen=True)
+class CroppedPatient:
+    """A patient whose slices are cropped to the middle `side_px` pixels of the common grid, as in published work."""
+
+    whole: CachedPatient
+    side_px: int
+
+    @property
+    def patient(self) -> int:
+        """The number of the uncropped patient."""
+        return self.whole.patient
+
+    @property
+    def digest(self) -> str:
+        """A digest that differs between crops."""
+        return f"{self.whole.digest}-{self.side_px}"
+
+    def network_arrays(self, block: int) -> NetworkArrays:
+        """Return the middle of the uncropped patient's arrays."""
+        edge = (SIZE_PX - self.side_px) // 2 // block
+        middle = slice(edge, SIZE_PX // block - edge)
+        return NetworkArrays(*(each[..., middle, middle] for each in self.whole.network_arrays(block)))
+
+
+@dataclass(frozen=True)
+class FewSlices:
+    """The first `count` slice pairs, so that an epoch has a known number of full batches."""
+
+    pairs: SlicePairDataset
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batch(self, indices: torch.Tensor) -> Batch:
+        """Return the slice pairs of these indices."""
+        return self.pairs.batch(indices)
+
+
+def phantom_patients(count: int) -> list[CachedPatient]:
+    """Return phantom patients on the common grid, created on the first call."""
+    folder = Path(f"data/phantom-{count}-0").absolute()
+    write_phantom(folder, patients=count)
+    return prepare(list(find_patients(folder).values()))
+
+
+def few_slices(patients: list[CachedPatient], settings: Settings, side: int, count: int | None) -> FewSlices:
+    """Return the first `count` slice pairs, all where None, with `side` pixels at the settings' resolution."""
+    side_px = side * settings.training.downsampling
+    seen = [patient if side_px == SIZE_PX else CroppedPatient(patient, side_px) for patient in patients]
+    pairs = SlicePairDataset(seen, settings.training.downsampling, settings.model.neighbours, "cpu")
+    if count is not None and len(pairs) < count:
+        raise ValueError(f"{count} slice pairs are wanted, the phantom has {len(pairs)}")
+    return FewSlices(pairs, len(pairs) if count is None else count)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Common code of the timings: measurement in turn, a table, and JSON for the comparison with a later run.
+"""Shared by the timings: the machine's description, measurement in turn, the printed table, and JSON of a run.
 
 Times on these machines are noisy. So alternatives are measured in turn (A B A B ...), ratios are computed turn by turn,
 and every figure is a median with its range. The load of the machine is recorded as well.
@@ -105,8 +105,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def tell(figures: Sequence[Figure], options: argparse.Namespace, **settings: Any) -> None:
-    """Print the figures as a table, with those of an earlier run where requested, and write them where requested.
+def print_figures(figures: Sequence[Figure], options: argparse.Namespace, **settings: Any) -> None:
+    """Print the figures as a table, beside those of the run in `--compare`, and write them to `--out`.
 
     Args:
         figures: the figures in the order of the table.
