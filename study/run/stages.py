@@ -9,6 +9,7 @@ from jointnet.data.folder import PatientFiles, select
 from study.plan.plan import Arm, Plan
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, check_halted
 from study.run.stopping import StudyHaltedError
+from study.run.study_recorder import TEST_FOLDER
 from study.selection.best_trial import Selection
 from study.selection.held_out import evaluate_held_out
 from study.selection.openings import (
@@ -234,7 +235,7 @@ def evaluate_on_test(
         if numbers not in opened:
             opened[numbers] = prepare(select(dict(patients), numbers), plan.cache)
         files = {model.number if plan.design.seeds else None: model.model for model in models}
-        result = evaluate_held_out(opened[numbers], files, plan.arm_folder(arm) / "test", plan.resources.device)
+        result = evaluate_held_out(opened[numbers], files, plan.arm_folder(arm) / TEST_FOLDER, plan.resources.device)
         content = {"metrics": result.metrics, "fingerprint": result.fingerprint, "models": names_of(models)}
         ledger.append("tested", arm=arm.key, trial=selections[arm.key].trial.trial_id, **content)
     for arm in tested:

@@ -9,6 +9,7 @@ from typing import Any
 from jointnet.models import MODELS
 from jointnet.system.quota import usable_cpus, usable_memory_bytes
 from jointnet.system.versions import PACKAGES, commit, versions
+from study.plan.identity import SPECIFICATION_FILE
 from study.plan.plan import Arm, Plan, specification
 from study.selection.best_trial import model_to_register
 from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
@@ -19,11 +20,10 @@ from study.trials.ledger import Ledger
 from study.trials.recorder import end_tags
 from study.trials.sampling import retrain_prefix
 
-SPECIFICATION = "specification.json"
-SPLITS = "splits.json"
-SELECTION = "selection.json"
+SPLITS_FILE = "splits.json"
+SELECTION_FILE = "selection.json"
 TEST_FOLDER = "test"
-"""Folder of an arm's artifacts with the files of the test evaluation."""
+"""Subfolder of an arm's folder, and of its artifacts, with the files of the test evaluation."""
 TEST_FILES = ("slices.csv", "patients.csv", "overlays.npz")
 DELIVERING = ("session", "delivered")
 """Ledger events that are not part of the study's work. They do not count for its end time."""
@@ -93,9 +93,9 @@ class StudyRecorder:
     def _log_study(self) -> None:
         plan, run = self._plan, self._tracker.study_run()
         self._tracker.set_status(run, "RUNNING")
-        self._tracker.log_json(run, SPECIFICATION, specification(plan))
+        self._tracker.log_json(run, SPECIFICATION_FILE, specification(plan))
         content = {counts: {**split.as_dict(), "sha256": split.sha256} for counts, split in plan.splits.items()}
-        self._tracker.log_json(run, SPLITS, content)
+        self._tracker.log_json(run, SPLITS_FILE, content)
         self._tracker.tag(run, {f"{SPLIT_TAG}.{counts}": split.sha256 for counts, split in plan.splits.items()})
 
     def _describe_study(self) -> None:
@@ -131,7 +131,7 @@ class StudyRecorder:
         record = self._last("selected", arm)["selection"]
         run = self._arm_run(arm)
         trial_run = self._tracker.find_trial_run(record["trial_id"], arm_tags(arm)) or ""
-        self._tracker.log_json(run, SELECTION, {**record, "run_id": trial_run})
+        self._tracker.log_json(run, SELECTION_FILE, {**record, "run_id": trial_run})
         self._tracker.tag(
             run,
             {
@@ -145,7 +145,7 @@ class StudyRecorder:
     def _log_test(self, arm: Arm) -> None:
         tested, run = self._last("tested", arm), self._arm_run(arm)
         openings = [event for event in self._ledger.events if event["event"] == "opened" and event["arm"] == arm.key]
-        folder = self._plan.arm_folder(arm) / "test"
+        folder = self._plan.arm_folder(arm) / TEST_FOLDER
         for name in TEST_FILES:
             self._tracker.log_file(run, folder / name, TEST_FOLDER)
         self._tracker.log_rows(run, [(len(openings) - 1, tested["at_ms"], tested["metrics"])])
@@ -207,15 +207,15 @@ def is_complete_in_store(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> b
         SettingsError: if the store does not answer, or its experiment is deleted.
     """
     ends: dict[RunKey, Mapping[str, str]] = {STUDY: {}}
-    files: dict[RunKey, tuple[str, ...]] = {STUDY: (SPECIFICATION, SPLITS)}
+    files: dict[RunKey, tuple[str, ...]] = {STUDY: (SPECIFICATION_FILE, SPLITS_FILE)}
     for arm in plan.arms:
         tags, key, own = arm_tags(arm), run_key("arm", arm_tags(arm)), dict[str, str]()
         if selected := ledger.last("selected", arm.key):
             own["selected.trial.id"] = selected["selection"]["trial_id"]
-            files[key] = (SELECTION,)
+            files[key] = (SELECTION_FILE,)
         if tested := ledger.last("tested", arm.key):
             own["test.fingerprint"] = tested["fingerprint"]
-            files[key] = (SELECTION, *(f"{TEST_FOLDER}/{name}" for name in TEST_FILES))
+            files[key] = (SELECTION_FILE, *(f"{TEST_FOLDER}/{name}" for name in TEST_FILES))
         ends[key] = own
         for group in ledger.groups():
             if group == arm.key or group.startswith(retrain_prefix(arm)):

@@ -51,7 +51,7 @@ class MortalLedger(Ledger):
 class NullOutbox:
     """An outbox that ignores its entries."""
 
-    def put(self, deed: Callable[[], Any], side: str = "") -> None:
+    def put(self, write: Callable[[], Any], optional: str = "") -> None:
         """Ignore the entry."""
 
 
