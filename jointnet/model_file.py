@@ -1,6 +1,7 @@
 """Model files: weights, settings and patient numbers, stored as plain tensors and values without code."""
 
 import io
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from jointnet.networks import build_model
 from jointnet.settings import Settings, settings_from_dict, settings_to_dict
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.toml_file import is_file
-from jointnet.system.torch_file import read_torch
 
 FORMAT = 3
 
@@ -93,6 +93,30 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
     except Exception as error:  # a damaged archive can raise any exception
         message = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: must be a model file that `jointnet.train` wrote: {message}") from None
+
+
+def read_torch(content: bytes, device: str = "cpu") -> Any:
+    """Return the content of a `torch.save` archive. Only tensors and plain values are allowed (`weights_only`).
+
+    Checksums are verified, because torch itself would not detect a flipped bit. No code is executed, and no more memory
+    is used than the file is large.
+
+    Raises:
+        ValueError: if it is not such an archive, or is damaged.
+        Exception: any exception of `torch.load`.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise ValueError("its members must be stored, not compressed")
+            if sum(member.file_size for member in members) > len(content):
+                raise ValueError("its members claim to be larger than the file")
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"{damaged} is damaged")
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+        raise ValueError(str(error)) from None
+    return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
 
 
 def _check_weights(weights: Mapping[str, Tensor], settings: Settings) -> None:

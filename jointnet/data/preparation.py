@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jointnet.cpu_kernels.pooling import block_means
+from jointnet.cpu_kernels.maps import block_means
 from jointnet.data.folder import PatientFiles
 from jointnet.data.grid import Stack, common_grid, sample
 from jointnet.data.labels import class_indices

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jointnet.cpu_kernels.pooling import block_means
+from jointnet.cpu_kernels.maps import block_means
 from jointnet.networks.affine_head import transform_limits
 from jointnet.networks.apply import Prediction
 from jointnet.networks.gauss_newton import align

@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointnet.common_grid import HALF_EXTENT_MM
-from jointnet.cpu_kernels.pooling import box_maxima
+from jointnet.cpu_kernels.maps import box_maxima
 from jointnet.geometry import (
     TRANSFORM_PARAMETERS,
     about,

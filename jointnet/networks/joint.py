@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from jointnet.common_grid import SIZE_PX
-from jointnet.cpu_kernels.pooling import block_means
+from jointnet.cpu_kernels.maps import block_means
 from jointnet.geometry import theta_from_parameters
 from jointnet.networks.affine_head import AffineHead, coarsest_px, transform_limits
 from jointnet.networks.apply import Output

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointnet.common_grid import HALF_EXTENT_MM
-from jointnet.cpu_kernels.pooling import block_means, box_means
+from jointnet.cpu_kernels.maps import block_means, box_means
 
 FINEST_PX = 112
 """Largest side, in pixels, of the images from which MIND descriptors are computed: pixels of 1.5 mm."""

@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointnet.common_grid import HALF_EXTENT_MM
-from jointnet.cpu_kernels.pooling import box_means
-from jointnet.cpu_kernels.smooth_maps import smooth_map
+from jointnet.cpu_kernels.maps import box_means, smooth_map
 from jointnet.data.preparation import CEILING
 from jointnet.geometry import centres, compose, moved_centres, theta_from_parameters, values_at
 from jointnet.settings import AugmentationSettings

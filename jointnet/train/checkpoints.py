@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import torch
 
+from jointnet.model_file import read_torch
 from jointnet.system.atomic_file import write_whole
-from jointnet.system.torch_file import read_torch
 
 FORMAT = 2
 KEPT = 2

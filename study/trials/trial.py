@@ -17,10 +17,10 @@ import torch
 
 from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.data.cache import CachedPatient
+from jointnet.model_file import read_torch
 from jointnet.model_path import MODEL_FILE
 from jointnet.settings import Settings
 from jointnet.system.atomic_file import write_whole
-from jointnet.system.torch_file import read_torch
 from jointnet.train.epoch_report import EpochReport, best_report
 from jointnet.train.loop import train
 from study.plan.search_space import settings_of_sample

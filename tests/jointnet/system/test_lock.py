@@ -16,8 +16,7 @@ from other_hosts import NO_FLOCK, OTHER_HOST
 
 from jointnet.errors import SettingsError
 from jointnet.system import lock
-from jointnet.system.lock import LockedError, locked
-from jointnet.system.lock_owner import FLOCK, RECORD, read_owner, this_process
+from jointnet.system.lock import FLOCK, RECORD, LockedError, locked, read_owner, this_process
 
 HOLD = """
 import sys, time
