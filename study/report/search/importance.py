@@ -38,7 +38,7 @@ class Share:
     chance: float
 
     @property
-    def told(self) -> bool:
+    def above_chance(self) -> bool:
         """Whether the share is above that expected by chance."""
         return self.share > self.chance
 
@@ -92,58 +92,50 @@ def importance(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], seed
     return Importance(tuple(sorted(shares, key=lambda one: -one.share)), *counts)
 
 
-def draw(found: Importance, theme: Theme = LIGHT, colour: str | None = None) -> Figure | None:
+def draw(result: Importance, theme: Theme = LIGHT, colour: str | None = None) -> Figure | None:
     """Draw the shares as bars, with a line at the share expected by chance. Bars not above that line are pale."""
-    if not found.shares:
+    if not result.shares:
         return None
     colour = colour or theme.other
-    figure = Figure(figsize=(5.2, 1.25 + 0.36 * len(found.shares)), layout="constrained", facecolor="none")
+    figure = Figure(figsize=(5.2, 1.25 + 0.36 * len(result.shares)), layout="constrained", facecolor="none")
     axes = figure.add_subplot()
-    places = np.arange(len(found.shares))[::-1]
-    for place, one in zip(places, found.shares, strict=True):
-        face = colour if one.told else (colour, 0.3)
+    places = np.arange(len(result.shares))[::-1]
+    for place, one in zip(places, result.shares, strict=True):
+        face = colour if one.above_chance else (colour, 0.3)
         axes.barh(place, one.share, height=0.62, facecolor=face, edgecolor=colour, linewidth=1, zorder=2)
         axes.text(
             max(one.share, one.chance) + 0.015, place, f"{one.share:.0%}", va="center", fontsize=8, color=theme.ink
         )
-    line = axes.axvline(found.shares[0].chance, color=theme.ink, linewidth=1, linestyle=(0, (3, 2)), zorder=3)
+    line = axes.axvline(result.shares[0].chance, color=theme.ink, linewidth=1, linestyle=(0, (3, 2)), zorder=3)
     dress(axes, theme)
     axes.grid(visible=False, axis="y")
-    axes.set_yticks(places, [one.title for one in found.shares], fontsize=9)
-    axes.set_xlim(0, min(1.12, max(max(one.share, one.chance) for one in found.shares) * 1.15 + 0.06))
+    axes.set_yticks(places, [one.title for one in result.shares], fontsize=9)
+    axes.set_xlim(0, min(1.12, max(max(one.share, one.chance) for one in result.shares) * 1.15 + 0.06))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel(f"Variance explained, {found.trials} complete trials", fontsize=9, color=theme.ink)
-    key = Line2D([], [], color=line.get_color(), linewidth=1, linestyle=(0, (3, 2)), label="what chance gives")
+    axes.set_xlabel(f"Variance explained, {result.trials} complete trials", fontsize=9, color=theme.ink)
+    key = Line2D([], [], color=line.get_color(), linewidth=1, linestyle=(0, (3, 2)), label="expected by chance")
     figure.legend(
         handles=[key], loc="outside upper left", fontsize=7.5, frameon=False, labelcolor=theme.ink, borderpad=0.1
     )
     return figure
 
 
-def table(found: Importance) -> pd.DataFrame:
-    """Return a frame with one line per share and the columns `parameter, share, chance, told`."""
-    lines = [(one.name, one.share, one.chance, one.told) for one in found.shares]
-    return pd.DataFrame(lines, columns=["parameter", "share", "chance", "told"])
-
-
-def note(found: Importance) -> str:
+def note(result: Importance) -> str:
     """Return the note that explains the shares, or why they are not shown."""
-    if found.reason:
-        return f"Importance is not shown: {found.reason}."
-    text = f"Share of the objective's variance over {found.trials} complete trials that a parameter explains alone"
-    text += f" (fANOVA, {FITS} forests); {found.left_out} trials that did not train all their epochs are left out, "
-    text += (
-        "so this is what matters among those that early stopping let through. The line is what the best of shuffled "
-    )
-    text += "copies of the parameters gets; below it a share is not told apart from chance."
-    if found.folds > 1:
-        text += f" Trials of {found.folds} test folds are pooled; the fold is a parameter of its own."
+    if result.reason:
+        return f"Importance is not shown: {result.reason}."
+    text = f"Share of the objective's variance over {result.trials} complete trials that a parameter explains alone"
+    text += f" (fANOVA, {FITS} forests); {result.left_out} trials that did not train all their epochs are left out, "
+    text += "so the shares hold among the trials that early stopping did not stop. The line is the largest share that "
+    text += "shuffled copies of the parameters reach by chance; a share below it is no evidence of an effect."
+    if result.folds > 1:
+        text += f" Trials of {result.folds} test folds are pooled; the fold is a parameter of its own."
     return text
 
 
-def alt(found: Importance) -> str:
+def alt(result: Importance) -> str:
     """Return the text alternative of the figure."""
-    parts = [f"{one.name} {one.share:.0%}{'' if one.told else ' (not told apart from chance)'}" for one in found.shares]
+    parts = [f"{one.name} {one.share:.0%}{'' if one.above_chance else ' (not above chance)'}" for one in result.shares]
     return f"Bars: share of the objective's variance that each parameter explains; {', '.join(parts)}."
 
 
@@ -151,7 +143,7 @@ def _why_not(usable: pd.DataFrame, space: Sequence[SearchParameter]) -> str:
     """Return the reason why importance cannot be computed; empty where it can."""
     fewest = fewest_complete(space)
     if not space:
-        return "the store does not say what was searched"
+        return "the store has no searched parameter"
     if len(usable) < fewest:
         return (
             f"{len(usable)} complete {'trial' if len(usable) == 1 else 'trials'}, fewer than {fewest} "
@@ -182,9 +174,9 @@ def _shares(drawn: pd.DataFrame, target: np.ndarray, seed: int) -> tuple[np.ndar
                 for params, value in zip(columns, target, strict=True)
             ]
         )
-        found = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=seed + fit).evaluate(study)
-        real.append([found[name] for name in names])
-        shuffled.append([found[f"shuffled {name}"] for name in names])
+        shares = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=seed + fit).evaluate(study)
+        real.append([shares[name] for name in names])
+        shuffled.append([shares[f"shuffled {name}"] for name in names])
     return np.mean(real, axis=0), np.array(shuffled)
 
 

@@ -57,11 +57,6 @@ class PairedTest:
     wilcoxon_method: str
     reason: str
 
-    @property
-    def stars(self) -> str:
-        """The stars of the paper: `**` for p < 0.005, `*` for p < 0.05 (t-test), in either direction."""
-        return significance_stars(self.p)
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -82,7 +77,7 @@ class Interval:
 
 
 def significance_stars(p: float) -> str:
-    """Return `**` for p < 0.005, `*` for p < 0.05, and an empty text otherwise and for NaN."""
+    """Return the stars of the paper: `**` for p < 0.005, `*` for p < 0.05, and none otherwise and for NaN."""
     if math.isnan(p) or p >= 0.05:
         return ""
     return "**" if p < 0.005 else "*"

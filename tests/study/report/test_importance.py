@@ -28,7 +28,7 @@ def test_the_parameter_that_alone_decides_explains_nearly_all():
     first, second = found.shares
     assert first.name == "alpha"
     assert first.share > 0.85
-    assert first.told
+    assert first.above_chance
     assert second.share < 0.05
     assert (found.trials, found.left_out, found.folds, found.reason) == (40, 0, 1, "")
 
@@ -41,14 +41,14 @@ def test_a_parameter_counts_on_the_scale_that_it_was_drawn_on():
     assert found.shares[0].share > 0.9
 
 
-def test_noise_is_not_told_apart_from_chance():
+def test_noise_is_not_distinguished_from_chance():
     random = np.random.default_rng(1)
-    told = 0
+    above = 0
     for seed in range(5):
         alphas, ratios = random.random(30), 10 ** random.uniform(-1, 1, 30)
         found = importance.importance([_arm(random.lognormal(0, 0.1, 30), alphas, ratios)], SPACE, seed)
-        told += sum(one.told for one in found.shares)
-    assert told <= 2  # of 10; a share of 0.25 and more is common among them
+        above += sum(one.above_chance for one in found.shares)
+    assert above <= 2  # of 10; a share of 0.25 and more is common among them
 
 
 def test_easier_patients_of_a_fold_do_not_pass_for_better_settings():
@@ -85,7 +85,7 @@ def _few(count: int, ending: str = "complete"):
         ([_few(14)], (invented.ALPHA,), "14 complete trials, fewer than 15 for 1 parameter"),
         ([_few(40, "early")], (invented.ALPHA,), "0 complete trials, fewer than 15 for 1 parameter"),
         ([_few(40, "failed")], (invented.ALPHA,), "0 complete trials, fewer than 15 for 1 parameter"),
-        ([_few(40)], (), "the store does not say what was searched"),
+        ([_few(40)], (), "the store has no searched parameter"),
         ([_few(40)], SPACE, "0 complete trials, fewer than 15 for 2 parameters"),
         (
             [_arm([0.7] * 20, [k / 20 for k in range(20)])],
@@ -94,11 +94,11 @@ def _few(count: int, ending: str = "complete"):
         ),
     ],
 )
-def test_where_there_is_too_little_it_says_so_and_draws_nothing(arms, space, reason):
+def test_where_there_is_too_little_it_gives_the_reason_and_draws_nothing(arms, space, reason):
     found = importance.importance(arms, space)
     assert found.reason == reason
     assert importance.draw(found) is None
-    assert importance.table(found).empty
+    assert found.shares == ()
     assert importance.note(found) == f"Importance is not shown: {reason}."
 
 
@@ -113,4 +113,4 @@ def test_the_same_seed_gives_the_same_figure_and_the_words_name_every_share():
     assert found == importance.importance([invented.search(60)], invented.JOINT)
     assert importance.draw(found) is not None
     assert all(f"{one.name} {one.share:.0%}" in importance.alt(found) for one in found.shares)
-    assert list(importance.table(found)["parameter"]) == [one.name for one in found.shares]
+    assert {one.name for one in found.shares} == {one.name for one in invented.JOINT}

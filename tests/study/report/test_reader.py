@@ -26,7 +26,7 @@ def test_arms_come_in_the_order_of_the_paper(studies: str) -> None:
     assert study.missing == ()
 
 
-def test_every_stage_of_an_arm_is_told_apart(studies: str) -> None:
+def test_every_stage_of_an_arm_is_distinguished(studies: str) -> None:
     failed, empty, tested, selected = read_study(studies, synthetic.PARTIAL).arms
     assert [trial.state for trial in failed.trials] == ["failed"]
     assert failed.trials[0].reason == "RuntimeError: out of memory"
@@ -37,7 +37,7 @@ def test_every_stage_of_an_arm_is_told_apart(studies: str) -> None:
     assert tested.overlays["cine"].shape == (5, 96, 112)  # the format of older studies: one slice per patient
 
 
-def test_the_ends_of_trials_are_told_apart(studies: str) -> None:
+def test_the_ends_of_trials_are_distinguished(studies: str) -> None:
     trials = read_study(studies, synthetic.PARTIAL).arms[2].trials
     assert [(trial.ending, trial.finished) for trial in trials] == [
         ("complete", True),

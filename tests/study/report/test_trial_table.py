@@ -68,7 +68,7 @@ def test_a_store_that_does_not_say_what_was_searched_gives_no_parameter(specific
     assert search_parameters(specification, invented.arm()) == ()
 
 
-def test_trials_are_told_apart_by_how_they_ended():
+def test_trials_are_distinguished_by_how_they_ended():
     trials = [invented.trial(place, 0.7, ending) for place, ending in enumerate(invented.ENDINGS)]
     table = trial_table([invented.arm(*trials, selected=1)])
     assert list(table["kind"]) == ["complete", "early", "cut", "other", "other", "other"]
