@@ -100,7 +100,7 @@ def test_the_search_uses_the_report_by_its_command_only():
 
 
 def test_loading_the_report_loads_neither_torch_nor_ray():
-    code = "import sys, study.report.write, study.report.search.search_figures; "
+    code = "import sys, study.report.write, study.report.sections.search; "
     code += "print(sorted({'ray', 'torch', 'nibabel'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,7 +1,8 @@
 """What the search found: selected trials, warnings, figures of the search, and every trial."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,10 +14,26 @@ from study.report.analysis import Analysis
 from study.report.figures import DARK, LIGHT, Picture, Theme, dress
 from study.report.page import Block, Bullets, Details, Heading, Pictures, Section, Text
 from study.report.records import ArmRecord, StudyRecord
-from study.report.search import search_figures
-from study.report.search.importance import importance
+from study.report.search import importance
+from study.report.search.importance import Importance
+from study.report.search.objective_figures import (
+    draw_effort,
+    draw_tradeoff,
+    effort_alt,
+    effort_sentences,
+    tradeoff_alt,
+    tradeoff_note,
+)
+from study.report.search.parameter_figures import (
+    draw_parallel,
+    draw_slices,
+    draw_triangle,
+    parallel_alt,
+    slices_alt,
+    triangle_alt,
+)
 from study.report.search.selection_warnings import optimism_table, warnings
-from study.report.search.trial_table import search_parameters
+from study.report.search.trial_table import SearchParameter, search_parameters
 from study.report.tables import Table, number_or_empty, text_frame, text_row
 from study.store_names import TIME_BUDGET
 
@@ -38,20 +55,78 @@ def search(study: StudyRecord, analysis: Analysis) -> Section:
         blocks.append(selected)
     if doubts:
         blocks += [Heading("What should make one doubt it"), Bullets(doubts)]
-    if study_pictures := _pictures("", search_figures.of_study(study.arms, objective)):
-        blocks += [Heading("All arms"), Pictures(study_pictures, titled=True)]
+    if effort := study_pictures(study.arms, objective):
+        blocks += [Heading("All arms"), Pictures(effort, titled=True)]
     if any(arm.trials for arm in study.arms):
         blocks += [Heading("Every trial"), trial_pictures(study, objective), Text(_TRIALS_NOTE, "note")]
     of_arms: list[Block] = []
     for name, records in analysis.arms.items():
         space = search_parameters(study.specification, records[0])
-        if drawn := search_figures.of_arm(records, space, importance(records, space), objective):
-            pictures = Pictures(_pictures(name, drawn), titled=True)
-            of_arms.append(Details(f"{analysis.titles[name]} ({name})", (pictures,), is_open=not of_arms))
+        if pictures := arm_pictures(records, space, importance.importance(records, space), objective):
+            blocks_of_arm = (Pictures(pictures, titled=True),)
+            of_arms.append(Details(f"{analysis.titles[name]} ({name})", blocks_of_arm, is_open=not of_arms))
     frames = {"optimism": optimism_table(study.arms), "trials": _trial_frame(study)}
     if selected.rows:
         frames["selected"] = text_frame(selected)
     return Section("search", "What the search found", (*blocks, *of_arms) or (Text("No trial was started."),), frames)
+
+
+def study_pictures(arms: Sequence[ArmRecord], objective: str) -> tuple[Picture, ...]:
+    """Return the figure that compares the arms at equal effort; empty where nothing could be selected."""
+    alt, note = effort_alt(arms, objective), " ".join(effort_sentences(arms))
+    draw = partial(draw_effort, arms, objective)
+    return tuple(_picture("effort", "Best so far at equal effort", alt, note, draw))
+
+
+def arm_pictures(
+    arms: Sequence[ArmRecord], space: Sequence[SearchParameter], shares: Importance, objective: str
+) -> tuple[Picture, ...]:
+    """Return the figures of one arm's search. Those without data are left out.
+
+    Args:
+        arms: the records of one arm, one per fold; at least one.
+        space: the searched parameters.
+        shares: the importance of the parameters.
+        objective: the name of the objective, e.g. `Validation registration ratio`.
+    """
+    name = arms[0].arm
+    return (
+        *_picture(
+            f"{name}-importance",
+            "Which parameters matter",
+            importance.alt(shares),
+            importance.note(shares),
+            lambda theme: importance.draw(shares, theme, theme.of_model(arms[0].model)),
+        ),
+        *_picture(
+            f"{name}-slices",
+            "Each parameter by itself",
+            slices_alt(arms, space, objective),
+            "",
+            partial(draw_slices, arms, space, objective),
+        ),
+        *_picture(
+            f"{name}-lambdas",
+            "Proportions of the loss weights",
+            triangle_alt(arms, objective),
+            "",
+            partial(draw_triangle, arms, space, objective),
+        ),
+        *_picture(
+            f"{name}-parallel",
+            "All parameters together",
+            parallel_alt(arms, space, objective),
+            "",
+            partial(draw_parallel, arms, space, objective),
+        ),
+        *_picture(
+            f"{name}-tradeoff",
+            "Registration against Dice",
+            tradeoff_alt(arms, objective),
+            tradeoff_note(arms),
+            partial(draw_tradeoff, arms, objective),
+        ),
+    )
 
 
 def selected_table(study: StudyRecord) -> Table:
@@ -160,15 +235,10 @@ def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _pictures(arm: str, drawn: Sequence[search_figures.SearchPicture]) -> tuple[Picture, ...]:
-    """Return the figures of the search as pictures of the page; `arm` is empty for those that compare the arms."""
-
-    def one(picture: search_figures.SearchPicture) -> Picture:
-        name = "-".join(part for part in ("search", arm, picture.name) if part)
-        words = (picture.title, picture.alt, picture.note)
-        return Picture(name, *words, lambda theme: picture.dark if theme is DARK else picture.light)
-
-    return tuple(one(picture) for picture in drawn)
+def _picture(name: str, title: str, alt: str, note: str, draw: Callable[[Theme], Figure | None]) -> list[Picture]:
+    """Return a figure as a picture of the page; empty where there is nothing to draw."""
+    figures = {theme: figure for theme in (LIGHT, DARK) if (figure := draw(theme)) is not None}
+    return [Picture(f"search-{name}", title, alt, note, figures.__getitem__)] if figures else []
 
 
 def _trial_frame(study: StudyRecord) -> pd.DataFrame:

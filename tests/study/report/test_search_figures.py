@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 
 from study.report import figures
 from study.report.reader import read_study
-from study.report.search import importance, objective_figures, parameter_figures, search_figures
+from study.report.search import importance, objective_figures, parameter_figures
+from study.report.sections.search import arm_pictures, study_pictures
 
 TITLE = "Validation registration ratio"
 
@@ -160,17 +161,19 @@ def test_what_there_is_is_drawn_and_nothing_else(case: str):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = importance.importance([arm], space)
-        drawn = [*search_figures.of_arm([arm], space, found, TITLE), *search_figures.of_study([arm], TITLE)]
-        assert [picture.name for picture in drawn] == names.split()
+        drawn = [*arm_pictures([arm], space, found, TITLE), *study_pictures([arm], TITLE)]
+        assert [picture.name for picture in drawn] == [
+            "search-effort" if name == "effort" else f"search-{arm.arm}-{name}" for name in names.split()
+        ]
         for picture in drawn:
             assert picture.alt.endswith(".")
             assert "nan" not in f"{picture.alt} {picture.note}"
-            assert len(figures.figure_bytes(picture.light, "svg")) > 5000
+            assert len(figures.figure_bytes(picture.draw(figures.LIGHT), "svg")) > 5000
 
 
 def test_a_dark_page_has_a_picture_of_its_own():
-    (picture,) = search_figures.of_study([invented.search(5)], TITLE)
-    light, dark = (figures.figure_bytes(drawn, "svg").decode() for drawn in (picture.light, picture.dark))
+    (picture,) = study_pictures([invented.search(5)], TITLE)
+    light, dark = (figures.figure_bytes(picture.draw(theme), "svg").decode() for theme in (figures.LIGHT, figures.DARK))
     assert figures.LIGHT.ink in light
     assert figures.LIGHT.ink not in dark
     assert figures.DARK.ink in dark
