@@ -15,6 +15,8 @@ class Model:
     """What is known of a model without building it.
 
     Attributes:
+        title: name in Table 1 of the report.
+        short_title: name in figures.
         segments: whether it also segments cine and LGE. Its loss then has three branches and weights to search,
             otherwise the registration branch only.
         network: module and class, `module:class`. The class is called with the model's settings and the downsampling.
@@ -23,6 +25,8 @@ class Model:
             the settings `quick`; None where it was not measured. Accurate to a factor of two.
     """
 
+    title: str
+    short_title: str
     segments: bool
     network: str
     without: tuple[str, ...] = ()
@@ -37,12 +41,16 @@ class Model:
 MODELS: Mapping[str, Model] = MappingProxyType(
     {
         "standalone": Model(
+            title="Stand-alone STN",
+            short_title="Stand-alone",
             segments=False,
             network="jointnet.networks.standalone:StandaloneModel",
             without=("model.guide_steps",),
             seconds_per_patient_epoch=0.12,
         ),
         "joint": Model(
+            title="Joint model",
+            short_title="Joint",
             segments=True,
             network="jointnet.networks.joint:JointModel",
             seconds_per_patient_epoch=0.5,

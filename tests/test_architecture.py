@@ -18,6 +18,7 @@ PURE = {
         "jointnet.structures",
         "jointnet.errors",
         "jointnet.evaluate.aggregation",
+        "jointnet.models",
         "jointnet.outlines",
         "jointnet.system.terminal",
     ),

@@ -9,13 +9,14 @@ from itertools import combinations
 import pandas as pd
 
 from jointnet.evaluate.aggregation import registration_ratio
+from jointnet.models import MODELS
 from study.report.records import ArmRecord, StudyRecord, TrialRecord
 from study.report.slice_rows import check_rows, over_folds
 from study.report.statistics.claim_result import ClaimResult
 from study.report.statistics.claims import claim_arms, given_margins, non_inferiority, superiority
 from study.report.statistics.comparisons import Comparison, compare_arms, compare_with_before
 
-_MODEL_TITLES = {"standalone": "Stand-alone STN", "joint": "Joint model"}
+_MODEL_TITLES = {name: model.title for name, model in MODELS.items()}
 Family = tuple[Comparison, ...]
 
 

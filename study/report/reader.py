@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jointnet.errors import InputError
+from jointnet.models import MODELS
 from study.report.mlflow_store import MlflowStore
 from study.report.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.store_names import BEST, OBJECTIVE, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, is_plain_name
@@ -185,9 +186,11 @@ def _trial(store: MlflowStore, run: Any, metric: str, direction: str) -> TrialRe
     )
 
 
-def _arm_order(arm: ArmRecord) -> tuple[bool, str, int, int]:
+def _arm_order(arm: ArmRecord) -> tuple[int, str, int, int]:
     """Return the sort key of the paper's Table 1: stand-alone before joint, then training patients, then fold."""
-    return (arm.model != "standalone", arm.model, arm.train, arm.fold)
+    order = list(MODELS)
+    place = order.index(arm.model) if arm.model in order else len(order)
+    return (place, arm.model, arm.train, arm.fold)
 
 
 def _find(content: Any, key: str) -> Any:

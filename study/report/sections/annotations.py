@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
+from jointnet.models import MODELS
 from study.report.analysis import Analysis
 from study.report.figures import LIGHT, Picture, Theme, dress
 from study.report.mean_tables import BEFORE, REGISTRATION, Column
@@ -17,7 +18,7 @@ from study.report.tables import Table, interval, text_row
 
 COLUMNS = ["metric", "structure", "model", "arm", "train", "n", "mean", "low", "high"]
 _MARKERS = {"standalone": "s", "joint": "o"}
-_NAMES = {"standalone": "Stand-alone", "joint": "Joint"}
+_NAMES = {name: model.short_title for name, model in MODELS.items()}
 _NOTE = (
     "Mean over the test patients with its 95 % t interval; dashed: before registration. Whether two arms differ is "
     "seen from their paired difference, not from these intervals."

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jointnet.models import MODELS
 from study.report.analysis import Analysis
 from study.report.figures import LIGHT, Picture, Theme, dress
 from study.report.mean_tables import REGISTRATION, Column
@@ -17,7 +18,7 @@ _NOTE = (
     "Box: quartiles and median; whiskers: furthest value within 1.5 interquartile ranges. Every dot is a patient (mean "
     "of its slices); thin lines join a patient's values. Numbers below the boxes: training patients."
 )
-_SHORT = {"standalone": "Stand-\nalone", "joint": "Joint"}
+_SHORT = {name: model.short_title.replace("-", "-\n") for name, model in MODELS.items()}
 
 
 def every_patient(study: StudyRecord, analysis: Analysis) -> Section:
