@@ -35,7 +35,7 @@ class SavedModel:
     patients: dict[str, tuple[int, ...]]
     epoch: int
 
-    def known(self, numbers: Iterable[int]) -> list[str]:
+    def seen_patient_warnings(self, numbers: Iterable[int]) -> list[str]:
         """Return a warning for each role in which some of these patients took part in the training."""
         numbers = set(numbers)
         return [

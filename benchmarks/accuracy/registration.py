@@ -28,7 +28,7 @@ from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM
 from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.folder import find_patients
 from jointnet.evaluate.aggregation import ENDPOINTS, patient_means, registration_ratio
-from jointnet.evaluate.oracle import achieved, oracle
+from jointnet.evaluate.oracle import oracle, reduction_share
 from jointnet.evaluate.rows import evaluate, patient_rows
 from jointnet.model_file import load_model
 from jointnet.model_path import MODEL_FILE
@@ -160,7 +160,7 @@ def figures(rows: pd.DataFrame, floor: pd.DataFrame) -> dict[str, float]:
         label = f"{structure.upper() if structure != 'myo' else 'myo'} {metric.split('_')[0].upper()}"
         values[f"{label} mm"] = after
         values[f"{label} %"] = 100 * (after / before - 1)
-        values[f"{label} of achievable %"] = 100 * achieved(before, after, float(floors[metric, structure]))
+        values[f"{label} of achievable %"] = 100 * reduction_share(before, after, float(floors[metric, structure]))
     values["registration ratio"] = registration_ratio(rows)
     lv = rows[(rows["metric"] == "cd_mm") & (rows["structure"] == "lv")]
     by_patient = lv.groupby("patient")[["before", "after"]].mean()

@@ -27,7 +27,7 @@ from jointnet.data.grid import CommonGrid, Stack, common_grid
 from jointnet.data.preparation import prepare_patient, read_image, read_label, voxel_errors
 from jointnet.data.scan_file import ScanHeader, read_header
 from jointnet.errors import DataError
-from jointnet.evaluate.measurable import measurable, shown_structures
+from jointnet.evaluate.metrics import defined_metrics, labelled_structures
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES
 
 RASTER = 32
@@ -211,7 +211,7 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
                 _, labels, description = prepare_patient(complete)
                 both_fraction = description["both_fraction"]
                 if complete.cine_label is not None and complete.lge_label is not None:
-                    shown = shown_structures(measurable(labels))
+                    shown = labelled_structures(defined_metrics(labels))
         except DataError as error:
             errors += error.errors
     headers = {role: header for role, path in files.items() if (header := _sound_header(path)) is not None}

@@ -10,7 +10,7 @@ from jointnet.data.cache import prepare
 from jointnet.data.folder import scan_folder, select
 from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import registration_ratio, summarise
-from jointnet.evaluate.measurable import measurable, unmeasurable
+from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
 from jointnet.model_path import model_file
@@ -58,7 +58,7 @@ def evaluate_folder(options: argparse.Namespace) -> None:
     print(
         f"registration ratio {registration_ratio(rows):.3f} (1 is no better than doing nothing); lost structures {lost}"
     )
-    shown = {item.patient: measurable(item.labels()) for item in cached}
-    missing = unmeasurable("--patients: the patients", shown, "measured")
-    for warning in (*missing, *(saved.known(wanted) if saved else ())):
+    shown = {item.patient: defined_metrics(item.labels()) for item in cached}
+    missing = undefined_metric_errors("--patients: the patients", shown, "measured")
+    for warning in (*missing, *(saved.seen_patient_warnings(wanted) if saved else ())):
         print(f"warning: {warning}", file=sys.stderr)

@@ -6,17 +6,24 @@ image's edge count as outside.
 
 All structures of a slice pair are measured together within their bounding box. The distances between all pairs of
 surface pixels are computed, in integers if the pixels are square, and the smallest one is kept for each pixel.
+
+The objective is a ratio over `aggregation.ENDPOINTS`. It is undefined if no slice shows a structure in both labels, or
+if a distance is 0 before registration in all slices. `defined_metrics` checks this before a training.
+
+The metrics are written here because MONAI's take many times as long for small masks; the tests compare both.
 """
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX
+from jointnet.evaluate.aggregation import ENDPOINTS
 from jointnet.structures import CENTRED, CLASS_INDEX, STRUCTURES
 
 Mask = NDArray[np.bool_]
@@ -34,6 +41,9 @@ LARGEST_TABLE = 1 << 20
 BLOCK = 1 << 16
 """Number of pixel pairs computed at a time. Their 128 kB of 16-bit numbers fit into the processor's cache."""
 STRUCTURE_CODES = np.array([CLASS_INDEX[name] for name in STRUCTURES], np.uint8)[:, None, None]
+
+DefinedMetrics = Mapping[tuple[str, str], bool]
+"""By (metric, structure) with a value in any slice: whether it is above 0 before registration in any slice."""
 
 
 def centre_distance_mm(first: Mask, second: Mask, spacing_mm: Spacing) -> float:
@@ -92,6 +102,53 @@ def overlap_metrics(
         values["asd_mm", structure] = _average_distance_mm(surfaces[index], surfaces[structures + index], spacing_mm)
         values["dice", structure] = dice(masks[0, index], masks[1, index])
     return values
+
+
+def defined_metrics(labels: NDArray[np.uint8]) -> DefinedMetrics:
+    """Return the defined registration metrics of a patient's class codes (slice, 2, row, column), cine first."""
+    found: dict[tuple[str, str], bool] = {}
+    for cine, lge in labels:
+        before = overlap_metrics(cine, lge)
+        for endpoint in ENDPOINTS:
+            if not math.isnan(before[endpoint]):
+                found[endpoint] = found.get(endpoint, False) or before[endpoint] > 0
+        if all(found.get(endpoint) for endpoint in ENDPOINTS):
+            break
+    return found
+
+
+def labelled_structures(patient: DefinedMetrics) -> tuple[str, ...]:
+    """Return the structures that both labels of a patient show in at least one slice."""
+    return tuple(name for name in STRUCTURES if any(structure == name for _, structure in patient))
+
+
+def undefined_metric_errors(
+    who: str, patients: Mapping[int, DefinedMetrics], purpose: Literal["learned", "measured"]
+) -> list[str]:
+    """Return the reasons why a set of patients cannot be used for training, validation or test.
+
+    Args:
+        who: start of each error message: the option and the part of the patients that it chose.
+        patients: the defined metrics by patient number.
+        purpose: `learned` for training, `measured` for validation and test. For `measured`, distances must also be
+            above 0 before registration.
+    """
+    known = set().union(*patients.values())
+    numbers = ", ".join(map(str, patients))
+    errors = []
+    if lacking := [name for name in STRUCTURES if not any(structure == name for _, structure in known)]:
+        errors.append(
+            f"{who} must show {' and '.join(lacking)} in both segmentations of a slice, got {numbers}, none of whom "
+            f"does, so that this cannot be {purpose}; add patients or choose others, by --seed where it draws them"
+        )
+    still = [end for end in ENDPOINTS if end in known and not any(patient.get(end) for patient in patients.values())]
+    if still and purpose == "measured":
+        errors.append(
+            f"{who} must have segmentations that are apart before registration, got {numbers}, where "
+            f"{' and '.join(' of '.join(end) for end in still)} is 0 in every slice, so that no ratio to it can be "
+            "measured; is one scan's segmentation a copy of the other's?"
+        )
+    return errors
 
 
 def _structure_masks(first: Labels, second: Labels) -> Mask:

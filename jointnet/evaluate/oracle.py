@@ -1,7 +1,7 @@
 """Oracle registration: the affine of each slice fitted to its manual labels, which models must not use.
 
-The affine is the best one found under that objective, for comparison. It is neither a bound nor a result. `achieved` is
-the share of the oracle's error reduction that a model reached.
+The affine is the best one found under that objective, for comparison. It is neither a bound nor a result.
+`reduction_share` is the share of the oracle's error reduction that a model reached.
 """
 
 import numpy as np
@@ -35,6 +35,6 @@ def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> 
     return Prediction(theta.numpy(), None, None)
 
 
-def achieved(before: float, after: float, floor: float) -> float:
+def reduction_share(before: float, after: float, floor: float) -> float:
     """Return the share of the possible reduction, (before - after) / (before - floor); NaN if none was possible."""
     return (before - after) / (before - floor) if before > floor else float("nan")

@@ -142,7 +142,7 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
         "imports": [
             "$import pathlib",
             "$import torch",
-            "$import jointnet.predict.output_folder as output_folder",
+            "$import jointnet.predict.output_files as output_files",
             "$import jointnet.predict.record as prediction_record",
         ],
         "bundle_root": ".",
@@ -194,7 +194,7 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
             "written": "$@results.files",
             "further": {},
         },
-        "run": ["$output_folder.write_results(pathlib.Path(@output_dir), @results.files, @record)"],
+        "run": ["$output_files.write_results(pathlib.Path(@output_dir), @results.files, @record)"],
     }
 
 

@@ -19,7 +19,7 @@ from jointnet.evaluate.rows import COLUMNS
 from jointnet.model_file import SavedModel, load_model
 from jointnet.models import MODELS
 from jointnet.networks.device import resolve_device
-from jointnet.predict.output_folder import ROWS, write_results
+from jointnet.predict.output_files import ROWS, write_results
 from jointnet.predict.pair import PairResult, predict_pair, table_bytes
 from jointnet.predict.record import model_content, record_bytes, software_content, without_paths
 from jointnet.system.atomic_file import write_whole
@@ -146,7 +146,7 @@ def _finish(out: Path | None, saved: SavedModel, rows: list[dict[str, Any]], sum
             (out / PATIENTS).unlink(missing_ok=True)
     if rows:
         print(table(frame))
-        for warning in saved.known(frame["patient"].unique().tolist()):
+        for warning in saved.seen_patient_warnings(frame["patient"].unique().tolist()):
             print(f"warning: {warning}", file=sys.stderr)
 
 

@@ -1,11 +1,9 @@
 """Prediction for one pair of scans: prepare, predict, resample to the scans' grids, check. No file is written here."""
 
-import csv
-import io
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,23 +31,29 @@ from jointnet.predict.back_projection import (
     lge_voxels,
     registration,
 )
-from jointnet.predict.native_files import as_file_values, as_stored, intensities, nifti_bytes
-from jointnet.predict.quality import SliceQuality, judge, patient_agreement, patient_warnings
-from jointnet.predict.quality_sheet import quality_sheet
-from jointnet.predict.transforms_file import itk_displacement, itk_transforms, transforms_content
+from jointnet.predict.output_files import (
+    CINE,
+    CINE_LABELS,
+    DISPLACEMENT,
+    INVERSE_LABELS,
+    LGE_LABELS,
+    REGISTERED,
+    SHEET,
+    SLICES,
+    TRANSFORMS,
+    UNREGISTERED,
+    UNREGISTERED_LABELS,
+    as_label_values,
+    as_stored,
+    intensities,
+    itk_displacement,
+    itk_transforms,
+    nifti_bytes,
+    table_bytes,
+    transforms_content,
+)
+from jointnet.predict.quality import SliceQuality, patient_agreement, patient_warnings, quality_sheet, slice_qualities
 from jointnet.structures import STRUCTURES
-
-CINE = "cine.nii.gz"
-UNREGISTERED = "lge_unregistered.nii.gz"
-REGISTERED = "lge_registered.nii.gz"
-CINE_LABELS = "cine_segmentation.nii.gz"
-LGE_LABELS = "lge_segmentation_registered.nii.gz"
-UNREGISTERED_LABELS = "lge_segmentation_unregistered.nii.gz"
-INVERSE_LABELS = "cine_segmentation_on_lge.nii.gz"
-DISPLACEMENT = "displacement.nii.gz"
-TRANSFORMS = "transforms.json"
-SLICES = "quality.csv"
-SHEET = "quality.png"
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class PairResult:
     Attributes:
         files: content of each output file by its name within the pair's folder.
         registration: the registration of the scans.
-        judged: the quality of every slice of the common grid.
+        qualities: the quality of every slice of the common grid.
         warnings: warnings for the user.
         rows: the rows of `jointnet.evaluate.rows`; empty without manual segmentations.
         seconds: wall time from opening the scans until all files are encoded.
@@ -67,7 +71,7 @@ class PairResult:
 
     files: Mapping[str, bytes]
     registration: Registration
-    judged: tuple[SliceQuality, ...]
+    qualities: tuple[SliceQuality, ...]
     warnings: tuple[str, ...]
     rows: tuple[dict[str, Any], ...]
     seconds: float
@@ -76,11 +80,11 @@ class PairResult:
     def summary(self) -> dict[str, Any]:
         """One row of the patient's summary: slices, displacement, predicted agreement, number of warnings."""
         matches = self.registration.cine_matches
-        before, after = patient_agreement(self.judged)
+        before, after = patient_agreement(self.qualities)
         return {
             "cine_slices": len(matches),
             "covered": sum(match is not None for match in matches),
-            "displacement_mm": round(float(np.median([quality.displacement_mm for quality in self.judged])), 3),
+            "displacement_mm": round(float(np.median([quality.displacement_mm for quality in self.qualities])), 3),
             "dice_before": _rounded(before),
             "dice_after": _rounded(after),
             "warnings": len(self.warnings),
@@ -119,8 +123,8 @@ def predict_pair(
         raise DataError(f"{files.lge}: must overlap {files.cine.name} by a slice at least")
     prediction = predict(saved.model, images, device)
     pair = registration(cine_stack, lge_stack, grid, prediction.theta)
-    judged = tuple(judge(prediction, saved.settings.model.max_translation_mm))
-    warnings = tuple(patient_warnings(pair, judged))
+    qualities = tuple(slice_qualities(prediction, saved.settings.model.max_translation_mm))
+    warnings = tuple(patient_warnings(pair, qualities))
 
     voxels, taken = lge_voxels(pair)
     still = replace(pair, transforms=np.broadcast_to(np.eye(4), pair.transforms.shape))
@@ -133,9 +137,9 @@ def predict_pair(
     }
     on_cine = None
     if prediction.cine_labels is not None and prediction.lge_labels is not None:
-        on_cine = as_file_values(labels_on_cine(prediction.cine_labels, pair, moved=False))
+        on_cine = as_label_values(labels_on_cine(prediction.cine_labels, pair, moved=False))
         for name, moved in ((UNREGISTERED_LABELS, False), (LGE_LABELS, True)):
-            lge_labels = as_file_values(labels_on_cine(prediction.lge_labels, pair, moved))
+            lge_labels = as_label_values(labels_on_cine(prediction.lge_labels, pair, moved))
             written[name] = nifti_bytes(lge_labels, cine)
         written[CINE_LABELS] = nifti_bytes(on_cine, cine)
     if inverse:
@@ -143,15 +147,15 @@ def predict_pair(
         if taken_back is None:
             raise SettingsError("--inverse: must have --cine-labels with a model that does not segment, got none")
         written[INVERSE_LABELS] = nifti_bytes(cine_labels_on_lge(taken_back, pair), lge)
-    content = transforms_content(pair, {quality.grid_slice: quality.displacement_mm for quality in judged})
+    content = transforms_content(pair, {quality.grid_slice: quality.displacement_mm for quality in qualities})
     written[TRANSFORMS] = _json(content)
     written |= {f"transforms/{name}": text.encode() for name, text in itk_transforms(pair).items()}
-    written[SLICES] = _slice_table(pair, judged)
+    written[SLICES] = _slice_table(pair, qualities)
     lge_moved = warp(torch.from_numpy(images[:, 1:].astype(np.float32)), torch.from_numpy(prediction.theta))[:, 0]
-    written[SHEET] = quality_sheet(pair, images, lge_moved.numpy(), prediction, judged, warnings)
+    written[SHEET] = quality_sheet(pair, images, lge_moved.numpy(), prediction, qualities, warnings)
     labelled = files.cine_label is not None and files.lge_label is not None
     rows = patient_rows(files.patient, labels[:, 0], labels[:, 1], prediction) if labelled else []
-    return PairResult(written, pair, judged, warnings, tuple(rows), time.perf_counter() - began)
+    return PairResult(written, pair, qualities, warnings, tuple(rows), time.perf_counter() - began)
 
 
 def read_labels(path: Path, stack: Stack) -> NDArray[np.int16]:
@@ -176,13 +180,13 @@ def read_labels(path: Path, stack: Stack) -> NDArray[np.int16]:
     return values.reshape(shape).astype(np.int16)
 
 
-def _slice_table(pair: Registration, judged: tuple[SliceQuality, ...]) -> bytes:
+def _slice_table(pair: Registration, qualities: tuple[SliceQuality, ...]) -> bytes:
     """Return the quality of every cine slice as CSV."""
     rows = []
     for number, match in enumerate(pair.cine_matches):
         row: dict[str, Any] = {"cine_slice": number, "covered": int(match is not None)}
         if match is not None:
-            quality = judged[match.grid_slice]
+            quality = qualities[match.grid_slice]
             row |= {
                 "lge_slice": match.other_slice,
                 "lge_offset_mm": _rounded(match.offset_mm),
@@ -198,15 +202,6 @@ def _slice_table(pair: Registration, judged: tuple[SliceQuality, ...]) -> bytes:
     measured = [f"dice_{when}_{name}" for name in STRUCTURES for when in ("before", "after")]
     columns = ["cine_slice", "covered", "lge_slice", "lge_offset_mm", "displacement_mm", *measured, "warnings"]
     return table_bytes(rows, columns)
-
-
-def table_bytes(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> bytes:
-    """Return rows as the content of a CSV file. Missing values are empty."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
 
 
 def _rounded(value: float) -> float | str:

@@ -14,7 +14,7 @@ import torch
 from jointnet.data.cache import CachedPatient, fingerprint, prepare
 from jointnet.data.folder import PatientFiles, scan_folder, select
 from jointnet.errors import DataError, SettingsError, short_repr
-from jointnet.evaluate.measurable import measurable, unmeasurable
+from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.model_file import SavedModel, load_model
 from jointnet.model_path import MODEL_FILE, model_file
 from jointnet.models import MODELS
@@ -89,8 +89,12 @@ def train_model(options: argparse.Namespace) -> None:
         )
     learned: list[CachedPatient | PseudoLabelledPatient] = [*(cached[number] for number in training), *pseudo_labelled]
     errors = [
-        *unmeasurable("--train: patients", {item.patient: measurable(item.labels()) for item in learned}, "learned"),
-        *unmeasurable("--val: patients", {n: measurable(cached[n].labels()) for n in validation}, "measured"),
+        *undefined_metric_errors(
+            "--train: patients", {item.patient: defined_metrics(item.labels()) for item in learned}, "learned"
+        ),
+        *undefined_metric_errors(
+            "--val: patients", {n: defined_metrics(cached[n].labels()) for n in validation}, "measured"
+        ),
     ]
     if errors:
         raise DataError(errors)

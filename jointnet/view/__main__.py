@@ -40,12 +40,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _view(folder: Path, port: int) -> None:
-    from jointnet.view.results import find_results  # imports torch and nibabel, which --help does not need
+    from jointnet.view.predictions import find_predictions  # imports torch and nibabel, which --help does not need
     from jointnet.view.server import ADDRESS, Site, serve
 
     if not 0 <= port <= LARGEST_PORT:
         raise SettingsError(f"--port: must be from 0, any free one, to {LARGEST_PORT}, got {port}")
-    results = find_results(folder)
+    results = find_predictions(folder)
     site = Site(results, secrets.token_urlsafe(12))
     try:
         server = serve(site, port)

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import NamedTuple
 
-from jointnet.view.results import ShownResult
+from jointnet.view.predictions import StoredPrediction
 
 ADDRESS = "127.0.0.1"
 HOSTS = frozenset({ADDRESS, "localhost"})
@@ -58,7 +58,7 @@ class Site:
         secret: first part of every address.
     """
 
-    results: Sequence[ShownResult]
+    results: Sequence[StoredPrediction]
     secret: str = field(repr=False)
 
     def answer(self, method: str, target: str, host: str) -> Answer:

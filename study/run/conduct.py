@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from jointnet.data.cache import CachedPatient, fingerprint, prepare
 from jointnet.data.folder import PatientFiles, select
 from jointnet.errors import DataError, InputError
-from jointnet.evaluate.measurable import Measurable, measurable, unmeasurable
+from jointnet.evaluate.metrics import DefinedMetrics, defined_metrics, undefined_metric_errors
 from jointnet.phantom.writer import write_phantom
 from jointnet.system.atomic_file import write_whole
 from study.plan.capacity import describe_nodes
@@ -261,7 +261,7 @@ def _prepare(
         lambda done, total: progress.counted("preparing training and validation patients", done, total),
         errors,
     )
-    structures |= {patient.patient: measurable(patient.labels()) for patient in cached}
+    structures |= {patient.patient: defined_metrics(patient.labels()) for patient in cached}
     if errors := split_errors(plan, structures):
         raise DataError(errors)
     began, now = ledger.last("session"), fingerprint(cached)
@@ -273,7 +273,7 @@ def _prepare(
     return {patient.patient: patient for patient in cached}
 
 
-def split_errors(plan: Plan, structures: Mapping[int, Measurable]) -> list[str]:
+def split_errors(plan: Plan, structures: Mapping[int, DefinedMetrics]) -> list[str]:
     """Return an error for each part of a split on which nothing could be learned or measured.
 
     `structures` holds for each patient the structures that can be measured in its slices.
@@ -281,9 +281,11 @@ def split_errors(plan: Plan, structures: Mapping[int, Measurable]) -> list[str]:
     """
     errors = []
     for key, split in plan.splits.items():
-        errors += unmeasurable(f"--splits {key}: training patients", {n: structures[n] for n in split.train}, "learned")
-        errors += unmeasurable(
+        errors += undefined_metric_errors(
+            f"--splits {key}: training patients", {n: structures[n] for n in split.train}, "learned"
+        )
+        errors += undefined_metric_errors(
             f"--splits {key}: validation patients", {n: structures[n] for n in split.validation}, "measured"
         )
     tested = sorted({number for split in plan.splits.values() for number in split.test})
-    return errors + unmeasurable("--splits: test patients", {n: structures[n] for n in tested}, "measured")
+    return errors + undefined_metric_errors("--splits: test patients", {n: structures[n] for n in tested}, "measured")

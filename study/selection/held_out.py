@@ -17,7 +17,7 @@ from jointnet.data.folder import PatientFiles, check_headers
 from jointnet.data.preparation import prepare_patient, voxel_errors
 from jointnet.errors import DataError
 from jointnet.evaluate.aggregation import named_metrics, patient_means, summarise
-from jointnet.evaluate.measurable import Measurable, measurable
+from jointnet.evaluate.metrics import DefinedMetrics, defined_metrics
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
 from jointnet.system.atomic_file import write_whole
@@ -32,7 +32,7 @@ class HeldOutResult:
     metrics: dict[str, float]
 
 
-def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[int, Measurable], list[str]]:
+def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[int, DefinedMetrics], list[str]]:
     """Check the format of the sealed patients' files and which structures they show, and nothing else.
 
     Errors in these files must be found before the search, not after it. No image or label is kept.
@@ -40,7 +40,7 @@ def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[int, Measurable], 
     Returns:
         What can be measured on each valid patient, by number, and the errors of the others.
     """
-    measurable_on: dict[int, Measurable] = {}
+    measurable_on: dict[int, DefinedMetrics] = {}
     errors: list[str] = []
     for patient, checked in zip(files, in_parallel(_check, files), strict=True):
         if isinstance(checked, DataError):
@@ -50,11 +50,11 @@ def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[int, Measurable], 
     return measurable_on, errors
 
 
-def _check(files: PatientFiles) -> Measurable | DataError:
+def _check(files: PatientFiles) -> DefinedMetrics | DataError:
     if headers := check_headers([files]):
         return DataError([*headers, *voxel_errors(files, headers)])
     try:
-        return measurable(prepare_patient(files)[1])
+        return defined_metrics(prepare_patient(files)[1])
     except DataError as error:
         return error
 

@@ -16,7 +16,7 @@ from jointnet.model_file import save_model
 from jointnet.networks import build_model
 from jointnet.predict import __main__ as predict
 from jointnet.view.__main__ import main
-from jointnet.view.results import FILES, find_results, letters, screen_layout
+from jointnet.view.predictions import FILES, find_predictions, letters, screen_layout
 from jointnet.view.server import Site, serve
 
 SECRET = "s3cret"
@@ -36,7 +36,7 @@ def predicted(scan_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(predicted):
-    running = serve(Site(find_results(predicted), SECRET), 0)
+    running = serve(Site(find_predictions(predicted), SECRET), 0)
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield running
@@ -123,7 +123,7 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(scan_folder, predic
             (copy / path.name).write_bytes(path.read_bytes())
     (copy / "quality.png").unlink()
     (copy / "quality.png").symlink_to(predicted.parent / "outside.txt")
-    site = Site(find_results(copy), SECRET)
+    site = Site(find_predictions(copy), SECRET)
     assert site.answer("GET", f"/{SECRET}/results/0/quality.png", "localhost").status == 404
     assert site.answer("GET", f"/{SECRET}/results/0/cine.nii.gz", "localhost").status == 200
 

@@ -6,7 +6,7 @@ from scans import heart
 
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.evaluate.metrics import overlap_metrics
-from jointnet.evaluate.oracle import achieved, oracle
+from jointnet.evaluate.oracle import oracle, reduction_share
 from jointnet.geometry import warp_labels
 
 
@@ -38,4 +38,4 @@ def test_labels_that_hold_nothing_stay_where_they_are():
     ],
 )
 def test_the_share_of_what_could_be_achieved(before, after, floor, share):
-    assert achieved(before, after, floor) == pytest.approx(share, nan_ok=True)
+    assert reduction_share(before, after, floor) == pytest.approx(share, nan_ok=True)

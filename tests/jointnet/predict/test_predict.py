@@ -15,9 +15,9 @@ from jointnet.data.folder import find_patients
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model, save_model
 from jointnet.networks import build_model
-from jointnet.predict import output_folder
+from jointnet.predict import output_files
 from jointnet.predict.__main__ import main
-from jointnet.predict.output_folder import write_results
+from jointnet.predict.output_files import write_results
 
 OF_ANY = {
     *(
@@ -298,14 +298,14 @@ def test_a_second_prediction_replaces_the_first_and_touches_nothing_else(models,
 def test_an_interrupted_write_leaves_no_record_and_no_half_file(models, scan_folder, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     assert one(models["joint"], out, scan_folder, 1) == 0
-    real, count = output_folder.write_whole, iter(range(100))
+    real, count = output_files.write_whole, iter(range(100))
 
     def stop_at_third(path, content):
         if next(count) == 2:
             raise KeyboardInterrupt
         real(path, content)
 
-    monkeypatch.setattr(output_folder, "write_whole", stop_at_third)
+    monkeypatch.setattr(output_files, "write_whole", stop_at_third)
     assert one(models["joint"], out, scan_folder, 2) == 130
     assert "provenance.json" not in written(out)
     assert not [name for name in written(out) if "part" in name]

@@ -8,8 +8,7 @@ from jointnet.common_grid import HALF_EXTENT_MM, SIZE_PX
 from jointnet.data.grid import Stack, common_grid
 from jointnet.networks.apply import Prediction
 from jointnet.predict.back_projection import registration
-from jointnet.predict.quality import judge, patient_agreement, patient_warnings
-from jointnet.predict.quality_sheet import quality_sheet
+from jointnet.predict.quality import patient_agreement, patient_warnings, quality_sheet, slice_qualities
 from jointnet.structures import CLASS_INDEX
 
 SHIFT = (6.0, -3.0)
@@ -30,7 +29,7 @@ def predicted(cine, lge, *shifts):
 
 
 def test_a_perfect_registration_agrees_afterwards_and_tells_its_displacement():
-    (quality,) = judge(predicted([heart()], [heart(SHIFT)], SHIFT), 25.0)
+    (quality,) = slice_qualities(predicted([heart()], [heart(SHIFT)], SHIFT), 25.0)
     assert quality.displacement_mm == pytest.approx(math.hypot(*SHIFT), abs=1e-4)
     assert set(quality.dice_after) == {"lv", "myo", "rv"}
     # 6 and -3 mm are whole pixels of 0.75 mm
@@ -43,10 +42,10 @@ def test_a_perfect_registration_agrees_afterwards_and_tells_its_displacement():
 def test_the_displacement_is_that_of_the_heart_not_of_the_field():
     turn = np.array([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]], np.float32)
     labels = np.where(heart((30.0, 0.0)) == CLASS_INDEX["rv"], 0, heart((30.0, 0.0))).astype(np.uint8)
-    (quality,) = judge(Prediction(turn, labels[None], labels[None]), 80.0)
+    (quality,) = slice_qualities(Prediction(turn, labels[None], labels[None]), 80.0)
     # a rotation by 90 degrees maps (30, 0) to (0, 30)
     np.testing.assert_allclose(quality.shift_mm, (-30.0, 30.0), atol=0.1)
-    (blind,) = judge(Prediction(theta(SHIFT), None, None), 25.0)
+    (blind,) = slice_qualities(Prediction(theta(SHIFT), None, None), 25.0)
     np.testing.assert_allclose(blind.shift_mm, SHIFT, atol=1e-4)
     assert math.isnan(blind.agreement[0])
 
@@ -68,13 +67,13 @@ def test_the_displacement_is_that_of_the_heart_not_of_the_field():
     ],
 )
 def test_a_structure_that_is_missing_is_named(cine, lge, expected):
-    (quality,) = judge(predicted([cine], [lge], (0.0, 0.0)), 25.0)
+    (quality,) = slice_qualities(predicted([cine], [lge], (0.0, 0.0)), 25.0)
     assert quality.warnings == expected
 
 
 def test_a_slice_that_got_worse_or_departs_or_is_at_the_limit_is_named():
     shifts = [(0.0, 0.0), (0.0, 0.0), (0.0, 24.0)]
-    *_, last = judge(predicted([heart()] * 3, [heart()] * 3, *shifts), 25.0)
+    *_, last = slice_qualities(predicted([heart()] * 3, [heart()] * 3, *shifts), 25.0)
     assert "displaced 24.0 mm otherwise than the median of the slices" in last.warnings
     assert "displaced about as far as the model can, 25 mm" in last.warnings
     assert any(warning.startswith("predicted Dice of LV falls from 1.00 to 0.") for warning in last.warnings)
@@ -91,13 +90,15 @@ def pair_of(cine_slices, lge_slices):
 def test_the_patient_s_warnings_name_slices_of_cine():
     pair = pair_of(5, 3)
     labels = [heart(), heart(), without(heart(), "rv")]
-    judged = judge(predicted(labels, [heart(SHIFT)] * 3, SHIFT, SHIFT, SHIFT), 25.0)
-    assert patient_warnings(pair, judged) == [
+    qualities = slice_qualities(predicted(labels, [heart(SHIFT)] * 3, SHIFT, SHIFT, SHIFT), 25.0)
+    assert patient_warnings(pair, qualities) == [
         "outside of what both scans show, so 0: cine slices 0, 4",
         "slice 3: RV not found in cine",
     ]
-    assert patient_agreement(judged)[1] > 0.95
-    assert all(math.isnan(value) for value in patient_agreement(judge(Prediction(theta(SHIFT), None, None), 25.0)))
+    assert patient_agreement(qualities)[1] > 0.95
+    assert all(
+        math.isnan(value) for value in patient_agreement(slice_qualities(Prediction(theta(SHIFT), None, None), 25.0))
+    )
 
 
 @pytest.mark.parametrize("slices", [1, 7, 31])
@@ -106,10 +107,10 @@ def test_a_sheet_is_drawn_of_any_number_of_slices(slices, segmented):
     pair = pair_of(slices, slices)
     labels = np.stack([heart()] * slices) if segmented is True else np.zeros((slices, SIZE_PX, SIZE_PX), np.uint8)
     prediction = Prediction(pair_theta(slices), *([labels, labels] if segmented else [None, None]))
-    judged = judge(prediction, 25.0)
+    qualities = slice_qualities(prediction, 25.0)
     warnings = [f"slice {number}: $x^ is not mathematics" for number in range(20)]
     images = np.random.default_rng(0).uniform(size=(slices, 2, SIZE_PX, SIZE_PX)).astype(np.float16)
-    arguments = (pair, images, images[:, 1], prediction, judged, warnings)
+    arguments = (pair, images, images[:, 1], prediction, qualities, warnings)
     sheet = quality_sheet(*arguments)
     assert sheet.startswith(b"\x89PNG")
     assert len(sheet) > 20_000

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jointnet.data.grid import Stack, image_axes
 from jointnet.data.scan_file import volume_shape
 from jointnet.errors import DataError, SettingsError
-from jointnet.predict.output_folder import RECORD
+from jointnet.predict.output_files import RECORD
 from jointnet.predict.pair import (
     CINE,
     CINE_LABELS,
@@ -34,7 +34,7 @@ STRUCTURE_WORDS = {"lv": "LV", "myo": "myocardium", "rv": "RV"}
 
 
 @dataclass(frozen=True)
-class ShownResult:
+class StoredPrediction:
     """A pair's prediction for the page.
 
     Attributes:
@@ -48,7 +48,7 @@ class ShownResult:
     content: dict[str, Any]
 
 
-def find_results(folder: Path) -> list[ShownResult]:
+def find_predictions(folder: Path) -> list[StoredPrediction]:
     """Return the prediction in a folder, or those in its subfolders, sorted by number and name.
 
     Raises:
@@ -63,7 +63,7 @@ def find_results(folder: Path) -> list[ShownResult]:
         raise SettingsError(f"--folder: must be a folder that `jointnet.predict` wrote, got {folder}")
     if not folders:
         raise SettingsError(f"--folder: must hold a {RECORD}, or folders that do, got {folder}")
-    found: list[ShownResult] = []
+    found: list[StoredPrediction] = []
     errors: list[str] = []
     for path in folders:
         absent = [name for name in NEEDED if not (path / name).is_file()]
@@ -71,7 +71,7 @@ def find_results(folder: Path) -> list[ShownResult]:
             errors.append(f"{path}: must hold {', '.join(absent)}; predict again with this version")
             continue
         try:
-            found.append(read_result(path))
+            found.append(read_prediction(path))
         except Exception as error:  # damaged files can raise any exception
             errors.append(f"{path}: must be what `jointnet.predict` wrote: {' '.join(str(error).split())[:160]}")
     if errors:
@@ -79,7 +79,7 @@ def find_results(folder: Path) -> list[ShownResult]:
     return found
 
 
-def read_result(folder: Path) -> ShownResult:
+def read_prediction(folder: Path) -> StoredPrediction:
     """Read the prediction in a folder for the page."""
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     with (folder / SLICES).open(encoding="utf-8", newline="") as stream:
@@ -99,7 +99,7 @@ def read_result(folder: Path) -> ShownResult:
         "slices": [slice_words(line) for line in rows],
         "warnings": [str(warning) for warning in record["warnings"]],
     }
-    return ShownResult(folder, files, content)
+    return StoredPrediction(folder, files, content)
 
 
 def screen_layout(cine: Stack) -> NDArray[np.float64]:

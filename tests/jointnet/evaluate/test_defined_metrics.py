@@ -8,7 +8,7 @@ import pytest
 from scans import heart, prepared
 
 from jointnet.evaluate.aggregation import registration_ratio
-from jointnet.evaluate.measurable import measurable, shown_structures, unmeasurable
+from jointnet.evaluate.metrics import defined_metrics, labelled_structures, undefined_metric_errors
 from jointnet.evaluate.rows import evaluate
 from jointnet.structures import CLASS_INDEX, STRUCTURES
 
@@ -37,24 +37,24 @@ PATIENTS = {
 @pytest.mark.parametrize("numbers", [c for n in (1, 2, 3) for c in combinations(PATIENTS, n)], ids=str)
 def test_patients_are_refused_exactly_where_the_objective_has_no_value(tmp_path, numbers):
     patients = [prepared(tmp_path, number, PATIENTS[number]) for number in numbers]
-    found = {patient.patient: measurable(patient.labels()) for patient in patients}
-    errors = unmeasurable("--val: patients", found, "measured")
+    found = {patient.patient: defined_metrics(patient.labels()) for patient in patients}
+    errors = undefined_metric_errors("--val: patients", found, "measured")
     assert bool(errors) == math.isnan(registration_ratio(evaluate(None, patients)))
     assert all(f"got {', '.join(map(str, numbers))}, " in error for error in errors)
 
 
 def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
-    found = {number: measurable(labels) for number, labels in PATIENTS.items()}
-    assert [shown_structures(patient) for patient in found.values()] == [ALL, NO_RV, RV, NO_RV, ALL, ALL]
-    assert unmeasurable("--train: patients", {2: found[2], 4: found[4]}, "learned") == [
+    found = {number: defined_metrics(labels) for number, labels in PATIENTS.items()}
+    assert [labelled_structures(patient) for patient in found.values()] == [ALL, NO_RV, RV, NO_RV, ALL, ALL]
+    assert undefined_metric_errors("--train: patients", {2: found[2], 4: found[4]}, "learned") == [
         "--train: patients must show rv in both segmentations of a slice, got 2, 4, none of whom does, so that this "
         "cannot be learned; add patients or choose others, by --seed where it draws them"
     ]
-    assert unmeasurable("--train: patients", {5: found[5]}, "learned") == []
-    (error,) = unmeasurable("--val: patients", {5: found[5]}, "measured")
+    assert undefined_metric_errors("--train: patients", {5: found[5]}, "learned") == []
+    (error,) = undefined_metric_errors("--val: patients", {5: found[5]}, "measured")
     assert (
         "cd_mm of lv and asd_mm of lv and asd_mm of myo and cd_mm of rv and asd_mm of rv is 0 in every slice" in error
     )
-    (error,) = unmeasurable("--val: patients", {6: found[6]}, "measured")
+    (error,) = undefined_metric_errors("--val: patients", {6: found[6]}, "measured")
     assert "where cd_mm of lv and asd_mm of lv and asd_mm of myo is 0 in every slice" in error
-    assert len(unmeasurable("--val: patients", {2: found[2]}, "measured")) == 1
+    assert len(undefined_metric_errors("--val: patients", {2: found[2]}, "measured")) == 1
