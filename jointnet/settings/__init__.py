@@ -1,7 +1,7 @@
-"""Settings of a training as frozen dataclasses: defaults in code, named variants as TOML files in this folder.
+"""Settings of a training as frozen pydantic dataclasses, and named variants as TOML files in this folder.
 
 `python -m jointnet.train` uses `Settings()` by default. `paper.toml` contains the values of the 2021 paper. A settings
-file contains only the differences from the defaults. All unknown keys and values out of bounds raise one error.
+file contains only the differences from the defaults. All unknown keys and invalid values raise one error.
 """
 
 from jointnet.settings.parsing import (

@@ -68,7 +68,7 @@ def test_a_trial_gets_what_is_requested_and_as_many_run_as_fit(requested, nodes,
         (("cuda", 1, 0, None), (BIG,), "--gpus-per-trial: must be above 0 with --device cuda, got 0"),
     ],
 )
-def test_what_no_node_can_give_is_refused_with_what_there_is(requested, nodes, error: str):
+def test_requests_that_no_node_can_satisfy_are_refused_with_the_nodes(requested, nodes, error: str):
     (message,) = resource_errors(Request(*requested), nodes)
     assert error in message
 

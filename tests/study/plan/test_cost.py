@@ -143,7 +143,7 @@ def test_the_size_of_a_model_and_of_a_checkpoint_are_those_of_the_files(tmp_path
     assert whole < checkpoint.stat().st_size < whole + 300_000
 
 
-def test_the_plan_says_how_much_disk_it_takes():
+def test_the_plan_lists_its_disk_use():
     plan = plan_of()
     (space,) = plan.spaces
     one = model_bytes(space.settings_of("joint")) / 1e6

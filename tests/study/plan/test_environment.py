@@ -12,11 +12,11 @@ from study.plan.plan_text import render
 from study.store_address import without_secrets
 
 
-def test_what_decides_is_shown_with_its_value_and_what_has_no_effect_by_name():
+def test_variables_with_an_effect_are_listed_with_values_and_others_by_name():
     assert environment_lines({}) == []
     others = {"PATH": "/bin", "MLFLOW_TRACKING_URI": "http://shown-elsewhere", "RAY_ADDRESS": "auto"}
     assert environment_lines(others) == []
-    given = {
+    variables = {
         "RAY_TMPDIR": "/scratch",
         "MLFLOW_WORKSPACE": "hearts",
         "MLFLOW_EXPERIMENT_NAME": "liver",
@@ -25,14 +25,14 @@ def test_what_decides_is_shown_with_its_value_and_what_has_no_effect_by_name():
         "OPTUNA_STORAGE": "sqlite:///x.db",
         "TUNE_MAX_PENDING_TRIALS_PG": "100",
     }
-    assert environment_lines(given) == [
+    assert environment_lines(variables) == [
         "MLFLOW_WORKSPACE=hearts, RAY_TMPDIR=/scratch",
         "without effect here: MLFLOW_EXPERIMENT_NAME, MLFLOW_REGISTRY_URI, MLFLOW_RUN_ID, OPTUNA_STORAGE, "
         "TUNE_MAX_PENDING_TRIALS_PG",
     ]
 
 
-def test_what_the_study_sets_itself_is_not_shown():
+def test_the_study_s_own_values_are_not_listed():
     assert environment_lines(environment.DEFAULTS | environment.OWN) == []
     assert environment_lines({"RAY_worker_niceness": "15"}) == ["RAY_worker_niceness=15"]
 
@@ -49,7 +49,7 @@ def test_what_the_study_sets_itself_is_not_shown():
         ("RAY_LONG", "x" * 200, "x" * 80 + "..."),
     ],
 )
-def test_nothing_that_may_be_secret_is_shown(name: str, value: str, shown: str):
+def test_secrets_are_hidden(name: str, value: str, shown: str):
     assert environment_lines({name: value}) == [f"{name}={shown}"]
 
 
@@ -65,7 +65,7 @@ def test_the_plan_shows_the_environment_and_no_password_of_the_store(monkeypatch
     assert without_secrets(plan.tracking_uri) == plan.tracking_uri
 
 
-def test_what_must_not_decide_is_taken_out_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_variables_without_effect_are_removed_from_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(environment, "_removed", set())
     for name in ("TUNE_RESULT_DIR", "RAY_AIR_LOCAL_CACHE_DIR", "TUNE_RESULT_BUFFER_LENGTH", "MLFLOW_REGISTRY_URI"):
         monkeypatch.setenv(name, str(tmp_path))

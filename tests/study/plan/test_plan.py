@@ -21,15 +21,15 @@ def test_arms_cross_models_and_splits():
     ]
 
 
-def test_an_arm_that_two_searches_ask_for_is_refused():
+def test_an_arm_of_two_searches_is_refused():
     with pytest.raises(SettingsError, match="joint-25 must come from one search only, got joint and smoke"):
         make_arms(load_spaces(["joint", "smoke"]), SPLITS)
 
 
-def test_the_plan_says_where_everything_goes_and_that_a_phantom_is_no_scan():
+def test_the_plan_lists_where_everything_goes_and_marks_a_phantom():
     text = render(plan_of())
     assert "PHANTOM, not real scans" in text
-    for said in (
+    for text_part in (
         "joint-25",
         "joint-35",
         "25/15/5",
@@ -39,7 +39,7 @@ def test_the_plan_says_where_everything_goes_and_that_a_phantom_is_no_scan():
         "/cache",
         "MB of models",
     ):
-        assert said in text, said
+        assert text_part in text, text_part
     assert "PHANTOM" not in render(plan_of(kind="folder"))
 
 
@@ -59,9 +59,9 @@ def test_the_plan_names_the_settings_and_what_is_fixed_over_them():
 def test_a_plan_of_folds_names_folders_splits_and_what_is_left_unused():
     design = Design(folds=9, same_validation=True, seeds=2)
     counts = same_validation(parse_counts(["25/15/5", "35/5/5"]))
-    dealt = make_folds(range(1, 46), 9, counts, 0)
+    folds = make_folds(range(1, 46), 9, counts, 0)
     spaces = load_spaces(["joint"])
-    arms = tuple(a for fold, splits in enumerate(dealt, 1) for a in make_arms(spaces, splits, fold=fold, folds=9))
+    arms = tuple(a for fold, splits in enumerate(folds, 1) for a in make_arms(spaces, splits, fold=fold, folds=9))
     plan = replace(plan_of(design=design), arms=arms)
     assert [arm.key for arm in plan.arms][:3] == ["fold-1/joint-25", "fold-1/joint-35", "fold-2/joint-25"]
     assert plan.arm_folder(plan.arms[2]) == plan.folder / "fold-2" / "joint-25"
