@@ -32,11 +32,6 @@ def pixel_centres(size_px: int, device: torch.device | str = "cpu") -> Tensor:
     return (2 * torch.arange(size_px, device=device, dtype=torch.float32) + 1) / size_px - 1
 
 
-def pixels_from_normalised(coordinate: Tensor, size_px: int) -> Tensor:
-    """Return the (fractional) pixel index of a normalised coordinate."""
-    return ((coordinate + 1) * size_px - 1) / 2
-
-
 def theta_from_parameters(parameters: Tensor) -> Tensor:
     """Return theta (..., 2, 3) of transform parameters (..., 6): A = rotation @ shear @ scale, and t.
 

@@ -39,7 +39,7 @@ class SavedModel:
         """Return a warning for each role in which some of these patients took part in the training."""
         numbers = set(numbers)
         return [
-            f"patients {seen} were used for {role}; figures on them are not a test"
+            f"patients {seen} were used for {role}; their metrics are not test results"
             for role, own in self.patients.items()
             if (seen := sorted(set(own) & numbers))
         ]
@@ -74,7 +74,7 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
         InputError: if the file is missing, damaged or of another format.
     """
     if not is_file(path):
-        raise InputError(f"{path}: must be a model file that `jointnet.train` wrote; there is no such file")
+        raise InputError(f"{path}: must be a model file written by `jointnet.train`; there is no such file")
     try:
         content: dict[str, Any] = read_torch(Path(path).read_bytes(), device)
         if content["format"] != FORMAT:
@@ -92,7 +92,7 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
         raise
     except Exception as error:  # a damaged archive can raise any exception
         message = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: must be a model file that `jointnet.train` wrote: {message}") from None
+        raise InputError(f"{path}: must be a model file written by `jointnet.train`: {message}") from None
 
 
 def read_torch(content: bytes, device: str = "cpu") -> Any:
@@ -128,9 +128,9 @@ def _check_weights(weights: Mapping[str, Tensor], settings: Settings) -> None:
     with torch.device("meta"):
         wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in build_model(settings).state_dict().items()}
     found = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
-    if strange := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
-        raise ValueError(f"its weights are not those of its settings, {len(strange)} differ, e.g. {strange[0]}")
+    if differing := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        raise ValueError(f"the weights do not match the settings, {len(differing)} tensors differ, e.g. {differing[0]}")
     if any(tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes() for tensor in weights.values()):
-        raise ValueError("its weights must be stored whole")
+        raise ValueError("the weights must be stored completely")
     if any(tensor.is_floating_point() and not torch.isfinite(tensor).all() for tensor in weights.values()):
-        raise ValueError("its weights must be finite")
+        raise ValueError("the weights must be finite")

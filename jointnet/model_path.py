@@ -35,7 +35,7 @@ def local_model(name: str) -> Path:
         SettingsError: if the name is an address in a tracking store.
     """
     if name.startswith(STORE_SCHEMES):
-        raise SettingsError(f"--model: a tracking store's address needs the same command of `study`, got {name!r}")
+        raise SettingsError(f"--model: an address in a tracking store needs the same command of `study`, got {name!r}")
     return model_file(Path(name))
 
 

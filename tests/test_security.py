@@ -88,11 +88,11 @@ def test_a_model_that_claims_to_be_huge_is_refused_before_it_is_made(tmp_path, m
     content = torch.load(path, weights_only=True)
     content["settings"]["model"]["widths"] = [4096, 4096, 4096]
     torch.save(content, path)
-    with pytest.raises(InputError, match="not those of its settings"):
+    with pytest.raises(InputError, match="do not match the settings"):
         load_model(path)
 
 
-@pytest.mark.parametrize(("value", "words"), [(float("nan"), "finite"), (None, "stored whole")])
+@pytest.mark.parametrize(("value", "words"), [(float("nan"), "finite"), (None, "stored completely")])
 def test_weights_that_no_training_leaves_are_refused(tmp_path, value, words):
     path = saved(tmp_path / "model.pt")
     content = torch.load(path, weights_only=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jointnet.data.preparation import NetworkArrays
-from jointnet.networks.apply import around
+from jointnet.networks.apply import neighbour_indices
 from jointnet.train.augmentation import Batch
 
 
@@ -54,7 +54,7 @@ class SlicePairDataset:
         for _, counts in arrays:
             labelled = torch.from_numpy(counts.any((1, 2, 3, 4)))
             shown.append(first + labelled.nonzero()[:, 0])
-            seen.append((first + around(len(counts), neighbours))[labelled])
+            seen.append((first + neighbour_indices(len(counts), neighbours))[labelled])
             first += len(counts)
         self._shown, self._seen = torch.cat(shown), torch.cat(seen)
         self._images, self._counts = _Rows([each.images for each in arrays]), _Rows([each.counts for each in arrays])

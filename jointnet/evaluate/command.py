@@ -55,10 +55,8 @@ def evaluate_folder(options: argparse.Namespace) -> None:
     write_whole(options.out, rows[WRITTEN_COLUMNS].to_csv(index=False).encode())
     print(table(rows))
     lost = int(rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates().shape[0])
-    print(
-        f"registration ratio {registration_ratio(rows):.3f} (1 is no better than doing nothing); lost structures {lost}"
-    )
-    shown = {item.patient: defined_metrics(item.labels()) for item in cached}
-    missing = undefined_metric_errors("--patients: the patients", shown, "measured")
+    print(f"registration ratio {registration_ratio(rows):.3f} (1 is no improvement); lost structures {lost}")
+    defined = {item.patient: defined_metrics(item.labels()) for item in cached}
+    missing = undefined_metric_errors("--patients: the patients", defined, "measured")
     for warning in (*missing, *(saved.seen_patient_warnings(wanted) if saved else ())):
         print(f"warning: {warning}", file=sys.stderr)

@@ -46,22 +46,6 @@ DefinedMetrics = Mapping[tuple[str, str], bool]
 """By (metric, structure) with a value in any slice: whether it is above 0 before registration in any slice."""
 
 
-def centre_distance_mm(first: Mask, second: Mask, spacing_mm: Spacing) -> float:
-    """Return the distance in mm between the centroids of two masks (row, column); NaN if either is empty."""
-    first_centre, second_centre = _centroids(_boxed(first, second))
-    return _centre_distance_mm(first_centre, second_centre, spacing_mm)
-
-
-def average_surface_distance_mm(first: Mask, second: Mask, spacing_mm: Spacing) -> float:
-    """Return the symmetric average surface distance (ASD) in mm of two masks; NaN if either is empty.
-
-    ASD = (sum_a d(a, B) + sum_b d(b, A)) / (|A| + |B|), as in MONAI's `compute_average_surface_distance` with
-    `symmetric=True`.
-    """
-    first_surface, second_surface = _surface_pixels(_boxed(first, second))
-    return _average_distance_mm(first_surface, second_surface, spacing_mm)
-
-
 def dice(first: Mask, second: Mask) -> float:
     """Return the Dice overlap 2 |A and B| / (|A| + |B|) of two masks; NaN if both are empty."""
     total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
@@ -72,12 +56,6 @@ def dice_by_structure(first: Labels, second: Labels) -> dict[str, float]:
     """Return the Dice of each structure of two label maps (row, column); NaN if neither contains it."""
     masks = _structure_masks(first, second)
     return {structure: dice(masks[0, index], masks[1, index]) for index, structure in enumerate(STRUCTURES)}
-
-
-def surface_points_mm(mask: Mask, spacing_mm: Spacing) -> NDArray[np.float64]:
-    """Return the positions (n, 2) in mm of a mask's surface pixels, row by row; n is 0 for an empty mask."""
-    (pixels,) = _surface_pixels(np.pad(mask, 1)[None])
-    return (pixels.T - 1) * np.asarray(spacing_mm, float)
 
 
 def overlap_metrics(
@@ -99,7 +77,9 @@ def overlap_metrics(
             values["cd_mm", structure] = _centre_distance_mm(
                 centroids[index], centroids[structures + index], spacing_mm
             )
-        values["asd_mm", structure] = _average_distance_mm(surfaces[index], surfaces[structures + index], spacing_mm)
+        values["asd_mm", structure] = _average_surface_distance_mm(
+            surfaces[index], surfaces[structures + index], spacing_mm
+        )
         values["dice", structure] = dice(masks[0, index], masks[1, index])
     return values
 
@@ -133,20 +113,20 @@ def undefined_metric_errors(
         purpose: `learned` for training, `measured` for validation and test. For `measured`, distances must also be
             above 0 before registration.
     """
-    known = set().union(*patients.values())
+    defined = set().union(*patients.values())
     numbers = ", ".join(map(str, patients))
     errors = []
-    if lacking := [name for name in STRUCTURES if not any(structure == name for _, structure in known)]:
+    if lacking := [name for name in STRUCTURES if not any(structure == name for _, structure in defined)]:
         errors.append(
-            f"{who} must show {' and '.join(lacking)} in both segmentations of a slice, got {numbers}, none of whom "
-            f"does, so that this cannot be {purpose}; add patients or choose others, by --seed where it draws them"
+            f"{who} must show {' and '.join(lacking)} in both segmentations of a slice, got {numbers}, without such a "
+            f"slice, so that this cannot be {purpose}; add patients or choose others (--seed changes the draw)"
         )
-    still = [end for end in ENDPOINTS if end in known and not any(patient.get(end) for patient in patients.values())]
-    if still and purpose == "measured":
+    zero = [end for end in ENDPOINTS if end in defined and not any(patient.get(end) for patient in patients.values())]
+    if zero and purpose == "measured":
         errors.append(
-            f"{who} must have segmentations that are apart before registration, got {numbers}, where "
-            f"{' and '.join(' of '.join(end) for end in still)} is 0 in every slice, so that no ratio to it can be "
-            "measured; is one scan's segmentation a copy of the other's?"
+            f"{who} must have different segmentations of cine and LGE, got {numbers}, where "
+            f"{' and '.join(' of '.join(end) for end in zero)} is 0 in every slice, so that the registration "
+            "ratio is undefined; check whether one segmentation is a copy of the other"
         )
     return errors
 
@@ -158,8 +138,8 @@ def _structure_masks(first: Labels, second: Labels) -> Mask:
 
 def _boxed(first: NDArray[MaskOrLabels], second: NDArray[MaskOrLabels]) -> NDArray[MaskOrLabels]:
     """Crop two images (H, W) to their common bounding box with a border of one empty pixel: (2, h + 2, w + 2)."""
-    shown = first | second
-    rows, columns = (np.flatnonzero(np.bitwise_or.reduce(shown, axis)) for axis in (1, 0))
+    either = first | second
+    rows, columns = (np.flatnonzero(np.bitwise_or.reduce(either, axis)) for axis in (1, 0))
     if not len(rows):
         return np.zeros((2, 2, 2), first.dtype)
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -206,13 +186,18 @@ def _centroids(masks: Mask) -> list[tuple[float, float] | None]:
 def _centre_distance_mm(
     first: tuple[float, float] | None, second: tuple[float, float] | None, spacing_mm: Spacing
 ) -> float:
+    """Return the distance in mm between two centroids (row, column); NaN if either mask is empty."""
     if first is None or second is None:
         return math.nan
     return math.hypot((first[0] - second[0]) * spacing_mm[0], (first[1] - second[1]) * spacing_mm[1])
 
 
-def _average_distance_mm(first: Pixels, second: Pixels, spacing_mm: Spacing) -> float:
-    """Return the mean distance in mm of each pixel (2, n) to the nearest pixel of the other set (2, m), both ways."""
+def _average_surface_distance_mm(first: Pixels, second: Pixels, spacing_mm: Spacing) -> float:
+    """Return the symmetric average surface distance (ASD) in mm of two surfaces' pixels, (2, n) and (2, m).
+
+    ASD = (sum_a d(a, B) + sum_b d(b, A)) / (|A| + |B|), as in MONAI's `compute_average_surface_distance` with
+    `symmetric=True`; NaN if either is empty.
+    """
     pairs = first.shape[1] * second.shape[1]
     if not pairs:
         return math.nan

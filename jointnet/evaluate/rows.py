@@ -48,12 +48,12 @@ def evaluate(
     for patient in patients:
         prediction = None if model is None else predict(model, patient.images(), device, precision)
         labels = np.asarray(patient.labels())
-        rows += patient_rows(patient.patient, labels[:, 0], labels[:, 1], prediction, misalignment(patient))
+        rows += patient_rows(patient.patient, labels[:, 0], labels[:, 1], prediction, metrics_before(patient))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 @lru_cache(maxsize=1024)
-def misalignment(patient: CachedPatient) -> tuple[dict[tuple[str, str], float], ...]:
+def metrics_before(patient: CachedPatient) -> tuple[dict[tuple[str, str], float], ...]:
     """Return each slice's metrics before registration. They are cached, because every validation needs them."""
     labels = np.asarray(patient.labels())
     return tuple(overlap_metrics(cine, lge) for cine, lge in labels)

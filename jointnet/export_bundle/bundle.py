@@ -88,7 +88,7 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
     seen = 1 + 2 * saved.settings.model.neighbours
     channels = {str(number): _neighbour(number - saved.settings.model.neighbours) for number in range(seen)}
     classes = {"0": "background"} | {
-        str(code): STRUCTURE_WORDS[part] for part, code in sorted(CLASS_INDEX.items(), key=_code)
+        str(code): STRUCTURE_WORDS[part] for part, code in sorted(CLASS_INDEX.items(), key=lambda part: part[1])
     }
     images = {role: _tensor("image", "magnitude", seen, side, [0, CEILING], channels) for role in ("cine", "lge")}
     scores = {f"{role}_logits": _tensor("image", "labels", len(classes), side, [], classes) for role in ("cine", "lge")}
@@ -97,7 +97,7 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
         for role in ("cine", "lge")
     }
     theta = {
-        **_tensor("tuples", "affine", 2, 3, [], {"0": "x of the place in LGE", "1": "y of the place in LGE"}),
+        **_tensor("tuples", "affine", 2, 3, [], {"0": "x of the point in LGE", "1": "y of the point in LGE"}),
         "spatial_shape": [3],
     }
     return {
@@ -111,8 +111,8 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
         "commit": commit(),
         "name": name,
         "task": "Registration of LGE onto cine cardiac MRI" + (", and segmentation of both" if segments else ""),
-        "description": f"For each short-axis slice a {saved.settings.model.name} network gives theta, the 2 x 3 affine "
-        "from cine to LGE coordinates, normalised as torch's affine_grid with align_corners=False has them"
+        "description": f"For each short-axis slice a {saved.settings.model.name} network predicts theta, the 2 x 3 "
+        "affine from cine to LGE coordinates, normalised as in torch's affine_grid with align_corners=False"
         + (", and segments both images." if segments else "."),
         "authors": authors,
         "copyright": copyright_line,
@@ -210,8 +210,8 @@ def readme_text(saved: SavedModel, name: str) -> str:
 
 A {saved.settings.model.name} network that brings LGE onto cine cardiac MRI, slice by slice. {LIMITS}
 
-Trained for {saved.epoch} epochs; patients: {seen}. What it was trained on, and how well it does, is for whoever
-hands it on to say; `configs/inference.json` has its settings.
+Trained for {saved.epoch} epochs; patients: {seen}. Whoever
+distributes it must state its training data and performance; `configs/inference.json` contains its settings.
 
 With the package `{PACKAGE}` of the version in `configs/metadata.json` and MONAI installed, in this folder:
 
@@ -260,10 +260,6 @@ def _tensor(
 
 def _neighbour(offset: int) -> str:
     return "the slice" if offset == 0 else f"the slice {abs(offset)} {'below' if offset < 0 else 'above'}"
-
-
-def _code(part: tuple[str, int]) -> int:
-    return part[1]
 
 
 def _json(content: Any) -> bytes:

@@ -55,8 +55,8 @@ def predict(
     model.eval()
     try:
         with torch.inference_mode():
-            seen = around(len(images), int(model.neighbours), device)  # type: ignore[arg-type]
-            inputs = network_images(images, downsampling, device)[seen]
+            indices = neighbour_indices(len(images), int(model.neighbours), device)  # type: ignore[arg-type]
+            inputs = network_images(images, downsampling, device)[indices]
             with computing_in(precision, inputs.device):
                 output = model(inputs[:, :, 0], inputs[:, :, 1], same_patient=True)
             labels = [None if logits is None else _labels(logits) for logits in (output.cine_logits, output.lge_logits)]
@@ -92,7 +92,7 @@ def network_images(images: np.ndarray, downsampling: int, device: torch.device |
     return block_means(copied.float(), downsampling)
 
 
-def around(slices: int, neighbours: int, device: torch.device | str = "cpu") -> Tensor:
+def neighbour_indices(slices: int, neighbours: int, device: torch.device | str = "cpu") -> Tensor:
     """Return the indices (slices, 1 + 2 neighbours) of each slice and its neighbours, clamped to the stack."""
     offsets = torch.arange(-neighbours, neighbours + 1, device=device)
     return (torch.arange(slices, device=device)[:, None] + offsets).clamp(0, slices - 1)

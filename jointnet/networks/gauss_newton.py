@@ -71,7 +71,7 @@ MONOMIAL = ((0, 1, 2), (1, 3, 4), (2, 4, 5))
 """Index of m_i m_k in (1, column, row, column^2, column row, row^2)."""
 
 
-class Evidence(NamedTuple):
+class DescriptorMaps(NamedTuple):
     """Maps of MIND descriptors, used in addition to the segmentations.
 
     Attributes:
@@ -87,21 +87,21 @@ class Evidence(NamedTuple):
     counts: Tensor
 
 
-class Pair(NamedTuple):
+class SegmentationMaps(NamedTuple):
     """The segmentation maps of B slices, prepared for the optimisation.
 
     Attributes:
         cine: maps of cine (B, K, H, W), each structure weighted by the agreement of its areas.
         lge: maps of LGE, followed by their derivatives along columns and rows, (B, 3 K, H, W).
         centre: centre of the cine heart (B, 2).
-        mass: sum over structures of the smaller of the two areas, in pixels (B,).
+        area: sum over structures of the smaller of the two areas, in pixels (B,).
         start: initial translation (B, 2) between the structures' centroids.
     """
 
     cine: Tensor
     lge: Tensor
     centre: Tensor
-    mass: Tensor
+    area: Tensor
     start: Tensor
 
 
@@ -163,81 +163,91 @@ def _align(
     descriptors: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
     """Implement `align` in 32 bits. In 16 bits the sampling grid has errors of half a millimetre."""
-    pair = _pair(cine, lge)
-    start = torch.cat([torch.zeros_like(pair.start).repeat(1, 2), pair.start.clamp(-limits[4:], limits[4:])], 1)
+    maps = _segmentation_maps(cine, lge)
+    start = torch.cat([torch.zeros_like(maps.start).repeat(1, 2), maps.start.clamp(-limits[4:], limits[4:])], 1)
     prior = Prior(torch.zeros_like(start), torch.tensor(PATIENT_SD, device=cine.device))
-    parameters, precision = _fit(pair, start, prior, limits, steps)
+    parameters, precision = _fit(maps, start, prior, limits, steps)
     if same_patient:
         parameters = patient_mean_parameters(parameters, precision).expand_as(parameters)
         prior = Prior(parameters, torch.tensor(SLICE_SD, device=cine.device))
     if same_patient or descriptors is not None:
-        evidence = None if descriptors is None else _evidence(pair, cine, *descriptors)
+        descriptor_maps = None if descriptors is None else _descriptor_maps(maps, cine, *descriptors)
         times = 1 if descriptors is None else REFINEMENT
-        parameters, _ = _fit(pair, parameters.detach(), prior, limits, times * steps, evidence)
-    return about(theta_from_parameters(parameters), pair.centre)
+        parameters, _ = _fit(maps, parameters.detach(), prior, limits, times * steps, descriptor_maps)
+    return about(theta_from_parameters(parameters), maps.centre)
 
 
-def _pair(cine: Tensor, lge: Tensor) -> Pair:
+def _segmentation_maps(cine: Tensor, lge: Tensor) -> SegmentationMaps:
     """Weight the structures by the agreement of their areas, and compute the initial translation."""
-    cine_mass, cine_centres = _moments(cine)
-    lge_mass, lge_centres = _moments(lge)
-    seen = torch.minimum(cine_mass, lge_mass)
-    agreement = (seen / (torch.maximum(cine_mass, lge_mass) + LEAST_PIXELS)).detach()[:, :, None, None]
+    cine_area, cine_centres = _moments(cine)
+    lge_area, lge_centres = _moments(lge)
+    seen = torch.minimum(cine_area, lge_area)
+    agreement = (seen / (torch.maximum(cine_area, lge_area) + LEAST_PIXELS)).detach()[:, :, None, None]
     total = seen.sum(1, keepdim=True) + LEAST_PIXELS
     start = ((lge_centres - cine_centres) * seen.unsqueeze(-1)).sum(1) / total
     centre = (cine_centres * seen.unsqueeze(-1)).sum(1) / total
     lge = lge * agreement
-    return Pair(cine * agreement, torch.cat([lge, *_gradients(lge)], 1), centre, seen.sum(1), start)
+    return SegmentationMaps(cine * agreement, torch.cat([lge, *_gradients(lge)], 1), centre, seen.sum(1), start)
 
 
-def _evidence(pair: Pair, heart: Tensor, cine: Tensor, lge: Tensor) -> Evidence | None:
+def _descriptor_maps(maps: SegmentationMaps, heart: Tensor, cine: Tensor, lge: Tensor) -> DescriptorMaps | None:
     """Return the descriptor maps with their weights, or None if no pixel has a weight.
 
     The weight of a pixel is the dilated heart of cine (B, K, H, W) times the share of the heart that LGE also shows.
     """
     heart = heart.detach().sum(1, keepdim=True)
-    both = pair.mass / (heart.sum((1, 2, 3)) + LEAST_PIXELS)
-    counts = (box_maxima(heart, MARGIN_PX) * both.detach()[:, None, None, None]).squeeze(1)
+    shared = maps.area / (heart.sum((1, 2, 3)) + LEAST_PIXELS)
+    counts = (box_maxima(heart, MARGIN_PX) * shared.detach()[:, None, None, None]).squeeze(1)
     box = bounding_box(counts > 0)
     if box is None:
         return None
     rows, columns = box
-    return Evidence(box, cine[:, :, rows, columns], torch.cat([lge, *_gradients(lge)], 1), counts[:, rows, columns])
+    return DescriptorMaps(
+        box, cine[:, :, rows, columns], torch.cat([lge, *_gradients(lge)], 1), counts[:, rows, columns]
+    )
 
 
 def _fit(
-    pair: Pair, parameters: Tensor, prior: Prior, limits: Tensor, steps: int, evidence: Evidence | None = None
+    maps: SegmentationMaps,
+    parameters: Tensor,
+    prior: Prior,
+    limits: Tensor,
+    steps: int,
+    descriptor_maps: DescriptorMaps | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the transform parameters (B, 6) after `steps` steps and their precision (B, 6) from segmentations."""
     precision = torch.zeros_like(parameters)
     with torch.no_grad():
         for _ in range(steps - 1):
-            parameters = _step(pair, parameters, prior, evidence)[0].clamp(-limits, limits)
+            parameters = _step(maps, parameters, prior, descriptor_maps)[0].clamp(-limits, limits)
     if steps > 0:
-        parameters, precision = _step(pair, parameters, prior, evidence)
+        parameters, precision = _step(maps, parameters, prior, descriptor_maps)
         parameters = parameters.clamp(-limits, limits)
     return parameters, precision.detach()
 
 
-def _step(pair: Pair, parameters: Tensor, prior: Prior, evidence: Evidence | None) -> tuple[Tensor, Tensor]:
+def _step(
+    maps: SegmentationMaps, parameters: Tensor, prior: Prior, descriptor_maps: DescriptorMaps | None
+) -> tuple[Tensor, Tensor]:
     """Return the transform parameters (B, 6) after a Gauss-Newton step and their precision from segmentations."""
-    weight = 1 / (pair.mass + LEAST_PIXELS)
-    theta, turned = about(theta_from_parameters(parameters), pair.centre), directions(parameters, pair.centre)
-    places = moved_centres(theta, pair.cine.shape[-1])
-    powers = monomials(pair.cine.shape[-1], places.device)
-    residual, along_columns, along_rows = _compare(pair.cine, pair.lge, places)
+    weight = 1 / (maps.area + LEAST_PIXELS)
+    theta, factor = about(theta_from_parameters(parameters), maps.centre), directions(parameters, maps.centre)
+    places = moved_centres(theta, maps.cine.shape[-1])
+    powers = monomials(maps.cine.shape[-1], places.device)
+    residual, along_columns, along_rows = _compare(maps.cine, maps.lge, places)
     variance = (weight * residual.detach().square().sum((1, 2, 3)) / OBSERVATIONS).unsqueeze(1)
-    seen, slope = normal_equations(residual, along_columns, along_rows, powers)
-    known = turned @ seen @ turned.mT
-    precision = weight[:, None] * known.diagonal(dim1=1, dim2=2).detach() / (variance + DAMPING)
-    if evidence is not None:
-        rows, columns = evidence.box
-        compared = _compare(evidence.cine, evidence.lge, places[:, rows, columns])
-        further = normal_equations(*compared, powers[:, rows, columns], evidence.counts.square())
-        known, slope = known + turned @ further[0] @ turned.mT, slope + further[1]
-    pull = variance / prior.sd**2 + DAMPING
-    curvature = weight[:, None, None] * known + torch.diag_embed(pull)
-    downhill = weight[:, None] * (turned @ slope.unsqueeze(-1)).squeeze(-1) - pull * (parameters - prior.mean)
+    moments, slope = normal_equations(residual, along_columns, along_rows, powers)
+    data_curvature = factor @ moments @ factor.mT
+    precision = weight[:, None] * data_curvature.diagonal(dim1=1, dim2=2).detach() / (variance + DAMPING)
+    if descriptor_maps is not None:
+        rows, columns = descriptor_maps.box
+        compared = _compare(descriptor_maps.cine, descriptor_maps.lge, places[:, rows, columns])
+        further = normal_equations(*compared, powers[:, rows, columns], descriptor_maps.counts.square())
+        data_curvature, slope = data_curvature + factor @ further[0] @ factor.mT, slope + further[1]
+    prior_weight = variance / prior.sd**2 + DAMPING
+    curvature = weight[:, None, None] * data_curvature + torch.diag_embed(prior_weight)
+    downhill = weight[:, None] * (factor @ slope.unsqueeze(-1)).squeeze(-1)
+    downhill = downhill - prior_weight * (parameters - prior.mean)
     return parameters + torch.linalg.solve_ex(curvature, downhill)[0], precision
 
 
@@ -258,10 +268,10 @@ def _compare(cine: Tensor, lge: Tensor, places: Tensor) -> tuple[Tensor, Tensor,
 def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Return area in pixels (B, K) and centroid (B, K, 2), column then row, of each map; the image centre if empty."""
     coordinates = pixel_centres(maps.shape[-1], maps.device)
-    mass = maps.sum((2, 3))
+    area = maps.sum((2, 3))
     column = (maps.sum(2) * coordinates).sum(2)
     row = (maps.sum(3) * coordinates).sum(2)
-    return mass, torch.stack([column, row], 2) / (mass + 1e-3).unsqueeze(-1)
+    return area, torch.stack([column, row], 2) / (area + 1e-3).unsqueeze(-1)
 
 
 def _gradients(maps: Tensor) -> tuple[Tensor, Tensor]:

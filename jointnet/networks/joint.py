@@ -42,9 +42,9 @@ class JointModel(nn.Module):
         self.settings = settings
         encoders = 2 if settings.sharing == "none" else 1
         decoders = 1 if settings.sharing == "network" else 2
-        seen = 1 + 2 * settings.neighbours
+        slices = 1 + 2 * settings.neighbours
         self.encoders = nn.ModuleList(
-            Encoder(seen, settings.widths, settings.stem, MODALITIES // encoders) for _ in range(encoders)
+            Encoder(slices, settings.widths, settings.stem, MODALITIES // encoders) for _ in range(encoders)
         )
         self.decoders = nn.ModuleList(
             Decoder(settings.widths, CLASSES, settings.stem, MODALITIES // decoders) for _ in range(decoders)
@@ -104,5 +104,5 @@ def guide_map(logits: Tensor) -> Tensor:
     The value of a pixel with probability p is max(2 p - 1, 0). So uncertain pixels have no influence, and before
     training no pixel has any.
     """
-    trusted = (2 * logits.float().softmax(1)[:, 1:] - 1).clamp(min=0)
-    return block_means(trusted, math.ceil(logits.shape[-1] / GUIDE_PX))
+    confident = (2 * logits.float().softmax(1)[:, 1:] - 1).clamp(min=0)
+    return block_means(confident, math.ceil(logits.shape[-1] / GUIDE_PX))

@@ -79,10 +79,10 @@ def match_slices(grid: CommonGrid, stack: Stack, other: Stack) -> list[Match | N
     """
     at_mm = np.arange(grid.slices) * SLICE_MM
     shown, heights = _along_normal(grid, stack)
-    other_shown, other_heights = _along_normal(grid, other)
+    other_slices, other_heights = _along_normal(grid, other)
     matches: list[Match | None] = []
     for number, height in enumerate(heights):
-        offsets = other_heights[other_shown] - height
+        offsets = other_heights[other_slices] - height
         candidates = np.flatnonzero(shown == number)
         if len(candidates):
             best = min(
@@ -93,7 +93,7 @@ def match_slices(grid: CommonGrid, stack: Stack, other: Stack) -> list[Match | N
             if abs(at_mm[best] - height) > SLICE_MM / 2:
                 matches.append(None)
                 continue
-        matches.append(Match(int(best), int(other_shown[best]), float(offsets[best])))
+        matches.append(Match(int(best), int(other_slices[best]), float(offsets[best])))
     return matches
 
 
@@ -105,23 +105,23 @@ def lge_voxels(pair: Registration) -> tuple[Array, NDArray[np.bool_]]:
         without a match. And the mask (I, J, K) of the coordinates that lie inside LGE.
     """
     voxels = np.full((*pair.cine.shape, 3), np.nan)
-    taken = np.zeros(pair.cine.shape, bool)
+    inside_lge = np.zeros(pair.cine.shape, bool)
     for number, match in enumerate(pair.cine_matches):
         if match is None:
             continue
         points = _on_grid_slice(pair.grid, _slice_points(pair.cine, number), match.grid_slice)
         found = pair.lge.voxels(_apply(pair.transforms[match.grid_slice], points))
-        taken[:, :, number] = inside(np.moveaxis(found, -1, 0), pair.lge)
+        inside_lge[:, :, number] = inside(np.moveaxis(found, -1, 0), pair.lge)
         within = abs(found[..., 2] - (pair.lge.shape[2] - 1) / 2) <= pair.lge.shape[2] / 2
         found[..., 2] = np.where(within, acquired_slice(found[..., 2], pair.lge, pair.grid), found[..., 2])
         voxels[:, :, number] = found
-    return voxels, taken
+    return voxels, inside_lge
 
 
-def lge_on_cine(volume: NDArray, voxels: Array, taken: NDArray[np.bool_]) -> NDArray:
+def lge_on_cine(volume: NDArray, voxels: Array, inside_lge: NDArray[np.bool_]) -> NDArray:
     """Resample LGE (I', J', K') onto cine's grid at the coordinates from `lge_voxels`. Voxels outside LGE are 0."""
-    result = np.zeros(taken.shape, volume.dtype)
-    result[taken] = in_plane(volume, voxels[taken].T, order=1)
+    result = np.zeros(inside_lge.shape, volume.dtype)
+    result[inside_lge] = in_plane(volume, voxels[inside_lge].T, order=1)
     return result
 
 
@@ -153,9 +153,9 @@ def labels_on_cine(labels: NDArray, pair: Registration, moved: bool) -> NDArray:
         points = _on_grid_slice(pair.grid, _slice_points(pair.cine, number), match.grid_slice)
         if moved:
             points = _apply(pair.transforms[match.grid_slice], points)
-        field_mm = _apply(_inverse(pair.grid.frame), points)[..., :2]
+        field_mm = _apply(np.linalg.inv(pair.grid.frame), points)[..., :2]
         pixels = np.rint(field_mm / PIXEL_MM + (SIZE_PX - 1) / 2).astype(int)
-        result[:, :, number] = _taken(labels[match.grid_slice], pixels[..., 1], pixels[..., 0])
+        result[:, :, number] = _values_at(labels[match.grid_slice], pixels[..., 1], pixels[..., 0])
     return result
 
 
@@ -166,9 +166,9 @@ def cine_labels_on_lge(labels: NDArray, pair: Registration) -> NDArray:
         if match is None:
             continue
         points = _on_grid_slice(pair.grid, _slice_points(pair.lge, number), match.grid_slice)
-        voxels = pair.cine.voxels(_apply(_inverse(pair.transforms[match.grid_slice]), points))
+        voxels = pair.cine.voxels(_apply(np.linalg.inv(pair.transforms[match.grid_slice]), points))
         pixels = np.rint(voxels[..., :2]).astype(int)
-        result[:, :, number] = _taken(labels[:, :, match.other_slice], pixels[..., 0], pixels[..., 1])
+        result[:, :, number] = _values_at(labels[:, :, match.other_slice], pixels[..., 0], pixels[..., 1])
     return result
 
 
@@ -198,15 +198,11 @@ def _on_grid_slice(grid: CommonGrid, points: Array, grid_slice: int) -> Array:
     return np.asarray(points + (grid_slice * SLICE_MM - heights)[..., None] * grid.normal)
 
 
-def _apply(affine: Array, points: Array) -> Array:
+def _apply(affine: NDArray[np.floating], points: Array) -> Array:
     return np.asarray(points @ affine[:3, :3].T + affine[:3, 3])
 
 
-def _inverse(affine: Array) -> Array:
-    return np.asarray(np.linalg.inv(affine))
-
-
-def _taken(plane: NDArray, first: NDArray[np.int_], second: NDArray[np.int_]) -> NDArray:
+def _values_at(plane: NDArray, first: NDArray[np.int_], second: NDArray[np.int_]) -> NDArray:
     """Return the elements of a plane at pairs of indices, 0 for indices outside the plane."""
     within = (first >= 0) & (first < plane.shape[0]) & (second >= 0) & (second < plane.shape[1])
     return np.where(within, plane[np.where(within, first, 0), np.where(within, second, 0)], 0).astype(plane.dtype)

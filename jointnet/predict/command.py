@@ -106,7 +106,7 @@ def _check(options: argparse.Namespace) -> None:
         if (options.cine_label is None) != (options.lge_label is None):
             errors.append("--cine-label, --lge-label: must be given together, got one of them")
         if options.cine_labels is not None and not options.inverse:
-            errors.append("--cine-labels: goes with --inverse; what to measure against is --cine-label")
+            errors.append("--cine-labels: goes with --inverse; for evaluation the manual segmentation is --cine-label")
     if options.threads is not None and options.threads < 1:
         errors.append(f"--threads: must be at least 1, got {options.threads}")
     if options.out.exists() and not options.out.is_dir():
@@ -125,11 +125,11 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]]
     chosen = parse_patients(options.patients) if options.patients is not None else None
     found, errors = scan_folder(options.data, only=chosen, labels_needed=False)
     absent = [number for number in chosen or () if number not in found]
-    known = " ".join(errors)
+    reported = " ".join(errors)
     errors += [
         f"{options.data}: must hold patient {number} of --patients, there is none"
         for number in absent
-        if f"patient {number} lacks" not in known
+        if f"patient {number} lacks" not in reported
     ]
     return [(options.out / f"patient{number}", files) for number, files in found.items()], errors
 

@@ -46,8 +46,11 @@ PAIR_FILES = (
 )
 """All possible files of a pair, except the record and the transforms in `transforms/`."""
 
-PLACING = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
-SFORM_ROWS = ("srow_x", "srow_y", "srow_z")
+POSITION_FIELDS = (
+    *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z"),
+)
+"""Header fields that define the position of the voxels."""
 COMPRESSION = 4
 VECTOR_INTENT = 1007
 """`NIFTI_INTENT_VECTOR`: every version of ITK reads the components of such a file unchanged."""
@@ -105,7 +108,7 @@ def nifti_bytes(volume: NDArray, like: nib.Nifti1Image) -> bytes:
     header.set_data_shape(volume.shape)
     header.set_xyzt_units("mm")
     header["pixdim"][:4] = like.header["pixdim"][:4]
-    for name in (*PLACING, *SFORM_ROWS):
+    for name in POSITION_FIELDS:
         header[name] = like.header[name]
     if volume.ndim == 5:
         header["intent_code"] = VECTOR_INTENT
@@ -167,9 +170,9 @@ def transforms_content(pair: Registration, displacements_mm: dict[int, float]) -
         "direction": DIRECTION,
         "frames": FRAMES,
         "through_plane": (
-            "M moves nothing along the normal of the cine's slices. The registered image takes, for a cine slice, an "
-            "acquired slice of LGE: lge_slice, which lies lge_offset_mm off along the normal in the middle of the "
-            "field. displacement.nii.gz leads there."
+            "M moves nothing along the normal of the cine slices. The registered image of a cine slice is resampled "
+            "from one acquired slice of LGE: lge_slice, at a distance of lge_offset_mm along the normal at the centre "
+            "of the field of view. displacement.nii.gz includes this distance."
         ),
         "slice_numbers": "from 0, along the third axis of the cine file and of the LGE file",
         "normal_ras": pair.grid.normal.tolist(),

@@ -126,13 +126,13 @@ def predict_pair(
     qualities = tuple(slice_qualities(prediction, saved.settings.model.max_translation_mm))
     warnings = tuple(patient_warnings(pair, qualities))
 
-    voxels, taken = lge_voxels(pair)
+    voxels, inside_lge = lge_voxels(pair)
     still = replace(pair, transforms=np.broadcast_to(np.eye(4), pair.transforms.shape))
     lge_values = intensities(lge)
     written = {
         CINE: nifti_bytes(as_stored(intensities(cine), cine), cine),
         UNREGISTERED: nifti_bytes(as_stored(lge_on_cine(lge_values, *lge_voxels(still)), lge), cine),
-        REGISTERED: nifti_bytes(as_stored(lge_on_cine(lge_values, voxels, taken), lge), cine),
+        REGISTERED: nifti_bytes(as_stored(lge_on_cine(lge_values, voxels, inside_lge), lge), cine),
         DISPLACEMENT: nifti_bytes(itk_displacement(displacement_mm(pair, voxels)), cine),
     }
     on_cine = None
@@ -143,10 +143,10 @@ def predict_pair(
             written[name] = nifti_bytes(lge_labels, cine)
         written[CINE_LABELS] = nifti_bytes(on_cine, cine)
     if inverse:
-        taken_back = given if given is not None else on_cine
-        if taken_back is None:
+        labels_to_invert = given if given is not None else on_cine
+        if labels_to_invert is None:
             raise SettingsError("--inverse: must have --cine-labels with a model that does not segment, got none")
-        written[INVERSE_LABELS] = nifti_bytes(cine_labels_on_lge(taken_back, pair), lge)
+        written[INVERSE_LABELS] = nifti_bytes(cine_labels_on_lge(labels_to_invert, pair), lge)
     content = transforms_content(pair, {quality.grid_slice: quality.displacement_mm for quality in qualities})
     written[TRANSFORMS] = _json(content)
     written |= {f"transforms/{name}": text.encode() for name, text in itk_transforms(pair).items()}

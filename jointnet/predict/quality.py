@@ -106,9 +106,9 @@ def slice_qualities(prediction: Prediction, largest_shift_mm: float) -> list[Sli
             ]
         off = float(np.hypot(*(shift - median)))
         if off > DEPARTURE_MM:
-            warnings.append(f"displaced {off:.1f} mm otherwise than the median of the slices")
+            warnings.append(f"displacement differs by {off:.1f} mm from the median of the slices")
         if max(abs(shift)) > 0.95 * largest_shift_mm:
-            warnings.append(f"displaced about as far as the model can, {largest_shift_mm:g} mm")
+            warnings.append(f"displacement is near the model's limit of {largest_shift_mm:g} mm")
         qualities.append(SliceQuality(number, (float(shift[0]), float(shift[1])), before, after, tuple(warnings)))
     return qualities
 
@@ -126,10 +126,10 @@ def patient_warnings(pair: Registration, qualities: Sequence[SliceQuality]) -> l
     matched = [(number, match) for number, match in enumerate(pair.cine_matches) if match is not None]
     warnings = []
     if not matched:
-        warnings.append("no slice of cine lies where both scans reach: nothing was written onto its grid")
+        warnings.append("no cine slice lies in the region that both scans cover: all outputs on its grid are 0")
     elif len(matched) < len(pair.cine_matches):
         outside = [number for number, match in enumerate(pair.cine_matches) if match is None]
-        warnings.append(f"outside of what both scans show, so 0: cine slices {', '.join(map(str, outside))}")
+        warnings.append(f"outside the region that both scans cover, so 0: cine slices {', '.join(map(str, outside))}")
     for number, match in matched:
         warnings += [f"slice {number}: {warning}" for warning in qualities[match.grid_slice].warnings]
     return warnings
@@ -163,16 +163,16 @@ def quality_sheet(
     figure, axes = _canvas(SIDE + SHEET_COLUMNS * (PANEL + GAP), top + LINE * (len(lines) + 1))
     _heading(axes, qualities, len([match for match in pair.cine_matches if match is not None]), len(pair.cine_matches))
     moved = None if prediction.lge_labels is None else warp_labels(prediction.lge_labels, prediction.theta)
-    shown = _shown(images, (prediction.cine_labels, prediction.lge_labels))
+    window_shown = _window(images, (prediction.cine_labels, prediction.lge_labels))
     for place, (number, s) in enumerate(slices):
         band, column = divmod(place, SHEET_COLUMNS)
         left, upper = SIDE + column * (PANEL + GAP), HEADING + band * band_height + TITLE
         _title(axes, number, qualities[s], left + PANEL / 2, upper)
         panels = ((images[s, 0], prediction.lge_labels), (images[s, 0], moved), (registered[s], None))
         for row, (image, lge) in enumerate(panels):
-            labels = [None if part is None else part[s][shown] for part in (prediction.cine_labels, lge)]
+            labels = [None if part is None else part[s][window_shown] for part in (prediction.cine_labels, lge)]
             corner = (left, upper + row * (PANEL + GAP))
-            _panel(axes, image[shown], labels[0], labels[1], corner)
+            _panel(axes, image[window_shown], labels[0], labels[1], corner)
             if column == 0:
                 middle = corner[1] + PANEL / 2
                 axes.text(
@@ -225,8 +225,8 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 def _lines(warnings: Sequence[str]) -> list[str]:
     """Return the lines of text below the panels."""
     more = [f"and {len(warnings) - MOST_WARNINGS} more, in provenance.json"] if len(warnings) > MOST_WARNINGS else []
-    told = [*warnings[:MOST_WARNINGS], *more]
-    return [part for warning in told for part in textwrap.wrap(warning, 130)] or ["no warnings"]
+    lines = [*warnings[:MOST_WARNINGS], *more]
+    return [part for warning in lines for part in textwrap.wrap(warning, 130)] or ["no warnings"]
 
 
 def _heading(axes: Axes, qualities: Sequence[SliceQuality], covered: int, slices: int) -> None:
@@ -286,7 +286,7 @@ def _panel(
             contour(axes, outline(lge, structure), colour, "solid", 1.0, at, scale)
 
 
-def _shown(
+def _window(
     images: NDArray[np.floating], labels: tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]
 ) -> tuple[slice, slice]:
     """Return the rows and columns shown in every panel: around the segmentations or, without any, around the images."""

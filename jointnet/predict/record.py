@@ -56,7 +56,7 @@ def without_paths(arguments: Sequence[str], paths: Sequence[str]) -> list[str]:
         paths: options whose value is a path, e.g. `--cine`.
     """
 
-    def shown() -> Iterator[str]:
+    def masked() -> Iterator[str]:
         hidden = False
         for argument in arguments:
             option, equals, _ = argument.partition("=")
@@ -68,7 +68,7 @@ def without_paths(arguments: Sequence[str], paths: Sequence[str]) -> list[str]:
                 yield argument
             hidden = not hidden and argument in paths
 
-    return list(shown())
+    return list(masked())
 
 
 def record_bytes(
@@ -105,7 +105,7 @@ def record_bytes(
             "cine_slices": len(pair.cine_matches),
             "covered": covered,
             "not_covered": [number for number in range(len(pair.cine_matches)) if number not in covered],
-            "rule": "slices that are not covered lie outside of what both scans show and are 0 in every output",
+            "rule": "slices that are not covered lie outside the region of both scans and are 0 in every output",
             "lge_slices": len(pair.lge_matches),
             "lge_covered": [number for number, match in enumerate(pair.lge_matches) if match is not None],
             "common_grid_slices": pair.grid.slices,

@@ -157,7 +157,7 @@ def augment_intensity(images: Tensor, drawn: ImageAugmentation) -> Tensor:
 
     A curve with negative values is raised to a minimum of 0, so that different intensities are not all clipped to 0.
     """
-    shown = images > 0
+    inside = images > 0
     powers = images.clamp(DARKEST, CEILING).log2_().mul_(drawn.gamma[:, None, None, None])
     augmented = powers.exp2_()  # x^gamma, faster than torch.pow
     position = augmented.clamp(max=CEILING) * ((KNOTS - 1) / CEILING)
@@ -168,7 +168,7 @@ def augment_intensity(images: Tensor, drawn: ImageAugmentation) -> Tensor:
     low, step = (values.gather(1, flat).view_as(position) for values in (lifted[:, :-1], lifted.diff()))
     displaced = torch.addcmul(low, step, position.sub_(below)).add_(augmented)
     field = smooth_map(drawn.log_bias, images.shape[-1]).exp_()
-    return displaced.mul_(field).clamp_(min=0).mul_(shown)
+    return displaced.mul_(field).clamp_(min=0).mul_(inside)
 
 
 def draw_lge_intensity(
@@ -201,7 +201,7 @@ def augment_lge_intensity(images: Tensor, labels: Tensor, drawn: LgeIntensityAug
     """
     middle = images.shape[1] // 2
     image = images[:, middle : middle + 1]
-    shown = image > 0
+    inside = image > 0
     offset = (labels[:, 1:] * drawn.offset[:, :, None, None]).sum(1, keepdim=True)
     image = image + box_means(offset, OFFSET_EDGE_PX)
     pool = labels[:, CLASS_INDEX["lv"]].unsqueeze(1)
@@ -213,7 +213,7 @@ def augment_lge_intensity(images: Tensor, labels: Tensor, drawn: LgeIntensityAug
         * drawn.scarred[:, None, None, None]
     )
     image = torch.lerp(image, blood * drawn.brightness[:, None, None, None], (1 - TEXTURE) * scar)
-    augmented = image.clamp(min=0) * shown
+    augmented = image.clamp(min=0) * inside
     return torch.cat([images[:, :middle], augmented, images[:, middle + 1 :]], 1)
 
 

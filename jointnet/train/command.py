@@ -74,10 +74,10 @@ def train_model(options: argparse.Namespace) -> None:
     allowed = chosen if chosen is not None else tuple(number for number in found if number not in unlabelled)
     patients: dict[int, PatientFiles] = {files.patient: files for files in select(found, allowed)}
     training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
-    if teacher and (taught := sorted(set(validation) & set(teacher.patients["training"]))):
-        raise SettingsError(f"--teacher: must not have been trained on who validates, got {taught}")
-    print(f"{len(training)} patients to train on: {_listed(training)}")
-    print(f"{len(validation)} patients to validate on: {_listed(validation)}", flush=True)
+    if teacher and (shared := sorted(set(validation) & set(teacher.patients["training"]))):
+        raise SettingsError(f"--teacher: must not have been trained on validation patients, got {shared}")
+    print(f"{len(training)} training patients: {_listed(training)}")
+    print(f"{len(validation)} validation patients: {_listed(validation)}", flush=True)
     prepared = prepare(select(found, (*training, *validation, *unlabelled)), options.cache, known_errors=errors)
     cached = {item.patient: item for item in prepared}
     if options.threads is not None:
@@ -85,7 +85,7 @@ def train_model(options: argparse.Namespace) -> None:
     pseudo_labelled = pseudo_label(teacher.model, [cached[number] for number in unlabelled], device) if teacher else []
     for patient in pseudo_labelled:
         print(
-            f"patient {patient.patient}, unlabelled: {patient.slices_taking_part} of {patient.prepared.slices} slices"
+            f"patient {patient.patient}: pseudo-labels in {patient.labelled_slices} of {patient.prepared.slices} slices"
         )
     learned: list[CachedPatient | PseudoLabelledPatient] = [*(cached[number] for number in training), *pseudo_labelled]
     errors = [
@@ -105,7 +105,7 @@ def train_model(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "training": training,
         "validation": validation,
-        "unlabelled": {str(patient.patient): patient.slices_taking_part for patient in pseudo_labelled},
+        "unlabelled": {str(patient.patient): patient.labelled_slices for patient in pseudo_labelled},
         "teacher": None if teacher is None else {"model": str(options.teacher), "patients": teacher.patients},
         "data_fingerprint": fingerprint(cached.values()),
     }
@@ -123,7 +123,7 @@ def train_model(options: argparse.Namespace) -> None:
             checkpoints=checkpoints,
             on_epoch=log,
             teachers=() if teacher is None else sorted({n for part in teacher.patients.values() for n in part}),
-            on_resume=lambda done: print(f"going on after epoch {done}, from {checkpoints}", flush=True),
+            on_resume=lambda done: print(f"continuing after epoch {done} from {checkpoints}", flush=True),
         )
     shutil.rmtree(checkpoints)
     print(f"best epoch {best.epoch}: {OBJECTIVE} {best.metrics[OBJECTIVE]:.3f}; model in {options.out / MODEL_FILE}")
@@ -147,12 +147,12 @@ class EpochLog:
         self.stream.flush()
         self.elapsed_s += report.seconds
         left_min = self.elapsed_s / report.epoch * (self.epochs - report.epoch) / 60
-        shown = "  ".join(
+        metrics = "  ".join(
             f"{name} {report.metrics[name]:.3f}"
             for name in ("train/loss", OBJECTIVE, "val/cd_mm/lv")
             if name in report.metrics
         )
-        print(f"epoch {report.epoch}/{self.epochs}  {shown}  {left_min:.1f} min left", flush=True)
+        print(f"epoch {report.epoch}/{self.epochs}  {metrics}  {left_min:.1f} min left", flush=True)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -184,8 +184,8 @@ def _teacher(options: argparse.Namespace, unlabelled: Sequence[int], device: str
     if path.absolute() == (options.out / MODEL_FILE).absolute():
         errors.append(f"--out: must be another folder than --teacher's, got {options.out}")
     seen = {number for part in teacher.patients.values() for number in part}
-    if known := sorted(seen & set(unlabelled)):
-        errors.append(f"--unlabelled: must be patients whose labels --teacher did not see, got {known}")
+    if overlap := sorted(seen & set(unlabelled)):
+        errors.append(f"--unlabelled: must be patients that --teacher was not trained or validated on, got {overlap}")
     if errors:
         raise SettingsError(errors)
     return teacher

@@ -77,24 +77,24 @@ def train(
         TrainingDivergedError: if the loss becomes NaN or infinite, or the objective is never finite.
         OSError: if a file cannot be written.
     """
-    where = torch.device(resolve_device(device))
+    torch_device = torch.device(resolve_device(device))
     torch.manual_seed(seed)
-    generator = torch.Generator(where).manual_seed(seed)
-    pairs = SlicePairDataset(training, settings.training.downsampling, settings.model.neighbours, where)
-    learner = new_learner(settings, math.ceil(len(pairs) / settings.training.batch_size), where)
+    generator = torch.Generator(torch_device).manual_seed(seed)
+    pairs = SlicePairDataset(training, settings.training.downsampling, settings.model.neighbours, torch_device)
+    learner = new_learner(settings, math.ceil(len(pairs) / settings.training.batch_size), torch_device)
     averaged = learner.averaged
     patients = {"training": [p.patient for p in training], "validation": [p.patient for p in validation]}
     if teachers:
         patients["teacher"] = list(teachers)
-    kept = None
+    checkpointing = None
     reports: list[EpochReport] = []
     best_weights: dict[str, Tensor] | None = None
     if checkpoints is not None:
         data = [[f"{p.patient} {p.digest}" for p in part] for part in (training, validation)]
         identity = {"settings": settings_to_dict(settings), "seed": seed, "data": data, "teachers": list(teachers)}
         parts = {name: getattr(learner, name) for name in ("model", "averaged", "optimiser", "schedule", "scaler")}
-        kept = Checkpoints(checkpoints, identity, parts, generator)
-        done, progress = kept.restore()
+        checkpointing = Checkpoints(checkpoints, identity, parts, generator)
+        done, progress = checkpointing.restore()
         if done:
             reports = [EpochReport(**report) for report in progress["reports"]]
             best_weights = progress["best_weights"]
@@ -111,7 +111,8 @@ def train(
         validates = epoch % settings.training.validate_every == 0 or epoch == settings.training.epochs
         metrics = train_epoch(learner, pairs, generator, validates)
         if validates:
-            metrics |= named_metrics(evaluate(averaged, validation, str(where), training_precision(where)), "val")
+            rows = evaluate(averaged, validation, str(torch_device), training_precision(torch_device))
+            metrics |= named_metrics(rows, "val")
         report = EpochReport(epoch, time.perf_counter() - started, metrics)
         reports.append(report)
         best = best_report(reports)
@@ -119,12 +120,12 @@ def train(
             best_weights = {name: tensor.detach().cpu().clone() for name, tensor in averaged.state_dict().items()}
             if out is not None:
                 save_model(out / MODEL_FILE, best_weights, settings, patients, epoch)
-        if kept is not None and (validates or kept.due):
-            kept.save(epoch, {"reports": [asdict(each) for each in reports], "best_weights": best_weights})
+        if checkpointing is not None and (validates or checkpointing.due):
+            checkpointing.save(epoch, {"reports": [asdict(each) for each in reports], "best_weights": best_weights})
         if on_epoch is not None:
             on_epoch(report)
     if best is None:
-        raise TrainingDivergedError(f"{OBJECTIVE} must be finite after some epoch, it never was")
+        raise TrainingDivergedError(f"{OBJECTIVE} must be finite in at least one epoch, got none")
     return best
 
 
@@ -209,8 +210,8 @@ def train_epoch(
         weighted = weighted_losses(losses, settings.loss)
         total = torch.stack(list(weighted.values())).sum()
         if not torch.isfinite(total):
-            shown = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
-            raise TrainingDivergedError(f"the loss must be finite, got {total.item():g} ({shown})")
+            branches = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
+            raise TrainingDivergedError(f"the loss must be finite, got {total.item():g} ({branches})")
         if measure_gradients and number == len(batches):
             gradients = shared_gradient_norms(weighted, model.parameters())
         optimiser.zero_grad(set_to_none=True)

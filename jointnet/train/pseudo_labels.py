@@ -60,8 +60,8 @@ class PseudoLabelledPatient:
         return NetworkArrays(self.prepared.network_arrays(block).images, class_counts(self.predicted, block))
 
     @property
-    def slices_taking_part(self) -> int:
-        """Number of slices with pseudo-labels, i.e. those that passed the consistency check."""
+    def labelled_slices(self) -> int:
+        """Number of slices with pseudo-labels, those that passed the consistency check."""
         return int((self.predicted > 0).any((1, 2, 3)).sum())
 
 

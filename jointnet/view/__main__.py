@@ -58,7 +58,7 @@ def _view(folder: Path, port: int) -> None:
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print("ended", file=sys.stderr)
+            print("stopped", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -94,9 +94,9 @@ def read_prediction(folder: Path) -> StoredPrediction:
         "files": sorted(files),
         "layout": layout.tolist(),
         "field_mm": (abs(layout[:2, :2]) @ np.array(cine.shape[:2])).tolist(),
-        "towards": {"left": letters(-column), "top": letters(-row)},
+        "towards": {"left": direction_letters(-column), "top": direction_letters(-row)},
         "covered": [int(number) for number in record["coverage"]["covered"]],
-        "slices": [slice_words(line) for line in rows],
+        "slices": [slice_description(line) for line in rows],
         "warnings": [str(warning) for warning in record["warnings"]],
     }
     return StoredPrediction(folder, files, content)
@@ -121,17 +121,17 @@ def screen_layout(cine: Stack) -> NDArray[np.float64]:
     return layout
 
 
-def letters(direction: NDArray[np.float64]) -> str:
+def direction_letters(direction: NDArray[np.float64]) -> str:
     """Return the name of a direction (3,) in RAS+ from the patient's sides, e.g. `AR`, the main one first."""
     ends = [pair[int(component > 0)] for pair, component in zip(("LR", "PA", "IS"), direction, strict=True)]
     order = np.argsort(-abs(direction), kind="stable")
     return "".join(ends[axis] for axis in order if abs(direction[axis]) >= LETTER_FROM)
 
 
-def slice_words(row: dict[str, str]) -> str:
+def slice_description(row: dict[str, str]) -> str:
     """Return a one-line description of a row of `quality.csv`."""
     if row["covered"] != "1":
-        return "LGE does not reach this slice of cine: nothing is registered here."
+        return "LGE does not cover this cine slice: there is no registration here."
     overlaps = [
         f"{word} {float(row[f'dice_before_{name}']):.2f} > {float(row[f'dice_after_{name}']):.2f}"
         for name, word in STRUCTURE_WORDS.items()

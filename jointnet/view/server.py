@@ -64,20 +64,20 @@ class Site:
     def answer(self, method: str, target: str, host: str) -> Answer:
         """Return the response to a request with this method, target as sent, and Host header."""
         if host.partition(":")[0].lower() not in HOSTS:
-            return _refusal(403, "asked by a name that is not this machine's")
+            return _refusal(403, "the host name must be that of this machine")
         if method not in ("GET", "HEAD"):
             return _refusal(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
         _, secret, *parts = [*target.partition("?")[0].split("/"), ""][:-1] if target.startswith("/") else ["", ""]
         if not hmac.compare_digest(secret.encode(), self.secret.encode()):
-            return _refusal(404, "no such page; take the whole address that was printed")
+            return _refusal(404, "no such page; use the complete printed address")
         if not parts:
             return Answer(301, TYPES[".txt"], b"", {"Location": f"/{self.secret}/"})
         match parts:
             case [name] if name in PAGE:
                 static = resources.files("jointnet.view") / "static" / PAGE[name]
-                return _found(PAGE[name], static.read_bytes())
+                return _success(PAGE[name], static.read_bytes())
             case ["results.json"]:
-                return _found("results.json", json.dumps([result.content for result in self.results]).encode())
+                return _success("results.json", json.dumps([result.content for result in self.results]).encode())
             case ["results", number, name] if number.isascii() and number.isdecimal():
                 return self._file(int(number[:9]), name)
         return _refusal(404, "no such page")
@@ -88,11 +88,11 @@ class Site:
         folder = self.results[number].folder.resolve()
         path = (folder / name).resolve()
         if path.parent != folder:
-            return _refusal(404, "no such file: a link that leads out of the folder")
+            return _refusal(404, "no such file: a link to outside the folder")
         try:
-            return _found(name, path.read_bytes())
+            return _success(name, path.read_bytes())
         except OSError:
-            return _refusal(404, "the file is gone")
+            return _refusal(404, "the file was removed")
 
 
 def serve(site: Site, port: int) -> ThreadingHTTPServer:
@@ -137,7 +137,7 @@ def serve(site: Site, port: int) -> ThreadingHTTPServer:
     return server
 
 
-def _found(name: str, body: bytes) -> Answer:
+def _success(name: str, body: bytes) -> Answer:
     return Answer(200, TYPES[name[name.rindex(".") :]], body)
 
 

@@ -19,7 +19,6 @@ from jointnet.geometry import (
     invert,
     moved_centres,
     pixel_centres,
-    pixels_from_normalised,
     theta_from_parameters,
     warp,
     warp_labels,
@@ -61,12 +60,16 @@ def test_pixel_centres_are_those_of_torch_affine_grid(size):
 @pytest.mark.parametrize("size", [1, 2, 7, 224])
 def test_pixels_come_back_from_normalised_coordinates(size):
     indices = torch.arange(size, dtype=torch.float32)
-    torch.testing.assert_close(pixels_from_normalised(pixel_centres(size), size), indices, atol=1e-4, rtol=0)
+    torch.testing.assert_close(((pixel_centres(size) + 1) * size - 1) / 2, indices, atol=1e-4, rtol=0)
 
 
 def test_the_ends_of_normalised_coordinates_are_the_outer_edges_of_the_pixels():
-    ends = pixels_from_normalised(torch.tensor([-1.0, 0.0, 1.0]), 10)
-    torch.testing.assert_close(ends, torch.tensor([-0.5, 4.5, 9.5]))
+    centres_of_ten = pixel_centres(10)
+    half = (centres_of_ten[1] - centres_of_ten[0]) / 2
+    edges = torch.stack(
+        [centres_of_ten[0] - half, (centres_of_ten[4] + centres_of_ten[5]) / 2, centres_of_ten[9] + half]
+    )
+    torch.testing.assert_close(edges, torch.tensor([-1.0, 0.0, 1.0]))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from jointnet.model_file import save_model
 from jointnet.networks import build_model
 from jointnet.predict import __main__ as predict
 from jointnet.view.__main__ import main
-from jointnet.view.predictions import FILES, find_predictions, letters, screen_layout
+from jointnet.view.predictions import FILES, direction_letters, find_predictions, screen_layout
 from jointnet.view.server import Site, serve
 
 SECRET = "s3cret"
@@ -186,7 +186,7 @@ def test_however_it_is_stored_it_lies_the_same_on_the_screen(first, second, thir
     [((1, 0, 0), "R"), ((-1, 0, 0), "L"), ((0, 1, 0), "A"), ((0, 0, -1), "I"), ((-0.64, -0.74, -0.2), "PL")],
 )
 def test_directions_are_named_by_the_patient_s_sides(direction, expected):
-    assert letters(np.array(direction, float)) == expected
+    assert direction_letters(np.array(direction, float)) == expected
 
 
 def test_the_library_is_the_published_one():

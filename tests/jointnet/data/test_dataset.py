@@ -4,7 +4,7 @@ import torch
 from scans import prepared
 
 from jointnet.data.dataset import SlicePairDataset
-from jointnet.networks.apply import around, network_images
+from jointnet.networks.apply import neighbour_indices, network_images
 
 
 def labels_of(rng, slices):
@@ -58,9 +58,9 @@ def test_a_batch_has_a_shape_and_probabilities(tmp_path):
 
 
 def test_a_slice_sees_its_neighbours_and_the_last_one_again_at_the_end():
-    assert around(4, 1).tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
-    assert around(2, 2).tolist() == [[0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
-    assert around(3, 0).tolist() == [[0], [1], [2]]
+    assert neighbour_indices(4, 1).tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
+    assert neighbour_indices(2, 2).tolist() == [[0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
+    assert neighbour_indices(3, 0).tolist() == [[0], [1], [2]]
 
 
 def test_neighbours_come_from_the_same_patient_labelled_or_not(tmp_path):
@@ -88,7 +88,7 @@ def test_a_batch_is_a_loop_over_its_indices(tmp_path, downsampling, neighbours):
         for whole, single in zip(batch, pairs.batch(index[None]), strict=True):
             torch.testing.assert_close(whole[place], single[0], rtol=0, atol=0)
     slices = [network_images(patient.images(), downsampling, "cpu").half().float() for patient in patients]
-    seen = [patient[around(len(patient), neighbours)] for patient in slices]
+    seen = [patient[neighbour_indices(len(patient), neighbours)] for patient in slices]
     torch.testing.assert_close(batch.lge, torch.cat(seen)[indices, :, 1], rtol=0, atol=0)
 
 

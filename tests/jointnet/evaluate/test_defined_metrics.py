@@ -47,8 +47,8 @@ def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
     found = {number: defined_metrics(labels) for number, labels in PATIENTS.items()}
     assert [labelled_structures(patient) for patient in found.values()] == [ALL, NO_RV, RV, NO_RV, ALL, ALL]
     assert undefined_metric_errors("--train: patients", {2: found[2], 4: found[4]}, "learned") == [
-        "--train: patients must show rv in both segmentations of a slice, got 2, 4, none of whom does, so that this "
-        "cannot be learned; add patients or choose others, by --seed where it draws them"
+        "--train: patients must show rv in both segmentations of a slice, got 2, 4, without such a slice, so that this "
+        "cannot be learned; add patients or choose others (--seed changes the draw)"
     ]
     assert undefined_metric_errors("--train: patients", {5: found[5]}, "learned") == []
     (error,) = undefined_metric_errors("--val: patients", {5: found[5]}, "measured")

@@ -17,11 +17,8 @@ from jointnet.common_grid import PIXEL_MM, SIZE_PX
 from jointnet.evaluate import metrics
 from jointnet.evaluate.metrics import (
     LOST_MM,
-    average_surface_distance_mm,
-    centre_distance_mm,
     dice,
     overlap_metrics,
-    surface_points_mm,
 )
 from jointnet.structures import CENTRED, CLASS_INDEX
 
@@ -45,6 +42,25 @@ def square(low, high, size=16):
     result = np.zeros((size, size), bool)
     result[low:high, low:high] = True
     return result
+
+
+def of_lv(metric, first, second, spacing):
+    """Return a metric of two masks, which are taken as labels of the LV pool."""
+    lv = np.uint8(CLASS_INDEX["lv"])
+    return overlap_metrics(first * lv, second * lv, spacing)[metric, "lv"]
+
+
+def centre_distance_mm(first, second, spacing):
+    return of_lv("cd_mm", first, second, spacing)
+
+
+def average_surface_distance_mm(first, second, spacing):
+    return of_lv("asd_mm", first, second, spacing)
+
+
+def surface_points_mm(this, spacing):
+    (pixels,) = metrics._surface_pixels(np.pad(this, 1)[None])
+    return (pixels.T - 1) * np.asarray(spacing, float)
 
 
 def reference_distances(first, second, spacing):

@@ -74,8 +74,8 @@ def test_a_structure_that_is_missing_is_named(cine, lge, expected):
 def test_a_slice_that_got_worse_or_departs_or_is_at_the_limit_is_named():
     shifts = [(0.0, 0.0), (0.0, 0.0), (0.0, 24.0)]
     *_, last = slice_qualities(predicted([heart()] * 3, [heart()] * 3, *shifts), 25.0)
-    assert "displaced 24.0 mm otherwise than the median of the slices" in last.warnings
-    assert "displaced about as far as the model can, 25 mm" in last.warnings
+    assert "displacement differs by 24.0 mm from the median of the slices" in last.warnings
+    assert "displacement is near the model's limit of 25 mm" in last.warnings
     assert any(warning.startswith("predicted Dice of LV falls from 1.00 to 0.") for warning in last.warnings)
 
 
@@ -92,7 +92,7 @@ def test_the_patient_s_warnings_name_slices_of_cine():
     labels = [heart(), heart(), without(heart(), "rv")]
     qualities = slice_qualities(predicted(labels, [heart(SHIFT)] * 3, SHIFT, SHIFT, SHIFT), 25.0)
     assert patient_warnings(pair, qualities) == [
-        "outside of what both scans show, so 0: cine slices 0, 4",
+        "outside the region that both scans cover, so 0: cine slices 0, 4",
         "slice 3: RV not found in cine",
     ]
     assert patient_agreement(qualities)[1] > 0.95

@@ -239,7 +239,7 @@ def test_patients_without_manual_segmentations_take_part_by_a_teacher(own_scans,
     assert run(own_scans, tmp_path / "teacher", tiny, patients="1-3") == 0
     how = {"patients": "1-3", "unlabelled": 4, "teacher": tmp_path / "teacher"}
     assert run(own_scans, tmp_path / "out", tiny, **how) == 0
-    assert "patient 4, unlabelled: " in capsys.readouterr().out
+    assert "patient 4: pseudo-labels in " in capsys.readouterr().out
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert list(config["unlabelled"]) == ["4"]
     assert sorted(config["teacher"]["patients"]["training"] + config["teacher"]["patients"]["validation"]) == [1, 2, 3]
@@ -272,11 +272,11 @@ def test_a_teacher_that_could_mislead_is_refused(scan_folder, tmp_path, tiny, ca
     capsys.readouterr()
     assert run(scan_folder, teacher, tiny, patients="1,4,5", unlabelled="2-3", teacher=teacher) == 2
     told = capsys.readouterr().err
-    assert "labels --teacher did not see, got [2, 3]" in told
+    assert "--teacher was not trained or validated on, got [2, 3]" in told
     assert "--out: must be another folder" in told
     others = {"train": 1, "val": 1, "patients": f"{trained[0]},{trained[1]}", "unlabelled": 4, "teacher": teacher}
     assert run(scan_folder, tmp_path / "out", tiny, **others) == 2
-    assert "must not have been trained on who validates" in capsys.readouterr().err
+    assert "must not have been trained on validation patients" in capsys.readouterr().err
     assert run(scan_folder, tmp_path / "alone", tiny, model="standalone", patients="1-3") == 0
     assert run(scan_folder, tmp_path / "out", tiny, patients="1-3", unlabelled=4, teacher=tmp_path / "alone") == 2
     assert "must be a model that segments, got standalone" in capsys.readouterr().err
@@ -290,7 +290,7 @@ def test_a_patient_is_labelled_or_unlabelled(scan_folder, tmp_path, tiny, capsys
     assert "[4] in both" in capsys.readouterr().err
 
 
-def test_the_same_command_goes_on_where_a_killed_one_was_and_says_so(scan_folder, tmp_path, tiny, monkeypatch, capsys):
+def test_the_same_command_continues_an_interrupted_training(scan_folder, tmp_path, tiny, monkeypatch, capsys):
     monkeypatch.setattr(resume, "SECONDS_BETWEEN", 0.0)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run(scan_folder, whole, tiny, epochs=3) == 0
@@ -307,7 +307,7 @@ def test_the_same_command_goes_on_where_a_killed_one_was_and_says_so(scan_folder
         run(scan_folder, killed, tiny, epochs=3)
     capsys.readouterr()
     assert run(scan_folder, killed, tiny, epochs=3) == 0
-    assert f"going on after epoch 2, from {killed / 'checkpoints'}" in capsys.readouterr().out
+    assert f"continuing after epoch 2 from {killed / 'checkpoints'}" in capsys.readouterr().out
     logs = [
         [(row["epoch"], row["metric"], row["value"]) for row in csv.DictReader((out / "log.csv").open())]
         for out in (whole, killed)
@@ -328,5 +328,7 @@ def test_a_structure_that_no_patient_of_a_part_shows_is_named_before_anything_is
     options = ["--data", str(tmp_path / "scans"), "--model", "joint", "--train", "1", "--val", "1", "--epochs", "1"]
     assert main([*options, "--seed", str(seed), "--out", str(tmp_path / "out")]) == 3
     error = capsys.readouterr().err
-    assert f"error: {part}: patients must show rv in both segmentations of a slice, got 2, none of whom does" in error
+    assert (
+        f"error: {part}: patients must show rv in both segmentations of a slice, got 2, without such a slice" in error
+    )
     assert not (tmp_path / "out").exists()
