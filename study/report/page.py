@@ -20,8 +20,8 @@ ImageAddress = Callable[[Picture, bool], str]
 """A function that returns the address of a picture; its second argument is whether the page is dark."""
 
 PHANTOM = (
-    "All scans of this study are synthetic. Its numbers show that the instrument works and how arms compare on the "
-    "phantom; they say nothing about patients."
+    "All scans of this study are synthetic. Its numbers show that the software works and how arms compare on the "
+    "phantom; they do not apply to patients."
 )
 PRIVATE = (
     "This report holds images of patients. The study's scans came from a folder of real data: unless their licence and "
@@ -261,7 +261,7 @@ def markdown(content: Content) -> str:
 
 def _inline(escaped: str) -> str:
     """Return an escaped text with its code and its links as HTML."""
-    coded = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
+    coded = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escaped))  # as str, because Markup escapes what it joins
     return re.sub(r"\[([^]]+)\]\((#[\w-]+)\)", r'<a href="\2">\1</a>', coded)
 
 

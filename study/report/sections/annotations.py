@@ -20,8 +20,8 @@ COLUMNS = ["metric", "structure", "model", "arm", "train", "n", "mean", "low", "
 _MARKERS = {"standalone": "s", "joint": "o"}
 _NAMES = {name: model.short_title for name, model in MODELS.items()}
 _NOTE = (
-    "Mean over the test patients with its 95 % t interval; dashed: before registration. Whether two arms differ is "
-    "seen from their paired difference, not from these intervals."
+    "Mean over the test patients with its 95 % t interval; dashed: before registration. To compare two arms, use "
+    "their paired difference, not these intervals."
 )
 _ALT = (
     "Mean error of each metric against the number of training patients, a line per model with intervals, and the "
@@ -34,9 +34,9 @@ def annotations(study: StudyRecord, analysis: Analysis) -> Section:
     means = mean_errors(analysis.patients, analysis.arms, REGISTRATION)
     title = "Error against the number of annotated patients"
     picture = Picture("efficiency", title, _ALT, _NOTE, lambda theme: draw_curve(means, REGISTRATION, theme))
-    numbers = Details("The numbers of the curve", (efficiency_table(means),))
+    numbers = Details("Values of the curve", (efficiency_table(means),))
     blocks = () if means.empty else (Pictures((picture,), layout="wide", label=title), numbers)
-    return Section("annotations", "What annotations buy", blocks, {"efficiency": means})
+    return Section("annotations", "Annotation efficiency", blocks, {"efficiency": means})
 
 
 def mean_errors(
@@ -73,8 +73,8 @@ def efficiency_table(table: pd.DataFrame) -> Table:
     rows = []
     for arm, own in table.groupby("arm", sort=False):
         by = {(one["metric"], one["structure"]): one for one in own.to_dict("records")}
-        found = [by[column.metric, column.structure] for column in REGISTRATION]
-        words = [interval(one["mean"], one["low"], one["high"]) for one in found]
+        means = [by[column.metric, column.structure] for column in REGISTRATION]
+        words = [interval(one["mean"], one["low"], one["high"]) for one in means]
         name = "before" if arm == "before" else f"{own['model'].iloc[0]}, {own['train'].iloc[0]} patients"
         rows.append(text_row([name, *words], str(arm)))
     caption = "Mean error against the number of training patients, with 95 % t intervals of the mean."

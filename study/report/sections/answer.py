@@ -1,4 +1,4 @@
-"""Question and answer: the claims made in advance and their verdicts, and the best model on validation."""
+"""Question and answer: the pre-specified claims and their verdicts, and the best model on validation."""
 
 import math
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from study.report.statistics.claim_result import TITLES, ClaimResult, claims_fra
 from study.report.tables import Table, interval, number, p_value, text_row
 
 NO_CLAIM = (
-    "The claims that this instrument is made for compare a joint model trained on few patients with stand-alone models "
-    "trained on as few and on more. This study has no test values of those three arms, so none is judged."
+    "The pre-specified claims compare a joint model trained on few patients with stand-alone models trained on as few "
+    "and on more patients. This study has no test values for these three arms, so no claim is assessed."
 )
 
 
@@ -48,10 +48,10 @@ def claims_table(results: Sequence[ClaimResult]) -> Table:
         ]
         rows.append(text_row(words, one.joint, one.standalone))
     header = ("Endpoint", "Verdict", "Difference", "Margin", "Difference minus margin", "p (Holm)", "Remark")
-    note = "mm, with 95 % t intervals. The last difference decides: supported below 0, refuted above it."
-    return Table(
-        "claims", "The claims made in advance, endpoint by endpoint.", header, tuple(rows), "Claim", note, in_paper=True
+    note = (
+        "Differences in mm with 95 % t intervals. Difference minus margin decides: supported below 0, refuted above 0."
     )
+    return Table("claims", "The pre-specified claims by endpoint.", header, tuple(rows), "Claim", note, in_paper=True)
 
 
 def best_models(study: StudyRecord, analysis: Analysis) -> list[str]:
@@ -61,11 +61,12 @@ def best_models(study: StudyRecord, analysis: Analysis) -> list[str]:
     chosen = sorted((n for n, value in values.items() if not math.isnan(value)), key=analysis.train)
     for train, group in groupby(chosen, key=analysis.train):
         ranked = sorted(group, key=lambda name: values[name], reverse=study.direction == "maximize")
-        told = "; ".join(f"{name} {values[name]:.3f}" for name in ranked)
+        objectives = "; ".join(f"{name} {values[name]:.3f}" for name in ranked)
         over = ", mean over folds" if analysis.arms[ranked[0]][0].folds > 1 else ""
-        text = f"With {train} training patients, the best model on validation is {ranked[0]} (objective{over}: {told})."
+        text = f"With {train} training patients, the best model on validation is {ranked[0]} "
+        text += f"(objective{over}: {objectives})."
         ratios = [f"{name} {analysis.test_ratio(name):.3f}" for name in ranked if name in analysis.slices]
-        lines.append(text + (f" On the test patients: {'; '.join(ratios)}." if ratios else ""))
+        lines.append(text + (f" Objective on the test patients: {'; '.join(ratios)}." if ratios else ""))
     if not study.arms:
         lines.append("The store holds no arm of this study yet.")
     elif not analysis.slices:
@@ -76,8 +77,8 @@ def best_models(study: StudyRecord, analysis: Analysis) -> list[str]:
 
 def validation_objective(records: Sequence[ArmRecord]) -> float:
     """Return the validation objective of an arm's selected trials, averaged over folds; NaN without a selection."""
-    found = [(record.selection or {}).get("objective", record.tags.get("selection.objective")) for record in records]
-    values = [float(value) for value in found if value is not None]
+    recorded = [(record.selection or {}).get("objective", record.tags.get("selection.objective")) for record in records]
+    values = [float(value) for value in recorded if value is not None]
     return sum(values) / len(values) if values else math.nan
 
 
@@ -86,14 +87,12 @@ def _warnings(arm: ArmRecord) -> list[str]:
     lines = []
     if arm.openings > 1:
         lines.append(
-            with_fold(
-                arm, f"{arm.arm} opened the test patients {arm.openings} times: its test values are no longer unseen."
-            )
+            with_fold(arm, f"{arm.arm} opened the test patients {arm.openings} times: they are no longer unseen.")
         )
     logged = arm.metrics.get("test/registration_ratio")
     if arm.rows is not None and logged is not None:
         own = registration_ratio(arm.rows)
         if not math.isclose(own, logged, rel_tol=1e-6):
-            told = f"{arm.arm}: its logged test objective {logged:.4f} is not that of its rows, {own:.4f}."
-            lines.append(with_fold(arm, told))
+            text = f"{arm.arm}: its logged test objective {logged:.4f} differs from that of its test rows, {own:.4f}."
+            lines.append(with_fold(arm, text))
     return lines

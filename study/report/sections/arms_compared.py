@@ -13,7 +13,7 @@ from study.report.tables import Cell, Row, Table, interval, p_value, text_row
 def arms_compared(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the differences between arms. Its CSV file also has the changes from before."""
     between = (between_table(analysis),) if analysis.between else ()
-    every = Details("Every comparison with every test", (tests_table(analysis),))
+    every = Details("All comparisons and tests", (tests_table(analysis),))
     return Section(
         "arms",
         "Arms compared",
@@ -36,10 +36,10 @@ def between_table(analysis: Analysis) -> Table:
         for (reference, compared), family in analysis.between.items()
     ]
     note = (
-        "Mean difference over patients with its 95 % t interval; below 0 the first arm is better. * p < 0.05, "
+        "Mean difference over patients with its 95 % t interval; negative values favour the first arm. * p < 0.05, "
         "** p < 0.005 (paired t-test, Holm over the five metrics)."
     )
-    return Table("between", "Arms compared with each other.", header, tuple(rows), "Difference", note, in_paper=True)
+    return Table("between", "Differences between arms.", header, tuple(rows), "Difference", note, in_paper=True)
 
 
 def tests_table(analysis: Analysis) -> Table:
@@ -67,4 +67,4 @@ def tests_table(analysis: Analysis) -> Table:
         *("Endpoint", "n", "Mean difference [95 % t interval], mm", "p (t)", "p (t, Holm)", "p (Wilcoxon)"),
         *("p (Wilcoxon, Holm)", "Bootstrap interval, mm", "Relative change [bootstrap], %", "p (over folds)", "Remark"),
     )
-    return Table("tests", "Every comparison with every test.", header, tuple(rows), "Difference")
+    return Table("tests", "All comparisons with all tests.", header, tuple(rows), "Difference")

@@ -38,7 +38,9 @@ def every_patient(study: StudyRecord, analysis: Analysis) -> Section:
     alt = "Box plots of the registration metrics"
     together = Picture("boxplots", "", alt, "", lambda theme: draw(REGISTRATION, theme))
     plots = Pictures(tuple(one(column) for column in REGISTRATION), combined=together)
-    return Section("everyone", "Every patient", (plots, Text(_NOTE, "note")) if analysis.patients else ())
+    return Section(
+        "everyone", "Registration error of every patient", (plots, Text(_NOTE, "note")) if analysis.patients else ()
+    )
 
 
 def draw_boxplots(

@@ -7,33 +7,36 @@ from study.report.records import StudyRecord
 from study.report.tables import Cell, Row, Table, number_or_empty
 
 CONVENTIONS = (
-    "Unit of analysis is the patient: each patient's slices are averaged first, then the retrainings of the arm's "
-    "winner where there are several; mean and sample SD (n - 1) are over patients. Pooled slices are shown beside "
-    "this, as the paper does not state its convention; they are not tested, as a patient's slices are not independent.",
+    "The unit of analysis is the patient. Values are averaged over a patient's slices, then over the retrainings of "
+    "the arm's selected trial, if there are any; mean and sample SD (n - 1) are over patients. Pooled slices are "
+    "reported in addition, because the paper does not state its convention. They are not tested: slices of one patient "
+    "are not independent.",
     "CD is the distance between the centroids of the LGE and the cine label, ASD the symmetric average surface "
     "distance with both surfaces' distances pooled; both in 2D, per slice, in mm on the common 0.75 mm grid.",
-    "A slice counts for a structure where both manual labels hold it before registration.",
-    "A structure that registration moves out of view is lost. It is never dropped: it counts with the worst case, the "
-    "diagonal of the field of view (224 pixels x 0.75 mm x sqrt 2 = 237.6 mm) as its distance and 0 as its Dice.",
-    "The objective is the geometric mean over the five registration metrics of after / before: 1 is no better than "
-    "doing nothing, lower is better. It holds none of the loss weights that the search varies.",
-    "Models were selected on validation patients alone. The selection was recorded before the test patients were "
-    "opened, so test values were not used to choose anything.",
+    "A slice is evaluated for a structure if both manual labels contain the structure before registration.",
+    "A structure that registration moves out of the field of view is lost. It is not excluded: its distance is set to "
+    "the worst case, the diagonal of the field of view (224 pixels x 0.75 mm x sqrt 2 = 237.6 mm), and its Dice to 0.",
+    "The objective is the geometric mean over the five registration metrics of the error after registration divided by "
+    "the error before it. Lower is better; 1 is no better than no registration. It contains none of the loss weights "
+    "that the search varies.",
+    "Models were selected on validation patients only. The selection was recorded before the evaluation on the test "
+    "patients, so test values were not used for any choice.",
 )
 ASSUMPTIONS = (
-    "The t-test and its interval take patients as independent and their differences as near normal, which matters with "
-    "few patients; Wilcoxon's signed-rank test takes them as symmetric.",
-    "The bootstrap (BCa, 9999 resamples of patients) takes the patients seen as standing for all; with few it is too "
-    "narrow.",
-    "These three take the trained models as given. With folds, the corrected resampled t-test (Nadeau and Bengio 2003) "
-    "stands beside them: it knows that folds share training patients, and with few folds finds only large differences.",
-    "p values are corrected by Holm over the five metrics of one comparison. Different comparisons are not corrected "
-    "for each other.",
-    "A p above 0.05, or an interval that holds 0, is no evidence that nothing differs: the table below says which "
-    "mean difference would probably have been found.",
+    "The t-test and its interval assume independent patients and near-normal differences, which matters with few "
+    "patients; Wilcoxon's signed-rank test assumes independent patients and symmetric differences.",
+    "The bootstrap (BCa, 9999 resamples of patients) assumes that the patients represent the population; with few "
+    "patients its intervals are too narrow.",
+    "These three methods treat the trained models as fixed. With folds, the corrected resampled t-test (Nadeau and "
+    "Bengio 2003) is reported in addition. It accounts for training patients that folds share, and with few folds it "
+    "detects only large differences.",
+    "p values are corrected by Holm over the five metrics of one comparison. They are not corrected across "
+    "comparisons.",
+    "A p value above 0.05, or an interval that contains 0, is no evidence of equality: the table below gives the mean "
+    "difference that would probably have been detected.",
 )
 DETECTABLE = (
-    "Mean difference in mm that a paired t-test would find with 80 % power at two-sided 0.05, given the number of "
+    "Mean difference in mm that a paired t-test would detect with 80 % power at two-sided 0.05, given the number of "
     "patients and the SD of their differences. The SD is itself an estimate."
 )
 
@@ -41,7 +44,7 @@ DETECTABLE = (
 def statistics(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the assumptions of the statistics and the detectable differences."""
     detectable = (detectable_table(analysis),) if analysis.patients else ()
-    return Section("statistics", "What the statistics assume", (Bullets(ASSUMPTIONS), *detectable))
+    return Section("statistics", "Statistical methods", (Bullets(ASSUMPTIONS), *detectable))
 
 
 def conventions(study: StudyRecord, analysis: Analysis) -> Section:
@@ -60,4 +63,4 @@ def detectable_table(analysis: Analysis) -> Table:
         for (reference, compared), family in analysis.comparisons.items()
     )
     header = tuple(column.heading for column in REGISTRATION)
-    return Table("detectable", "What could not have been detected.", header, rows, "Comparison", DETECTABLE)
+    return Table("detectable", "Smallest detectable differences.", header, rows, "Comparison", DETECTABLE)

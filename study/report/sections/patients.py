@@ -22,12 +22,12 @@ from study.report.records import ArmRecord, StudyRecord
 
 RANKING = (
     "Patients are ranked by their own registration ratio, the geometric mean over the five registration metrics of "
-    "after / before; of an even number the better of the middle two is the median."
+    "after / before; with an even number, the better of the two middle patients is shown as the median."
 )
-_BEFORE_KEY = "Every slice of the patient, one a column. Contours:"
+_BEFORE_KEY = "One column per slice. Contours:"
 _AFTER_KEY = (
-    "Above each slice: the distance of the LV centres before and after registration. The checkerboard takes its fields "
-    "from cine and from registered LGE by turns: structures should go on across its edges."
+    "Above each slice: the distance of the LV centres before and after registration. The checkerboard alternates "
+    "fields of cine and registered LGE; structures should continue across the edges of the fields."
 )
 FRAMES = ("cine", "lge_before", "lge_after", "cine_labels", "lge_labels_before", "lge_labels_after")
 CINE_COLOUR, SCAR_COLOUR, TEXT_COLOUR = "#ffffff", "#ff3df2", "#e8edf2"
@@ -48,8 +48,8 @@ SPACING_MM = (5.0, 0.75, 0.75)
 SCAR_SETTINGS = ScarSettings()
 SCAR_RULE = (
     f"Scar is drawn where LGE is brighter than the mean plus {SCAR_SETTINGS.n_sd:g} SD of remote myocardium, the "
-    "darkest sector of each slice, inside the manual myocardium label of LGE. The rule is illustrative: no reader "
-    "marked these scars."
+    "darkest sector of each slice, inside the manual myocardium label of LGE. For illustration only: these scars were "
+    "not marked by a reader."
 )
 
 
@@ -222,7 +222,7 @@ def _picture(one: ChosenPatient) -> Picture:
     note = f"Patient {one.patient}{where}: {one.rank} of {one.of}, registration ratio {one.ratio:.3f}. "
     note += f"Drawn as scar: {share:.0%} of the myocardium in LGE.".replace("%", " %")
     if not one.whole:
-        note += " The study kept no picture of its other slices."
+        note += " Pictures of the other slices were not stored."
     alt = (
         f"{len(one.slices)} slices of patient {one.patient} ({one.rank} of {one.arm}): LGE with its scar, cine with "
         "the contours of cine and LGE unregistered and registered, a checkerboard of cine and registered LGE, and the "

@@ -49,7 +49,7 @@ def origin(study: StudyRecord) -> list[tuple[str, str]]:
         ("Data fingerprint, test", ", ".join(tested) or "not recorded"),
         *((f"Split {name}, SHA-256", digest) for name, digest in _splits(arms).items()),
         ("Test openings by arm", openings or "none"),
-        ("Reasons of the openings", reasons or "not recorded"),
+        ("Reasons for the openings", reasons or "not recorded"),
         ("Trials", trial_endings(trials) or "none"),
         ("Trial hours", number(hours(trials))),
         *((("Retraining hours", number(hours(again))),) if again else ()),
@@ -91,8 +91,8 @@ def effort_table(study: StudyRecord) -> Table:
         "Test openings",
         "Split, SHA-256",
     )
-    note = "Hours are the trainings' wall-clock times added up."
-    return Table("effort", "Compute and openings of the sealed test patients.", header, tuple(rows), "Arm", note)
+    note = "Hours are the summed wall-clock times of the trainings."
+    return Table("effort", "Compute time and openings of the sealed test patients.", header, tuple(rows), "Arm", note)
 
 
 def runs_table(study: StudyRecord) -> Table:

@@ -24,19 +24,19 @@ from study.report.statistics.paired import smallest_wilcoxon_p
 
 STARS = (
     "* p < 0.05, ** p < 0.005 in a paired two-sided t-test against before registration (unit: patient), corrected by "
-    "Holm over the metrics of the arm; ! marks a starred change for the worse."
+    "Holm over the metrics of the arm; ! marks a significant change for the worse."
 )
 _CHANGES = "Below each mean: the mean change and its 95 % t interval."
 _DICE = "Dice, mean (SD) over patients; higher is better."
-_POOLED = "Every slice counts alike here, whichever patient it belongs to; slices of one patient are not independent."
+_POOLED = "All slices have equal weight, whichever patient they belong to; slices of one patient are not independent."
 
 
 def registration(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with Table 1 and one card per arm. Its CSV files hold the values of patients and slices."""
     table = registration_means(analysis)
-    note = f"{test_note(analysis.patients, any(arm.retrains for arm in study.arms))} {STARS} {_CHANGES}"
+    note = f"{table_note(analysis.patients, any(arm.retrains for arm in study.arms))} {STARS} {_CHANGES}"
     where = "" if run_links(study).server else ", in the [table of runs](#tracking)"
-    link = Text(f"A number is a link to the run that it comes from{where}.", "note", page_only=True)
+    link = Text(f"Numbers link to the run that they come from{where}.", "note", page_only=True)
     rows = zip(analysis.arms, table.rows[1:], strict=True)
     cards = Cards(tuple(arm_card(analysis, name, row) for name, row in rows))
     return Section(
@@ -59,7 +59,7 @@ def dice(study: StudyRecord, analysis: Analysis) -> Section:
     changes = {
         name: compare_with_before(frame, analysis.arms[name][0].train or None, dice) for name, frame in patients.items()
     }
-    overlap = mean_table("overlap", "Overlap (Dice) of the LGE label with cine's.", patients, titles, OVERLAP, changes)
+    overlap = mean_table("overlap", "Overlap (Dice) of the LGE and cine labels.", patients, titles, OVERLAP, changes)
     segmentation = mean_table(
         "segmentation",
         "Segmentation (Dice) of cine and LGE on the test patients.",
@@ -69,7 +69,12 @@ def dice(study: StudyRecord, analysis: Analysis) -> Section:
         with_before=False,
     )
     pooled = mean_table(
-        "pooled", "The same with all slices pooled, not tested.", analysis.slices, titles, REGISTRATION, unit="slices"
+        "pooled",
+        "Registration error over pooled slices, without tests.",
+        analysis.slices,
+        titles,
+        REGISTRATION,
+        unit="slices",
     )
     shown = [text_table(overlap, _DICE)] if patients else []
     if segmenting:
@@ -98,7 +103,9 @@ def arm_card(analysis: Analysis, name: str, row: MeanRow) -> Card:
     records = analysis.arms[name]
     first = records[0]
     trials = [trial for record in records for trial in record.trials]
-    overall = " Over the five together it is no better than doing nothing." if analysis.test_ratio(name) >= 1 else ""
+    overall = (
+        " Over all five metrics together, registration gave no improvement." if analysis.test_ratio(name) >= 1 else ""
+    )
     known = {trial.ending for trial in trials}
     folds = f" in each of {first.folds} folds" if first.folds > 1 else ""
     remarks = [
@@ -144,10 +151,10 @@ def arm_sentence(row: MeanRow) -> str:
     column, cell, change = pairs[0]
     text += f". {column.title} went from {change.reference_mean:.2f} to {cell.mean:.2f} mm."
     reasons = sorted({change.reason for _, _, change in pairs if change.reason})
-    return text + (f" Not every test could be made: {'; '.join(reasons)}." if reasons else "")
+    return text + (f" Some tests could not be made: {'; '.join(reasons)}." if reasons else "")
 
 
-def test_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool) -> str:
+def table_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool) -> str:
     """Return the note of the main table; `seeds` is whether the selected trials were retrained with new seeds.
 
     With few patients it also states the smallest p value that the exact Wilcoxon test can reach.
@@ -157,11 +164,12 @@ def test_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool) -> str:
     patients = next(iter(patients_of.values()))["patient"].nunique()
     text = f"Mean (SD) over {count_of(patients, 'test patient')}, the same in every arm. Best of each column in bold."
     if not seeds:
-        text += " Each arm's model is the tuned one, with the one seed that it was tuned with."
+        text += " The model of each arm is that of its selected trial, trained with one seed."
     if smallest_wilcoxon_p(patients) >= 0.05:
         text += (
             f" With {count_of(patients, 'patient')}, the exact Wilcoxon test cannot fall below "
-            f"p = {smallest_wilcoxon_p(patients):.3g}, so the t-test's stars rest on differences being near normal."
+            f"p = {smallest_wilcoxon_p(patients):.3g}, so the stars rely on the t-test, which assumes near-normal "
+            "differences."
         )
     return text
 
@@ -185,7 +193,7 @@ def _why_untested(records: Sequence[ArmRecord]) -> str:
         return "No test values: none of its trials finished, so nothing was selected."
     if all(record.selection is None for record in records):
         return "No test values: trials finished, but none was selected yet."
-    return "No test values yet: a trial is selected and recorded, the test patients were not opened for it."
+    return "No test values yet: a trial was selected and recorded, but not evaluated on the test patients."
 
 
 def _of_all_arms(frames: Mapping[str, pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:

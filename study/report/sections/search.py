@@ -1,4 +1,4 @@
-"""What the search found: selected trials, warnings, figures of the search, and every trial."""
+"""The hyperparameter search: selected trials, warnings, figures of the search, and every trial."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -39,26 +39,26 @@ from study.store_names import TIME_BUDGET
 
 _CORE = ("lambda_1", "lambda_2", "lambda_3", "alpha")
 _TRIALS_NOTE = (
-    "Best epoch of every trial, in the order of their start. Filled: complete; hollow: stopped early by ASHA; hollow "
-    "diamond: cut short by the time budget; cross or dashed line: failed or interrupted; ring: selected; step: best so "
-    "far; dashed at 1: no better than doing nothing."
+    "Objective of each trial's best epoch, in the order of their start. Filled: complete; hollow: stopped early by "
+    "ASHA; hollow diamond: cut short by the time budget; cross or dashed line: failed or interrupted; ring: selected; "
+    "step: best so far; dashed line at 1: no better than no registration."
 )
 
 
 def search(study: StudyRecord, analysis: Analysis) -> Section:
-    """Create the section with the selected trials, reasons for doubt, and the figures of the search."""
+    """Create the section with the selected trials, reasons for caution, and the figures of the search."""
     objective = f"Validation {study.metric.rpartition('/')[2].replace('_', ' ')}"
     selected = selected_table(study)
-    doubts = tuple(line for arm in study.arms for line in warnings(arm, search_parameters(study.specification, arm)))
+    cautions = tuple(line for arm in study.arms for line in warnings(arm, search_parameters(study.specification, arm)))
     blocks: list[Block] = []
     if selected.rows:
         blocks.append(selected)
-    if doubts:
-        blocks += [Heading("What should make one doubt it"), Bullets(doubts)]
+    if cautions:
+        blocks += [Heading("Reasons for caution"), Bullets(cautions)]
     if effort := study_pictures(study.arms, objective):
         blocks += [Heading("All arms"), Pictures(effort, titled=True)]
     if any(arm.trials for arm in study.arms):
-        blocks += [Heading("Every trial"), trial_pictures(study, objective), Text(_TRIALS_NOTE, "note")]
+        blocks += [Heading("Objective of every trial"), trial_pictures(study, objective), Text(_TRIALS_NOTE, "note")]
     of_arms: list[Block] = []
     for name, records in analysis.arms.items():
         space = search_parameters(study.specification, records[0])
@@ -68,7 +68,7 @@ def search(study: StudyRecord, analysis: Analysis) -> Section:
     frames = {"optimism": optimism_table(study.arms), "trials": _trial_frame(study)}
     if selected.rows:
         frames["selected"] = text_frame(selected)
-    return Section("search", "What the search found", (*blocks, *of_arms) or (Text("No trial was started."),), frames)
+    return Section("search", "Hyperparameter search", (*blocks, *of_arms) or (Text("No trial was started."),), frames)
 
 
 def study_pictures(arms: Sequence[ArmRecord], objective: str) -> tuple[Picture, ...]:
@@ -232,7 +232,9 @@ def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
         axes.step(*zip(*best, strict=True), where="post", color=colour, alpha=0.6, linewidth=1.2, zorder=2)
     axes.axhline(1, color=theme.ink, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xlim(0.4, max(len(arm.trials), 2) + 0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    names = [trial.trial_id for trial in arm.trials]
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.xaxis.set_major_formatter(lambda at, _: names[round(at) - 1] if 1 <= round(at) <= len(names) else "")
 
 
 def _picture(name: str, title: str, alt: str, note: str, draw: Callable[[Theme], Figure | None]) -> list[Picture]:

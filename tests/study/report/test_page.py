@@ -164,6 +164,14 @@ def test_lost_structures_are_as_many_as_in_patients_csv_with_seeds_too(study: St
     assert named_metrics(seeds, "test")["test/lost"] == 3
 
 
+def test_code_and_links_in_a_text_are_set_and_the_rest_is_escaped(study: StudyRecord) -> None:
+    content = build(replace(study, arms=()))
+    text = page.Text("`run <id>` is in the [table of runs](#tracking), not <b>here</b>.")
+    changed = replace(content, sections=(page.Section("answer", "Answer", (text,)),))
+    expected = '<p><code>run &lt;id&gt;</code> is in the <a href="#tracking">table of runs</a>, not &lt;b&gt;here'
+    assert expected in page.html(changed, lambda picture, dark: "")
+
+
 def test_every_link_has_a_target(parsed: Page) -> None:
     ids = {values["id"] for _, values in parsed.tags if "id" in values}
     links = [values["href"] for values in parsed.all("a")]

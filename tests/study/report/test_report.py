@@ -183,12 +183,12 @@ def test_command_line_reports_the_newest_study_and_tells_in_words_what_is_missin
     folder = tmp_path / "mlruns" / "reports" / "doubtful"
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "joint-25 opened the test patients 3 times" in text
-    assert "logged test objective 0.5000 is not that of its rows" in text
+    assert "logged test objective 0.5000 differs from that of its test rows" in text
     assert "No test values: none of its trials finished" in text
     assert "No test values: no trial was started." in text
     ends = "1 complete, 1 cut short by the time budget, 1 interrupted, 1 stopped early by ASHA"
     assert f"4 trials: {ends}." in text
-    assert "a trial is selected and recorded, the test patients were not opened" in text
+    assert "a trial was selected and recorded, but not evaluated on the test patients" in text
     assert {line["arm"] for line in read(folder / "table1.csv")} == {"joint-25"}
     assert main(["--study", "unknown", "--out", str(tmp_path)]) == 2
     assert main(["--tracking-uri", f"sqlite:///{tmp_path / 'none.db'}"]) == 2
