@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jointnet.structures import CLASS_INDEX
 
-OUTLINES: Mapping[str, str] = {"lv": "#ff6b6b", "myo": "#ffd43b", "rv": "#4dc3ff"}
+CONTOUR_COLOURS: Mapping[str, str] = {"lv": "#ff6b6b", "myo": "#ffd43b", "rv": "#4dc3ff"}
 """Contour colours of the LV pool, the outer border of the myocardium, and the RV pool."""
 MARGIN_PX = 12
 """Pixels shown around the contours."""

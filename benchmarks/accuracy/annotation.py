@@ -24,7 +24,6 @@ import torch
 from matplotlib import pyplot as plt
 
 from jointnet.data.cache import CachedPatient, prepare
-from jointnet.data.dataset import LabelledPatient
 from jointnet.data.folder import find_patients
 from jointnet.evaluate.aggregation import registration_ratio
 from jointnet.evaluate.rows import evaluate
@@ -33,6 +32,7 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.models import MODELS
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, load_settings, with_values
+from jointnet.train.dataset import LabelledPatient
 from jointnet.train.loop import train
 from jointnet.train.pseudo_labels import pseudo_label
 

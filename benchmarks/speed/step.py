@@ -22,7 +22,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from jointnet.common_grid import SIZE_PX
 from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.data.cache import CachedPatient, prepare
-from jointnet.data.dataset import SlicePairDataset
 from jointnet.data.folder import find_patients
 from jointnet.data.preparation import NetworkArrays
 from jointnet.models import MODELS
@@ -31,6 +30,7 @@ from jointnet.networks.device import computing_in, training_precision
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.train.augmentation import Batch
+from jointnet.train.dataset import SlicePairDataset
 from jointnet.train.loop import Learner, new_learner, train_epoch
 from jointnet.train.losses import branch_losses, weighted_losses
 

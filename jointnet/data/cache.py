@@ -150,14 +150,14 @@ def prepare(
             missing[number] = cached
     named: set[tuple[str, int]] = set()
     while left := [number for number in missing if number not in outcomes]:
-        held: list[LockedError] = []
+        locked_patients: list[LockedError] = []
         for number, outcome in zip(left, in_parallel(_make, [(files[n], missing[n]) for n in left]), strict=True):
             if isinstance(outcome, LockedError):
-                held.append(outcome)
+                locked_patients.append(outcome)
             else:
                 finish(number, outcome)
-        if len(held) == len(left):  # other processes are preparing all that is left
-            for locked in held:
+        if len(locked_patients) == len(left):  # other processes are preparing all that is left
+            for locked in locked_patients:
                 if locked.owner and (process := (locked.owner.host, locked.owner.pid)) not in named:
                     named.add(process)
                     print_to_stderr(f"Patients that are missing here are being prepared by {locked}")

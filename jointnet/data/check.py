@@ -181,14 +181,12 @@ def inspect_folder(folder: Path, unlabelled: Sequence[int] = (), only: Sequence[
     Raises:
         DataError: if there is no such folder, or no patient in it.
     """
-    found = files_by_patient(folder, only)
-    complete, errors = complete_patients(folder, found, unlabelled)
-    absent = sorted(set(only or ()) - set(found.patients))
+    files = files_by_patient(folder, only)
+    complete, errors = complete_patients(folder, files, unlabelled)
+    absent = sorted(set(only or ()) - set(files.patients))
     errors += [f"{folder}: must hold patient {number}, got no file of it" for number in absent]
-    patients = [
-        inspect_patient(number, files, complete.get(number)) for number, files in sorted(found.patients.items())
-    ]
-    return FolderFacts(tuple(patients), tuple(errors), (*_near_names(found), *_rare_structures(folder, patients)))
+    patients = [inspect_patient(number, own, complete.get(number)) for number, own in sorted(files.patients.items())]
+    return FolderFacts(tuple(patients), tuple(errors), (*_near_names(files), *_rare_structures(folder, patients)))
 
 
 def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFiles | None) -> PatientFacts:
@@ -304,11 +302,11 @@ def _file_errors(role: str, path: Path) -> list[str]:
     return errors
 
 
-def _near_names(found: FolderFiles) -> list[str]:
+def _near_names(files: FolderFiles) -> list[str]:
     """Return a warning for each file whose name is only nearly right."""
     return [
         f"{path}: must be a file named {file_name(patient, role)} to be read"
-        for (patient, role), paths in sorted(found.overlooked.items())
+        for (patient, role), paths in sorted(files.overlooked.items())
         for path in paths
     ]
 
@@ -338,9 +336,9 @@ def _cells(scan: ScanFacts) -> tuple[str, ...]:
         return (*geometry, "", "", "", "", "")
     label = scan.label
     pieces = " ".join(str(label.pieces.get(name, 0)) for name in STRUCTURES)
-    held = "" if label.on_grid is None else f"{100 * label.on_grid:.0f} %"
+    on_grid = "" if label.on_grid is None else f"{100 * label.on_grid:.0f} %"
     labels = " ".join(str(value) for value in sorted(label.voxels))
-    return (*geometry, labels, str(label.slices), f"{label.enclosed}/{label.lv_slices}", pieces, held)
+    return (*geometry, labels, str(label.slices), f"{label.enclosed}/{label.lv_slices}", pieces, on_grid)
 
 
 def _line(cells: Sequence[str]) -> str:

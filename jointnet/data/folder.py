@@ -126,7 +126,7 @@ def files_by_patient(folder: Path, only: Collection[int] | None = None) -> Folde
         there = False
     if not there:
         raise DataError(f"{folder}: must be a folder with MS-CMRSeg scans; there is no such folder")
-    found: dict[int, dict[str, Path]] = {}
+    patients: dict[int, dict[str, Path]] = {}
     overlooked: dict[tuple[int, str], list[Path]] = {}
     errors: list[str] = []
     unread: list[OSError] = []
@@ -146,22 +146,22 @@ def files_by_patient(folder: Path, only: Collection[int] | None = None) -> Folde
         if not read:
             overlooked.setdefault((number, role), []).append(path)
             continue
-        files = found.setdefault(number, {})
-        known = files.get(role)
-        if known is None:
+        files = patients.setdefault(number, {})
+        first = files.get(role)
+        if first is None:
             files[role] = path
-        elif path.samefile(known):
-            files[role] = path if known.is_symlink() else known
+        elif path.samefile(first):
+            files[role] = path if first.is_symlink() else first
         else:
-            errors.append(f"{path}: patient {nearly[1]} must have one {role} file, {known} is another")
-    if not found:
+            errors.append(f"{path}: patient {nearly[1]} must have one {role} file, {first} is another")
+    if not patients:
         rule = "must hold files named patientN_C0.nii.gz, patientN_LGE.nii.gz and ..._manual.nii.gz"
         near = next((path.name for paths in overlooked.values() for path in paths), None)
         raise DataError([*errors, f"{folder}: {rule}" + (f", got {near}" if near else "")])
     for number, role in overlooked:
         if role == "cine" and (number, "lge") in overlooked:  # probably meant as a patient
-            found.setdefault(number, {})
-    return FolderFiles(found, errors, overlooked)
+            patients.setdefault(number, {})
+    return FolderFiles(patients, errors, overlooked)
 
 
 def file_name(patient: int, role: str) -> str:

@@ -59,17 +59,17 @@ def exchange_errors(path: Path, labels: NDArray[np.uint8]) -> list[str]:
     if len(exchanged) <= FEW * len(pairs):
         return []
     (pool, wall), _ = Counter(exchanged.values()).most_common(1)[0]
-    found = [index for index, pair in exchanged.items() if pair == (pool, wall)]
+    slices = [index for index, pair in exchanged.items() if pair == (pool, wall)]
     sound_pool, sound_wall = SURROUNDED
     (rest,), (sound_rest,) = ([name for name in STRUCTURES if name not in pair] for pair in ((pool, wall), SURROUNDED))
     meant = {pool: sound_pool, wall: sound_wall, rest: sound_rest}
     moved = [str(value) for name, value in sorted(LABEL_VALUE.items(), key=lambda item: item[1]) if meant[name] != name]
-    numbers = ", ".join(map(str, found[:MOST_SLICES_SHOWN])) + (", ..." if len(found) > MOST_SLICES_SHOWN else "")
+    numbers = ", ".join(map(str, slices[:MOST_SLICES_SHOWN])) + (", ..." if len(slices) > MOST_SLICES_SHOWN else "")
     return [
         f"{path}: must show {sound_pool} ({LABEL_VALUE[sound_pool]}) surrounded by {sound_wall} "
-        f"({LABEL_VALUE[sound_wall]}), but {LABEL_VALUE[pool]} is surrounded by {LABEL_VALUE[wall]} in {len(found)} of "
-        f"{len(pairs)} slices (from 0: {numbers}); it looks as if {', '.join(moved[:-1])} and {moved[-1]} were "
-        "exchanged; correct the labels or remove the patient"
+        f"({LABEL_VALUE[sound_wall]}), but {LABEL_VALUE[pool]} is surrounded by {LABEL_VALUE[wall]} in "
+        f"{len(slices)} of {len(pairs)} slices (from 0: {numbers}); it looks as if {', '.join(moved[:-1])} and "
+        f"{moved[-1]} were exchanged; correct the labels or remove the patient"
     ]
 
 

@@ -88,13 +88,13 @@ def read_header(path: Path) -> ScanHeader:
     block, size = _first_bytes(path)
     header = _parsed(path, block)
     shape = _shape(path, header)
-    found = _stored(path, header, shape, size)
+    storage = _stored(path, header, shape, size)
     affine, bounds, errors = placement(path, header, shape)
     if errors:
         raise DataError(errors)
     for shared in (affine, *bounds):
         shared.flags.writeable = False
-    return ScanHeader(path, shape, affine, bounds, *found)
+    return ScanHeader(path, shape, affine, bounds, *storage)
 
 
 def read_voxels(header: ScanHeader) -> NDArray[np.float32]:
@@ -113,7 +113,7 @@ def read_voxels(header: ScanHeader) -> NDArray[np.float32]:
             f"{len(content)} are there"
         )
     if len(content) > most:
-        raise DataError(f"{header.path}: must end with its voxels, at byte {header.end}, but goes on for long")
+        raise DataError(f"{header.path}: must end with its voxels, at byte {header.end}, but much more follows")
     count = math.prod(header.shape)
     stored = np.frombuffer(content, header.dtype, count, header.offset).reshape(header.shape, order="F")
     factor, summand = header.scale
@@ -168,7 +168,7 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
     try:
         size = path.stat().st_size
         if not path.is_file():
-            raise DataError(f"{path}: must be a readable NIfTI file, and it is no file")
+            raise DataError(f"{path}: must be a readable NIfTI file, but is not a file")
     except OSError as error:
         raise DataError(f"{path}: must be a readable NIfTI file: {error.strerror}") from None
     if size > LARGEST_BYTES + 2 * LARGEST_HEADER:
@@ -183,8 +183,10 @@ def _parsed(path: Path, block: bytes) -> nib.Nifti1Header:
             if len(block) >= size and struct.unpack(f"{order}i", block[:4]) == (size,):
                 if block[at : at + 4] == magic:
                     return kind(block[:size], order, check=False)
-                raise DataError(f"{path}: must be a NIfTI file that holds header and voxels, its magic is another")
-    raise DataError(f"{path}: must be a NIfTI file, got no header of one")
+                raise DataError(
+                    f"{path}: must be a NIfTI file that holds header and voxels, but its magic string differs"
+                )
+    raise DataError(f"{path}: must be a NIfTI file, but has no NIfTI header")
 
 
 def _shape(path: Path, header: nib.Nifti1Header) -> tuple[int, ...]:

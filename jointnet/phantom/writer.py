@@ -80,11 +80,11 @@ def _already_there(folder: Path, marker: dict[str, Any]) -> bool:
     if not any(folder.iterdir()):
         return False
     try:
-        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        present = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise DataError(f"{folder}: holds files that are not a phantom's (no readable {MARKER})") from None
-    if found != marker:
-        raise DataError(f"{folder}: holds another phantom, {found}, where {marker} was asked for")
+    if present != marker:
+        raise DataError(f"{folder}: holds another phantom, {present}, where {marker} was asked for")
     numbers = range(1, marker["patients"] + 1)
     missing = [path for number in numbers for path in patient_paths(number) if not (folder / path).is_file()]
     if missing:

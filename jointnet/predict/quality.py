@@ -21,7 +21,7 @@ from jointnet.common_grid import PIXEL_MM, SIZE_PX
 from jointnet.evaluate.metrics import dice
 from jointnet.geometry import in_mm, warp_labels
 from jointnet.networks.apply import Prediction
-from jointnet.outlines import OUTLINES, contour, outline, window
+from jointnet.outlines import CONTOUR_COLOURS, contour, outline, window
 from jointnet.predict.back_projection import Registration
 from jointnet.structures import CLASS_INDEX, STRUCTURES
 
@@ -238,7 +238,10 @@ def _heading(axes: Axes, qualities: Sequence[SliceQuality], covered: int, slices
     axes.text(19, 20, first + ("" if np.isnan(before) else overlap), va="center", fontsize=9.5, color=TEXT)
     if not np.isnan(before):
         words = [("predicted contours: cine white, dashed; LGE", DIM)]
-        words += [("outer border of myocardium" if name == "myo" else NAMES[name], OUTLINES[name]) for name in OUTLINES]
+        words += [
+            ("outer border of myocardium" if name == "myo" else NAMES[name], CONTOUR_COLOURS[name])
+            for name in CONTOUR_COLOURS
+        ]
         for left, (word, colour) in zip((19, 290, 335, 533), words, strict=True):
             axes.text(left, 41, word, va="center", fontsize=8, color=colour)
 
@@ -279,7 +282,7 @@ def _panel(
     axes.autoscale(False)
     scale = PANEL / pixels.shape[0]
     at = (left + scale / 2, upper + scale / 2)
-    for structure, colour in OUTLINES.items():
+    for structure, colour in CONTOUR_COLOURS.items():
         if cine is not None:
             contour(axes, outline(cine, structure), "#ffffff", "dashed", 0.7, at, scale)
         if lge is not None:

@@ -67,11 +67,11 @@ def perturbed_figures(
     part = labels[window]
     near = None if remote is None else remote[window]
     wall = wall_of(part, spacing_mm)
-    found = []
+    batches = []
     for first in range(0, count, BATCH):
         moved = displaced(lge, shifts_px[first : first + BATCH], window)
-        found.append(measure(find_scar(moved, part, spacing_mm, settings, near), np.isfinite(moved), wall))
-    return {name: np.concatenate([figures[name] for figures in found]) for name in found[0]}
+        batches.append(measure(find_scar(moved, part, spacing_mm, settings, near), np.isfinite(moved), wall))
+    return {name: np.concatenate([figures[name] for figures in batches]) for name in batches[0]}
 
 
 def displaced(lge: Stack, shifts_px: NDArray[np.integer], window: tuple[slice, slice, slice]) -> Stack:
@@ -102,9 +102,9 @@ def spread_table(figures: dict[str, Array], perturbed: dict[str, Array]) -> pd.D
 
 
 def _row(name: str, value: Array, perturbed: Array) -> dict[str, object]:
-    known = perturbed[np.isfinite(perturbed)]
-    if not len(known):
+    finite = perturbed[np.isfinite(perturbed)]
+    if not len(finite):
         return {"figure": name, "value": float(value), **dict.fromkeys(("mean", "sd", "low", "high"), float("nan"))}
-    low, high = np.percentile(known, RANGE_PERCENT)
-    sd = known.std(ddof=1) if len(known) > 1 else float("nan")
-    return {"figure": name, "value": float(value), "mean": known.mean(), "sd": sd, "low": low, "high": high}
+    low, high = np.percentile(finite, RANGE_PERCENT)
+    sd = finite.std(ddof=1) if len(finite) > 1 else float("nan")
+    return {"figure": name, "value": float(value), "mean": finite.mean(), "sd": sd, "low": low, "high": high}

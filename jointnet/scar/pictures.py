@@ -12,12 +12,13 @@ from matplotlib.patches import Patch
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from numpy.typing import NDArray
 
+from jointnet.outlines import outline
 from jointnet.scar.segments import SEGMENTS, Array, Labels, bounding_box
 from jointnet.scar.surfaces import Mesh
 from jointnet.scar.threshold import Mask
 from jointnet.structures import CLASS_INDEX
 
-OUTLINES: Mapping[str, str] = {"lv": "#56b4e9", "myo": "#f0e442", "rv": "#cc79a7"}
+CONTOUR_COLOURS: Mapping[str, str] = {"lv": "#56b4e9", "myo": "#f0e442", "rv": "#cc79a7"}
 """Colours of the contours (Okabe and Ito, safe with colour vision deficiency)."""
 SCAR_COLOUR = "#ff4f00"
 NAMES: Mapping[str, str] = {"lv": "LV pool", "myo": "myocardium", "rv": "RV pool", "scar": "scar"}
@@ -61,7 +62,7 @@ def scar_overlay(image: NDArray[np.floating], labels: Labels, scar: Mask, title:
         axes = figure.add_subplot(count, width, place + 1)
         draw_slice(axes, image[index, rows, columns], labels[index, rows, columns], scar[index, rows, columns])
         axes.set_title(f"slice {index + 1}", fontsize=8, color="white")
-    keys = [Patch(facecolor="none", edgecolor=colour, label=NAMES[name]) for name, colour in OUTLINES.items()]
+    keys = [Patch(facecolor="none", edgecolor=colour, label=NAMES[name]) for name, colour in CONTOUR_COLOURS.items()]
     keys.append(Patch(facecolor=SCAR_COLOUR, alpha=0.6, label=NAMES["scar"]))
     figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=8, frameon=False, labelcolor="white")
     if title:
@@ -77,10 +78,8 @@ def draw_slice(axes: Axes, image: NDArray[np.floating], labels: Labels, scar: Ma
     colour = np.zeros((*scar.shape, 4))
     colour[scar] = to_rgba(SCAR_COLOUR, 0.6)
     axes.imshow(colour, interpolation="nearest")
-    for name, edge in OUTLINES.items():
-        region = (
-            np.isin(labels, (CLASS_INDEX["lv"], CLASS_INDEX["myo"])) if name == "myo" else labels == CLASS_INDEX[name]
-        )
+    for name, edge in CONTOUR_COLOURS.items():
+        region = outline(labels, name)
         if region.any() and not region.all():
             axes.contour(region.astype(np.float32), [0.5], colors=[edge], linewidths=[0.9])
     axes.set_axis_off()
@@ -142,7 +141,7 @@ def _draw_meshes(axes: Any, meshes: Mapping[str, Mesh], frame: Array) -> None:
 
 
 def _colour(name: str) -> str:
-    return SCAR_COLOUR if name == "scar" else OUTLINES[name]
+    return SCAR_COLOUR if name == "scar" else CONTOUR_COLOURS[name]
 
 
 def bullseye(percent: Array, title: str) -> Figure:
@@ -164,21 +163,21 @@ def bullseye(percent: Array, title: str) -> Figure:
         for place in range(count):
             value = values[first - 1 + place]
             middle = np.radians(start_deg) + (place + 0.5) * width
-            known = bool(np.isfinite(value))
-            face = colours(norm(np.clip(value, 0, 100))) if known else "white"
+            finite = bool(np.isfinite(value))
+            face = colours(norm(np.clip(value, 0, 100))) if finite else "white"
             edge = np.linspace(middle - width / 2, middle + width / 2, 90)
             ring = (edge, np.full(90, outer)) if count == 1 else _sector(edge, inner, outer)
-            axes.fill(*ring, facecolor=face, edgecolor="black", linewidth=1.2, hatch=None if known else "////")
-            dark = known and sum(face[:3]) < 1.5
+            axes.fill(*ring, facecolor=face, edgecolor="black", linewidth=1.2, hatch=None if finite else "////")
+            dark = finite and sum(face[:3]) < 1.5
             axes.text(
                 middle,
                 0 if count == 1 else (inner + outer) / 2,
-                f"{first + place}\n{value:.0f} %" if known else str(first + place),
+                f"{first + place}\n{value:.0f} %" if finite else str(first + place),
                 ha="center",
                 va="center",
                 fontsize=8,
                 color="white" if dark else "black",
-                bbox=None if known else {"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+                bbox=None if finite else {"facecolor": "white", "edgecolor": "none", "pad": 1.0},
             )
     axes.set_ylim(0, 1)
     axes.set_axis_off()

@@ -52,13 +52,13 @@ def centres(labels: Labels) -> Array:
 
     In a slice without pool it is the myocardium's centroid. It is NaN if the slice has neither.
     """
-    found = np.full((len(labels), 2), np.nan)
+    centroids = np.full((len(labels), 2), np.nan)
     for index, plane in enumerate(labels):
         for structure in (CLASS_INDEX["lv"], CLASS_INDEX["myo"]):
             if (plane == structure).any():
-                found[index] = np.argwhere(plane == structure).mean(0)
+                centroids[index] = np.argwhere(plane == structure).mean(0)
                 break
-    return found
+    return centroids
 
 
 def angles(labels: Labels, spacing_mm: Spacing) -> Array:
@@ -77,14 +77,14 @@ def levels(labels: Labels) -> NDArray[np.int8]:
     slice is mid, and two slices are apical and basal. Slices with myocardium before them are BEYOND; all others have
     NO_LEVEL.
     """
-    found = np.full(len(labels), NO_LEVEL, np.int8)
+    level = np.full(len(labels), NO_LEVEL, np.int8)
     pool = np.flatnonzero((labels == CLASS_INDEX["lv"]).any((1, 2)))
     if len(pool):
         third = ((np.arange(len(pool)) + 0.5) * 3 / len(pool)).astype(int)
-        found[pool] = np.array([APICAL, MID, BASAL])[third]
+        level[pool] = np.array([APICAL, MID, BASAL])[third]
         muscle = np.flatnonzero((labels == CLASS_INDEX["myo"]).any((1, 2)))
-        found[muscle[muscle < pool[0]]] = BEYOND
-    return found
+        level[muscle[muscle < pool[0]]] = BEYOND
+    return level
 
 
 def septum_middles(labels: Labels, spacing_mm: Spacing) -> Array:
@@ -104,15 +104,15 @@ def septum_middles(labels: Labels, spacing_mm: Spacing) -> Array:
             arc = _contact_arc(labels[index], around[index], spacing_mm)
             down, right = (np.argwhere(rv).mean(0) - middle[index]) * spacing_mm[1:]
             by_slice[index] = np.arctan2(-down, right) if arc is None else arc
-    known = {}
+    by_level = {}
     for each in (APICAL, MID, BASAL):
-        held = by_slice[(level == each) & np.isfinite(by_slice)]
-        if len(held):
-            known[each] = np.angle(np.exp(1j * held).mean())
+        angles_of_level = by_slice[(level == each) & np.isfinite(by_slice)]
+        if len(angles_of_level):
+            by_level[each] = np.angle(np.exp(1j * angles_of_level).mean())
     result = np.full(len(labels), np.nan)
-    if known:
+    if by_level:
         for index in np.flatnonzero(level >= BEYOND):
-            result[index] = known[min(known, key=lambda each: abs(each - int(level[index])))]
+            result[index] = by_level[min(by_level, key=lambda each: abs(each - int(level[index])))]
     return result
 
 
@@ -125,16 +125,16 @@ def segment_of(angle: Array, level: NDArray[np.integer], septum: Array) -> NDArr
     turn = np.remainder(np.where(np.isfinite(angle - septum), angle - septum, 0), 2 * np.pi) / (2 * np.pi)
     six = _SIX[(turn * 6).astype(int) % 6]
     four = _FOUR[((turn + 1 / 8) * 4).astype(int) % 4]
-    found = np.select([level == BASAL, level == MID, level == APICAL], [six, six + 6, four], 0)
-    found = np.where(np.isfinite(angle - septum), found, 0)
-    return np.where(level == BEYOND, APEX, found).astype(np.uint8)
+    segment = np.select([level == BASAL, level == MID, level == APICAL], [six, six + 6, four], 0)
+    segment = np.where(np.isfinite(angle - septum), segment, 0)
+    return np.where(level == BEYOND, APEX, segment).astype(np.uint8)
 
 
 def segments(labels: Labels, spacing_mm: Spacing) -> NDArray[np.uint8]:
     """Return the AHA segment of each pixel (S, H, W); 0 outside the myocardium or if no RV locates the septum."""
     septum = septum_middles(labels, spacing_mm)[:, None, None]
-    found = segment_of(angles(labels, spacing_mm), levels(labels)[:, None, None], septum)
-    return np.where(labels == CLASS_INDEX["myo"], found, 0).astype(np.uint8)
+    segment = segment_of(angles(labels, spacing_mm), levels(labels)[:, None, None], septum)
+    return np.where(labels == CLASS_INDEX["myo"], segment, 0).astype(np.uint8)
 
 
 def _contact_arc(plane: Labels, around: Array, spacing_mm: Spacing) -> float | None:
@@ -153,8 +153,8 @@ def _contact_arc(plane: Labels, around: Array, spacing_mm: Spacing) -> float | N
 
 def bounding_box(labels: Labels, margin_px: int) -> tuple[slice, slice]:
     """Return the rows and columns of the bounding box of all labels with a margin; all if nothing is labelled."""
-    held = np.nonzero(labels.any(0))
-    if not len(held[0]):
+    labelled = np.nonzero(labels.any(0))
+    if not len(labelled[0]):
         return slice(None), slice(None)
-    rows, columns = (slice(max(0, int(axis.min()) - margin_px), int(axis.max()) + 1 + margin_px) for axis in held)
+    rows, columns = (slice(max(0, int(axis.min()) - margin_px), int(axis.max()) + 1 + margin_px) for axis in labelled)
     return rows, columns

@@ -64,11 +64,11 @@ def surface(mask: Mask, affine: Array, smoothing_mm: float = SMOOTHING_MM, step:
     if not mask.any():
         return None
     spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    held = np.nonzero(mask)
-    corner = np.array([max(0, axis.min() - 3) for axis in held])
-    corner[0] = held[0].min()
-    end = np.array([axis.max() + 4 for axis in held])
-    end[0] = held[0].max() + 1
+    indices = np.nonzero(mask)
+    corner = np.array([max(0, axis.min() - 3) for axis in indices])
+    corner[0] = indices[0].min()
+    end = np.array([axis.max() + 4 for axis in indices])
+    end[0] = indices[0].max() + 1
     part = mask[tuple(slice(first, last) for first, last in zip(corner, end, strict=True))]
     part = np.pad(part, ((0, 0), (3, 3), (3, 3)))
     distance = np.stack([_signed_distance(plane, spacing_mm[1:], smoothing_mm) for plane in part])
@@ -85,9 +85,9 @@ def surface(mask: Mask, affine: Array, smoothing_mm: float = SMOOTHING_MM, step:
 
 def surfaces(labels: Labels, scar: Mask, affine: Array, step: int = 1) -> dict[str, Mesh]:
     """Return the existing surfaces of `lv`, `myo`, `rv` and `scar`. The scar is not smoothed within slices."""
-    found = {name: surface(labels == index, affine, step=step) for name, index in CLASS_INDEX.items()}
-    found["scar"] = surface(scar, affine, smoothing_mm=0.0, step=step)
-    return {name: found[name] for name in ("lv", "myo", "rv", "scar") if found[name] is not None}  # type: ignore[misc]
+    meshes = {name: surface(labels == index, affine, step=step) for name, index in CLASS_INDEX.items()}
+    meshes["scar"] = surface(scar, affine, smoothing_mm=0.0, step=step)
+    return {name: meshes[name] for name in ("lv", "myo", "rv", "scar") if meshes[name] is not None}  # type: ignore[misc]
 
 
 def _signed_distance(plane: Mask, spacing_mm: Array, smoothing_mm: float) -> NDArray[np.float32]:

@@ -80,14 +80,14 @@ def remote_statistics(
         bins, sector = 1, np.zeros(int(muscle.sum()), int)
     group = np.nonzero(muscle)[0] * bins + sector
     order = np.argsort(group, kind="stable")
-    held, starts = np.unique(group[order], return_index=True)
+    groups, starts = np.unique(group[order], return_index=True)
     values = lge[..., muscle][..., order].astype(np.float64)
     seen = np.isfinite(values)
     values = np.where(seen, values, 0)
     sums = np.zeros((3, *batch, slices * bins))
     for total, summand in zip(sums, (seen.astype(np.float64), values, values**2), strict=True):
-        if len(held):
-            total[..., held] = np.add.reduceat(summand, starts, axis=-1)
+        if len(groups):
+            total[..., groups] = np.add.reduceat(summand, starts, axis=-1)
     sums = sums.reshape(3, *batch, slices, bins)
     width = 1 if remote is not None else WINDOW_DEG // STEP_DEG
     count, total, squares = sum(np.roll(sums, -shift, axis=-1) for shift in range(width))  # type: ignore[misc]
@@ -97,11 +97,11 @@ def remote_statistics(
     mean = np.take_along_axis(means, chosen, -1)[..., 0]
     spread = np.where(enough, squares / np.maximum(count, 1), 0) - np.where(enough, means, 0) ** 2
     sd = np.sqrt(np.maximum(np.take_along_axis(spread, chosen, -1)[..., 0], 0))
-    known = np.isfinite(mean)
+    valid = np.isfinite(mean)
     if remote is None:
-        typical_mean, typical_sd = (_filled(values, known, everywhere=True) for values in (mean, sd))
-        known &= ~(mean > typical_mean + TOO_BRIGHT_SD * typical_sd)
-    return _filled(mean, known), _filled(sd, known)
+        typical_mean, typical_sd = (_filled(values, valid, everywhere=True) for values in (mean, sd))
+        valid &= ~(mean > typical_mean + TOO_BRIGHT_SD * typical_sd)
+    return _filled(mean, valid), _filled(sd, valid)
 
 
 def without_islands(mask: Mask, spacing_mm: Spacing, smallest_mm2: float) -> Mask:

@@ -117,7 +117,7 @@ def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[
         SettingsError: if the file system supports neither `flock` nor hard links.
     """
     record = path.with_name(f"{path.name}.owner")
-    seen, since, said = "", time.monotonic(), ""
+    seen, since, printed = "", time.monotonic(), ""
     while True:
         try:
             release = _take(path, record, expires)
@@ -127,9 +127,9 @@ def locked(path: Path, *, wait: bool = True, expires: bool = False) -> Iterator[
                 raise
             if str(error) != seen:
                 seen, since = str(error), time.monotonic()
-            at_once = error.owner is not None and not said
-            if seen != said and (at_once or time.monotonic() - since > PASSING_SECONDS):
-                said = seen
+            at_once = error.owner is not None and not printed
+            if seen != printed and (at_once or time.monotonic() - since > PASSING_SECONDS):
+                printed = seen
                 print_to_stderr(f"Waiting for {path}, held by {error}")
         time.sleep(POLL_SECONDS)
     over = threading.Event()
@@ -238,15 +238,15 @@ def _create(record: Path, own: Owner, expires: bool) -> None:
             except FileExistsError:
                 if draft.stat().st_nlink == 2:  # the link was made: NFS repeats a call if the answer was lost
                     return
-            found = read_owner(record)
-            if found is None:
+            owner = read_owner(record)
+            if owner is None:
                 continue  # it was released in the meantime
-            if not _may_take(found, record, draft, expires):
-                raise LockedError(found, _hint(found, record, expires))
+            if not _may_take(owner, record, draft, expires):
+                raise LockedError(owner, _hint(owner, record, expires))
             guard = record.with_name(f"{record.name}.gone")  # else two may replace it and remove a new record
             _create(guard, own, expires)
             try:
-                if read_owner(record) == found:
+                if read_owner(record) == owner:
                     record.unlink(missing_ok=True)
             finally:
                 guard.unlink(missing_ok=True)

@@ -82,8 +82,8 @@ def _groups(read: Read, controller: str) -> Iterator[PurePosixPath]:
 def _numbers(read: Read, path: str, count: int) -> list[int | None]:
     """Return the first `count` integers in a file, with None for `max`, `-1` and missing values."""
     words = (read(path) or "").split()[:count]
-    found: list[int | None] = [int(word) if word.isdecimal() else None for word in words]
-    return found + [None] * (count - len(found))
+    numbers: list[int | None] = [int(word) if word.isdecimal() else None for word in words]
+    return numbers + [None] * (count - len(numbers))
 
 
 def _read(path: str) -> str | None:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from jointnet.data.cache import CachedPatient
-from jointnet.data.dataset import LabelledPatient, SlicePairDataset
 from jointnet.errors import TrainingDivergedError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import evaluate
@@ -30,6 +29,7 @@ from jointnet.networks.device import computing_in, resolve_device, training_prec
 from jointnet.settings import OptimiserSettings, Settings, settings_to_dict
 from jointnet.train.augmentation import apply, draw
 from jointnet.train.checkpoints import Checkpoints
+from jointnet.train.dataset import LabelledPatient, SlicePairDataset
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 from jointnet.train.losses import branch_losses, weighted_losses
 

@@ -168,13 +168,13 @@ def disc(centre_mm, radius_mm: float) -> np.ndarray:
 
 
 def heart(shift_mm=(0.0, 0.0)) -> np.ndarray:
-    """Return class codes (row, column) of the scene's slice on the common grid, displaced by `shift_mm`."""
+    """Return class indices (row, column) of the scene's slice on the common grid, displaced by `shift_mm`."""
     shift = np.asarray(shift_mm, float)
-    codes = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
-    codes[disc(shift + RV_AT_MM, RV_MM)] = CLASS_INDEX["rv"]
-    codes[disc(shift, MYO_MM)] = CLASS_INDEX["myo"]
-    codes[disc(shift, LV_MM)] = CLASS_INDEX["lv"]
-    return codes
+    labels = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
+    labels[disc(shift + RV_AT_MM, RV_MM)] = CLASS_INDEX["rv"]
+    labels[disc(shift, MYO_MM)] = CLASS_INDEX["myo"]
+    labels[disc(shift, LV_MM)] = CLASS_INDEX["lv"]
+    return labels
 
 
 def prepared(folder: Path, number: int, labels: np.ndarray, seed: int = 0) -> CachedPatient:

@@ -11,12 +11,12 @@ from one_device import META, MixedDevicesError, OneDevice, OneDeviceGenerator
 from scans import easy_patients, tiny_settings
 
 from jointnet.data.cache import CachedPatient
-from jointnet.data.dataset import SlicePairDataset
 from jointnet.evaluate.rows import evaluate
 from jointnet.geometry import pixel_centres
 from jointnet.models import MODELS
 from jointnet.networks.apply import predict
 from jointnet.settings import Settings, load_settings, settings_names, with_values
+from jointnet.train.dataset import SlicePairDataset
 from jointnet.train.loop import new_learner, train_epoch
 
 SLICES = 4

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from jointnet.errors import DataError
 from jointnet.evaluate.aggregation import registration_ratio
-from jointnet.outlines import OUTLINES, contour, outline
+from jointnet.outlines import CONTOUR_COLOURS, contour, outline
 from jointnet.scar import ScarSettings
 from jointnet.scar.threshold import find_scar
 from jointnet.structures import CLASS_INDEX
@@ -84,9 +84,9 @@ def pictures(study: StudyRecord, analysis: Analysis) -> Section:
     chosen = {name: chosen_patients(records) for name, records in analysis.arms.items()}
     colours = (
         ("cine", ""),
-        ("LGE, LV", OUTLINES["lv"]),
-        ("LGE, myocardium", OUTLINES["myo"]),
-        ("LGE, RV", OUTLINES["rv"]),
+        ("LGE, LV", CONTOUR_COLOURS["lv"]),
+        ("LGE, myocardium", CONTOUR_COLOURS["myo"]),
+        ("LGE, RV", CONTOUR_COLOURS["rv"]),
         ("scar", SCAR_COLOUR),
     )
     blocks: list[Block] = [ColourKey(f"{RANKING} {_BEFORE_KEY}", colours, _AFTER_KEY), Text(SCAR_RULE, "note")]
@@ -253,7 +253,7 @@ def _checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _outlines(axes: Axes, labels: np.ndarray, cine: bool) -> None:
-    for structure, colour in OUTLINES.items():
+    for structure, colour in CONTOUR_COLOURS.items():
         region = _mosaic(outline(labels, structure))
         if cine:
             contour(axes, region, CINE_COLOUR, "dashed", 0.8)

@@ -149,7 +149,7 @@ HEADERS = {
     "two axes alike": (put(qform_code=0, srow_x=[1, 1, 0, 0], srow_y=[0, 0.01, 0, 0]), "invertible"),
     "not a file of its own": (put(magic=b"ni1"), "magic"),
     "no magic": (put(magic=b""), "magic"),
-    "no header": (put(sizeof_hdr=1000), "no header"),
+    "no header": (put(sizeof_hdr=1000), "no NIfTI header"),
 }
 
 
@@ -189,15 +189,15 @@ STREAMS = {
     "no end": (lambda data: data[:-8], "ends early"),
     "half": (lambda data: data[: len(data) // 2], "NIfTI"),
     "letters behind": (lambda data: data + b"letters", "incorrect header"),
-    "bomb behind": (lambda data: data + zeros(64), "goes on for long"),
-    "bomb": (lambda data: zeros(64), "no header"),
-    "bomb in the stream": (lambda data: gzip.compress(gzip.decompress(data) + bytes(2**26)), "goes on for long"),
+    "bomb behind": (lambda data: data + zeros(64), "much more follows"),
+    "bomb": (lambda data: zeros(64), "no NIfTI header"),
+    "bomb in the stream": (lambda data: gzip.compress(gzip.decompress(data) + bytes(2**26)), "much more follows"),
     "long name": (lambda data: data[:3] + b"\x08" + data[4:10] + b"x" * 500_000, "NIfTI"),
     "empty members": (lambda data: gzip.compress(b"") * 20_000 + data, "gzip members"),
     "another method": (lambda data: data[:2] + b"\x07" + data[3:], "compression method"),
     "not compressed": (gzip.decompress, "incorrect header"),
-    "compressed twice": (gzip.compress, "no header"),
-    "nothing": (lambda data: b"", "no header"),
+    "compressed twice": (gzip.compress, "no NIfTI header"),
+    "nothing": (lambda data: b"", "no NIfTI header"),
 }
 
 

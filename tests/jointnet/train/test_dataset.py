@@ -3,8 +3,8 @@ import pytest
 import torch
 from scans import prepared
 
-from jointnet.data.dataset import SlicePairDataset
 from jointnet.networks.apply import neighbour_indices, network_images
+from jointnet.train.dataset import SlicePairDataset
 
 
 def labels_of(rng, slices):
