@@ -21,6 +21,7 @@ PURE = {
         "jointnet.models",
         "jointnet.outlines",
         "jointnet.system.terminal",
+        "jointnet.train.epoch_report",
     ),
     *("jointnet.scar", "jointnet.scar.threshold", "jointnet.scar.segments"),
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from jointnet.errors import InputError
 from jointnet.models import MODELS
+from jointnet.train.epoch_report import EpochReport, best_report
 from study.report.mlflow_store import MlflowStore
 from study.report.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.store_names import BEST, OBJECTIVE, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, is_plain_name
@@ -83,16 +84,18 @@ def _study(store: MlflowStore, study_id: str, runs: Sequence[Any]) -> StudyRecor
 def best_value(history: Sequence[tuple[int, float]], direction: str) -> tuple[float, int, int]:
     """Return the best finite value, its epoch, and the number of epochs with a finite value; NaN, 0 and 0 for none.
 
+    The rule is the one by which the training keeps a model, so the epoch is that of the trial's model.
+
     Args:
         history: pairs of epoch and value, oldest first. A resumed trial repeats epochs; the later value counts.
         direction: `maximize` or `minimize`.
     """
     values = {epoch: value for epoch, value in history if math.isfinite(value) and abs(value) < _INFINITY}
-    if not values:
-        return math.nan, 0, 0
     sign = -1.0 if direction == "maximize" else 1.0
-    epoch = min(values, key=lambda key: (sign * values[key], key))
-    return values[epoch], epoch, len(values)
+    best = best_report(
+        EpochReport(epoch, math.nan, {OBJECTIVE: sign * value}) for epoch, value in sorted(values.items())
+    )
+    return (math.nan, 0, 0) if best is None else (values[best.epoch], best.epoch, len(values))
 
 
 def _newest_per_arm(runs: Sequence[Any]) -> list[Any]:
