@@ -37,7 +37,7 @@ def validate(kind: type[T], content: Mapping[str, Any]) -> tuple[T | None, dict[
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
     schema = adapter.json_schema()
-    errors = dict(_error(schema, content, detail["loc"], detail["type"]) for detail in details)
+    errors = dict(_error(schema, content, detail["loc"]) for detail in details)
     # A table that may also be a number has errors as either. Only those of its keys are kept.
     errors = {path: text for path, text in errors.items() if not any(_is_inside(other, path) for other in errors)}
     return None, {path: errors[path] for path in sorted(errors, key=lambda path: _position(content, path))}
@@ -70,7 +70,7 @@ def unknown(word: str, key: str, names: Iterable[str]) -> str:
     return f"unknown {word} {short_repr(key)}, must be one of {', '.join(names)}"
 
 
-def _error(schema: Schema, content: Any, location: tuple[int | str, ...], kind: str) -> tuple[Path, str]:
+def _error(schema: Schema, content: Any, location: tuple[int | str, ...]) -> tuple[Path, str]:
     """Return the path and the message of one of pydantic's errors.
 
     The path ends at the innermost key: an error of an item of a list, or of one alternative of a value, belongs to the
