@@ -37,7 +37,7 @@ QUICK = ("train", "evaluate", "predict", "export_bundle", "view", "scar", "phant
 STUDY = tuple(command for command in COMMANDS if command.startswith("study."))
 
 
-def told(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+def help_text(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Return the output of `--help` in one line."""
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(COMMANDS[command]).main(["--help"])
@@ -51,19 +51,19 @@ def test_the_commands_are_found():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_names_itself(command: str, capsys: pytest.CaptureFixture[str]):
-    assert told(command, capsys).startswith(f"usage: python -m {command} ")
+    assert help_text(command, capsys).startswith(f"usage: python -m {command} ")
 
 
 @pytest.mark.parametrize("command", ["study.predict", "study.export_bundle"])
 def test_a_command_that_takes_a_stores_models_says_so(command: str, capsys: pytest.CaptureFixture[str]):
-    text = told(command, capsys)
+    text = help_text(command, capsys)
     assert all(address in text for address in ("models:/NAME@ALIAS", "models:/NAME/VERSION", "runs:/RUN_ID/PATH"))
 
 
 @pytest.mark.parametrize("command", ["jointnet.train", "study.run"])
 def test_a_command_that_takes_settings_names_all_that_are_shipped(command: str, capsys: pytest.CaptureFixture[str]):
     assert {"default", "paper", "quick"} <= set(settings_names())
-    assert ", ".join(settings_names()) in told(command, capsys)
+    assert ", ".join(settings_names()) in help_text(command, capsys)
 
 
 @pytest.mark.parametrize("command", [*(f"jointnet.{name}" for name in QUICK), *STUDY])

@@ -254,15 +254,15 @@ def _prepare(
     tested = {number for split in plan.splits.values() for number in split.test}
     if sealed := select(dict(patients), sorted(tested - searched)):
         progress.phase("checking the files of the sealed test patients")
-    structures, errors = check_sealed(sealed)
+    defined, errors = check_sealed(sealed)
     cached = prepare(
         select(dict(patients), sorted(searched)),
         plan.cache,
         lambda done, total: progress.counted("preparing training and validation patients", done, total),
         errors,
     )
-    structures |= {patient.patient: defined_metrics(patient.labels()) for patient in cached}
-    if errors := split_errors(plan, structures):
+    defined |= {patient.patient: defined_metrics(patient.labels()) for patient in cached}
+    if errors := split_errors(plan, defined):
         raise DataError(errors)
     began, now = ledger.last("session"), fingerprint(cached)
     if began is not None and began["fingerprint"] != now:
@@ -273,19 +273,19 @@ def _prepare(
     return {patient.patient: patient for patient in cached}
 
 
-def split_errors(plan: Plan, structures: Mapping[int, DefinedMetrics]) -> list[str]:
+def split_errors(plan: Plan, defined: Mapping[int, DefinedMetrics]) -> list[str]:
     """Return an error for each part of a split on which nothing could be learned or measured.
 
-    `structures` holds for each patient the structures that can be measured in its slices.
-    The test patients of all folds are checked together, as in the report, because a fold may have only one.
+    `defined` holds for each patient the metrics that its labels define. The test patients of all folds are checked
+    together, as in the report, because a fold may have only one.
     """
     errors = []
     for key, split in plan.splits.items():
         errors += undefined_metric_errors(
-            f"--splits {key}: training patients", {n: structures[n] for n in split.train}, "learned"
+            f"--splits {key}: training patients", {n: defined[n] for n in split.train}, "learned"
         )
         errors += undefined_metric_errors(
-            f"--splits {key}: validation patients", {n: structures[n] for n in split.validation}, "measured"
+            f"--splits {key}: validation patients", {n: defined[n] for n in split.validation}, "measured"
         )
     tested = sorted({number for split in plan.splits.values() for number in split.test})
-    return errors + undefined_metric_errors("--splits: test patients", {n: structures[n] for n in tested}, "measured")
+    return errors + undefined_metric_errors("--splits: test patients", {n: defined[n] for n in tested}, "measured")

@@ -142,7 +142,7 @@ def test_errors_of_the_cluster_come_with_the_others_and_name_what_there_is(place
     assert error.startswith("--address: a cluster must listen there, got 127.0.0.1:2")
 
 
-def test_the_head_of_a_cluster_hears_only_what_the_user_set(place: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_head_of_a_cluster_receives_only_what_the_user_set(place: Path, monkeypatch: pytest.MonkeyPatch):
     """The command that runs there has defaults of its own, which its machine's environment may change."""
     for name in environment.DEFAULTS:
         monkeypatch.delenv(name, raising=False)

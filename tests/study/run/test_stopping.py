@@ -51,7 +51,7 @@ def test_without_a_signal_nothing_is_called():
         pass
 
 
-def test_a_terminal_that_closes_is_not_heeded_under_nohup():
+def test_a_terminal_that_closes_is_ignored_under_nohup():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with graceful_first_signal(lambda: pytest.fail("called")):
