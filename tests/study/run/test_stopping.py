@@ -112,7 +112,7 @@ def test_a_command_is_to_be_repeated_only_where_that_can_help(error: BaseExcepti
 
 
 @pytest.mark.parametrize(
-    ("trouble", "status", "message"),
+    ("error", "status", "message"),
     [
         (None, 5, "the tracking store is unavailable."),
         (ConnectionError("refused"), 5, "the tracking store is unavailable (refused)."),
@@ -123,8 +123,8 @@ def test_a_command_is_to_be_repeated_only_where_that_can_help(error: BaseExcepti
         ),
     ],
 )
-def test_a_store_that_no_waiting_mends_is_no_reason_to_repeat_the_command(trouble, status: int, message: str):
-    outbox = SimpleNamespace(trouble=trouble)
+def test_a_store_that_no_waiting_mends_is_no_reason_to_repeat_the_command(error, status: int, message: str):
+    outbox = SimpleNamespace(error=error)
     halted = Session.halted_by_store(SimpleNamespace(outbox=outbox))  # type: ignore[arg-type]
     ending = ending_of(halted)
     assert ending.status == status and message in ending.lines[0]
