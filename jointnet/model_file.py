@@ -127,8 +127,8 @@ def _check_weights(weights: Mapping[str, Tensor], settings: Settings) -> None:
     """
     with torch.device("meta"):
         wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in build_model(settings).state_dict().items()}
-    found = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
-    if differing := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+    given = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
+    if differing := sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name)):
         raise ValueError(f"the weights do not match the settings, {len(differing)} tensors differ, e.g. {differing[0]}")
     if any(tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes() for tensor in weights.values()):
         raise ValueError("the weights must be stored completely")

@@ -47,9 +47,9 @@ def evaluate_folder(options: argparse.Namespace) -> None:
     device = resolve_device(options.device)
     saved = None if options.model == "identity" else load_model(model_file(Path(options.model)), device)
     chosen = parse_patients(options.patients) if options.patients is not None else None
-    found, errors = scan_folder(options.data, only=chosen)
-    wanted = tuple(found) if chosen is None else chosen
-    cached = prepare(select(found, wanted), options.cache, known_errors=errors)
+    scans, errors = scan_folder(options.data, only=chosen)
+    wanted = tuple(scans) if chosen is None else chosen
+    cached = prepare(select(scans, wanted), options.cache, known_errors=errors)
     rows = evaluate(saved.model if saved else None, cached, device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(options.out, rows[WRITTEN_COLUMNS].to_csv(index=False).encode())

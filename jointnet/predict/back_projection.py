@@ -78,12 +78,12 @@ def match_slices(grid: CommonGrid, stack: Stack, other: Stack) -> list[Match | N
     happens if slices are closer than the grid's, the match is the nearest grid slice within half a slice distance.
     """
     at_mm = np.arange(grid.slices) * SLICE_MM
-    shown, heights = _along_normal(grid, stack)
-    other_slices, other_heights = _along_normal(grid, other)
+    slice_numbers, heights = _along_normal(grid, stack)
+    other_slice_numbers, other_heights = _along_normal(grid, other)
     matches: list[Match | None] = []
     for number, height in enumerate(heights):
-        offsets = other_heights[other_slices] - height
-        candidates = np.flatnonzero(shown == number)
+        offsets = other_heights[other_slice_numbers] - height
+        candidates = np.flatnonzero(slice_numbers == number)
         if len(candidates):
             best = min(
                 candidates.tolist(), key=lambda s: (round(abs(offsets[s]), 3), round(abs(at_mm[s] - height), 3), s)
@@ -93,7 +93,7 @@ def match_slices(grid: CommonGrid, stack: Stack, other: Stack) -> list[Match | N
             if abs(at_mm[best] - height) > SLICE_MM / 2:
                 matches.append(None)
                 continue
-        matches.append(Match(int(best), int(other_slices[best]), float(offsets[best])))
+        matches.append(Match(int(best), int(other_slice_numbers[best]), float(offsets[best])))
     return matches
 
 
@@ -181,9 +181,9 @@ def _along_normal(grid: CommonGrid, stack: Stack) -> tuple[NDArray[np.int_], Arr
     """
     middle = grid.frame[:3, 3]
     centres = middle + np.arange(grid.slices)[:, None] * SLICE_MM * grid.normal
-    shown = acquired_slice(stack.voxels(centres)[:, 2], stack, grid).astype(int)
+    slice_numbers = acquired_slice(stack.voxels(centres)[:, 2], stack, grid).astype(int)
     first, further = stack.voxels(np.stack([middle, middle + grid.normal]))[:, 2]
-    return shown, (np.arange(stack.shape[2]) - first) / (further - first)
+    return slice_numbers, (np.arange(stack.shape[2]) - first) / (further - first)
 
 
 def _slice_points(stack: Stack, number: int) -> Array:

@@ -123,15 +123,15 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]]
         files = PatientFiles(number, options.cine, options.lge, options.cine_label, options.lge_label)
         return [(options.out, files)], []
     chosen = parse_patients(options.patients) if options.patients is not None else None
-    found, errors = scan_folder(options.data, only=chosen, labels_needed=False)
-    absent = [number for number in chosen or () if number not in found]
+    scans, errors = scan_folder(options.data, only=chosen, labels_needed=False)
+    absent = [number for number in chosen or () if number not in scans]
     reported = " ".join(errors)
     errors += [
-        f"{options.data}: must hold patient {number} of --patients, there is none"
+        f"{options.data}: must contain patient {number} of --patients, there is none"
         for number in absent
         if f"patient {number} lacks" not in reported
     ]
-    return [(options.out / f"patient{number}", files) for number, files in found.items()], errors
+    return [(options.out / f"patient{number}", files) for number, files in scans.items()], errors
 
 
 def _finish(out: Path | None, saved: SavedModel, rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> None:

@@ -176,7 +176,7 @@ def read_labels(path: Path, stack: Stack) -> NDArray[np.int16]:
         raise DataError(f"{path}: must have cine's grid; a corner of it lies {distance:.2f} mm off")
     values = np.rint(data)
     if not np.isfinite(data).all() or abs(data - values).max() > 1e-3 or abs(values).max() > np.iinfo(np.int16).max:
-        raise DataError(f"{path}: must hold whole numbers of 16 bits as labels, got others")
+        raise DataError(f"{path}: must contain labels as whole numbers of 16 bits, got other values")
     return values.reshape(shape).astype(np.int16)
 
 

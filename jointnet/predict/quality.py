@@ -163,16 +163,16 @@ def quality_sheet(
     figure, axes = _canvas(SIDE + SHEET_COLUMNS * (PANEL + GAP), top + LINE * (len(lines) + 1))
     _heading(axes, qualities, len([match for match in pair.cine_matches if match is not None]), len(pair.cine_matches))
     moved = None if prediction.lge_labels is None else warp_labels(prediction.lge_labels, prediction.theta)
-    window_shown = _window(images, (prediction.cine_labels, prediction.lge_labels))
+    view = _window(images, (prediction.cine_labels, prediction.lge_labels))
     for place, (number, s) in enumerate(slices):
         band, column = divmod(place, SHEET_COLUMNS)
         left, upper = SIDE + column * (PANEL + GAP), HEADING + band * band_height + TITLE
         _title(axes, number, qualities[s], left + PANEL / 2, upper)
         panels = ((images[s, 0], prediction.lge_labels), (images[s, 0], moved), (registered[s], None))
         for row, (image, lge) in enumerate(panels):
-            labels = [None if part is None else part[s][window_shown] for part in (prediction.cine_labels, lge)]
+            labels = [None if part is None else part[s][view] for part in (prediction.cine_labels, lge)]
             corner = (left, upper + row * (PANEL + GAP))
-            _panel(axes, image[window_shown], labels[0], labels[1], corner)
+            _panel(axes, image[view], labels[0], labels[1], corner)
             if column == 0:
                 middle = corner[1] + PANEL / 2
                 axes.text(
@@ -294,5 +294,5 @@ def _window(
 ) -> tuple[slice, slice]:
     """Return the rows and columns shown in every panel: around the segmentations or, without any, around the images."""
     found = [(part > 0).any(0) for part in labels if part is not None]
-    held = np.asarray(np.any(found, axis=0)) if found else np.zeros(images.shape[-2:], bool)
-    return window(held if held.any() else np.asarray((images > 0).any((0, 1))))
+    heart = np.asarray(np.any(found, axis=0)) if found else np.zeros(images.shape[-2:], bool)
+    return window(heart if heart.any() else np.asarray((images > 0).any((0, 1))))

@@ -70,15 +70,15 @@ def train_model(options: argparse.Namespace) -> None:
     teacher = _teacher(options, unlabelled, device)
     if both := sorted(set(chosen or ()) & set(unlabelled)):
         raise SettingsError(f"--unlabelled: must be other patients than --patients, got {both} in both")
-    found, errors = scan_folder(options.data, unlabelled, None if chosen is None else (*chosen, *unlabelled))
-    allowed = chosen if chosen is not None else tuple(number for number in found if number not in unlabelled)
-    patients: dict[int, PatientFiles] = {files.patient: files for files in select(found, allowed)}
+    scans, errors = scan_folder(options.data, unlabelled, None if chosen is None else (*chosen, *unlabelled))
+    allowed = chosen if chosen is not None else tuple(number for number in scans if number not in unlabelled)
+    patients: dict[int, PatientFiles] = {files.patient: files for files in select(scans, allowed)}
     training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
     if teacher and (shared := sorted(set(validation) & set(teacher.patients["training"]))):
         raise SettingsError(f"--teacher: must not have been trained on validation patients, got {shared}")
     print(f"{len(training)} training patients: {_listed(training)}")
     print(f"{len(validation)} validation patients: {_listed(validation)}", flush=True)
-    prepared = prepare(select(found, (*training, *validation, *unlabelled)), options.cache, known_errors=errors)
+    prepared = prepare(select(scans, (*training, *validation, *unlabelled)), options.cache, known_errors=errors)
     cached = {item.patient: item for item in prepared}
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -87,10 +87,13 @@ def train_model(options: argparse.Namespace) -> None:
         print(
             f"patient {patient.patient}: pseudo-labels in {patient.labelled_slices} of {patient.prepared.slices} slices"
         )
-    learned: list[CachedPatient | PseudoLabelledPatient] = [*(cached[number] for number in training), *pseudo_labelled]
+    training_data: list[CachedPatient | PseudoLabelledPatient] = [
+        *(cached[number] for number in training),
+        *pseudo_labelled,
+    ]
     errors = [
         *undefined_metric_errors(
-            "--train: patients", {item.patient: defined_metrics(item.labels()) for item in learned}, "learned"
+            "--train: patients", {item.patient: defined_metrics(item.labels()) for item in training_data}, "learned"
         ),
         *undefined_metric_errors(
             "--val: patients", {n: defined_metrics(cached[n].labels()) for n in validation}, "measured"
@@ -115,7 +118,7 @@ def train_model(options: argparse.Namespace) -> None:
         log = EpochLog(stream, settings.training.epochs)
         best = train(
             settings,
-            learned,
+            training_data,
             [cached[number] for number in validation],
             seed=options.seed,
             device=device,

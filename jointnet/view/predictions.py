@@ -62,21 +62,21 @@ def find_predictions(folder: Path) -> list[StoredPrediction]:
     else:
         raise SettingsError(f"--folder: must be a folder that `jointnet.predict` wrote, got {folder}")
     if not folders:
-        raise SettingsError(f"--folder: must hold a {RECORD}, or folders that do, got {folder}")
-    found: list[StoredPrediction] = []
+        raise SettingsError(f"--folder: must contain a {RECORD}, or folders that contain one, got {folder}")
+    predictions: list[StoredPrediction] = []
     errors: list[str] = []
     for path in folders:
         absent = [name for name in NEEDED if not (path / name).is_file()]
         if absent:
-            errors.append(f"{path}: must hold {', '.join(absent)}; predict again with this version")
+            errors.append(f"{path}: must contain {', '.join(absent)}; predict again with this version")
             continue
         try:
-            found.append(read_prediction(path))
+            predictions.append(read_prediction(path))
         except Exception as error:  # damaged files can raise any exception
             errors.append(f"{path}: must be what `jointnet.predict` wrote: {' '.join(str(error).split())[:160]}")
     if errors:
         raise DataError(errors)
-    return found
+    return predictions
 
 
 def read_prediction(folder: Path) -> StoredPrediction:

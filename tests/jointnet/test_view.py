@@ -203,13 +203,13 @@ def test_the_library_is_the_published_one():
     "make, more, status, told",
     [
         (lambda folder: None, [], 2, "must be a folder"),
-        (lambda folder: folder.mkdir(), [], 2, "must hold a provenance.json"),
+        (lambda folder: folder.mkdir(), [], 2, "must contain a provenance.json"),
         (lambda folder: folder.mkdir(), ["--port", "70000"], 2, "--port"),
         (
             lambda folder: (folder.mkdir(), (folder / "provenance.json").write_text("{}")),
             [],
             3,
-            "must hold cine.nii.gz",
+            "must contain cine.nii.gz",
         ),
     ],
 )
