@@ -48,7 +48,7 @@ def _structure(table: dict[str, Any], rng: np.random.Generator) -> None:
             table.pop(key, None)
         case 1:
             table[KEYS[int(rng.integers(len(KEYS)))]] = value
-        case 2 if isinstance(table.get(key), int | float):
+        case 2 if isinstance(table.get(key), int | float) and abs(table[key]) < 1e300:  # larger integers are no floats
             table[key] = table[key] * float(rng.choice([-1, 10, 0.1, 1e6, 1e-6]))
         case _:
             table[key] = value
