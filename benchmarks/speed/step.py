@@ -23,7 +23,6 @@ from jointnet.common_grid import SIZE_PX
 from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.folder import find_patients
-from jointnet.data.preparation import NetworkArrays
 from jointnet.models import MODELS
 from jointnet.networks.apply import Output
 from jointnet.networks.device import computing_in, training_precision
@@ -153,42 +152,21 @@ def downsampling_of(side: int) -> int:
 
 
 @dataclass(frozen=True)
-class CroppedPatient:
-    """A patient whose slices are cropped to the middle `side_px` pixels of the common grid, as in published work."""
-
-    whole: CachedPatient
-    side_px: int
-
-    @property
-    def patient(self) -> int:
-        """The number of the uncropped patient."""
-        return self.whole.patient
-
-    @property
-    def digest(self) -> str:
-        """A digest that differs between crops."""
-        return f"{self.whole.digest}-{self.side_px}"
-
-    def network_arrays(self, block: int) -> NetworkArrays:
-        """Return the middle of the uncropped patient's arrays."""
-        edge = (SIZE_PX - self.side_px) // 2 // block
-        middle = slice(edge, SIZE_PX // block - edge)
-        return NetworkArrays(*(each[..., middle, middle] for each in self.whole.network_arrays(block)))
-
-
-@dataclass(frozen=True)
 class FewSlices:
-    """The first `count` slice pairs, so that an epoch has a known number of full batches."""
+    """The first `count` slice pairs, so that an epoch has a known number of full batches, without `edge` pixels."""
 
     pairs: SlicePairDataset
     count: int
+    edge: int
 
     def __len__(self) -> int:
         return self.count
 
     def batch(self, indices: torch.Tensor) -> Batch:
-        """Return the slice pairs of these indices."""
-        return self.pairs.batch(indices)
+        """Return the slice pairs of these indices, cropped on each side as in published work."""
+        batch = self.pairs.batch(indices)
+        middle = slice(self.edge, batch.cine.shape[-1] - self.edge)
+        return Batch(*(each[..., middle, middle].contiguous() for each in batch)) if self.edge else batch
 
 
 def phantom_patients(count: int) -> list[CachedPatient]:
@@ -198,14 +176,13 @@ def phantom_patients(count: int) -> list[CachedPatient]:
     return prepare(list(find_patients(folder).values()))
 
 
-def few_slices(patients: list[CachedPatient], settings: Settings, side: int, count: int | None) -> FewSlices:
-    """Return the first `count` slice pairs, all where None, with `side` pixels at the settings' resolution."""
-    side_px = side * settings.training.downsampling
-    seen = [patient if side_px == SIZE_PX else CroppedPatient(patient, side_px) for patient in patients]
-    pairs = SlicePairDataset(seen, settings.training.downsampling, settings.model.neighbours, "cpu")
-    if count is not None and len(pairs) < count:
-        raise ValueError(f"{count} slice pairs are wanted, the phantom has {len(pairs)}")
-    return FewSlices(pairs, len(pairs) if count is None else count)
+def few_slices(patients: list[CachedPatient], settings: Settings, side: int, count: int) -> FewSlices:
+    """Return the first `count` slice pairs with `side` pixels at the settings' resolution."""
+    downsampling = settings.training.downsampling
+    pairs = SlicePairDataset(patients, downsampling, settings.model.neighbours, "cpu")
+    if len(pairs) < count:
+        raise ValueError(f"count: must be at most the {len(pairs)} slice pairs of the phantom, got {count}")
+    return FewSlices(pairs, count, (SIZE_PX // downsampling - side) // 2)
 
 
 if __name__ == "__main__":
