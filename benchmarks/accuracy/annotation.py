@@ -1,4 +1,4 @@
-"""Error against the number of annotated patients, with and without weak supervision, stand-alone and joint.
+"""Error against the number of annotated patients, with and without pseudo-labels, stand-alone and joint.
 
 python benchmarks/accuracy/annotation.py --out runs/annotation [--data DIR] [--annotated 5 10 15] [--seeds 3] [--test 5]
     [--validation 4] [--models joint standalone] [--settings default] [--epochs E] [--jobs 1]
@@ -6,7 +6,7 @@ python benchmarks/accuracy/annotation.py --out runs/annotation [--data DIR] [--a
 For each seed the test and validation patients are the same for all counts, and fewer annotated patients are a subset of
 more. `weak` adds all patients who are left as unlabelled ones: a joint model trained on the annotated ones labels them
 (`jointnet.train.pseudo_labels`), and a model is trained again on both. The validation patients are annotated as well.
-Without --data a phantom of 25 patients is used. Writes `rows.csv`, `table.md` and `curve.svg` into --out.
+Without --data a phantom of 25 patients is used. Writes `rows.csv` and `table.md` into --out.
 """
 
 import argparse
@@ -17,11 +17,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib import pyplot as plt
 
 from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.folder import find_patients
@@ -94,7 +92,7 @@ def fit(task: Task, name: str, kind: str, training: Sequence[LabelledPatient]) -
 
 
 def main() -> None:
-    """Run all trainings and write the table and the curve."""
+    """Run all trainings and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -118,17 +116,11 @@ def main() -> None:
     names = ["joint", *(name for name in options.models if name != "joint")]
     settings = {name: with_values(load_settings(options.settings), {"model.name": name, **epochs}) for name in names}
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
-    tasks = [
-        Task(
-            draw_groups(patients, count, options.test, options.validation, seed),
-            settings,
-            seed,
-            threads,
-            options.out / f"annotated{count}-seed{seed}",
-        )
-        for seed in range(options.seeds)
-        for count in sorted(options.annotated, reverse=True)
-    ]
+    tasks = []
+    for seed in range(options.seeds):
+        for count in sorted(options.annotated, reverse=True):
+            groups = draw_groups(patients, count, options.test, options.validation, seed)
+            tasks.append(Task(groups, settings, seed, threads, options.out / f"annotated{count}-seed{seed}"))
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         rows = pd.concat(pool.map(carry_out, tasks), ignore_index=True)
     rows = rows[rows["model"].isin(options.models)]
@@ -139,21 +131,6 @@ def main() -> None:
     table = ratios.groupby(["model", "kind", "annotated"]).agg(["mean", "std", "count"]).round(3)
     print(table.to_string())
     (options.out / "table.md").write_text(f"```\n{table.to_string()}\n```\n")
-    draw_curve(table, options.out / "curve.svg")
-
-
-def draw_curve(table: pd.DataFrame, path: Path) -> None:
-    """Plot the registration ratio of the test patients against the number of annotated patients."""
-    matplotlib.use("Agg")
-    figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
-    for (model, kind), part in table.groupby(level=["model", "kind"]):
-        x = part.index.get_level_values("annotated")
-        style = "o-" if kind == "labels" else "s--"
-        axes.errorbar(x, part["mean"], part["std"].fillna(0), fmt=style, capsize=3, label=f"{model}, {kind}")
-    axes.axhline(1, color="grey", linewidth=0.8)
-    axes.set(xlabel="annotated patients trained on", ylabel="registration ratio, test patients (1: as before)")
-    axes.legend()
-    figure.savefig(path)
 
 
 if __name__ == "__main__":

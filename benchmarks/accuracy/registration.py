@@ -128,11 +128,8 @@ def carry_out(task: Task) -> Outcome:
     """Train and test. A result in the task's folder, of the same settings and patients, is read instead."""
     kept, rows_file = task.folder / "task.json", task.folder / "rows.csv"
     groups = {"training": task.training, "validation": task.validation, "test": task.test}
-    identity = {
-        "settings": settings_to_dict(task.settings),
-        "seed": task.seed,
-        **{name: [f"{patient.patient} {patient.digest}" for patient in group] for name, group in groups.items()},
-    }
+    identity = {name: [f"{patient.patient} {patient.digest}" for patient in group] for name, group in groups.items()}
+    identity |= {"settings": settings_to_dict(task.settings), "seed": task.seed}
     known = json.loads(kept.read_text()) if kept.exists() else {}
     if known.get("identity") == json.loads(json.dumps(identity)):
         return Outcome(pd.read_csv(rows_file), known["minutes"], known["parameters"])
@@ -214,27 +211,15 @@ def main() -> None:
 def write(columns: dict[str, list[dict[str, float]]], rows: list[pd.DataFrame], out: Path) -> None:
     """Write the table as Markdown and JSON and the rows as CSV, and print the table."""
     out.mkdir(parents=True, exist_ok=True)
-    names = list(dict.fromkeys(key for seeds in columns.values() for one in seeds for key in one))
-    table = pd.DataFrame(
-        {
-            column: {name: cell([one[name] for one in seeds if name in one]) for name in names}
-            for column, seeds in columns.items()
-        }
-    )
-    text = table.to_string()
+    seeds = {name: pd.DataFrame(values) for name, values in columns.items()}
+    means, spreads = (pd.DataFrame({name: each.agg(how) for name, each in seeds.items()}) for how in ("mean", "std"))
+    cells = means.map("{:.2f}".format) + spreads.map(lambda value: "" if np.isnan(value) else f" ({value:.2f})")
+    text = cells.where(means.notna(), "").reindex(seeds[list(seeds)[-1]].columns).to_string()
     print(text)
     (out / "table.md").write_text(f"```\n{text}\n```\n")
     (out / "table.json").write_text(json.dumps(columns, indent=1))
     if rows:
         pd.concat(rows, ignore_index=True).to_csv(out / "rows.csv", index=False)
-
-
-def cell(values: Sequence[float]) -> str:
-    """Return the text of a mean, with the SD over seeds where there are several."""
-    if not values:
-        return ""
-    mean = float(np.mean(values))
-    return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} ({float(np.std(values, ddof=1)):.2f})"
 
 
 if __name__ == "__main__":

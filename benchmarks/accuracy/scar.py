@@ -94,17 +94,10 @@ def rows_of(files: PatientFiles, settings: ScarSettings, cases: dict[str, Case],
     case = cases["cine's labels, oracle"]
     for sd_mm in ERRORS_MM:
         moved = perturbed_figures(case.lge, case.labels, SPACING_MM, settings, sd_mm, draws, SEED)
-        rows += [
-            {
-                **common,
-                "case": f"oracle, off by {sd_mm:g} mm",
-                "ml": ml - float(true["scar_ml"]),
-                "percent": percent - float(true["scar_percent"]),
-                "dice": np.nan,
-                "spread": float(moved["scar_percent"].std(ddof=1)),
-            }
-            for ml, percent in zip(moved["scar_ml"], moved["scar_percent"], strict=True)
-        ]
+        common |= {"case": f"oracle, off by {sd_mm:g} mm", "spread": float(moved["scar_percent"].std(ddof=1))}
+        for ml, percent in zip(moved["scar_ml"], moved["scar_percent"], strict=True):
+            errors = {"ml": ml - float(true["scar_ml"]), "percent": percent - float(true["scar_percent"])}
+            rows.append({**common, **errors, "dice": np.nan})
     return rows
 
 
@@ -114,17 +107,9 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     by_patient = rows.groupby(["method", "case", "patient"], sort=False).mean(numeric_only=True)
     by_case = by_patient.groupby(level=["method", "case"], sort=False)
     means = by_case.mean().assign(median=by_case["absolute_percent"].median())
-    return means.rename(
-        columns={
-            "ml": "bias ml",
-            "absolute_ml": "|error| ml",
-            "percent": "bias %",
-            "absolute_percent": "|error| %",
-            "median": "median %",
-            "dice": "Dice",
-            "spread": "spread %",
-        }
-    )[["bias ml", "|error| ml", "bias %", "|error| %", "median %", "Dice", "spread %"]]
+    names = {"ml": "bias ml", "absolute_ml": "|error| ml", "percent": "bias %", "absolute_percent": "|error| %"}
+    names |= {"median": "median %", "dice": "Dice", "spread": "spread %"}
+    return means.rename(columns=names)[list(names.values())]
 
 
 def main() -> None:

@@ -1,24 +1,23 @@
-r"""A fault campaign: hurt small studies at every moment of their lives and compare each with an undisturbed twin.
+r"""A fault campaign: disturb small studies at every moment of their lives and compare each with an undisturbed twin.
 
 python benchmarks/faults/campaign.py --studies 20 --faults 100 --minutes 240 [--seed 0] [--place DIR]
 sudo PYTHON=$PWD/.venv/bin/python HEAD_CPUS=0 cluster/two_nodes.sh DIR \
     .venv/bin/python benchmarks/faults/campaign.py --place DIR --studies 4 --faults 20
 
-Every second study has a fresh folder of its own, where phantom, cache and SQLite store are yet to be made; the others
-share a phantom, its cache and a tracking server. A fault strikes at one of the moments in `moments.py`, from the first
-second to the report.
-
 Faults: SIGKILL and SIGTERM to the driver; SIGKILL to a worker, the raylet or the tracking server; a full disk (a small
 tmpfs, where one can be mounted); a damaged newest checkpoint together with a killed driver. On the two nodes of the
-second command, where the trials run on the other node than the driver: the network between them is cut, for seconds or
-for so long that Ray gives the node up; the driver and the server are killed; a checkpoint is damaged.
+second command, where trials run on the other node than the driver: the network between them is cut, a while or for so
+long that Ray declares the node dead; driver and server are killed; a checkpoint is damaged. A fault comes at one of the
+moments in `moments.py`. Every second study starts in a fresh folder, without phantom, cache and SQLite store; the
+others share these and a tracking server.
 
-Where the driver is gone, the same command is started again. The studies use the phantom's smallest setting, one trial
-at a time, so that trials, suggestions, metrics, runs, their rows and the tables of the report must all equal the
-twin's. Exit status 1 where something differs, or a study does not end.
+After the driver's end the same command is started again. The studies use the phantom's smallest setting, one trial at a
+time, so that trials, suggestions, metrics, runs, their rows and the tables of the report must all equal the twin's.
+Exit status 1 where something differs, or a study does not end.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -34,7 +33,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from disturbed_study import SEARCH, DisturbedStudy, differences, wait_for
 from moments import MOMENTS, Moment, moment_of
-from processes import descendants, kill
+from ray.thirdparty_files import psutil
 
 from study.store_address import sqlite_address
 
@@ -70,13 +69,9 @@ class Server:
         command += ["--port", str(self._port), "--backend-store-uri", sqlite_address(self._place / "mlflow.db")]
         command += ["--artifacts-destination", str(self._place / "artifacts")]
         with (self._place / "server.log").open("ab") as log:
+            env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # halves the start-up time
             self._process = subprocess.Popen(
-                command,
-                cwd=self._place,
-                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # halves the start-up time
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+                command, cwd=self._place, env=env, stdout=log, stderr=log, start_new_session=True
             )
         until = time.monotonic() + 300
         while time.monotonic() < until:
@@ -90,8 +85,9 @@ class Server:
         """Kill the server and its workers, and return whether it had been started."""
         if self._process is None:
             return False
-        for pid in [*descendants(self._process.pid), self._process.pid]:
-            kill(pid)
+        for process in [*psutil.Process(self._process.pid).children(recursive=True), self._process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.wait()
         return True
 

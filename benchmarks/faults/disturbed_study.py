@@ -1,19 +1,17 @@
 """A study in a separate process, into which faults can be injected, and its ledger and tracking store afterwards."""
 
+import contextlib
 import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-
-sys.path.insert(0, str(Path(__file__).parent))
-from processes import descendants, kill, title, with_variable
+from ray.thirdparty_files import psutil
 
 from study.store_address import sqlite_address
 from study.store_names import EXPERIMENT
@@ -107,16 +105,10 @@ class DisturbedStudy:
         self.place.mkdir(parents=True, exist_ok=True)
         self.events_before = len(self.events())
         command = [sys.executable, "-m", "study.run", "--search", str(self.campaign / "faults.toml")]
-        command += ["--concurrent", "1"]
-        command += ["--seed", str(self.seed), "--out", str(self.out), *self.options]
-        root = str(Path(__file__).parents[2])
+        command += ["--concurrent", "1", "--seed", str(self.seed), "--out", str(self.out), *self.options]
         environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        environment |= {
-            "JOINTNET_CACHE": str(self.place / "cache"),
-            "PYTHONPATH": root,
-            "OMP_NUM_THREADS": "1",
-            MARK: str(self.out),
-        }
+        environment |= {"JOINTNET_CACHE": str(self.place / "cache"), "PYTHONPATH": str(Path(__file__).parents[2])}
+        environment |= {"OMP_NUM_THREADS": "1", MARK: str(self.out)}
         if self.server:
             environment["MLFLOW_TRACKING_URI"] = self.server
         with self.log.open("ab") as log:
@@ -131,8 +123,10 @@ class DisturbedStudy:
 
     def clear(self) -> None:
         """Kill the Ray processes of a dead driver, so that they do not accumulate on a small machine."""
-        for pid in with_variable(MARK, str(self.out)):
-            kill(pid)
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(MARK) == str(self.out):
+                    process.kill()
 
     def events(self) -> list[dict[str, Any]]:
         """Return the ledger's events so far."""
@@ -146,7 +140,10 @@ class DisturbedStudy:
 
     def kill_driver(self) -> bool:
         """Kill the driver."""
-        return self.driver is not None and self.driver.poll() is None and kill(self.driver.pid)
+        if self.driver is None or self.driver.poll() is not None:
+            return False
+        self.driver.kill()
+        return True
 
     def terminate(self) -> bool:
         """Send SIGTERM to the driver, as a batch system does."""
@@ -157,10 +154,12 @@ class DisturbedStudy:
 
     def kill_below(self, *names: str) -> bool:
         """Kill the first descendant of the driver whose command line contains one of these names."""
-        if self.driver is None:
-            return False
-        found = [pid for pid in descendants(self.driver.pid) if any(name in title(pid) for name in names)]
-        return bool(found) and kill(found[0])
+        with contextlib.suppress(psutil.Error):  # a process may end meanwhile
+            for process in [] if self.driver is None else psutil.Process(self.driver.pid).children(recursive=True):
+                if any(name in " ".join(process.cmdline()) for name in names):
+                    process.kill()
+                    return True
+        return False
 
     def corrupt_checkpoint(self, draw: random.Random) -> bool:
         """Kill the driver and truncate or overwrite the newest checkpoint, which the next driver then needs."""
@@ -224,10 +223,15 @@ def wait_for(study: DisturbedStudy, condition: Any, seconds: float) -> bool:
 
 
 def differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:
-    """Return the numbers of differences between a study and its undisturbed twin."""
+    """Return the numbers of differences between a study and its undisturbed twin, in ledger, store and files."""
     mine, other = study.outcomes(), twin.outcomes()
-    common = sorted(set(mine) & set(other))
-    counts: dict[str, int] = {
+    common = set(mine) & set(other)
+    found = study.runs()
+    runs, expected = {_key(run): run for run in found}, {_key(run): run for run in twin.runs()}
+    both = set(runs) & set(expected)
+    rows = [(study.rows(runs[key]), twin.rows(expected[key])) for key in both]
+    openings, wanted = (sum(event["event"] == "opened" for event in each.events()) for each in (study, twin))
+    return {
         "trials lost": len(set(other) - set(mine)),
         "trials too many": len(set(mine) - set(other)),
         "other suggestions": sum(mine[key].sample != other[key].sample for key in common),
@@ -236,13 +240,12 @@ def differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:
             [(e.epoch, e.metrics) for e in mine[key].epochs] != [(e.epoch, e.metrics) for e in other[key].epochs]
             for key in common
         ),
-    }
-    return counts | _store_differences(study, twin) | _file_differences(study, twin)
-
-
-def _file_differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:
-    """Return the numbers of different report tables, surplus study folders, and incomplete files left behind."""
-    return {
+        "runs lost": len(set(expected) - both),
+        "runs too many": len(found) - len(both),
+        "wrong statuses": sum(runs[key].info.status != expected[key].info.status for key in both),
+        "metric rows lost": sum(len(set(right) - set(own)) for own, right in rows),
+        "metric rows too many": sum(len(own) - len(set(own)) + len(set(own) - set(right)) for own, right in rows),
+        "openings too many": openings - wanted,
         "other tables": sum(_report_file(study, name) != _report_file(twin, name) for name in TABLES),
         "folders too many": max(0, len([path for path in study.out.glob("2*-*") if path.is_dir()]) - 1),
         "leftovers": len(study.leftovers()),
@@ -252,28 +255,6 @@ def _file_differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, 
 def _report_file(study: DisturbedStudy, name: str) -> bytes | None:
     path = None if study.folder is None else study.folder / "report" / name
     return path.read_bytes() if path is not None and path.is_file() else None
-
-
-def _store_differences(study: DisturbedStudy, twin: DisturbedStudy) -> dict[str, int]:
-    mine, other = ([(_key(run), run) for run in each.runs()] for each in (study, twin))
-    by_key: Mapping[str, Any] = dict(mine)
-    expected = dict(other)
-    lost = doubled = 0
-    for key in set(by_key) & set(expected):
-        rows, wanted = study.rows(by_key[key]), twin.rows(expected[key])
-        lost += len(set(wanted) - set(rows))
-        doubled += len(rows) - len(set(rows)) + len(set(rows) - set(wanted))
-    return {
-        "runs lost": len(set(expected) - set(by_key)),
-        "runs too many": len(mine) - len(set(by_key) & set(expected)),
-        "wrong statuses": sum(
-            by_key[key].info.status != run.info.status for key, run in expected.items() if key in by_key
-        ),
-        "metric rows lost": lost,
-        "metric rows too many": doubled,
-        "openings too many": sum(event["event"] == "opened" for event in study.events())
-        - sum(event["event"] == "opened" for event in twin.events()),
-    }
 
 
 def _key(run: Any) -> str:

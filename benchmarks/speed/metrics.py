@@ -9,13 +9,12 @@ displaced by known amounts. MONAI computes ASD (`compute_average_surface_distanc
 structures.
 """
 
-import argparse
 import sys
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timing import Figure, add_options, in_turn, print_figures, ratios
+from timing import Figure, create_parser, in_turn, print_figures, ratios
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX
 from jointnet.evaluate.metrics import overlap_metrics
@@ -31,8 +30,7 @@ Values = dict[tuple[str, str], float]
 
 def main() -> None:
     """Measure and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser, repeats=11)
+    parser = create_parser(__doc__, repeats=11)
     parser.add_argument("--pairs", type=int, default=20, help="slice pairs of a turn")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -40,14 +38,10 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     pairs = [(heart(*rng.normal(0, SHIFT_MM, 2)), heart(*rng.normal(0, SHIFT_MM, 2))) for _ in range(options.pairs)]
     measures = {"jointnet": overlap_metrics, "MONAI": monai_metrics}
-    seconds = in_turn(
-        {name: lambda measure=measure: [measure(*pair) for pair in pairs] for name, measure in measures.items()},
-        options.repeats,
-    )
-    figures = [
-        Figure(f"{name}, a slice pair", tuple(each * 1e3 / len(pairs) for each in times), "ms")
-        for name, times in seconds.items()
-    ]
+    functions = {name: lambda measure=measure: [measure(*pair) for pair in pairs] for name, measure in measures.items()}
+    seconds = in_turn(functions, options.repeats)
+    milliseconds = {name: tuple(each * 1e3 / len(pairs) for each in times) for name, times in seconds.items()}
+    figures = [Figure(f"{name}, a slice pair", times, "ms") for name, times in milliseconds.items()]
     figures.append(Figure("MONAI / jointnet", ratios(seconds["MONAI"], seconds["jointnet"]), "x", least=LEAST_RATIO))
     differences = [
         abs(overlap_metrics(*pair)[key] - value)

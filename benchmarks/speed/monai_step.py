@@ -6,9 +6,8 @@
 Ours is an epoch of `jointnet.train` with registration, default augmentation and logging, with the same widths at every
 resolution but the finest, which our stem replaces. The peer segments the same two images of the same slices and
 registers nothing: CacheDataset, per-sample transforms in a DataLoader (worker processes made it slower), two
-BasicUNets, DiceCELoss and Adam at a constant rate. It is compared in the faster of its two memory layouts in 32 bits,
-and also timed in 16 bits where the processor has them. At 224 pixels ours is also timed at half the resolution, which
-is the default. Every measurement has a process of its own, the kinds in turn.
+BasicUNets, DiceCELoss and Adam at a constant rate, in 32 bits, in the faster of two memory layouts. At 224 pixels ours
+is also timed at half the resolution, which is the default. Every measurement has its own process, the kinds in turn.
 """
 
 import argparse
@@ -18,14 +17,13 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from step import FewSlices, downsampling_of, few_slices, phantom_patients
-from timing import Figure, add_options, in_turn, print_figures, ratios
+from timing import Figure, create_parser, in_turn, print_figures, ratios
 
 from jointnet.cpu_kernels.allocator import keep_freed_memory
-from jointnet.networks.device import computing_in, training_precision
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.train.augmentation import Batch
 from jointnet.train.loop import new_learner, train_epoch
@@ -37,57 +35,38 @@ CPU = torch.device("cpu")
 OURS, HALF = "ours", "ours, at half the resolution"
 
 
-class Form(NamedTuple):
-    """The memory layout of the peer's networks, and whether they train in 16 bits."""
-
-    layout: torch.memory_format
-    in_16_bits: bool
-
-
-PEERS = {
-    "MONAI": Form(torch.contiguous_format, False),
-    "MONAI, channels last": Form(torch.channels_last, False),
-    "MONAI, channels last, 16 bits": Form(torch.channels_last, True),
-}
+PEERS = {"MONAI": torch.contiguous_format, "MONAI, channels last": torch.channels_last}
+"""Memory layouts of the peer's networks, by name."""
 
 
 def main() -> None:
     """Measure and print the figures; or, in a separate process, measure one kind once."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = create_parser(__doc__, repeats=3)
     parser.add_argument("--sides", nargs="+", type=int, default=[96, 224])
     parser.add_argument("--widths", nargs=5, type=int, default=[8, 16, 32, 64, 128])
     parser.add_argument("--only", help=argparse.SUPPRESS)
-    add_options(parser, repeats=3)
     options = parser.parse_args()
     if options.only:
         print(json.dumps(measured(options.only, options.sides[0], options.widths)))
         return
     phantom_patients(PATIENTS)
-    has_16_bits = training_precision(CPU) is not torch.float32
-    peers = [kind for kind, form in PEERS.items() if has_16_bits or not form.in_16_bits]
     figures: list[Figure] = []
     for side in options.sides:
-        kinds = [OURS, *([HALF] if downsampling_of(side) == 1 else []), *peers]
+        kinds = [OURS, *([HALF] if downsampling_of(side) == 1 else []), *PEERS]
         runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
         for _ in range(options.repeats):
             for kind in kinds:
-                runs[kind].append(in_a_process(kind, side, options.widths))
+                command = [sys.executable, __file__, "--only", kind, "--sides", str(side), "--widths"]
+                done = subprocess.run([*command, *map(str, options.widths)], check=True, stdout=subprocess.PIPE)
+                runs[kind].append(json.loads(done.stdout.splitlines()[-1]))
         figures += compared(side, runs)
     print_figures(figures, options, widths=options.widths, batch=8)
 
 
-def in_a_process(kind: str, side: int, widths: list[int]) -> dict[str, float]:
-    """Measure one kind once in a separate process."""
-    command = [sys.executable, __file__, "--only", kind, "--sides", str(side), "--widths", *map(str, widths)]
-    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return dict(json.loads(run.stdout.splitlines()[-1]))
-
-
 def compared(side: int, runs: dict[str, list[dict[str, float]]]) -> list[Figure]:
-    """Return the figures of one size. The peer of the comparison is the faster of its two layouts in 32 bits."""
+    """Return the figures of one size. The peer of the comparison is the faster of its two layouts."""
     values = {kind: {name: tuple(run[name] for run in own) for name in own[0]} for kind, own in runs.items()}
-    in_32_bits = [kind for kind, form in PEERS.items() if not form.in_16_bits]
-    peer = min(in_32_bits, key=lambda kind: statistics.median(values[kind]["seconds a step"]))
+    peer = min(PEERS, key=lambda kind: statistics.median(values[kind]["seconds a step"]))
     figures = []
     for kind, measures in values.items():
         figures += [Figure(f"{side} px, {kind}: {name}", each, "") for name, each in measures.items()]
@@ -124,32 +103,29 @@ def our_epoch(pairs: FewSlices, settings: Settings) -> Callable[[], Any]:
     return lambda: train_epoch(learner, pairs, generator, False)
 
 
-def monai_epoch(form: Form, widths: list[int], pairs: FewSlices, batch_size: int) -> Callable[[], float]:
-    """Return a function that trains the peer for an epoch in one of its forms."""
+def monai_epoch(
+    layout: torch.memory_format, widths: list[int], pairs: FewSlices, batch_size: int
+) -> Callable[[], float]:
+    """Return a function that trains the peer for an epoch in one memory layout."""
     try:
         from monai.data import CacheDataset, DataLoader
         from monai.losses import DiceCELoss
         from monai.networks.nets import BasicUNet
     except ImportError:
         sys.exit("MONAI is not installed: pip install -e '.[benchmark]'")
-    precision = training_precision(CPU) if form.in_16_bits else torch.float32
     samples = samples_of(pairs.batch(torch.arange(len(pairs))))
     dataset = CacheDataset(samples, monai_transforms(), cache_rate=1.0, num_workers=2, progress=False)
     loader = DataLoader(dataset, batch_size=batch_size, shuffle=True, num_workers=0)
-    networks = [BasicUNet(2, 1, 4, (*widths, widths[0])).to(memory_format=form.layout) for _ in range(2)]
+    networks = [BasicUNet(2, 1, 4, (*widths, widths[0])).to(memory_format=layout) for _ in range(2)]
     optimiser = torch.optim.Adam([value for network in networks for value in network.parameters()], lr=RATE, fused=True)
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
-
-    def scores(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        with computing_in(precision, CPU):
-            return torch.as_tensor(network(images.to(memory_format=form.layout))).float()
 
     def epoch() -> float:
         total = 0.0
         for batch in loader:
             optimiser.zero_grad(set_to_none=True)
             parts = [
-                loss(scores(network, batch[image].as_tensor()), batch[f"{image}_label"].as_tensor())
+                loss(network(batch[image].as_tensor().to(memory_format=layout)), batch[f"{image}_label"].as_tensor())
                 for network, image in zip(networks, ("cine", "lge"), strict=True)
             ]
             error = torch.stack(parts).sum()

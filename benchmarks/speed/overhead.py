@@ -11,7 +11,6 @@ the first is compared with the mean of those before and after it, since these ma
 is a new SQLite file, or the one in `--store`.
 """
 
-import argparse
 import io
 import multiprocessing
 import os
@@ -30,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).absolute().parent))  # Ray passes only abs
 import torch
 from cohort import cached_patients
 from rich.console import Console
-from timing import Figure, add_options, print_figures, ratios
+from timing import Figure, create_parser, print_figures, ratios
 
 from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.settings import with_values
@@ -42,7 +41,7 @@ from study.plan.search_space import Fidelity
 from study.store_address import sqlite_address
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
-from study.trials.ledger import Event, Ledger
+from study.trials.ledger import Ledger
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.ray_tune import search_arm
 from study.trials.recorder import ArmRecorder
@@ -63,38 +62,21 @@ _trained: list[bool] = []
 
 @dataclass(frozen=True)
 class Study:
-    """Wall seconds, CPU seconds of MLflow's thread, both without each worker's first trial, and all trials' samples."""
+    """Wall seconds without each worker's first trial, CPU share of MLflow's thread in %, and all trials' samples."""
 
     seconds: float
-    logging_seconds: float
+    logging_percent: float
     samples: list[Mapping[str, Any]]
-
-
-class TimedLedger(Ledger):
-    """A ledger that notes the wall clock and the CPU seconds of the outbox's thread whenever a trial ends."""
-
-    def __init__(self, folder: Path, clock: int) -> None:
-        super().__init__(folder)
-        self.ends: list[tuple[float, float]] = []
-        self._clock = clock
-
-    def append(self, kind: str, **values: Any) -> Event:
-        """Append an event."""
-        event = super().append(kind, **values)
-        if kind == "ended":
-            self.ends.append((time.perf_counter(), time.clock_gettime(self._clock)))
-        return event
 
 
 def main() -> None:
     """Run studies and trainings by hand in turn, and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = create_parser(__doc__, repeats=1)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=4, help="of a trial")
     parser.add_argument("--patients", type=int, default=4, help="to train on; two more validate")
     parser.add_argument("--slices", type=int, default=8, help="of a patient")
     parser.add_argument("--store", metavar="URI", help="tracking store (default: a new SQLite file)")
-    add_options(parser, repeats=1)
     options = parser.parse_args()
     studies, by_hand = list[Study](), list[float]()
     with tempfile.TemporaryDirectory() as scratch:
@@ -106,7 +88,7 @@ def main() -> None:
             by_hand.append(seconds_by_hand(task, studies[-1].samples, Path(scratch) / f"{turn}-by-hand"))
     around = [statistics.fmean(by_hand[max(0, turn - 1) : turn + 1]) for turn in range(len(by_hand))]
     seconds = [study.seconds for study in studies]
-    logging = tuple(100 * study.logging_seconds / study.seconds for study in studies)
+    logging = tuple(study.logging_percent for study in studies)
     figures = [
         Figure("wall time by hand", tuple(by_hand), "s"),
         Figure("wall time of the study", tuple(seconds), "s"),
@@ -135,15 +117,18 @@ def run_study(task: ArmTask, trials: int, uri: str) -> Study:
     folder, tracker = task.folder.parent, StudyTracker(uri, f"benchmark-{time.time():.0f}", {})
     outbox = Outbox(lambda line: print(line, file=sys.stderr), is_permanent)
     clock = time.pthread_getcpuclockid(outbox._thread.ident or 0)
-    with TimedLedger(folder, clock) as ledger, ray_session(None):
-        outbox.put(tracker.study_run)
+    tracker.study_run()  # creates the store's tables
+    with Ledger(folder) as ledger, ray_session(None):
         recorder = ArmRecorder(task, {"arm": ARM}, ledger, tracker, outbox, progress)
         search = ArmSearch(work, recorder, AT_ONCE)
         search_arm(task, search, Resources(AT_ONCE, 1.0, 0.0, "cpu"), folder / "tune", None, run_synchronised)
-        outbox.close(SECONDS_TO_DELIVER)
-        (wall, logging), (last_wall, last_logging) = ledger.ends[AT_ONCE - 1], ledger.ends[-1]
-        samples = [event["sample"] for event in ledger.events if event["event"] == "drawn"]
-    return Study(last_wall - wall, last_logging - logging, samples)
+        outbox.flush(SECONDS_TO_DELIVER)
+        logging_seconds = time.clock_gettime(clock)
+        outbox.close(0)
+        events = {kind: [each for each in ledger.events if each["event"] == kind] for kind in ("drawn", "ended")}
+    began_ms, *ends_ms = events["drawn"][0]["at_ms"], *(event["at_ms"] for event in events["ended"])
+    percent = 100 * logging_seconds / (1e-3 * (ends_ms[-1] - began_ms))
+    return Study(1e-3 * (ends_ms[-1] - ends_ms[AT_ONCE - 1]), percent, [event["sample"] for event in events["drawn"]])
 
 
 def run_synchronised(spec: TrialSpec, on_epoch: OnEpoch) -> None:

@@ -1,26 +1,26 @@
-"""Time 45 patients from gzip files to the cache, ours against MONAI's and TorchIO's pipelines on the same cores.
+"""Time 45 patients from gzip files to the cache, ours against MONAI's pipeline on the same cores.
 
     python benchmarks/speed/preparation.py [--data DIR] [--patients 45] [--workers 0 2] [--repeats 3]
 
 All read the same files, resample the four scans of a patient onto its common grid, scale intensities between the 1st
 and 99th percentile, map label values to class indices, and write `images.npy` (16-bit floats) and `labels.npy` for each
-patient. The peers interpolate images linearly in all three axes; ours takes the nearest slice. The peers do not check
-headers or hash files, and get the grid as an input. Each peer is timed with each number of DataLoader worker processes
-in `--workers` (0: this process with all threads); its fastest counts. Then ours again from a full cache. Imports are in
-none of the times. Without `--data` a phantom is written first. MONAI and TorchIO are optional.
+patient. MONAI interpolates images linearly in all three axes; ours takes the nearest slice. MONAI does not check
+headers or hash files, and gets the grid as an input. It is timed with each number of DataLoader worker processes in
+`--workers` (0: this process with all threads); the fastest counts. Then ours again from a full cache. Imports are in
+none of the times. Without `--data` a phantom is written first.
 """
 
-import argparse
 import shutil
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from timing import Figure, add_options, in_turn, print_figures, ratios
+from timing import Figure, create_parser, in_turn, print_figures, ratios
 from torch.utils.data import DataLoader, Dataset
 
 from jointnet.common_grid import SIZE_PX
@@ -38,9 +38,8 @@ SCANS, LABELS = ("cine", "lge"), ("cine_label", "lge_label")
 VALUES = {0: 0, **{value: CLASS_INDEX[name] for name, value in LABEL_VALUE.items()}}
 
 
-@dataclass(frozen=True)
-class PeerInput:
-    """A patient as a peer's input: files, affine and shape of the grid, and output folder of the arrays."""
+class GridInput(NamedTuple):
+    """A patient's files, affine and shape of the common grid, and output folder of the arrays."""
 
     files: PatientFiles
     affine: np.ndarray
@@ -50,78 +49,59 @@ class PeerInput:
 
 def main() -> None:
     """Measure and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser, repeats=3)
+    parser = create_parser(__doc__, repeats=3)
     parser.add_argument("--data", type=Path, help="folder of scans; a phantom where there is none")
     parser.add_argument("--patients", type=int, default=45)
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, torch.get_num_threads()], help="of the peers")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, torch.get_num_threads()], help="of MONAI")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = options.data
-        if folder is None:
-            folder = Path(scratch, "phantom")
+        folder, place = options.data or Path(scratch, "phantom"), Path(scratch)
+        if options.data is None:
             write_phantom(folder, patients=options.patients)
         files = list(find_patients(folder).values())[: options.patients]
-        figures = _ours_and_peers(files, Path(scratch), options.workers, options.repeats)
-        figures += _again(files, Path(scratch), options.repeats)
+        for function in timed_functions(files[:2], place, options.workers).values():
+            function()
+        seconds = in_turn(timed_functions(files, place, options.workers), options.repeats, warm_up=0)
+        cache.prepare(files, place / "empty")
+        again = in_turn({"": lambda: cache.prepare(files, place / "empty")}, options.repeats)[""]
+    fastest = min((times for name, times in seconds.items() if name != "jointnet"), key=statistics.median)
+    figures = [
+        *(Figure(f"{name}, {len(files)} patients", tuple(times), "s") for name, times in seconds.items()),
+        Figure("jointnet / MONAI", ratios(seconds["jointnet"], fastest), "x", most=MOST_RATIO),
+        Figure(f"jointnet from the cache, {len(files)} patients", tuple(again), "s", most=MOST_SECONDS_AGAIN),
+    ]
     print_figures(figures, options, patients=len(files), torch_threads=torch.get_num_threads())
 
 
-def _ours_and_peers(files: Sequence[PatientFiles], scratch: Path, workers: Sequence[int], repeats: int) -> list[Figure]:
-    """Measure our preparation and the installed peers in turn, after a warm-up of two patients each."""
-    for way in _ways(files[:2], scratch, workers).values():
-        way()
-    seconds = in_turn(_ways(files, scratch, workers), repeats, warm_up=0)
-    figures = [Figure(f"{way}, {len(files)} patients", tuple(times), "s") for way, times in seconds.items()]
-    for name in PEERS:
-        own = [times for way, times in seconds.items() if way.startswith(name)]
-        if own:
-            fastest = min(own, key=statistics.median)
-            figures.append(Figure(f"jointnet / {name}", ratios(seconds["jointnet"], fastest), "x", most=MOST_RATIO))
-    return figures
+def timed_functions(
+    files: Sequence[PatientFiles], scratch: Path, workers: Sequence[int]
+) -> dict[str, Callable[[], object]]:
+    """Return the functions to time, by name: ours with an empty cache, and MONAI with each number of workers."""
+
+    def ours() -> None:
+        shutil.rmtree(scratch / "empty", ignore_errors=True)
+        cache.prepare(files, scratch / "empty")
+
+    given = [grid_input(patient, scratch / "MONAI") for patient in files]
+    loaders = {count: DataLoader(Patients(given), batch_size=None, num_workers=count) for count in workers}
+    peers = {f"MONAI, {count} workers": lambda loader=loader: list(loader) for count, loader in loaders.items()}
+    return {"jointnet": ours, **peers}
 
 
-def _ways(files: Sequence[PatientFiles], scratch: Path, workers: Sequence[int]) -> dict[str, Callable[[], object]]:
-    """Return the functions to time, by name: ours, and each peer with each number of workers."""
-    ways: dict[str, Callable[[], object]] = {"jointnet": lambda: cache.prepare(files, _emptied(scratch / "empty"))}
-    for name, pipeline in PEERS.items():
-        try:
-            transform = pipeline()
-        except ImportError:
-            print(f"{name} is not installed and left out")
-            continue
-        given = [_peer_input(patient, scratch / name) for patient in files]
-        for count in workers:
-            ways[f"{name}, {count} workers"] = _with_workers(transform, given, count)
-    return ways
-
-
-def _again(files: Sequence[PatientFiles], scratch: Path, repeats: int) -> list[Figure]:
-    """Measure a start with a full cache."""
-    cache.prepare(files, scratch / "empty")
-    times = in_turn({"": lambda: cache.prepare(files, scratch / "empty")}, repeats)[""]
-    return [Figure(f"jointnet from the cache, {len(files)} patients", tuple(times), "s", most=MOST_SECONDS_AGAIN)]
-
-
-def _emptied(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder
-
-
-def _peer_input(files: PatientFiles, out: Path) -> PeerInput:
-    """Return the peer's input for a patient."""
+def grid_input(files: PatientFiles, out: Path) -> GridInput:
+    """Return MONAI's input for a patient."""
     stacks = [Stack(header.affine, header.shape) for header in map(read_header, (files.cine, files.lge))]
     grid = common_grid(*stacks)
     if grid is None:
         raise ValueError(f"{files.lge}: must overlap {files.cine}")
-    return PeerInput(files, grid.affine, (SIZE_PX, SIZE_PX, grid.slices), out / str(files.patient))
+    return GridInput(files, grid.affine, (SIZE_PX, SIZE_PX, grid.slices), out / str(files.patient))
 
 
-class _Patients(Dataset):
-    """A dataset for the loader's workers: an item runs the pipeline on a patient and writes the arrays."""
+class Patients(Dataset):
+    """A dataset for the loader's workers: an item runs MONAI's pipeline on a patient and writes the arrays."""
 
-    def __init__(self, transform: Callable[[PeerInput], dict[str, np.ndarray]], given: Sequence[PeerInput]) -> None:
-        self.transform, self.given = transform, given
+    def __init__(self, given: Sequence[GridInput]) -> None:
+        self.transform, self.given = monai_pipeline(), given
 
     def __len__(self) -> int:
         return len(self.given)
@@ -136,35 +116,20 @@ class _Patients(Dataset):
         return number
 
 
-def _with_workers(
-    transform: Callable[[PeerInput], dict[str, np.ndarray]], given: Sequence[PeerInput], workers: int
-) -> Callable[[], object]:
-    loader = DataLoader(_Patients(transform, given), batch_size=None, num_workers=workers)
-    return lambda: list(loader)
-
-
-def monai_pipeline() -> Callable[[PeerInput], dict[str, np.ndarray]]:
+def monai_pipeline() -> Callable[[GridInput], dict[str, np.ndarray]]:
     """Return MONAI's pipeline for a patient, which returns (row, column, slice) arrays by role."""
-    from monai.transforms import (
-        Compose,
-        EnsureChannelFirstd,
-        LoadImaged,
-        MapLabelValued,
-        ScaleIntensityRangePercentilesd,
-        SpatialResample,
-    )
-
+    try:
+        from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, MapLabelValued, SpatialResample
+        from monai.transforms import ScaleIntensityRangePercentilesd as ScalePercentiles
+    except ImportError:
+        sys.exit("MONAI is not installed: pip install -e '.[benchmark]'")
     roles = (*SCANS, *LABELS)
     load = Compose([LoadImaged(roles), EnsureChannelFirstd(roles)])
     resample = {role: SpatialResample(mode="bilinear" if role in SCANS else "nearest") for role in roles}
-    scale = Compose(
-        [
-            ScaleIntensityRangePercentilesd(SCANS, *PERCENTILES, b_min=0.0, b_max=1.0),
-            MapLabelValued(LABELS, list(VALUES), list(VALUES.values())),
-        ]
-    )
+    labels = MapLabelValued(LABELS, list(VALUES), list(VALUES.values()))
+    scale = Compose([ScalePercentiles(SCANS, *PERCENTILES, b_min=0.0, b_max=1.0), labels])
 
-    def transform(given: PeerInput) -> dict[str, np.ndarray]:
+    def transform(given: GridInput) -> dict[str, np.ndarray]:
         loaded = load({role: getattr(given.files, role) for role in roles})
         affine = torch.from_numpy(given.affine)
         on_grid = {
@@ -175,26 +140,6 @@ def monai_pipeline() -> Callable[[PeerInput], dict[str, np.ndarray]]:
 
     return transform
 
-
-def torchio_pipeline() -> Callable[[PeerInput], dict[str, np.ndarray]]:
-    """Return TorchIO's pipeline for a patient, which returns (row, column, slice) arrays by role."""
-    import torchio
-
-    rescale = torchio.RescaleIntensity(out_min_max=(0, 1), percentiles=PERCENTILES)
-    remap = torchio.RemapLabels(VALUES)
-
-    def transform(given: PeerInput) -> dict[str, np.ndarray]:
-        subject = torchio.Subject(
-            {role: torchio.ScalarImage(getattr(given.files, role)) for role in SCANS}
-            | {role: torchio.LabelMap(getattr(given.files, role)) for role in LABELS}
-        )
-        on_grid = remap(rescale(torchio.Resample((given.shape, given.affine))(subject)))
-        return {role: on_grid[role].numpy()[0] for role in (*SCANS, *LABELS)}
-
-    return transform
-
-
-PEERS = {"MONAI": monai_pipeline, "TorchIO": torchio_pipeline}
 
 if __name__ == "__main__":
     main()

@@ -3,9 +3,9 @@
 python benchmarks/speed/results_table.py --out runs/results-table [--samples 48] [--epochs 36] [--validate-every 2]
 
 Samples are a scrambled Sobol sequence over the parameters of `--search`, each trained for all epochs with one seed, as
-in a study. Then the best two samples and two others spread over the remaining ranks are trained with `--repeats` more
-seeds, for the spread over seeds. Each training has one thread, `--jobs` run at once. The patients are a few of the
-phantom's and batches are small, so that a training takes a minute; all other settings are the search's.
+in a study. Then the best four are trained with `--repeats` more seeds, for the spread over seeds. Each training has one
+thread, `--jobs` run at once. The patients are a few of the phantom's and batches are small, so that a training takes a
+minute; all other settings are the search's.
 
 Writes `table.csv`, a line per training, and `table.json`, its settings, into --out. The same command continues after a
 stop and repeats no training; a folder with a table of other settings or patients is an error. `search.py` replays
@@ -40,25 +40,21 @@ from study.plan.search_space import Parameter, settings_of_sample
 from study.store_names import OBJECTIVE
 
 TABLE, RECORDED_WITH = "table.csv", "table.json"
-BEST, OTHERS = 2, 2
-"""Numbers of samples that are repeated with other seeds: the best ones, and others."""
+REPEATED = 4
+"""Number of the best samples that are trained with further seeds."""
 
 
-def places(count: int, parameters: Sequence[Parameter], seed: int) -> np.ndarray:
-    """Return Sobol points (count, parameters) in the unit cube. A larger count only appends points."""
+def sobol_samples(parameters: Sequence[Parameter], count: int, seed: int) -> list[dict[str, float]]:
+    """Return samples at Sobol points, each parameter on its own scale. A larger count only appends samples."""
     sequence = qmc.Sobol(len(parameters), rng=np.random.default_rng(seed))
-    return np.asarray(sequence.random_base2(math.ceil(math.log2(max(count, 2))))[:count])
-
-
-def sample_at(parameters: Sequence[Parameter], place: Sequence[float]) -> dict[str, float]:
-    """Return the sample at a point of the unit cube, each parameter on its own scale."""
-    found = {}
-    for parameter, share in zip(parameters, place, strict=True):
-        if parameter.scale == "log":
-            found[parameter.name] = parameter.low * (parameter.high / parameter.low) ** float(share)
-        else:
-            found[parameter.name] = parameter.low + (parameter.high - parameter.low) * float(share)
-    return found
+    samples = []
+    for point in sequence.random_base2(math.ceil(math.log2(max(count, 2))))[:count]:
+        scales = [
+            (p.low * (p.high / p.low) ** x if p.scale == "log" else p.low + (p.high - p.low) * x)
+            for p, x in zip(parameters, point.tolist(), strict=True)
+        ]
+        samples.append({parameter.name: value for parameter, value in zip(parameters, scales, strict=True)})
+    return samples
 
 
 def place_of(parameters: Sequence[Parameter], sample: Mapping[str, Any]) -> list[float]:
@@ -83,26 +79,19 @@ def read_table(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return pd.read_csv(folder / TABLE), json.loads((folder / RECORDED_WITH).read_text())
 
 
-def epoch_columns(table: pd.DataFrame) -> list[str]:
-    """Return the columns with the objective after each epoch, in order."""
-    return sorted((name for name in table.columns if name.isdigit()), key=int)
-
-
 def best_so_far(table: pd.DataFrame) -> np.ndarray:
     """Return the smallest objective up to each validated epoch, by which a study ranks; NaN elsewhere.
 
     The shape is (trainings, epochs).
     """
-    objectives = table[epoch_columns(table)].to_numpy(float)
+    objectives = table[sorted((name for name in table.columns if name.isdigit()), key=int)].to_numpy(float)
     return np.where(np.isnan(objectives), np.nan, np.fmin.accumulate(objectives, axis=1))
 
 
-def to_repeat(table: pd.DataFrame, seed: int) -> list[int]:
-    """Return the samples to repeat: the best ones, and others evenly spread over the remaining ranks."""
+def best_samples(table: pd.DataFrame, seed: int) -> list[int]:
+    """Return the REPEATED samples with the best objective at full budget."""
     own = table[table["seed"] == seed]
-    ranked = own["sample"].to_numpy()[np.argsort(best_so_far(own)[:, -1], kind="stable")]
-    others = np.linspace(BEST, len(ranked) - 1, OTHERS + 2)[1:-1] if len(ranked) > BEST + OTHERS else []
-    return [int(ranked[rank]) for rank in (*range(min(BEST, len(ranked))), *(round(other) for other in others))]
+    return own["sample"].to_numpy()[np.argsort(best_so_far(own)[:, -1], kind="stable")][:REPEATED].tolist()
 
 
 def learning_curve(
@@ -164,10 +153,8 @@ def main() -> None:
     shipped = space.settings_of("joint")
     epochs = options.epochs or shipped.training.epochs
     every = options.validate_every or shipped.training.validate_every
-    settings = with_values(
-        shipped,
-        {"training.batch_size": options.batch_size, "training.epochs": epochs, "training.validate_every": every},
-    )
+    values = {"training.batch_size": options.batch_size, "training.epochs": epochs, "training.validate_every": every}
+    settings = with_values(shipped, values)
     identity = {
         "search": space.name,
         "parameters": {p.name: [p.low, p.high, p.scale] for p in space.parameters},
@@ -182,12 +169,11 @@ def main() -> None:
             parser.error(f"--out: must hold a table of the same search, settings and patients, or none, got {about}")
     else:
         about.write_text(json.dumps({"identity": identity, "commit": commit(), "versions": versions()}, indent=1))
-    points = places(options.samples, space.parameters, options.seed)
-    samples = [sample_at(space.parameters, point) for point in points]
+    samples = sobol_samples(space.parameters, options.samples, options.seed)
     table, inputs = options.out / TABLE, (settings, (cached[:training], cached[training:]))
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         record(table, pool, {(number, options.seed): sample for number, sample in enumerate(samples)}, *inputs)
-        repeated = to_repeat(pd.read_csv(table), options.seed)
+        repeated = best_samples(pd.read_csv(table), options.seed)
         seeds = range(options.seed + 1, options.seed + 1 + options.repeats)
         record(table, pool, {(number, seed): samples[number] for number in repeated for seed in seeds}, *inputs)
 

@@ -12,11 +12,9 @@ spread: the SD over seeds of the best samples' full-budget objective.
 sample that the search has not had yet is trained in place of each. Every training ends. What is compared is the best
 full-budget objective after some trials, less random search's in the same repeat.
 
-The study's own functions decide. Only the training and the clock are simulated; the duration of an epoch differs
-between trials by up to a tenth, so that concurrent trials are not synchronous.
+The study's own functions decide. Only training and clock are simulated; epochs of trials differ in duration by a tenth.
 """
 
-import argparse
 import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +27,7 @@ import optuna
 import pandas as pd
 from results_table import best_so_far, place_of, read_table
 from scipy.stats import wilcoxon
-from timing import Figure, add_options, print_figures
+from timing import Figure, create_parser, print_figures
 
 from study.plan.search_file import load_spaces
 from study.plan.search_space import Fidelity, Parameter
@@ -148,10 +146,10 @@ def stopping_figures(curves: np.ndarray, spread: float, fidelities: Sequence[Fid
 
 
 def samplers(parameters: Sequence[Parameter], seed: int) -> dict[str, Draw]:
-    """Return the functions that draw samples, by name: the study's own, random search, and two more of Optuna's."""
+    """Return the functions that draw samples, by name: the study's own, random search, and a Gaussian process."""
     tpe = TpeSampler(parameters, seed)
 
-    def draw_by(sampler: Callable[..., optuna.samplers.BaseSampler], **options: Any) -> Draw:
+    def draw_by(sampler: type[optuna.samplers.BaseSampler], **options: Any) -> Draw:
         def draw(number: int, outcomes: Sequence[TrialOutcome]) -> Mapping[str, Any]:
             own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
             study = optuna.create_study(sampler=sampler(seed=own, **options), direction="minimize")
@@ -163,7 +161,6 @@ def samplers(parameters: Sequence[Parameter], seed: int) -> dict[str, Draw]:
     return {
         "TPE as shipped": lambda number, outcomes: tpe.sample(outcomes, number),
         RANDOM: draw_by(optuna.samplers.RandomSampler),
-        "TPE, univariate": draw_by(optuna.samplers.TPESampler, constant_liar=True, n_startup_trials=STARTUP_TRIALS),
         "Gaussian process": draw_by(optuna.samplers.GPSampler, n_startup_trials=STARTUP_TRIALS),
     }
 
@@ -210,8 +207,7 @@ def sampler_figures(table: pd.DataFrame, parameters: Sequence[Parameter], repeat
 
 def main() -> None:
     """Print and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser, repeats=50)
+    parser = create_parser(__doc__, repeats=50)
     parser.add_argument("--table", type=Path, required=True, help="folder of a table that results_table.py recorded")
     parser.add_argument("--trials", type=int, default=24, help="of a sampler's search; fewer than the table's samples")
     options = parser.parse_args()

@@ -1,23 +1,21 @@
-"""What a training step costs beyond its arithmetic, and what share of the machine's peak the arithmetic reaches.
+"""What a training step costs beyond its arithmetic: forward, backward and optimiser of the bare network.
 
     python benchmarks/speed/step.py [--models joint standalone] [--sides 96 112 224] [--settings default]
 
 Bare: forward, backward and optimiser of the same network on a resident batch, from the plain sum of its outputs.
 Whole: an epoch of a training without validation, divided by its steps: gathering from the cache, augmentation,
 forward, loss, backward, clipping, optimiser, moving average, logging. 96 and 112 pixels are half the common grid's
-resolution (96 is cropped, as published crops are), 224 is the full one. Everything has the precision of a training on
-this machine (16 bits where it has them), also the peak: the better of a matrix product and a convolution.
+resolution (96 is cropped, as published crops are), 224 is the full one. All have the precision of a training on this
+machine, 16 bits where it has them.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from timing import Figure, add_options, in_turn, print_figures, ratios
-from torch.utils.flop_counter import FlopCounterMode
+from timing import Figure, create_parser, in_turn, print_figures, ratios
 
 from jointnet.common_grid import SIZE_PX
 from jointnet.cpu_kernels.allocator import keep_freed_memory
@@ -34,23 +32,19 @@ from jointnet.train.loop import Learner, new_learner, train_epoch
 from jointnet.train.losses import branch_losses, weighted_losses
 
 BATCHES = 4
-MATRIX = 2048
 CPU = torch.device("cpu")
 PRECISION = training_precision(CPU)
-PEAK_CONVOLUTION = (16, 64, 56)
-"""Batch size, channels and side of the convolution that measures the peak."""
 HALF_RESOLUTION_PX = 112
 """Slices up to this side use half the resolution of the common grid, larger ones the full resolution."""
 
 
 def main() -> None:
     """Measure and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = create_parser(__doc__, repeats=7)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--sides", nargs="+", type=int, default=[96, 112, 224], help="pixels, half or whole resolution")
     parser.add_argument("--settings", default="default")
     parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice)")
-    add_options(parser, repeats=7)
     options = parser.parse_args()
     keep_freed_memory()
     if options.threads:
@@ -81,31 +75,15 @@ def measured(settings: Settings, side: int, repeats: int) -> list[Figure]:
         "bare": lambda: steps(learner, batch, plain_sum),
         "with loss": lambda: steps(learner, batch, lambda output: weighted_sum(output, batch, settings)),
         "whole": epoch,
-        "matrix product": matrix_product(),
-        "convolution": convolution(),
     }
     what = f"{settings.model.name} {side}"
     seconds = in_turn(timed, repeats, warm_up=2)
     bare, with_loss, whole = ([each / BATCHES for each in seconds[name]] for name in ("bare", "with loss", "whole"))
-    with FlopCounterMode(display=False) as counter:
-        steps(learner, batch, plain_sum)
-    work = counter.get_total_flops() / BATCHES / 1e9
-    count, channels, px = PEAK_CONVOLUTION
-    peaks = [
-        max(2 * MATRIX**3 / product, 2 * 9 * count * (channels * px) ** 2 / convolved) / 1e9
-        for product, convolved in zip(seconds["matrix product"], seconds["convolution"], strict=True)
-    ]
     return [
         Figure(f"{what}: bare step", tuple(1e3 * each for each in bare), "ms"),
         Figure(f"{what}: whole step", tuple(1e3 * each for each in whole), "ms"),
         Figure(f"{what}: whole / bare", ratios(whole, bare), "x", most=1.10),
         Figure(f"{what}: whole / bare with the loss", ratios(whole, with_loss), "x"),
-        Figure(f"{what}: arithmetic of a bare step", (work,), "GFLOP"),
-        Figure(
-            f"{what}: share of the measured peak",
-            tuple(100 * work / time / peak for time, peak in zip(bare, peaks, strict=True)),
-            "%",
-        ),
     ]
 
 
@@ -129,21 +107,6 @@ def weighted_sum(output: Output, batch: Batch, settings: Settings) -> torch.Tens
     """Return the loss of a training."""
     losses = branch_losses(output, batch.cine_labels, batch.lge_labels, settings.loss)
     return torch.stack(list(weighted_losses(losses, settings.loss).values())).sum()
-
-
-def matrix_product() -> Callable[[], Any]:
-    """Return a function that computes a large matrix product."""
-    first, second = torch.randn(2, MATRIX, MATRIX).to(PRECISION).unbind()
-    return lambda: first @ second
-
-
-def convolution() -> Callable[[], Any]:
-    """Return a function that computes a large convolution without gradients."""
-    count, channels, px = PEAK_CONVOLUTION
-    layer = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False, dtype=PRECISION)
-    layer = layer.to(memory_format=torch.channels_last).requires_grad_(False)
-    image = torch.randn(count, channels, px, px).to(PRECISION).to(memory_format=torch.channels_last)
-    return lambda: layer(image)
 
 
 def downsampling_of(side: int) -> int:

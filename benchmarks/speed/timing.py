@@ -8,20 +8,21 @@ and every figure is a median with its range. The load of the machine is recorded
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "numpy", "scipy", "ray", "optuna", "mlflow", "monai", "torchio")
+from jointnet.system.versions import versions
+
+PACKAGES = ("torch", "numpy", "scipy", "ray", "optuna", "mlflow", "monai")
 
 
 @dataclass(frozen=True)
@@ -77,21 +78,17 @@ def ratios(over: Sequence[float], under: Sequence[float]) -> tuple[float, ...]:
     return tuple(a / b for a, b in zip(over, under, strict=True))
 
 
-def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
-    """Add the options that all benchmarks have."""
+def create_parser(description: str | None, repeats: int) -> argparse.ArgumentParser:
+    """Return a parser with the options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=repeats, help=f"counted turns (default {repeats})")
     parser.add_argument("--out", type=Path, help="JSON file for the figures and the machine")
     parser.add_argument("--compare", type=Path, help="JSON file of an earlier run; its medians stand beside these")
+    return parser
 
 
 def machine() -> dict[str, Any]:
     """Return the processor, the number of threads, the versions, and the load of the last minute."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
     return {
         "processor": _processor(),
@@ -99,8 +96,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
-        "python": platform.python_version(),
-        "versions": versions,
+        "versions": versions(PACKAGES),
         "load": round(os.getloadavg()[0], 2),
     }
 
@@ -110,7 +106,7 @@ def print_figures(figures: Sequence[Figure], options: argparse.Namespace, **sett
 
     Args:
         figures: the figures in the order of the table.
-        options: options of the command line, see `add_options`.
+        options: options of the command line, see `create_parser`.
         settings: further settings that are needed to repeat the figures.
     """
     here = machine()
@@ -119,8 +115,10 @@ def print_figures(figures: Sequence[Figure], options: argparse.Namespace, **sett
     if options.compare is not None:
         earlier = json.loads(options.compare.read_text())
         before = {each["name"]: each["median"] for each in earlier["figures"]}
-        for line in differences(earlier["machine"] | earlier["settings"], here | settings):
-            print(f"not comparable with {options.compare}: {line}")
+        now, then = json.loads(json.dumps(here | settings)), earlier["machine"] | earlier["settings"]
+        for name in sorted({*now, *then} - {"load"}):
+            if now.get(name) != then.get(name):
+                print(f"not comparable with {options.compare}: {name} was {then.get(name)}, is {now.get(name)}")
     width = max((len(each.name) for each in figures), default=0)
     for each in figures:
         low, high = min(each.values), max(each.values)
@@ -131,22 +129,10 @@ def print_figures(figures: Sequence[Figure], options: argparse.Namespace, **sett
             line += f"  before {before[each.name]:.4g}"
         print(line)
     if options.out is not None:
-        content = {
-            "machine": here,
-            "settings": settings,
-            "figures": [
-                {"name": f.name, "median": f.median, "unit": f.unit, "goal": f.goal, "values": list(f.values)}
-                for f in figures
-            ],
-        }
+        values = [asdict(figure) | {"median": figure.median} for figure in figures]
+        content = {"machine": here, "settings": settings, "figures": values}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(content, indent=1))
-
-
-def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the differences in machine (except the load) and settings of two runs. Tuples equal lists, as in JSON."""
-    pairs = {name: (earlier.get(name), json.loads(json.dumps(now.get(name)))) for name in (*earlier, *now)}
-    return [f"{name} was {old}, is {new}" for name, (old, new) in pairs.items() if name != "load" and old != new]
 
 
 def _processor() -> str:
