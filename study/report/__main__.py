@@ -83,11 +83,11 @@ def _verify(uri: str, study_id: str, out: Path) -> int:
     from study.report.write import verify_report
 
     began = time.monotonic()
-    found, store = verify_report(uri, study_id, out), without_secrets(uri)
-    for line in found[:MOST_DIFFERENCES]:
+    differences, store = verify_report(uri, study_id, out), without_secrets(uri)
+    for line in differences[:MOST_DIFFERENCES]:
         print(line, file=sys.stderr)
-    if found:
-        print(f"{out}: {len(found)} differences from study {study_id} in {store}.", file=sys.stderr)
+    if differences:
+        print(f"{out}: {len(differences)} differences from study {study_id} in {store}.", file=sys.stderr)
         return DIFFERS
     print(f"{out}: every value is what study {study_id} in {store} gives ({time.monotonic() - began:.0f} s).")
     return 0

@@ -162,11 +162,11 @@ def text_table(table: MeanTable, note: str = "", with_changes: bool = True) -> T
     """Return the table as texts: each arm's means and, if `with_changes`, the changes from before with intervals."""
     rows: list[Row] = []
     for row in table.rows:
-        shown = (
+        cells = (
             Cell("" if c is None else c.text, "" if c is None else c.stars, bool(c and c.best), row.key)
             for c in row.cells
         )
-        rows.append(Row(row.label, tuple(shown), (row.key,), BEFORE if row.key == BEFORE else ""))
+        rows.append(Row(row.label, tuple(cells), (row.key,), BEFORE if row.key == BEFORE else ""))
         if with_changes and any(cell and cell.change_text for cell in row.cells):
             changes = tuple(Cell("" if cell is None else cell.change_text, source=row.key) for cell in row.cells)
             rows.append(Row("change [95 % interval]", changes, (row.key,), "detail"))

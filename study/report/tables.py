@@ -149,17 +149,17 @@ def terminal(table: Table, width: int, colour: bool = False) -> str:
     `>` and bold type (where `colour` is set) mark the best value of each column. A row is named after its arm, which
     is shorter than its heading.
     """
-    shown = RichTable(title=table.caption, title_justify="left", title_style="", box=SIMPLE_HEAD)
-    shown.add_column("")
+    drawn = RichTable(title=table.caption, title_justify="left", title_style="", box=SIMPLE_HEAD)
+    drawn.add_column("")
     for title in table.header:
-        shown.add_column(title.removesuffix(" (mm)"), justify="right")
+        drawn.add_column(title.removesuffix(" (mm)"), justify="right")
     for row in table.rows:
-        shown.add_row(
+        drawn.add_row(
             Text("" if row.role == "detail" else " ".join(row.sources) or row.heading),
             *(_terminal_cell(part) for part in row.cells),
         )
     stream = io.StringIO()
-    Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False).print(shown)
+    Console(file=stream, width=width, force_terminal=colour, no_color=not colour, highlight=False).print(drawn)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 

@@ -11,7 +11,7 @@ from study.store_address import ui_command
 
 
 def provenance(study: StudyRecord, analysis: Analysis) -> Section:
-    """Create the section with the origin of the numbers and the cost of each arm."""
+    """Create the section with the provenance of the numbers and the cost of each arm."""
     effort = effort_table(study)
     tables = (effort,) if effort.rows else ()
     command = f"python -m study.report --study {study.study_id}"
@@ -23,7 +23,7 @@ def provenance(study: StudyRecord, analysis: Analysis) -> Section:
     return Section(
         "provenance",
         "Provenance",
-        (Definitions(tuple(origin(study))), *tables, Text(rebuilt, "note")),
+        (Definitions(tuple(provenance_values(study))), *tables, Text(rebuilt, "note")),
         {table.name: text_frame(table) for table in tables},
     )
 
@@ -34,7 +34,7 @@ def tracking(study: StudyRecord, analysis: Analysis) -> Section:
     return Section("tracking", "Runs", (ui, runs_table(study)))
 
 
-def origin(study: StudyRecord) -> list[tuple[str, str]]:
+def provenance_values(study: StudyRecord) -> list[tuple[str, str]]:
     """Return the provenance of the numbers as pairs of name and value."""
     tags, arms = study.tags, study.arms
     trials = [trial for arm in arms for trial in arm.trials]

@@ -55,9 +55,10 @@ def dice(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the overlap of the labels, the segmentations, and Table 1 over pooled slices."""
     patients, titles = analysis.patients, analysis.titles
     segmenting = {name: frame for name, frame in patients.items() if frame["metric"].isin(["dice_cine"]).any()}
-    dice = [(column.metric, column.structure) for column in OVERLAP]
+    endpoints = [(column.metric, column.structure) for column in OVERLAP]
     changes = {
-        name: compare_with_before(frame, analysis.arms[name][0].train or None, dice) for name, frame in patients.items()
+        name: compare_with_before(frame, analysis.arms[name][0].train or None, endpoints)
+        for name, frame in patients.items()
     }
     overlap = mean_table("overlap", "Overlap (Dice) of the LGE and cine labels.", patients, titles, OVERLAP, changes)
     segmentation = mean_table(
@@ -76,14 +77,14 @@ def dice(study: StudyRecord, analysis: Analysis) -> Section:
         REGISTRATION,
         unit="slices",
     )
-    shown = [text_table(overlap, _DICE)] if patients else []
+    tables = [text_table(overlap, _DICE)] if patients else []
     if segmenting:
         note = f"{_DICE} Stand-alone models do not segment."
-        shown.append(replace(text_table(segmentation, note), in_paper=True))
+        tables.append(replace(text_table(segmentation, note), in_paper=True))
     if patients:
-        shown.append(text_table(pooled, _POOLED, with_changes=False))
+        tables.append(text_table(pooled, _POOLED, with_changes=False))
     frames = {table.name: csv_frame([table]) for table in (overlap, segmentation, pooled)}
-    return Section("dice", "Overlap, segmentation, pooled slices", tuple(shown), frames)
+    return Section("dice", "Overlap, segmentation, pooled slices", tuple(tables), frames)
 
 
 def registration_means(analysis: Analysis) -> MeanTable:
