@@ -160,7 +160,7 @@ def prepare(
             for locked in locked_patients:
                 if locked.owner and (process := (locked.owner.host, locked.owner.pid)) not in named:
                     named.add(process)
-                    print_to_stderr(f"Patients that are missing here are being prepared by {locked}")
+                    print_to_stderr(f"Waiting for patients that are being prepared by {locked}")
             time.sleep(POLL_SECONDS)
     finished = [outcome for _, outcome in sorted(outcomes.items())]
     errors += [line for outcome in finished if isinstance(outcome, DataError) for line in outcome.errors]

@@ -46,7 +46,7 @@ def write_phantom(folder: Path, patients: int = 45, seed: int = 0) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise DataError(f"{folder}: cannot be made, because a part of the path is a file") from None
+        raise DataError(f"{folder}: cannot be created, because a part of its path is a file") from None
 
     def fill(draft: Path) -> None:
         for path in patient_paths(1):
@@ -82,9 +82,9 @@ def _already_there(folder: Path, marker: dict[str, Any]) -> bool:
     try:
         present = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise DataError(f"{folder}: holds files that are not a phantom's (no readable {MARKER})") from None
+        raise DataError(f"{folder}: must be absent, empty or a phantom, but has no readable {MARKER}") from None
     if present != marker:
-        raise DataError(f"{folder}: holds another phantom, {present}, where {marker} was asked for")
+        raise DataError(f"{folder}: must hold the requested phantom, {marker}, but holds {present}")
     numbers = range(1, marker["patients"] + 1)
     missing = [path for number in numbers for path in patient_paths(number) if not (folder / path).is_file()]
     if missing:

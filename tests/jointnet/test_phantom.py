@@ -230,7 +230,7 @@ def test_a_complete_phantom_is_left_alone(phantom):
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"patients": 5}])
 def test_another_phantom_is_refused(phantom, changes):
-    with pytest.raises(DataError, match="another phantom"):
+    with pytest.raises(DataError, match=r"must hold the requested phantom, .* but holds"):
         write_phantom(phantom, **{"patients": PATIENTS, "seed": 0, **changes})
 
 
@@ -241,7 +241,7 @@ def test_foreign_content_is_refused_and_kept(tmp_path):
     assert files_in(tmp_path) == {"notes.txt": b"mine"}
     with pytest.raises(DataError, match="is a file"):
         write_phantom(tmp_path / "notes.txt", patients=1)
-    with pytest.raises(DataError, match="a part of the path is a file"):
+    with pytest.raises(DataError, match="a part of its path is a file"):
         write_phantom(tmp_path / "notes.txt" / "below", patients=1)
 
 
