@@ -1,0 +1,64 @@
+"""The documentation: links lead to files, commands have the options that are shown, and the whole stays short."""
+
+import importlib
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+import pytest
+from test_help import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MOST_WORDS = 15_000
+"""Of the README and everything in `docs/`."""
+
+
+def _commands(page: Path) -> list[list[str]]:
+    """Return the words of every shown command of this project, from `jointnet.X` or `study.X` on."""
+    text = page.read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.startswith("    ")]
+    lines += re.findall(r"`(python -m (?:jointnet|study)\.[^`\n]*)`", text)
+    found = (re.search(r"python -m ((?:jointnet|study)\.\w+\b.*)", line) for line in lines)
+    return [shlex.split(match[1], comments=True) for match in found if match]
+
+
+@cache
+def _options(command: str) -> frozenset[str]:
+    """Return the long options that the command's `--help` names."""
+    with pytest.MonkeyPatch.context() as patch:
+        printed: list[str] = []
+        patch.setattr("argparse.ArgumentParser._print_message", lambda _, message, file=None: printed.append(message))
+        with pytest.raises(SystemExit):
+            importlib.import_module(COMMANDS[command]).main(["--help"])
+    return frozenset(re.findall(r"--[a-z][a-z0-9-]*", " ".join(printed)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page: Path):
+    targets = re.findall(r"\]\(([^)]+)\)", page.read_text())
+    local = [target.partition("#")[0] for target in targets if not target.startswith("http")]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_exists_with_its_options(page: Path):
+    for command, *words in _commands(page):
+        name = command if command in COMMANDS else command.rpartition(".")[0]
+        given = {word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2}
+        if name == "jointnet.data":
+            given = set()  # options of its sub-command, tested in tests/jointnet/data/test_check.py
+        assert name in COMMANDS, command
+        assert given <= _options(name), (command, given - _options(name))
+
+
+def test_paths_of_the_code_exist():
+    for page in PAGES:
+        named = re.findall(r"`((?:jointnet|study|tests|benchmarks|search_spaces|cluster)/[\w/.-]*\w)`", page.read_text())
+        assert [path for path in named if not (ROOT / path).exists()] == [], page
+
+
+def test_the_documentation_is_short():
+    words = {page: len(page.read_text().split()) for page in PAGES if page.name != "CONTRIBUTING.md"}
+    assert sum(words.values()) <= MOST_WORDS
