@@ -1,3 +1,25 @@
-"""The instrument: searches, tracks, selects, tests once and reports. It uses `jointnet` and is used by nobody."""
+"""The study: searches, tracks, selects, evaluates on held-out patients and reports. It uses `jointnet`.
+
+The names in `__all__` are its Python interface, to read studies into pandas. They are imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import jointnet  # noqa: F401 - completes the environment, which MLflow and Ray read as soon as they are imported
+
+if TYPE_CHECKING:
+    from study.api import StudyTables, list_studies, read_study
+
+__all__ = ["StudyTables", "list_studies", "read_study"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import and return a name of the Python interface."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("study.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,164 @@
+"""The Python interface: the functions that `import jointnet` offers to notebooks and scripts.
+
+    import jointnet
+
+    patients = jointnet.load_folder("data/phantom", patients=range(1, 16))
+    model = jointnet.train_model(patients[:12], patients[12:], settings="quick", epochs=20, out="runs/one")
+    rows = jointnet.evaluate_model(model, jointnet.load_folder("data/phantom", patients=range(16, 21)))
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from jointnet.data import check
+from jointnet.data.cache import CachedPatient, prepare
+from jointnet.data.folder import PatientFiles, scan_folder, select
+from jointnet.errors import DataError
+from jointnet.evaluate.measurable import measurable, unmeasurable
+from jointnet.evaluate.rows import evaluate
+from jointnet.model_file import SavedModel
+from jointnet.model_file import load_model as load_model_file
+from jointnet.model_path import MODEL_FILE, model_file
+from jointnet.networks.device import resolve_device
+from jointnet.predict import pair
+from jointnet.predict.output_folder import write_results
+from jointnet.settings import Settings, load_settings, with_values
+from jointnet.train.epoch_report import EpochReport
+from jointnet.train.loop import train
+
+
+def check_folder(folder: str | Path, patients: Iterable[int] | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Inspect the scans of a folder, as `python -m jointnet.data check` does.
+
+    Args:
+        folder: folder in the layout of MS-CMRSeg 2019.
+        patients: these only; all if None.
+
+    Returns:
+        One row per patient with what was found in headers and voxels, and all errors. The folder can be trained on if
+        there are none.
+
+    Raises:
+        DataError: if there is no such folder, or no patient in it.
+    """
+    facts, errors = check.inspect_folder(Path(folder), only=None if patients is None else tuple(patients))
+    table = pd.json_normalize([asdict(patient) for patient in facts], sep="_")
+    return table.set_index("patient"), [*errors, *(line for patient in facts for line in patient.errors)]
+
+
+def load_folder(
+    folder: str | Path, patients: Iterable[int] | None = None, cache: str | Path | None = None
+) -> list[CachedPatient]:
+    """Return patients on the common grid, sorted by number. Those that are not in the cache are prepared.
+
+    Args:
+        folder: folder in the layout of MS-CMRSeg 2019.
+        patients: these only; all if None.
+        cache: folder of prepared patients; that of the commands if None.
+
+    Raises:
+        DataError: with all errors of all patients.
+    """
+    wanted = None if patients is None else sorted(set(patients))
+    found, errors = scan_folder(Path(folder), only=wanted)
+    return prepare(select(found, found if wanted is None else wanted), _path(cache), known_errors=errors)
+
+
+def train_model(
+    training: Sequence[CachedPatient],
+    validation: Sequence[CachedPatient],
+    *,
+    model: str = "joint",
+    settings: str | Path | Settings = "default",
+    epochs: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    out: str | Path | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> SavedModel:
+    """Train a model and return it with the weights of its best epoch by `val/registration_ratio`.
+
+    Args:
+        training: the training patients.
+        validation: the patients on whom the best epoch is chosen.
+        model: `standalone` or `joint`.
+        settings: name or file of the settings, or the settings themselves, whose model name is replaced by `model`.
+        epochs: number of epochs, instead of that of the settings.
+        seed: the seed of the initial weights, the order of slices and the augmentation.
+        device: the device; `auto` selects a GPU if there is one.
+        out: folder for `model.pt`; nothing is kept on disk if None.
+        on_epoch: called with the report of every epoch.
+
+    Raises:
+        SettingsError: with all invalid settings.
+        DataError: if nothing could be learned from the training patients, or measured on the validation patients.
+        TrainingDivergedError: if the loss becomes NaN or infinite.
+    """
+    values = {"model.name": model} | ({} if epochs is None else {"training.epochs": epochs})
+    own = with_values(settings if isinstance(settings, Settings) else load_settings(settings), values)
+    errors = [
+        *unmeasurable("training: patients", {p.patient: measurable(p.labels()) for p in training}, "learned"),
+        *unmeasurable("validation: patients", {p.patient: measurable(p.labels()) for p in validation}, "measured"),
+    ]
+    if errors:
+        raise DataError(errors)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = _path(out) or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        train(own, training, validation, seed=seed, device=device, out=folder, on_epoch=on_epoch)
+        return load_model_file(folder / MODEL_FILE, resolve_device(device))
+
+
+def load_model(path: str | Path, device: str = "cpu") -> SavedModel:
+    """Read a model from a `model.pt` or from the folder that holds it. No code in the file is executed.
+
+    Raises:
+        InputError: if the file is missing, damaged or of another format.
+    """
+    return load_model_file(model_file(Path(path)), resolve_device(device))
+
+
+def evaluate_model(model: SavedModel | None, patients: Sequence[CachedPatient], device: str = "cpu") -> pd.DataFrame:
+    """Evaluate a model, or with None no registration at all, on patients with manual segmentations.
+
+    Returns:
+        One row per patient, slice, structure and metric, with the columns of `jointnet.evaluate.rows.evaluate`.
+        `jointnet.summarise` averages them over patients, `jointnet.registration_ratio` reduces them to one number.
+    """
+    where = resolve_device(device)
+    return evaluate(None if model is None else model.model.to(where), patients, where)
+
+
+def predict_pair(
+    model: SavedModel, cine: str | Path, lge: str | Path, out: str | Path | None = None, device: str = "cpu"
+) -> pair.PairResult:
+    """Register an LGE scan onto a cine scan and segment both.
+
+    Args:
+        model: the model.
+        cine, lge: NIfTI files.
+        out: folder for the files that `python -m jointnet.predict` writes, without its record; none is written if None.
+        device: the device.
+
+    Returns:
+        The transforms, the quality of each slice, warnings, and the content of all files. `result.image(name)` returns
+        one of the volumes, such as `lge_registered.nii.gz`.
+
+    Raises:
+        DataError: with every error of the scans.
+        OSError: if a file cannot be written.
+    """
+    where = resolve_device(device)
+    model.model.to(where)
+    result = pair.predict_pair(model, PatientFiles(0, Path(cine), Path(lge)), where)
+    if out is not None:
+        write_results(Path(out), result.files, None)
+    return result
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return None if value is None else Path(value)
