@@ -18,8 +18,9 @@ All settings of a training, with their defaults and the values of the shipped fi
     [training]
     epochs = 100
 
-Use it with `--settings FILE` in `jointnet.train` and `study.run`, or as `settings` in a [search file](search-files.md).
-Unknown keys and values out of bounds are errors. `python -m jointnet.train --schema` prints the JSON schema for editors.
+Use it with `--settings FILE` in `jointnet.train` and `study.run`, or as `settings` in a
+[search file](search-files.md). Unknown keys and values out of bounds are errors. `python -m jointnet.train --schema`
+prints the JSON schema for editors.
 """
 
 
@@ -33,9 +34,13 @@ def page() -> str:
     for section, values in defaults.items():
         table = schema["$defs"][schema["properties"][section]["$ref"].rpartition("/")[2]]
         parts.append(f"## `[{section}]`\n\n{table['description']}\n")
-        parts.append(f"| key | values | default | {' | '.join(names)} | |\n| --- | --- | ---: |{' ---: |' * len(names)} --- |")
+        parts.append(
+            f"| key | values | default | {' | '.join(names)} | |\n| --- | --- | ---: |{' ---: |' * len(names)} --- |"
+        )
         for key, default in values.items():
-            own = [_value(shipped[name][section][key]) if shipped[name][section][key] != default else "" for name in names]
+            own = [
+                _value(shipped[name][section][key]) if shipped[name][section][key] != default else "" for name in names
+            ]
             field = table["properties"][key]
             text = field["description"].replace("|", "\\|").replace("\n", " ")
             cells = (f"`{key}`", _allowed(field), _value(default), *own, text)

@@ -1,11 +1,4 @@
-"""The Python interface: the functions that `import jointnet` offers to notebooks and scripts.
-
-    import jointnet
-
-    patients = jointnet.load_folder("data/phantom", patients=range(1, 16))
-    model = jointnet.train_model(patients[:12], patients[12:], settings="quick", epochs=20, out="runs/one")
-    rows = jointnet.evaluate_model(model, jointnet.load_folder("data/phantom", patients=range(16, 21)))
-"""
+"""The Python interface: the functions that `import jointnet` offers to notebooks and scripts."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -140,7 +133,8 @@ def predict_pair(
 
     Args:
         model: the model.
-        cine, lge: NIfTI files.
+        cine: NIfTI file of the fixed scan.
+        lge: NIfTI file of the moving scan.
         out: folder for the files that `python -m jointnet.predict` writes, without its record; none is written if None.
         device: the device.
 

@@ -1,6 +1,6 @@
 """The study: searches, tracks, selects, evaluates on held-out patients and reports. It uses `jointnet`.
 
-The names in `__all__` are its Python interface, to read studies into pandas. They are imported when they are first used.
+The names in `__all__` are its Python interface, to read studies into pandas. They are imported when first used.
 """
 
 from importlib import import_module

@@ -1,10 +1,4 @@
-"""The Python interface: the functions that `import study` offers to read studies into pandas.
-
-    import study
-
-    result = study.read_study()
-    result.trials.sort_values("objective").head()
-"""
+"""The Python interface: the functions that `import study` offers to read studies into pandas."""
 
 from dataclasses import dataclass
 

@@ -2,12 +2,17 @@
 
 import importlib
 import re
+import runpy
 import shlex
+import textwrap
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_help import COMMANDS
+
+from jointnet.phantom import write_phantom
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -54,9 +59,38 @@ def test_every_command_exists_with_its_options(page: Path):
 
 
 def test_paths_of_the_code_exist():
-    for page in PAGES:
-        named = re.findall(r"`((?:jointnet|study|tests|benchmarks|search_spaces|cluster)/[\w/.-]*\w)`", page.read_text())
-        assert [path for path in named if not (ROOT / path).exists()] == [], page
+    for each in PAGES:
+        named = re.findall(r"`((?:jointnet|study|tests|benchmarks|cluster)/[\w/.-]*\w)`", each.read_text())
+        assert [path for path in named if not (ROOT / path).exists()] == [], each
+
+
+def test_the_settings_page_is_that_of_the_code():
+    assert (ROOT / "docs/reference/settings.md").read_text() == runpy.run_path(str(ROOT / "docs/make_reference.py"))[
+        "page"
+    ]()
+
+
+@pytest.mark.slow
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The example of the Python interface, with fewer and smaller trainings, on a phantom of five patients."""
+    text = (ROOT / "docs/reference/python-api.md").read_text()
+    blocks = re.findall(r"\n\n((?:    .*\n|\n(?=    ))+)", text)
+    code = textwrap.dedent(blocks[0])
+    monkeypatch.chdir(tmp_path)
+    write_phantom(tmp_path / "data/phantom", 5)
+    for long, short in {
+        "range(1, 16)": "range(1, 4)",
+        "[:12]": "[:2]",
+        "[12:]": "[2:]",
+        "range(16, 21)": "[4, 5]",
+    }.items():
+        assert long in code
+        code = code.replace(long, short)
+    names: dict[str, Any] = {}
+    exec(code.replace("epochs=20", "epochs=1").replace("patient17", "patient5"), names)
+    assert set(names["rows"]["patient"]) == {4, 5}
+    assert names["volume"].shape == names["cine"].shape
+    assert names["errors"] == [] and names["ratio"] > 0
 
 
 def test_the_documentation_is_short():
