@@ -135,3 +135,13 @@ def test_the_image_and_the_installed_versions_are_those_of_the_constraints():
     assert "--constraint constraints.txt" in (ROOT / "cluster/Dockerfile").read_text()
     assert {"psycopg2-binary", "grpcio", "opencensus"} <= set(pins)  # of the extra `cluster`
     assert set(metadata.metadata("jointnet-study").get_all("Provides-Extra") or ()) >= {"test"}
+
+
+@pytest.mark.parametrize("patterns", [".gitignore", ".rayignore"])
+def test_no_file_of_the_project_is_left_out_by_a_pattern(patterns: str):
+    """`data/` without a slash before it would also match `jointnet/data`, so a submitted job would lack it."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs the checkout's git folder")
+    listed = ["git", "ls-files", "--cached", "--ignored", "--exclude-from", patterns]
+    left_out = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert set(left_out) <= {"mlruns/README.md"}
