@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from jointnet.data import check
 from jointnet.data.cache import CachedPatient, prepare
+from jointnet.data.check import inspect_folder
 from jointnet.data.folder import PatientFiles, scan_folder, select
 from jointnet.errors import DataError
 from jointnet.evaluate.measurable import measurable, unmeasurable
@@ -38,9 +38,9 @@ def check_folder(folder: str | Path, patients: Iterable[int] | None = None) -> t
     Raises:
         DataError: if there is no such folder, or no patient in it.
     """
-    facts, errors = check.inspect_folder(Path(folder), only=None if patients is None else tuple(patients))
-    table = pd.json_normalize([asdict(patient) for patient in facts], sep="_")
-    return table.set_index("patient"), [*errors, *(line for patient in facts for line in patient.errors)]
+    facts = inspect_folder(Path(folder), only=None if patients is None else tuple(patients))
+    table = pd.json_normalize([asdict(patient) for patient in facts.patients], sep="_")
+    return table.set_index("patient"), list(facts.errors)
 
 
 def load_folder(
