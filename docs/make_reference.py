@@ -1,5 +1,6 @@
 """Write `docs/reference/settings.md` from the settings in the code: `python docs/make_reference.py`."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,13 @@ def page() -> str:
     for section, values in defaults.items():
         table = schema["$defs"][schema["properties"][section]["$ref"].rpartition("/")[2]]
         parts.append(f"## `[{section}]`\n\n{table['description']}\n")
-        parts.append(
-            f"| key | values | default | {' | '.join(names)} | |\n| --- | --- | ---: |{' ---: |' * len(names)} --- |"
-        )
         for key, default in values.items():
-            own = [
-                _value(shipped[name][section][key]) if shipped[name][section][key] != default else "" for name in names
-            ]
             field = table["properties"][key]
-            text = field["description"].replace("|", "\\|").replace("\n", " ")
-            cells = (f"`{key}`", _allowed(field), _value(default), *own, text)
-            parts.append(f"| {' | '.join(cells)} |")
+            own = {name: shipped[name][section][key] for name in names}
+            values_of = [_allowed(field), f"default {_value(default)}"]
+            values_of += [f"{name} {_value(value)}" for name, value in own.items() if value != default]
+            text = field["description"].replace("\n", " ")
+            parts.append(textwrap.fill(f"- `{key}` ({'; '.join(values_of)}): {text}", 118, subsequent_indent="  "))
         parts.append("")
     return "\n".join(parts)
 

@@ -11,14 +11,14 @@ from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.check import inspect_folder
 from jointnet.data.folder import PatientFiles, scan_folder, select
 from jointnet.errors import DataError
-from jointnet.evaluate.measurable import measurable, unmeasurable
+from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import SavedModel
 from jointnet.model_file import load_model as load_model_file
 from jointnet.model_path import MODEL_FILE, model_file
 from jointnet.networks.device import resolve_device
 from jointnet.predict import pair
-from jointnet.predict.output_folder import write_results
+from jointnet.predict.output_files import write_results
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
@@ -93,9 +93,12 @@ def train_model(
     """
     values = {"model.name": model} | ({} if epochs is None else {"training.epochs": epochs})
     own = with_values(settings if isinstance(settings, Settings) else load_settings(settings), values)
+    shown = [
+        {patient.patient: defined_metrics(patient.labels()) for patient in part} for part in (training, validation)
+    ]
     errors = [
-        *unmeasurable("training: patients", {p.patient: measurable(p.labels()) for p in training}, "learned"),
-        *unmeasurable("validation: patients", {p.patient: measurable(p.labels()) for p in validation}, "measured"),
+        *undefined_metric_errors("training: patients", shown[0], "learned"),
+        *undefined_metric_errors("validation: patients", shown[1], "measured"),
     ]
     if errors:
         raise DataError(errors)

@@ -98,7 +98,8 @@ REPORT_OF_A_RUN = ("study.run.conduct", "study.report.write")
 def test_the_search_uses_the_report_by_its_command_only():
     others = set(MODULES) - _report()
     used = {(name, other) for name in others for other in _imports(name) & set(MODULES) if _room(other) == "report"}
-    assert used == {REPORT_OF_A_RUN}
+    interface = {("study.api", "study.report.reader"), ("study.api", "study.report.records")}
+    assert used == {REPORT_OF_A_RUN} | interface
 
 
 def test_loading_the_report_loads_neither_torch_nor_ray():
@@ -174,4 +175,5 @@ def test_a_room_of_the_study_uses_those_before_it_only(room: str):
 def test_every_module_of_the_study_has_a_room_but_the_small_commands_and_what_the_report_shares():
     loose = {name for name in MODULES if name.startswith("study.") and not _room(name)}
     rooms = {f"study.{room}" for room in (*ROOMS, "report")}
-    assert loose - rooms == {"study.predict", "study.export_bundle", "study.store_address", "study.store_names"}
+    commands = {"study.predict", "study.export_bundle"}
+    assert loose - rooms == commands | {"study.api", "study.store_address", "study.store_names"}

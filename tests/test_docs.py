@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from test_help import COMMANDS
 
-from jointnet.phantom import write_phantom
+from jointnet.phantom.writer import write_phantom
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -70,10 +70,10 @@ FRAMES = {
 }
 
 
-def write_results(folder: Path, files: Mapping[str, bytes], record: bytes) -> None:
+def write_results(folder: Path, files: Mapping[str, bytes], record: bytes | None = None) -> None:
     """Write a pair's files and remove the files of an earlier prediction that this one does not have.
 
-    The old record is removed first and the new one written last, so a folder with a record is complete.
+    The old record is removed first and the new one, if there is one, written last. A folder with a record is complete.
 
     Raises:
         OSError: if a file cannot be written.
@@ -93,7 +93,8 @@ def write_results(folder: Path, files: Mapping[str, bytes], record: bytes) -> No
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         write_whole(path, content)
-    write_whole(folder / RECORD, record)
+    if record is not None:
+        write_whole(folder / RECORD, record)
 
 
 def nifti_bytes(volume: NDArray, like: nib.Nifti1Image) -> bytes:

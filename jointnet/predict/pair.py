@@ -1,5 +1,6 @@
 """Prediction for one pair of scans: prepare, predict, resample to the scans' grids, check. No file is written here."""
 
+import gzip
 import json
 import math
 import time
@@ -75,6 +76,14 @@ class PairResult:
     warnings: tuple[str, ...]
     rows: tuple[dict[str, Any], ...]
     seconds: float
+
+    def image(self, name: str) -> nib.Nifti1Image:
+        """Return one of the volumes, such as `lge_registered.nii.gz`.
+
+        Raises:
+            KeyError: if there is no such file.
+        """
+        return nib.Nifti1Image.from_bytes(gzip.decompress(self.files[name]))
 
     @property
     def summary(self) -> dict[str, Any]:
