@@ -90,13 +90,13 @@ def check_experiment(uri: str) -> None:
     """
     file = sqlite_file(uri)
     if file is not None:
-        found = _experiment_of_file(file)
+        experiment = _experiment_of_file(file)
     elif uri.startswith(("http://", "https://")):
-        found = _experiment_of_server(uri)
+        experiment = _experiment_of_server(uri)
     else:
         return
-    if found is not None and found[1] != "active":
-        raise _deleted(uri, found[0])
+    if experiment is not None and experiment[1] != "active":
+        raise _deleted(uri, experiment[0])
 
 
 def _experiment_of_file(path: Path) -> tuple[str, str] | None:
@@ -104,19 +104,19 @@ def _experiment_of_file(path: Path) -> tuple[str, str] | None:
     query = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?"
     try:
         with closing(open_to_read(path)) as store:
-            found = store.execute(query, (EXPERIMENT,)).fetchone()
+            row = store.execute(query, (EXPERIMENT,)).fetchone()
     except sqlite3.Error:  # no file, no store, or one that is being created
         return None
-    return None if found is None else (str(found[0]), str(found[1]))
+    return None if row is None else (str(row[0]), str(row[1]))
 
 
 def _experiment_of_server(uri: str) -> tuple[str, str] | None:
     """Return id and lifecycle stage of the experiment on a server, or None if there is none or no answer."""
     try:
-        found = MlflowClient(uri, registry_uri=uri).get_experiment_by_name(EXPERIMENT)
+        experiment = MlflowClient(uri, registry_uri=uri).get_experiment_by_name(EXPERIMENT)
     except (MlflowException, OSError):  # requests' exceptions are OSErrors
         return None
-    return None if found is None else (str(found.experiment_id), str(found.lifecycle_stage))
+    return None if experiment is None else (str(experiment.experiment_id), str(experiment.lifecycle_stage))
 
 
 def _deleted(uri: str, experiment: str) -> SettingsError:

@@ -136,14 +136,14 @@ def _log_model(client: MlflowClient, experiment: str, champion: Champion) -> tup
 
 def _unfinished(client: MlflowClient, experiment: str, champion: Champion) -> list[str]:
     """Return the ids of logged models that a killed driver left without a registered version."""
-    found = client.search_logged_models([experiment], f"tags.`study.id` = '{champion.tags['study.id']}'")
-    return [model.model_id for model in found if _is_of(champion, dict(model.tags), model.name)]
+    models = client.search_logged_models([experiment], f"tags.`study.id` = '{champion.tags['study.id']}'")
+    return [model.model_id for model in models if _is_of(champion, dict(model.tags), model.name)]
 
 
 def _find_version(client: MlflowClient, champion: Champion) -> str | None:
     """Return the registered version of the model, or None."""
-    found = client.search_model_versions(f"name = '{champion.name}'")
-    return next((str(one.version) for one in found if _is_of(champion, dict(one.tags), one.name)), None)
+    versions = client.search_model_versions(f"name = '{champion.name}'")
+    return next((str(each.version) for each in versions if _is_of(champion, dict(each.tags), each.name)), None)
 
 
 def _is_of(champion: Champion, tags: Mapping[str, str], name: str) -> bool:

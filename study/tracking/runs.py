@@ -280,8 +280,8 @@ class StudyTracker:
             merged = {**self._tags, **dict(key), **tags}
             client, experiment = self._open_store()
             own = {key: str(value)[:LONGEST_TAG] for key, value in merged.items()}
-            made = client.create_run(experiment, start_time=began_ms, tags=own, run_name=name)
-            run_id = str(made.info.run_id)
+            created = client.create_run(experiment, start_time=began_ms, tags=own, run_name=name)
+            run_id = str(created.info.run_id)
             self._statuses[run_id] = "RUNNING"
         self._runs[key] = run_id
         return run_id
@@ -294,21 +294,21 @@ class StudyTracker:
         """
         if key in self._runs:
             return self._runs[key]
-        found = self._search(self._condition(key), ViewType.ALL)
-        active = [run for run in found if run.info.lifecycle_stage == "active"]
-        if found and not active:
-            self._client.restore_run(found[0].info.run_id)
+        runs = self._search(self._condition(key), ViewType.ALL)
+        active = [run for run in runs if run.info.lifecycle_stage == "active"]
+        if runs and not active:
+            self._client.restore_run(runs[0].info.run_id)
         for duplicate in active[1:]:
             self._client.delete_run(duplicate.info.run_id)
-        if found:
-            self._runs[key] = str((active or found)[0].info.run_id)
+        if runs:
+            self._runs[key] = str((active or runs)[0].info.run_id)
         return self._runs.get(key)
 
     def delete_duplicates(self) -> None:
         """Search for every run again and delete duplicates that a slow server created."""
         for key, kept in self._runs.items():
-            found = [str(run.info.run_id) for run in self._search(self._condition(key))]
-            for duplicate in found if kept in found else ():
+            run_ids = [str(run.info.run_id) for run in self._search(self._condition(key))]
+            for duplicate in run_ids if kept in run_ids else ():
                 if duplicate != kept:
                     self._client.delete_run(duplicate)
 
@@ -319,14 +319,14 @@ class StudyTracker:
     def _search(self, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Any]:
         """Return the experiment's runs that match a filter, ordered by start time."""
         client, experiment = self._open_store()
-        found: list[Any] = []
+        runs: list[Any] = []
         token = None
         while True:
             page = client.search_runs([experiment], condition, view, MOST_RUNS, ["start_time ASC"], token)
-            found.extend(page)
+            runs.extend(page)
             token = page.token
             if not token:
-                return found
+                return runs
 
 
 def is_permanent(error: Exception) -> bool:
