@@ -205,9 +205,18 @@ def _foreign_imports(file: Path, package: Path) -> set[str]:
 
 
 def _imported_names(file: Path) -> set[str]:
-    """Return all dotted names that a file imports. `from a import b` yields both `a` and `a.b`."""
+    """Return all dotted names that a file imports. `from a import b` yields both `a` and `a.b`.
+
+    Imports under `if TYPE_CHECKING:` are left out, because they are not executed.
+    """
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    queue: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            queue += node.orelse
+            continue
+        queue += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

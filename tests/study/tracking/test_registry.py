@@ -136,7 +136,7 @@ def test_mlflow_alone_loads_it_and_predicts_the_same(saved: Path, uri: str, run:
 
 def test_the_requirements_are_what_is_imported_in_versions_that_a_public_index_has():
     listed = requirements(module.CODE_FILE, Path(jointnet.__file__).parent)
-    assert {line.partition("==")[0] for line in listed} == {"mlflow", "numpy", "torch"}
+    assert {line.partition("==")[0] for line in listed} == {"mlflow", "numpy", "pydantic", "torch"}
     assert all(re.fullmatch(r"[a-z]+==[0-9.]+", line) for line in listed)
 
 
