@@ -43,7 +43,7 @@ from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
 from study.trials.progress import ArmProgress, StudyProgress
-from study.trials.ray_tune import search_arm
+from study.trials.ray_tune import run_round
 from study.trials.recorder import ArmRecorder
 from study.trials.sampling import SearchWork
 from study.trials.scheduling import ArmSearch
@@ -121,7 +121,7 @@ def run_study(task: ArmTask, trials: int, uri: str) -> Study:
     with Ledger(folder) as ledger, ray_session(None):
         recorder = ArmRecorder(task, {"arm": ARM}, ledger, tracker, outbox, progress)
         search = ArmSearch(work, recorder, AT_ONCE)
-        search_arm(task, search, Resources(AT_ONCE, 1.0, 0.0, "cpu"), folder / "tune", None, run_synchronised)
+        run_round(task, search, Resources(AT_ONCE, 1.0, 0.0, "cpu"), folder / "tune", None, run_synchronised)
         outbox.flush(SECONDS_TO_DELIVER)
         logging_seconds = time.clock_gettime(clock)
         outbox.close(0)

@@ -97,7 +97,7 @@ def replay(draw: Draw, train: Train, fidelity: Fidelity, trials: int, seed: int)
         elif asha.prunes(trial):
             trial = replace(trial, state="stopped", reason=EARLY)
         outcomes[place] = trial
-        if not trial.over:
+        if not trial.is_final:
             heapq.heappush(due, (now + lengths[place], place))
             continue
         ended.append(trial)

@@ -105,7 +105,7 @@ class Batch(NamedTuple):
     lge_labels: Tensor
 
 
-def draw(settings: AugmentationSettings, batch: int, generator: torch.Generator) -> Augmentation:
+def draw_augmentation(settings: AugmentationSettings, batch: int, generator: torch.Generator) -> Augmentation:
     """Draw the augmentation parameters of one batch on the generator's device."""
     deviations = (
         (settings.common_rotation_deg, settings.common_log_scale, settings.common_translation_mm),
@@ -133,7 +133,7 @@ def draw(settings: AugmentationSettings, batch: int, generator: torch.Generator)
     return Augmentation(first, second, elastic, draw_lge_intensity(settings, batch, generator))
 
 
-def apply(augmentation: Augmentation, batch: Batch) -> Batch:
+def apply_augmentation(augmentation: Augmentation, batch: Batch) -> Batch:
     """Apply spatial and intensity augmentation to a batch.
 
     Outside the field of view images are 0 and labels are background. Cine and LGE are processed as one stack, which

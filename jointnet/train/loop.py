@@ -27,7 +27,7 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.networks import build_model
 from jointnet.networks.device import computing_in, resolve_device, training_precision
 from jointnet.settings import OptimiserSettings, Settings, settings_to_dict
-from jointnet.train.augmentation import apply, draw
+from jointnet.train.augmentation import apply_augmentation, draw_augmentation
 from jointnet.train.checkpoints import Checkpoints
 from jointnet.train.dataset import LabelledPatient, SlicePairDataset
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
@@ -203,7 +203,7 @@ def train_epoch(
     gradients: dict[str, float] = {}
     for number, indices in enumerate(batches, start=1):
         batch = pairs.batch(indices)
-        batch = apply(draw(settings.augmentation, len(indices), generator), batch)
+        batch = apply_augmentation(draw_augmentation(settings.augmentation, len(indices), generator), batch)
         with computing_in(precision, device):
             output = model(batch.cine, batch.lge)
         losses = branch_losses(output, batch.cine_labels, batch.lge_labels, settings.loss)

@@ -14,10 +14,10 @@ from jointnet.geometry import warp
 from jointnet.networks.apply import Output
 from jointnet.settings import LossSettings
 
-SMOOTHING = 0.1
+LABEL_SMOOTHING = 0.1
 """Share of the uniform distribution that is mixed into a warped label map before its logarithm. The map is exactly 0
 outside the structure, and log 0 would dominate the loss."""
-DICE_PIXELS = 1.0
+DICE_SMOOTHING_PX = 1.0
 """Pixels added to numerator and denominator of the soft Dice, so that two empty maps have a Dice of 1."""
 
 
@@ -32,8 +32,8 @@ def cross_entropy(log_probabilities: Tensor, target: Tensor) -> Tensor:
 
 def soft_dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     """Return the soft Dice loss of every channel (B, C) of probabilities and target probabilities (B, C, H, W)."""
-    overlap = 2 * (probabilities * target).sum((2, 3)) + DICE_PIXELS
-    return 1 - overlap / (probabilities.sum((2, 3)) + target.sum((2, 3)) + DICE_PIXELS)
+    overlap = 2 * (probabilities * target).sum((2, 3)) + DICE_SMOOTHING_PX
+    return 1 - overlap / (probabilities.sum((2, 3)) + target.sum((2, 3)) + DICE_SMOOTHING_PX)
 
 
 def segmentation_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
@@ -57,7 +57,7 @@ def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) ->
     structures = shared.sum(1)
     dice = (soft_dice_loss(moved, wanted) * shared).sum(1) / structures.clamp(min=1)
     probabilities = torch.cat([1 - moved.sum(1, keepdim=True), moved], 1)
-    smooth = (1 - SMOOTHING) * probabilities + SMOOTHING / probabilities.shape[1]
+    smooth = (1 - LABEL_SMOOTHING) * probabilities + LABEL_SMOOTHING / probabilities.shape[1]
     counted = (structures > 0).float()
     branch = counted * (alpha * cross_entropy(smooth.log(), target) + (1 - alpha) * dice)
     return branch.sum() / counted.sum().clamp(min=1)

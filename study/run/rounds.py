@@ -17,7 +17,7 @@ from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker
 from study.trials.ledger import Ledger
 from study.trials.progress import StudyProgress
-from study.trials.ray_tune import search_arm
+from study.trials.ray_tune import run_round
 from study.trials.recorder import ArmRecorder
 from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask
@@ -96,7 +96,7 @@ class Rounds:
         """Run the trainings of a round until none is left or the time is over. After Ctrl+C they finish their epoch."""
         plan = self._session.plan
         with graceful_first_signal(lambda: self._stop_gently(search)):
-            search_arm(task, search, plan.resources, plan.folder / "tune", seconds)
+            run_round(task, search, plan.resources, plan.folder / "tune", seconds)
 
     def _stop_gently(self, search: ArmSearch) -> None:
         search.halt(INTERRUPTED)

@@ -213,19 +213,19 @@ def evaluate_on_test(
             patients then stay sealed.
     """
     plan, ledger = session.plan, session.ledger
-    tested, due, missing = list[Arm](), dict[str, tuple[TrialOutcome, ...]](), list[str]()
+    testable, due, missing = list[Arm](), dict[str, tuple[TrialOutcome, ...]](), list[str]()
     for arm in (arm for arm in plan.arms if arm.key in selections):
         try:
             models = models_to_test(plan, arm, ledger, selections[arm.key])
         except NoFinishedTrialError as error:
             missing.append(str(error))
             continue
-        tested.append(arm)
+        testable.append(arm)
         if not is_tested(ledger, arm.key, models):
             due[arm.key] = models
     if due:
         _check_selections_stored(session)
-    arms = [arm for arm in tested if arm.key in due]
+    arms = [arm for arm in testable if arm.key in due]
     for arm in arms:
         _record_opening(session, arm, selections[arm.key], due[arm.key])
     opened = dict[tuple[int, ...], list[CachedPatient]]()
@@ -238,7 +238,7 @@ def evaluate_on_test(
         result = evaluate_held_out(opened[numbers], files, plan.arm_folder(arm) / TEST_FOLDER, plan.resources.device)
         content = {"metrics": result.metrics, "fingerprint": result.fingerprint, "models": names_of(models)}
         ledger.append("tested", arm=arm.key, trial=selections[arm.key].trial.trial_id, **content)
-    for arm in tested:
+    for arm in testable:
         session.recorder.tested(arm)
     session.recorder.champions()
     return missing

@@ -39,7 +39,7 @@ def retrainings(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> t
 def retraining_is_over(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> bool:
     """Return whether all requested retrainings of the selected trial are over."""
     outcomes = retrainings(plan, arm, ledger, selection)
-    return len(outcomes) >= plan.design.seeds and all(outcome.over for outcome in outcomes)
+    return len(outcomes) >= plan.design.seeds and all(outcome.is_final for outcome in outcomes)
 
 
 def models_to_test(plan: Plan, arm: Arm, ledger: Ledger, selection: Selection) -> tuple[TrialOutcome, ...]:
@@ -95,7 +95,7 @@ def search_is_over(arm: Arm, ledger: Ledger) -> bool:
     """Return whether no trial of an arm is left to start or to continue within the requested trials and minutes."""
     budget, outcomes = arm.space.budget, ledger.outcomes(arm.key)
     wanted = _limit(budget.num_samples)
-    if len(outcomes) >= wanted and all(outcome.over for outcome in outcomes.values()):
+    if len(outcomes) >= wanted and all(outcome.is_final for outcome in outcomes.values()):
         return True
     last = ledger.last("searched", arm.key)
     if last is None or last["per_arm"] != budget.per_arm:

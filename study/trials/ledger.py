@@ -6,7 +6,8 @@ before anything acts on it. Kinds:
     session     a driver starts: data fingerprint, commit
     searching   the search of an arm begins or continues
     drawn       a trial is drawn: arm, trial, number, sample; for a retraining also its seed
-    epoch       a trial finished an epoch: arm, trial, epoch, metrics, node, and whether it is pruned (key `behind`)
+    epoch       a trial finished an epoch: arm, trial, epoch, metrics, node, and whether it is `pruned` (in older
+                ledgers `behind`)
     failure     the machine ended an attempt at a trial: arm, trial, reason
     ended       a trial is over: arm, trial, state, reason, model
     continued   a trial that the time budget had stopped continues
@@ -154,7 +155,7 @@ class Ledger:
             if outcome is not None:
                 trials[event["trial"]] = outcome
                 unfinished = self._unfinished.setdefault(event["arm"], set())
-                (unfinished.discard if outcome.over else unfinished.add)(event["trial"])
+                (unfinished.discard if outcome.is_final else unfinished.add)(event["trial"])
 
 
 def read_events(path: Path) -> tuple[list[Event], int]:

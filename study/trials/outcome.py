@@ -87,7 +87,7 @@ class TrialOutcome:
         return self.state == "stopped" and self.reason == TIME_BUDGET
 
     @property
-    def over(self) -> bool:
+    def is_final(self) -> bool:
         """Return whether the trial is final and never runs again."""
         return self.state != "running" and not self.out_of_time
 
@@ -131,7 +131,7 @@ def after(outcome: TrialOutcome | None, event: Mapping[str, Any], folder: Path) 
     outcome = replace(outcome, until_ms=at_ms)
     if kind == "epoch":
         record = EpochRecord(int(event["epoch"]), int(event["at_ms"]), event["metrics"], sys.intern(str(event["node"])))
-        return outcome.with_epoch(record, bool(event["behind"]))
+        return outcome.with_epoch(record, bool(event["pruned"] if "pruned" in event else event["behind"]))
     if kind == "failure":
         return replace(outcome, failures=outcome.failures + 1)
     if kind == "ended":

@@ -134,7 +134,9 @@ class StudyProgress:
     def add_earlier(self, arm: str, trial: TrialOutcome) -> None:
         """Count a trial of an earlier driver, which is over or will continue."""
         state = self._arms[arm]
-        state.states[trial.trial_id] = "out of time" if trial.out_of_time else trial.state if trial.over else "waiting"
+        state.states[trial.trial_id] = (
+            "out of time" if trial.out_of_time else trial.state if trial.is_final else "waiting"
+        )
         state.epochs += len(trial.epochs)
         state.earlier_epochs += len(trial.epochs)
         if trial.objective is not None and trial.state != "failed":

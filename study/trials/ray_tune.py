@@ -24,7 +24,7 @@ from study.trials.scheduling import ArmSearch, Cause
 from study.trials.trial import REPORT, ArmTask, RunTrial, run_in_worker, run_trial
 
 
-def search_arm(
+def run_round(
     task: ArmTask,
     search: ArmSearch,
     resources: Resources,
@@ -51,15 +51,15 @@ def search_arm(
         tune_config=tune.TuneConfig(
             num_samples=-1,
             reuse_actors=True,
-            search_alg=LedgerSearcher(search),
-            scheduler=LedgerScheduler(search),
+            search_alg=RoundSearcher(search),
+            scheduler=RoundScheduler(search),
         ),
         run_config=tune.RunConfig(
             name=task.arm.replace("/", "-"),
             storage_path=str(storage),
             verbose=0,
-            callbacks=[LedgerCallback(search)],
-            stop=LedgerStopper(search),
+            callbacks=[RoundCallback(search)],
+            stop=RoundStopper(search),
         ),
     )
     search.begin(seconds)
@@ -70,7 +70,7 @@ def search_arm(
         shutil.rmtree(storage, ignore_errors=True)
 
 
-class LedgerSearcher(Searcher):
+class RoundSearcher(Searcher):
     """Returns the next trial to Ray Tune. A Ray Tune trial is an attempt at a trial of the study."""
 
     def __init__(self, search: ArmSearch) -> None:
@@ -85,17 +85,17 @@ class LedgerSearcher(Searcher):
         trial = self._search.next_trial(trial_id)
         if trial is not None:
             return {"trial_id": trial.trial_id, "sample": dict(trial.sample), "seed": trial.seed}
-        over = self._search.idle and (self._search.halted or not self._search.work_left())
-        return Searcher.FINISHED if over else None
+        finished = self._search.idle and (self._search.halted or not self._search.work_left())
+        return Searcher.FINISHED if finished else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Do nothing: `LedgerCallback` handles the end, with its reason."""
+        """Do nothing: `RoundCallback` handles the end, with its reason."""
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Do nothing: the state is in the ledger."""
 
 
-class LedgerScheduler(FIFOScheduler):
+class RoundScheduler(FIFOScheduler):
     """Records every epoch and stops attempts as the search decides."""
 
     def __init__(self, search: ArmSearch) -> None:
@@ -112,7 +112,7 @@ class LedgerScheduler(FIFOScheduler):
         return str(TrialScheduler.STOP if any(stops) else TrialScheduler.CONTINUE)
 
 
-class LedgerStopper(tune.Stopper):
+class RoundStopper(tune.Stopper):
     """Stops all attempts when the time of the round is over."""
 
     def __init__(self, search: ArmSearch) -> None:
@@ -127,10 +127,10 @@ class LedgerStopper(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Return whether all attempts must stop now."""
-        return self._search.over
+        return self._search.must_stop
 
 
-class LedgerCallback(tune.Callback):
+class RoundCallback(tune.Callback):
     """Reports the ends of attempts to the search."""
 
     def __init__(self, search: ArmSearch) -> None:

@@ -68,7 +68,7 @@ class ArmRecorder:
             counted: whether the progress display counts these trials.
         """
         for outcome in self.outcomes.values():
-            if outcome.over:
+            if outcome.is_final:
                 self._delete_files(outcome)
             if counted:
                 self._progress.add_earlier(self.row, outcome)
@@ -92,7 +92,7 @@ class ArmRecorder:
     def reported(self, trial_id: str, epoch: int, metrics: Mapping[str, float], pruned: bool, node: str) -> None:
         """Record a new epoch of a trial, whether the trial is pruned after it, and the address of its node."""
         self._ledger.append(
-            "epoch", arm=self.task.arm, trial=trial_id, epoch=epoch, metrics=dict(metrics), behind=pruned, node=node
+            "epoch", arm=self.task.arm, trial=trial_id, epoch=epoch, metrics=dict(metrics), pruned=pruned, node=node
         )
         self._progress.epoch_done(self.row, self.outcomes[trial_id].objective)
         self._outbox.put(partial(self._runs.epochs, trial_id))
@@ -137,7 +137,7 @@ class ArmRecorder:
         folder = self._spec(outcome).folder
         if outcome.state == "failed":
             shutil.rmtree(folder, ignore_errors=True)
-        elif outcome.over:
+        elif outcome.is_final:
             keep_best_only(folder)
 
     def _spec(self, outcome: TrialOutcome) -> TrialSpec:

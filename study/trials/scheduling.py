@@ -19,7 +19,7 @@ from study.trials.pruning import Asha
 from study.trials.recorder import ArmRecorder
 from study.trials.sampling import Work
 
-MOST_FAILURES = 3
+MOST_ATTEMPTS_WITHOUT_EPOCH = 3
 """A trial fails after this many consecutive attempts that the machine ended without a new epoch between them."""
 
 LEAST_OVERTIME_SECONDS = 60.0
@@ -84,7 +84,7 @@ class ArmSearch:
         return time.monotonic() >= self._deadline
 
     @property
-    def over(self) -> bool:
+    def must_stop(self) -> bool:
         """Return whether all attempts must stop now: the time is over and each running trial has an objective.
 
         A trial without an objective would end without a model, so the round waits for it, within the overtime. A halted
@@ -164,8 +164,8 @@ class ArmSearch:
         """Handle an attempt that ended with an error.
 
         An error of the training is final: the trial fails. After an error of the machine the trial is retried from its
-        last checkpoint; it fails after MOST_FAILURES attempts without a new epoch between. Out of memory also reduces
-        the number of concurrent trials by one. A full disk halts the search and pauses the trial.
+        last checkpoint; it fails after MOST_ATTEMPTS_WITHOUT_EPOCH attempts without a new epoch between. Out of memory
+        also reduces the number of concurrent trials by one. A full disk halts the search and pauses the trial.
         """
         self._failed(self._recorder.outcomes[self._active.pop(attempt)], cause, reason)
 
@@ -236,8 +236,10 @@ class ArmSearch:
                 self._recorder.ended(trial.trial_id, "failed", reason)
                 return
             self._recorder.attempt_failed(trial.trial_id, reason)
-            if trial.failures + 1 >= MOST_FAILURES:
-                self._recorder.ended(trial.trial_id, "failed", f"{MOST_FAILURES} attempts in a row: {reason}")
+            if trial.failures + 1 >= MOST_ATTEMPTS_WITHOUT_EPOCH:
+                self._recorder.ended(
+                    trial.trial_id, "failed", f"{MOST_ATTEMPTS_WITHOUT_EPOCH} attempts in a row: {reason}"
+                )
             elif cause is Cause.MEMORY:
                 self.limit = max(1, self.limit - 1)
 

@@ -179,7 +179,7 @@ def test_what_the_store_refuses_keeps_the_study_undelivered_and_the_test_sealed_
 
     arguments = ["--search", "tiny", "--data", str(phantom)]
     with monkeypatch.context() as patch:
-        patch.setattr("study.run.rounds.search_arm", deleting)
+        patch.setattr("study.run.rounds.run_round", deleting)
         assert main(arguments) == 5
     told = capsys.readouterr()
     assert told.err.startswith("Stopped: the tracking store refused the selection of standalone-1 and standalone-2")

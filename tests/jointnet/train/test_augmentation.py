@@ -21,10 +21,10 @@ from jointnet.train.augmentation import (
     Batch,
     ImageAugmentation,
     LgeIntensityAugmentation,
-    apply,
+    apply_augmentation,
     augment_intensity,
     augment_lge_intensity,
-    draw,
+    draw_augmentation,
     draw_lge_intensity,
 )
 
@@ -57,7 +57,7 @@ def uncoloured(theta, gamma=None):
 
 def rigid(cine, lge):
     """Return an augmentation without elastic deformation and intensity augmentation of LGE."""
-    nothing = draw(settings(), len(cine.theta), generator())
+    nothing = draw_augmentation(settings(), len(cine.theta), generator())
     return Augmentation(cine, lge, nothing.elastic, nothing.lge_intensity)
 
 
@@ -71,22 +71,24 @@ def close(first, second, **tolerance):
 
 
 def test_zero_settings_change_nothing():
-    drawn = draw(settings(), 3, generator())
+    drawn = draw_augmentation(settings(), 3, generator())
     torch.testing.assert_close(drawn.cine.theta, identity(3))
     torch.testing.assert_close(drawn.lge.theta, identity(3))
     torch.testing.assert_close(drawn.cine.gamma, torch.ones(3))
     torch.testing.assert_close(drawn.lge.gamma, torch.ones(3))
-    close(apply(drawn, batch()), batch(), atol=2e-5, rtol=0)
+    close(apply_augmentation(drawn, batch()), batch(), atol=2e-5, rtol=0)
 
 
 def test_common_motion_moves_both_images_as_one():
-    drawn = draw(settings(common_rotation_deg=20, common_translation_mm=9, common_log_scale=0.2), 6, generator())
+    drawn = draw_augmentation(
+        settings(common_rotation_deg=20, common_translation_mm=9, common_log_scale=0.2), 6, generator()
+    )
     torch.testing.assert_close(drawn.cine.theta, drawn.lge.theta)
     assert float((drawn.cine.theta - identity(6)).abs().max()) > 0.05
 
 
 def test_relative_motion_moves_lge_only():
-    drawn = draw(settings(relative_rotation_deg=9, relative_translation_mm=9), 6, generator())
+    drawn = draw_augmentation(settings(relative_rotation_deg=9, relative_translation_mm=9), 6, generator())
     torch.testing.assert_close(drawn.cine.theta, identity(6))
     assert float((drawn.lge.theta - identity(6)).abs().max()) > 0.05
 
@@ -96,12 +98,12 @@ def test_what_registers_an_aligned_pair_afterwards_is_the_inverse_of_the_relativ
     alone = settings(relative_rotation_deg=6, relative_translation_mm=5, relative_log_scale=0.1)
     motion = {"common_rotation_deg": 30, "common_translation_mm": 4, "common_log_scale": 0.1}
     both = settings(relative_rotation_deg=6, relative_translation_mm=5, relative_log_scale=0.1, **motion)
-    relative = draw(alone, 8, generator(3)).lge.theta
-    drawn = draw(both, 8, generator(3))
+    relative = draw_augmentation(alone, 8, generator(3)).lge.theta
+    drawn = draw_augmentation(both, 8, generator(3))
     truth = compose(invert(drawn.lge.theta), drawn.cine.theta)
     torch.testing.assert_close(truth, invert(relative), atol=1e-5, rtol=1e-5)
     smooth = torch.nn.functional.avg_pool2d(batch(8).cine_labels, 5, stride=1, padding=2)
-    moved = apply(drawn, Batch(smooth[:, 1:2], smooth[:, 1:2], smooth, smooth))
+    moved = apply_augmentation(drawn, Batch(smooth[:, 1:2], smooth[:, 1:2], smooth, smooth))
     undone = warp(moved.lge_labels[:, 1:], truth)
     before = float((moved.lge_labels - moved.cine_labels)[:, 1:].abs().mean())
     after = float((undone - moved.cine_labels[:, 1:]).abs().mean())
@@ -109,10 +111,12 @@ def test_what_registers_an_aligned_pair_afterwards_is_the_inverse_of_the_relativ
 
 
 def test_labels_move_with_their_image():
-    drawn = draw(settings(common_rotation_deg=15, common_translation_mm=9, relative_translation_mm=9), 3, generator(1))
+    drawn = draw_augmentation(
+        settings(common_rotation_deg=15, common_translation_mm=9, relative_translation_mm=9), 3, generator(1)
+    )
     plain = batch()
     lv = Batch(plain.cine_labels[:, 2:3], plain.lge_labels[:, 2:3], plain.cine_labels, plain.lge_labels)
-    moved = apply(drawn, lv)
+    moved = apply_augmentation(drawn, lv)
     torch.testing.assert_close(moved.cine, moved.cine_labels[:, 2:3])
     torch.testing.assert_close(moved.lge, moved.lge_labels[:, 2:3])
     assert float((moved.cine - lv.cine).abs().max()) > 0.5
@@ -123,7 +127,7 @@ def test_labels_stay_probabilities_and_what_comes_in_is_background():
     full = torch.zeros(3, 4, 56, 56)
     full[:, 2] = 1
     image = full[:, :1] + 1
-    moved = apply(rigid(uncoloured(shift), uncoloured(shift)), Batch(image, image, full, full))
+    moved = apply_augmentation(rigid(uncoloured(shift), uncoloured(shift)), Batch(image, image, full, full))
     torch.testing.assert_close(moved.cine_labels.sum(1), torch.ones(3, 56, 56))
     assert float(moved.cine_labels[:, 0, :, 30:].min()) == 1
     assert float(moved.cine[:, :, :, 30:].max()) == 0
@@ -133,7 +137,7 @@ def test_labels_stay_probabilities_and_what_comes_in_is_background():
 def test_gamma_is_a_power_of_the_image_and_leaves_labels_alone():
     plain = batch()
     gammas = torch.tensor([0.5, 1.0, 2.0])
-    moved = apply(rigid(uncoloured(identity(3), gammas), uncoloured(identity(3), gammas.flip(0))), plain)
+    moved = apply_augmentation(rigid(uncoloured(identity(3), gammas), uncoloured(identity(3), gammas.flip(0))), plain)
     for index, gamma in enumerate((0.5, 1.0, 2.0)):
         torch.testing.assert_close(moved.cine[index], plain.cine[index] ** gamma, atol=1e-3, rtol=0)
         torch.testing.assert_close(moved.lge[2 - index], plain.lge[2 - index] ** gamma, atol=1e-3, rtol=0)
@@ -141,9 +145,9 @@ def test_gamma_is_a_power_of_the_image_and_leaves_labels_alone():
 
 
 def test_a_batch_is_its_samples_one_by_one():
-    drawn = draw(Settings().augmentation, 3, generator(2))
+    drawn = draw_augmentation(Settings().augmentation, 3, generator(2))
     plain = batch()
-    together = apply(drawn, plain)
+    together = apply_augmentation(drawn, plain)
     for index in range(3):
         part = slice(index, index + 1)
         one = Augmentation(
@@ -152,16 +156,19 @@ def test_a_batch_is_its_samples_one_by_one():
             drawn.elastic[part],
             LgeIntensityAugmentation(*(values[part] for values in drawn.lge_intensity)),
         )
-        alone = apply(one, Batch(*(values[part] for values in plain)))
+        alone = apply_augmentation(one, Batch(*(values[part] for values in plain)))
         close(alone, (values[part] for values in together))
 
 
 def test_the_generator_s_seed_decides():
-    close(flat(draw(Settings().augmentation, 5, generator(7))), flat(draw(Settings().augmentation, 5, generator(7))))
-    first, other = (draw(Settings().augmentation, 5, generator(seed)) for seed in (7, 8))
+    close(
+        flat(draw_augmentation(Settings().augmentation, 5, generator(7))),
+        flat(draw_augmentation(Settings().augmentation, 5, generator(7))),
+    )
+    first, other = (draw_augmentation(Settings().augmentation, 5, generator(seed)) for seed in (7, 8))
     assert not torch.allclose(first.cine.theta, other.cine.theta)
     torch.manual_seed(1)
-    again = draw(Settings().augmentation, 5, generator(7))
+    again = draw_augmentation(Settings().augmentation, 5, generator(7))
     torch.testing.assert_close(first.lge.gamma, again.lge.gamma)
 
 
@@ -193,7 +200,7 @@ def test_the_generator_s_seed_decides():
     ],
 )
 def test_the_spread_is_the_stated_standard_deviation(setting, value, read, expected):
-    drawn = read(draw(settings(**{setting: value}), 4000, generator(11)))
+    drawn = read(draw_augmentation(settings(**{setting: value}), 4000, generator(11)))
     assert float(drawn.std()) == pytest.approx(expected, rel=0.06)  # the standard error of the SD is 1.1 %
     assert float(drawn.mean()) == pytest.approx(0, abs=0.08 * expected)
 
@@ -230,7 +237,7 @@ def test_a_constant_displacement_is_a_translation_of_both_images():
     bent = rigid(uncoloured(identity(3)), uncoloured(identity(3)))
     elastic = torch.zeros(3, 2, ELASTIC_PX, ELASTIC_PX)
     elastic[:, 0] = 3 * 2 / 56
-    moved = apply(bent._replace(elastic=elastic), plain)
+    moved = apply_augmentation(bent._replace(elastic=elastic), plain)
     for name in Batch._fields:
         found, before = getattr(moved, name), getattr(plain, name)
         torch.testing.assert_close(found[..., :53], before[..., 3:], atol=1e-4, rtol=0)
@@ -239,7 +246,7 @@ def test_a_constant_displacement_is_a_translation_of_both_images():
 def test_the_pair_bends_as_one_and_labels_with_their_images():
     plain = batch()
     lv = Batch(plain.cine_labels[:, 2:3], plain.cine_labels[:, 2:3], plain.cine_labels, plain.cine_labels)
-    moved = apply(draw(settings(elastic_mm=6.0), 3, generator(1)), lv)
+    moved = apply_augmentation(draw_augmentation(settings(elastic_mm=6.0), 3, generator(1)), lv)
     torch.testing.assert_close(moved.cine, moved.cine_labels[:, 2:3])
     torch.testing.assert_close(moved.lge, moved.cine)
     assert float((moved.cine - lv.cine).abs().max()) > 0.5
@@ -247,7 +254,9 @@ def test_the_pair_bends_as_one_and_labels_with_their_images():
 
 def test_only_lge_is_enhanced():
     plain = batch()
-    moved = apply(draw(settings(structure_offset=0.3, scar_probability=1.0), 3, generator(1)), plain)
+    moved = apply_augmentation(
+        draw_augmentation(settings(structure_offset=0.3, scar_probability=1.0), 3, generator(1)), plain
+    )
     torch.testing.assert_close(moved.cine, plain.cine, atol=2e-5, rtol=0)
     assert float((moved.lge - plain.lge).abs().max()) > 0.1
 

@@ -9,8 +9,8 @@ from jointnet.geometry import identity, theta_from_parameters
 from jointnet.networks import Output
 from jointnet.settings import Settings, with_values
 from jointnet.train.losses import (
-    DICE_PIXELS,
-    SMOOTHING,
+    DICE_SMOOTHING_PX,
+    LABEL_SMOOTHING,
     branch_losses,
     cross_entropy,
     registration_loss,
@@ -46,7 +46,7 @@ def settings(**values):
 
 
 def soft_dice_miss(overlap, total):
-    return 1 - (2 * overlap + DICE_PIXELS) / (total + DICE_PIXELS)
+    return 1 - (2 * overlap + DICE_SMOOTHING_PX) / (total + DICE_SMOOTHING_PX)
 
 
 def test_uniform_scores_have_the_cross_entropy_log_4():
@@ -104,7 +104,7 @@ def test_both_terms_are_per_sample():
 def test_registered_labels_cost_no_dice_and_only_the_smoothing_s_cross_entropy():
     maps = one_hot(blocks(16, 16, 16))
     assert float(registration_loss(identity(1), maps, maps, 0.0)) == pytest.approx(0, abs=1e-4)
-    expected = -math.log(1 - SMOOTHING + SMOOTHING / 4)
+    expected = -math.log(1 - LABEL_SMOOTHING + LABEL_SMOOTHING / 4)
     assert float(registration_loss(identity(1), maps, maps, 1.0)) == pytest.approx(expected, abs=1e-4)
 
 
@@ -115,7 +115,7 @@ def test_labels_that_miss_altogether_cost_what_the_smoothing_allows():
     expected = sum(soft_dice_miss(0, 16 + count) for count in (2, 3, 3)) / 3
     assert float(registration_loss(identity(1), cine, lge, 0.0)) == pytest.approx(expected, abs=1e-3)
     # 48 pixels of cine's structures on background of LGE, 8 of background on background, 8 missed
-    wrong, right = -math.log(SMOOTHING / 4), -math.log(1 - SMOOTHING + SMOOTHING / 4)
+    wrong, right = -math.log(LABEL_SMOOTHING / 4), -math.log(1 - LABEL_SMOOTHING + LABEL_SMOOTHING / 4)
     entropy = (48 * wrong + 8 * right + 8 * wrong) / PIXELS
     assert float(registration_loss(identity(1), cine, lge, 1.0)) == pytest.approx(entropy, rel=1e-3)
 

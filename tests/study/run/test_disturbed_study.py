@@ -35,5 +35,5 @@ def test_a_driver_killed_twice_and_a_damaged_checkpoint_leave_what_an_undisturbe
     assert study.starts == 3
     assert set(differences(study, twin).values()) == {0}
     assert len(study.outcomes()) == 3
-    assert all(outcome.over and OBJECTIVE in outcome.metrics for outcome in study.outcomes().values())
+    assert all(outcome.is_final and OBJECTIVE in outcome.metrics for outcome in study.outcomes().values())
     assert not list(study.out.rglob("checkpoints"))

@@ -285,7 +285,7 @@ class _NoRay:
             log_json(tracker, run, name, content)
 
         monkeypatch.setattr("study.run.rounds.ray_session", lambda address: nullcontext())
-        monkeypatch.setattr("study.run.rounds.search_arm", self._search)
+        monkeypatch.setattr("study.run.rounds.run_round", self._search)
         monkeypatch.setattr(study.run.conduct, "prepare", noted_prepare)
         monkeypatch.setattr("study.run.stages.prepare", noted_prepare)
         monkeypatch.setattr(study.run.conduct.StudyTracker, "log_json", noted_log)

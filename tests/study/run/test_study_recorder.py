@@ -29,7 +29,7 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
             sample = {each.name: each.low for each in arm.space.parameters_of(arm.model)}
             ledger.append("drawn", arm=arm.key, trial=f"t000{number}", number=number, sample=sample)
             ledger.append(
-                "epoch", arm=arm.key, trial=f"t000{number}", epoch=1, metrics={OBJECTIVE: 0.5}, behind=False, node=""
+                "epoch", arm=arm.key, trial=f"t000{number}", epoch=1, metrics={OBJECTIVE: 0.5}, pruned=False, node=""
             )
         ledger.append("ended", arm=arm.key, trial="t0001", state="complete", reason="", model=None)
         ledger.append("selected", arm=arm.key, selection={"trial_id": "t0001", "objective": 0.5})

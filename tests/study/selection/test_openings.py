@@ -36,7 +36,7 @@ def plan_with(samples: int, minutes: float | None = None) -> Plan:
 def trial(ledger: Ledger, number: int, value: float, state: str = "complete", reason: str = "") -> None:
     own = {"arm": ARM, "trial": f"t{number:04}"}
     ledger.append("drawn", **own, number=number, sample={"alpha": 0.5})
-    ledger.append("epoch", **own, epoch=1, metrics={OBJECTIVE: value}, behind=False, node="")
+    ledger.append("epoch", **own, epoch=1, metrics={OBJECTIVE: value}, pruned=False, node="")
     ledger.append("ended", **own, state=state, reason=reason, model="m.pt")
 
 

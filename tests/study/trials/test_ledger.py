@@ -22,7 +22,7 @@ def fill(ledger: Ledger) -> None:
     ledger.append("searching", arm="a")
     ledger.append("drawn", arm="a", trial="t0001", number=1, sample={"alpha": 0.1 + 0.2})
     ledger.append(
-        "epoch", arm="a", trial="t0001", epoch=1, metrics={"val/registration_ratio": 1 / 3}, behind=False, node=""
+        "epoch", arm="a", trial="t0001", epoch=1, metrics={"val/registration_ratio": 1 / 3}, pruned=False, node=""
     )
 
 
@@ -188,7 +188,7 @@ def test_the_time_of_a_search_is_that_of_its_drivers_up_to_their_last_word(tmp_p
         ("searched", "b", 640),
         ("selected", "a", 900),
     ]
-    trial = {"trial": "t0001", "number": 1, "sample": {}, "epoch": 1, "metrics": {}, "behind": False, "node": ""}
+    trial = {"trial": "t0001", "number": 1, "sample": {}, "epoch": 1, "metrics": {}, "pruned": False, "node": ""}
     lines = [
         {"event": event, "at_ms": second * 1000, **({"arm": arm} if arm else {}), **trial}
         for event, arm, second in moments
@@ -221,9 +221,9 @@ def test_the_unfinished_trials_are_those_that_are_not_over_here_and_after_a_rest
         for number in (1, 2, 3, 4):
             ledger.append("drawn", arm="a", trial=f"t000{number}", number=number, sample={})
         for epoch, (kind, values) in enumerate(events, start=1):
-            own = {"epoch": epoch, "behind": False} if kind == "epoch" else {}
+            own = {"epoch": epoch, "pruned": False} if kind == "epoch" else {}
             ledger.append(kind, arm="a", **values, **own)
-            assert ledger.unfinished("a") == [trial for trial in ledger.outcomes("a").values() if not trial.over]
+            assert ledger.unfinished("a") == [trial for trial in ledger.outcomes("a").values() if not trial.is_final]
         assert view == ledger.outcomes("a") and list(view) == ["t0001", "t0002", "t0003", "t0004"]
         unfinished = ledger.unfinished("a")
     with Ledger(tmp_path) as again:

@@ -12,7 +12,7 @@ from study.trials.outcome import after, trial_name
 DRAWN = {"event": "drawn", "trial": "t0001", "number": 1, "sample": {"alpha": 0.5}}
 
 
-def epoch(number: int, value: float, behind: bool = False) -> dict:
+def epoch(number: int, value: float, pruned: bool = False, key: str = "pruned") -> dict:
     metrics = {"val/registration_ratio": value}
     return {
         "event": "epoch",
@@ -20,7 +20,7 @@ def epoch(number: int, value: float, behind: bool = False) -> dict:
         "epoch": number,
         "at_ms": number,
         "metrics": metrics,
-        "behind": behind,
+        key: pruned,
         "node": "",
     }
 
@@ -53,17 +53,18 @@ def test_the_objective_is_the_least_finite_value_so_far(values, objective, best_
     assert (trial.metrics.get("val/registration_ratio")) == objective
 
 
-def test_a_trial_follows_its_events():
-    trial = outcome_of(epoch(1, 0.9), epoch(2, 0.8, behind=True))
-    assert (trial.state, trial.epoch, trial.pruned, trial.over) == ("running", 2, True, False)
+@pytest.mark.parametrize("key", ["pruned", "behind"])  # `behind` in the ledgers of older studies
+def test_a_trial_follows_its_events(key):
+    trial = outcome_of(epoch(1, 0.9, key=key), epoch(2, 0.8, True, key))
+    assert (trial.state, trial.epoch, trial.pruned, trial.is_final) == ("running", 2, True, False)
     trial = outcome_of(epoch(1, 0.9), ended("stopped", EARLY, "arm/t0001/best/model.pt"))
     assert (trial.state, trial.reason, trial.model) == ("stopped", EARLY, Path("/study/arm/t0001/best/model.pt"))
-    assert trial.over and not trial.out_of_time
+    assert trial.is_final and not trial.out_of_time
 
 
 def test_what_the_time_budget_cut_may_go_on():
     cut = (epoch(1, 0.9), ended("stopped", TIME_BUDGET, "m.pt"))
-    assert outcome_of(*cut).out_of_time and not outcome_of(*cut).over
+    assert outcome_of(*cut).out_of_time and not outcome_of(*cut).is_final
     again = outcome_of(*cut, {"event": "continued", "trial": "t0001"})
     assert (again.state, again.reason, again.model, again.epoch) == ("running", "", None, 1)
 

@@ -32,7 +32,7 @@ from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
 from study.trials.outcome import TrialOutcome
 from study.trials.progress import ArmProgress, StudyProgress
-from study.trials.ray_tune import cause_of, reason_of, search_arm
+from study.trials.ray_tune import cause_of, reason_of, run_round
 from study.trials.recorder import ArmRecorder
 from study.trials.sampling import RetrainWork, SearchWork, Work, retrain_seeds
 from study.trials.scheduling import ArmSearch, Cause
@@ -113,7 +113,7 @@ def _search(
 
             ledger.append = noted  # type: ignore[method-assign]
         progress.arm_started(arm, seconds)
-        search_arm(task, search, ONE_CPU, folder / "tune", seconds)
+        run_round(task, search, ONE_CPU, folder / "tune", seconds)
         assert not (folder / "tune").exists()
         assert outbox.close(60) == 0
         return list(recorder.outcomes.values()), text.getvalue()

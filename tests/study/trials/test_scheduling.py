@@ -24,7 +24,7 @@ from study.run.rounds import check_halted
 from study.run.stopping import StudyHaltedError, ending_of
 from study.store_names import EARLY, TIME_BUDGET
 from study.trials.ledger import Ledger
-from study.trials.scheduling import LEAST_OVERTIME_SECONDS, MOST_FAILURES, ArmSearch, Cause
+from study.trials.scheduling import LEAST_OVERTIME_SECONDS, MOST_ATTEMPTS_WITHOUT_EPOCH, ArmSearch, Cause
 
 
 def searched(folder: Path, own, at_once: int = 1, dies_at: int = 0, written: bool = True) -> list:
@@ -127,7 +127,7 @@ def test_what_the_training_did_is_final(started):
 def test_what_the_machine_did_is_tried_again_and_at_last_recorded(started):
     search, recorder = started
     attempt = "a"
-    for again in range(1, MOST_FAILURES):
+    for again in range(1, MOST_ATTEMPTS_WITHOUT_EPOCH):
         search.raised(attempt, Cause.MACHINE, "worker died")
         assert state(recorder, "t0001") == ("running", "")
         attempt = f"again {again}"
@@ -135,13 +135,13 @@ def test_what_the_machine_did_is_tried_again_and_at_last_recorded(started):
         assert not search.reported(attempt, 1, {"val/registration_ratio": 9.9})  # a repeated epoch counts once
     assert recorder.outcomes["t0001"].objective != 9.9
     search.raised(attempt, Cause.MACHINE, "worker died")
-    assert state(recorder, "t0001") == ("failed", f"{MOST_FAILURES} attempts in a row: worker died")
+    assert state(recorder, "t0001") == ("failed", f"{MOST_ATTEMPTS_WITHOUT_EPOCH} attempts in a row: worker died")
 
 
 def test_an_epoch_between_failures_starts_the_count_again(started):
     search, recorder = started
     for epoch in (2, 3):
-        for _ in range(MOST_FAILURES - 1):
+        for _ in range(MOST_ATTEMPTS_WITHOUT_EPOCH - 1):
             attempt = next(name for name, trial in search._active.items() if trial == "t0001")
             search.raised(attempt, Cause.MACHINE, "worker died")
             assert search.next_trial(f"{attempt}+").trial_id == "t0001"
@@ -211,7 +211,7 @@ def test_a_gentle_stop_ends_no_trial_and_a_later_driver_goes_on(started):
     later.end_finished()
     run_to_end(later, recorder)
     assert [outcome.number for outcome in recorder.outcomes.values()] == [1, 2, 3, 4, 5, 6]
-    assert all(outcome.over for outcome in recorder.outcomes.values())
+    assert all(outcome.is_final for outcome in recorder.outcomes.values())
 
 
 def test_what_the_time_budget_cuts_can_be_selected_and_goes_on_with_more_time(started):
@@ -325,15 +325,15 @@ def test_when_the_time_is_over_what_was_never_validated_is_waited_for_and_ends_w
         search.next_trial("b")
         train(search, recorder, clock, "a", 4, 10)
         train(search, recorder, clock, "b", 1, 9)
-        assert not search.over
+        assert not search.must_stop
         assert train(search, recorder, clock, "a", 1, 2)  # it stops, as its epoch ends after the time budget
         search.returned("a")
         assert state(recorder, "t0001") == ("stopped", TIME_BUDGET) and recorder.outcomes["t0001"].model.is_file()
-        assert search.late and not search.over and search.next_trial("c") is None
+        assert search.late and not search.must_stop and search.next_trial("c") is None
         assert not train(search, recorder, clock, "b", 2, 5)
-        assert not search.over
+        assert not search.must_stop
         assert train(search, recorder, clock, "b", 1, 5)
-        assert search.over
+        assert search.must_stop
         search.close(TIME_BUDGET)  # as if Ray Tune stopped all before the attempt returns
         assert state(recorder, "t0002") == ("stopped", TIME_BUDGET) and recorder.outcomes["t0002"].model.is_file()
         later = ArmSearch(work(own), recorder, 1)  # with a larger time budget, both continue
@@ -349,9 +349,9 @@ def test_what_is_never_validated_is_not_waited_for_for_ever(tmp_path, clock: Clo
         search.begin(seconds)
         search.next_trial("a")
         clock.now += seconds + longest - 1
-        assert search.late and not search.over
+        assert search.late and not search.must_stop
         clock.now += 1
-        assert search.over
+        assert search.must_stop
         search.close(TIME_BUDGET)
         assert state(recorder, "t0001") == ("stopped", TIME_BUDGET) and recorder.outcomes["t0001"].model is None
 
@@ -364,9 +364,9 @@ def test_ctrl_c_after_the_time_waits_for_no_validation(tmp_path, clock: Clock):
         search.begin(5)
         search.next_trial("a")
         clock.now += 6
-        assert not search.over
+        assert not search.must_stop
         search.halt("interrupted")
-        assert search.over
+        assert search.must_stop
         search.close(TIME_BUDGET)
         assert state(recorder, "t0001") == ("running", "")
 
