@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jointnet.model_path import LOCAL_MODELS, ModelNames
-from jointnet.system.commands import run_command
-
-EXIT_INTERRUPTED = 130
+from jointnet.system.commands import EXIT_INTERRUPTED, forget_interrupt, run_command
 
 
 def main(
@@ -29,6 +27,7 @@ def main(
     try:
         return run_command(lambda: _predict(options, [program, *arguments], models.find))
     except KeyboardInterrupt:
+        forget_interrupt()
         print("interrupted; a folder that holds provenance.json is complete", file=sys.stderr)
         return EXIT_INTERRUPTED
 

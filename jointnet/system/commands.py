@@ -11,6 +11,7 @@ from jointnet.system.terminal import ignore_closed_output
 LARGEST_SEED = 2**31 - 1
 """Largest seed that all random number generators accept."""
 LONGEST_NUMBER = 7
+EXIT_INTERRUPTED = 130
 
 
 def run_command(command: Callable[[], None]) -> int:
@@ -33,6 +34,15 @@ def run_command(command: Callable[[], None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     return 0
+
+
+def forget_interrupt() -> None:
+    """Clear CPython's note of a KeyboardInterrupt that was raised in a string of code and has been caught.
+
+    With the note, Python ignores its exit status and ends itself by SIGINT. Libraries run strings of code with `exec`
+    while they are imported, and for every named tuple. The note is cleared wherever a string of code is run.
+    """
+    eval("None")
 
 
 def parse_patients(text: str, option: str = "--patients") -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 from jointnet.data import PAPER_SPLITS
 from jointnet.settings import settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
+from jointnet.system.commands import forget_interrupt
 from jointnet.system.quota import limit_threads
 from jointnet.system.terminal import ignore_closed_output
 from study.machines.address import is_client, resolve_address
@@ -44,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     ignore_closed_output()
     interrupt_on_signals()
-    limit_threads()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
     command = shlex.join(["python", "-m", "study.run", *(each for each in given if each != "--new")])
@@ -55,10 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run_on_head(str(resolve_address(options.address)), given)
         print(f"Planning the study {' '.join(options.search)} ...", flush=True)
         set_environment()
+        limit_threads()  # imports torch where the machine has a CPU quota
         from study.run.conduct import run  # torch, Ray and MLflow take seconds to import
 
         return run(options)
     except FAILURES as error:
+        forget_interrupt()
         ending = ending_of(error)
         for line in full_disks(_written_folders(options)) if ending.status == EXIT_HALTED else ():
             print(line, file=sys.stderr)

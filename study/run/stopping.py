@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from jointnet.errors import DISK_FULL, EXIT_USAGE, InputError
+from jointnet.system.commands import EXIT_INTERRUPTED
 from jointnet.system.home import nearest_folder
 from study.trials.outcome import NoFinishedTrialError
 
@@ -27,7 +28,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl+C; the signal of a batch system before it kills; the signal of a closed terminal or lost ssh connection."""
 EXIT_NO_FINISHED_TRIAL = 4
 EXIT_HALTED = 5
-EXIT_INTERRUPTED = 130
 RESUMABLE = (EXIT_HALTED, EXIT_INTERRUPTED)
 """Statuses after which repeating the command resumes the study."""
 PERMANENT = frozenset(

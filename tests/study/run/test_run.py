@@ -178,6 +178,33 @@ def test_a_user_without_home_and_name_gets_a_plan(place: Path):
     assert "Cache     /" in done.stdout
 
 
+def test_an_interrupt_within_code_that_is_a_string_ends_with_130_too(place: Path):
+    """Python marks such an interrupt, and then ends itself by SIGINT whatever its exit status; imports run strings."""
+    script = """
+import sys, types
+from study.run.__main__ import main
+def run(options):
+    exec("raise KeyboardInterrupt")
+sys.modules["study.run.conduct"] = types.SimpleNamespace(run=run)
+sys.exit(main(["--search", "tiny"]))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    again = "Interrupted. Nothing is lost. To resume: python -m study.run --search tiny\n"
+    assert (done.returncode, done.stderr) == (130, again)
+
+
+def test_threads_are_limited_only_where_a_study_is_planned_here(place: Path, capsys, monkeypatch):
+    limited: list[str] = []
+    monkeypatch.setattr("study.run.__main__.limit_threads", lambda: limited.append(capsys.readouterr().out))
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert not limited  # with a CPU quota it imports torch
+    main(["--search", "tiny", "--dry-run"])
+    assert limited[0].endswith("Planning the study tiny ...\n")
+
+
 def test_a_path_that_ray_cannot_name_is_found_by_a_dry_run(place: Path, capsys, monkeypatch):
     (folder := Path(os.fsdecode(os.fsencode(place) + b"/caf\xe9"))).mkdir()
     monkeypatch.chdir(folder)
