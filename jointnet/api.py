@@ -32,8 +32,8 @@ def check_folder(folder: str | Path, patients: Iterable[int] | None = None) -> t
         patients: these only; all if None.
 
     Returns:
-        One row per patient with what was found in headers and voxels, and all errors. The folder can be trained on if
-        there are none.
+        One row per patient with the facts of headers and voxels, and all errors. The folder can be trained on if there
+        are none.
 
     Raises:
         DataError: if there is no such folder, or no patient in it.
@@ -57,8 +57,8 @@ def load_folder(
         DataError: with all errors of all patients.
     """
     wanted = None if patients is None else sorted(set(patients))
-    found, errors = scan_folder(Path(folder), only=wanted)
-    return prepare(select(found, found if wanted is None else wanted), _path(cache), known_errors=errors)
+    scans, errors = scan_folder(Path(folder), only=wanted)
+    return prepare(select(scans, scans if wanted is None else wanted, errors), _path(cache), known_errors=errors)
 
 
 def train_model(
@@ -88,23 +88,27 @@ def train_model(
 
     Raises:
         SettingsError: with all invalid settings.
-        DataError: if nothing could be learned from the training patients, or measured on the validation patients.
+        DataError: if a patient is in both sets, or if nothing could be learned from the training patients or measured
+            on the validation patients.
         TrainingDivergedError: if the loss becomes NaN or infinite.
     """
     values = {"model.name": model} | ({} if epochs is None else {"training.epochs": epochs})
     own = with_values(settings if isinstance(settings, Settings) else load_settings(settings), values)
-    shown = [
+    learned, measured = (
         {patient.patient: defined_metrics(patient.labels()) for patient in part} for part in (training, validation)
-    ]
+    )
     errors = [
-        *undefined_metric_errors("training: patients", shown[0], "learned"),
-        *undefined_metric_errors("validation: patients", shown[1], "measured"),
+        *undefined_metric_errors("training: patients", learned, "learned"),
+        *undefined_metric_errors("validation: patients", measured, "measured"),
     ]
+    if both := sorted(learned.keys() & measured.keys()):
+        errors.append(f"validation: must be other patients than training, got {both} in both")
     if errors:
         raise DataError(errors)
     with tempfile.TemporaryDirectory() as temporary:
         folder = _path(out) or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / MODEL_FILE).unlink(missing_ok=True)  # else a training that diverges would leave an earlier model
         train(own, training, validation, seed=seed, device=device, out=folder, on_epoch=on_epoch)
         return load_model_file(folder / MODEL_FILE, resolve_device(device))
 

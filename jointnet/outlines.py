@@ -18,8 +18,8 @@ MARGIN_PX = 12
 
 def outline(labels: NDArray, structure: str) -> NDArray[np.bool_]:
     """Return the mask whose border is drawn. For `myo` it includes the LV pool, so that the border is the outer one."""
-    codes = [CLASS_INDEX["myo"], CLASS_INDEX["lv"]] if structure == "myo" else [CLASS_INDEX[structure]]
-    return np.isin(labels, codes)
+    filled = [CLASS_INDEX["myo"], CLASS_INDEX["lv"]] if structure == "myo" else [CLASS_INDEX[structure]]
+    return np.isin(labels, filled)
 
 
 def contour(
@@ -48,15 +48,15 @@ def contour(
         axes.add_collection(LineCollection(shifted, colors=colour, linestyles=style, linewidths=width), autolim=False)
 
 
-def window(held: NDArray[np.bool_]) -> tuple[slice, slice]:
+def window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
     """Return rows and columns of a square around the mask's bounding box with a margin; all if the mask is empty."""
-    rows, columns = np.nonzero(held)
+    rows, columns = np.nonzero(mask)
     if len(rows) == 0:
         return slice(None), slice(None)
     half = max(np.ptp(rows), np.ptp(columns)) // 2 + MARGIN_PX
-    side = min(2 * half, *held.shape)
+    side = min(2 * half, *mask.shape)
     starts = [
         int(np.clip((axis.min() + axis.max()) // 2 - side // 2, 0, size - side))
-        for axis, size in zip((rows, columns), held.shape, strict=True)
+        for axis, size in zip((rows, columns), mask.shape, strict=True)
     ]
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)

@@ -1,6 +1,6 @@
 """`jointnet.predict` with a model of a tracking store: `python -m study.predict --model models:/NAME@champion ...`.
 
-Options, output files and exit statuses are those of `python -m jointnet.predict` (`docs/predict.md`).
+Options, output files and exit statuses are those of `python -m jointnet.predict` (`docs/how-to/predict.md`).
 """
 
 import sys

@@ -96,3 +96,9 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_documentation_is_short():
     words = {page: len(page.read_text().split()) for page in PAGES if page.name != "CONTRIBUTING.md"}
     assert sum(words.values()) <= MOST_WORDS
+
+
+def test_pages_that_the_code_names_exist():
+    for path in (path for folder in ("jointnet", "study", "benchmarks") for path in (ROOT / folder).rglob("*.py")):
+        named = set(re.findall(r"\bdocs/[\w/-]+\.md", path.read_text())) - {"docs/README.md"}  # in a MONAI bundle
+        assert [page for page in named if not (ROOT / page).exists()] == [], path

@@ -7,7 +7,7 @@ here.
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -170,16 +170,27 @@ def file_name(patient: int, role: str) -> str:
     return f"patient{patient}_{sequence}{manual or ''}.nii.gz"
 
 
-def select(patients: dict[int, PatientFiles], wanted: Iterable[int]) -> list[PatientFiles]:
+def select(
+    patients: dict[int, PatientFiles], wanted: Iterable[int], known_errors: Sequence[str] = ()
+) -> list[PatientFiles]:
     """Return the files of the wanted patients, in the order of `wanted`.
+
+    Args:
+        patients: the complete patients of a folder.
+        wanted: the patient numbers.
+        known_errors: errors already found in the folder. They are raised together with the error found here.
 
     Raises:
         DataError: if a wanted patient is missing.
     """
     wanted = list(wanted)
-    if missing := [number for number in wanted if number not in patients]:
-        raise DataError(f"patients {short_repr(missing)} must be in the folder, which holds {sorted(patients)}")
-    return [patients[number] for number in wanted]
+    missing = [number for number in wanted if number not in patients]
+    if not missing:
+        return [patients[number] for number in wanted]
+    errors = list(known_errors)
+    if absent := [number for number in missing if not any(f": patient {number} lacks " in line for line in errors)]:
+        errors.append(f"patients {short_repr(absent)} must be in the folder, which holds {sorted(patients)}")
+    raise DataError(errors)
 
 
 def check_headers(files: Iterable[PatientFiles]) -> list[str]:

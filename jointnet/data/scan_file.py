@@ -121,13 +121,13 @@ def read_voxels(header: ScanHeader) -> NDArray[np.float32]:
         return np.asarray(stored if header.scale == (1.0, 0.0) else stored * factor + summand, dtype=np.float32)
 
 
-def file_content(path: Path, most: int, whole: bool = True) -> bytes | bytearray:
+def file_content(path: Path, most: int, complete: bool = True) -> bytes | bytearray:
     """Return at most the first `most` bytes of a file's content, decompressed if its name ends in `.gz`.
 
     Args:
         path: the file.
         most: largest number of bytes to return.
-        whole: whether a compressed file with fewer than `most` bytes must be complete.
+        complete: whether a compressed file with fewer than `most` bytes must be complete.
 
     Raises:
         DataError: if the file cannot be read, is damaged, or is compressed without a name that ends in `.gz`.
@@ -141,10 +141,10 @@ def file_content(path: Path, most: int, whole: bool = True) -> bytes | bytearray
             if not named:
                 return stream.read(most)
             try:
-                return _inflated(stream, most, whole, isal_zlib)
+                return _inflated(stream, most, complete, isal_zlib)
             except (isal_zlib.error, EOFError):  # type: ignore[misc]  # zlib decides, with better messages
                 stream.seek(0)
-                return _inflated(stream, most, whole, zlib)
+                return _inflated(stream, most, complete, zlib)
     except (zlib.error, EOFError) as error:
         if not compressed:
             raise DataError(
@@ -173,7 +173,7 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
         raise DataError(f"{path}: must be a readable NIfTI file: {error.strerror}") from None
     if size > LARGEST_BYTES + 2 * LARGEST_HEADER:
         raise DataError(f"{path}: must be a scan of at most {LARGEST_BYTES} bytes, got {size}")
-    return bytes(file_content(path, max(HEADERS), whole=False)), size
+    return bytes(file_content(path, max(HEADERS), complete=False)), size
 
 
 def _parsed(path: Path, block: bytes) -> nib.Nifti1Header:
@@ -236,7 +236,7 @@ def _stored(
     return dtype, offset, scale
 
 
-def _inflated(stream: BinaryIO, most: int, whole: bool, library: Any) -> bytearray:
+def _inflated(stream: BinaryIO, most: int, complete: bool, library: Any) -> bytearray:
     """Decompress consecutive gzip members; zero bytes may follow each.
 
     `library` is zlib, or ISA-L's module with the same functions, which takes half the time.
@@ -247,7 +247,7 @@ def _inflated(stream: BinaryIO, most: int, whole: bool, library: Any) -> bytearr
         while data and not engine.eof and len(content) < most:
             content += engine.decompress(data, most - len(content))
             data = engine.unused_data if engine.eof else engine.unconsumed_tail or stream.read(CHUNK)
-        if len(content) >= most or not (engine.eof or whole):
+        if len(content) >= most or not (engine.eof or complete):
             return content
         if not engine.eof:
             raise EOFError("the compressed stream ends early")

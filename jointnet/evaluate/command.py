@@ -49,7 +49,7 @@ def evaluate_folder(options: argparse.Namespace) -> None:
     chosen = parse_patients(options.patients) if options.patients is not None else None
     scans, errors = scan_folder(options.data, only=chosen)
     wanted = tuple(scans) if chosen is None else chosen
-    cached = prepare(select(scans, wanted), options.cache, known_errors=errors)
+    cached = prepare(select(scans, wanted, errors), options.cache, known_errors=errors)
     rows = evaluate(saved.model if saved else None, cached, device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(options.out, rows[WRITTEN_COLUMNS].to_csv(index=False).encode())

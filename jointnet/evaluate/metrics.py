@@ -40,7 +40,7 @@ LARGEST_TABLE = 1 << 20
 """Above this number of pixel pairs, which only ragged masks reach, nearest neighbours are found with a k-d tree."""
 BLOCK = 1 << 16
 """Number of pixel pairs computed at a time. Their 128 kB of 16-bit numbers fit into the processor's cache."""
-STRUCTURE_CODES = np.array([CLASS_INDEX[name] for name in STRUCTURES], np.uint8)[:, None, None]
+STRUCTURE_INDICES = np.array([CLASS_INDEX[name] for name in STRUCTURES], np.uint8)[:, None, None]
 
 DefinedMetrics = Mapping[tuple[str, str], bool]
 """By (metric, structure) with a value in any slice: whether it is above 0 before registration in any slice."""
@@ -85,16 +85,16 @@ def overlap_metrics(
 
 
 def defined_metrics(labels: NDArray[np.uint8]) -> DefinedMetrics:
-    """Return the defined registration metrics of a patient's class codes (slice, 2, row, column), cine first."""
-    found: dict[tuple[str, str], bool] = {}
+    """Return the defined registration metrics of a patient's class indices (slice, 2, row, column), cine first."""
+    defined: dict[tuple[str, str], bool] = {}
     for cine, lge in labels:
         before = overlap_metrics(cine, lge)
         for endpoint in ENDPOINTS:
             if not math.isnan(before[endpoint]):
-                found[endpoint] = found.get(endpoint, False) or before[endpoint] > 0
-        if all(found.get(endpoint) for endpoint in ENDPOINTS):
+                defined[endpoint] = defined.get(endpoint, False) or before[endpoint] > 0
+        if all(defined.get(endpoint) for endpoint in ENDPOINTS):
             break
-    return found
+    return defined
 
 
 def labelled_structures(patient: DefinedMetrics) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ def undefined_metric_errors(
 
 def _structure_masks(first: Labels, second: Labels) -> Mask:
     """Return the masks (2, structures, h, w) of two label maps, cropped as in `_boxed`."""
-    return np.asarray(_boxed(first, second)[:, None] == STRUCTURE_CODES)
+    return np.asarray(_boxed(first, second)[:, None] == STRUCTURE_INDICES)
 
 
 def _boxed(first: NDArray[MaskOrLabels], second: NDArray[MaskOrLabels]) -> NDArray[MaskOrLabels]:
@@ -159,11 +159,11 @@ def _surface_pixels(masks: Mask) -> list[Pixels]:
     inner = flat[: -2 * width] & flat[2 * width :]
     inner &= flat[width - 1 : -width - 1]
     inner &= flat[width + 1 : len(flat) - width + 1]
-    found = np.flatnonzero(flat[width:-width] > inner) + width
-    rows, columns = np.divmod(found, width)
-    whole = np.int16 if height**2 + width**2 < 1 << 15 else np.int64  # holds any squared distance
-    pixels: Pixels = np.array([rows % height, columns], whole)
-    ends = [0, *np.searchsorted(found, np.arange(1, count) * (height * width)).tolist(), len(found)]
+    places = np.flatnonzero(flat[width:-width] > inner) + width
+    rows, columns = np.divmod(places, width)
+    integer = np.int16 if height**2 + width**2 < 1 << 15 else np.int64  # holds any squared distance
+    pixels: Pixels = np.array([rows % height, columns], integer)
+    ends = [0, *np.searchsorted(places, np.arange(1, count) * (height * width)).tolist(), len(places)]
     return [pixels[:, start:end] for start, end in pairwise(ends)]
 
 

@@ -1,6 +1,6 @@
 """Oracle registration: the affine of each slice fitted to its manual labels, which models must not use.
 
-The affine is the best one found under that objective, for comparison. It is neither a bound nor a result.
+The affine is the best fit under that objective, for comparison. It is neither a bound nor a result.
 `reduction_share` is the share of the oracle's error reduction that a model reached.
 """
 
@@ -27,8 +27,8 @@ def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> 
         labels: label maps (S, 2, H, W) of one patient, cine first, with the values of `structures.CLASS_INDEX`.
         settings: the settings that define the limits; the defaults if None.
     """
-    codes = torch.from_numpy(np.array(labels))
-    maps = torch.stack([(codes == code).float() for code in range(1, CLASSES)], 2)
+    indices = torch.from_numpy(np.array(labels))
+    maps = torch.stack([(indices == index).float() for index in range(1, CLASSES)], 2)
     cine, lge = (block_means(maps[:, image], MAP_PIXELS) for image in (0, 1))
     with torch.inference_mode():
         theta = align(cine, lge, transform_limits(settings or ModelSettings()), STEPS)

@@ -1,4 +1,7 @@
-"""Write a model as a MONAI bundle: `python -m jointnet.export_bundle --model M --out DIR` (`docs/interop.md`)."""
+"""Write a model as a MONAI bundle: `python -m jointnet.export_bundle --model M --out DIR`.
+
+`docs/how-to/view-and-export.md` describes its files and how to run it.
+"""
 
 import argparse
 import sys
@@ -29,7 +32,7 @@ def main(
 def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}",
-        description="Write a model as a MONAI bundle; docs/interop.md describes its files and how to run it.",
+        description="Write a model as a MONAI bundle; docs/how-to/view-and-export.md describes its files.",
         epilog=f"example: python -m {program} --model runs/joint --out bundle",
         allow_abbrev=False,
     )

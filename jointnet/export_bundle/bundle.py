@@ -88,7 +88,7 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
     seen = 1 + 2 * saved.settings.model.neighbours
     channels = {str(number): _neighbour(number - saved.settings.model.neighbours) for number in range(seen)}
     classes = {"0": "background"} | {
-        str(code): STRUCTURE_WORDS[part] for part, code in sorted(CLASS_INDEX.items(), key=lambda part: part[1])
+        str(index): STRUCTURE_WORDS[name] for name, index in sorted(CLASS_INDEX.items(), key=lambda item: item[1])
     }
     images = {role: _tensor("image", "magnitude", seen, side, [0, CEILING], channels) for role in ("cine", "lge")}
     scores = {f"{role}_logits": _tensor("image", "labels", len(classes), side, [], classes) for role in ("cine", "lge")}
@@ -208,16 +208,16 @@ def readme_text(saved: SavedModel, name: str) -> str:
     seen = "; ".join(f"{role} {len(numbers)}" for role, numbers in saved.patients.items())
     return f"""# {name}
 
-A {saved.settings.model.name} network that brings LGE onto cine cardiac MRI, slice by slice. {LIMITS}
+A {saved.settings.model.name} network that registers LGE onto cine cardiac MRI, slice by slice. {LIMITS}
 
-Trained for {saved.epoch} epochs; patients: {seen}. Whoever
-distributes it must state its training data and performance; `configs/inference.json` contains its settings.
+Trained for {saved.epoch} epochs; number of patients: {seen}. State the training data and the performance when you
+distribute it; `configs/inference.json` contains its settings.
 
 With the package `{PACKAGE}` of the version in `configs/metadata.json` and MONAI installed, in this folder:
 
     python -m monai.bundle run --config_file configs/inference.json --cine C0.nii.gz --lge LGE.nii.gz --output_dir out
 
-`out` then holds what `python -m jointnet.predict` writes: registered LGE, segmentations where the network segments,
+`out` then contains the files of `python -m jointnet.predict`: registered LGE, segmentations where the network segments,
 transforms and a quality sheet. As with every bundle, a configuration is code: run it only if you trust its
 origin. `models/model.pt` is a plain state dict and loads with `weights_only=True`.
 """

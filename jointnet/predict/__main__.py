@@ -1,6 +1,7 @@
 """Register and segment scans: `python -m jointnet.predict --model M --cine C0.nii.gz --lge LGE.nii.gz --out DIR`.
 
-`--data DIR` instead of `--cine` and `--lge` processes a whole folder. `docs/predict.md` describes every output file.
+`--data DIR` instead of `--cine` and `--lge` processes a whole folder. `docs/how-to/predict.md` describes every
+output file.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def main(
 def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}",
-        description="Register LGE onto cine and segment both; docs/predict.md describes all output files.",
+        description="Register LGE onto cine and segment both; docs/how-to/predict.md describes all files.",
         epilog=f"example: python -m {program} --model runs/joint --cine patient1_C0.nii.gz "
         "--lge patient1_LGE.nii.gz --out prediction",
         allow_abbrev=False,

@@ -110,11 +110,11 @@ def lge_voxels(pair: Registration) -> tuple[Array, NDArray[np.bool_]]:
         if match is None:
             continue
         points = _on_grid_slice(pair.grid, _slice_points(pair.cine, number), match.grid_slice)
-        found = pair.lge.voxels(_apply(pair.transforms[match.grid_slice], points))
-        inside_lge[:, :, number] = inside(np.moveaxis(found, -1, 0), pair.lge)
-        within = abs(found[..., 2] - (pair.lge.shape[2] - 1) / 2) <= pair.lge.shape[2] / 2
-        found[..., 2] = np.where(within, acquired_slice(found[..., 2], pair.lge, pair.grid), found[..., 2])
-        voxels[:, :, number] = found
+        in_lge = pair.lge.voxels(_apply(pair.transforms[match.grid_slice], points))
+        inside_lge[:, :, number] = inside(np.moveaxis(in_lge, -1, 0), pair.lge)
+        within = abs(in_lge[..., 2] - (pair.lge.shape[2] - 1) / 2) <= pair.lge.shape[2] / 2
+        in_lge[..., 2] = np.where(within, acquired_slice(in_lge[..., 2], pair.lge, pair.grid), in_lge[..., 2])
+        voxels[:, :, number] = in_lge
     return voxels, inside_lge
 
 

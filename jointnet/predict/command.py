@@ -19,8 +19,8 @@ from jointnet.evaluate.rows import COLUMNS
 from jointnet.model_file import SavedModel, load_model
 from jointnet.models import MODELS
 from jointnet.networks.device import resolve_device
-from jointnet.predict.output_files import ROWS, write_results
-from jointnet.predict.pair import PairResult, predict_pair, table_bytes
+from jointnet.predict.output_files import ROWS, table_bytes, write_results
+from jointnet.predict.pair import PairResult, predict_pair
 from jointnet.predict.record import model_content, record_bytes, software_content, without_paths
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.commands import parse_patients

@@ -136,12 +136,12 @@ def as_stored(volume: NDArray[np.float32], image: nib.Nifti1Image) -> NDArray:
     return np.rint(volume).clip(limits.min, limits.max).astype(kind.newbyteorder("="))
 
 
-def as_label_values(codes: NDArray[np.uint8]) -> NDArray[np.int16]:
+def as_label_values(labels: NDArray[np.uint8]) -> NDArray[np.int16]:
     """Return the challenge's label values for class indices: 0 background, 200 myocardium, 500 LV pool, 600 RV pool."""
     values = np.zeros(256, np.int16)
     for name, value in LABEL_VALUE.items():
         values[CLASS_INDEX[name]] = value
-    return values[codes]
+    return values[labels]
 
 
 def table_bytes(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> bytes:

@@ -71,7 +71,7 @@ class SliceQuality:
     @property
     def agreement(self) -> tuple[float, float]:
         """Mean Dice over the structures before and after registration; NaN if no structure was found in both scans."""
-        before, after = ([*found.values()] for found in (self.dice_before, self.dice_after))
+        before, after = ([*values.values()] for values in (self.dice_before, self.dice_after))
         return (float(np.mean(before)), float(np.mean(after))) if before else (math.nan, math.nan)
 
 

@@ -53,12 +53,12 @@ def scar_overlay(image: NDArray[np.floating], labels: Labels, scar: Mask, title:
         scar: scar mask (S, H, W).
         title: title of the figure.
     """
-    shown = np.flatnonzero((labels == CLASS_INDEX["myo"]).any((1, 2)))
+    slices = np.flatnonzero((labels == CLASS_INDEX["myo"]).any((1, 2)))
     rows, columns = bounding_box(labels, MARGIN_PX)
-    count = max(1, -(-len(shown) // COLUMNS))
-    width = min(COLUMNS, max(1, len(shown)))
+    count = max(1, -(-len(slices) // COLUMNS))
+    width = min(COLUMNS, max(1, len(slices)))
     figure = Figure(figsize=(2.1 * width, 2.2 * count + 0.7), layout="constrained", facecolor="black")
-    for place, index in enumerate(shown):
+    for place, index in enumerate(slices):
         axes = figure.add_subplot(count, width, place + 1)
         draw_slice(axes, image[index, rows, columns], labels[index, rows, columns], scar[index, rows, columns])
         axes.set_title(f"slice {index + 1}", fontsize=8, color="white")

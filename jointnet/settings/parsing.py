@@ -48,8 +48,8 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
         paths[dotted] = section, key
     changed, errors = validate(Settings, content)
     if changed is None:
-        found = {dotted: errors.get(path) or errors.get(path[:1]) for dotted, path in paths.items()}
-        raise SettingsError(f"{dotted}: {text}" for dotted, text in found.items() if text)
+        messages = {dotted: errors.get(path) or errors.get(path[:1]) for dotted, path in paths.items()}
+        raise SettingsError(f"{dotted}: {text}" for dotted, text in messages.items() if text)
     return _consistent(changed)
 
 

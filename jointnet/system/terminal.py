@@ -63,16 +63,16 @@ def ignore_closed_output() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
         elif stream is getattr(sys, f"__{name}__"):
             raw = DroppingOutput(stream.fileno())
-            bare: Any = raw
-            lasting = io.TextIOWrapper(
-                bare if stream.write_through else io.BufferedWriter(bare),  # as Python does with -u
+            unbuffered: Any = raw
+            replacement = io.TextIOWrapper(
+                unbuffered if stream.write_through else io.BufferedWriter(unbuffered),  # as Python does with -u
                 encoding=stream.encoding,
                 errors="backslashreplace",
                 line_buffering=stream.line_buffering,
                 write_through=stream.write_through,
             )
-            setattr(sys, name, lasting)
-            atexit.register(_report_loss, lasting, raw)
+            setattr(sys, name, replacement)
+            atexit.register(_report_loss, replacement, raw)
 
 
 def print_to_stderr(text: str) -> None:

@@ -72,13 +72,14 @@ def train_model(options: argparse.Namespace) -> None:
         raise SettingsError(f"--unlabelled: must be other patients than --patients, got {both} in both")
     scans, errors = scan_folder(options.data, unlabelled, None if chosen is None else (*chosen, *unlabelled))
     allowed = chosen if chosen is not None else tuple(number for number in scans if number not in unlabelled)
-    patients: dict[int, PatientFiles] = {files.patient: files for files in select(scans, allowed)}
+    patients: dict[int, PatientFiles] = {files.patient: files for files in select(scans, allowed, errors)}
     training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
     if teacher and (shared := sorted(set(validation) & set(teacher.patients["training"]))):
         raise SettingsError(f"--teacher: must not have been trained on validation patients, got {shared}")
     print(f"{len(training)} training patients: {_listed(training)}")
     print(f"{len(validation)} validation patients: {_listed(validation)}", flush=True)
-    prepared = prepare(select(scans, (*training, *validation, *unlabelled)), options.cache, known_errors=errors)
+    chosen_files = select(scans, (*training, *validation, *unlabelled), errors)
+    prepared = prepare(chosen_files, options.cache, known_errors=errors)
     cached = {item.patient: item for item in prepared}
     if options.threads is not None:
         torch.set_num_threads(options.threads)

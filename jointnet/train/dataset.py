@@ -50,26 +50,26 @@ class SlicePairDataset:
         self.device = torch.device(device)
         self.block_pixels = downsampling**2
         arrays = [patient.network_arrays(downsampling) for patient in patients]
-        shown, seen, first = [], [], 0
+        used, seen, first = [], [], 0
         for _, counts in arrays:
             labelled = torch.from_numpy(counts.any((1, 2, 3, 4)))
-            shown.append(first + labelled.nonzero()[:, 0])
+            used.append(first + labelled.nonzero()[:, 0])
             seen.append((first + neighbour_indices(len(counts), neighbours))[labelled])
             first += len(counts)
-        self._shown, self._seen = torch.cat(shown), torch.cat(seen)
+        self._used, self._seen = torch.cat(used), torch.cat(seen)
         self._images, self._counts = _Rows([each.images for each in arrays]), _Rows([each.counts for each in arrays])
         if self.device.type != "cpu":
-            self._shown, self._seen = self._shown.to(self.device), self._seen.to(self.device)
+            self._used, self._seen = self._used.to(self.device), self._seen.to(self.device)
             self._resident = [rows[torch.arange(first)].to(self.device) for rows in (self._images, self._counts)]
 
     def __len__(self) -> int:
-        return len(self._shown)
+        return len(self._used)
 
     def batch(self, indices: Tensor) -> Batch:
         """Return the slice pairs of these indices (B,), neighbours as channels, with class probabilities as labels."""
         images, counts = (self._images, self._counts) if self.device.type == "cpu" else self._resident
         seen = images[self._seen[indices]].float()
-        structures = counts[self._shown[indices]].float() / self.block_pixels
+        structures = counts[self._used[indices]].float() / self.block_pixels
         labels = torch.cat([1 - structures.sum(2, keepdim=True), structures], 2)
         return Batch(seen[:, :, 0], seen[:, :, 1], labels[:, 0], labels[:, 1])
 

@@ -68,9 +68,9 @@ class PseudoLabelledPatient:
 def agreement(cine: NDArray[np.uint8], moved: NDArray[np.uint8]) -> float:
     """Return the mean Dice of two label maps (H, W) over the structures in either map; 0 if both maps are empty."""
     overlaps = [
-        dice(cine == code, moved == code)
-        for code in CLASS_INDEX.values()
-        if (cine == code).any() or (moved == code).any()
+        dice(cine == index, moved == index)
+        for index in CLASS_INDEX.values()
+        if (cine == index).any() or (moved == index).any()
     ]
     return float(np.mean(overlaps)) if overlaps else 0.0
 

@@ -1,6 +1,6 @@
 """Show predictions in a browser: `python -m jointnet.view --folder DIR`, with DIR from `jointnet.predict`.
 
-`docs/interop.md` describes the page. Ctrl+C stops the server.
+`docs/how-to/view-and-export.md` describes the page. Ctrl+C stops the server.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jointnet.view",
-        description="Look at predictions in a browser on this machine; docs/interop.md describes the page.",
+        description="Look at predictions in a browser on this machine; docs/how-to/view-and-export.md describes it.",
         epilog="example: python -m jointnet.view --folder prediction",
         allow_abbrev=False,
     )

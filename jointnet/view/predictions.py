@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from jointnet.data.grid import Stack, image_axes
 from jointnet.data.scan_file import volume_shape
 from jointnet.errors import DataError, SettingsError
-from jointnet.predict.output_files import RECORD
-from jointnet.predict.pair import (
+from jointnet.predict.output_files import (
     CINE,
     CINE_LABELS,
     LGE_LABELS,
+    RECORD,
     REGISTERED,
     SHEET,
     SLICES,

@@ -268,9 +268,9 @@ def test_headers_are_checked_without_reading_a_voxel(tmp_path, monkeypatch):
     write_patient(tmp_path, 1, *pair())
     real, asked = scan_file.file_content, []
 
-    def noted(path, most, whole=True):
+    def noted(path, most, complete=True):
         asked.append(most)
-        return real(path, most, whole)
+        return real(path, most, complete)
 
     monkeypatch.setattr(scan_file, "file_content", noted)
     monkeypatch.setattr(scan_file, "read_voxels", lambda _: pytest.fail("voxels were read"))

@@ -170,3 +170,13 @@ def test_a_structure_that_no_patient_shows_is_named_beside_the_ratio_that_it_lea
     shown = capsys.readouterr()
     assert "registration ratio nan" in shown.out
     assert shown.err.startswith("warning: --patients: the patients must show rv in both segmentations of a slice")
+
+
+def test_a_chosen_patient_that_lacks_a_file_is_reported_with_the_file(scan_folder, tmp_path, capsys):
+    folder = shutil.copytree(scan_folder, tmp_path / "scans")
+    (folder / "patient2_LGE_manual.nii.gz").unlink()
+    assert run(folder, tmp_path / "rows.csv", "identity", "--patients", "1,2,9") == 3
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {folder}: patient 2 lacks patient2_LGE_manual.nii.gz; add or remove the patient",
+        "error: patients [9] must be in the folder, which holds [1]",
+    ]
