@@ -1,4 +1,4 @@
-"""Names shared by the writer and the readers of the tracking store: experiment, objective, tags, ends of trials.
+"""Names shared by the writer and the readers of the tracking store: experiment, tags, ends of trials.
 
 This module imports nothing of the project, so the report can use it without the packages that a search needs.
 """
@@ -6,8 +6,6 @@ This module imports nothing of the project, so the report can use it without the
 import re
 
 EXPERIMENT = "jointnet-study"
-OBJECTIVE = "val/registration_ratio"
-"""The only objective. A trial keeps the model of its best epoch by this metric, so no other can rank the models."""
 BEST = "best/"
 """Prefix of the metrics of the best epoch in the run of an ended trial, such as `best/val/dice/lv`."""
 

@@ -33,11 +33,10 @@ from jointnet.errors import TrainingDivergedError
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, settings_to_dict, with_values
 from jointnet.system.versions import commit, versions
-from jointnet.train.epoch_report import EpochReport
+from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import train
 from study.plan.search_file import load_spaces
 from study.plan.search_space import Parameter, settings_of_sample
-from study.store_names import OBJECTIVE
 
 TABLE, RECORDED_WITH = "table.csv", "table.json"
 REPEATED = 4

@@ -29,9 +29,10 @@ from results_table import best_so_far, place_of, read_table
 from scipy.stats import wilcoxon
 from timing import Figure, create_parser, print_figures
 
+from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.search_file import load_spaces
 from study.plan.search_space import Fidelity, Parameter
-from study.store_names import EARLY, OBJECTIVE
+from study.store_names import EARLY
 from study.trials.outcome import EpochRecord, TrialOutcome, trial_name
 from study.trials.pruning import Asha
 from study.trials.sampling import STARTUP_TRIALS, TpeSampler, distributions, optuna_trials

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 OBJECTIVE = "val/registration_ratio"
+"""The metric by which a training keeps its best model, and the only one by which a study ranks its trials."""
 
 
 @dataclass(frozen=True)

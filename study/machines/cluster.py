@@ -106,7 +106,7 @@ def _join(address: str, environment: Mapping[str, Any], quiet: Mapping[str, Any]
     """Connect this process to a cluster that runs.
 
     Raises:
-        SettingsError: where there is none.
+        SettingsError: no cluster runs there, or this machine is not one of its nodes.
     """
     if address != "auto":
         check_reachable(address)

@@ -1,7 +1,7 @@
 """With `ray://HOST:PORT` the study's driver runs on the cluster's head, and this terminal shows its output.
 
 A Ray client is not a node of the cluster. Ray Tune would run its loop on the head, while the recorder, the progress and
-the folders stay here. So the head runs the whole command, in a working directory of the same path and with this
+the folders stay here. So the head runs the command, in a working directory of the same path and with this
 terminal's `MLFLOW_*` and `JOINTNET_*` variables. Ctrl+C is passed on.
 """
 

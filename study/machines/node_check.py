@@ -131,11 +131,13 @@ def answer_errors(
         if unwritable:
             errors.append(f"{rule} {_who(unwritable)} see but not write")
     for package in COMPARED:
-        mine = _public(here.get(package, "none"))
+        expected = _public(here.get(package, "none"))
         for name, answer in answers.items():
-            theirs = _public(answer.versions.get(package, "none"))
-            if theirs != mine:
-                errors.append(f"{package}: must have one version on all nodes, got {mine} here and {theirs} on {name}")
+            version = _public(answer.versions.get(package, "none"))
+            if version != expected:
+                errors.append(
+                    f"{package}: must have one version on all nodes, got {expected} here and {version} on {name}"
+                )
     return errors
 
 
@@ -143,7 +145,7 @@ def _run_on_nodes(
     names: Mapping[str, str], shared: tuple[SharedFolder, ...], mark: str, source: str
 ) -> tuple[dict[str, NodeAnswer], list[str]]:
     task = ray.remote(num_cpus=0, max_retries=0)(check_here)
-    asked = {
+    references = {
         node_id: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
             shared, mark, node_id
         )
@@ -151,7 +153,7 @@ def _run_on_nodes(
     }
     answers, errors = {}, []
     until = time.monotonic() + SECONDS_TO_ANSWER
-    for node_id, reference in asked.items():
+    for node_id, reference in references.items():
         try:
             answers[names[node_id]] = ray.get(reference, timeout=max(0.1, until - time.monotonic()))
         except ray.exceptions.GetTimeoutError:

@@ -62,8 +62,8 @@ def resources_of(request: Request, nodes: Sequence[Node]) -> Resources:
     """Return the resources of a trial and the number of concurrent trials: as requested, else as many as fit."""
     gpus = request.gpus_per_trial
     if gpus is None:
-        wanted = request.device == "cuda" or (request.device == "auto" and any(node.gpus for node in nodes))
-        gpus = 1.0 if wanted else 0.0
+        needs_gpu = request.device == "cuda" or (request.device == "auto" and any(node.gpus for node in nodes))
+        gpus = 1.0 if needs_gpu else 0.0
     one = Resources(1, request.cpus_per_trial, gpus, "cuda" if gpus and request.device != "cpu" else "cpu")
     fitting = sum(trials_on(node, one) for node in nodes)
     return Resources(request.concurrent or max(1, fitting), one.cpus_per_trial, one.gpus_per_trial, one.device)

@@ -129,7 +129,9 @@ def fold_sizes(patients: int, folds: int) -> tuple[int, ...]:
 def fold_errors(patients: int, folds: int) -> list[str]:
     """Return the errors of a number of folds. Each fold needs a patient to train, one to validate and one to test."""
     if folds > patients or patients - -(-patients // folds) < 2:
-        return [f"--folds: each of {folds} folds must have a patient to test and leave two, got a folder of {patients}"]
+        return [
+            f"--folds: each of {folds} folds must have a test patient and at least two others, got {patients} patients"
+        ]
     return []
 
 
@@ -208,9 +210,9 @@ def scaled_counts(counts: Sequence[Counts], patients: int, folds: int) -> tuple[
     factor = min(1.0, left / most)
     scaled = []
     for count in counts:
-        whole = max(2, round((count.train + count.validation) * factor))
-        validation = min(whole - 1, max(1, round(count.validation * factor)))
-        scaled.append(Counts(whole - validation, validation, 0))
+        total = max(2, round((count.train + count.validation) * factor))
+        validation = min(total - 1, max(1, round(count.validation * factor)))
+        scaled.append(Counts(total - validation, validation, 0))
     return tuple({count.train: count for count in scaled}.values())
 
 

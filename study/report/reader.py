@@ -8,10 +8,10 @@ from typing import Any
 
 from jointnet.errors import InputError
 from jointnet.models import MODELS
-from jointnet.train.epoch_report import EpochReport, best_report
+from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 from study.report.mlflow_store import MlflowStore
 from study.report.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
-from study.store_names import BEST, OBJECTIVE, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, is_plain_name
+from study.store_names import BEST, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, is_plain_name
 
 _INFINITY = 1e300  # MLflow writes an infinity as 1.8e308
 

@@ -1,1 +1,1 @@
-"""A whole study, from its plan to its recorded test."""
+"""`python -m study.run`: runs a study from its plan to its report."""

@@ -101,7 +101,11 @@ def parser() -> argparse.ArgumentParser:
     add("--num-samples", type=int, metavar="N", help="trials per arm (default: the search space's)")
     add("--max-epochs", type=int, metavar="E", help="most epochs of a trial (default: the search space's)")
     add("--minutes", type=float, metavar="M", help="time budget of each search (default: the search space's)")
-    add("--equal-compute", action="store_true", help="give each arm and fold --minutes, and as many trials as fit")
+    add(
+        "--equal-compute",
+        action="store_true",
+        help="use --minutes for each arm and fold, and as many trials as fit in them",
+    )
 
     add = command.add_argument_group("machines").add_argument
     add("--concurrent", type=int, metavar="N", help="trials at the same time (default: as many as fit)")

@@ -176,7 +176,8 @@ def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple
         return parse_counts(options.splits, test_optional=options.folds > 1)
     own = {space.splits for space in spaces if space.splits}
     if len(own) > 1:
-        raise SettingsError(f"must be given where the searches bring different ones, {' and '.join(map(str, own))}")
+        different = " and ".join(" ".join(splits) for splits in sorted(own))
+        raise SettingsError(f"must be given where the search files have different splits, {different}, got none")
     return parse_counts(own.pop() if own else PAPER_SPLITS)
 
 
@@ -208,7 +209,9 @@ def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[D
         return Data("folder", folder, len(files), ""), files
     own = {space.phantom_patients for space in spaces if space.phantom_patients}
     if len(own) > 1:
-        raise SettingsError(f"--search: the searches must agree on phantom_patients, got {sorted(map(str, own))}")
+        raise SettingsError(
+            f"--search: the search files must have the same phantom_patients, got {sorted(map(str, own))}"
+        )
     patients = own.pop() if own else PHANTOM_PATIENTS
     name = f"phantom-{patients}-{PHANTOM_SEED}"
     return Data("phantom", Path("data").absolute() / name, patients, name), {}

@@ -118,7 +118,7 @@ class StudyRecorder:
             f"Trials for {budget.minutes:g} minutes" if budget.num_samples is None else f"{budget.num_samples} trials"
         )
         fold = f", fold {arm.fold} of {arm.folds}" if arm.folds > 1 else ""
-        tested = f"the selected trial retrained with {seeds} fresh seeds" if seeds else "the selected trial itself"
+        tested = f"the selected trial retrained with {seeds} new seeds" if seeds else "the selected trial itself"
         self._tracker.describe(
             run,
             f"{arm.model} model{fold}: {counts.train} patients to train, {counts.validation} to validate, "

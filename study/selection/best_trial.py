@@ -11,8 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.plan import Arm, Plan
-from study.store_names import OBJECTIVE, TIME_BUDGET, ending
+from study.store_names import TIME_BUDGET, ending
 from study.trials.ledger import Ledger
 from study.trials.outcome import NoFinishedTrialError, TrialOutcome
 from study.trials.sampling import retrain_prefix, retrain_seeds

@@ -94,17 +94,17 @@ def is_tested(ledger: Ledger, arm: str, models: Sequence[TrialOutcome]) -> bool:
 def search_is_over(arm: Arm, ledger: Ledger) -> bool:
     """Return whether no trial of an arm is left to start or to continue within the requested trials and minutes."""
     budget, outcomes = arm.space.budget, ledger.outcomes(arm.key)
-    wanted = _limit(budget.num_samples)
-    if len(outcomes) >= wanted and all(outcome.is_final for outcome in outcomes.values()):
+    requested = _limit(budget.num_samples)
+    if len(outcomes) >= requested and all(outcome.is_final for outcome in outcomes.values()):
         return True
     last = ledger.last("searched", arm.key)
     if last is None or last["per_arm"] != budget.per_arm:
         return False
-    return _limit(last["num_samples"]) >= wanted and _limit(last["minutes"]) >= _limit(budget.minutes)
+    return _limit(last["num_samples"]) >= requested and _limit(last["minutes"]) >= _limit(budget.minutes)
 
 
 def is_complete(plan: Plan, ledger: Ledger, selections: Mapping[str, Selection]) -> bool:
-    """Return whether the whole study is done and delivered to the tracking store, with all side deliveries."""
+    """Return whether the whole study is done and delivered to the tracking store, including all optional entries."""
     if not ledger.events or ledger.events[-1]["event"] != "delivered" or ledger.events[-1].get("left_out"):
         return False
     return all(

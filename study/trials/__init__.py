@@ -5,7 +5,7 @@
 3. `trial`: the worker trains it and reports an `EpochReport` after every epoch.
 4. `pruning`: ASHA decides after each epoch whether it is pruned.
 5. `recorder`: every event goes to the ledger (`ledger`), then to MLflow and to the terminal (`progress`).
-6. `outcome`: what the ledger says about it, from which the next trials are drawn and the best one is selected.
+6. `outcome`: its state, rebuilt from the ledger, from which the next trials are drawn and the best one is selected.
 
 The ledger is our own, because a study must resume after a kill at any moment, with or without Ray's or MLflow's state.
 """

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jointnet.train.epoch_report import best_report
-from study.store_names import OBJECTIVE, TIME_BUDGET
+from jointnet.train.epoch_report import OBJECTIVE, best_report
+from study.store_names import TIME_BUDGET
 
 
 class NoFinishedTrialError(Exception):
@@ -17,7 +17,7 @@ class NoFinishedTrialError(Exception):
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch of a trial: number from 1, time of the report (Unix time in ms), metrics, address of the node."""
+    """An `EpochReport` as the ledger holds it: number from 1, time (Unix time in ms), metrics, address of the node."""
 
     epoch: int
     at_ms: int

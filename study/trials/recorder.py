@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from functools import partial
 
 from jointnet.settings import Settings, settings_to_dict
-from study.store_names import BEST, INTERRUPTED, OBJECTIVE, ending
+from jointnet.train.epoch_report import OBJECTIVE
+from study.store_names import BEST, INTERRUPTED, ending
 from study.tracking.outbox import Outbox
 from study.tracking.runs import NOTE, Row, StudyTracker, arm_title
 from study.trials.ledger import Ledger

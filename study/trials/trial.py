@@ -21,10 +21,9 @@ from jointnet.model_file import read_torch
 from jointnet.model_path import MODEL_FILE
 from jointnet.settings import Settings
 from jointnet.system.atomic_file import write_whole
-from jointnet.train.epoch_report import EpochReport, best_report
+from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 from jointnet.train.loop import train
 from study.plan.search_space import settings_of_sample
-from study.store_names import OBJECTIVE
 
 PREVIOUS_FILE = "previous.pt"
 """The model of the best reported epoch. `model.pt` may be one epoch ahead of the reports."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from study.store_names import OBJECTIVE
+from jointnet.train.epoch_report import OBJECTIVE
 from study.trials.outcome import EpochRecord, TrialOutcome, trial_name
 
 

@@ -12,8 +12,8 @@ from jointnet.model_file import save_model
 from jointnet.model_path import MODEL_FILE
 from jointnet.networks import build_model
 from jointnet.settings import Settings, with_values
+from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.search_space import Budget, Fidelity, Objective, Parameter, SearchSpace
-from study.store_names import OBJECTIVE
 from study.trials.ledger import Event, Ledger
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.recorder import ArmRecorder

@@ -175,8 +175,18 @@ def test_folds_are_as_equal_as_they_can_be(patients, folds, sizes):
                 "--splits: must test on 3 or 4 patients with --folds 2, or leave it out, such as 25/15, got 9/9/9",
             ],
         ),
-        (4, 5, ["1/1"], ["--folds: each of 5 folds must have a patient to test and leave two, got a folder of 4"]),
-        (3, 2, ["1/1"], ["--folds: each of 2 folds must have a patient to test and leave two, got a folder of 3"]),
+        (
+            4,
+            5,
+            ["1/1"],
+            ["--folds: each of 5 folds must have a test patient and at least two others, got 4 patients"],
+        ),
+        (
+            3,
+            2,
+            ["1/1"],
+            ["--folds: each of 2 folds must have a test patient and at least two others, got 3 patients"],
+        ),
     ],
 )
 def test_counts_and_folds_that_do_not_fit_are_refused_with_their_values(patients, folds, counts, errors):

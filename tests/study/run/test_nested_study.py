@@ -13,6 +13,7 @@ from simulation import KilledError, MortalLedger, NullOutbox, run_to_end, space
 
 from jointnet.data.cache import CachedPatient
 from jointnet.data.folder import PatientFiles
+from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.plan import Design, Plan, make_arms
 from study.plan.splits import make_folds, parse_counts
 from study.run.conduct import _rows
@@ -22,7 +23,6 @@ from study.run.study_recorder import StudyRecorder
 from study.selection.best_trial import select_best
 from study.selection.held_out import HeldOutResult
 from study.selection.openings import FIRST, is_complete, retrainings
-from study.store_names import OBJECTIVE
 from study.trials.ledger import Ledger
 from study.trials.outcome import NoFinishedTrialError
 from study.trials.progress import StudyProgress

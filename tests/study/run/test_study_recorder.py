@@ -7,8 +7,8 @@ from mlflow import MlflowClient
 from plans import plan_of
 from simulation import recorder_of, space
 
+from jointnet.train.epoch_report import OBJECTIVE
 from study.run.study_recorder import TEST_FILES, StudyRecorder, arm_tags, is_complete_in_store
-from study.store_names import OBJECTIVE
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from plans import plan_of
 
+from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.plan import Plan
 from study.plan.search_space import Budget
 from study.selection.openings import (
@@ -20,7 +21,7 @@ from study.selection.openings import (
     search_is_over,
     select_all,
 )
-from study.store_names import EARLY, OBJECTIVE, TIME_BUDGET
+from study.store_names import EARLY, TIME_BUDGET
 from study.trials.ledger import Ledger
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -12,7 +12,8 @@ from simulation import TINY
 
 from jointnet.errors import SettingsError
 from jointnet.settings import with_values
-from study.store_names import EARLY, EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET
+from jointnet.train.epoch_report import OBJECTIVE
+from study.store_names import EARLY, EXPERIMENT, INTERRUPTED, TIME_BUDGET
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger

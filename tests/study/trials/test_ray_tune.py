@@ -22,11 +22,11 @@ from rich.console import Console
 from jointnet.data.cache import CachedPatient
 from jointnet.errors import DataError, TrainingDivergedError
 from jointnet.settings import Settings, with_values
-from jointnet.train.epoch_report import EpochReport
+from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from study.plan.plan import Resources
 from study.plan.search_space import Budget, Fidelity, Objective, Parameter, SearchSpace
 from study.selection.best_trial import select_best
-from study.store_names import EXPERIMENT, INTERRUPTED, OBJECTIVE, TIME_BUDGET
+from study.store_names import EXPERIMENT, INTERRUPTED, TIME_BUDGET
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger

@@ -12,9 +12,10 @@ from optuna.trial import TrialState
 from outcomes import outcome
 from plans import plan_of
 
+from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.plan import Design
 from study.plan.search_space import Parameter
-from study.store_names import EARLY, OBJECTIVE, TIME_BUDGET
+from study.store_names import EARLY, TIME_BUDGET
 from study.trials.outcome import TrialOutcome
 from study.trials.pruning import rungs
 from study.trials.sampling import (
