@@ -3,6 +3,12 @@
 STRUCTURES: tuple[str, ...] = ("lv", "myo", "rv")
 """Left-ventricular blood pool, left-ventricular myocardium, right-ventricular blood pool."""
 
+STRUCTURE_TITLES: dict[str, str] = {"lv": "LV", "myo": "myocardium", "rv": "RV"}
+"""Short names in texts, tables and figures."""
+
+STRUCTURE_DESCRIPTIONS: dict[str, str] = {"lv": "LV blood pool", "myo": "LV myocardium", "rv": "RV blood pool"}
+"""Exact names, for readers who do not know this project."""
+
 CLASS_INDEX: dict[str, int] = {"myo": 1, "lv": 2, "rv": 3}
 """Class index in memory and in a network's output; 0 is background."""
 

@@ -17,6 +17,15 @@ ENDPOINTS: tuple[tuple[str, str], ...] = (
 )
 """The five registration metrics, in the order of the paper's Table 1."""
 
+METRIC_TITLES: dict[str, str] = {
+    "cd_mm": "CD",
+    "asd_mm": "ASD",
+    "dice": "overlap",
+    "dice_cine": "cine Dice",
+    "dice_lge": "LGE Dice",
+}
+"""Names of the metrics in tables and figures. A metric whose name ends in `_mm` is a distance: lower is better."""
+
 
 def patient_means(rows: pd.DataFrame) -> pd.DataFrame:
     """Return `before` and `after` averaged over each patient's slices, indexed by patient, metric, structure."""

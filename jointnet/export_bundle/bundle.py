@@ -20,7 +20,7 @@ from jointnet.data.preparation import CEILING
 from jointnet.model_file import SavedModel, load_model
 from jointnet.models import MODELS
 from jointnet.settings import settings_to_dict
-from jointnet.structures import CLASS_INDEX
+from jointnet.structures import CLASS_INDEX, STRUCTURE_DESCRIPTIONS
 from jointnet.system.atomic_file import make_folder_once
 from jointnet.system.versions import commit, versions
 
@@ -31,7 +31,6 @@ MONAI_VERSION = "1.6.1"
 """Version of MONAI with which the tests run a bundle."""
 PACKAGE = "jointnet-study"
 REQUIRED = ("nibabel", "scipy", "pandas", "matplotlib", "contourpy")
-STRUCTURE_WORDS = {"lv": "LV blood pool", "myo": "LV myocardium", "rv": "RV blood pool"}
 LIMITS = "Research software, not a medical device: not to be used for diagnosis or treatment."
 
 
@@ -88,7 +87,8 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
     seen = 1 + 2 * saved.settings.model.neighbours
     channels = {str(number): _neighbour(number - saved.settings.model.neighbours) for number in range(seen)}
     classes = {"0": "background"} | {
-        str(index): STRUCTURE_WORDS[name] for name, index in sorted(CLASS_INDEX.items(), key=lambda item: item[1])
+        str(index): STRUCTURE_DESCRIPTIONS[name]
+        for name, index in sorted(CLASS_INDEX.items(), key=lambda item: item[1])
     }
     images = {role: _tensor("image", "magnitude", seen, side, [0, CEILING], channels) for role in ("cine", "lge")}
     scores = {f"{role}_logits": _tensor("image", "labels", len(classes), side, [], classes) for role in ("cine", "lge")}

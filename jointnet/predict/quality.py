@@ -23,9 +23,8 @@ from jointnet.geometry import in_mm, warp_labels
 from jointnet.networks.apply import Prediction
 from jointnet.outlines import CONTOUR_COLOURS, contour, outline, window
 from jointnet.predict.back_projection import Registration
-from jointnet.structures import CLASS_INDEX, STRUCTURES
+from jointnet.structures import CLASS_INDEX, STRUCTURE_TITLES, STRUCTURES
 
-NAMES = {"lv": "LV", "myo": "myocardium", "rv": "RV"}
 LEAST_PIXELS = 16
 """A structure with fewer pixels of the common grid (9 mm2) counts as not found."""
 DEPARTURE_MM = 6.0
@@ -100,7 +99,7 @@ def slice_qualities(prediction: Prediction, largest_shift_mm: float) -> list[Sli
                     before[name] = dice(cine == CLASS_INDEX[name], lge == CLASS_INDEX[name])
                     after[name] = dice(cine == CLASS_INDEX[name], moved[number] == CLASS_INDEX[name])
             warnings += [
-                f"predicted Dice of {NAMES[name]} falls from {before[name]:.2f} to {after[name]:.2f}"
+                f"predicted Dice of {STRUCTURE_TITLES[name]} falls from {before[name]:.2f} to {after[name]:.2f}"
                 for name in before
                 if after[name] < before[name] - FALL
             ]
@@ -205,8 +204,8 @@ def _missing(cine: NDArray[np.uint8], lge: NDArray[np.uint8]) -> list[str]:
     for name in STRUCTURES:
         missing = tuple(scan for scan, labels in (("cine", cine), ("LGE", lge)) if not _found(labels, name))
         if missing:
-            lacking.setdefault(missing[0] if len(missing) == 1 else "either scan", []).append(NAMES[name])
-    if lacking.get("either scan") == [NAMES[name] for name in STRUCTURES]:
+            lacking.setdefault(missing[0] if len(missing) == 1 else "either scan", []).append(STRUCTURE_TITLES[name])
+    if lacking.get("either scan") == [STRUCTURE_TITLES[name] for name in STRUCTURES]:
         return ["no structure found in either scan"]
     return [f"{' and '.join(names)} not found in {where}" for where, names in lacking.items()]
 
@@ -239,7 +238,7 @@ def _heading(axes: Axes, qualities: Sequence[SliceQuality], covered: int, slices
     if not np.isnan(before):
         words = [("predicted contours: cine white, dashed; LGE", DIM)]
         words += [
-            ("outer border of myocardium" if name == "myo" else NAMES[name], CONTOUR_COLOURS[name])
+            ("outer border of myocardium" if name == "myo" else STRUCTURE_TITLES[name], CONTOUR_COLOURS[name])
             for name in CONTOUR_COLOURS
         ]
         for left, (word, colour) in zip((19, 290, 335, 533), words, strict=True):

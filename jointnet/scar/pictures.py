@@ -16,12 +16,12 @@ from jointnet.outlines import outline
 from jointnet.scar.segments import SEGMENTS, Array, Labels, bounding_box
 from jointnet.scar.surfaces import Mesh
 from jointnet.scar.threshold import Mask
-from jointnet.structures import CLASS_INDEX
+from jointnet.structures import CLASS_INDEX, STRUCTURE_TITLES
 
 CONTOUR_COLOURS: Mapping[str, str] = {"lv": "#56b4e9", "myo": "#f0e442", "rv": "#cc79a7"}
 """Colours of the contours (Okabe and Ito, safe with colour vision deficiency)."""
 SCAR_COLOUR = "#ff4f00"
-NAMES: Mapping[str, str] = {"lv": "LV pool", "myo": "myocardium", "rv": "RV pool", "scar": "scar"}
+NAMES: Mapping[str, str] = {**STRUCTURE_TITLES, "lv": "LV pool", "rv": "RV pool", "scar": "scar"}
 COLUMNS = 5
 MARGIN_PX = 8
 

@@ -24,13 +24,13 @@ from jointnet.predict.output_files import (
     UNREGISTERED,
     UNREGISTERED_LABELS,
 )
+from jointnet.structures import STRUCTURE_TITLES
 
 FILES = (CINE, UNREGISTERED, REGISTERED, CINE_LABELS, UNREGISTERED_LABELS, LGE_LABELS, SHEET)
 """Files that the page may request."""
 NEEDED = (CINE, UNREGISTERED, REGISTERED, SLICES)
 LETTER_FROM = 0.35
 """Smallest component of a direction along a patient axis for the axis' letter to be part of its name."""
-STRUCTURE_WORDS = {"lv": "LV", "myo": "myocardium", "rv": "RV"}
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ def slice_description(row: dict[str, str]) -> str:
     if row["covered"] != "1":
         return "LGE does not cover this cine slice: there is no registration here."
     overlaps = [
-        f"{word} {float(row[f'dice_before_{name}']):.2f} > {float(row[f'dice_after_{name}']):.2f}"
-        for name, word in STRUCTURE_WORDS.items()
+        f"{title} {float(row[f'dice_before_{name}']):.2f} > {float(row[f'dice_after_{name}']):.2f}"
+        for name, title in STRUCTURE_TITLES.items()
         if row.get(f"dice_before_{name}") and row.get(f"dice_after_{name}")
     ]
     parts = [

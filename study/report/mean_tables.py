@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from jointnet.evaluate.aggregation import ENDPOINTS
-from jointnet.structures import STRUCTURES
+from jointnet.evaluate.aggregation import ENDPOINTS, METRIC_TITLES
+from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
 from study.report.statistics.comparisons import Comparison, comparison_line
 from study.report.statistics.paired import mean_sd, significance_stars
 from study.report.tables import Cell, Row, Table, number
@@ -31,18 +31,9 @@ class Column:
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
-STRUCTURE_TITLES = {"lv": "LV", "myo": "Myocardium", "rv": "RV"}
-_METRIC_TITLES = {
-    "cd_mm": "CD",
-    "asd_mm": "ASD",
-    "dice": "overlap",
-    "dice_cine": "cine Dice",
-    "dice_lge": "LGE Dice",
-}
-
-
 def _column(metric: str, structure: str) -> Column:
-    title = f"{STRUCTURE_TITLES[structure]} {_METRIC_TITLES[metric]}"
+    name = STRUCTURE_TITLES[structure]
+    title = f"{name[0].upper()}{name[1:]} {METRIC_TITLES[metric]}"
     return Column(metric, structure, title) if metric.endswith("_mm") else Column(metric, structure, title, "", False)
 
 
