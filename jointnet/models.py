@@ -4,7 +4,7 @@ A new model is one entry of `MODELS` and its class. This module does not import 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +20,8 @@ class Model:
         segments: whether it also segments cine and LGE. Its loss then has three branches and weights to search,
             otherwise the registration branch only.
         network: module and class, `module:class`. The class is called with the model's settings and the downsampling.
-        without: numeric settings that have no effect on the model and may not be searched for it.
+        settings_without_effect: numeric settings that have no effect on the model and may not be searched for it.
+        settings_without_effect_by_head: further ones by the value of `model.head`.
         seconds_per_patient_epoch: seconds per epoch and training patient on one CPU core, measured on the phantom with
             the settings `quick`; None where it was not measured. Accurate to a factor of two.
     """
@@ -29,13 +30,18 @@ class Model:
     short_title: str
     segments: bool
     network: str
-    without: tuple[str, ...] = ()
+    settings_without_effect: tuple[str, ...] = ()
+    settings_without_effect_by_head: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seconds_per_patient_epoch: float | None = None
 
     def network_class(self) -> type[Any]:
         """Return the class of the network. It imports torch."""
         module, _, name = self.network.partition(":")
         return getattr(import_module(module), name)
+
+    def has_setting(self, name: str, head: str) -> bool:
+        """Return whether a numeric setting has an effect on the model with a value of `model.head`."""
+        return name not in (*self.settings_without_effect, *self.settings_without_effect_by_head.get(head, ()))
 
 
 MODELS: Mapping[str, Model] = MappingProxyType(
@@ -45,7 +51,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             short_title="Stand-alone",
             segments=False,
             network="jointnet.networks.standalone:StandaloneModel",
-            without=("model.guide_steps",),
+            settings_without_effect=("model.guide_steps", "model.guide_descriptors"),
             seconds_per_patient_epoch=0.12,
         ),
         "joint": Model(
@@ -53,6 +59,12 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             short_title="Joint",
             segments=True,
             network="jointnet.networks.joint:JointModel",
+            settings_without_effect_by_head=MappingProxyType(
+                {
+                    "guided": ("model.hidden",),
+                    "fully_connected": ("model.guide_steps", "model.guide_descriptors"),
+                }
+            ),
             seconds_per_patient_epoch=0.5,
         ),
     }

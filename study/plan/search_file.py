@@ -1,7 +1,7 @@
 """Search files: their tables, and their strict reading. The errors of all files are reported together."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from jointnet.errors import SettingsError, short_repr
 from jointnet.evaluate.aggregation import ENDPOINTS
+from jointnet.models import MODELS
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE, ModelName
@@ -33,6 +34,8 @@ MOST_TRIALS, MOST_PATIENTS = 100_000, 10_000
 MOST_MINUTES = 1_000_000
 LARGEST_RATIO = 1e6
 """Largest ratio of two lambdas. Beyond it one term of the loss is lost in rounding."""
+MOST_INTEGERS = 64
+"""Number of whole numbers from one bound of a parameter to the other up to which each of them is checked."""
 
 NUMBERS = tuple(key for key, value in flat_settings(Settings()).items() if type(value) in (int, float))
 NOT_SEARCHED = (*LAMBDAS, *SHORT_NAMES.values(), "training.epochs")
@@ -262,20 +265,25 @@ def _contradictions(valid: Mapping[str, Any], base: Settings) -> Iterator[str]:
         for key in LAMBDAS if name in RATIOS else (SHORT_NAMES.get(name, name),):
             if key in fixed:
                 yield f"{where}: must not be searched while fixed.{key} holds {short_repr(fixed[key])}"
-        yield from (f"{where}.{line}" for line in _model_errors(name, table, valid.get("models", ())))
+        yield from (f"{where}.{line}" for line in _model_errors(name, table, valid.get("models", ()), base.model.head))
         yield from (f"{where}.{line}" for line in _bound_errors(name, table, base))
 
 
-def _model_errors(name: str, table: Mapping[str, Any], models: Sequence[str]) -> Iterator[str]:
+def _model_errors(name: str, table: Mapping[str, Any], models: Sequence[str], head: str) -> Iterator[str]:
     """Yield an error for each model of a parameter that the file does not have, or that the parameter cannot affect."""
     own = table.get("models", models)
     if models and not set(own) <= set(models):
         yield f"models: must be a list of the file's models, {', '.join(models)}, got {short_repr(own)}"
     for model in own:
-        if not has_parameter(model, name):
-            others = [other for other in models if has_parameter(other, name)]
+        if not has_parameter(model, name, head):
+            others = [other for other in models if has_parameter(other, name, head)]
             correction = f"; write models = {json.dumps(others)}" if others else ""
-            yield f"models: must leave out {model}, which has no {name}{correction}, got {short_repr(list(own))}"
+            by_head = name in MODELS[model].settings_without_effect_by_head.get(head, ())
+            where = f" with model.head = {head}" if by_head else ""
+            yield (
+                f"models: must leave out {model}, on which {name} has no effect{where}{correction}, "
+                f"got {short_repr(list(own))}"
+            )
 
 
 def _bound_errors(name: str, table: Mapping[str, Any], base: Settings) -> Iterator[str]:
@@ -287,13 +295,30 @@ def _bound_errors(name: str, table: Mapping[str, Any], base: Settings) -> Iterat
     if low is not None and low <= 0 and table.get("scale") == "log":
         yield f"low: must be above 0 on a log scale, got {short_repr(low)}"
     if name not in RATIOS:
-        for key, bound in bounds.items():
-            try:
-                with_values(base, {SHORT_NAMES.get(name, name): bound})
-            except SettingsError as error:
-                yield from (f"{key}: {line.partition(': ')[2]}" for line in error.errors)
+        errors = [f"{key}: {line}" for key, bound in bounds.items() for line in _setting_errors(base, name, bound)]
+        yield from errors
+        if not errors and isinstance(low, int) and isinstance(high, int) and high - low < MOST_INTEGERS:
+            yield from _between_errors(name, range(low + 1, high), base)
         return
     if low is not None and low < 0:
         yield f"low: must be at least 0, got {short_repr(low)}"
     if high is not None and high > LARGEST_RATIO:
         yield f"high: must be at most {LARGEST_RATIO:g}, got {short_repr(high)}"
+
+
+def _between_errors(name: str, between: Iterable[int], base: Settings) -> Iterator[str]:
+    """Yield the error of the first invalid value between the bounds of a setting that is a whole number."""
+    for value in between:
+        for line in _setting_errors(base, name, value):
+            yield f"low, high: every whole number between them must be valid, got {value} ({line}); narrow the bounds"
+            return
+
+
+def _setting_errors(base: Settings, name: str, value: Any) -> tuple[str, ...]:
+    """Return the errors of a value of a searched setting. The name is left out where it is that of the parameter."""
+    setting = SHORT_NAMES.get(name, name)
+    try:
+        with_values(base, {setting: value})
+    except SettingsError as error:
+        return tuple(line.removeprefix(f"{setting}: ") for line in error.errors)
+    return ()

@@ -117,9 +117,12 @@ class SearchSpace:
         return with_values(self.base, {"model.name": model, "training.epochs": self.fidelity.max_epochs})
 
 
-def has_parameter(model: str, name: str) -> bool:
-    """Return whether a parameter has an effect on a model. Ratios of the lambdas need several branches of the loss."""
-    return MODELS[model].segments if name in RATIOS else name not in MODELS[model].without
+def has_parameter(model: str, name: str, head: str) -> bool:
+    """Return whether a parameter has an effect on a model with a value of `model.head`.
+
+    Ratios of the lambdas need several branches of the loss.
+    """
+    return MODELS[model].segments if name in RATIOS else MODELS[model].has_setting(name, head)
 
 
 def lambdas_of(settings: Settings, sample: Mapping[str, Any]) -> tuple[float, float, float]:

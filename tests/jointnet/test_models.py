@@ -5,10 +5,12 @@ import sys
 
 import pytest
 import torch
+from scans import stir, tiny_settings
 
 from jointnet.models import MODELS
 from jointnet.networks import build_model
 from jointnet.settings import Settings, with_values
+from jointnet.settings.parsing import flat_settings
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -17,6 +19,42 @@ def test_an_entry_builds_its_network_and_says_what_that_does(name: str):
     assert type(model) is MODELS[name].network_class()
     image = torch.zeros(1, 1, 112, 112)
     assert (model(image, image).cine_logits is not None) == MODELS[name].segments
+
+
+NUMBERS = {
+    "model.stem": 1,
+    "model.neighbours": 1,
+    "model.hidden": 9,
+    "model.guide_steps": 1,
+    "model.guide_descriptors": 0.0,
+    "model.max_rotation_deg": 0.0,
+    "model.max_scale": 1.0,
+    "model.max_shear": 0.0,
+    "model.max_translation_mm": 0.0,
+}
+"""Another value for each numeric setting of the model."""
+
+
+@pytest.mark.parametrize("head", ["guided", "fully_connected"])
+@pytest.mark.parametrize("name", MODELS)
+def test_exactly_the_settings_without_effect_leave_the_model_unchanged(name: str, head: str):
+    settings = tiny_settings(model__name=name, model__head=head)
+    numbers = {key for key, value in flat_settings(settings).items() if type(value) in (int, float)}
+    assert set(NUMBERS) == {key for key in numbers if key.startswith("model.")}
+    plain = _weights_and_outputs(settings)
+    for setting, value in NUMBERS.items():
+        changed = _weights_and_outputs(with_values(settings, {setting: value}))
+        same = len(plain) == len(changed) and all(map(torch.equal, plain, changed))
+        assert same != MODELS[name].has_setting(setting, head), setting
+
+
+def _weights_and_outputs(settings: Settings) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    model = stir(build_model(settings), 1.0)
+    cine, lge = torch.rand(2, 2, 1 + 2 * settings.model.neighbours, 56, 56)
+    with torch.no_grad():
+        outputs = [*model(cine, lge), *model(cine, lge, same_patient=True)]
+    return [*model.state_dict().values(), *(output for output in outputs if output is not None)]
 
 
 def test_neither_the_models_nor_the_settings_load_torch():

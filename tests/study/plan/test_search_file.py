@@ -170,6 +170,52 @@ def test_a_whole_settings_key_is_drawn_whole(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("bounds", "error"),
+    [
+        ((1, 2), None),
+        ((4, 7), "low: training.downsampling * .* must divide 224 .*, got 64"),
+        ((1, 7), r"low, high: every whole number between them must be valid, got 3 \(training.* got 48\); narrow the"),
+        ((1, 9), "high: must be a whole number between 1 and 8, got 9"),
+    ],
+)
+def test_every_whole_number_between_the_bounds_must_be_valid(tmp_path: Path, bounds: tuple[int, int], error):
+    text = GOOD.replace("lambda_2_to_1", '"model.stem"')
+    text = text.replace("low = 0.1", f"low = {bounds[0]}").replace("high = 10.0", f"high = {bounds[1]}")
+    if error is None:
+        assert load_spaces([_file(tmp_path, text)])[0].parameters[0].high == bounds[1]
+    else:
+        (line,) = _errors(tmp_path, text)
+        assert re.fullmatch(rf"own.toml: parameters.model.stem.{error}.*", line), line
+
+
+@pytest.mark.parametrize(
+    ("model", "head", "name", "error"),
+    [
+        ("joint", "guided", "model.hidden", "joint, on which model.hidden has no effect with model.head = guided, got"),
+        ("joint", "fully_connected", "model.hidden", None),
+        ("joint", "fully_connected", "model.guide_steps", "joint, on which .* with model.head = fully_connected, got"),
+        (
+            "standalone",
+            "guided",
+            "model.guide_descriptors",
+            "standalone, on which model.guide_descriptors has no effect, got",
+        ),
+        ("standalone", "guided", "model.hidden", None),
+    ],
+)
+def test_a_setting_without_effect_cannot_be_searched(tmp_path: Path, model: str, head: str, name: str, error):
+    text = (
+        GOOD.replace("lambda_2_to_1", f'"{name}"').replace("low = 0.1", "low = 1").replace("high = 10.0", "high = 10")
+    )
+    text = text.replace('models = ["joint"]', f'models = ["{model}"]\nfixed = {{"model.head" = "{head}"}}')
+    if error is None:
+        assert load_spaces([_file(tmp_path, text)])[0].parameters[0].name == name
+    else:
+        (line,) = _errors(tmp_path, text)
+        assert re.match(f"own.toml: parameters.{name}.models: must leave out {error}", line), line
+
+
 def test_settings_of_the_command_replace_the_files_own_and_leave_what_is_fixed(tmp_path: Path):
     own = 'models = ["joint"]\nsettings = "quick"\nfixed = {"training.batch_size" = 3}'
     path = _file(tmp_path, GOOD.replace('models = ["joint"]', own))
