@@ -1,5 +1,6 @@
 """The Python interface: the functions that `import study` offers to read studies into pandas."""
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,6 +10,11 @@ from study.report.reader import study_ids
 from study.report.records import StudyRecord
 from study.store_address import default_tracking_uri
 
+_ARM_COLUMNS = ["arm", "fold", "model", "train", "validation", "test"]
+_ARM_COLUMNS += ["trials", "selected", "objective", "openings", "minutes"]
+_TRIAL_COLUMNS = ["arm", "fold", "trial", "state", "reason", "objective", "best_epoch", "epochs", "minutes"]
+_ROW_COLUMNS = ["arm", "fold", "patient", "slice", "structure", "metric", "before", "after", "lost"]
+
 
 @dataclass(frozen=True)
 class StudyTables:
@@ -16,12 +22,17 @@ class StudyTables:
 
     Attributes:
         study_id: its id.
-        arms: one row per arm and fold: `arm`, `fold`, `model`, numbers of patients, number of trials, the selected
-            trial with its objective, test evaluations, and the logged test metrics.
-        trials: one row per trial: `arm`, `fold`, `trial`, `state`, `objective`, `best_epoch`, `epochs`, `minutes`, the
-            sampled parameters, and the validation metrics of the best epoch.
-        rows: one row per arm, fold, test patient, slice, structure and metric, before and after registration. Empty
-            before the test evaluation.
+        arms: one row per arm and fold: `arm`, `fold`, `model`; `train`, `validation`, `test`, numbers of patients;
+            `trials`, their number; `selected`, the selected trial (None before the selection), and its validation
+            `objective` (NaN before); `openings`, number of test evaluations; `minutes`, NaN while running; and the
+            logged test metrics as `test/...`.
+        trials: one row per trial: `arm`, `fold`, `trial`; `state` (`complete`, `stopped`, `failed`, `interrupted` or
+            `running`) and its `reason`; `objective`, its best value, at `best_epoch` of `epochs` (NaN and 0 without
+            one); `minutes`; the sampled parameters by name; and the metrics of the best epoch as `val/...`.
+        rows: one row per arm, fold, test patient, slice, structure and metric: `arm`, `fold`, `patient`, `slice`,
+            `structure`, `metric`, the values `before` and `after` registration, in mm for `cd_mm` and `asd_mm`, `lost`
+            (whether registration moved the structure out of view), and `seed_index` where the selected trial was
+            retrained. Empty before the test evaluation.
     """
 
     study_id: str
@@ -58,36 +69,40 @@ def read_study(study_id: str | None = None, tracking_uri: str | None = None) -> 
 
 
 def _arms(record: StudyRecord) -> pd.DataFrame:
-    return pd.DataFrame(
+    rows = [
         {
-            **{name: getattr(arm, name) for name in ("arm", "fold", "model", "train", "validation", "test")},
+            **{name: getattr(arm, name) for name in _ARM_COLUMNS[:6]},
             "trials": len(arm.trials),
             "selected": arm.selected.trial_id if arm.selected else None,
-            "objective": arm.selected.objective if arm.selected else None,
+            "objective": arm.selected.objective if arm.selected else math.nan,
             "openings": arm.openings,
             "minutes": arm.minutes,
             **{name: value for name, value in arm.metrics.items() if name.startswith("test/")},
         }
         for arm in record.arms
-    )
+    ]
+    return pd.DataFrame(rows, columns=None if rows else _ARM_COLUMNS)
 
 
 def _trials(record: StudyRecord) -> pd.DataFrame:
-    return pd.DataFrame(
+    rows = [
         {
             "arm": arm.arm,
             "fold": arm.fold,
             "trial": trial.trial_id,
-            **{name: getattr(trial, name) for name in ("state", "reason", "objective", "best_epoch", "epochs")},
-            "minutes": trial.minutes,
+            **{name: getattr(trial, name) for name in _TRIAL_COLUMNS[3:]},
             **trial.parameters,
             **trial.validation,
         }
         for arm in record.arms
         for trial in arm.trials
-    )
+    ]
+    return pd.DataFrame(rows, columns=None if rows else _TRIAL_COLUMNS)
 
 
 def _rows(record: StudyRecord) -> pd.DataFrame:
     tested = [arm.rows.assign(arm=arm.arm, fold=arm.fold) for arm in record.arms if arm.rows is not None]
-    return pd.concat(tested, ignore_index=True) if tested else pd.DataFrame()
+    if not tested:
+        return pd.DataFrame(columns=_ROW_COLUMNS)
+    rows = pd.concat(tested, ignore_index=True)
+    return rows[[*_ROW_COLUMNS, *(name for name in rows if name not in _ROW_COLUMNS)]]

@@ -104,7 +104,8 @@ def ui_command(address: str) -> str:
 
 def without_secrets(value: str) -> str:
     """Return a value, such as an address, with the passwords and tokens in it hidden."""
-    value = re.sub(r"(://)[^/@\s]*@", rf"\1{HIDDEN}@", value)
+    # A password may contain `/` (SQLAlchemy) and `@` (web addresses). A port followed by a path is no password.
+    value = re.sub(r"(://)(?:[^/@:\s]*:(?!\d+/)\S*|[^/\s]*)@", rf"\1{HIDDEN}@", value)
     return re.sub(r"(?i)((?:passw\w*|token|secret|sig|key)=)[^&;,\s]+", rf"\1{HIDDEN}", value)
 
 

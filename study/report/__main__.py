@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,10 +85,15 @@ def _verify(uri: str, study_id: str, out: Path) -> int:
 
     began = time.monotonic()
     differences, store = verify_report(uri, study_id, out), without_secrets(uri)
-    for line in differences[:MOST_DIFFERENCES]:
-        print(line, file=sys.stderr)
     if differences:
-        print(f"{out}: {len(differences)} differences from study {study_id} in {store}.", file=sys.stderr)
+        counts = Counter(line.partition(":")[0] for line in differences)
+        files = ", ".join(f"{name} {count}" for name, count in counts.items())
+        number = "1 difference" if len(differences) == 1 else f"{len(differences)} differences"
+        print(f"{out}: {number} from study {study_id} in {store}: {files}.", file=sys.stderr)
+        for line in differences[:MOST_DIFFERENCES]:
+            print(line, file=sys.stderr)
+        if (more := len(differences) - MOST_DIFFERENCES) > 0:
+            print(f"... and {more} more.", file=sys.stderr)
         return DIFFERS
     print(f"{out}: every value is what study {study_id} in {store} gives ({time.monotonic() - began:.0f} s).")
     return 0

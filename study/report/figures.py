@@ -69,6 +69,11 @@ class Picture:
             return _data("image/webp", self._photo["webp"])
         return _data("image/svg+xml", figure_bytes(self.draw(DARK), "svg") if dark else self._light["svg"])
 
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The names of its files."""
+        return (f"{self.name}.png",) if self.photo else (f"{self.name}.svg", f"{self.name}.png")
+
     def files(self) -> dict[str, bytes]:
         """Return the content of the picture's files by name, in the colours of the light theme."""
         drawn = self._photo if self.photo else self._light

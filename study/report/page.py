@@ -165,11 +165,19 @@ class Section:
 
 @dataclass(frozen=True)
 class Content:
-    """The content of a report: the study, its analysis and the sections in the order of the page."""
+    """The content of a report.
+
+    Attributes:
+        study: the study.
+        analysis: its numbers.
+        sections: the sections in the order of the page.
+        summary: the answer in a few sentences, shown before the sections.
+    """
 
     study: StudyRecord
     analysis: Analysis
     sections: tuple[Section, ...]
+    summary: tuple[str, ...]
 
     @property
     def phantom(self) -> bool:
@@ -253,6 +261,7 @@ def html(content: Content, image: ImageAddress) -> str:
 def markdown(content: Content) -> str:
     """Return the report's text and tables as Markdown that links to the picture files in the same folder."""
     parts = [f"# Study {content.study.study_id}", f"Data: {content.data}.", PHANTOM if content.phantom else PRIVATE]
+    parts.append(_list(content.summary))
     for section in content.sections:
         if body := _markdown_blocks(section.blocks):
             parts += [f"## {section.heading}", *body]
@@ -301,7 +310,9 @@ def _markdown_block(block: Block) -> list[str]:
                 )
             ]
         case Details():
-            return [f"### {markdown_text(block.summary)}", *_markdown_blocks(block.blocks)]
+            own = _markdown_blocks(block.blocks)
+            # A table's caption is its heading.
+            return own if isinstance(block.blocks[0], Table) else [f"### {markdown_text(block.summary)}", *own]
 
 
 def _list(lines: Sequence[str]) -> str:

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from textwrap import fill
 
 import pandas as pd
 
 from jointnet.errors import InputError
+from study.report.figures import Picture
 from study.report.mean_tables import text_table
 from study.report.mlflow_store import MlflowStore
 from study.report.page import Content, ImageAddress, Pictures, html, markdown
@@ -28,19 +30,26 @@ class Report:
         study_id: the study.
         folder: the folder of the report.
         table: Table 1 without the changes from before registration.
+        summary: the answer in a few sentences.
         left_out: why the report could not be copied to the store; empty where it was copied or not meant to be.
     """
 
     study_id: str
     folder: Path
     table: Table
+    summary: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
     def terminal_table(self, width: int | None = None, colour: bool = False) -> str:
-        """Return the main table as text, `width` characters wide; as wide as the terminal (60 to 130) by default."""
+        """Return the summary and the main table as text, `width` characters wide.
+
+        By default it is as wide as the terminal (60 to 130).
+        """
         columns = width or max(60, min(130, shutil.get_terminal_size((110, 24)).columns))
         text = terminal(self.table, columns, colour)
-        return f"{text}Mean (SD) over patients, mm. > best of its column. {STARS}\n"
+        lines = [wrapped for line in self.summary for wrapped in fill(line, columns).splitlines()]
+        lines += ["", *text.splitlines(), fill(f"Mean (SD) over patients, mm. > best of its column. {STARS}", columns)]
+        return "\n".join(lines).lstrip("\n") + "\n"
 
 
 def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = True) -> Report:
@@ -74,7 +83,7 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
             error = store.log_report(study.run_id, out)
         left_out = (f"the copy of the report in the tracking store: {error}",) if error else ()
     table = text_table(registration_means(content.analysis), with_changes=False)
-    return Report(study_id, out, table, left_out)
+    return Report(study_id, out, table, content.summary, left_out)
 
 
 def _files_in(folder: Path) -> dict[str, bytes]:
@@ -86,7 +95,7 @@ def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
     """Compare the report in `out` with the store and return one line per difference.
 
     All tables and all text are recomputed from the per-slice rows in the store. Pictures are not drawn again. If the
-    store has a copy of the report, all files are also compared with that copy.
+    store has a copy of the report, all files are also compared with that copy; otherwise pictures must exist.
 
     Raises:
         InputError: where the store does not hold the study, or there is no report in `out`.
@@ -94,10 +103,14 @@ def verify_report(tracking_uri: str, study_id: str, out: Path) -> list[str]:
     if not (out / "report.html").is_file():
         raise InputError(f"{out}: must hold a report; `python -m study.report --study {study_id}` writes one")
     study = read_study(tracking_uri, study_id)
-    expected = text_files(build(study), lambda picture, dark: "")
+    content = build(study)
     with MlflowStore(tracking_uri) as store:
         stored = store.read_report(study.run_id)
-    return differences(out, expected) + (stored_differences(out, stored) if stored else [])
+    found = differences(out, text_files(content, lambda picture, dark: ""))
+    if stored:
+        return found + stored_differences(out, stored)
+    names = [name for picture in _filed_pictures(content) for name in picture.file_names]
+    return found + [f"{name}: is missing" for name in names if not (out / name).is_file()]
 
 
 def text_files(content: Content, image: ImageAddress) -> dict[str, str]:
@@ -116,10 +129,14 @@ def csv_frames(content: Content) -> dict[str, pd.DataFrame]:
 
 def _write_pictures(content: Content, out: Path) -> None:
     """Write the pictures into the folder `out`."""
-    for block in content.blocks:
-        for picture in block.filed if isinstance(block, Pictures) else ():
-            for name, drawn in picture.files().items():
-                (out / name).write_bytes(drawn)
+    for picture in _filed_pictures(content):
+        for name, drawn in picture.files().items():
+            (out / name).write_bytes(drawn)
+
+
+def _filed_pictures(content: Content) -> list[Picture]:
+    """Return the pictures that are written to files."""
+    return [picture for block in content.blocks if isinstance(block, Pictures) for picture in block.filed]
 
 
 def _check_replaces(earlier: Mapping[str, bytes], content: Content, place: str) -> None:

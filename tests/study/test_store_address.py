@@ -120,6 +120,10 @@ def test_no_password_of_a_store_is_printed(monkeypatch: pytest.MonkeyPatch, caps
     command = ui_command("postgresql://me:hunter2@host/mlflow?password=hunter2")
     assert "--backend-store-uri 'postgresql://***@host/mlflow?password=***'" in command
     assert ui_command("http://me:hunter2@host:5000") == "http://***@host:5000"
+    assert ui_command("http://me:hun@ter2@host:5000") == "http://***@host:5000"
+    assert "postgresql://***@host/mlflow" in ui_command("postgresql://me:hunt/er2@host/mlflow")
+    assert ui_command("http://host:5000/of@me") == "http://host:5000/of@me"
+    assert "sqlite:////home/me@work/mlflow.db" in ui_command("sqlite:////home/me@work/mlflow.db")
     assert error_text(OSError("no answer\nof http://me:hunter2@host:5000")) == "no answer of http://***@host:5000"
     assert error_text(TimeoutError()) == "TimeoutError"
     unknown = "nodatabase://me:hunter2@host/mlflow"

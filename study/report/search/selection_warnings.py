@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from jointnet.evaluate.aggregation import registration_ratio
-from study.report.records import ArmRecord
-from study.report.search.trial_table import SearchParameter, complete, fewest_complete, trial_table
+from study.report.records import ArmRecord, StudyRecord
+from study.report.search.trial_table import SearchParameter, complete, fewest_complete, search_parameters, trial_table
 
 NOISE_SD = 0.015
 """SD of the objective between trainings that differ only in their seed. It is assumed, not measured."""
@@ -102,6 +102,11 @@ def warnings(arm: ArmRecord, space: Sequence[SearchParameter], noise_sd: float =
         lines.append(_optimism_text(found, noise_sd))
     name = f"{arm.arm}, fold {arm.fold}" if arm.folds > 1 else arm.arm
     return [f"{name}: {line}" for line in lines]
+
+
+def study_warnings(study: StudyRecord) -> list[str]:
+    """Return the sentences of `warnings` about all arms of a study."""
+    return [line for arm in study.arms for line in warnings(arm, search_parameters(study.specification, arm))]
 
 
 def on_bound(parameter: SearchParameter, value: float) -> float | None:

@@ -4,7 +4,7 @@ from study.report.analysis import analyse
 from study.report.page import Content
 from study.report.records import StudyRecord
 from study.report.sections.annotations import annotations
-from study.report.sections.answer import answer
+from study.report.sections.answer import answer, summary
 from study.report.sections.arms_compared import arms_compared
 from study.report.sections.box_plots import every_patient
 from study.report.sections.methods import conventions, statistics
@@ -36,4 +36,5 @@ def build(study: StudyRecord) -> Content:
         InputError: where the arms contradict each other.
     """
     analysis = analyse(study)
-    return Content(study, analysis, tuple(section(study, analysis) for section in SECTIONS))
+    sections = tuple(section(study, analysis) for section in SECTIONS)
+    return Content(study, analysis, sections, summary(study, analysis))

@@ -1,14 +1,16 @@
-"""Question and answer: the pre-specified claims and their verdicts, and the best model on validation."""
+"""Question and answer: a summary, the pre-specified claims and their verdicts, and the best model on validation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from jointnet.evaluate.aggregation import registration_ratio
-from study.report.analysis import Analysis, with_fold
+from study.report.analysis import Analysis, count_of, with_fold
 from study.report.page import Block, Bullets, Section, Text, Verdicts
 from study.report.records import ArmRecord, StudyRecord
+from study.report.search.selection_warnings import study_warnings
 from study.report.statistics.claim_result import TITLES, ClaimResult, claims_frame
+from study.report.statistics.paired import significance_stars
 from study.report.tables import Table, interval, number, p_value, text_row
 
 NO_CLAIM = (
@@ -29,6 +31,70 @@ def answer(study: StudyRecord, analysis: Analysis) -> Section:
         (*((Text(question),) if question else ()), *judged, Bullets(tuple(best_models(study, analysis)))),
         {"claims": claims_frame(analysis.claims)},
     )
+
+
+def summary(study: StudyRecord, analysis: Analysis) -> tuple[str, ...]:
+    """Return what won, by how much, and what limits the result, in a few sentences."""
+    ratios = {name: ratio for name in analysis.slices if not math.isnan(ratio := analysis.test_ratio(name))}
+    ranked = sorted(ratios, key=lambda name: ratios[name])
+    verdicts = [
+        f"{claim.statement}: {'cannot be judged' if math.isnan(claim.difference.difference) else claim.verdict}."
+        for claim in analysis.claims
+        if claim.primary
+    ]
+    lines = [f"Pre-specified claims: {' '.join(verdicts)}"] if verdicts else []
+    if not ranked:
+        return (*lines, "No arm has test values yet, so there is no result.")
+    lines.append(_best_tested(analysis, ranked, ratios))
+    if len(ranked) > 1:
+        lines.append(_margin_of_best(analysis, ranked[0], ranked[1], ratios[ranked[1]]))
+    return (*lines, f"Limits: {'; '.join(_limits(study, analysis, ranked[0]))}.")
+
+
+def _best_tested(analysis: Analysis, ranked: Sequence[str], ratios: Mapping[str, float]) -> str:
+    """Return a sentence with the arm of the lowest objective on the test patients and its change from before."""
+    best = ranked[0]
+    first, changes = analysis.changes[best][0], analysis.changes[best]
+    who = f"Lowest test objective of {len(ranked)} arms" if len(ranked) > 1 else "Test objective"
+    lower = sum(one.test.difference < 0 and bool(significance_stars(one.holm_p)) for one in changes)
+    title = TITLES[first.metric, first.structure]
+    return (
+        f"{who}: {best} with {ratios[best]:.3f}, the geometric mean over five metrics of the error after registration "
+        f"divided by the error before it. {title} is {number(first.reference_mean)} mm before and "
+        f"{number(first.compared_mean)} mm after registration; {lower} of {len(changes)} metrics improve at p < 0.05 "
+        "(paired t-test, Holm)."
+    )
+
+
+def _margin_of_best(analysis: Analysis, best: str, second: str, ratio: float) -> str:
+    """Return a sentence with the arm that follows the best and the tests of their differences."""
+    family = next(family for pair, family in analysis.between.items() if set(pair) == {best, second})
+    different = sum(bool(significance_stars(one.holm_p)) for one in family)
+    return (
+        f"Next: {second} with {ratio:.3f}. These two arms differ at p < 0.05 in {different} of {len(family)} metrics."
+    )
+
+
+def _limits(study: StudyRecord, analysis: Analysis, best: str) -> list[str]:
+    """Return what limits the trust in the results."""
+    folds = analysis.arms[best][0].folds
+    patients = count_of(analysis.patients[best]["patient"].nunique(), "test patient")
+    limits = [f"{patients} {f'in {folds} folds' if folds > 1 else 'of one split'}"]
+    if study.tags.get("data.kind") == "phantom":
+        limits.insert(0, "synthetic scans")
+    if not any(arm.retrains for arm in study.arms):
+        limits.append("one training seed per arm")
+    if repeated := [arm.arm for arm in study.arms if arm.openings > 1]:
+        limits.append(f"test patients evaluated more than once by {', '.join(dict.fromkeys(repeated))}")
+    if untested := [name for name in analysis.arms if name not in analysis.slices]:
+        limits.append(f"no test values of {', '.join(untested)}")
+    if study.missing:
+        limits.append(f"not in the store: {', '.join(study.missing)}")
+    if cautions := study_warnings(study):
+        limits.append(
+            f"{count_of(len(cautions), 'reason')} for caution about the search (section Hyperparameter search)"
+        )
+    return limits
 
 
 def claims_table(results: Sequence[ClaimResult]) -> Table:
@@ -63,8 +129,8 @@ def best_models(study: StudyRecord, analysis: Analysis) -> list[str]:
         ranked = sorted(group, key=lambda name: values[name], reverse=study.direction == "maximize")
         objectives = "; ".join(f"{name} {values[name]:.3f}" for name in ranked)
         over = ", mean over folds" if analysis.arms[ranked[0]][0].folds > 1 else ""
-        text = f"With {train} training patients, the best model on validation is {ranked[0]} "
-        text += f"(objective{over}: {objectives})."
+        what = "the best model on validation is" if len(ranked) > 1 else "the selected model is that of"
+        text = f"With {train} training patients, {what} {ranked[0]} (validation objective{over}: {objectives})."
         ratios = [f"{name} {analysis.test_ratio(name):.3f}" for name in ranked if name in analysis.slices]
         lines.append(text + (f" Objective on the test patients: {'; '.join(ratios)}." if ratios else ""))
     if not study.arms:

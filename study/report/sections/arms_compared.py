@@ -67,4 +67,4 @@ def tests_table(analysis: Analysis) -> Table:
         *("Endpoint", "n", "Mean difference [95 % t interval], mm", "p (t)", "p (t, Holm)", "p (Wilcoxon)"),
         *("p (Wilcoxon, Holm)", "Bootstrap interval, mm", "Relative change [bootstrap], %", "p (over folds)", "Remark"),
     )
-    return Table("tests", "All comparisons with all tests.", header, tuple(rows), "Difference")
+    return Table("tests", "Mean differences with all tests and intervals.", header, tuple(rows), "Difference")

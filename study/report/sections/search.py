@@ -32,7 +32,7 @@ from study.report.search.parameter_figures import (
     slices_alt,
     triangle_alt,
 )
-from study.report.search.selection_warnings import optimism_table, warnings
+from study.report.search.selection_warnings import optimism_table, study_warnings
 from study.report.search.trial_table import SearchParameter, search_parameters
 from study.report.tables import Table, number_or_empty, text_frame, text_row
 from study.store_names import TIME_BUDGET
@@ -49,7 +49,7 @@ def search(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the selected trials, reasons for caution, and the figures of the search."""
     objective = f"Validation {study.metric.rpartition('/')[2].replace('_', ' ')}"
     selected = selected_table(study)
-    cautions = tuple(line for arm in study.arms for line in warnings(arm, search_parameters(study.specification, arm)))
+    cautions = tuple(study_warnings(study))
     blocks: list[Block] = []
     if selected.rows:
         blocks.append(selected)

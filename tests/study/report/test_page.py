@@ -228,3 +228,46 @@ def test_a_page_with_patients_says_that_it_must_stay(kind: str, shared: bool, st
     told = page.html(build(replace(study, tags={**study.tags, "data.kind": kind})), lambda picture, dark: "data:,")
     assert ("must not leave this machine" in told) is not shared
     assert ("Phantom data." in told) is shared
+
+
+def test_the_summary_stands_before_the_contents_and_in_the_other_forms(text: str, report: Report) -> None:
+    summary = text[text.index('class="summary"') : text.index("<nav")]
+    claims, best, second, limits = report.summary
+    with (report.folder / "claims.csv").open(newline="") as stream:
+        primary = [line for line in csv.DictReader(stream) if line["primary"] == "True"]
+    for line in primary:
+        assert f"{line['joint']} is {line['claim']} to {line['standalone']} in LV CD: {line['verdict']}." in claims
+    ratios = re.findall(r" with (\d\.\d{3})", best + second)
+    assert len(primary) == 2 and len(ratios) == 2 and ratios[0] <= ratios[1]
+    assert "Limits: synthetic scans; 5 test patients of one split; one training seed per arm; " in limits
+    assert summary.count("<li>") == len(report.summary) == 4
+    for form in ((report.folder / "report.md").read_text(encoding="utf-8"), report.terminal_table(2000)):
+        assert all(line.replace("<", "&lt;") in form.replace("<", "&lt;") for line in report.summary)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentences"),
+    [
+        ("empty", ("No arm has test values yet, so there is no result.",)),
+        (
+            "doubtful",
+            (
+                "Pre-specified claims: joint-25 is not inferior to standalone-35 in LV CD: cannot be judged. ",
+                "Test objective: joint-25 with ",
+                "Limits: synthetic scans; 5 test patients of one split; ",
+            ),
+        ),
+    ],
+)
+def test_the_summary_of_an_unfinished_study(name: str, sentences: tuple[str, ...], studies: str) -> None:
+    content = build(read_study(studies, name))
+    assert len(content.summary) == len(sentences)
+    assert all(line.startswith(start) for line, start in zip(content.summary, sentences, strict=True))
+    if name == "doubtful":
+        assert "test patients evaluated more than once by joint-25; no test values of " in content.summary[-1]
+
+
+def test_no_heading_of_the_markdown_repeats_the_caption_below_it(report: Report) -> None:
+    lines = [line for line in (report.folder / "report.md").read_text(encoding="utf-8").splitlines() if line]
+    pairs = [(first[4:], second) for first, second in pairwise(lines) if first.startswith("### ")]
+    assert pairs and [first for first, second in pairs if second.startswith("**")] == []

@@ -14,7 +14,7 @@ from study.report.__main__ import DIFFERS, main
 from study.report.reader import read_study
 from study.report.sections import build
 from study.report.verify import differences, stored_differences
-from study.report.write import Report, text_files
+from study.report.write import Report, text_files, write_report
 
 NUMBER = re.compile(r"\d+\.\d+")
 IN_HTML = re.compile(r">([^<>]+)<")
@@ -188,3 +188,30 @@ def test_a_page_is_compared_without_what_this_machine_and_time_add(
     (tmp_path / "a.html").write_text(PAGE.replace(old, new), encoding="utf-8")
     found = differences(tmp_path, {"a.html": PAGE})
     assert [line.partition(": written")[0] for line in found] == ([f"a.html: {place}"] if place else [])
+
+
+def test_files_that_are_no_text_or_no_table_any_more_are_compared(tmp_path: Path) -> None:
+    rows = "".join(f"{number}\n" for number in range(30_000))
+    (tmp_path / "a.md").write_bytes(b"one\xff\n")
+    (tmp_path / "a.csv").write_text(f'name\n"{rows}', encoding="utf-8")  # a field larger than the limit of csv
+    assert differences(tmp_path, {"a.md": "one\n", "a.csv": f"name\n{rows}"}) == [
+        "a.md: line 1: written 'one\\\\xff', the store gives 'one'",
+        "a.csv: line 2: written '\"0', the store gives '0'",
+    ]
+
+
+def test_the_first_line_has_the_files_and_without_a_copy_in_the_store_missing_pictures_are_named(
+    studies: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_report(studies, "doubtful", tmp_path, log=False)
+    arguments = ["--verify", "--study", "doubtful", "--tracking-uri", studies, "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    (tmp_path / "claims.csv").unlink()
+    (tmp_path / "boxplots.svg").unlink()
+    (tmp_path / "patient-joint-25-best.png").unlink()
+    assert main(arguments) == DIFFERS
+    files = "claims.csv 1, boxplots.svg 1, patient-joint-25-best.png 1"
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path}: 3 differences from study doubtful in {studies}: {files}.",
+        *(f"{name}: is missing" for name in ("claims.csv", "boxplots.svg", "patient-joint-25-best.png")),
+    ]

@@ -1,0 +1,35 @@
+"""The Python interface reads every study of a store into tables with documented columns."""
+
+import re
+
+import pytest
+import synthetic_store as synthetic
+
+import study
+from study.report.slice_rows import ROW_COLUMNS
+
+ARMS = ["arm", "fold", "model", "train", "validation", "test", "trials", "selected", "objective", "openings", "minutes"]
+TRIALS = ["arm", "fold", "trial", "state", "reason", "objective", "best_epoch", "epochs", "minutes"]
+ROWS = ["arm", "fold", *ROW_COLUMNS]
+
+
+def test_studies_are_listed_newest_first(studies: str):
+    assert study.list_studies(studies) == ["doubtful", "contradiction", "empty", synthetic.FULL, synthetic.PARTIAL]
+
+
+@pytest.mark.parametrize("study_id", [synthetic.FULL, synthetic.PARTIAL, "empty", None])
+def test_every_study_has_the_documented_columns_first(studies: str, study_id: str | None):
+    tables = study.read_study(study_id, studies)
+    assert tables.study_id == (study_id or "doubtful")
+    for frame, columns in ((tables.arms, ARMS), (tables.trials, TRIALS), (tables.rows, ROWS)):
+        assert list(frame)[: len(columns)] == columns
+    assert set(re.findall(r"`(\w+)`", study.StudyTables.__doc__ or "")) >= {*ARMS, *TRIALS, *ROWS}
+    assert tables.arms["objective"].isna().tolist() == tables.arms["selected"].isna().tolist()
+    assert tables.arms["trials"].sum() == len(tables.trials)
+    assert set(tables.rows["arm"]) <= set(tables.arms["arm"])
+
+
+def test_a_study_without_arms_has_empty_tables(studies: str):
+    tables = study.read_study("empty", studies)
+    assert [len(frame) for frame in (tables.arms, tables.trials, tables.rows)] == [0, 0, 0]
+    assert tables.rows.groupby(["arm", "metric", "structure"])[["before", "after"]].mean().empty
