@@ -50,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = shlex.join(["python", "-m", "study.run", *(each for each in given if each != "--new")])
     try:
         if is_client(options.address):
+            address = str(resolve_address(options.address))
             from study.machines.handover import run_on_head  # Ray takes seconds to import
 
-            return run_on_head(str(resolve_address(options.address)), given)
+            return run_on_head(address, given)
         print(f"Planning the study {' '.join(options.search)} ...", flush=True)
         set_environment()
         limit_threads()  # imports torch where the machine has a CPU quota

@@ -195,6 +195,14 @@ sys.exit(main(["--search", "tiny"]))
     assert (done.returncode, done.stderr) == (130, again)
 
 
+def test_an_address_that_is_none_is_refused_before_ray_is_imported(place: Path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "study.machines.handover", None)  # importing it is an ImportError
+    rule = "must be local, auto, HOST:PORT or ray://HOST:PORT, got 'ray://head/x:1'"
+    assert _errors(capsys, "--search", "tiny", "--address", "ray://head/x:1") == [f"--address: {rule}"]
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head/x:1")
+    assert _errors(capsys, "--search", "tiny") == [f"RAY_ADDRESS: {rule}"]
+
+
 def test_threads_are_limited_only_where_a_study_is_planned_here(place: Path, capsys, monkeypatch):
     limited: list[str] = []
     monkeypatch.setattr("study.run.__main__.limit_threads", lambda: limited.append(capsys.readouterr().out))
