@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Model:
-    """What is known of a model without building it.
+    """The properties of a model that are needed without building it.
 
     Attributes:
         title: name in Table 1 of the report.

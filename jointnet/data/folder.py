@@ -89,22 +89,22 @@ def scan_folder(
 
 
 def complete_patients(
-    folder: Path, found: FolderFiles, unlabelled: Collection[int] = (), labels_needed: bool = True
+    folder: Path, folder_files: FolderFiles, unlabelled: Collection[int] = (), labels_needed: bool = True
 ) -> tuple[dict[int, PatientFiles], list[str]]:
     """Return the complete patients of the files found in a folder, and all errors in the file names.
 
     Args are those of `scan_folder`.
     """
-    complete, errors = {}, list(found.errors)
-    for patient, files in sorted(found.patients.items()):
+    complete, errors = {}, list(folder_files.errors)
+    for patient, files in sorted(folder_files.patients.items()):
         roles = [role for role in ROLES.values() if patient not in unlabelled or not role.endswith("_label")]
         if not labels_needed:
-            there = {role for role in roles if role in files or (patient, role) in found.overlooked}
+            there = {role for role in roles if role in files or (patient, role) in folder_files.overlooked}
             roles = [role for role in roles if role in there or not role.endswith("_label")]
         if missing := [role for role in roles if role not in files]:
             lacking = ", ".join(file_name(patient, role) for role in missing)
-            near = [path.name for role in missing for path in found.overlooked.get((patient, role), ())]
-            hint = f" (there is {', '.join(near)}: is that what is meant?)" if near else ""
+            near = [path.name for role in missing for path in folder_files.overlooked.get((patient, role), ())]
+            hint = f" (there is {', '.join(near)}: rename it if it is meant)" if near else ""
             errors.append(f"{folder}: patient {patient} lacks {lacking}{hint}; add or remove the patient")
         else:
             complete[patient] = PatientFiles(patient, **{role: files[role] for role in roles})

@@ -94,9 +94,9 @@ def surrounded_pair(plane: NDArray[np.uint8]) -> tuple[str, str] | None:
 def _exact(stored: NDArray[np.float32]) -> NDArray[np.uint8] | None:
     """Return the class indices of label values, or None if any other value occurs."""
     labels = np.zeros_like(stored, np.uint8)
-    known = np.count_nonzero(stored == 0)
+    recognised = np.count_nonzero(stored == 0)
     for name, value in LABEL_VALUE.items():
         labelled = stored == value
-        known += np.count_nonzero(labelled)
+        recognised += np.count_nonzero(labelled)
         labels += labelled * np.uint8(CLASS_INDEX[name])
-    return labels if known == stored.size else None
+    return labels if recognised == stored.size else None

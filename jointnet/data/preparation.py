@@ -69,13 +69,17 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
         low, high = robust_ends(scan[both])
         if not high > low:
             share = PERCENTILES[1] - PERCENTILES[0]
-            errors.append(f"{path}: must show something where both scans reach, but {share:g} % of it is {low:g}")
+            errors.append(
+                f"{path}: must have contrast in the region that both scans cover, but {share:g} % of it is {low:g}"
+            )
             continue
         with np.errstate(over="ignore"):  # infinite values are clipped to the ceiling
             images.append(np.where(both, np.clip((scan - low) / (high - low), 0, CEILING), 0).astype(np.float16))
     for manual, label in ((files.cine_label, cine_sampled), (files.lge_label, lge_sampled)):
         if manual is not None and not label.any():
-            errors.append(f"{manual}: must label a structure where both scans reach; every label there is 0")
+            errors.append(
+                f"{manual}: must label a structure in the region that both scans cover; every label there is 0"
+            )
     if errors:
         raise DataError(errors)
     description = {"affine": grid.affine.tolist(), "slices": grid.slices, "both_fraction": float(both.mean())}
@@ -102,12 +106,12 @@ def robust_ends(values: NDArray[np.float32]) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-def voxel_errors(files: PatientFiles, known: Sequence[str]) -> list[str]:
-    """Return the errors in the voxels of a patient's files. Files with an error in `known` are skipped."""
+def voxel_errors(files: PatientFiles, known_errors: Sequence[str]) -> list[str]:
+    """Return the errors in the voxels of a patient's files. Files with an error in `known_errors` are skipped."""
     errors: list[str] = []
     for read, paths in ((read_image, (files.cine, files.lge)), (read_label, (files.cine_label, files.lge_label))):
         for path in paths:
-            if path is not None and not any(error.startswith(f"{path}:") for error in known):
+            if path is not None and not any(error.startswith(f"{path}:") for error in known_errors):
                 read(path, errors)
     return errors
 

@@ -148,7 +148,7 @@ def file_content(path: Path, most: int, complete: bool = True) -> bytes | bytear
     except (zlib.error, EOFError) as error:
         if not compressed:
             raise DataError(
-                f"{path}: must be a NIfTI file compressed by gzip, as its name says, but does not begin like one "
+                f"{path}: must be a NIfTI file compressed by gzip, as its name implies, but does not begin like one "
                 f"({error}); compress it, or let its name end in .nii"
             ) from None
         raise DataError(f"{path}: must be a readable NIfTI file, it may be damaged: {error}") from None
@@ -271,7 +271,7 @@ def placement(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...]) -> t
         return nowhere, (nowhere, nowhere), [error]
     errors = []
     if (unit := int(header["xyzt_units"]) & 7) in OTHER_UNITS:
-        errors.append(f"{path}: must measure lengths in mm, its header says {OTHER_UNITS[unit]}")
+        errors.append(f"{path}: must measure lengths in mm, got a header in {OTHER_UNITS[unit]}")
     sizes = np.array(header["pixdim"][1:4], float)
     sized = bool(np.isfinite(sizes).all() and (sizes > 0).all())
     if not sized:
@@ -297,7 +297,7 @@ def placement(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...]) -> t
     distance_mm = least_corner_distance_mm(shape, sform, bounds)
     if not distance_mm <= FORMS_TOLERANCE_MM:
         errors.append(
-            f"{path}: must lie where both qform and sform say, but a corner lies {distance_mm:.2f} mm apart; set "
+            f"{path}: must have a qform and an sform that agree, but a corner differs by {distance_mm:.2f} mm; set "
             "the code of the wrong one to 0"
         )
     return affine, (affine, affine), errors

@@ -33,9 +33,9 @@ def write_phantom(folder: Path, patients: int = 45, seed: int = 0) -> None:
     """
     errors = []
     if patients < 1:
-        errors.append(f"patients: must be at least 1, not {patients}")
+        errors.append(f"patients: must be at least 1, got {patients}")
     if seed < 0:
-        errors.append(f"seed: must not be negative, not {seed}")
+        errors.append(f"seed: must not be negative, got {seed}")
     if errors:
         raise SettingsError(errors)
     folder = Path(folder).absolute()

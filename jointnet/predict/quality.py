@@ -292,6 +292,6 @@ def _window(
     images: NDArray[np.floating], labels: tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]
 ) -> tuple[slice, slice]:
     """Return the rows and columns shown in every panel: around the segmentations or, without any, around the images."""
-    found = [(part > 0).any(0) for part in labels if part is not None]
-    heart = np.asarray(np.any(found, axis=0)) if found else np.zeros(images.shape[-2:], bool)
+    labelled = [(part > 0).any(0) for part in labels if part is not None]
+    heart = np.asarray(np.any(labelled, axis=0)) if labelled else np.zeros(images.shape[-2:], bool)
     return window(heart if heart.any() else np.asarray((images > 0).any((0, 1))))

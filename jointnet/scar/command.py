@@ -44,7 +44,7 @@ def quantify(options: argparse.Namespace) -> None:
     scar = find_scar(pair.lge, pair.labels, pair.spacing_mm, settings)
     figures = measure(scar, np.isfinite(pair.lge), wall_of(pair.labels, pair.spacing_mm))
     if not figures["myocardium_ml"] > 0:
-        raise DataError(f"{options.lge}: must show myocardium of {options.labels.name}, but shows none of it")
+        raise DataError(f"{options.lge}: must cover myocardium of {options.labels.name}, but covers none of it")
     out = options.out.absolute()
     if out.exists() and not out.is_dir():
         raise SettingsError(f"--out: must be a folder, but {options.out} is a file")
@@ -97,17 +97,19 @@ def _notes(pair: Pair) -> list[str]:
     if not (pair.labels == CLASS_INDEX["lv"]).any():
         notes.append("no LV pool is labelled, so there are no segments")
     elif np.isnan(septum_middles(pair.labels, pair.spacing_mm)).all():
-        notes.append("no RV is labelled beside the LV, so segments 1 to 16 are not known")
+        notes.append("no RV is labelled beside the LV, so segments 1 to 16 are unknown")
     if hidden := int((muscle & np.isnan(pair.lge)).sum()):
-        notes.append(f"LGE shows nothing in {100 * hidden / int(muscle.sum()):.1f} % of the myocardium, left out")
+        notes.append(
+            f"LGE does not cover {100 * hidden / int(muscle.sum()):.1f} % of the myocardium, which is left out"
+        )
     mean, _ = remote_statistics(pair.lge, pair.labels, pair.spacing_mm)
     if np.isnan(mean).all():
-        notes.append("no slice has enough remote myocardium, so no scar could be found")
+        notes.append("no slice has enough remote myocardium, so no scar can be detected")
     area, level = (pair.labels == CLASS_INDEX["lv"]).sum((1, 2)), levels(pair.labels)
     if all((level == third).any() for third in (APICAL, BASAL)) and (
         area[level == BASAL].mean() < area[level == APICAL].mean()
     ):
-        notes.append("the LV narrows towards the end that the header calls the base: check the files' orientation")
+        notes.append("the LV narrows towards the base, according to the header: check the files' orientation")
     return notes
 
 

@@ -189,7 +189,7 @@ def bullseye(percent: Array, title: str) -> Figure:
         Patch(facecolor=colours(norm(low)), edgecolor="black", label=name)
         for low, name in zip(PERCENT_LIMITS, PERCENT_NAMES, strict=False)
     ]
-    keys.append(Patch(facecolor="white", edgecolor="black", hatch="////", label="not known"))
+    keys.append(Patch(facecolor="white", edgecolor="black", hatch="////", label="unknown"))
     figure.legend(handles=keys, loc="outside right center", fontsize=8.5, frameon=False)
     return figure
 

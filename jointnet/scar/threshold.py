@@ -158,12 +158,12 @@ def _parts(mask: Mask, corners: bool) -> NDArray[np.int32]:
     return np.asarray(ndimage.label(mask, _structure(mask.ndim, corners))[0])
 
 
-def _filled(values: Array, known: Mask, everywhere: bool = False) -> Array:
-    """Replace the unknown values along the last axis (all values if `everywhere`) by the median of the known ones."""
-    result = np.where(known, values, np.nan)
+def _filled(values: Array, valid: Mask, everywhere: bool = False) -> Array:
+    """Replace the invalid values along the last axis (all values if `everywhere`) by the median of the valid ones."""
+    result = np.where(valid, values, np.nan)
     for place in np.ndindex(*values.shape[:-1]):
-        if known[place].any():
-            result[place][~known[place] | everywhere] = np.median(values[place][known[place]])
+        if valid[place].any():
+            result[place][~valid[place] | everywhere] = np.median(values[place][valid[place]])
     return result
 
 

@@ -18,7 +18,7 @@ def write_whole(path: Path, content: bytes) -> None:
             What exists is then unchanged.
     """
     if path.exists() and not path.is_file():
-        raise FileExistsError(errno.EEXIST, "must be a file, and something else has its name", str(path))
+        raise FileExistsError(errno.EEXIST, "must be a file, got something else of this name", str(path))
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as stream:

@@ -278,7 +278,7 @@ def _hint(owner: Owner, record: Path, expires: bool) -> str:
     if owner.is_here():
         return ""
     silence = f", or wait until it was silent for {SILENT_SECONDS:.0f} s" if expires else ""
-    return f"; where that process is surely gone, remove {record}{silence}"
+    return f"; if that process has ended, remove {record}{silence}"
 
 
 def _touched(record: Path) -> float:

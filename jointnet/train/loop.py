@@ -251,13 +251,13 @@ def shared_gradient_norms(losses: Mapping[str, Tensor], parameters: Iterable[nn.
         name: torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True) for name, loss in losses.items()
     }
     reached = [
-        sum(found is not None for found in over_branches) for over_branches in zip(*gradients.values(), strict=True)
+        sum(gradient is not None for gradient in of_branches) for of_branches in zip(*gradients.values(), strict=True)
     ]
     norms: dict[str, Tensor] = {}
-    for name, found in gradients.items():
+    for name, of_parameters in gradients.items():
         shared = [
             gradient.float().square().sum()
-            for gradient, branches in zip(found, reached, strict=True)
+            for gradient, branches in zip(of_parameters, reached, strict=True)
             if gradient is not None and branches > 1
         ]
         if shared:

@@ -87,7 +87,7 @@ def pseudo_label(
     for patient in patients:
         prediction = predict(model, patient.images(), device)
         if prediction.cine_labels is None or prediction.lge_labels is None:
-            raise SettingsError("--teacher: must be a joint model; a stand-alone one predicts no segmentations")
+            raise SettingsError("--teacher: must be a model that segments, got one without segmentations")
         moved = warp_labels(prediction.lge_labels, prediction.theta)
         passes = [agreement(*pair) >= LEAST_AGREEMENT for pair in zip(prediction.cine_labels, moved, strict=True)]
         both = np.stack([prediction.cine_labels, prediction.lge_labels], 1)

@@ -297,7 +297,7 @@ def test_every_bad_argument_is_named(tmp_path):
 def test_command_line(phantom, tmp_path, capsys):
     out = str(tmp_path / "data")
     assert main(["--out", out, "--patients", "0"]) == EXIT_USAGE
-    assert "patients: must be at least 1, not 0" in capsys.readouterr().err
+    assert "patients: must be at least 1, got 0" in capsys.readouterr().err
     for arguments in (["--out", out, "--patients", "many"], ["--patients", "1"]):
         with pytest.raises(SystemExit) as caught:
             main(arguments)

@@ -384,7 +384,9 @@ def test_a_name_that_is_nearly_right_is_named_where_the_file_is_missing(tmp_path
     touch(tmp_path, *names(4))
     (tmp_path / "patient4_C0.nii.gz").rename(tmp_path / name)
     (error,) = scan_folder(tmp_path)[1]
-    assert error.startswith(f"{tmp_path}: patient 4 lacks patient4_C0.nii.gz (there is {name}: is that what is meant?)")
+    assert error.startswith(
+        f"{tmp_path}: patient 4 lacks patient4_C0.nii.gz (there is {name}: rename it if it is meant)"
+    )
 
 
 def test_a_patient_of_whom_all_names_are_nearly_right_is_not_left_out_without_a_word(tmp_path):

@@ -315,7 +315,7 @@ def test_how_a_file_is_compressed_and_named_must_agree(path, tmp_path):
     raw = tmp_path / "raw.nii.gz"
     raw.write_bytes(gzip.decompress(path.read_bytes()))
     error = error_of(raw)
-    assert "compressed by gzip, as its name says, but does not begin like one" in error
+    assert "compressed by gzip, as its name implies, but does not begin like one" in error
     assert error.endswith("compress it, or let its name end in .nii")
     for name in ("scan.nii", "scan.NII.GZ"):
         (tmp_path / name).write_bytes(path.read_bytes())
@@ -378,7 +378,7 @@ def test_forms_that_differ_by_a_degree_or_a_millimetre_are_refused_whatever_the_
     moved[:3, 3] += np.asarray(other) / np.linalg.norm(other)
     for sform in (turned, moved):
         (error,) = errors_of(sform, affine)
-        assert "must lie where both qform and sform say" in error
+        assert "must have a qform and an sform that agree" in error
 
 
 def test_a_nearly_axial_stack_with_a_tilt_of_a_fifth_of_a_degree_is_sound(tmp_path):

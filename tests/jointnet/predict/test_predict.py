@@ -217,7 +217,7 @@ def constant(this):
     "change, told",
     [
         (lambda cine, lge: (cine, shifted(lge, 500)), "must overlap"),
-        (lambda cine, lge: (cine, constant(lge)), "must show something"),
+        (lambda cine, lge: (cine, constant(lge)), "must have contrast"),
         (lambda cine, lge: (cine, type(lge)(lge.image * np.nan, lge.label, lge.affine)), "finite intensities"),
     ],
 )

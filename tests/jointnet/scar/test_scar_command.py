@@ -138,7 +138,7 @@ def test_what_a_reader_must_know_is_noted(heart, tmp_path, capsys):
     no_rv = np.where(labels == CLASS_INDEX["rv"], 0, labels)
     no_lv = np.where(labels == CLASS_INDEX["lv"], 0, labels)
     for changed, image, note in (
-        (labels, hidden, "shows nothing in 16.7 %"),
+        (labels, hidden, "does not cover 16.7 %"),
         (no_rv, lge, "no RV"),
         (no_lv, lge, "no LV pool"),
         (small, lge, "check the files' orientation"),
@@ -195,7 +195,7 @@ def missing(folder, lge_path, label_path):
         (no_myocardium, "must label myocardium"),
         (not_finite, "must have finite intensities"),
         (unknown_label, "must hold the labels 0 background"),
-        (nothing_shown, "must show myocardium"),
+        (nothing_shown, "must cover myocardium"),
         (missing, "must be a readable NIfTI file"),
     ],
 )

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,14 @@ def test_what_is_no_file_is_not_opened(text, tmp_path):
     assert file_version._version(tmp_path / "pipe") is None
     with pytest.raises(IsADirectoryError):
         content(tmp_path)
+
+
+def test_a_relative_path_is_that_of_the_working_directory(text, tmp_path, monkeypatch):
+    _, content, _ = text
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/text").write_text("two")
+    read = []
+    for folder in (tmp_path, tmp_path / "below", tmp_path):
+        monkeypatch.chdir(folder)
+        read.append(content(Path("text")))
+    assert read == ["one", "two", "one"]

@@ -75,5 +75,5 @@ def test_manual_labels_of_a_weak_patient_are_not_used(tmp_path):
 
 def test_a_teacher_that_does_not_segment_is_refused(tmp_path):
     model = stir(build_model(tiny_settings(model__name="standalone")))
-    with pytest.raises(SettingsError, match="joint"):
+    with pytest.raises(SettingsError, match="--teacher: must be a model that segments, got one without"):
         pseudo_label(model, [prepared(tmp_path, 1, np.zeros((1, 2, 224, 224), np.uint8))])

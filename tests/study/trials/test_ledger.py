@@ -138,7 +138,7 @@ def test_on_a_disk_without_flock_the_driver_is_named_and_one_killed_here_is_foll
     driver.communicate()
     record = tmp_path / f".{LEDGER_FILE}.lock.owner"
     if host:
-        with pytest.raises(SettingsError, match=f"where that process is surely gone, remove {record}"):
+        with pytest.raises(SettingsError, match=f"if that process has ended, remove {record}"):
             Ledger(tmp_path)
         record.unlink()
     with Ledger(tmp_path) as ledger:
