@@ -128,7 +128,7 @@ def _margin(result: ClaimResult) -> str:
     text = (
         f"The margin is {_mm(result.margin_mm)}, half of the {_mm(gain.difference)}{bounds} that the stand-alone model "
         f"gains from {result.standalone_small} to {result.standalone}; it is estimated from the same patients, and the "
-        "next interval holds its uncertainty."
+        "next interval includes its uncertainty."
     )
     if not gain.reason and gain.low <= 0:
         text += " The gain itself is not shown to be more than 0."
@@ -147,7 +147,7 @@ def _decision(result: ClaimResult) -> str:
     side = "below 0" if test.high < 0 else "above 0" if test.low > 0 else "on both sides of 0"
     text += bounds + side
     if bootstrap.method:
-        text += f"; by the bootstrap {number(bootstrap.low)} to {_mm(bootstrap.high)}"
+        text += f"; bootstrap interval {number(bootstrap.low)} to {_mm(bootstrap.high)}"
     else:
         text += f"; no bootstrap interval: {bootstrap.reason}"
     return f"{text}. But {result.reason}." if result.reason else f"{text}."

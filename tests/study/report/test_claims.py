@@ -64,7 +64,7 @@ def test_an_estimated_margin_is_less_certain_than_a_given_one() -> None:
 @pytest.mark.parametrize(
     ("joint", "small", "large", "margins", "verdict", "words"),
     [
-        (0.1, 2.0, 0.0, {}, "supported", "below 0; by the bootstrap"),
+        (0.1, 2.0, 0.0, {}, "supported", "below 0; bootstrap interval"),
         (-1.0, 2.0, 0.0, {}, "supported", "below 0"),
         (1.9, 2.0, 0.0, {}, "refuted", "above 0"),
         (1.0, 2.0, 0.0, {}, "inconclusive", "on both sides of 0"),
