@@ -6,7 +6,7 @@ description.
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from jointnet.models import MODELS
@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 else:
     ModelName = Literal[tuple(MODELS)]
 
-Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...], Field(min_length=2)]
+
+def _list_or_tuple(value: Any) -> Any:
+    """Return the value. pydantic alone would also accept a set, whose order is arbitrary."""
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    return value
+
+
+Widths = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...],
+    Field(min_length=2),
+    BeforeValidator(_list_or_tuple),
+]
 TABLE = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 """Configuration of a table of a TOML file: unknown keys are errors."""
 

@@ -93,6 +93,7 @@ REFUSED = [
     ("model.widths", [True, 8], "whole numbers"),
     ("model.widths", "88", "whole numbers"),
     ("model.widths", 8, "whole numbers"),
+    ("model.widths", {8, 16}, "whole numbers"),
     ("model.depth", 3, "unknown key"),
     ("loss.lambda_4", 1.0, "unknown key"),
     ("los.alpha", 0.5, "unknown section"),
