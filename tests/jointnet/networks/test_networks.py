@@ -6,7 +6,8 @@ from scans import stir, tiny_settings
 
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.geometry import identity
-from jointnet.networks import JointModel, StandaloneModel, build_model
+from jointnet.models import MODELS
+from jointnet.networks import build_model
 from jointnet.networks.affine_head import coarsest_px, transform_limits
 from jointnet.networks.joint import guide_map
 from jointnet.networks.unet import Decoder, Encoder, pixels_from_channels
@@ -22,11 +23,19 @@ VARIANTS = {
     },
     "joint guided neighbours": {"model.name": "joint", "model.neighbours": 1},
 }
+CONTRACT = {name: {"model.name": name} for name in MODELS} | VARIANTS
+"""What the contract tests run on: each model of `MODELS`, a new one too, and the variants of the two here."""
 SIZE = 56
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(params=CONTRACT)
 def settings(request):
+    return with_values(tiny_settings(), CONTRACT[request.param])
+
+
+@pytest.fixture(params=VARIANTS)
+def own_settings(request):
+    """Settings of a variant of the two models here, for tests that read their layers."""
     return with_values(tiny_settings(), VARIANTS[request.param])
 
 
@@ -45,12 +54,12 @@ def stirred(settings):
 
 
 def segments(settings):
-    return settings.model.name == "joint"
+    return MODELS[settings.model.name].segments
 
 
 def test_the_settings_name_the_model(settings):
     model = seeded(settings)
-    assert isinstance(model, JointModel if segments(settings) else StandaloneModel)
+    assert type(model) is MODELS[settings.model.name].network_class()
     assert model.downsampling == settings.training.downsampling
 
 
@@ -100,13 +109,13 @@ def test_gradients_reach_every_parameter(settings):
     assert all(torch.isfinite(value.grad).all() for value in model.parameters())
 
 
-def test_registration_alone_trains_what_the_settings_say_is_shared(settings):
+def test_registration_alone_trains_what_the_settings_say_is_shared(own_settings):
     """The encoders are always trained, the decoders only with the guided head."""
-    model = stirred(settings)
-    (model(*images(settings, 2)).theta * torch.tensor([[1.0, -2, 3], [0.5, 1, -2]])).sum().backward()
+    model = stirred(own_settings)
+    (model(*images(own_settings, 2)).theta * torch.tensor([[1.0, -2, 3], [0.5, 1, -2]])).sum().backward()
     reached = {name for name, value in model.named_parameters() if value.grad is not None and value.grad.abs().any()}
     for name, _ in model.named_parameters():
-        expected = "decoder" not in name or settings.model.head == "guided"
+        expected = "decoder" not in name or own_settings.model.head == "guided"
         assert (name in reached) == expected, name
 
 
@@ -142,12 +151,12 @@ def test_the_modalities_share_convolutions_as_the_settings_say_and_never_normali
 
 @pytest.mark.parametrize("size", [1e3, 1e6])
 @pytest.mark.parametrize("limits", [{}, {"model.max_rotation_deg": 5.0, "model.max_translation_mm": 4.0}])
-def test_the_motion_stays_within_its_limits_however_large_the_weights(settings, size, limits):
+def test_the_motion_stays_within_its_limits_however_large_the_weights(own_settings, size, limits):
     """Singular values are limited by scales and shear, the translation at the centre of rotation by its limit.
 
     The guided head rotates about the heart's centre, which adds to the translation at the image's centre.
     """
-    settings = with_values(settings, limits)
+    settings = with_values(own_settings, limits)
     model = stirred(settings)
     guided = segments(settings) and settings.model.head == "guided"
     last = [decoder.scores for decoder in model.decoders] if guided else [model.head.motion]
@@ -203,7 +212,7 @@ def test_uniform_images_give_finite_outputs(settings):
 
 
 @pytest.mark.parametrize("name", ["default", "paper"])
-@pytest.mark.parametrize("model", ["standalone", "joint"])
+@pytest.mark.parametrize("model", MODELS)
 def test_the_shipped_settings_build(name, model):
     settings = with_values(load_settings(name), {"model.name": model})
     size = 224 // settings.training.downsampling
