@@ -1,9 +1,9 @@
 """Identity of a study. A command with the same specification continues the same study.
 
-The identity is everything that determines a result: searches, settings, splits, folds, data, seed and device. It also
-has the margins of the claims, which must not change once results are known. It does not have the search budget
-(`--num-samples`, `--minutes`), the number of retraining seeds (`--seeds`), the number of concurrent trials and the
-explanatory texts.
+The identity is everything that determines a result: searches, settings, splits, folds, data, seed, device and the
+endpoints of the objective. It also has the margins of the claims, which must not change once results are known. It does
+not have the search budget (`--num-samples`, `--minutes`), the number of retraining seeds (`--seeds`), the number of
+concurrent trials and the explanatory texts.
 """
 
 import hashlib
@@ -20,11 +20,14 @@ from study.store_names import is_plain_name
 SPECIFICATION_FILE = "specification.json"
 """File in the folder of every study."""
 LONGEST_VALUE = 80
+FIRST_ENDPOINTS = ("cd_mm/lv", "asd_mm/lv", "asd_mm/myo", "cd_mm/rv", "asd_mm/rv")
+"""The endpoints of studies whose specification does not name them. They are left out of the digest, which stays."""
 
 
 def identity(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a specification that identifies the study, by dotted keys."""
     kept = {key: content[key] for key in ("objective", "seed", "data", "splits")}
+    kept["endpoints"] = list(content.get("endpoints", FIRST_ENDPOINTS))
     kept["device"] = content["resources"]["device"]
     kept["arms"] = list(dict.fromkeys(arm["arm"] for arm in content["arms"]))
     kept |= {key: content["design"][key] for key in ("folds", "same_validation")}
@@ -41,7 +44,10 @@ def identity(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def digest(content: Mapping[str, Any]) -> str:
     """Return the first eight hexadecimal digits of the SHA-256 digest of a specification's identity."""
-    plain = json.dumps(identity(content), sort_keys=True)
+    identifying = identity(content)
+    if identifying["endpoints"] == list(FIRST_ENDPOINTS):
+        del identifying["endpoints"]
+    plain = json.dumps(identifying, sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()[:8]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jointnet.errors import SettingsError
+from jointnet.evaluate.aggregation import ENDPOINTS
 from jointnet.settings import settings_to_dict
 from study.plan.search_space import SearchSpace
 from study.plan.splits import Split
@@ -192,6 +193,7 @@ def specification(plan: Plan) -> dict[str, Any]:
     """Return everything that determines a study's result as plain values for JSON, the scans by their fingerprint."""
     return {
         "objective": {"metric": plan.spaces[0].objective.metric, "direction": plan.spaces[0].objective.direction},
+        "endpoints": ["/".join(endpoint) for endpoint in ENDPOINTS],
         "seed": plan.seed,
         "data": {"kind": plan.data.kind, "patients": plan.data.patients, "fingerprint": plan.data.fingerprint},
         "resources": {"concurrent": plan.resources.concurrent, "device": plan.resources.device},

@@ -114,6 +114,22 @@ def test_an_identity_is_flat_and_plain():
     assert json.loads(json.dumps(found)).keys() == found.keys()
 
 
+def test_other_endpoints_begin_another_study_and_one_whose_file_names_none_continues(tmp_path: Path, monkeypatch):
+    plan = plan_of(out=tmp_path)
+    content = {key: value for key, value in specification(plan).items() if key != "endpoints"}
+    assert digest(content) == digest(specification(plan)) == plan.study_id.rpartition("-")[2]
+    assert plan.study_id == "20260102-120000-ab64107d"  # as before specifications named the endpoints
+    plan.folder.mkdir(parents=True)
+    (plan.folder / SPECIFICATION_FILE).write_text(json.dumps(content))
+    assert with_identity(plan_of(out=tmp_path)).continues
+    monkeypatch.setattr("study.plan.plan.ENDPOINTS", (("cd_mm", "lv"),))
+    assert not with_identity(replace(plan, study_id="")).continues
+    with pytest.raises(
+        SettingsError, match=r'endpoints: must be \["cd_mm/lv", "asd_mm/lv".* began, got \["cd_mm/lv"\]'
+    ):
+        with_identity(replace(plan, study_id=""), study=plan.study_id)
+
+
 def test_seeds_are_no_part_of_it_and_those_asked_for_before_stay(tmp_path: Path):
     plan = begun(plan_of(out=tmp_path, design=Design(seeds=2)))
     assert [with_identity(plan_of(out=tmp_path, design=Design(seeds=k))).design.seeds for k in (0, 2, 3)] == [2, 2, 3]
