@@ -20,6 +20,7 @@ TIME_BUDGET = "time budget: the search's minutes were over"
 INTERRUPTED = "the search was interrupted"
 
 _ENDINGS = {"stopped": "stopped early by ASHA", "running": "still running"}
+_OUT_OF_TIME = "stopped by the time budget"
 
 
 def is_plain_name(name: str) -> bool:
@@ -33,6 +34,9 @@ def ending(state: str, reason: str) -> str:
     A pruned trial and one that the time budget stopped are both `stopped`, with a model that can be selected. The
     reason distinguishes them.
     """
-    if state == "stopped" and reason == TIME_BUDGET:
-        return "cut short by the time budget"
-    return _ENDINGS.get(state, state)
+    return _OUT_OF_TIME if state == "stopped" and reason == TIME_BUDGET else _ENDINGS.get(state, state)
+
+
+def current_remark(remark: str) -> str:
+    """Return a remark of a stored selection with today's texts of `ending`. Older ones say `cut short` in one place."""
+    return remark.replace("cut short by the time budget", _OUT_OF_TIME)

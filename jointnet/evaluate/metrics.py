@@ -114,19 +114,19 @@ def undefined_metric_errors(
             above 0 before registration.
     """
     defined = set().union(*patients.values())
-    numbers = ", ".join(map(str, patients))
+    numbers = f"patient{'s' if len(patients) > 1 else ''} {', '.join(map(str, patients))}"
     errors = []
     if lacking := [name for name in STRUCTURES if not any(structure == name for _, structure in defined)]:
         errors.append(
-            f"{who} must show {' and '.join(lacking)} in both segmentations of a slice, got {numbers}, without such a "
-            f"slice, so that this cannot be {purpose}; add patients or choose others (--seed changes the draw)"
+            f"{who} must show {' and '.join(lacking)} in both segmentations of a slice; no slice of {numbers} does, so "
+            f"that {' and '.join(lacking)} cannot be {purpose}; add patients or choose others (--seed changes the draw)"
         )
     zero = [end for end in ENDPOINTS if end in defined and not any(patient.get(end) for patient in patients.values())]
     if zero and purpose == "measured":
         errors.append(
-            f"{who} must have different segmentations of cine and LGE, got {numbers}, where "
-            f"{' and '.join(' of '.join(end) for end in zero)} is 0 in every slice, so that the registration "
-            "ratio is undefined; check whether one segmentation is a copy of the other"
+            f"{who} must have different segmentations of cine and LGE; "
+            f"{' and '.join(' of '.join(end) for end in zero)} is 0 in every slice of {numbers}, so that the "
+            "registration ratio is undefined; check whether one segmentation is a copy of the other"
         )
     return errors
 

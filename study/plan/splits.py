@@ -100,10 +100,10 @@ def make_splits(patients: Iterable[int], counts: Sequence[Counts], seed: int) ->
         SettingsError: a split needs more patients than there are. The message proposes splits that fit.
     """
     patients = sorted(patients)
-    if too_many := [str(count) for count in counts if count.total > len(patients)]:
+    if too_many := [f"{count} ({count.total} patients)" for count in counts if count.total > len(patients)]:
         proposal = " ".join(proposed_splits(len(patients)))
         raise SettingsError(
-            f"--splits: must need at most the {len(patients)} patients of the folder, got {' '.join(too_many)}; "
+            f"--splits: must fit the {len(patients)} patients of the folder, got {', '.join(too_many)}; "
             + (f"try --splits {proposal}" if proposal else "a study needs at least 4 patients")
         )
     order = [patients[index] for index in np.random.default_rng(seed).permutation(len(patients))]

@@ -11,6 +11,7 @@ from typing import Any
 
 from study.plan.plan import Arm, Plan
 from study.selection.best_trial import Selection, is_candidate, select_best
+from study.store_names import current_remark
 from study.trials.ledger import Ledger
 from study.trials.outcome import NoFinishedTrialError, TrialOutcome
 from study.trials.sampling import retrain_work
@@ -143,7 +144,8 @@ def _described(models: Sequence[Sequence[Any]], trial_id: str) -> str:
 
 
 def _timeless(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key != "frozen_at"}
+    timeless = {key: value for key, value in record.items() if key != "frozen_at"}
+    return timeless | {"remarks": [current_remark(remark) for remark in record["remarks"]]}
 
 
 def _limit(value: float | None) -> float:

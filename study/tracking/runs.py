@@ -217,7 +217,7 @@ class StudyTracker:
             InputError: if the file does not exist; this error is permanent (see `is_permanent`).
         """
         if not path.is_file():
-            raise InputError(f"{path}: must be there for the tracking store, which lacks it; bring it back")
+            raise InputError(f"{path} is missing and the tracking store has no copy of it; restore it")
         correct_records(self._uri)  # a driver that mounts the store under another path may have changed them
         self._client.log_artifact(run_id, str(path), folder or None)
 

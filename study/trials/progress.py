@@ -17,7 +17,12 @@ PLAIN_SECONDS = 20.0
 """Without a terminal: least interval between lines about epochs."""
 MOST_ROWS = 12
 """Largest number of rows of the live table. With more arms, those that are over are hidden."""
-ENDS = {"complete": "complete", "stopped": "stopped early", "out of time": "cut by time", "failed": "failed"}
+ENDS = {
+    "complete": "complete",
+    "stopped": "stopped early",
+    "out of time": "stopped by the time budget",
+    "failed": "failed",
+}
 """Text of each state of an ended trial."""
 
 

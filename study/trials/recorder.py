@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from jointnet.settings import Settings, settings_to_dict
+from jointnet.train.checkpoints import checkpoint_files
 from jointnet.train.epoch_report import OBJECTIVE
 from study.store_names import BEST, INTERRUPTED, ending
 from study.tracking.outbox import Outbox
@@ -17,7 +18,7 @@ from study.trials.ledger import Ledger
 from study.trials.outcome import TrialOutcome
 from study.trials.progress import StudyProgress
 from study.trials.sampling import Drawn
-from study.trials.trial import ArmTask, TrialSpec, freeze_model, keep_best_only
+from study.trials.trial import CHECKPOINTS, ArmTask, TrialSpec, freeze_model, keep_best_only
 
 STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 """MLflow status by state. Trials that were stopped by the time budget or interrupted are KILLED."""
@@ -98,10 +99,17 @@ class ArmRecorder:
         self._progress.epoch_done(self.row, self.outcomes[trial_id].objective)
         self._outbox.put(partial(self._runs.epochs, trial_id))
 
-    def attempt_failed(self, trial_id: str, reason: str) -> None:
-        """Record that the machine ended an attempt. The trial is not over."""
+    def attempt_failed(self, trial_id: str, reason: str, most: int) -> None:
+        """Record that the machine ended an attempt, and note how the trial is retried, up to `most` attempts."""
         self._ledger.append("failure", arm=self.task.arm, trial=trial_id, reason=reason)
-        self._progress.note(f"{self.row}: trial {trial_id} was interrupted and resumes from its checkpoint: {reason}")
+        outcome = self.outcomes[trial_id]
+        if outcome.failures < most:
+            resumes = checkpoint_files(self._spec(outcome).folder / CHECKPOINTS)
+            count = f"{outcome.failures} of {most} without a new epoch"
+            self._progress.note(
+                f"{self.row}: an attempt at trial {trial_id} failed ({count}): {reason}; "
+                f"it {'resumes from its checkpoint' if resumes else 'starts again'}"
+            )
 
     def paused(self, trial_id: str) -> None:
         """Mark a trial as interrupted in the progress and the tracking store. A later driver continues it."""

@@ -235,7 +235,7 @@ class ArmSearch:
             if cause is Cause.TRAINING:
                 self._recorder.ended(trial.trial_id, "failed", reason)
                 return
-            self._recorder.attempt_failed(trial.trial_id, reason)
+            self._recorder.attempt_failed(trial.trial_id, reason, MOST_ATTEMPTS_WITHOUT_EPOCH)
             if trial.failures + 1 >= MOST_ATTEMPTS_WITHOUT_EPOCH:
                 self._recorder.ended(
                     trial.trial_id, "failed", f"{MOST_ATTEMPTS_WITHOUT_EPOCH} attempts in a row: {reason}"

@@ -124,7 +124,11 @@ def draw_effort(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGHT)
     panels[0].set_ylabel(f"Best {objective[0].lower()}{objective[1:]}", fontsize=8.5, color=theme.ink)
     trial_marks.set_objective_axis(panels[0], values)
     handles, _ = panels[0].get_legend_handles_labels()
-    marks = {"complete": (COMPLETE, theme.before), "stopped early": (EARLY, theme.paper), "cut": (CUT, theme.paper)}
+    marks = {
+        "complete": (COMPLETE, theme.before),
+        "stopped early": (EARLY, theme.paper),
+        "stopped by the time budget": (CUT, theme.paper),
+    }
     handles += [
         Line2D([], [], linestyle="", marker=_MARKS[kind], markersize=5, markerfacecolor=face,
                markeredgecolor=theme.before, label=label)

@@ -194,6 +194,6 @@ def _optimism_text(found: Optimism, noise_sd: float) -> str:
         direction = "worse" if found.difference > 0 else "better"
         text += f", on test {found.test:.3f}, {abs(found.difference):.3f} {direction} (other patients)"
     if found.candidates > 1:
-        text += f"; as the best of {found.candidates} it may look up to {found.expected:.3f} better than it is "
-        text += f"(what is expected where all are equally good and seeds differ by an SD of {noise_sd:g})"
+        text += f"; as the best of {found.candidates} it is expected to look about {found.expected:.3f} better than "
+        text += f"it is (if all are equally good and seeds differ by an SD of {noise_sd:g})"
     return f"{text}."

@@ -19,9 +19,13 @@ CONVENTIONS = (
     "The objective is the geometric mean over the five registration metrics of the error after registration divided by "
     "the error before it. Lower is better; 1 is no better than no registration. It contains none of the loss weights "
     "that the search varies.",
-    "Models were selected on validation patients only. The selection was recorded before the evaluation on the test "
-    "patients, so test values were not used for any choice.",
 )
+SELECTION = (
+    "Models were selected on validation patients only. The selection was recorded before the evaluation on the test "
+    "patients"
+)
+OPENED_ONCE = f"{SELECTION}, so test values were not used for any choice."
+OPENED_AGAIN = f"{SELECTION}. An arm opened them more than once, so its later choices were made with test values known."
 ASSUMPTIONS = (
     "The t-test and its interval assume independent patients and near-normal differences, which matters with few "
     "patients; Wilcoxon's signed-rank test assumes independent patients and symmetric differences.",
@@ -49,7 +53,9 @@ def statistics(study: StudyRecord, analysis: Analysis) -> Section:
 
 def conventions(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the conventions."""
-    return Section("conventions", "Conventions", (Bullets(CONVENTIONS),))
+    openings = {arm.openings for arm in study.arms}
+    selection = OPENED_ONCE if openings == {1} else OPENED_AGAIN if max(openings, default=0) > 1 else f"{SELECTION}."
+    return Section("conventions", "Conventions", (Bullets((*CONVENTIONS, selection)),))
 
 
 def detectable_table(analysis: Analysis) -> Table:

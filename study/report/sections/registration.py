@@ -21,6 +21,7 @@ from study.report.records import ArmRecord, StudyRecord
 from study.report.slice_rows import PATIENT_COLUMNS, ROW_COLUMNS, SEED, lost_structures
 from study.report.statistics.comparisons import compare_with_before
 from study.report.statistics.paired import smallest_wilcoxon_p
+from study.store_names import current_remark
 
 STARS = (
     "* p < 0.05, ** p < 0.005 in a paired two-sided t-test against before registration (unit: patient), corrected by "
@@ -110,10 +111,10 @@ def arm_card(analysis: Analysis, name: str, row: MeanRow) -> Card:
     known = {trial.ending for trial in trials}
     folds = f" in each of {first.folds} folds" if first.folds > 1 else ""
     remarks = [
-        f"{with_fold(record, str(remark))}."
+        f"{with_fold(record, remark)}."
         for record in records
-        for remark in (record.selection or {}).get("remarks", ())
-        if not str(remark).endswith(tuple(known))
+        for remark in map(current_remark, map(str, (record.selection or {}).get("remarks", ())))
+        if not remark.endswith(tuple(known))
     ]
     ended = f"{count_of(len(trials), 'trial')}: {trial_endings(trials)}." if trials else "No trial was started."
     return Card(

@@ -40,15 +40,16 @@ def test_patients_are_refused_exactly_where_the_objective_has_no_value(tmp_path,
     found = {patient.patient: defined_metrics(patient.labels()) for patient in patients}
     errors = undefined_metric_errors("--val: patients", found, "measured")
     assert bool(errors) == math.isnan(registration_ratio(evaluate(None, patients)))
-    assert all(f"got {', '.join(map(str, numbers))}, " in error for error in errors)
+    who = "patient " if len(numbers) == 1 else "patients "
+    assert all(f"slice of {who}{', '.join(map(str, numbers))}" in error for error in errors)
 
 
 def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
     found = {number: defined_metrics(labels) for number, labels in PATIENTS.items()}
     assert [labelled_structures(patient) for patient in found.values()] == [ALL, NO_RV, RV, NO_RV, ALL, ALL]
     assert undefined_metric_errors("--train: patients", {2: found[2], 4: found[4]}, "learned") == [
-        "--train: patients must show rv in both segmentations of a slice, got 2, 4, without such a slice, so that this "
-        "cannot be learned; add patients or choose others (--seed changes the draw)"
+        "--train: patients must show rv in both segmentations of a slice; no slice of patients 2, 4 does, so that "
+        "rv cannot be learned; add patients or choose others (--seed changes the draw)"
     ]
     assert undefined_metric_errors("--train: patients", {5: found[5]}, "learned") == []
     (error,) = undefined_metric_errors("--val: patients", {5: found[5]}, "measured")
@@ -56,5 +57,5 @@ def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
         "cd_mm of lv and asd_mm of lv and asd_mm of myo and cd_mm of rv and asd_mm of rv is 0 in every slice" in error
     )
     (error,) = undefined_metric_errors("--val: patients", {6: found[6]}, "measured")
-    assert "where cd_mm of lv and asd_mm of lv and asd_mm of myo is 0 in every slice" in error
+    assert "LGE; cd_mm of lv and asd_mm of lv and asd_mm of myo is 0 in every slice of patient 6, so" in error
     assert len(undefined_metric_errors("--val: patients", {2: found[2]}, "measured")) == 1

@@ -54,8 +54,10 @@ def test_too_few_patients_are_answered_with_splits_that_fit():
     with pytest.raises(SettingsError) as caught:
         make_splits(range(25), PAPER, 0)
     (error,) = caught.value.errors
-    assert "at most the 25 patients" in error and "got 25/15/5 35/5/5" in error
-    assert error.endswith("try --splits 10/10/5 15/5/5")
+    assert error == (
+        "--splits: must fit the 25 patients of the folder, got 25/15/5 (45 patients), 35/5/5 (45 patients); "
+        "try --splits 10/10/5 15/5/5"
+    )
 
 
 @pytest.mark.parametrize("patients", range(4, 80))

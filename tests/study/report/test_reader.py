@@ -42,7 +42,7 @@ def test_the_ends_of_trials_are_distinguished(studies: str) -> None:
     assert [(trial.ending, trial.finished) for trial in trials] == [
         ("complete", True),
         ("stopped early by ASHA", True),
-        ("cut short by the time budget", True),
+        ("stopped by the time budget", True),
         ("interrupted", False),
     ]
 

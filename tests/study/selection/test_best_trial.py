@@ -51,7 +51,7 @@ def test_failed_running_and_modelless_trials_are_no_candidates_and_are_named():
     assert chosen.remarks == (
         "1 of 9 trials failed",
         "1 of 9 trials still running",
-        "2 of 9 trials cut short by the time budget",
+        "2 of 9 trials stopped by the time budget",
         "2 of 9 trials ended without a model",
         "3 of 9 trials never started",
     )

@@ -80,6 +80,15 @@ def test_a_study_that_is_over_has_is_complete_until_more_is_asked_for(ledger):
     assert is_incomplete(ledger, plan_with(3))
 
 
+def test_a_selection_in_the_words_of_an_older_version_is_recorded(ledger):
+    trial(ledger, 1, 0.9, "stopped", TIME_BUDGET)
+    selection = select_all(plan_with(1), ledger, NOW)[0][ARM]
+    assert selection.remarks == ("1 of 1 trials stopped by the time budget",)
+    stored = selection.as_dict() | {"remarks": ["1 of 1 trials cut short by the time budget"]}
+    ledger.append("selected", arm=ARM, selection=stored)
+    assert is_recorded(ledger, ARM, selection)
+
+
 def test_a_new_selection_opens_again_with_its_reason_and_an_old_one_does_not(ledger):
     trial(ledger, 1, 0.9)
     concluded(ledger, plan_with(1))

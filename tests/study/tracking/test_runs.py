@@ -113,7 +113,7 @@ def test_trials_are_in_their_arm_and_tell_how_they_ended(uri: str, tmp_path: Pat
     assert "Best val/registration_ratio 0.9000 in epoch 1 of 2. Ended: complete." in notes["t0001"]
     assert notes["t0002"].endswith("alpha 0.5. No validation. Ended: failed: TrainingDivergedError: NaN.")
     assert notes["t0003"].endswith("Ended: stopped early by ASHA.")
-    assert notes["t0004"].endswith("Ended: cut short by the time budget.")
+    assert notes["t0004"].endswith("Ended: stopped by the time budget.")
     reasons = [runs[name].data.tags["trial.reason"] for name in ("t0002", "t0003", "t0004", "t0005")]
     assert reasons == ["TrainingDivergedError: NaN", EARLY, TIME_BUDGET, INTERRUPTED]
 
@@ -399,7 +399,7 @@ def test_a_file_that_is_gone_is_refused_by_name_and_not_tried_for_ever(uri: str,
     outbox = Outbox(said.append, is_permanent)
     outbox.put(lambda: tracker.log_file(tracker.study_run(), gone, "model"))
     assert outbox.close(20) == 0
-    assert outbox.refusals == [f"{gone}: must be there for the tracking store, which lacks it; bring it back"]
+    assert outbox.refusals == [f"{gone} is missing and the tracking store has no copy of it; restore it"]
 
 
 def test_asynchronous_logging_is_not_left_to_the_environment(uri: str, monkeypatch):

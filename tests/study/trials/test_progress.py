@@ -53,7 +53,9 @@ def test_plain_lines_where_there_is_no_terminal():
         progress.arm_ended("joint-25")
     said = text.getvalue()
     assert "trial a failed: TrainingDivergedError: [NaN]" in said
-    assert "3 trials (0 complete, 1 stopped early, 1 cut by time, 1 failed), 3 epochs, best 0.800" in said
+    assert (
+        "3 trials (0 complete, 1 stopped early, 1 stopped by the time budget, 1 failed), 3 epochs, best 0.800" in said
+    )
     assert "\x1b" not in said
 
 
@@ -71,4 +73,4 @@ def test_what_an_earlier_driver_did_counts_as_done_but_not_as_pace():
     assert arm.remaining_seconds(30, pace=1) == pytest.approx(45)  # two epochs in 30 s, three to go
     assert arm.pace(30) == pytest.approx(1.5)
     progress.arm_ended("joint-25")
-    assert "3 trials (1 complete, 0 stopped early, 1 cut by time, 1 failed)" in text.getvalue()
+    assert "3 trials (1 complete, 0 stopped early, 1 stopped by the time budget, 1 failed)" in text.getvalue()

@@ -173,7 +173,7 @@ def test_killed_workers_and_a_gentle_stop_change_nothing(ray: None, uri: str, tm
             search.halt(INTERRUPTED)
 
     stopped, said = _search(uri, tmp_path / "own", space, "standalone-7", at_event=disturb, at_once=1)
-    assert "was interrupted and resumes from its checkpoint" in said
+    assert "an attempt at trial t0001 failed (1 of 3 without a new epoch): " in said
     assert sum(outcome.epoch for outcome in stopped) == 4
     after, _ = _search(uri, tmp_path / "own", space, "standalone-7", at_once=1)
     for mine, other in zip(after, twin, strict=True):
@@ -197,7 +197,7 @@ def test_a_retraining_is_the_winners_training_with_its_own_seed_though_a_worker_
             _kill_workers()
 
     again, said = _search(uri, tmp_path, space, "standalone-8", at_event=disturb, at_once=1, winner=winner)
-    assert "was interrupted and resumes from its checkpoint" in said
+    assert "an attempt at trial t0001 failed (1 of 3 without a new epoch): " in said
     assert [(o.trial_id, o.seed, o.state, o.epoch) for o in again] == [
         (f"t0001-s{number}", seed, "complete", 2) for number, seed in enumerate(retrain_seeds(0, 2), start=1)
     ]

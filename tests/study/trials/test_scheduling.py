@@ -25,6 +25,7 @@ from study.run.stopping import StudyHaltedError, ending_of
 from study.store_names import EARLY, TIME_BUDGET
 from study.trials.ledger import Ledger
 from study.trials.scheduling import LEAST_OVERTIME_SECONDS, MOST_ATTEMPTS_WITHOUT_EPOCH, ArmSearch, Cause
+from study.trials.trial import CHECKPOINTS
 
 
 def searched(folder: Path, own, at_once: int = 1, dies_at: int = 0, written: bool = True) -> list:
@@ -136,6 +137,24 @@ def test_what_the_machine_did_is_tried_again_and_at_last_recorded(started):
     assert recorder.outcomes["t0001"].objective != 9.9
     search.raised(attempt, Cause.MACHINE, "worker died")
     assert state(recorder, "t0001") == ("failed", f"{MOST_ATTEMPTS_WITHOUT_EPOCH} attempts in a row: worker died")
+
+
+def test_only_a_failed_attempt_that_is_retried_is_noted_with_where_the_trial_starts(started, monkeypatch):
+    search, recorder = started
+    notes: list[str] = []
+    monkeypatch.setattr(recorder._progress, "note", notes.append)
+    search.raised("a", Cause.MACHINE, "worker died")
+    (recorder.task.folder / "t0001" / CHECKPOINTS).mkdir()
+    (recorder.task.folder / "t0001" / CHECKPOINTS / "epoch-000001.pt").touch()
+    for attempt in ("c", "d"):
+        assert search.next_trial(attempt).trial_id == "t0001"
+        search.raised(attempt, Cause.MACHINE, "worker died")
+    failed = f"{recorder.row}: an attempt at trial t0001 failed"
+    assert notes == [
+        f"{failed} (1 of 3 without a new epoch): worker died; it starts again",
+        f"{failed} (2 of 3 without a new epoch): worker died; it resumes from its checkpoint",
+        f"{recorder.row}: trial t0001 failed: 3 attempts in a row: worker died",
+    ]
 
 
 def test_an_epoch_between_failures_starts_the_count_again(started):
