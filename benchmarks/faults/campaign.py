@@ -30,10 +30,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
+
 sys.path.insert(0, str(Path(__file__).parent))
 from disturbed_study import SEARCH, DisturbedStudy, differences, wait_for
 from moments import MOMENTS, Moment, moment_of
-from ray.thirdparty_files import psutil
 
 from study.store_address import sqlite_address
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from mlflow import MlflowClient
-from ray.thirdparty_files import psutil
 
 from study.store_address import sqlite_address
 from study.store_names import EXPERIMENT

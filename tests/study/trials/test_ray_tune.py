@@ -2,7 +2,6 @@
 
 import errno
 import io
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import processes
+import psutil
 import pytest
 import ray as ray_module
 import torch
@@ -222,8 +221,11 @@ def _reports_of(spec: TrialSpec) -> list[EpochReport]:
 
 def _kill_workers() -> None:
     """Kill the trial processes of the Ray that this test started."""
-    workers = [pid for pid in processes.descendants(os.getpid()) if "ray::ImplicitFunc" in processes.title(pid)]
-    assert [processes.kill(pid) for pid in workers].count(True) >= 1
+    below = psutil.Process().children(recursive=True)
+    workers = [process for process in below if "ray::ImplicitFunc" in " ".join(process.cmdline())]
+    assert workers
+    for worker in workers:
+        worker.kill()
 
 
 class _FakeTuner:
