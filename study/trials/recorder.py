@@ -107,7 +107,7 @@ class ArmRecorder:
             resumes = checkpoint_files(self._spec(outcome).folder / CHECKPOINTS)
             count = f"{outcome.failures} of {most} without a new epoch"
             self._progress.note(
-                f"{self.row}: an attempt at trial {trial_id} failed ({count}): {reason}; "
+                f"{self.row}: an attempt at trial {trial_id} failed ({count}): {reason.rstrip('.')}; "
                 f"it {'resumes from its checkpoint' if resumes else 'starts again'}"
             )
 

@@ -173,6 +173,7 @@ def test_killed_workers_and_a_gentle_stop_change_nothing(ray: None, uri: str, tm
 
     stopped, said = _search(uri, tmp_path / "own", space, "standalone-7", at_event=disturb, at_once=1)
     assert "an attempt at trial t0001 failed (1 of 3 without a new epoch): " in said
+    assert "; it resumes from its checkpoint" in said
     assert sum(outcome.epoch for outcome in stopped) == 4
     after, _ = _search(uri, tmp_path / "own", space, "standalone-7", at_once=1)
     for mine, other in zip(after, twin, strict=True):
@@ -196,7 +197,8 @@ def test_a_retraining_is_the_winners_training_with_its_own_seed_though_a_worker_
             _kill_workers()
 
     again, said = _search(uri, tmp_path, space, "standalone-8", at_event=disturb, at_once=1, winner=winner)
-    assert "an attempt at trial t0001 failed (1 of 3 without a new epoch): " in said
+    assert "an attempt at trial t0001-s1 failed (1 of 3 without a new epoch): " in said
+    assert "; it resumes from its checkpoint" in said
     assert [(o.trial_id, o.seed, o.state, o.epoch) for o in again] == [
         (f"t0001-s{number}", seed, "complete", 2) for number, seed in enumerate(retrain_seeds(0, 2), start=1)
     ]
