@@ -157,7 +157,7 @@ def predict_pair(
     model.model.to(where)
     result = pair.predict_pair(model, PatientFiles(0, Path(cine), Path(lge)), where)
     if out is not None:
-        write_results(Path(out), result.files, None)
+        write_results(Path(out), result.files)
     return result
 
 
