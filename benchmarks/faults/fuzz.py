@@ -135,7 +135,7 @@ def _scan(folder: Path, rng: np.random.Generator) -> Case:
             raise RuntimeError("text of a header is shown")
         if result["errors"]:
             raise InputError(result["errors"])
-        images, labels, _ = prepare_patient(find_patients(folder)[1])
+        images, labels, _, _ = prepare_patient(find_patients(folder)[1])
         if not (np.isfinite(images).all() and labels.max() <= 3 and 0 <= images.min() <= images.max() <= 1.5):
             raise RuntimeError("prepared arrays are not valid")
 

@@ -65,8 +65,12 @@ class CachedPatient:
         """Return the class indices (slice, 2, row, column) of `structures.CLASS_INDEX`, memory-mapped read-only."""
         return np.load(self.path / "labels.npy", mmap_mode="r")
 
+    def field(self) -> NDArray[np.bool_]:
+        """Return the common field (slice, row, column), True where both scans cover the pixel, memory-mapped."""
+        return np.load(self.path / "field.npy", mmap_mode="r")
+
     def network_arrays(self, block: int) -> NetworkArrays:
-        """Return images and class counts at a network's resolution, memory-mapped read-only.
+        """Return images, class counts and common field at a network's resolution, memory-mapped read-only.
 
         The first call creates the files in the patient's folder, so that all trainings on a node share one copy in the
         page cache. If the folder is not writable, the arrays are kept in memory instead.
@@ -77,15 +81,18 @@ class CachedPatient:
         kept = self.path / f"network-v{NETWORK_ARRAYS_VERSION}-block{block}"
         if not kept.is_dir():
             if not os.access(self.path, os.W_OK):
-                return network_arrays(self.images(), self.labels(), block)
+                return network_arrays(self.images(), self.labels(), self.field(), block)
             make_folder_once(kept, partial(self._write_network_arrays, block), self.path.with_suffix(".lock"))
-        images = np.load(kept / "images.npy", mmap_mode="r") if block > 1 else self.images()
-        return NetworkArrays(images, np.load(kept / "counts.npy", mmap_mode="r"))
+        counts = np.load(kept / "counts.npy", mmap_mode="r")
+        if block == 1:
+            return NetworkArrays(self.images(), counts, self.field())
+        return NetworkArrays(np.load(kept / "images.npy", mmap_mode="r"), counts, np.load(kept / "field.npy", "r"))
 
     def _write_network_arrays(self, block: int, folder: Path) -> None:
-        arrays = network_arrays(self.images(), self.labels(), block)
+        arrays = network_arrays(self.images(), self.labels(), self.field(), block)
         if block > 1:
             np.save(folder / "images.npy", arrays.images)
+            np.save(folder / "field.npy", arrays.field)
         np.save(folder / "counts.npy", arrays.counts)
 
     @property
@@ -199,10 +206,11 @@ def _make(items: tuple[PatientFiles, CachedPatient]) -> CachedPatient | DataErro
     files, patient = items
 
     def fill(part: Path) -> None:
-        images, labels, description = prepare_patient(files)
-        np.save(part / "images.npy", images)
-        np.save(part / "labels.npy", labels)
-        (part / "description.json").write_text(json.dumps(description, indent=1))
+        prepared = prepare_patient(files)
+        np.save(part / "images.npy", prepared.images)
+        np.save(part / "labels.npy", prepared.labels)
+        np.save(part / "field.npy", prepared.field)
+        (part / "description.json").write_text(json.dumps(prepared.description, indent=1))
 
     try:
         make_folder_once(patient.path, fill, patient.path.with_suffix(".lock"), wait=False)

@@ -206,10 +206,10 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
             if errors:
                 errors += voxel_errors(complete, errors)
             else:
-                _, labels, description = prepare_patient(complete)
-                both_fraction = description["both_fraction"]
+                prepared = prepare_patient(complete)
+                both_fraction = prepared.description["both_fraction"]
                 if complete.cine_label is not None and complete.lge_label is not None:
-                    shown = labelled_structures(defined_metrics(labels))
+                    shown = labelled_structures(defined_metrics(prepared.labels))
         except DataError as error:
             errors += error.errors
     headers = {role: header for role, path in files.items() if (header := _sound_header(path)) is not None}

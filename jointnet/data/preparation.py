@@ -1,7 +1,7 @@
 """Preparation of one patient: read and check the files, resample to the common grid, normalise intensities.
 
-From a prepared patient the arrays at a network's resolution follow: images averaged and label pixels counted over
-blocks of pixels.
+From a prepared patient the arrays at a network's resolution follow: images averaged, and label pixels and pixels of the
+common field counted over blocks of pixels.
 """
 
 import math
@@ -21,9 +21,9 @@ from jointnet.data.scan_file import read_header, read_voxels
 from jointnet.errors import DataError
 from jointnet.structures import CLASSES
 
-PREPARATION_VERSION = 4
+PREPARATION_VERSION = 5
 """Increase it whenever the same files would give other arrays or be refused, so that no old cache is read."""
-NETWORK_ARRAYS_VERSION = 1
+NETWORK_ARRAYS_VERSION = 2
 """Increase it whenever the arrays of the same patient would change, so that no old arrays are read."""
 
 PERCENTILES = (1.0, 99.0)
@@ -35,15 +35,27 @@ LARGEST_INTENSITY = 1e30
 """Largest absolute intensity. Differences of larger values may overflow in single precision."""
 
 
-def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[np.uint8], dict[str, Any]]:
+class PreparedPatient(NamedTuple):
+    """One patient on the common grid.
+
+    Attributes:
+        images: normalised intensities (slice, 2, row, column), cine first; 0 outside the common field.
+        labels: class indices (slice, 2, row, column) of `structures.CLASS_INDEX`, also outside the common field.
+        field: the common field (slice, row, column): True where both scans cover the pixel.
+        description: the grid, as values that can be written as JSON.
+    """
+
+    images: NDArray[np.float16]
+    labels: NDArray[np.uint8]
+    field: NDArray[np.bool_]
+    description: dict[str, Any]
+
+
+def prepare_patient(files: PatientFiles) -> PreparedPatient:
     """Read one patient and resample both scans to the common grid. Without manual segmentations all labels are 0.
 
-    Both images are 0 outside the region that both scans cover. The border of a field of view is not anatomy, and in
-    scans that were cropped around a label it would reveal the label.
-
-    Returns:
-        Images and labels (`structures.CLASS_INDEX`), both (slice, 2, row, column), and a description of the
-        grid that can be written as JSON.
+    Both images are 0 outside the common field, the region that both scans cover. The border of a field of view is not
+    anatomy, and in scans that were cropped around a label it would reveal the label.
 
     Raises:
         DataError: with all errors in the patient's files.
@@ -83,7 +95,7 @@ def prepare_patient(files: PatientFiles) -> tuple[NDArray[np.float16], NDArray[n
     if errors:
         raise DataError(errors)
     description = {"affine": grid.affine.tolist(), "slices": grid.slices, "both_fraction": float(both.mean())}
-    return np.stack(images, 1), np.stack([cine_sampled, lge_sampled], 1), description
+    return PreparedPatient(np.stack(images, 1), np.stack([cine_sampled, lge_sampled], 1), both, description)
 
 
 def robust_ends(values: NDArray[np.float32]) -> tuple[float, float]:
@@ -167,10 +179,12 @@ class NetworkArrays(NamedTuple):
     Attributes:
         images: block averages (S, 2, h, w), cine first.
         counts: number of pixels of each structure in each block (S, 2, structures, h, w).
+        field: blocks that lie in the common field with all their pixels (S, h, w).
     """
 
     images: NDArray[np.float16]
     counts: NDArray[np.uint8]
+    field: NDArray[np.bool_]
 
 
 def class_counts(labels: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:
@@ -185,7 +199,15 @@ def class_counts(labels: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:
     return counts
 
 
-def network_arrays(images: NDArray[np.float16], labels: NDArray[np.uint8], block: int) -> NetworkArrays:
+def whole_blocks(field: NDArray[np.bool_], block: int) -> NDArray[np.bool_]:
+    """Return which blocks (S, h, w) lie in a field (S, H, W) with all their pixels."""
+    slices, height, width = field.shape
+    return np.asarray(field.reshape(slices, height // block, block, width // block, block).all((2, 4)))
+
+
+def network_arrays(
+    images: NDArray[np.float16], labels: NDArray[np.uint8], field: NDArray[np.bool_], block: int
+) -> NetworkArrays:
     """Return the arrays of a prepared patient in blocks of `block` x `block` pixels.
 
     Images are averaged in single precision and returned in half precision, like the full images. The relative error is
@@ -194,9 +216,10 @@ def network_arrays(images: NDArray[np.float16], labels: NDArray[np.uint8], block
     Args:
         images: full images (S, 2, H, W), cine first.
         labels: class indices (S, 2, H, W).
+        field: the common field (S, H, W).
         block: side of a block in pixels. It divides the size of the common grid.
     """
     means = images
     if block > 1:
         means = block_means(torch.from_numpy(np.array(images, np.float32)), block).to(torch.float16).numpy()
-    return NetworkArrays(means, class_counts(np.asarray(labels), block))
+    return NetworkArrays(means, class_counts(np.asarray(labels), block), whole_blocks(np.asarray(field), block))

@@ -123,7 +123,7 @@ def predict_pair(
     began = time.perf_counter()
     if errors := check_headers([files]):
         raise DataError(errors)
-    images, labels, _ = prepare_patient(files)
+    images, labels, _, _ = prepare_patient(files)
     cine, lge = nib.load(files.cine), nib.load(files.lge)
     cine_stack, lge_stack = (Stack(np.asarray(scan.affine, float), volume_shape(scan.shape)) for scan in (cine, lge))
     given = None if cine_labels is None else read_labels(cine_labels, cine_stack)

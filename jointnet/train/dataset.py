@@ -51,7 +51,7 @@ class SlicePairDataset:
         self.block_pixels = downsampling**2
         arrays = [patient.network_arrays(downsampling) for patient in patients]
         used, seen, first = [], [], 0
-        for _, counts in arrays:
+        for _, counts, _ in arrays:
             labelled = torch.from_numpy(counts.any((1, 2, 3, 4)))
             used.append(first + labelled.nonzero()[:, 0])
             seen.append((first + neighbour_indices(len(counts), neighbours))[labelled])

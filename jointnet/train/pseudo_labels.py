@@ -57,7 +57,7 @@ class PseudoLabelledPatient:
 
     def network_arrays(self, block: int) -> NetworkArrays:
         """Return images and pseudo-labels at the networks' resolution. All trainings share one copy of the images."""
-        return NetworkArrays(self.prepared.network_arrays(block).images, class_counts(self.predicted, block))
+        return self.prepared.network_arrays(block)._replace(counts=class_counts(self.predicted, block))
 
     @property
     def labelled_slices(self) -> int:

@@ -54,7 +54,7 @@ def _check(files: PatientFiles) -> DefinedMetrics | DataError:
     if headers := check_headers([files]):
         return DataError([*headers, *voxel_errors(files, headers)])
     try:
-        return defined_metrics(prepare_patient(files)[1])
+        return defined_metrics(prepare_patient(files).labels)
     except DataError as error:
         return error
 

@@ -177,15 +177,23 @@ def heart(shift_mm=(0.0, 0.0)) -> np.ndarray:
     return labels
 
 
-def prepared(folder: Path, number: int, labels: np.ndarray, seed: int = 0) -> CachedPatient:
-    """Return a prepared patient with labels (slice, 2, row, column) and images whose intensity follows the labels."""
+def prepared(
+    folder: Path, number: int, labels: np.ndarray, seed: int = 0, field: np.ndarray | None = None
+) -> CachedPatient:
+    """Return a prepared patient with labels (slice, 2, row, column) and images whose intensity follows the labels.
+
+    Its common field (slice, row, column) is the whole field of view unless `field` is given.
+    """
+    if field is None:
+        field = np.ones((len(labels), *labels.shape[2:]), bool)
     contrast = np.array([[0.2, 0.5, 1.0, 0.8], [0.1, 0.2, 0.9, 1.0]])
     images = np.stack([contrast[0][labels[:, 0]], contrast[1][labels[:, 1]]], 1)
     images = images + np.random.default_rng(seed).normal(0, 0.03, images.shape)
     path = Path(folder) / f"prepared{number}"
     path.mkdir(parents=True)
-    np.save(path / "images.npy", images.clip(0, 1.5).astype(np.float16))
+    np.save(path / "images.npy", (images.clip(0, 1.5) * field[:, None]).astype(np.float16))
     np.save(path / "labels.npy", labels.astype(np.uint8))
+    np.save(path / "field.npy", field)
     return CachedPatient(number, path, f"digest{number}")
 
 

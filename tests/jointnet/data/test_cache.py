@@ -30,13 +30,15 @@ def content(folder):
 
 def test_a_cached_patient_is_what_preparation_gives(one, tmp_path):
     (cached,) = prepare(one, tmp_path / "cache")
-    images, labels, description = prepare_patient(one[0])
+    images, labels, field, description = prepare_patient(one[0])
     np.testing.assert_array_equal(cached.images(), images)
     np.testing.assert_array_equal(cached.labels(), labels)
+    np.testing.assert_array_equal(cached.field(), field)
     assert cached.slices == len(labels)
     assert json.loads((cached.path / "description.json").read_text()) == description
     assert isinstance(cached.images(), np.memmap)
     assert not cached.images().flags.writeable
+    assert isinstance(cached.field(), np.memmap) and not cached.field().flags.writeable
 
 
 def test_a_second_call_prepares_nothing(one, tmp_path, monkeypatch):
@@ -352,13 +354,15 @@ def by_blocks(array, block):
 
 
 @pytest.mark.parametrize("block", [1, 2, 4])
-def test_network_images_are_block_means_to_half_precision(tmp_path, block):
-    patient = prepared(tmp_path, 1, labels_of(2))
-    images, counts = patient.network_arrays(block)
+def test_network_arrays_are_block_means_to_half_precision_counts_and_blocks_wholly_in_the_field(tmp_path, block):
+    field = np.random.default_rng(3).random((2, 224, 224)) < 0.9
+    patient = prepared(tmp_path, 1, labels_of(2), field=field)
+    images, counts, whole = patient.network_arrays(block)
     exact = by_blocks(np.asarray(patient.images(), np.float64), block).mean((3, 5))
     assert images.dtype == np.float16
     np.testing.assert_allclose(images, exact, rtol=2**-11 * 1.001, atol=2**-24)
     np.testing.assert_array_equal(counts, class_counts(np.asarray(patient.labels()), block))
+    np.testing.assert_array_equal(whole, by_blocks(field, block).all((2, 4)))
 
 
 @pytest.mark.parametrize("block", [1, 2])
@@ -401,6 +405,7 @@ def test_ten_at_once_make_network_arrays_once(tmp_path, monkeypatch):
     assert len(made) == 1
     for arrays in found:
         np.testing.assert_array_equal(arrays.counts, found[0].counts)
+        np.testing.assert_array_equal(arrays.field, found[0].field)
 
 
 def test_interrupted_network_arrays_leave_nothing_behind(tmp_path, monkeypatch):
@@ -427,4 +432,5 @@ def test_where_the_cache_cannot_be_written_to_network_arrays_are_in_memory(tmp_p
     assert not isinstance(arrays.images, np.memmap)
     np.testing.assert_array_equal(arrays.images, kept.images)
     np.testing.assert_array_equal(arrays.counts, kept.counts)
+    np.testing.assert_array_equal(arrays.field, kept.field)
     assert not list(patient.path.glob("network-*"))

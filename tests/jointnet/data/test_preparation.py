@@ -79,7 +79,7 @@ def test_labels_lie_where_the_scene_has_them_in_the_world(tmp_path, cine_view, l
     tilt.
     """
     shift = (7.0, -4.0)
-    images, labels, description = prepare(tmp_path, *oblique_pair(cine_view, lge_view, shift))
+    images, labels, _, description = prepare(tmp_path, *oblique_pair(cine_view, lge_view, shift))
     points = grid_points(description)
     shown = images[:, 0].astype(bool) | images[:, 1].astype(bool)
     for channel, (pixel, thickness, view, moved) in enumerate(
@@ -94,7 +94,7 @@ def test_labels_lie_where_the_scene_has_them_in_the_world(tmp_path, cine_view, l
 
 def test_a_disc_s_centre_and_area_are_those_of_the_world(tmp_path):
     shift = np.array([6.0, -4.5])
-    _, labels, description = prepare(tmp_path, *oblique_pair({"rotation_deg": 12}, {"rotation_deg": -20}, shift))
+    _, labels, _, description = prepare(tmp_path, *oblique_pair({"rotation_deg": 12}, {"rotation_deg": -20}, shift))
     flat = in_plane(grid_points(description))
     for channel, expected, pixel in ((0, (0, 0), 2.0), (1, shift, 1.4)):
         for index in range(description["slices"]):
@@ -116,11 +116,12 @@ STORED = {
 @pytest.mark.parametrize("which", ["cine", "lge"])
 def test_how_a_scan_is_stored_changes_nothing(tmp_path, how, which):
     cine, lge = oblique_pair({"rotation_deg": 12}, {"rotation_deg": -20, "tilt_deg": 3}, (5, 2))
-    images, labels, description = prepare(tmp_path / "plain", cine, lge)
+    images, labels, field, description = prepare(tmp_path / "plain", cine, lge)
     cine, lge = (STORED[how](cine), lge) if which == "cine" else (cine, STORED[how](lge))
-    other_images, other_labels, other_description = prepare(tmp_path / "stored", cine, lge)
+    other_images, other_labels, other_field, other_description = prepare(tmp_path / "stored", cine, lge)
     np.testing.assert_allclose(other_description["affine"], description["affine"], atol=1e-4)
     assert np.mean(labels != other_labels) < 1e-3
+    assert np.mean(field != other_field) < 1e-3
     difference = abs(images.astype(float) - other_images.astype(float))
     assert np.mean(difference > 0.01) < 1e-3
 
@@ -128,16 +129,17 @@ def test_how_a_scan_is_stored_changes_nothing(tmp_path, how, which):
 @pytest.mark.parametrize("codes", [(0, 1), (1, 0), (2, 3)], ids=["qform only", "sform only", "both"])
 def test_either_form_places_the_voxels(tmp_path, codes):
     cine, lge = oblique_pair({"rotation_deg": 12}, {"rotation_deg": -20})
-    images, labels, _ = prepare(tmp_path / "both", cine, lge)
-    same_images, same_labels, _ = prepare(tmp_path / "one", cine, lge, codes=codes)
+    images, labels, *_ = prepare(tmp_path / "both", cine, lge)
+    same_images, same_labels, *_ = prepare(tmp_path / "one", cine, lge, codes=codes)
     assert np.mean(labels != same_labels) < 1e-3
     assert np.mean(abs(images.astype(float) - same_images.astype(float)) > 0.01) < 1e-3
 
 
 def test_types_and_shapes(tmp_path):
-    images, labels, description = prepare(tmp_path, *pair())
-    assert (images.dtype, labels.dtype) == (np.float16, np.uint8)
+    images, labels, field, description = prepare(tmp_path, *pair())
+    assert (images.dtype, labels.dtype, field.dtype) == (np.float16, np.uint8, bool)
     assert images.shape == labels.shape == (description["slices"], 2, 224, 224)
+    assert field.shape == (description["slices"], 224, 224)
     assert description["slices"] == 4
 
 
@@ -145,9 +147,10 @@ def test_both_images_are_zero_outside_of_what_both_show(tmp_path):
     cine_shape, lge_shape = (30, 60, 2), (60, 30, 4)
     cine = scan(affine_about(axes(), (2.0, 2.0, 10.0), cine_shape), cine_shape)
     lge = scan(affine_about(axes(), (2.0, 2.0, 5.0), lge_shape), lge_shape)
-    images, labels, description = prepare(tmp_path, cine, lge)
+    images, labels, field, description = prepare(tmp_path, cine, lge)
     flat = abs(in_plane(grid_points(description)))
     both = (flat <= 30).all(-1)
+    np.testing.assert_array_equal(field, both)
     assert description["both_fraction"] == pytest.approx(both.mean(), abs=1e-3)
     for channel in (0, 1):
         assert not images[:, channel][~both].any()
@@ -158,22 +161,22 @@ def test_both_images_are_zero_outside_of_what_both_show(tmp_path):
 
 def test_intensities_are_normalised_by_percentiles_of_what_both_show_and_cut(tmp_path):
     cine, lge = pair()
-    images, _, _ = prepare(tmp_path / "plain", cine, lge)
+    images, *_ = prepare(tmp_path / "plain", cine, lge)
     inside = images[:, 0][(images[:, 0] > 0) & (images[:, 1] > 0)].astype(float)
     assert inside.min() >= 0
     assert inside.max() <= CEILING
     assert np.quantile(images[:, 1][images[:, 1] > 0].astype(float), 0.98) == pytest.approx(1, abs=0.08)
     bright = cine.image.copy()
     bright[28, 26, 0] = 1e6
-    spiked, _, _ = prepare(tmp_path / "spiked", with_image(cine, bright), lge)
+    spiked, *_ = prepare(tmp_path / "spiked", with_image(cine, bright), lge)
     assert spiked.max() == CEILING
     assert np.mean(abs(spiked[:, 0].astype(float) - images[:, 0].astype(float)) > 0.02) < 0.01
 
 
 def test_scale_and_offset_of_the_intensities_do_not_matter(tmp_path):
     cine, lge = pair()
-    images, _, _ = prepare(tmp_path / "plain", cine, lge)
-    scaled, _, _ = prepare(tmp_path / "scaled", with_image(cine, 7 * cine.image - 300), lge)
+    images, *_ = prepare(tmp_path / "plain", cine, lge)
+    scaled, *_ = prepare(tmp_path / "scaled", with_image(cine, 7 * cine.image - 300), lge)
     np.testing.assert_allclose(scaled.astype(float), images.astype(float), atol=3e-3)
 
 
@@ -206,9 +209,9 @@ def test_a_label_that_is_nan_or_between_two_values_is_unknown(tmp_path):
 
 def test_labels_stored_as_floats_are_read(tmp_path):
     cine, lge = pair()
-    _, labels, _ = prepare(tmp_path / "whole", cine, lge)
+    _, labels, *_ = prepare(tmp_path / "whole", cine, lge)
     floats = Scan(lge.image, lge.label.astype(np.float64), lge.affine)
-    _, same, _ = prepare(tmp_path / "floats", cine, floats)
+    _, same, *_ = prepare(tmp_path / "floats", cine, floats)
     np.testing.assert_array_equal(labels, same)
 
 
@@ -258,18 +261,18 @@ def test_a_truncated_file_is_named(tmp_path):
 
 def test_a_fourth_axis_of_length_1_is_no_fourth_axis(tmp_path):
     cine, lge = pair()
-    _, labels, _ = prepare(tmp_path / "three", cine, lge)
+    _, labels, *_ = prepare(tmp_path / "three", cine, lge)
     write_patient(tmp_path / "four", 1, cine, lge)
     write_nifti(tmp_path / "four/patient1_C0.nii.gz", cine.image[..., None], cine.affine)
-    _, same, _ = prepare_patient(find_patients(tmp_path / "four")[1])
+    _, same, *_ = prepare_patient(find_patients(tmp_path / "four")[1])
     np.testing.assert_array_equal(labels, same)
 
 
 def test_without_manual_segmentations_images_are_the_same_and_labels_are_0(tmp_path):
     cine, lge = pair()
-    images, labels, _ = prepare(tmp_path, cine, lge)
+    images, labels, *_ = prepare(tmp_path, cine, lge)
     files = replace(find_patients(tmp_path)[1], cine_label=None, lge_label=None)
-    bare_images, bare_labels, _ = prepare_patient(files)
+    bare_images, bare_labels, *_ = prepare_patient(files)
     np.testing.assert_array_equal(bare_images, images)
     assert labels.any()
     assert bare_labels.shape == labels.shape
