@@ -131,8 +131,29 @@ def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
     assert not _reached("study.trials.trial") & users
 
 
+OPTIONAL = {"SimpleITK": "jointnet.evaluate.mutual_information"}
+"""Packages that one module uses where they are installed."""
+
+
+def test_an_optional_package_is_used_by_one_module_and_declared_as_optional():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[^\w.-]", line)[0] for group in project["optional-dependencies"].values() for line in group}
+    for package, module in OPTIONAL.items():
+        assert {name for name in MODULES if package in _imports(name)} == {module}
+        assert package in declared
+        top = {name for node in ast.parse(MODULES[module].read_text()).body for name in _names(node)}
+        assert package not in top  # the module loads without it
+
+
+def _names(node: ast.stmt) -> set[str]:
+    """Return the packages that an import statement names."""
+    if isinstance(node, ast.Import):
+        return {alias.name.split(".")[0] for alias in node.names}
+    return {str(node.module).split(".")[0]} if isinstance(node, ast.ImportFrom) else set()
+
+
 def test_what_is_imported_is_declared_and_nothing_else_but_what_fanova_needs():
-    own = {"jointnet", "study"} | sys.stdlib_module_names
+    own = {"jointnet", "study", *OPTIONAL} | sys.stdlib_module_names
     imported = {name.split(".")[0] for module in MODULES for name in _imports(module)} - own
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[^\w.-]", line)[0].lower() for line in project["dependencies"]}

@@ -1,7 +1,7 @@
 """Oracle registration: the affine of each slice fitted to its manual labels, which models must not use.
 
-The affine is the best fit under that objective, for comparison. It is neither a bound nor a result.
-`reduction_share` is the share of the oracle's error reduction that a model reached.
+It is the best affine that Gauss-Newton finds for soft label maps, for comparison. It is neither a bound of any metric
+nor a result. `reduction_share` is the share of the oracle's error reduction that a model reached, which may exceed 1.
 """
 
 import numpy as np
@@ -35,6 +35,6 @@ def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> 
     return Prediction(theta.numpy(), None, None)
 
 
-def reduction_share(before: float, after: float, floor: float) -> float:
-    """Return the share of the possible reduction, (before - after) / (before - floor); NaN if none was possible."""
-    return (before - after) / (before - floor) if before > floor else float("nan")
+def reduction_share(before: float, after: float, of_oracle: float) -> float:
+    """Return (before - after) / (before - of_oracle); NaN if the oracle reduced nothing."""
+    return (before - after) / (before - of_oracle) if before > of_oracle else float("nan")

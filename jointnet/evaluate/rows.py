@@ -7,7 +7,7 @@ never left out.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -44,10 +44,19 @@ def evaluate(
         Columns `patient slice structure metric before after lost`. `metric` is `cd_mm` (lv, rv), `asd_mm`, `dice`
         (overlap of LGE's label with cine's), and for models that segment `dice_cine` and `dice_lge` (`before` NaN).
     """
+    return predicted_rows(
+        patients, lambda patient: None if model is None else predict(model, patient.images(), device, precision)
+    )
+
+
+def predicted_rows(
+    patients: Sequence[CachedPatient], predict_patient: Callable[[CachedPatient], Prediction | None]
+) -> pd.DataFrame:
+    """Return the rows of `evaluate` for any prediction; None stands for no registration."""
     rows: list[dict[str, Any]] = []
     for patient in patients:
-        prediction = None if model is None else predict(model, patient.images(), device, precision)
         labels = np.asarray(patient.labels())
+        prediction = predict_patient(patient)
         rows += patient_rows(patient.patient, labels[:, 0], labels[:, 1], prediction, metrics_before(patient))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -28,14 +28,15 @@ def test_labels_that_hold_nothing_stay_where_they_are():
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "floor", "share"),
+    ("before", "after", "of_oracle", "share"),
     [
         (5.0, 5.0, 1.0, 0.0),
         (5.0, 1.0, 1.0, 1.0),
         (5.0, 3.0, 1.0, 0.5),
         (5.0, 7.0, 1.0, -0.5),
+        (5.0, 0.0, 1.0, 1.25),
         (2.0, 1.0, 2.0, math.nan),
     ],
 )
-def test_the_share_of_what_could_be_achieved(before, after, floor, share):
-    assert reduction_share(before, after, floor) == pytest.approx(share, nan_ok=True)
+def test_the_share_of_the_oracles_reduction(before, after, of_oracle, share):
+    assert reduction_share(before, after, of_oracle) == pytest.approx(share, nan_ok=True)
