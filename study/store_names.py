@@ -15,6 +15,11 @@ OPENINGS_TAG = "test.openings"
 """Tags that are set after the files that belong to them are stored: the split of a study (`split.sha256.<counts>`), a
 selection, a test evaluation. Where a tag is set and its file is missing, the file was lost."""
 
+DESCRIPTORS, SIMPLEITK = "descriptors", "simpleitk"
+BASELINES = {DESCRIPTORS: "Descriptors", SIMPLEITK: "SimpleITK, mutual information"}
+"""Registration without annotation that a study evaluates beside its arms: the tag `baseline` of a run, and the title
+in the report."""
+
 EARLY = "early stopping: worse than the other trials at a rung"
 TIME_BUDGET = "time budget: the search's minutes were over"
 INTERRUPTED = "the search was interrupted"

@@ -1,6 +1,6 @@
 """The stages of a study in their order: search, selection, retraining, and the evaluation on the test patients."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,6 +10,7 @@ from study.plan.plan import Arm, Plan
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, check_halted
 from study.run.stopping import StudyHaltedError
 from study.run.study_recorder import TEST_FOLDER
+from study.selection.baselines import baselines_of, evaluate_baseline, methods
 from study.selection.best_trial import Selection
 from study.selection.held_out import evaluate_held_out
 from study.selection.openings import (
@@ -199,6 +200,8 @@ def evaluate_on_test(
 ) -> list[str]:
     """Open the test patients of each arm whose models were not tested yet, and evaluate all its models.
 
+    The baselines are evaluated on the same patients, once per fold.
+
     Args:
         session: session of the study.
         selections: selections by the key of their arm. They are recorded in the ledger, and retrained where seeds are
@@ -228,20 +231,48 @@ def evaluate_on_test(
     arms = [arm for arm in testable if arm.key in due]
     for arm in arms:
         _record_opening(session, arm, selections[arm.key], due[arm.key])
-    opened = dict[tuple[int, ...], list[CachedPatient]]()
+    opened = {
+        numbers: prepare(select(dict(patients), numbers), plan.cache)
+        for numbers in dict.fromkeys(arm.split.test for arm in arms)
+    }
+    _evaluate_baselines(session, opened)
     for arm in arms:
         session.progress.phase(f"evaluating {arm.key} on the test patients")
         numbers, models = arm.split.test, due[arm.key]
-        if numbers not in opened:
-            opened[numbers] = prepare(select(dict(patients), numbers), plan.cache)
         files = {model.number if plan.design.seeds else None: model.model for model in models}
         result = evaluate_held_out(opened[numbers], files, plan.arm_folder(arm) / TEST_FOLDER, plan.resources.device)
         content = {"metrics": result.metrics, "fingerprint": result.fingerprint, "models": names_of(models)}
         ledger.append("tested", arm=arm.key, trial=selections[arm.key].trial.trial_id, **content)
     for arm in testable:
         session.recorder.tested(arm)
+    for baseline in baselines_of(plan):
+        if ledger.last("baseline", baseline.key):
+            session.recorder.baseline(baseline)
     session.recorder.champions()
     return missing
+
+
+def _evaluate_baselines(session: Session, opened: Mapping[tuple[int, ...], Sequence[CachedPatient]]) -> None:
+    """Evaluate the baselines of the folds whose test patients are open, once per fold.
+
+    They come before the arms, so that the baselines of a fold whose arms are tested are never missing after an
+    interruption. A baseline that fails is left out with a warning: it is no part of the study's question.
+    """
+    plan, ledger = session.plan, session.ledger
+    for baseline in baselines_of(plan):
+        is_due = baseline.test in opened and not ledger.last("baseline", baseline.key)
+        if not is_due or baseline.name not in methods():
+            continue
+        session.progress.phase(f"evaluating {baseline.key} on the test patients")
+        folder = plan.folder / baseline.key
+        try:
+            result = evaluate_baseline(baseline.name, opened[baseline.test], folder, plan.resources.device)
+        except OSError:
+            raise
+        except Exception as error:  # other packages raise their own errors
+            session.progress.note(f"WARNING: {baseline.key} is left out: {' '.join(str(error).split())[:200]}")
+            continue
+        ledger.append("baseline", arm=baseline.key, metrics=result.metrics, fingerprint=result.fingerprint)
 
 
 def _check_selections_stored(session: Session) -> None:

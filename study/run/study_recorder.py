@@ -11,6 +11,7 @@ from jointnet.system.quota import usable_cpus, usable_memory_bytes
 from jointnet.system.versions import PACKAGES, commit, versions
 from study.plan.identity import SPECIFICATION_FILE
 from study.plan.plan import Arm, Plan, specification
+from study.selection.baselines import Baseline, baselines_of
 from study.selection.best_trial import model_to_register
 from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
 from study.tracking.outbox import Outbox
@@ -24,7 +25,8 @@ SPLITS_FILE = "splits.json"
 SELECTION_FILE = "selection.json"
 TEST_FOLDER = "test"
 """Subfolder of an arm's folder, and of its artifacts, with the files of the test evaluation."""
-TEST_FILES = ("slices.csv", "patients.csv", "overlays.npz")
+BASELINE_FILES = ("slices.csv", "patients.csv")
+TEST_FILES = (*BASELINE_FILES, "overlays.npz")
 DELIVERING = ("session", "delivered")
 """Ledger events that are not part of the study's work. They do not count for its end time."""
 INSTRUMENTS = ("ray", "optuna", "mlflow")
@@ -66,6 +68,10 @@ class StudyRecorder:
     def tested(self, arm: Arm) -> None:
         """Log the test evaluation of an arm, which the ledger and the arm's folder must hold."""
         self._outbox.put(partial(self._log_test, arm))
+
+    def baseline(self, baseline: Baseline) -> None:
+        """Log the evaluation of a baseline, which the ledger and the baseline's folder must hold."""
+        self._outbox.put(partial(self._log_baseline, baseline))
 
     def champions(self) -> None:
         """Register the model of each arm. Call this after the test evaluation of all arms and folds."""
@@ -158,6 +164,14 @@ class StudyRecorder:
             },
         )
 
+    def _log_baseline(self, baseline: Baseline) -> None:
+        run, event = self._tracker.baseline_run(baseline.tags), self._ledger.last("baseline", baseline.key) or {}
+        for name in BASELINE_FILES:
+            self._tracker.log_file(run, self._plan.folder / baseline.key / name, TEST_FOLDER)
+        self._tracker.log_rows(run, [(0, event["at_ms"], event["metrics"])])
+        self._tracker.tag(run, {"test.fingerprint": event["fingerprint"]})
+        self._tracker.set_status(run, "FINISHED", event["at_ms"])
+
     def _register_champion(self, name: str) -> None:
         chosen = model_to_register(self._plan, self._ledger, name)
         if chosen is None:
@@ -224,6 +238,11 @@ def is_complete_in_store(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> b
                     run_key(kind, tags, trial.trial_id): {} if trial.state == "running" else end_tags(trial)
                     for trial in ledger.outcomes(group).values()
                 }
+    for baseline in baselines_of(plan):
+        if measured := ledger.last("baseline", baseline.key):
+            key = run_key("baseline", baseline.tags)
+            ends[key] = {"test.fingerprint": measured["fingerprint"]}
+            files[key] = tuple(f"{TEST_FOLDER}/{name}" for name in BASELINE_FILES)
     return tracker.has_runs(ends, files)
 
 

@@ -7,5 +7,6 @@ no training or selection can use them. Then they are *opened* for one evaluation
 1. `best_trial`: the trial with the best validation objective is selected; later, one evaluated model is registered.
 2. `openings`: which models are to be evaluated, and why the test patients are opened, computed from the ledger.
 3. `held_out`: the check of the sealed files, and the evaluation on the opened test patients.
-4. `slice_pictures`: the pictures of the test patients for the report.
+4. `baselines`: registration without annotation, evaluated on the opened test patients for comparison.
+5. `slice_pictures`: the pictures of the test patients for the report.
 """

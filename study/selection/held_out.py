@@ -75,14 +75,19 @@ def evaluate_held_out(
     device = device_here(device)
     loaded = {seed: load_model(path, device).model for seed, path in models.items() if path is not None}
     rows = seed_rows({seed: evaluate(model, patients, device) for seed, model in loaded.items()})
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "slices.csv", rows.to_csv(index=False).encode())
-    write_whole(folder / "patients.csv", patient_means(rows).reset_index().to_csv(index=False).encode())
+    write_rows(rows, folder)
     packed = io.BytesIO()
     pictures = slice_pictures(next(iter(loaded.values())), patients, device)
     np.savez_compressed(packed, **pictures)  # type: ignore[arg-type]
     write_whole(folder / "overlays.npz", packed.getvalue())
     return HeldOutResult(fingerprint(patients), held_out_metrics(rows))
+
+
+def write_rows(rows: pd.DataFrame, folder: Path) -> None:
+    """Write the rows as `slices.csv`, and their means over slices and seeds as `patients.csv`, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "slices.csv", rows.to_csv(index=False).encode())
+    write_whole(folder / "patients.csv", patient_means(rows).reset_index().to_csv(index=False).encode())
 
 
 def seed_rows(rows_of: Mapping[int | None, pd.DataFrame]) -> pd.DataFrame:

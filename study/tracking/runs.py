@@ -120,6 +120,15 @@ class StudyTracker:
         """
         return self._run(run_key("arm", tags), arm_title(tags), tags, self.began_ms)
 
+    def baseline_run(self, tags: Mapping[str, str]) -> str:
+        """Return the id of the run of a baseline in a fold, created if it is missing.
+
+        Args:
+            tags: tags of the run. `baseline`, and `fold` with cross-validation, identify it.
+        """
+        fold = f" fold {tags['fold']}" if "fold" in tags else ""
+        return self._run(run_key("baseline", tags), tags["baseline"] + fold, tags, self.began_ms)
+
     def trial_run(
         self,
         kind: str,
@@ -342,13 +351,13 @@ def arm_title(tags: Mapping[str, str]) -> str:
 
 
 def run_key(kind: str, tags: Mapping[str, str], trial_id: str = "") -> RunKey:
-    """Return the tags that identify the run of an arm, a trial or a retraining within its study."""
+    """Return the tags that identify the run of an arm, a baseline, a trial or a retraining within its study."""
     return _key_of({**tags, "study.kind": kind, "trial.id": trial_id})
 
 
 def _key_of(tags: Mapping[str, str]) -> RunKey:
     """Return the subset of a run's tags that identifies it within its study."""
-    return tuple((name, tags[name]) for name in ("study.kind", "arm", "fold", "trial.id") if tags.get(name))
+    return tuple((name, tags[name]) for name in ("study.kind", "arm", "baseline", "fold", "trial.id") if tags.get(name))
 
 
 def _has(run: Any, tags: Mapping[str, str]) -> bool:

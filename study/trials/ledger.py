@@ -15,6 +15,7 @@ before anything acts on it. Kinds:
     selected    a trial is selected: arm, selection
     opened      the sealed test patients are opened for an arm: arm, trial, reason, the models (id and epoch)
     tested      the models were evaluated on them: arm, trial, models, metrics, fingerprint
+    baseline    a baseline was evaluated on them: arm (`baselines/NAME`, in folds after the fold), metrics, fingerprint
     delivered   the tracking store holds everything up to here, except the optional entries listed in `left_out`
 
 An arm is named by its key, `joint-25` or, in folds, `fold-2/joint-25`. The retrainings of its trial `t0003` are

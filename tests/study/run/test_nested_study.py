@@ -23,6 +23,7 @@ from study.run.study_recorder import StudyRecorder
 from study.selection.best_trial import select_best
 from study.selection.held_out import HeldOutResult
 from study.selection.openings import FIRST, is_complete, retrainings
+from study.store_names import BASELINES
 from study.trials.ledger import Ledger
 from study.trials.outcome import NoFinishedTrialError
 from study.trials.progress import StudyProgress
@@ -53,8 +54,14 @@ class FlushedOutbox(NullOutbox):
         return 0
 
 
+@pytest.fixture
+def measured() -> list[tuple[Any, ...]]:
+    """Return the evaluations of baselines: name, test patients and folder of each."""
+    return []
+
+
 @pytest.fixture(autouse=True)
-def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
+def opened(measured: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
     """Return the test evaluations: test patients, seeds and folder of each."""
     tested: list[tuple[Any, ...]] = []
 
@@ -63,6 +70,12 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
         tested.append((tuple(patients), tuple(models), str(folder)))
         return HeldOutResult("f", {"test/lost": 0.0})
 
+    def evaluate_baseline(name: str, patients: Any, folder: Path, device: str) -> HeldOutResult:
+        measured.append((name, tuple(patients), str(folder)))
+        return HeldOutResult("f", {"test/lost": 1.0})
+
+    monkeypatch.setattr("study.run.stages.methods", lambda: BASELINES)
+    monkeypatch.setattr("study.run.stages.evaluate_baseline", evaluate_baseline)
     monkeypatch.setattr("study.run.stages.select", lambda files, numbers: tuple(numbers))
     monkeypatch.setattr("study.run.stages.prepare", lambda files, cache: files)
     monkeypatch.setattr("study.run.stages.evaluate_held_out", evaluate_held_out)
@@ -108,7 +121,7 @@ def left(folder: Path) -> list[Any]:
         events = [
             {name: value for name, value in event.items() if name not in ("at_ms", "selection")}
             for event in ledger.events
-            if event["event"] in ("selected", "opened", "tested")
+            if event["event"] in ("selected", "opened", "tested", "baseline")
         ]
         return [trainings, sorted(events, key=lambda event: (event["arm"], event["event"]))]
 
@@ -148,6 +161,36 @@ def test_a_driver_killed_at_any_event_loses_and_doubles_no_retraining(tmp_path: 
             conduct(plan, dies_at=moment, written=written)
         conduct(plan)
         assert left(plan.folder) == twin, moment
+
+
+def test_baselines_are_evaluated_once_per_fold_after_the_opening_and_before_the_arms(tmp_path: Path, measured):
+    plan = plan_in(tmp_path / "own", seeds=0)
+    conduct(plan)
+    folders = {1: plan.folder / "fold-1/baselines", 2: plan.folder / "fold-2/baselines"}
+    tests = {arm.fold: arm.split.test for arm in plan.arms}
+    assert measured == [(name, tests[fold], str(folders[fold] / name)) for fold in (1, 2) for name in BASELINES]
+    with Ledger(plan.folder) as ledger:
+        kinds = [event["event"] for event in ledger.events]
+    assert kinds.index("tested") > max(place for place, kind in enumerate(kinds) if kind == "baseline")
+    assert kinds.index("baseline") > max(place for place, kind in enumerate(kinds) if kind == "opened")
+    conduct(plan_in(tmp_path / "own", seeds=1))  # opens again for the arms
+    assert len(measured) == 2 * len(BASELINES)
+
+
+def test_a_baseline_that_fails_or_cannot_run_is_left_out(tmp_path: Path, monkeypatch):
+    def fail(*_: Any) -> HeldOutResult:
+        raise RuntimeError("no overlap")
+
+    monkeypatch.setattr("study.run.stages.methods", lambda: {"simpleitk": fail})
+    monkeypatch.setattr("study.run.stages.evaluate_baseline", fail)
+    plan = plan_in(tmp_path / "own", seeds=0)
+    assert conduct(plan) == []
+    with Ledger(plan.folder) as ledger:
+        assert ledger.last("baseline") is None and ledger.last("tested") is not None
+    monkeypatch.setattr("study.run.stages.evaluate_baseline", disk_full := lambda *_: (_ for _ in ()).throw(OSError()))
+    with pytest.raises(OSError):
+        conduct(plan_in(tmp_path / "full", seeds=0))
+    assert disk_full
 
 
 def test_more_seeds_go_on_and_open_again_with_the_reason(tmp_path: Path, opened):

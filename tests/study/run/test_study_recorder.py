@@ -8,7 +8,8 @@ from plans import plan_of
 from simulation import recorder_of, space
 
 from jointnet.train.epoch_report import OBJECTIVE
-from study.run.study_recorder import TEST_FILES, StudyRecorder, arm_tags, is_complete_in_store
+from study.run.study_recorder import BASELINE_FILES, TEST_FILES, StudyRecorder, arm_tags, is_complete_in_store
+from study.selection.baselines import baselines_of
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
@@ -35,6 +36,11 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
         ledger.append("selected", arm=arm.key, selection={"trial_id": "t0001", "objective": 0.5})
         ledger.append("opened", arm=arm.key, trial="t0001", reason="first", models=[["t0001", 1]])
         ledger.append("tested", arm=arm.key, trial="t0001", metrics={}, fingerprint="t", models=[["t0001", 1]])
+        baseline = baselines_of(plan)[-1]
+        ledger.append("baseline", arm=baseline.key, metrics={"test/lost": 0.0}, fingerprint="t")
+        (plan.folder / baseline.key).mkdir(parents=True)
+        for name in BASELINE_FILES:
+            (plan.folder / baseline.key / name).touch()
         (plan.arm_folder(arm) / "test").mkdir(parents=True)
         for name in TEST_FILES:
             (plan.arm_folder(arm) / "test" / name).touch()
@@ -49,15 +55,20 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
         ArmRecorder(task, arm_tags(arm), ledger, tracker, outbox, progress).catch_up(counted=False)
         of_study.selected(arm)
         of_study.tested(arm)
+        of_study.baseline(baseline)
         of_study.end("FINISHED")
         assert (outbox.close(60), said, outbox.left_out) == (0, [], [])
         assert is_complete_in_store(plan, ledger, tracker)
 
-        for name in ("specification.json", "splits.json", "selection.json", *(f"test/{name}" for name in TEST_FILES)):
-            (path,) = (tmp_path / "mlruns/artifacts").glob(f"*/artifacts/{name}")
-            path.rename(path.with_name("away"))
-            assert not is_complete_in_store(plan, ledger, tracker), name
-            path.with_name("away").rename(path)
+        counts = dict.fromkeys(("specification.json", "splits.json", "selection.json"), 1)
+        counts |= {f"test/{name}": 2 if name in BASELINE_FILES else 1 for name in TEST_FILES}
+        for name, count in counts.items():
+            paths = list((tmp_path / "mlruns/artifacts").glob(f"*/artifacts/{name}"))
+            assert len(paths) == count
+            for path in paths:
+                path.rename(path.with_name("away"))
+                assert not is_complete_in_store(plan, ledger, tracker), name
+                path.with_name("away").rename(path)
         client = MlflowClient(empty_store)
         for run in client.search_runs(["1"]):
             client.delete_run(run.info.run_id)
