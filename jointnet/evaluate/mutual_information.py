@@ -13,7 +13,7 @@ from jointnet.data.cache import CachedPatient
 from jointnet.networks.apply import Prediction
 
 RIM_PX = 24
-"""Width of the rim that is ignored. The image edge is no anatomy and would bias the result to no translation."""
+"""Width of the common field's rim that is ignored. An edge of the field is no anatomy and would bias the result."""
 BINS = 32
 
 
@@ -29,12 +29,12 @@ def mutual_information(patient: CachedPatient) -> Prediction:
     independent of the machine's number of cores.
     """
     images = np.asarray(patient.images(), dtype=np.float32)
-    thetas = [_theta(cine, lge) for cine, lge in images]
+    thetas = [_theta(cine, lge, field) for (cine, lge), field in zip(images, patient.field(), strict=True)]
     return Prediction(np.stack(thetas), None, None)
 
 
-def _theta(cine: NDArray[np.float32], lge: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the affine (2, 3) of one slice."""
+def _theta(cine: NDArray[np.float32], lge: NDArray[np.float32], field: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the affine (2, 3) of one slice with its common field (H, W)."""
     import SimpleITK as sitk  # noqa: N813  the usual import name
 
     fixed, moving = sitk.GetImageFromArray(cine), sitk.GetImageFromArray(lge)
@@ -43,7 +43,7 @@ def _theta(cine: NDArray[np.float32], lge: NDArray[np.float32]) -> NDArray[np.fl
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(BINS)
-    shown = sitk.BinaryErode(sitk.GetImageFromArray((cine > 0).astype(np.uint8)), (RIM_PX,) * 2)
+    shown = sitk.BinaryErode(sitk.GetImageFromArray(field.astype(np.uint8)), (RIM_PX,) * 2)
     shown.CopyInformation(fixed)
     method.SetMetricFixedMask(shown)
     method.SetInterpolator(sitk.sitkLinear)
