@@ -152,7 +152,7 @@ def _search(folder: Path, rng: np.random.Generator) -> Case:
     def read() -> None:
         spaces = load_spaces([str(path)])
         for arm in make_arms(spaces, make_splits(range(1, 11), [Counts(5, 3, 2)], 0)):
-            arm.space.settings_of(arm.model)
+            arm.space.settings_of(arm.method)
             if not is_plain_name(arm.name) or "/" in arm.space.name:
                 raise RuntimeError(f"arm {arm.name!r} is no plain name")
 

@@ -56,7 +56,7 @@ def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
     measured = MODELS[arm.model].seconds_per_patient_epoch
     if plan.resources.device != "cpu" or measured is None:
         return None
-    settings, counts = arm.space.settings_of(arm.model), arm.split.counts
+    settings, counts = arm.settings, arm.split.counts
     patients = counts.train + 0.5 * counts.validation / settings.training.validate_every
     return measured * relative_work(settings) * patients
 
@@ -66,7 +66,7 @@ def arm_epochs(plan: Plan, arm: Arm) -> float | None:
 
     None where trials are drawn until the minutes are over and no epoch was measured on this device.
     """
-    samples = arm.space.budget.num_samples
+    samples = arm.budget.num_samples
     if samples is not None:
         return expected_epochs(arm.space.fidelity, samples)
     seconds, share = seconds_per_epoch(plan, arm), budget_share_minutes(plan, arm)
@@ -75,8 +75,8 @@ def arm_epochs(plan: Plan, arm: Arm) -> float | None:
 
 def arm_trials(plan: Plan, arm: Arm) -> float | None:
     """Return the trials of an arm: as requested, or the expected number for its minutes; None where it is unknown."""
-    if arm.space.budget.num_samples is not None:
-        return arm.space.budget.num_samples
+    if arm.budget.num_samples is not None:
+        return arm.budget.num_samples
     epochs = arm_epochs(plan, arm)
     each = expected_epochs(arm.space.fidelity, _MANY) / _MANY
     return None if epochs is None else max(1.0, epochs / each)
@@ -90,7 +90,7 @@ def arm_minutes(plan: Plan, arm: Arm) -> float | None:
     seconds, share, samples = (
         seconds_per_epoch(plan, arm),
         budget_share_minutes(plan, arm),
-        arm.space.budget.num_samples,
+        arm.budget.num_samples,
     )
     if seconds is None or samples is None:
         return share
@@ -129,7 +129,7 @@ def budget_share_minutes(plan: Plan, arm: Arm) -> float | None:
 
     It is the arm's own minutes, or an equal share of the minutes of its search.
     """
-    budget = arm.space.budget
+    budget = arm.budget
     if budget.minutes is None or budget.per_arm:
         return budget.minutes
     return budget.minutes / sum(other.space.name == arm.space.name for other in plan.arms)
@@ -160,7 +160,7 @@ def model_megabytes(plan: Plan) -> float | None:
     The tracking store holds a second copy, which is not included.
     """
     trainings = [_trainings(plan, arm) for arm in plan.arms]
-    sizes = [model_bytes(arm.space.settings_of(arm.model)) for arm in plan.arms]
+    sizes = [model_bytes(arm.settings) for arm in plan.arms]
     estimated = [count * size for count, size in zip(trainings, sizes, strict=True) if count is not None]
     return sum(estimated) / 1e6 if len(estimated) == len(sizes) else None
 
@@ -170,7 +170,7 @@ def checkpoint_megabytes(plan: Plan) -> float:
     from jointnet.train.checkpoints import KEPT  # imports torch
 
     copies = (KEPT + 1) * COPIES_IN_CHECKPOINT + COPIES_OUTSIDE_CHECKPOINTS
-    return max(copies * model_bytes(arm.space.settings_of(arm.model)) for arm in plan.arms) / 1e6
+    return max(copies * model_bytes(arm.settings) for arm in plan.arms) / 1e6
 
 
 def ledger_megabytes(plan: Plan) -> float | None:

@@ -33,13 +33,19 @@ def identity(content: Mapping[str, Any]) -> dict[str, Any]:
     kept |= {key: content["design"][key] for key in ("folds", "same_validation")}
     searches = {}
     for search in content["searches"]:
-        parameters = {
-            name: {key: value for key, value in parameter.items() if key != "why"}
-            for name, parameter in search["parameters"].items()
-        }
-        own = {key: search[key] for key in ("models", "settings", "fidelity")}
-        searches[search["name"]] = {**own, "parameters": parameters, "claim": search["claim"]}
+        own = {key: search[key] for key in ("settings", "fidelity", "claim")}
+        own["models"] = list(search["methods"] if "methods" in search else search["models"])
+        own["parameters"] = {name: _parameter(parameter) for name, parameter in search["parameters"].items()}
+        if search.get("settings_first"):
+            own["settings_first"] = True
+        searches[search["name"]] = own
     return _flat("", {**kept, "search": searches})
+
+
+def _parameter(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a parameter without its reason. Its methods have the key of older specifications, so that digests stay."""
+    names = {"methods": "models"}
+    return {names.get(key, key): value for key, value in content.items() if key != "why"}
 
 
 def digest(content: Mapping[str, Any]) -> str:

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import ENDPOINTS
-from jointnet.settings import settings_to_dict
-from study.plan.search_space import SearchSpace
+from jointnet.settings import Settings, settings_to_dict
+from study.plan.search_space import Budget, Parameter, SearchSpace
 from study.plan.splits import Split
 
 
@@ -68,13 +69,14 @@ class Design:
 
 @dataclass(frozen=True)
 class Arm:
-    """One model with one split in one fold. Each arm has its own search, selection and test evaluation.
+    """One method with one split in one fold. Each arm has its own search, selection and test evaluation.
 
     Attributes:
+        method: name of the method in the search space: a model's name, or NAME of `[arms.NAME]`.
         fold, folds: number of the outer fold, from 1, and number of folds; both 1 without cross-validation.
     """
 
-    model: str
+    method: str
     split: Split
     space: SearchSpace
     fold: int = 1
@@ -83,7 +85,27 @@ class Arm:
     @property
     def name(self) -> str:
         """The name, such as `joint-25`, the same in all folds."""
-        return f"{self.model}-{self.split.counts.train}"
+        return f"{self.method}-{self.split.counts.train}"
+
+    @property
+    def model(self) -> str:
+        """The name of the model."""
+        return self.space.method(self.method).model
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings before a sample is applied."""
+        return self.space.settings_of(self.method)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The searched parameters."""
+        return self.space.parameters_of(self.method)
+
+    @property
+    def budget(self) -> Budget:
+        """The trials and minutes of the search."""
+        return self.space.budget_of(self.method)
 
     @property
     def key(self) -> str:
@@ -149,13 +171,13 @@ class Plan:
 
 
 def make_arms(spaces: Sequence[SearchSpace], splits: Sequence[Split], fold: int = 1, folds: int = 1) -> tuple[Arm, ...]:
-    """Create an arm for each search space, each of its models and each split of a fold.
+    """Create an arm for each search space, each of its methods and each split of a fold.
 
     Raises:
         SettingsError: two search spaces have the same arm.
     """
     arms = tuple(
-        Arm(model, split, space, fold, folds) for space in spaces for model in space.models for split in splits
+        Arm(method.name, split, space, fold, folds) for space in spaces for method in space.methods for split in splits
     )
     names = [arm.name for arm in arms]
     searches_of = {name: [arm.space.name for arm in arms if arm.name == name] for name in names}
@@ -205,7 +227,13 @@ def specification(plan: Plan) -> dict[str, Any]:
 
 
 def _arm(arm: Arm) -> dict[str, Any]:
-    content = {"arm": arm.name, "search": arm.space.name, "model": arm.model, "split": str(arm.split.counts)}
+    content = {
+        "arm": arm.name,
+        "search": arm.space.name,
+        "method": arm.method,
+        "model": arm.model,
+        "split": str(arm.split.counts),
+    }
     return content if arm.folds == 1 else {**content, "fold": arm.fold, "folds": arm.folds}
 
 
@@ -213,21 +241,22 @@ def _space(space: SearchSpace) -> dict[str, Any]:
     return {
         "name": space.name,
         "question": space.question,
-        "models": list(space.models),
+        "methods": {method.name: {"model": method.model, "fixed": dict(method.fixed)} for method in space.methods},
         "base": space.settings,
         "fixed": dict(space.fixed),
-        "settings": {model: settings_to_dict(space.settings_of(model)) for model in space.models},
+        "settings": {method.name: settings_to_dict(space.settings_of(method.name)) for method in space.methods},
         "parameters": {
             parameter.name: {
                 "low": parameter.low,
                 "high": parameter.high,
                 "scale": parameter.scale,
-                "models": list(parameter.models),
+                "methods": list(parameter.methods),
                 "why": parameter.why,
             }
             for parameter in space.parameters
         },
         "fidelity": vars(space.fidelity),
         "budget": vars(space.budget),
+        "settings_first": space.settings_first,
         "claim": {} if space.margin_mm is None else {"margin_mm": space.margin_mm},
     }

@@ -62,6 +62,7 @@ def _settings(space: SearchSpace) -> str:
 def _design(plan: Plan) -> list[str]:
     """Return the lines about the design: folds, validation patients, effort and remarks."""
     design, budget = plan.design, plan.spaces[0].budget
+    searched = {bool(arm.parameters) for arm in plan.arms}
     lines = ["one split: the same test patients in every arm"]
     if design.folds > 1:
         lines = [
@@ -76,12 +77,17 @@ def _design(plan: Plan) -> list[str]:
         }
         counts = ", ".join(f"{count} of {name}" for name, count in unused.items() if count)
         lines.append(f"the same validation patients in all splits of a fold; patients left unused: {counts or 'none'}")
-    if budget.per_arm:
+    if False in searched:
+        lines.append(
+            f"{'an arm without parameters' if True in searched else 'each arm'} is trained once at its settings: "
+            "nothing is searched for it"
+        )
+    if True in searched and budget.per_arm:
         lines.append(
             f"equal compute: each arm{' of each fold' if design.folds > 1 else ''} draws trials for "
             f"{budget.minutes:g} minutes on the same machine; their number differs"
         )
-    else:
+    elif True in searched:
         lines.append("equal effort: the same number of trials in every arm of a search, unless its minutes end first")
     lines += plan.remarks
     return [f"  {'' if number else 'Design':<9} {line}" for number, line in enumerate(lines)]
@@ -93,15 +99,24 @@ def _arm(plan: Plan, name: str) -> str:
     first, fidelity, seeds = arms[0], arms[0].space.fidelity, plan.design.seeds
     tests = sorted({arm.split.counts.test for arm in arms})
     split = f"{first.split.counts.train}/{first.split.counts.validation}/{'-'.join(map(str, tests))}"
-    samples = first.space.budget.num_samples
-    count = "as many trials as fit" if samples is None else f"{samples:>3} trials"
     limits = [share for arm in arms if (share := budget_share_minutes(plan, arm)) is not None]
     limit = f" ({sum(limits):.1f})" if limits else ""
-    epochs = f"{fidelity.grace_epochs}-{fidelity.max_epochs} epochs"
-    text = f"{name:<14} {split:<9} {count} of {epochs}, {_minutes(plan, arms, arm_minutes)}{limit}"
+    width = max(14, *(len(arm.name) for arm in plan.arms))
+    text = f"{name:<{width}} {split:<9} {_trials(first)}, {_minutes(plan, arms, arm_minutes)}{limit}"
     if seeds:
         text += f", then {seeds} x {fidelity.max_epochs} epochs, {_minutes(plan, arms, retrain_minutes)}"
     return text + (f", in each of {len(arms)} folds (minutes of all)" if len(arms) > 1 else "")
+
+
+def _trials(arm: Arm) -> str:
+    """Return a text about the trials of an arm and their epochs."""
+    fidelity, samples = arm.space.fidelity, arm.budget.num_samples
+    from_settings = not arm.parameters or arm.space.settings_first
+    if samples == 1:
+        return f"  1 trial{', its settings,' if from_settings else ''} of {fidelity.max_epochs} epochs"
+    count = "as many trials as fit" if samples is None else f"{samples:>3} trials"
+    first = ", the first its settings," if from_settings else ""
+    return f"{count}{first} of {fidelity.grace_epochs}-{fidelity.max_epochs} epochs"
 
 
 def _minutes(plan: Plan, arms: list[Arm], expected: Callable[[Plan, Arm], float | None]) -> str:
@@ -125,7 +140,7 @@ def _work(plan: Plan) -> str:
 
 def _trials_are_fixed(plan: Plan) -> bool:
     """Return whether the number of trials is known."""
-    return all(arm.space.budget.num_samples is not None for arm in plan.arms)
+    return all(arm.budget.num_samples is not None for arm in plan.arms)
 
 
 def _tested_models(plan: Plan) -> str:
@@ -163,6 +178,6 @@ def _time(plan: Plan) -> str:
     if minutes is None:
         unmeasured = [model for model in dict.fromkeys(arm.model for arm in plan.arms) if not is_measured(plan, model)]
         return f"unknown: no epoch of {' and '.join(unmeasured)} was measured on {plan.resources.device}"
-    scaled = any(relative_work(arm.space.settings_of(arm.model)) != 1 for arm in plan.arms)
+    scaled = any(relative_work(arm.settings) != 1 for arm in plan.arms)
     rough = f", roughly: scaled from the settings {MEASURED_SETTINGS} by the size of the networks" if scaled else ""
     return f"about {minutes:.0f} minutes in all{rough}"

@@ -1,7 +1,6 @@
 """Search files: their tables, and their strict reading. The errors of all files are reported together."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,38 +10,28 @@ from pydantic.dataclasses import dataclass
 
 from jointnet.errors import SettingsError, short_repr
 from jointnet.evaluate.aggregation import ENDPOINTS
-from jointnet.models import MODELS
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE, ModelName
 from jointnet.settings.validation import Schema, json_schema, validate
 from jointnet.system.toml_file import is_file, read_toml
-from study.plan.search_space import (
-    LAMBDAS,
-    RATIOS,
-    SHORT_NAMES,
-    Budget,
-    Fidelity,
-    Objective,
-    Parameter,
-    SearchSpace,
-    has_parameter,
+from study.plan.search_rules import (
+    METHOD_NAME,
+    NOT_FIXED,
+    contradictions,
+    methods_of,
+    not_fixed_errors,
+    parameter_methods,
 )
-from study.plan.splits import parse_counts
+from study.plan.search_space import LAMBDAS, RATIOS, SHORT_NAMES, Budget, Fidelity, Objective, Parameter, SearchSpace
 
 MOST_TRIALS, MOST_PATIENTS = 100_000, 10_000
 MOST_MINUTES = 1_000_000
-LARGEST_RATIO = 1e6
-"""Largest ratio of two lambdas. Beyond it one term of the loss is lost in rounding."""
-MOST_INTEGERS = 64
-"""Number of whole numbers from one bound of a parameter to the other up to which each of them is checked."""
 
 NUMBERS = tuple(key for key, value in flat_settings(Settings()).items() if type(value) in (int, float))
 NOT_SEARCHED = (*LAMBDAS, *SHORT_NAMES.values(), "training.epochs")
 """Numeric settings that have a parameter of another name, or that the fidelity determines."""
 PARAMETERS = (*RATIOS, *SHORT_NAMES, *sorted(set(NUMBERS) - set(NOT_SEARCHED)))
-NOT_FIXED = {"model.name": "the key `models`", "training.epochs": "the key `fidelity.max_epochs`"}
-"""Settings that another key of the file determines."""
 
 if TYPE_CHECKING:
     ParameterName = str
@@ -67,13 +56,24 @@ def _describe_fixed(schema: Schema) -> None:
     schema["additionalProperties"] = False
 
 
+_ARM_NAMES: Schema = {"propertyNames": {"pattern": METHOD_NAME.pattern}}
 Text = Annotated[str, Field(pattern=r"\S")]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Margin = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
 Minutes = Annotated[float, Field(strict=True, gt=0, le=MOST_MINUTES)]
-Models = Annotated[
-    tuple[ModelName, ...], Field(min_length=1, json_schema_extra={"uniqueItems": True}), AfterValidator(_unique)
-]
+_OnceEach = Field(min_length=1, json_schema_extra={"uniqueItems": True})
+Models = Annotated[tuple[ModelName, ...], _OnceEach, AfterValidator(_unique)]
+Fixed = Annotated[dict[str, Any], Field(json_schema_extra=_describe_fixed)]
+
+
+@dataclass(frozen=True, config=TABLE)
+class ArmTable:
+    """A named arm: a model with its own settings."""
+
+    model: ModelName
+    """The model."""
+    fixed: Fixed = field(default_factory=dict)
+    """Values by dotted settings key for this arm only, which replace those of the file."""
 
 
 @dataclass(frozen=True, config=TABLE)
@@ -90,6 +90,8 @@ class ParameterTable:
     """Reason for these bounds."""
     models: Models | None = None
     """The models that the parameter applies to; all of the file by default."""
+    arms: Annotated[tuple[Text, ...], _OnceEach, AfterValidator(_unique)] | None = None
+    """The arms that the parameter applies to, by name, in place of `models`."""
 
 
 @dataclass(frozen=True, config=TABLE)
@@ -97,9 +99,12 @@ class BudgetTable:
     """The budget of the search."""
 
     num_samples: Annotated[int, Field(ge=1, le=MOST_TRIALS, strict=True)]
-    """Trials of each arm."""
+    """Trials of each arm. An arm without parameters has one."""
     minutes: Minutes | None = None
     """Minutes of searching, shared by all arms of the file; no limit by default."""
+    settings_first: Annotated[bool, Field(strict=True)] = False
+    """Whether the first trial of each arm has the settings themselves, such as equal loss weights. The others are
+    drawn."""
 
 
 @dataclass(frozen=True, config=TABLE)
@@ -116,17 +121,20 @@ class SearchFile:
 
     question: Text
     """The research question, one sentence."""
-    models: Models
-    """The models. Each model with each split is an arm."""
     objective: Objective
-    parameters: Annotated[dict[ParameterName, ParameterTable], Field(min_length=1)]
-    """The searched parameters by name: `alpha`, a ratio of lambdas, or a settings key such as
-    `optimiser.learning_rate`."""
     fidelity: Fidelity
-    budget: BudgetTable
+    models: Models | None = None
+    """The models. Each model with each split is an arm. Left out where there are `arms`."""
+    arms: Annotated[dict[str, ArmTable], Field(min_length=1, json_schema_extra=_ARM_NAMES)] | None = None
+    """Named arms, in place of `models`. Each with each split is an arm, `NAME-25`."""
+    parameters: dict[ParameterName, ParameterTable] = field(default_factory=dict)
+    """The searched parameters by name: `alpha`, a ratio of lambdas, or a settings key such as
+    `optimiser.learning_rate`. An arm without parameters is trained once."""
+    budget: BudgetTable | None = None
+    """The budget of the search. Required where there are parameters."""
     settings: Text = "default"
     """Name or file of the base settings."""
-    fixed: Annotated[dict[str, Any], Field(json_schema_extra=_describe_fixed)] = field(default_factory=dict)
+    fixed: Fixed = field(default_factory=dict)
     """Values by dotted settings key, which replace those of `settings`."""
     splits: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     """Patients of each split as training/validation/test, such as `25/15/5`; those of the command by default."""
@@ -192,30 +200,35 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
     # The valid values of an invalid file are checked against each other too, so that all errors come at once.
     valid = _without(content, invalid)
     base, base_errors = _base(settings or valid.get("settings", "default"), valid.get("fixed", {}))
-    errors += [*base_errors, *_contradictions(valid, base)]
+    methods, method_errors = methods_of(content, valid, base)
+    errors += [*base_errors, *method_errors, *contradictions(content, valid, base, methods)]
     if errors or file is None:
         raise SettingsError(f"{path.name}: {line}" for line in errors)
+    budget = BudgetTable(1) if file.budget is None else file.budget
     return SearchSpace(
         name=path.stem,
         question=file.question,
-        models=file.models,
+        methods=methods,
         settings=settings or file.settings,
         base=base,
         fixed=file.fixed,
         objective=file.objective,
-        parameters=tuple(_parameter(name, table, file, base) for name, table in file.parameters.items()),
+        parameters=tuple(
+            _parameter(name, table, parameter_methods(content["parameters"][name], methods), base)
+            for name, table in file.parameters.items()
+        ),
         fidelity=file.fidelity,
-        budget=Budget(file.budget.num_samples, file.budget.minutes),
+        budget=Budget(budget.num_samples, budget.minutes),
         splits=file.splits,
         phantom_patients=file.phantom_patients,
         margin_mm=None if file.claim is None else file.claim.margin_mm,
+        settings_first=budget.settings_first,
     )
 
 
-def _parameter(name: str, table: ParameterTable, file: SearchFile, base: Settings) -> Parameter:
+def _parameter(name: str, table: ParameterTable, methods: tuple[str, ...], base: Settings) -> Parameter:
     number = int if isinstance(flat_settings(base).get(name), int) else float
-    models = file.models if table.models is None else table.models
-    return Parameter(name, number(table.low), number(table.high), table.scale, table.why, models)
+    return Parameter(name, number(table.low), number(table.high), table.scale, table.why, methods)
 
 
 def _without(content: Mapping[str, Any], paths: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
@@ -232,11 +245,7 @@ def _without(content: Mapping[str, Any], paths: Mapping[tuple[str, ...], str]) -
 
 def _base(settings: str, fixed: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     """Return the base settings with the fixed values, and errors. Invalid settings or fixed values are left out."""
-    errors = [
-        f"fixed.{key}: must be left to {other}, got {short_repr(fixed[key])}"
-        for key, other in NOT_FIXED.items()
-        if key in fixed
-    ]
+    errors = list(not_fixed_errors("fixed", fixed))
     base = Settings()
     try:
         base = load_settings(settings)
@@ -247,78 +256,3 @@ def _base(settings: str, fixed: Mapping[str, Any]) -> tuple[Settings, list[str]]
     except SettingsError as error:
         errors += [f"fixed.{line}" for line in error.errors]
     return base, errors
-
-
-def _contradictions(valid: Mapping[str, Any], base: Settings) -> Iterator[str]:
-    """Yield an error for each invalid combination of the valid values of a file."""
-    try:
-        parse_counts(valid.get("splits", ()))
-    except SettingsError as error:
-        yield from (f"splits: {line}" for line in error.errors)
-    fidelity = valid.get("fidelity", {})
-    most, grace = fidelity.get("max_epochs"), fidelity.get("grace_epochs")
-    if most is not None and grace is not None and grace > most:
-        yield f"fidelity.grace_epochs: must be at most max_epochs, {most}, got {grace}"
-    fixed = valid.get("fixed", {})
-    for name, table in valid.get("parameters", {}).items():
-        where = f"parameters.{name}"
-        for key in LAMBDAS if name in RATIOS else (SHORT_NAMES.get(name, name),):
-            if key in fixed:
-                yield f"{where}: must not be searched while fixed.{key} holds {short_repr(fixed[key])}"
-        yield from (f"{where}.{line}" for line in _model_errors(name, table, valid.get("models", ()), base.model.head))
-        yield from (f"{where}.{line}" for line in _bound_errors(name, table, base))
-
-
-def _model_errors(name: str, table: Mapping[str, Any], models: Sequence[str], head: str) -> Iterator[str]:
-    """Yield an error for each model of a parameter that the file does not have, or that the parameter cannot affect."""
-    own = table.get("models", models)
-    if models and not set(own) <= set(models):
-        yield f"models: must be a list of the file's models, {', '.join(models)}, got {short_repr(own)}"
-    for model in own:
-        if not has_parameter(model, name, head):
-            others = [other for other in models if has_parameter(other, name, head)]
-            correction = f"; write models = {json.dumps(others)}" if others else ""
-            by_head = name in MODELS[model].settings_without_effect_by_head.get(head, ())
-            where = f" with model.head = {head}" if by_head else ""
-            yield (
-                f"models: must leave out {model}, on which {name} has no effect{where}{correction}, "
-                f"got {short_repr(list(own))}"
-            )
-
-
-def _bound_errors(name: str, table: Mapping[str, Any], base: Settings) -> Iterator[str]:
-    """Yield the errors of the bounds of a parameter."""
-    bounds = {key: table[key] for key in ("low", "high") if key in table}
-    low, high = bounds.get("low"), bounds.get("high")
-    if low is not None and high is not None and low >= high:
-        yield f"low: must be below high, {short_repr(high)}, got {short_repr(low)}"
-    if low is not None and low <= 0 and table.get("scale") == "log":
-        yield f"low: must be above 0 on a log scale, got {short_repr(low)}"
-    if name not in RATIOS:
-        errors = [f"{key}: {line}" for key, bound in bounds.items() for line in _setting_errors(base, name, bound)]
-        yield from errors
-        if not errors and isinstance(low, int) and isinstance(high, int) and high - low < MOST_INTEGERS:
-            yield from _between_errors(name, range(low + 1, high), base)
-        return
-    if low is not None and low < 0:
-        yield f"low: must be at least 0, got {short_repr(low)}"
-    if high is not None and high > LARGEST_RATIO:
-        yield f"high: must be at most {LARGEST_RATIO:g}, got {short_repr(high)}"
-
-
-def _between_errors(name: str, between: Iterable[int], base: Settings) -> Iterator[str]:
-    """Yield the error of the first invalid value between the bounds of a setting that is a whole number."""
-    for value in between:
-        for line in _setting_errors(base, name, value):
-            yield f"low, high: every whole number between them must be valid, got {value} ({line}); narrow the bounds"
-            return
-
-
-def _setting_errors(base: Settings, name: str, value: Any) -> tuple[str, ...]:
-    """Return the errors of a value of a searched setting. The name is left out where it is that of the parameter."""
-    setting = SHORT_NAMES.get(name, name)
-    try:
-        with_values(base, {setting: value})
-    except SettingsError as error:
-        return tuple(line.removeprefix(f"{setting}: ") for line in error.errors)
-    return ()

@@ -4,8 +4,9 @@ Only ratios of the lambdas are searched, `lambda_2_to_1` and `lambda_3_to_1`. Ad
 the loss, so lambda_1..3 are always scaled to the sum 1.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from jointnet.models import MODELS
 from jointnet.settings import Settings, with_values
+from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE
 
 MOST_EPOCHS = 100_000
@@ -24,14 +26,14 @@ SHORT_NAMES = {"alpha": "loss.alpha"}
 
 @dataclass(frozen=True)
 class Parameter:
-    """A searched parameter: its bounds, both inclusive, the reason for them, and the models that it applies to."""
+    """A searched parameter: its bounds, both inclusive, the reason for them, and the methods that it applies to."""
 
     name: str
     low: float
     high: float
     scale: str
     why: str
-    models: tuple[str, ...]
+    methods: tuple[str, ...]
 
     @property
     def whole(self) -> bool:
@@ -77,17 +79,41 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Method:
+    """What a search file compares: a model with its own settings. A method with a split of the patients is an arm.
+
+    Attributes:
+        name: NAME of `[arms.NAME]`, or the model's name in a file without such tables.
+        model: name of the model.
+        fixed: dotted settings keys and their values, which replace those of the file.
+    """
+
+    name: str
+    model: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self, base: Settings) -> Settings:
+        """Return `base` with the model and the fixed values of this method.
+
+        Raises:
+            SettingsError: a fixed value breaks a rule of the settings.
+        """
+        return with_values(base, {"model.name": self.model, **self.fixed})
+
+
+@dataclass(frozen=True)
 class SearchSpace:
     """A search space, as read from a file of `search_spaces/`.
 
     Attributes:
         name: the file's name without `.toml`.
         question: the research question, one sentence.
-        models: names of the models. Each model with each split is an arm.
+        methods: what is compared. Each method with each split is an arm.
         settings: name or file of the base settings.
         base: the base settings with the `fixed` values applied.
         fixed: dotted settings keys and their values, which replace those of `settings`.
         parameters: the searched parameters.
+        settings_first: whether the first trial of an arm has the settings themselves. The others are drawn.
         splits: split counts of this file, e.g. `6/3/3`; None uses those of the command line.
         phantom_patients: number of phantom patients when no data is given; None uses the command's default.
         margin_mm: non-inferiority margin in mm, of LV CD or by endpoint such as `cd_mm/lv`; None where the file makes
@@ -96,7 +122,7 @@ class SearchSpace:
 
     name: str
     question: str
-    models: tuple[str, ...]
+    methods: tuple[Method, ...]
     settings: str
     base: Settings
     fixed: Mapping[str, Any]
@@ -108,21 +134,50 @@ class SearchSpace:
     phantom_patients: int | None = None
     margin_mm: float | Mapping[str, float] | None = None
 
-    def parameters_of(self, model: str) -> tuple[Parameter, ...]:
-        """Return the parameters that are searched for a model."""
-        return tuple(parameter for parameter in self.parameters if model in parameter.models)
+    settings_first: bool = False
 
-    def settings_of(self, model: str) -> Settings:
-        """Return the settings of a model before a sample is applied."""
-        return with_values(self.base, {"model.name": model, "training.epochs": self.fidelity.max_epochs})
+    def method(self, name: str) -> Method:
+        """Return the method of a name."""
+        return next(method for method in self.methods if method.name == name)
+
+    def parameters_of(self, method: str) -> tuple[Parameter, ...]:
+        """Return the parameters that are searched for a method."""
+        return tuple(parameter for parameter in self.parameters if method in parameter.methods)
+
+    def settings_of(self, method: str) -> Settings:
+        """Return the settings of a method before a sample is applied."""
+        return with_values(self.method(method).settings(self.base), {"training.epochs": self.fidelity.max_epochs})
+
+    def budget_of(self, method: str) -> Budget:
+        """Return the budget of an arm: one trial where the method has no parameter to search."""
+        return self.budget if self.parameters_of(method) else replace(self.budget, num_samples=1)
+
+    def first_sample_of(self, method: str) -> Mapping[str, float] | None:
+        """Return the sample of an arm's first trial where it is the settings themselves; None where it is drawn."""
+        parameters = self.parameters_of(method)
+        if parameters and not self.settings_first:
+            return None
+        settings = self.settings_of(method)
+        return {parameter.name: value_of(settings, parameter.name) for parameter in parameters}
 
 
-def has_parameter(model: str, name: str, head: str) -> bool:
-    """Return whether a parameter has an effect on a model with a value of `model.head`.
+def has_parameter(settings: Settings, name: str) -> bool:
+    """Return whether a parameter has an effect on a model with these settings.
 
     Ratios of the lambdas need several branches of the loss.
     """
-    return MODELS[model].segments if name in RATIOS else MODELS[model].has_setting(name, head)
+    model = MODELS[settings.model.name]
+    return model.segments if name in RATIOS else model.has_setting(name, settings.model.head)
+
+
+def value_of(settings: Settings, name: str) -> float:
+    """Return the value that a parameter has in the settings. A ratio of lambdas is infinite where lambda_1 is 0."""
+    values = flat_settings(settings)
+    if name in RATIOS:
+        first, other = values[LAMBDAS[0]], values[LAMBDAS[1 + RATIOS.index(name)]]
+        return other / first if first else math.inf
+    value: float = values[SHORT_NAMES.get(name, name)]
+    return value
 
 
 def lambdas_of(settings: Settings, sample: Mapping[str, Any]) -> tuple[float, float, float]:

@@ -225,7 +225,7 @@ def _rows(plan: Plan) -> dict[str, ArmProgress]:
 
 def _arm_progress(plan: Plan, arm: Arm) -> ArmProgress:
     share, minutes, epochs = budget_share_minutes(plan, arm), arm_minutes(plan, arm), arm_epochs(plan, arm)
-    samples = arm.space.budget.num_samples
+    samples = arm.budget.num_samples
     return ArmProgress(
         name=arm.key,
         trials=samples,

@@ -65,7 +65,7 @@ def search_arms(session: Session, rounds: Rounds, patients: Mapping[int, CachedP
             progress.note(f"{arm.key}: the time budget is used up; repeat the command with a larger --minutes.")
         _export(session)
         check_halted(search)
-        ledger.append("searched", arm=arm.key, **vars(arm.space.budget))
+        ledger.append("searched", arm=arm.key, **vars(arm.budget))
         progress.arm_ended(arm.key, "trials")
         session.recorder.scheduled(arm)
 
@@ -74,7 +74,7 @@ def arm_task(plan: Plan, arm: Arm, patients: Mapping[int, CachedPatient]) -> Arm
     """Return the common input of an arm's trials. It has training and validation patients only."""
     return ArmTask(
         arm=arm.key,
-        settings=arm.space.settings_of(arm.model),
+        settings=arm.settings,
         training=tuple(patients[number] for number in arm.split.train),
         validation=tuple(patients[number] for number in arm.split.validation),
         seed=plan.seed,
@@ -91,7 +91,7 @@ def arm_seconds(plan: Plan, arm: Arm, ledger: Ledger) -> float | None:
     divided equally among this arm and the later ones. An arm that exceeded its share, to reach a first validation,
     counts with its share only.
     """
-    budget = arm.space.budget
+    budget = arm.budget
     if budget.minutes is None:
         return None
     share = left = budget.minutes * 60
@@ -108,10 +108,7 @@ def arm_seconds(plan: Plan, arm: Arm, ledger: Ledger) -> float | None:
 def _export(session: Session) -> None:
     """Write all trials to a file for optuna-dashboard. The study does not read this file."""
     path = session.plan.folder / OPTUNA_FILE
-    arms = {
-        arm.key: (arm.space.parameters_of(arm.model), session.ledger.outcomes(arm.key).values())
-        for arm in session.plan.arms
-    }
+    arms = {arm.key: (arm.parameters, session.ledger.outcomes(arm.key).values()) for arm in session.plan.arms}
     try:
         write_optuna_file(path, arms)
     except Exception as error:  # no error of this optional file may stop the study

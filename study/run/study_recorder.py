@@ -118,18 +118,22 @@ class StudyRecorder:
 
     def _describe_arm(self, arm: Arm) -> None:
         run, counts, space = self._arm_run(arm), arm.split.counts, arm.space
-        searched = ", ".join(parameter.name for parameter in space.parameters_of(arm.model))
-        budget, seeds = space.budget, self._plan.design.seeds
+        searched = ", ".join(parameter.name for parameter in arm.parameters)
+        budget, seeds = arm.budget, self._plan.design.seeds
         trials = (
             f"Trials for {budget.minutes:g} minutes" if budget.num_samples is None else f"{budget.num_samples} trials"
+        )
+        ranked = (
+            f"{trials} over {searched}; {space.objective.metric} ranks them (1 is no better than doing nothing)"
+            if searched
+            else "One trial with the arm's settings: nothing is searched"
         )
         fold = f", fold {arm.fold} of {arm.folds}" if arm.folds > 1 else ""
         tested = f"the selected trial retrained with {seeds} new seeds" if seeds else "the selected trial itself"
         self._tracker.describe(
             run,
             f"{arm.model} model{fold}: {counts.train} patients to train, {counts.validation} to validate, "
-            f"{counts.test} sealed. {trials} over {searched}; {space.objective.metric} ranks them (1 is no "
-            f"better than doing nothing). The test values are those of {tested}.",
+            f"{counts.test} sealed. {ranked}. The test values are those of {tested}.",
         )
 
     def _log_selection(self, arm: Arm) -> None:
@@ -207,7 +211,13 @@ class StudyRecorder:
 
 def arm_tags(arm: Arm) -> dict[str, str]:
     """Return the tags of an arm's run and of its trials."""
-    own = {"arm": arm.name, "model": arm.model, "split": str(arm.split.counts), "split.sha256": arm.split.sha256}
+    own = {
+        "arm": arm.name,
+        "method": arm.method,
+        "model": arm.model,
+        "split": str(arm.split.counts),
+        "split.sha256": arm.split.sha256,
+    }
     return own if arm.folds == 1 else {**own, "fold": str(arm.fold), "folds": str(arm.folds)}
 
 

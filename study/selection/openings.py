@@ -26,7 +26,7 @@ def select_all(plan: Plan, ledger: Ledger, now: datetime) -> tuple[dict[str, Sel
     for arm in plan.arms:
         try:
             trials = ledger.outcomes(arm.key).values()
-            selections[arm.key] = select_best(arm.key, trials, arm.space.budget.num_samples, now)
+            selections[arm.key] = select_best(arm.key, trials, arm.budget.num_samples, now)
         except NoFinishedTrialError as error:
             missing.append(str(error))
     return selections, missing
@@ -94,7 +94,7 @@ def is_tested(ledger: Ledger, arm: str, models: Sequence[TrialOutcome]) -> bool:
 
 def search_is_over(arm: Arm, ledger: Ledger) -> bool:
     """Return whether no trial of an arm is left to start or to continue within the requested trials and minutes."""
-    budget, outcomes = arm.space.budget, ledger.outcomes(arm.key)
+    budget, outcomes = arm.budget, ledger.outcomes(arm.key)
     requested = _limit(budget.num_samples)
     if len(outcomes) >= requested and all(outcome.is_final for outcome in outcomes.values()):
         return True

@@ -293,7 +293,7 @@ class TrialRuns:
     def _description(self, outcome: TrialOutcome) -> str:
         of = f" ({self._retrains} retrained with the new seed {outcome.seed})" if self._retrains else ""
         sample = ", ".join(f"{name} {value:.4g}" for name, value in outcome.sample.items())
-        return f"{self._name(outcome)}{of}: {sample}"
+        return f"{self._name(outcome)}{of}: {sample or 'the settings of its arm'}"
 
 
 def end_tags(outcome: TrialOutcome) -> dict[str, str]:

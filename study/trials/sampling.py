@@ -52,6 +52,7 @@ class SearchWork:
         fidelity: epochs and early stopping.
         most: number of trials; None for as many as the time allows.
         seed: seed of the study.
+        first: sample of the first trial; None draws it as the others.
     """
 
     key: str
@@ -59,9 +60,12 @@ class SearchWork:
     fidelity: Fidelity
     most: int | None
     seed: int
+    first: Mapping[str, float] | None = None
 
     def draw(self, number: int, others: Iterable[TrialOutcome]) -> Drawn:
         """Return the training of a number, from 1, given the outcomes of the other trials."""
+        if number == 1 and self.first is not None:
+            return Drawn(trial_name(number), self.first)
         return Drawn(trial_name(number), self._sampler.sample(others, number))
 
     @cached_property
@@ -98,8 +102,8 @@ Work = SearchWork | RetrainWork
 
 def search_work(plan: Plan, arm: Arm) -> SearchWork:
     """Return the trials of an arm's search."""
-    space = arm.space
-    return SearchWork(arm.key, space.parameters_of(arm.model), space.fidelity, space.budget.num_samples, plan.seed)
+    first = arm.space.first_sample_of(arm.method)
+    return SearchWork(arm.key, arm.parameters, arm.space.fidelity, arm.budget.num_samples, plan.seed, first)
 
 
 def retrain_work(plan: Plan, arm: Arm, winner: TrialOutcome) -> RetrainWork:

@@ -13,7 +13,7 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.networks import build_model
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE
-from study.plan.search_space import Budget, Fidelity, Objective, Parameter, SearchSpace
+from study.plan.search_space import Budget, Fidelity, Method, Objective, Parameter, SearchSpace
 from study.trials.ledger import Event, Ledger
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.recorder import ArmRecorder
@@ -62,7 +62,7 @@ def space(samples: int | None = 6, epochs: int = 4, grace: int = 2, minutes: flo
     return SearchSpace(
         "own",
         "?",
-        ("standalone",),
+        (Method("standalone", "standalone"),),
         "default",
         base,
         {},

@@ -55,13 +55,13 @@ def search_parameters(specification: Mapping[str, Any], arm: ArmRecord) -> tuple
     The result is empty where the specification has none.
     """
     planned = [entry for entry in specification.get("arms", []) if entry.get("arm") == arm.arm]
-    search = planned[0].get("search") if planned else None
+    search, method = (planned[0].get("search"), planned[0].get("method", arm.model)) if planned else (None, arm.model)
     spaces = [space for space in specification.get("searches", []) if space.get("name") == search]
     drawn = spaces[0].get("parameters", {}) if spaces else {}
     found = [
         SearchParameter(name, float(entry["low"]), float(entry["high"]), entry.get("scale") == "log")
         for name, entry in drawn.items()
-        if arm.model in entry.get("models", [arm.model])
+        if method in entry.get("methods", entry.get("models", [method]))
     ]
     return tuple(sorted(found, key=lambda one: _FIRST.index(one.name) if one.name in _FIRST else len(_FIRST)))
 

@@ -70,6 +70,7 @@ def test_a_plan_of_folds_names_folders_splits_and_what_is_left_unused():
     assert content["arms"][2] == {
         "arm": "joint-25",
         "search": "joint",
+        "method": "joint",
         "model": "joint",
         "split": "25/5/5",
         "fold": 2,

@@ -48,14 +48,14 @@ def _errors(folder: Path, text: str) -> list[str]:
     return list(caught.value.errors)
 
 
-@pytest.mark.parametrize("name", ["joint", "standalone", "smoke"])
+@pytest.mark.parametrize("name", ["joint", "standalone", "smoke", "paper"])
 def test_the_shipped_spaces_are_found_by_name_from_anywhere(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     (space,) = load_spaces([name])
     assert space.name == name
-    for model in space.models:
-        assert space.parameters_of(model)
-        assert space.settings_of(model).model.name == model
+    for method in space.methods:
+        assert space.parameters_of(method.name)
+        assert space.settings_of(method.name).model.name == method.model == method.name
 
 
 def test_the_shipped_spaces_search_what_each_model_has():
@@ -74,7 +74,7 @@ def test_a_file_is_read_by_path_and_by_name_in_the_working_directory(tmp_path: P
 
 
 def test_the_error_of_an_unknown_name_lists_the_names():
-    with pytest.raises(SettingsError, match=r"'joined' must be .* joint, smoke, standalone"):
+    with pytest.raises(SettingsError, match=r"'joined' must be .* joint, .*smoke, standalone"):
         load_spaces(["joined"])
 
 
@@ -298,7 +298,7 @@ def test_valid_parts_of_an_invalid_file_are_checked_against_each_other(tmp_path:
 @pytest.mark.parametrize(
     ("file", "errors"),
     [
-        ("", ["is missing; must be"] * 6),
+        ("", ["is missing; must be"] * 4),
         ("parameters = 3\nfixed = 4\nclaim = []\nfidelity = true", ["got", "got", "got", "got", *["missing"] * 4]),
         (
             "[parameters]\n[parameters.alpha]\nlow = {}\nmodels = 3\nwhy = ' '",
@@ -332,7 +332,7 @@ def test_the_shipped_search_files_follow_the_printed_schema(path: Path):
 def test_every_key_of_a_search_file_has_a_description_in_the_printed_schema():
     schema = json_schema(SearchFile)
     tables = [schema, *schema["$defs"].values()]
-    assert len(tables) == 6
+    assert len(tables) == 7
     for table in tables:
         assert all("description" in rule or "$ref" in rule for rule in table["properties"].values())
 

@@ -23,7 +23,7 @@ from jointnet.errors import DataError, TrainingDivergedError
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from study.plan.plan import Resources
-from study.plan.search_space import Budget, Fidelity, Objective, Parameter, SearchSpace
+from study.plan.search_space import Budget, Fidelity, Method, Objective, Parameter, SearchSpace
 from study.selection.best_trial import select_best
 from study.store_names import EXPERIMENT, INTERRUPTED, TIME_BUDGET
 from study.tracking.outbox import Outbox
@@ -57,7 +57,7 @@ def _space(samples: int, epochs: int) -> SearchSpace:
     return SearchSpace(
         "own",
         "?",
-        ("standalone",),
+        (Method("standalone", "standalone"),),
         "default",
         base,
         {},

@@ -198,3 +198,15 @@ def test_a_trial_of_a_search_has_the_studys_seed():
     drawn = work.draw(2, ())
     assert (work.key, drawn.trial_id, drawn.seed) == ("joint-35", "t0002", None)
     assert set(drawn.sample) == {parameter.name for parameter in plan.arms[1].space.parameters}
+
+
+def test_a_first_sample_is_the_settings_own_and_the_others_are_drawn_as_without_it():
+    plan = plan_of("paper")
+    arm = next(arm for arm in plan.arms if arm.name == "joint-25")
+    first = search_work(plan, arm)
+    assert first.draw(1, []).sample == {"lambda_2_to_1": 1.0, "lambda_3_to_1": 1.0, "alpha": 0.5}
+    trial = outcome(1, [0.8, 0.7], "complete", "", dict(first.draw(1, []).sample))
+    drawn = first.draw(2, [trial]).sample
+    assert drawn != trial.sample and set(drawn) == set(trial.sample)
+    assert drawn == TpeSampler(arm.parameters, plan.seed).sample([trial], 2)
+    assert len(optuna_trials(arm.parameters, [trial], TrialState.RUNNING)) == 1

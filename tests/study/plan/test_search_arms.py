@@ -1,0 +1,231 @@
+"""Search files with named arms, and arms with nothing to search."""
+
+import re
+from pathlib import Path
+
+import pytest
+from plans import SPLITS, plan_of
+
+from jointnet.errors import SettingsError
+from study.plan.identity import digest
+from study.plan.plan import make_arms, specification
+from study.plan.plan_text import render
+from study.plan.search_file import load_spaces
+from study.plan.search_space import Budget, SearchSpace
+
+FILE = """
+question = "Which?"
+settings = "quick"
+fixed = {"loss.alpha" = 0.25, "training.batch_size" = 4}
+[objective]
+metric = "val/registration_ratio"
+direction = "minimize"
+[fidelity]
+max_epochs = 8
+grace_epochs = 2
+reduction_factor = 2
+"""
+ARMS = """
+[arms.joint]
+model = "joint"
+[arms.joint-dense]
+model = "joint"
+fixed = {"model.head" = "fully_connected", "training.batch_size" = 2}
+[arms.alone]
+model = "standalone"
+"""
+RATE = """
+[parameters."optimiser.learning_rate"]
+low = 1e-4
+high = 1e-2
+scale = "log"
+why = "?"
+"""
+BUDGET = "[budget]\nnum_samples = 4\n"
+
+
+def read(folder: Path, text: str) -> SearchSpace:
+    (folder / "own.toml").write_text(text)
+    return load_spaces([str(folder / "own.toml")])[0]
+
+
+def errors(folder: Path, text: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        read(folder, text)
+    return [error.removeprefix("own.toml: ") for error in caught.value.errors]
+
+
+def test_named_arms_have_their_model_and_their_own_settings(tmp_path: Path):
+    space = read(tmp_path, FILE + ARMS)
+    assert [(method.name, method.model) for method in space.methods] == [
+        ("joint", "joint"),
+        ("joint-dense", "joint"),
+        ("alone", "standalone"),
+    ]
+    joint, dense, alone = (space.settings_of(method.name) for method in space.methods)
+    assert (joint.model.head, dense.model.head) == ("guided", "fully_connected")
+    assert (joint.training.batch_size, dense.training.batch_size) == (4, 2)
+    assert alone.model.name == "standalone" and {s.loss.alpha for s in (joint, dense, alone)} == {0.25}
+
+
+def test_two_arms_of_one_model_have_keys_and_folders_of_their_own(tmp_path: Path):
+    arms = make_arms([read(tmp_path, FILE + ARMS)], SPLITS)
+    assert [arm.key for arm in arms[:4]] == ["joint-25", "joint-35", "joint-dense-25", "joint-dense-35"]
+    assert len({arm.key for arm in arms}) == 6
+    assert arms[2].model == "joint" and arms[2].settings.model.head == "fully_connected"
+
+
+def test_the_specification_tells_the_arms_apart(tmp_path: Path):
+    read(tmp_path, FILE + ARMS)
+    content = specification(plan_of(str(tmp_path / "own.toml")))
+    (search,) = content["searches"]
+    assert search["methods"]["joint-dense"] == {
+        "model": "joint",
+        "fixed": {"model.head": "fully_connected", "training.batch_size": 2},
+    }
+    assert search["settings"]["joint-dense"]["model"]["head"] == "fully_connected"
+    assert content["arms"][2] == {
+        "arm": "joint-dense-25",
+        "search": "own",
+        "method": "joint-dense",
+        "model": "joint",
+        "split": "25/15/5",
+    }
+    before = digest(content)
+    search["settings"]["joint-dense"]["model"]["head"] = "guided"
+    assert digest(content) != before
+
+
+def test_a_parameter_names_the_arms_or_the_models_that_it_applies_to(tmp_path: Path):
+    for choice, expected in {
+        "": ["joint", "joint-dense", "alone"],
+        'arms = ["joint-dense", "alone"]\n': ["joint-dense", "alone"],
+        'models = ["joint"]\n': ["joint", "joint-dense"],
+    }.items():
+        space = read(tmp_path, FILE + ARMS + RATE + choice + BUDGET)
+        assert [method.name for method in space.methods if space.parameters_of(method.name)] == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("[arms.alone]", "[arms.joint_2]", "arms: a name must have .* letters, digits and inner hyphens.* 'joint_2'"),
+        ("[arms.alone]", "[arms.a-]", "arms: a name must have .* got 'a-'"),
+        ("[arms.alone]", '[arms."../x"]', "arms: a name must have .* got '../x'"),
+        ("[arms.alone]", "[arms.JOINT]", "arms.JOINT: must differ from arms.joint in more than"),
+        (
+            '[arms.joint]\nmodel = "joint"',
+            '[arms.joint]\nmodel = "standalone"',
+            "arms.joint: must have the model of its name, joint, or another name, got model = 'standalone'",
+        ),
+        ('model = "standalone"', 'model = "other"', "arms.alone.model: must be one of standalone, joint, got 'other'"),
+        ('model = "standalone"', "", "arms.alone.model: is missing; must be one of"),
+        ('"model.head" = "fully', '"model.had" = "fully', "arms.joint-dense.fixed.model.had: unknown key 'had'"),
+        (
+            '"model.head" = "fully_connected"',
+            '"model.name" = "joint"',
+            "arms.joint-dense.fixed.model.name: must be left to .*arms.NAME.model",
+        ),
+        ('"model.head" =', '"training.epochs" = 3, "model.head" =', "arms.joint-dense.fixed.training.epochs: must be"),
+        ('question = "Which?"', 'question = "?"\nmodels = ["joint"]', r"models: must be left out .* got \['joint'\]"),
+        (
+            'why = "?"',
+            'why = "?"\narms = ["one"]',
+            "learning_rate.arms: must be a list of the file's arms, joint, joint-d",
+        ),
+        (
+            'why = "?"',
+            'why = "?"\narms = ["alone"]\nmodels = ["joint"]',
+            "arms: must be left out where there is the key",
+        ),
+        ('"optimiser.learning_rate"', '"training.batch_size"', ".*low: must be a whole number"),
+        (
+            'learning_rate"]\nlow = 1e-4\nhigh = 1e-2',
+            'x"]\nlow = 0\nhigh = 1',
+            "parameters.optimiser.x: unknown key",
+        ),
+    ],
+)
+def test_one_broken_rule_of_an_arm_gives_its_error(tmp_path: Path, old: str, new: str, error: str):
+    text = FILE + ARMS + RATE + BUDGET
+    assert old in text
+    found = errors(tmp_path, text.replace(old, new))
+    assert any(re.match(error, line) or re.match(f"parameters.*{error}", line) for line in found), found
+
+
+def test_a_parameter_without_effect_on_an_arm_is_refused_with_the_arms_that_have_it(tmp_path: Path):
+    hidden = RATE.replace("optimiser.learning_rate", "model.hidden").replace("1e-4", "8").replace("1e-2", "64")
+    assert errors(tmp_path, FILE + ARMS + hidden + BUDGET) == [
+        "parameters.model.hidden.arms: must leave out joint, on which model.hidden has no effect with model.head = "
+        "guided; write arms = [\"joint-dense\", \"alone\"], got ['joint', 'joint-dense', 'alone']"
+    ]
+    space = read(tmp_path, FILE + ARMS + hidden + 'arms = ["joint-dense"]\n' + BUDGET)
+    assert [each.name for each in space.parameters_of("joint-dense")] == ["model.hidden"]
+    ratio = hidden.replace('"model.hidden"', "lambda_2_to_1")
+    (line,) = errors(tmp_path, FILE + ARMS + ratio + BUDGET)
+    assert "must leave out alone, on which lambda_2_to_1 has no effect" in line
+
+
+def test_what_one_arm_fixes_is_searched_for_the_others_only(tmp_path: Path):
+    batch = RATE.replace("optimiser.learning_rate", "training.batch_size").replace("1e-4", "2").replace("1e-2", "8")
+    text = FILE.replace(', "training.batch_size" = 4', "") + ARMS + batch
+    assert errors(tmp_path, text + BUDGET) == [
+        "parameters.training.batch_size: must not be searched while arms.joint-dense.fixed.training.batch_size holds 2"
+    ]
+    assert read(tmp_path, text + 'arms = ["joint", "alone"]\n' + BUDGET).parameters[0].methods == ("joint", "alone")
+
+
+def test_an_arm_without_parameters_is_trained_once_at_its_settings(tmp_path: Path):
+    space = read(tmp_path, FILE + ARMS)
+    assert space.budget_of("joint") == Budget(1, None) and space.first_sample_of("joint") == {}
+    some = read(tmp_path, FILE + ARMS + RATE + 'arms = ["alone"]\n' + BUDGET)
+    assert [some.budget_of(method.name).num_samples for method in some.methods] == [1, 1, 4]
+    assert (some.first_sample_of("joint"), some.first_sample_of("alone")) == ({}, None)
+    text = render(plan_of(str(tmp_path / "own.toml")))
+    assert "joint-25       25/15/5     1 trial, its settings, of 8 epochs" in text
+    assert "alone-25       25/15/5     4 trials of 2-8 epochs" in text
+    assert "an arm without parameters is trained once at its settings" in text and "equal effort" in text
+
+
+def test_parameters_need_a_budget(tmp_path: Path):
+    assert errors(tmp_path, FILE + ARMS + RATE) == [
+        "budget: is missing; must be a table with num_samples where there are parameters"
+    ]
+
+
+RATIO = RATE.replace('"optimiser.learning_rate"', "lambda_2_to_1").replace("1e-4", "0.1").replace("1e-2", "10.0")
+FIRST = f"{BUDGET}settings_first = true\n"
+
+
+def test_the_first_trial_may_have_the_settings_themselves(tmp_path: Path):
+    (tmp_path / "base.toml").write_text("[loss]\nlambda_1 = 1\nlambda_2 = 2")
+    weights = FILE.replace('"quick"', f'"{tmp_path / "base.toml"}"')
+    models = ARMS.replace("alone]", "joint-other]").replace('"standalone"', '"joint"')
+    space = read(tmp_path, weights + models + RATIO + FIRST)
+    assert space.first_sample_of("joint") == {"lambda_2_to_1": 2.0}
+    assert errors(tmp_path, weights + models + RATIO.replace("10.0", "1.5") + FIRST)[0] == (
+        "budget.settings_first: lambda_2_to_1 of joint must lie in the bounds of parameters.lambda_2_to_1, 0.1 to 1.5, "
+        "got 2; widen the bounds or leave settings_first out"
+    )
+    assert read(tmp_path, weights + models + RATIO + BUDGET).first_sample_of("joint") is None
+
+
+def test_the_first_trial_is_part_of_the_identity_and_its_absence_changes_no_digest(tmp_path: Path):
+    read(tmp_path, FILE + ARMS + RATE + FIRST)
+    first = specification(plan_of(str(tmp_path / "own.toml")))
+    read(tmp_path, FILE + ARMS + RATE + BUDGET)
+    drawn = specification(plan_of(str(tmp_path / "own.toml")))
+    assert digest(first) != digest(drawn)
+    before = digest(drawn)
+    del drawn["searches"][0]["settings_first"]  # as in specifications of before
+    assert digest(drawn) == before
+
+
+def test_the_paper_s_search_begins_with_equal_weights():
+    (space,) = load_spaces(["paper"])
+    assert space.splits == ("25/15/5", "35/5/5")
+    assert space.first_sample_of("joint") == {"lambda_2_to_1": 1.0, "lambda_3_to_1": 1.0, "alpha": 0.5}
+    assert space.first_sample_of("standalone") == {"alpha": 0.5}
+    settings = space.settings_of("joint")
+    assert (settings.model.head, settings.model.sharing, settings.model.stem) == ("fully_connected", "none", 1)
+    assert (settings.training.epochs, settings.training.downsampling) == (100, 1)
