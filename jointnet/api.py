@@ -95,7 +95,8 @@ def train_model(
     values = {"model.name": model} | ({} if epochs is None else {"training.epochs": epochs})
     own = with_values(settings if isinstance(settings, Settings) else load_settings(settings), values)
     learned, measured = (
-        {patient.patient: defined_metrics(patient.labels()) for patient in part} for part in (training, validation)
+        {patient.patient: defined_metrics(patient.labels(), patient.field()) for patient in part}
+        for part in (training, validation)
     )
     errors = [
         *undefined_metric_errors("training: patients", learned, "learned"),

@@ -15,6 +15,7 @@ from scipy.ndimage import binary_fill_holes, label
 
 from jointnet.common_grid import SIZE_PX
 from jointnet.data import PAPER_SPLITS, proposed_splits, suffices
+from jointnet.data.cut_structures import left_out_text
 from jointnet.data.folder import (
     FolderFiles,
     PatientFiles,
@@ -27,7 +28,7 @@ from jointnet.data.grid import CommonGrid, Stack, common_grid
 from jointnet.data.preparation import prepare_patient, read_image, read_label, voxel_errors
 from jointnet.data.scan_file import ScanHeader, read_header
 from jointnet.errors import DataError
-from jointnet.evaluate.metrics import defined_metrics, labelled_structures
+from jointnet.evaluate.metrics import defined_metrics, labelled_structures, shared_structures_cut
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES
 
 RASTER = 32
@@ -93,8 +94,10 @@ class PatientFacts:
         cine_slices_reached: number of cine slices that LGE covers at least in part; None unless both scans exist.
         grid_slices: number of slices of the common grid; None unless both scans exist and overlap.
         both_fraction: share of the common grid that both scans cover; None if training would refuse the patient.
-        shown: structures that both segmentations show in one slice of the common grid; None without segmentations or
-            if training would refuse the patient.
+        shown: structures that count in a slice of the common grid: both segmentations show them, and the common field
+            does not cut them; None without segmentations or if training would refuse the patient.
+        cut: slice of the common grid (from 0) and name of each structure that is left out of losses and metrics: both
+            segmentations show it, and the common field cuts it.
         errors: all error messages; each names its file.
     """
 
@@ -106,6 +109,7 @@ class PatientFacts:
     grid_slices: int | None
     both_fraction: float | None
     shown: tuple[str, ...] | None
+    cut: tuple[tuple[int, str], ...]
     errors: tuple[str, ...]
 
 
@@ -116,7 +120,8 @@ class FolderFacts:
     Attributes:
         patients: the patients in ascending order.
         name_errors: errors in the file names.
-        warnings: files whose names are nearly right, and structures that some patients lack.
+        warnings: files whose names are nearly right, structures that some patients lack, and structures that the
+            common field cuts.
     """
 
     patients: tuple[PatientFacts, ...]
@@ -186,7 +191,11 @@ def inspect_folder(folder: Path, unlabelled: Sequence[int] = (), only: Sequence[
     absent = sorted(set(only or ()) - set(files.patients))
     errors += [f"{folder}: must hold patient {number}, got no file of it" for number in absent]
     patients = [inspect_patient(number, own, complete.get(number)) for number, own in sorted(files.patients.items())]
-    return FolderFacts(tuple(patients), tuple(errors), (*_near_names(files), *_rare_structures(folder, patients)))
+    return FolderFacts(
+        tuple(patients),
+        tuple(errors),
+        (*_near_names(files), *_rare_structures(folder, patients), *_cut(folder, patients)),
+    )
 
 
 def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFiles | None) -> PatientFacts:
@@ -198,6 +207,7 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
         complete: the files as training reads them; None if a file is missing or there twice.
     """
     both_fraction, shown = None, None
+    cut: list[tuple[int, str]] = []
     if complete is None:
         errors = [line for role, path in files.items() for line in _file_errors(role, path)]
     else:
@@ -209,7 +219,8 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
                 prepared = prepare_patient(complete)
                 both_fraction = prepared.description["both_fraction"]
                 if complete.cine_label is not None and complete.lge_label is not None:
-                    shown = labelled_structures(defined_metrics(prepared.labels))
+                    shown = labelled_structures(defined_metrics(prepared.labels, prepared.field))
+                    cut = shared_structures_cut(prepared.labels, prepared.field)
         except DataError as error:
             errors += error.errors
     headers = {role: header for role, path in files.items() if (header := _sound_header(path)) is not None}
@@ -225,6 +236,7 @@ def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFi
         grid_slices=grid.slices if grid else None,
         both_fraction=both_fraction,
         shown=shown,
+        cut=tuple(cut),
         errors=tuple(errors),
     )
 
@@ -323,6 +335,12 @@ def _rare_structures(folder: Path, patients: Sequence[PatientFacts]) -> list[str
                 f"({', '.join(map(str, showing)) or 'none'}); training, validation and test patients each need one"
             )
     return warnings
+
+
+def _cut(folder: Path, patients: Sequence[PatientFacts]) -> list[str]:
+    """Return a warning if the common field cuts structures."""
+    cut = {patient.patient: len(patient.cut) for patient in patients if patient.cut}
+    return [f"{folder}: {left_out_text(sum(cut.values()), len(cut))} ({', '.join(map(str, cut))})"] if cut else []
 
 
 def _usable(patients: Sequence[PatientFacts]) -> list[PatientFacts]:

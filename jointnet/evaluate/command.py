@@ -7,11 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from jointnet.data.cache import prepare
+from jointnet.data.cut_structures import left_out_text
 from jointnet.data.folder import scan_folder, select
 from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import registration_ratio, summarise
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
-from jointnet.evaluate.rows import evaluate
+from jointnet.evaluate.rows import cut_structure_rows, evaluate
 from jointnet.model_file import load_model
 from jointnet.model_path import model_file
 from jointnet.networks.device import resolve_device
@@ -56,7 +57,9 @@ def evaluate_folder(options: argparse.Namespace) -> None:
     print(table(rows))
     lost = int(rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates().shape[0])
     print(f"registration ratio {registration_ratio(rows):.3f} (1 is no improvement); lost structures {lost}")
-    defined = {item.patient: defined_metrics(item.labels()) for item in cached}
+    if len(cut := cut_structure_rows(cached)):
+        print(left_out_text(len(cut), cut["patient"].nunique()))
+    defined = {item.patient: defined_metrics(item.labels(), item.field()) for item in cached}
     missing = undefined_metric_errors("--patients: the patients", defined, "measured")
     for warning in (*missing, *(saved.seen_patient_warnings(wanted) if saved else ())):
         print(f"warning: {warning}", file=sys.stderr)

@@ -7,14 +7,14 @@ image's edge count as outside.
 All structures of a slice pair are measured together within their bounding box. The distances between all pairs of
 surface pixels are computed, in integers if the pixels are square, and the smallest one is kept for each pixel.
 
-The objective is a ratio over `aggregation.ENDPOINTS`. It is undefined if no slice shows a structure in both labels, or
-if a distance is 0 before registration in all slices. `defined_metrics` checks this before a training.
+The objective is a ratio over `aggregation.ENDPOINTS`. It is undefined if a structure counts in no slice, or a distance
+is 0 before registration in all slices. `defined_metrics` checks this before a training.
 
 The metrics are written by hand because MONAI's take 25 times as long (`docs/explanation/speed.md`); tests compare them.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Literal, TypeVar
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX
+from jointnet.data.cut_structures import cut_structures
 from jointnet.evaluate.aggregation import ENDPOINTS
 from jointnet.structures import CENTRED, CLASS_INDEX, STRUCTURES
 
@@ -84,13 +85,36 @@ def overlap_metrics(
     return values
 
 
-def defined_metrics(labels: NDArray[np.uint8]) -> DefinedMetrics:
-    """Return the defined registration metrics of a patient's class indices (slice, 2, row, column), cine first."""
-    defined: dict[tuple[str, str], bool] = {}
-    for cine, lge in labels:
+def metrics_before(labels: NDArray[np.uint8], field: NDArray[np.bool_]) -> Iterator[dict[tuple[str, str], float]]:
+    """Yield the metrics of each slice before registration, of the structures that count in the slice.
+
+    These are the structures that both label maps show and that the common field does not cut.
+
+    Args:
+        labels: class indices (S, 2, H, W), cine first.
+        field: the common field (S, H, W).
+    """
+    for (cine, lge), cut in zip(labels, cut_structures(labels, field), strict=True):
         before = overlap_metrics(cine, lge)
+        left_out = {name for name, is_cut in zip(STRUCTURES, cut, strict=True) if is_cut or name not in _shown(before)}
+        yield {key: value for key, value in before.items() if key[1] not in left_out}
+
+
+def shared_structures_cut(labels: NDArray[np.uint8], field: NDArray[np.bool_]) -> list[tuple[int, str]]:
+    """Return slice and name of each structure that both label maps show and that the common field cuts.
+
+    The arguments are those of `metrics_before`.
+    """
+    cut = [(index, STRUCTURES[place]) for index, place in np.argwhere(cut_structures(labels, field)).tolist()]
+    return [(index, name) for index, name in cut if (labels[index] == CLASS_INDEX[name]).any((1, 2)).all()]
+
+
+def defined_metrics(labels: NDArray[np.uint8], field: NDArray[np.bool_]) -> DefinedMetrics:
+    """Return the defined registration metrics of a patient; the arguments are those of `metrics_before`."""
+    defined: dict[tuple[str, str], bool] = {}
+    for before in metrics_before(labels, field):
         for endpoint in ENDPOINTS:
-            if not math.isnan(before[endpoint]):
+            if endpoint in before:
                 defined[endpoint] = defined.get(endpoint, False) or before[endpoint] > 0
         if all(defined.get(endpoint) for endpoint in ENDPOINTS):
             break
@@ -98,7 +122,7 @@ def defined_metrics(labels: NDArray[np.uint8]) -> DefinedMetrics:
 
 
 def labelled_structures(patient: DefinedMetrics) -> tuple[str, ...]:
-    """Return the structures that both labels of a patient show in at least one slice."""
+    """Return the structures that both labels of a patient show in at least one slice, not cut by the common field."""
     return tuple(name for name in STRUCTURES if any(structure == name for _, structure in patient))
 
 
@@ -118,8 +142,9 @@ def undefined_metric_errors(
     errors = []
     if lacking := [name for name in STRUCTURES if not any(structure == name for _, structure in defined)]:
         errors.append(
-            f"{who} must show {' and '.join(lacking)} in both segmentations of a slice; no slice of {numbers} does, so "
-            f"that {' and '.join(lacking)} cannot be {purpose}; add patients or choose others (--seed changes the draw)"
+            f"{who} must show {' and '.join(lacking)} in both segmentations of a slice, wholly in the common field; no "
+            f"slice of {numbers} does, so that {' and '.join(lacking)} cannot be {purpose}; add patients or choose "
+            "others (--seed changes the draw)"
         )
     zero = [end for end in ENDPOINTS if end in defined and not any(patient.get(end) for patient in patients.values())]
     if zero and purpose == "measured":
@@ -129,6 +154,11 @@ def undefined_metric_errors(
             "registration ratio is undefined; check whether one segmentation is a copy of the other"
         )
     return errors
+
+
+def _shown(metrics: Mapping[tuple[str, str], float]) -> set[str]:
+    """Return the structures that both label maps of `overlap_metrics` contain."""
+    return {structure for (name, structure), value in metrics.items() if name == "asd_mm" and not math.isnan(value)}
 
 
 def _structure_masks(first: Labels, second: Labels) -> Mask:

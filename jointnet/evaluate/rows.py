@@ -1,13 +1,14 @@
 """Registration and segmentation metrics of a model as a table.
 
 A row holds one metric of one structure in one slice of one patient, before and after registration. A slice counts for a
-structure if both label maps contain it before registration. A structure that registration moves out of the field of
+structure if both label maps contain it before registration and the common field does not cut it; `cut_structure_rows`
+lists what the field cuts. A structure that registration moves out of the field of
 view is *lost*: its distance is `metrics.LOST_MM`, its overlap is 0, and the column `lost` is True. Lost structures are
 never left out.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +19,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jointnet.data.cache import CachedPatient
-from jointnet.evaluate.metrics import LOST_MM, dice_by_structure, overlap_metrics
+from jointnet.evaluate.metrics import (
+    LOST_MM,
+    dice_by_structure,
+    metrics_before,
+    overlap_metrics,
+    shared_structures_cut,
+)
 from jointnet.geometry import warp_labels
 from jointnet.networks.apply import Prediction, predict
 from jointnet.structures import STRUCTURES
@@ -56,50 +63,58 @@ def predicted_rows(
     rows: list[dict[str, Any]] = []
     for patient in patients:
         labels = np.asarray(patient.labels())
-        prediction = predict_patient(patient)
-        rows += patient_rows(patient.patient, labels[:, 0], labels[:, 1], prediction, metrics_before(patient))
+        rows += patient_rows(patient.patient, labels, _before(patient), predict_patient(patient))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def cut_structure_rows(patients: Sequence[CachedPatient]) -> pd.DataFrame:
+    """Return `patient slice structure` of all structures in both label maps that are left out: the field cuts them."""
+    return pd.DataFrame(
+        [(patient.patient, *cut) for patient in patients for cut in _cut(patient)],
+        columns=["patient", "slice", "structure"],
+    )
+
+
 @lru_cache(maxsize=1024)
-def metrics_before(patient: CachedPatient) -> tuple[dict[tuple[str, str], float], ...]:
+def _before(patient: CachedPatient) -> tuple[dict[tuple[str, str], float], ...]:
     """Return each slice's metrics before registration. They are cached, because every validation needs them."""
-    labels = np.asarray(patient.labels())
-    return tuple(overlap_metrics(cine, lge) for cine, lge in labels)
+    return tuple(metrics_before(np.asarray(patient.labels()), np.asarray(patient.field())))
+
+
+@lru_cache(maxsize=1024)
+def _cut(patient: CachedPatient) -> tuple[tuple[int, str], ...]:
+    return tuple(shared_structures_cut(np.asarray(patient.labels()), np.asarray(patient.field())))
 
 
 def patient_rows(
     patient: int,
-    cine: NDArray[np.uint8],
-    lge: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    before_by_slice: Iterable[Mapping[tuple[str, str], float]],
     prediction: Prediction | None,
-    before_by_slice: Sequence[dict[tuple[str, str], float]] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the evaluation rows of one patient.
 
     Args:
         patient: the patient's number.
-        cine: manual labels (S, H, W).
-        lge: manual labels (S, H, W).
+        labels: manual labels (S, 2, H, W), cine first.
+        before_by_slice: what `metrics.metrics_before` returns: the metrics before registration of what counts.
         prediction: the predicted registration; None stands for no registration.
-        before_by_slice: the metrics of each slice before registration, if already computed.
     """
+    cine, lge = labels[:, 0], labels[:, 1]
     moved = lge if prediction is None else warp_labels(lge, prediction.theta)
     rows: list[tuple[Any, ...]] = []
-    for index in range(len(cine)):
-        before = before_by_slice[index] if before_by_slice else overlap_metrics(cine[index], lge[index])
-        shared = [name for name in STRUCTURES if not math.isnan(before["asd_mm", name])]  # NaN if either map lacks it
-        if not shared:
+    for index, before in enumerate(before_by_slice):
+        counted = [name for name in STRUCTURES if ("asd_mm", name) in before]
+        if not counted:
             continue
         after = before if prediction is None else overlap_metrics(cine[index], moved[index])
         for (metric, structure), value in before.items():
-            if structure in shared:
-                lost = math.isnan(after["asd_mm", structure])
-                scored = (0.0 if metric == "dice" else LOST_MM) if lost else after[metric, structure]
-                rows.append((patient, index, structure, metric, value, scored, lost))
+            lost = math.isnan(after["asd_mm", structure])
+            scored = (0.0 if metric == "dice" else LOST_MM) if lost else after[metric, structure]
+            rows.append((patient, index, structure, metric, value, scored, lost))
         for name, predicted, truth in _segmentations(prediction, cine, lge):
             overlaps = dice_by_structure(predicted[index], truth[index])
-            rows += [(patient, index, structure, name, math.nan, overlaps[structure], False) for structure in shared]
+            rows += [(patient, index, structure, name, math.nan, overlaps[structure], False) for structure in counted]
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 

@@ -19,6 +19,7 @@ from jointnet.data.grid import Stack, common_grid, corner_distance_mm
 from jointnet.data.preparation import prepare_patient
 from jointnet.data.scan_file import volume_shape
 from jointnet.errors import DataError, SettingsError
+from jointnet.evaluate.metrics import metrics_before
 from jointnet.evaluate.rows import patient_rows
 from jointnet.geometry import warp
 from jointnet.model_file import SavedModel
@@ -123,7 +124,7 @@ def predict_pair(
     began = time.perf_counter()
     if errors := check_headers([files]):
         raise DataError(errors)
-    images, labels, _, _ = prepare_patient(files)
+    images, labels, field, _ = prepare_patient(files)
     cine, lge = nib.load(files.cine), nib.load(files.lge)
     cine_stack, lge_stack = (Stack(np.asarray(scan.affine, float), volume_shape(scan.shape)) for scan in (cine, lge))
     given = None if cine_labels is None else read_labels(cine_labels, cine_stack)
@@ -163,7 +164,7 @@ def predict_pair(
     lge_moved = warp(torch.from_numpy(images[:, 1:].astype(np.float32)), torch.from_numpy(prediction.theta))[:, 0]
     written[SHEET] = quality_sheet(pair, images, lge_moved.numpy(), prediction, qualities, warnings)
     labelled = files.cine_label is not None and files.lge_label is not None
-    rows = patient_rows(files.patient, labels[:, 0], labels[:, 1], prediction) if labelled else []
+    rows = patient_rows(files.patient, labels, metrics_before(labels, field), prediction) if labelled else []
     return PairResult(written, pair, qualities, warnings, tuple(rows), time.perf_counter() - began)
 
 

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 from jointnet.data.cache import CachedPatient, fingerprint, prepare
+from jointnet.data.cut_structures import left_out_text
 from jointnet.data.folder import PatientFiles, scan_folder, select
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
+from jointnet.evaluate.rows import cut_structure_rows
 from jointnet.model_file import SavedModel, load_model
 from jointnet.model_path import MODEL_FILE, model_file
 from jointnet.models import MODELS
@@ -94,14 +96,20 @@ def train_model(options: argparse.Namespace) -> None:
     ]
     errors = [
         *undefined_metric_errors(
-            "--train: patients", {item.patient: defined_metrics(item.labels()) for item in training_data}, "learned"
+            "--train: patients",
+            {item.patient: defined_metrics(item.labels(), item.field()) for item in training_data},
+            "learned",
         ),
         *undefined_metric_errors(
-            "--val: patients", {n: defined_metrics(cached[n].labels()) for n in validation}, "measured"
+            "--val: patients",
+            {n: defined_metrics(cached[n].labels(), cached[n].field()) for n in validation},
+            "measured",
         ),
     ]
     if errors:
         raise DataError(errors)
+    if len(cut := cut_structure_rows([cached[number] for number in (*training, *validation)])):
+        print(left_out_text(len(cut), cut["patient"].nunique()))
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / MODEL_FILE).unlink(missing_ok=True)
     config = {

@@ -17,8 +17,9 @@ class EpochReport:
         epoch: the epoch's number, from 1.
         seconds: wall time of training and validation.
         metrics: `train/loss` and `train/loss/<branch>`. After a validation also `val/registration_ratio`,
-            `val/<metric>/<structure>`, `val/lost` and `train/gradient/<branch>`. The last one is the norm of the
-            weighted branch's gradient on the parameters that branches share, in the epoch's last step.
+            `val/<metric>/<structure>`, `val/lost`, `val/cut` (structures left out because the common field cuts them)
+            and `train/gradient/<branch>`. The last one is the norm of the weighted branch's gradient on the parameters
+            that branches share, in the epoch's last step.
     """
 
     epoch: int

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from jointnet.data.cache import CachedPatient
 from jointnet.errors import TrainingDivergedError
 from jointnet.evaluate.aggregation import named_metrics
-from jointnet.evaluate.rows import evaluate
+from jointnet.evaluate.rows import cut_structure_rows, evaluate
 from jointnet.model_file import save_model
 from jointnet.model_path import MODEL_FILE
 from jointnet.networks import build_model
@@ -112,7 +112,7 @@ def train(
         metrics = train_epoch(learner, pairs, generator, validates)
         if validates:
             rows = evaluate(averaged, validation, str(torch_device), training_precision(torch_device))
-            metrics |= named_metrics(rows, "val")
+            metrics |= named_metrics(rows, "val") | {"val/cut": float(len(cut_structure_rows(validation)))}
         report = EpochReport(epoch, time.perf_counter() - started, metrics)
         reports.append(report)
         best = best_report(reports)

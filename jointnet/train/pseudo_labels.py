@@ -55,6 +55,10 @@ class PseudoLabelledPatient:
         """Return the pseudo-labels (S, 2, H, W), cine first."""
         return self.predicted
 
+    def field(self) -> NDArray[np.bool_]:
+        """Return the common field (S, H, W)."""
+        return self.prepared.field()
+
     def network_arrays(self, block: int) -> NetworkArrays:
         """Return images and pseudo-labels at the networks' resolution. All trainings share one copy of the images."""
         return self.prepared.network_arrays(block)._replace(counts=class_counts(self.predicted, block))

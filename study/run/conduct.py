@@ -261,7 +261,7 @@ def _prepare(
         lambda done, total: progress.counted("preparing training and validation patients", done, total),
         errors,
     )
-    defined |= {patient.patient: defined_metrics(patient.labels()) for patient in cached}
+    defined |= {patient.patient: defined_metrics(patient.labels(), patient.field()) for patient in cached}
     if errors := split_errors(plan, defined):
         raise DataError(errors)
     began, now = ledger.last("session"), fingerprint(cached)

@@ -18,7 +18,7 @@ from jointnet.data.preparation import prepare_patient, voxel_errors
 from jointnet.errors import DataError
 from jointnet.evaluate.aggregation import named_metrics, patient_means, summarise
 from jointnet.evaluate.metrics import DefinedMetrics, defined_metrics
-from jointnet.evaluate.rows import evaluate
+from jointnet.evaluate.rows import cut_structure_rows, evaluate
 from jointnet.model_file import load_model
 from jointnet.system.atomic_file import write_whole
 from study.selection.slice_pictures import slice_pictures
@@ -54,7 +54,8 @@ def _check(files: PatientFiles) -> DefinedMetrics | DataError:
     if headers := check_headers([files]):
         return DataError([*headers, *voxel_errors(files, headers)])
     try:
-        return defined_metrics(prepare_patient(files).labels)
+        prepared = prepare_patient(files)
+        return defined_metrics(prepared.labels, prepared.field)
     except DataError as error:
         return error
 
@@ -80,7 +81,8 @@ def evaluate_held_out(
     pictures = slice_pictures(next(iter(loaded.values())), patients, device)
     np.savez_compressed(packed, **pictures)  # type: ignore[arg-type]
     write_whole(folder / "overlays.npz", packed.getvalue())
-    return HeldOutResult(fingerprint(patients), held_out_metrics(rows))
+    cut = {"test/cut": float(len(cut_structure_rows(patients)))}
+    return HeldOutResult(fingerprint(patients), held_out_metrics(rows) | cut)
 
 
 def write_rows(rows: pd.DataFrame, folder: Path) -> None:

@@ -121,6 +121,13 @@ def with_image(this: Scan, image: np.ndarray) -> Scan:
     return replace(this, image=image)
 
 
+def cropped(this: Scan, columns: int) -> Scan:
+    """Return the scan without its first columns (axis 0), on the side of the RV. Voxels keep their world positions."""
+    moved = this.affine.copy()
+    moved[:3, 3] += columns * this.affine[:3, 0]
+    return Scan(this.image[columns:].copy(), this.label[columns:].copy(), moved)
+
+
 def without(this: Scan, structure: str) -> Scan:
     """Return the scan with a structure removed from its labels."""
     return replace(this, label=np.where(this.label == LABEL_VALUE[structure], 0, this.label).astype(this.label.dtype))
@@ -177,6 +184,11 @@ def heart(shift_mm=(0.0, 0.0)) -> np.ndarray:
     return labels
 
 
+def whole_field(labels: np.ndarray) -> np.ndarray:
+    """Return a common field (slice, row, column) that covers all pixels of labels (slice, 2, row, column)."""
+    return np.ones((len(labels), *labels.shape[2:]), bool)
+
+
 def prepared(
     folder: Path, number: int, labels: np.ndarray, seed: int = 0, field: np.ndarray | None = None
 ) -> CachedPatient:
@@ -184,8 +196,7 @@ def prepared(
 
     Its common field (slice, row, column) is the whole field of view unless `field` is given.
     """
-    if field is None:
-        field = np.ones((len(labels), *labels.shape[2:]), bool)
+    field = whole_field(labels) if field is None else field
     contrast = np.array([[0.2, 0.5, 1.0, 0.8], [0.1, 0.2, 0.9, 1.0]])
     images = np.stack([contrast[0][labels[:, 0]], contrast[1][labels[:, 1]]], 1)
     images = images + np.random.default_rng(seed).normal(0, 0.03, images.shape)

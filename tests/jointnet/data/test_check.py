@@ -9,7 +9,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-from scans import axes, pair, without, write_nifti, write_patient
+from scans import axes, cropped, pair, without, write_nifti, write_patient
 
 from jointnet.data.__main__ import main
 from jointnet.data.cache import prepare
@@ -238,6 +238,20 @@ def test_what_only_some_patients_show_and_what_is_not_read_is_remarked(tmp_path,
     status, content = check(folder, tmp_path)
     assert status == 3
     assert "show rv in 0 of 2 patients (none)" in content["remarks"][-1]
+
+
+def test_structures_that_the_common_field_cuts_are_counted(tmp_path, capsys):
+    folder = tmp_path / "scans"
+    for number, columns in ((1, 0), (2, 12), (3, 0)):
+        cine, lge = pair(seed=number, slices=1)
+        write_patient(folder, number, cropped(cine, columns), lge)  # 12 columns of 2.5 mm: the field ends in the RV
+    status, content = check(folder, tmp_path)
+    assert status == 0
+    assert [patient["cut"] for patient in content["patients"]] == [[], [[0, "rv"], [1, "rv"]], []]
+    assert [patient["shown"] for patient in content["patients"]][1] == ["lv", "myo"]
+    told = f"{folder}: left out: 2 structures of 1 patient that the common field cuts (2)"
+    assert content["remarks"][-1] == told
+    assert f"warning: {told}" in capsys.readouterr().err.splitlines()
 
 
 def test_patients_who_need_no_segmentations_need_not_show_anything(tmp_path, capsys):

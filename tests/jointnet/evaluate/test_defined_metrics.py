@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scans import heart, prepared
+from scans import heart, prepared, whole_field
 
 from jointnet.evaluate.aggregation import registration_ratio
 from jointnet.evaluate.metrics import defined_metrics, labelled_structures, undefined_metric_errors
@@ -37,7 +37,7 @@ PATIENTS = {
 @pytest.mark.parametrize("numbers", [c for n in (1, 2, 3) for c in combinations(PATIENTS, n)], ids=str)
 def test_patients_are_refused_exactly_where_the_objective_has_no_value(tmp_path, numbers):
     patients = [prepared(tmp_path, number, PATIENTS[number]) for number in numbers]
-    found = {patient.patient: defined_metrics(patient.labels()) for patient in patients}
+    found = {patient.patient: defined_metrics(patient.labels(), patient.field()) for patient in patients}
     errors = undefined_metric_errors("--val: patients", found, "measured")
     assert bool(errors) == math.isnan(registration_ratio(evaluate(None, patients)))
     who = "patient " if len(numbers) == 1 else "patients "
@@ -45,11 +45,11 @@ def test_patients_are_refused_exactly_where_the_objective_has_no_value(tmp_path,
 
 
 def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
-    found = {number: defined_metrics(labels) for number, labels in PATIENTS.items()}
+    found = {number: defined_metrics(labels, whole_field(labels)) for number, labels in PATIENTS.items()}
     assert [labelled_structures(patient) for patient in found.values()] == [ALL, NO_RV, RV, NO_RV, ALL, ALL]
     assert undefined_metric_errors("--train: patients", {2: found[2], 4: found[4]}, "learned") == [
-        "--train: patients must show rv in both segmentations of a slice; no slice of patients 2, 4 does, so that "
-        "rv cannot be learned; add patients or choose others (--seed changes the draw)"
+        "--train: patients must show rv in both segmentations of a slice, wholly in the common field; no slice of "
+        "patients 2, 4 does, so that rv cannot be learned; add patients or choose others (--seed changes the draw)"
     ]
     assert undefined_metric_errors("--train: patients", {5: found[5]}, "learned") == []
     (error,) = undefined_metric_errors("--val: patients", {5: found[5]}, "measured")

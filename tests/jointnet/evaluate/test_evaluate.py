@@ -5,7 +5,7 @@ import statistics
 import pandas as pd
 import pytest
 import torch
-from scans import pair, stir, tiny_settings, without, write_patient
+from scans import cropped, pair, stir, tiny_settings, without, write_patient
 
 from jointnet.evaluate.__main__ import main
 from jointnet.evaluate.command import table
@@ -68,6 +68,21 @@ def test_a_model_s_rows(scan_folder, tmp_path, model, capsys):
     assert not rows.loc[~of_segmentation].isna().any(axis=None)
     assert (rows.loc[~of_segmentation, "before"] != rows.loc[~of_segmentation, "after"]).mean() > 0.5
     capsys.readouterr()
+
+
+def test_what_the_common_field_cuts_is_said(tmp_path, capsys):
+    for number in (1, 2, 3):
+        cine, lge = pair(seed=number, lge_shift_mm=(4.8, 3.6), slices=1)
+        write_patient(tmp_path / "scans", number, cine, cropped(lge, 20) if number > 1 else lge)
+    assert run(tmp_path / "scans", tmp_path / "rows.csv") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "left out: 4 structures of 2 patients that the common field cuts"
+    )
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    assert set(rows.loc[rows["structure"] == "rv", "patient"]) == {1}
+    assert set(rows["patient"]) == {1, 2, 3}
+    assert run(tmp_path / "scans", tmp_path / "rows.csv", "identity", "--patients", "1") == 0
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_a_folder_stands_for_the_model_in_it(scan_folder, tmp_path, model, capsys):
@@ -169,7 +184,9 @@ def test_a_structure_that_no_patient_shows_is_named_beside_the_ratio_that_it_lea
     assert run(tmp_path / "scans", tmp_path / "rows.csv") == 0
     shown = capsys.readouterr()
     assert "registration ratio nan" in shown.out
-    assert shown.err.startswith("warning: --patients: the patients must show rv in both segmentations of a slice")
+    assert shown.err.startswith(
+        "warning: --patients: the patients must show rv in both segmentations of a slice, wholly"
+    )
 
 
 def test_a_chosen_patient_that_lacks_a_file_is_reported_with_the_file(scan_folder, tmp_path, capsys):

@@ -5,13 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scans import heart, prepared
+from scans import heart, prepared, whole_field
 from torch import nn
 
-from jointnet.common_grid import HALF_EXTENT_MM
+from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM, SIZE_PX
 from jointnet.evaluate.aggregation import ENDPOINTS, named_metrics, patient_means, registration_ratio, summarise
-from jointnet.evaluate.metrics import LOST_MM, overlap_metrics
-from jointnet.evaluate.rows import COLUMNS, evaluate, patient_rows
+from jointnet.evaluate.metrics import (
+    LOST_MM,
+    defined_metrics,
+    labelled_structures,
+    metrics_before,
+    overlap_metrics,
+    undefined_metric_errors,
+)
+from jointnet.evaluate.rows import COLUMNS, cut_structure_rows, evaluate, patient_rows
 from jointnet.geometry import identity
 from jointnet.networks import Output
 from jointnet.networks.apply import Prediction
@@ -32,8 +39,10 @@ def without(codes, *structures):
     return result
 
 
-def table(cine, lge, prediction=None, patient=7):
-    return pd.DataFrame(patient_rows(patient, np.stack(cine), np.stack(lge), prediction), columns=list(COLUMNS))
+def table(cine, lge, prediction=None, patient=7, field=None):
+    labels = np.stack([np.stack(cine), np.stack(lge)], 1)
+    before = metrics_before(labels, whole_field(labels) if field is None else field)
+    return pd.DataFrame(patient_rows(patient, labels, before, prediction), columns=list(COLUMNS))
 
 
 def keys(rows):
@@ -135,6 +144,50 @@ def test_evaluate_goes_through_patients(tmp_path):
     np.testing.assert_allclose(before.loc[before["metric"] == "cd_mm", "after"], 7.5, atol=0.15)
     pd.testing.assert_series_equal(before["before"], after["before"])
     assert registration_ratio(after) < 1e-3
+
+
+def cut_beside_the_rv(labels):
+    """Return a field that ends in the RV, 38 mm left of the centre."""
+    field = whole_field(labels)
+    field[:, :, : int(SIZE_PX / 2 - 38 / PIXEL_MM)] = False
+    return field
+
+
+def test_structures_that_the_field_cuts_are_left_out_of_all_metrics_and_listed(tmp_path):
+    labels = np.stack([np.stack([heart(), heart((6.0, -4.5))])] * 2)
+    field = whole_field(labels)
+    field[1] = cut_beside_the_rv(labels)[1]
+    whole, cut = prepared(tmp_path, 1, labels), prepared(tmp_path, 2, labels, field=field)
+    segmenting = Prediction(shift(6.0, -4.5, 2), labels[:, 0], labels[:, 1])
+    rows = pd.DataFrame(patient_rows(2, labels, metrics_before(labels, field), segmenting))
+    assert set(rows.loc[rows["slice"] == 1, "structure"]) == {"lv", "myo"}
+    assert set(rows.loc[rows["slice"] == 0, "structure"]) == {"lv", "myo", "rv"}
+    of_both = evaluate(Shifter(), [whole, cut])
+    pd.testing.assert_frame_equal(of_both[of_both["patient"] == 1], evaluate(Shifter(), [whole]))
+    kept = of_both[(of_both["patient"] == 1) & ((of_both["slice"] == 0) | (of_both["structure"] != "rv"))]
+    found = of_both[of_both["patient"] == 2].drop(columns="patient").reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, kept.drop(columns="patient").reset_index(drop=True))
+    assert cut_structure_rows([whole, cut]).to_dict("records") == [{"patient": 2, "slice": 1, "structure": "rv"}]
+    assert cut_structure_rows([whole]).empty
+
+
+def test_a_structure_that_only_one_label_map_shows_is_not_counted_as_left_out(tmp_path):
+    labels = np.stack([np.stack([heart(), without(heart(), "rv")])])
+    assert cut_structure_rows([prepared(tmp_path, 1, labels, field=cut_beside_the_rv(labels))]).empty
+
+
+def test_a_patient_whose_every_slice_of_a_structure_is_cut_has_no_metric_of_it(tmp_path):
+    labels = np.stack([np.stack([heart(), heart((6.0, -4.5))])] * 2)
+    cut = prepared(tmp_path, 1, labels, field=cut_beside_the_rv(labels))
+    rows = evaluate(Shifter(), [cut, prepared(tmp_path, 2, labels)])
+    assert summarise(rows)["patients"].to_dict() == {key: 1 if key[1] == "rv" else 2 for key in ALL}
+    assert math.isnan(registration_ratio(evaluate(Shifter(), [cut])))
+    defined = defined_metrics(labels, cut_beside_the_rv(labels))
+    assert labelled_structures(defined) == ("lv", "myo")
+    (error,) = undefined_metric_errors("--val: patients", {1: defined}, "measured")
+    assert "must show rv in both segmentations of a slice, wholly in the common field" in error
+    nothing = prepared(tmp_path, 3, labels, field=~whole_field(labels))
+    assert evaluate(Shifter(), [nothing]).empty and len(cut_structure_rows([nothing])) == 6
 
 
 # Aggregation of hand-made rows

@@ -18,7 +18,7 @@ from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import WARM_UP, learning_rate_factor, shared_gradient_norms, train
 
 REGISTRATION = (
-    {f"val/{name}" for name in ("cd_mm/lv", "cd_mm/rv", "asd_mm/lv", "asd_mm/myo", "asd_mm/rv", "lost")}
+    {f"val/{name}" for name in ("cd_mm/lv", "cd_mm/rv", "asd_mm/lv", "asd_mm/myo", "asd_mm/rv", "lost", "cut")}
     | {f"val/dice/{name}" for name in ("lv", "myo", "rv")}
     | {OBJECTIVE}
 )

@@ -329,7 +329,7 @@ def test_a_structure_that_no_patient_of_a_part_shows_is_named_before_anything_is
     assert main([*options, "--seed", str(seed), "--out", str(tmp_path / "out")]) == 3
     error = capsys.readouterr().err
     assert (
-        f"error: {part}: patients must show rv in both segmentations of a slice; no slice of patient 2 does, so"
-        in error
-    )
+        f"error: {part}: patients must show rv in both segmentations of a slice, wholly in the common field; no slice "
+        "of patient 2 does, so"
+    ) in error
     assert not (tmp_path / "out").exists()
