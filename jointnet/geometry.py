@@ -47,6 +47,19 @@ def theta_from_parameters(parameters: Tensor) -> Tensor:
     return torch.stack(rows, -2)
 
 
+def parameters_from_theta(theta: Tensor) -> Tensor:
+    """Return the transform parameters (..., 6) of theta (..., 2, 3) with a positive determinant.
+
+    It is the inverse of `theta_from_parameters`.
+    """
+    (a, b, shift_x), (c, d, shift_y) = (row.unbind(-1) for row in theta.unbind(-2))
+    angle = torch.atan2(c, a)
+    cosine, sine = angle.cos(), angle.sin()
+    scale_y = cosine * d - sine * b
+    shear = (cosine * b + sine * d) / scale_y
+    return torch.stack([angle, torch.hypot(a, c).log(), scale_y.log(), shear, shift_x, shift_y], -1)
+
+
 def about(theta: Tensor, centre: Tensor) -> Tensor:
     """Return the affine that acts about `centre` (..., 2) as `theta` (..., 2, 3) acts about the origin.
 

@@ -16,7 +16,9 @@ from jointnet.settings import Settings, settings_from_dict, settings_to_dict
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.toml_file import is_file
 
-FORMAT = 3
+FORMAT = 4
+EARLIER_FORMAT = 3
+"""The format before the table `registration` of the settings. It is still read."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class SavedModel:
         model: the network, ready for `jointnet.networks.apply.predict`.
         settings: the settings it was trained with.
         patients: patient numbers by role: `training`, `validation` and, if a teacher was used, `teacher`.
-        epoch: the epoch of the weights, from 1.
+        epoch: the epoch of the weights, from 1; 0 for a model that is not trained.
     """
 
     model: nn.Module
@@ -43,6 +45,12 @@ class SavedModel:
             for role, own in self.patients.items()
             if (seen := sorted(set(own) & numbers))
         ]
+
+
+def untrained_model(name: str, device: str = "cpu") -> SavedModel:
+    """Return a model of `jointnet.models.UNTRAINED` with the default settings. No patient took part in it."""
+    settings = settings_from_dict({"model": {"name": name}})
+    return SavedModel(build_model(settings).to(device).eval(), settings, {}, 0)
 
 
 def save_model(
@@ -77,10 +85,12 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
         raise InputError(f"{path}: must be a model file written by `jointnet.train`; there is no such file")
     try:
         content: dict[str, Any] = read_torch(Path(path).read_bytes(), device)
-        if content["format"] != FORMAT:
-            raise InputError(f"{path}: must be a model file of format {FORMAT}, got {content['format']!r}")
+        if content["format"] not in (FORMAT, EARLIER_FORMAT):
+            rule = f"must be a model file of format {FORMAT} or {EARLIER_FORMAT}"
+            raise InputError(f"{path}: {rule}, got {content['format']!r}")
+        stored = content["settings"]
         try:
-            settings = settings_from_dict(content["settings"])
+            settings = settings_from_dict(stored if content["format"] == FORMAT else with_registration(stored))
         except InputError as error:
             raise InputError(f"{path}: {line}" for line in error.errors) from None
         _check_weights(content["weights"], settings)
@@ -93,6 +103,22 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
     except Exception as error:  # a damaged archive can raise any exception
         message = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: must be a model file written by `jointnet.train`: {message}") from None
+
+
+def with_registration(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a file of format 3 with the table `registration`, so that predictions stay the same.
+
+    Then only the guided head had these stages, and its settings were in the table `model`.
+    """
+    model = dict(settings["model"])
+    by_patient, weight = model.pop("guide_by_patient"), model.pop("guide_descriptors")
+    guided = model["name"] == "joint" and model["head"] == "guided"
+    registration = {
+        "pooling": "patient" if guided and by_patient else "independent",
+        "refinement": "descriptors" if guided and weight > 0 else "none",
+        **({"descriptor_weight": weight} if weight > 0 else {}),
+    }
+    return {**settings, "model": model, "registration": registration}
 
 
 def read_torch(content: bytes, device: str = "cpu") -> Any:

@@ -9,6 +9,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
+from jointnet.errors import SettingsError
+
 
 @dataclass(frozen=True)
 class Model:
@@ -19,7 +21,8 @@ class Model:
         short_title: name in figures.
         segments: whether it also segments cine and LGE. Its loss then has three branches and weights to search,
             otherwise the registration branch only.
-        network: module and class, `module:class`. The class is called with the model's settings and the downsampling.
+        network: module and class, `module:class`. The class is called with the settings.
+        trained: whether it has a network that is trained.
         settings_without_effect: numeric settings that have no effect on the model and may not be searched for it.
         settings_without_effect_by_head: further ones by the value of `model.head`.
         seconds_per_patient_epoch: seconds per epoch and training patient on one CPU core, measured on the phantom with
@@ -30,6 +33,7 @@ class Model:
     short_title: str
     segments: bool
     network: str
+    trained: bool = True
     settings_without_effect: tuple[str, ...] = ()
     settings_without_effect_by_head: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seconds_per_patient_epoch: float | None = None
@@ -46,12 +50,19 @@ class Model:
 
 MODELS: Mapping[str, Model] = MappingProxyType(
     {
+        "descriptors": Model(
+            title="MIND descriptors",
+            short_title="Descriptors",
+            segments=False,
+            network="jointnet.networks.identity:IdentityModel",
+            trained=False,
+            settings_without_effect=("model.stem", "model.neighbours", "model.hidden"),
+        ),
         "standalone": Model(
             title="Stand-alone STN",
             short_title="Stand-alone",
             segments=False,
             network="jointnet.networks.standalone:StandaloneModel",
-            settings_without_effect=("model.guide_steps", "model.guide_descriptors"),
             seconds_per_patient_epoch=0.12,
         ),
         "joint": Model(
@@ -59,14 +70,26 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             short_title="Joint",
             segments=True,
             network="jointnet.networks.joint:JointModel",
-            settings_without_effect_by_head=MappingProxyType(
-                {
-                    "guided": ("model.hidden",),
-                    "fully_connected": ("model.guide_steps", "model.guide_descriptors"),
-                }
-            ),
+            settings_without_effect_by_head=MappingProxyType({"guided": ("model.hidden",)}),
             seconds_per_patient_epoch=0.5,
         ),
     }
 )
-"""All models by name, in the order of the paper's Table 1."""
+"""All models by name: the one without a network, then the paper's in the order of its Table 1."""
+TRAINED = tuple(name for name, model in MODELS.items() if model.trained)
+"""Names of the models that are trained."""
+UNTRAINED = tuple(name for name, model in MODELS.items() if not model.trained)
+"""Names of the models without a network. They have no file: the name alone is a value of `--model`."""
+
+
+def require_trained(name: str) -> None:
+    """Check that a model is one that is trained.
+
+    Raises:
+        SettingsError: if it has no network.
+    """
+    if not MODELS[name].trained:
+        raise SettingsError(
+            f"model.name: must be a model that is trained ({', '.join(TRAINED)}), got {name}, which needs no training: "
+            f"use it with `jointnet.predict --model {name}` or `jointnet.evaluate --model {name}`"
+        )

@@ -27,7 +27,7 @@ from jointnet.evaluate.aggregation import registration_ratio
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
 from jointnet.model_path import MODEL_FILE
-from jointnet.models import MODELS
+from jointnet.models import TRAINED
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.train.dataset import LabelledPatient
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--test", type=int, default=5)
     parser.add_argument("--validation", type=int, default=4)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=TRAINED, default=list(TRAINED))
     parser.add_argument("--settings", default="default")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--jobs", type=int, default=1)

@@ -32,7 +32,7 @@ from jointnet.evaluate.oracle import oracle, reduction_share
 from jointnet.evaluate.rows import evaluate, predicted_rows
 from jointnet.model_file import load_model
 from jointnet.model_path import MODEL_FILE
-from jointnet.models import MODELS
+from jointnet.models import TRAINED
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, load_settings, settings_to_dict, with_values
 from jointnet.train.loop import train
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--validation", type=int, default=4)
-    parser.add_argument("--models", nargs="*", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="*", choices=TRAINED, default=list(TRAINED))
     parser.add_argument("--settings", default="default")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--jobs", type=int, default=1)

@@ -21,9 +21,9 @@ from jointnet.common_grid import SIZE_PX
 from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.folder import find_patients
-from jointnet.models import MODELS
-from jointnet.networks.apply import Output
+from jointnet.models import TRAINED
 from jointnet.networks.device import computing_in, training_precision
+from jointnet.networks.output import Output
 from jointnet.phantom.writer import write_phantom
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.train.augmentation import Batch
@@ -41,7 +41,7 @@ HALF_RESOLUTION_PX = 112
 def main() -> None:
     """Measure and print the figures."""
     parser = create_parser(__doc__, repeats=7)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=TRAINED, default=list(TRAINED))
     parser.add_argument("--sides", nargs="+", type=int, default=[96, 112, 224], help="pixels, half or whole resolution")
     parser.add_argument("--settings", default="default")
     parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice)")

@@ -31,7 +31,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         required=True,
         metavar="PATH",
-        help=f"a {MODEL_FILE}, or the folder that holds it; `identity` measures the scans without registration",
+        help=f"a {MODEL_FILE}, or the folder that holds it; `descriptors` registers without a trained model; "
+        "`identity` measures the scans without registration",
     )
     run.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="CSV file for one row per slice, structure and metric"

@@ -12,6 +12,7 @@ from jointnet.cpu_kernels.maps import block_means
 from jointnet.networks.affine_head import transform_limits
 from jointnet.networks.apply import Prediction
 from jointnet.networks.gauss_newton import align
+from jointnet.networks.guide_maps import segmentation_maps
 from jointnet.settings import ModelSettings
 from jointnet.structures import CLASSES
 
@@ -31,7 +32,7 @@ def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> 
     maps = torch.stack([(indices == index).float() for index in range(1, CLASSES)], 2)
     cine, lge = (block_means(maps[:, image], MAP_PIXELS) for image in (0, 1))
     with torch.inference_mode():
-        theta = align(cine, lge, transform_limits(settings or ModelSettings()), STEPS)
+        theta = align(segmentation_maps(cine, lge), transform_limits(settings or ModelSettings()), STEPS).theta
     return Prediction(theta.numpy(), None, None)
 
 

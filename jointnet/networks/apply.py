@@ -1,4 +1,4 @@
-"""The input and output of the models, and their application to the slices of a patient."""
+"""The application of a model to the slices of a patient: the network, then the stages of the registration."""
 
 from typing import NamedTuple
 
@@ -9,22 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jointnet.common_grid import SIZE_PX
-from jointnet.cpu_kernels.maps import block_means, likeliest
+from jointnet.cpu_kernels.maps import block_means, box_maxima, likeliest
 from jointnet.geometry import bounding_box
 from jointnet.networks.device import computing_in
-
-
-class Output(NamedTuple):
-    """Prediction for a batch of B slice pairs.
-
-    Attributes:
-        theta: affine (B, 2, 3) from cine to LGE coordinates, see `jointnet.geometry`.
-        cine_logits, lge_logits: class scores (B, C, H, W) of each image, or None if the model does not segment.
-    """
-
-    theta: Tensor
-    cine_logits: Tensor | None = None
-    lge_logits: Tensor | None = None
+from jointnet.networks.output import Output
+from jointnet.networks.registration import register
+from jointnet.settings import Settings
 
 
 class Prediction(NamedTuple):
@@ -45,24 +35,41 @@ def predict(
     images: np.ndarray,
     device: torch.device | str = "cpu",
     precision: torch.dtype = torch.float32,
+    field: NDArray[np.bool_] | None = None,
+    heart_mm: tuple[float, float] | None = None,
 ) -> Prediction:
     """Apply a model to images (S, 2, H, W) of one patient on the common grid, cine first.
 
-    The network computes in `precision` and in evaluation mode. Its previous mode is restored afterwards.
+    Args:
+        model: a model of `jointnet.networks`. It is applied in evaluation mode; its mode is restored afterwards.
+        images: the images.
+        device: the device the model runs on.
+        precision: the type the network computes in. The stages after it compute in 32 bits.
+        field: the pixels (S, H, W) that both scans show; if None, those where an image is above 0.
+        heart_mm: where the heart is, for models that do not segment: column and row in mm from the centre of the field
+            of view. If None, the heart is in the middle of `field`.
     """
-    downsampling = int(model.downsampling)  # type: ignore[arg-type]
+    settings: Settings = model.settings  # type: ignore[assignment]
     training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            indices = neighbour_indices(len(images), int(model.neighbours), device)  # type: ignore[arg-type]
-            inputs = network_images(images, downsampling, device)[indices]
+            pair = network_images(images, settings.training.downsampling, device)
+            indices = neighbour_indices(len(images), settings.model.neighbours, device)
+            inputs = pair[indices]
             with computing_in(precision, inputs.device):
-                output = model(inputs[:, :, 0], inputs[:, :, 1], same_patient=True)
+                output: Output = model(inputs[:, :, 0], inputs[:, :, 1])
+            shown = _shown(pair) if field is None else torch.from_numpy(np.array(field)).to(device)
+            theta = register(output, pair, settings, shown, heart_mm)
             labels = [None if logits is None else _labels(logits) for logits in (output.cine_logits, output.lge_logits)]
-            return Prediction(output.theta.float().cpu().numpy(), labels[0], labels[1])
+            return Prediction(theta.float().cpu().numpy(), labels[0], labels[1])
     finally:
         model.train(training)
+
+
+def _shown(images: Tensor) -> Tensor:
+    """Return the pixels (S, H, W) at most one pixel from where an image (S, 2, H, W) is above 0."""
+    return box_maxima(images.amax(1, keepdim=True), 3).squeeze(1) > 0
 
 
 def _labels(logits: Tensor) -> NDArray[np.uint8]:

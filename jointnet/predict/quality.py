@@ -29,7 +29,7 @@ LEAST_PIXELS = 16
 """A structure with fewer pixels of the common grid (9 mm2) counts as not found."""
 DEPARTURE_MM = 6.0
 """Distance of a slice's displacement from the patient's median above which there is a warning. It is three times the
-standard deviation of slice translations (`jointnet.networks.gauss_newton.SLICE_SD`)."""
+standard deviation of slice translations (`jointnet.networks.registration.SLICE_SD`)."""
 FALL = 0.05
 """Decrease of the predicted agreement above which there is a warning."""
 SHEET_COLUMNS = 6

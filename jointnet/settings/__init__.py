@@ -16,6 +16,7 @@ from jointnet.settings.schema import (
     LossSettings,
     ModelSettings,
     OptimiserSettings,
+    RegistrationSettings,
     Settings,
     TrainingSettings,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "LossSettings",
     "ModelSettings",
     "OptimiserSettings",
+    "RegistrationSettings",
     "Settings",
     "TrainingSettings",
     "load_settings",

@@ -13,6 +13,12 @@ from jointnet.settings.schema import Settings
 from jointnet.settings.validation import validate
 from jointnet.system.toml_file import is_file, parse_toml, read_toml
 
+REPLACED: Mapping[tuple[str, ...], str] = {
+    ("model", "guide_by_patient"): 'was replaced by registration.pooling, "patient" for true, "independent" for false',
+    ("model", "guide_descriptors"): 'was replaced by registration.descriptor_weight; refinement = "none" stands for 0',
+}
+"""Messages about keys of earlier versions."""
+
 
 def settings_to_dict(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the settings as nested dictionaries of plain values, ready for JSON or TOML."""
@@ -30,7 +36,7 @@ def settings_from_dict(values: Mapping[str, Any], base: Settings | None = None) 
         content[section] = {**content.get(section, {}), **table} if isinstance(table, Mapping) else table
     settings, errors = validate(Settings, content)
     if settings is None:
-        raise SettingsError(f"{'.'.join(path)}: {text}" for path, text in errors.items())
+        raise SettingsError(f"{'.'.join(path)}: {REPLACED.get(path, text)}" for path, text in errors.items())
     return _consistent(settings)
 
 
@@ -48,6 +54,7 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
         paths[dotted] = section, key
     changed, errors = validate(Settings, content)
     if changed is None:
+        errors |= {path: text for path, text in REPLACED.items() if path in errors}
         messages = {dotted: errors.get(path) or errors.get(path[:1]) for dotted, path in paths.items()}
         raise SettingsError(f"{dotted}: {text}" for dotted, text in messages.items() if text)
     return _consistent(changed)

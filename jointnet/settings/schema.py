@@ -43,7 +43,8 @@ class ModelSettings:
     """Settings of the network architecture."""
 
     name: ModelName = "joint"
-    """`standalone` only registers; `joint` also segments both images."""
+    """`standalone` only registers; `joint` also segments both images; `descriptors` has no network and is not trained,
+    so that the images alone are registered (`[registration]`)."""
     widths: Widths = (32, 64, 96, 128)
     """Channels per resolution level of an encoder, finest first."""
     stem: int = bounded(2, 1, 8)
@@ -61,12 +62,7 @@ class ModelSettings:
     hidden: int = bounded(64, 1, 4096)
     """Units of the dense layer of the stand-alone model and the fully connected head."""
     guide_steps: int = bounded(4, 1, 100)
-    """Number of Gauss-Newton steps of the guided head."""
-    guide_descriptors: float = bounded(3.0, 0.0, 100.0)
-    """Weight of the MIND descriptors relative to the segmentations when the guided head refines a prediction; 0
-    switches them off."""
-    guide_by_patient: Annotated[bool, Field(strict=True)] = True
-    """Whether the guided head aligns the slices of a patient together in prediction."""
+    """Number of Gauss-Newton steps of the guided head. Refinement by descriptors takes twice as many."""
     max_rotation_deg: float = bounded(20.0, 0.0, 90.0)
     """Largest rotation of the predicted affine, in degrees either way."""
     max_scale: float = bounded(1.35, 1.0, 3.0)
@@ -75,6 +71,23 @@ class ModelSettings:
     """Largest shear of the predicted affine, either way."""
     max_translation_mm: float = bounded(25.0, 0.0, 80.0)
     """Largest translation of the predicted affine along each axis, in mm either way."""
+
+
+@dataclass(frozen=True, config=TABLE)
+class RegistrationSettings:
+    """Settings of the stages that follow the network in validation and prediction, the same for every model.
+
+    A network registers each slice alone. These stages register the slices of a patient together.
+    """
+
+    pooling: Literal["patient", "independent"] = "patient"
+    """`patient`: each slice's transform is shrunk towards the patient's mean transform, as far as slices of a patient
+    are known to agree. `independent`: slices have no influence on each other."""
+    refinement: Literal["descriptors", "none"] = "descriptors"
+    """`descriptors`: alignment of MIND descriptors of both images, and of the segmentations if there are any, starting
+    at the pooled transform. `none`: no refinement."""
+    descriptor_weight: float = bounded(3.0, 0.0, 100.0)
+    """Weight of the MIND descriptors relative to the segmentations and to the pooled transform."""
 
 
 @dataclass(frozen=True, config=TABLE)
@@ -169,6 +182,7 @@ class Settings:
     """All settings of a training except data and seed."""
 
     model: ModelSettings = ModelSettings()
+    registration: RegistrationSettings = RegistrationSettings()
     loss: LossSettings = LossSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     optimiser: OptimiserSettings = OptimiserSettings()

@@ -19,7 +19,7 @@ from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import cut_structure_rows
 from jointnet.model_file import SavedModel, load_model
 from jointnet.model_path import MODEL_FILE, model_file
-from jointnet.models import MODELS
+from jointnet.models import MODELS, require_trained
 from jointnet.networks.device import resolve_device
 from jointnet.settings import Settings, load_settings, settings_to_dict, with_values
 from jointnet.system.commands import LARGEST_SEED, parse_patients
@@ -178,6 +178,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     ]
     if errors:
         raise SettingsError(errors)
+    require_trained(options.model)
     values = {"model.name": options.model} | ({"training.epochs": options.epochs} if options.epochs is not None else {})
     return with_values(load_settings(options.settings), values)
 

@@ -24,6 +24,7 @@ from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import cut_structure_rows, evaluate
 from jointnet.model_file import save_model
 from jointnet.model_path import MODEL_FILE
+from jointnet.models import require_trained
 from jointnet.networks import build_model
 from jointnet.networks.device import computing_in, resolve_device, training_precision
 from jointnet.settings import OptimiserSettings, Settings, settings_to_dict
@@ -74,9 +75,11 @@ def train(
             cannot be test patients.
 
     Raises:
+        SettingsError: if the model is not one that is trained.
         TrainingDivergedError: if the loss becomes NaN or infinite, or the objective is never finite.
         OSError: if a file cannot be written.
     """
+    require_trained(settings.model.name)
     torch_device = torch.device(resolve_device(device))
     torch.manual_seed(seed)
     generator = torch.Generator(torch_device).manual_seed(seed)

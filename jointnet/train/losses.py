@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jointnet.geometry import warp
-from jointnet.networks.apply import Output
+from jointnet.networks.output import Output
 from jointnet.settings import LossSettings
 
 LABEL_SMOOTHING = 0.1

@@ -10,9 +10,10 @@ from pydantic.dataclasses import dataclass
 
 from jointnet.errors import SettingsError, short_repr
 from jointnet.evaluate.aggregation import ENDPOINTS
+from jointnet.models import TRAINED
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.settings.parsing import flat_settings
-from jointnet.settings.schema import TABLE, ModelName
+from jointnet.settings.schema import TABLE
 from jointnet.settings.validation import Schema, json_schema, validate
 from jointnet.system.toml_file import is_file, read_toml
 from study.plan.search_rules import (
@@ -36,9 +37,11 @@ PARAMETERS = (*RATIOS, *SHORT_NAMES, *sorted(set(NUMBERS) - set(NOT_SEARCHED)))
 if TYPE_CHECKING:
     ParameterName = str
     EndpointName = str
+    ModelName = str
 else:
     ParameterName = Literal[PARAMETERS]
     EndpointName = Literal[tuple(map("/".join, ENDPOINTS))]
+    ModelName = Literal[TRAINED]
 
 
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:

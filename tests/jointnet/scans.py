@@ -234,6 +234,11 @@ def tiny_settings(**dotted) -> Settings:
     return with_values(Settings(), values | {key.replace("__", "."): value for key, value in dotted.items()})
 
 
+def feed_forward_settings(**dotted) -> Settings:
+    """Return `tiny_settings` without the stages that follow the network."""
+    return tiny_settings(registration__pooling="independent", registration__refinement="none", **dotted)
+
+
 def stir(model: nn.Module, spread: float = 0.2) -> nn.Module:
     """Add random noise to all weights, so that none is zero as at initialisation, and return the model."""
     generator = torch.Generator().manual_seed(1)

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from scans import stir, tiny_settings
 
 from jointnet.models import MODELS
 from jointnet.networks import build_model
+from jointnet.networks.apply import predict
 from jointnet.settings import Settings, with_values
 from jointnet.settings.parsing import flat_settings
 
@@ -26,13 +28,13 @@ NUMBERS = {
     "model.neighbours": 1,
     "model.hidden": 9,
     "model.guide_steps": 1,
-    "model.guide_descriptors": 0.0,
+    "registration.descriptor_weight": 0.5,
     "model.max_rotation_deg": 0.0,
     "model.max_scale": 1.0,
     "model.max_shear": 0.0,
     "model.max_translation_mm": 0.0,
 }
-"""Another value for each numeric setting of the model."""
+"""Another value for each numeric setting of the model and of the stages after it."""
 
 
 @pytest.mark.parametrize("head", ["guided", "fully_connected"])
@@ -40,7 +42,7 @@ NUMBERS = {
 def test_exactly_the_settings_without_effect_leave_the_model_unchanged(name: str, head: str):
     settings = tiny_settings(model__name=name, model__head=head)
     numbers = {key for key, value in flat_settings(settings).items() if type(value) in (int, float)}
-    assert set(NUMBERS) == {key for key in numbers if key.startswith("model.")}
+    assert set(NUMBERS) == {key for key in numbers if key.startswith(("model.", "registration."))}
     plain = _weights_and_outputs(settings)
     for setting, value in NUMBERS.items():
         changed = _weights_and_outputs(with_values(settings, {setting: value}))
@@ -51,10 +53,10 @@ def test_exactly_the_settings_without_effect_leave_the_model_unchanged(name: str
 def _weights_and_outputs(settings: Settings) -> list[torch.Tensor]:
     torch.manual_seed(0)
     model = stir(build_model(settings), 1.0)
-    cine, lge = torch.rand(2, 2, 1 + 2 * settings.model.neighbours, 56, 56)
-    with torch.no_grad():
-        outputs = [*model(cine, lge), *model(cine, lge, same_patient=True)]
-    return [*model.state_dict().values(), *(output for output in outputs if output is not None)]
+    blocks = np.random.default_rng(0).random((3, 2, 28, 28))
+    prediction = predict(model, blocks.repeat(8, 2).repeat(8, 3).astype(np.float16))
+    outputs = [torch.from_numpy(output) for output in prediction if output is not None]
+    return [*model.state_dict().values(), *outputs]
 
 
 def test_neither_the_models_nor_the_settings_load_torch():

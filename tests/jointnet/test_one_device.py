@@ -13,7 +13,8 @@ from scans import easy_patients, tiny_settings
 from jointnet.data.cache import CachedPatient
 from jointnet.evaluate.rows import evaluate
 from jointnet.geometry import pixel_centres
-from jointnet.models import MODELS
+from jointnet.models import TRAINED, UNTRAINED
+from jointnet.networks import build_model
 from jointnet.networks.apply import predict
 from jointnet.settings import Settings, load_settings, settings_names, with_values
 from jointnet.train.dataset import SlicePairDataset
@@ -23,7 +24,7 @@ SLICES = 4
 FEW = {"model.guide_steps": 2, "training.batch_size": SLICES}
 """Repeats nothing needlessly: operators of `meta` are slow."""
 SHIPPED = [
-    with_values(load_settings(name), {"model.name": model, **FEW}) for name in settings_names() for model in MODELS
+    with_values(load_settings(name), {"model.name": model, **FEW}) for name in settings_names() for model in TRAINED
 ]
 VARIED = [
     *(
@@ -31,10 +32,12 @@ VARIED = [
         for sharing in ("network", "encoder", "none")
         for head in ("guided", "fully_connected")
     ),
-    *(tiny_settings(model__name=model, model__neighbours=1) for model in MODELS),
-    tiny_settings(model__name="joint", model__guide_by_patient=False, training__batch_size=2),
-    tiny_settings(model__name="joint", model__guide_descriptors=0.0),
+    *(tiny_settings(model__name=model, model__neighbours=1) for model in TRAINED),
+    tiny_settings(model__name="joint", registration__pooling="independent", training__batch_size=2),
+    tiny_settings(model__name="standalone", registration__pooling="independent"),
+    *(tiny_settings(model__name=name, registration__refinement="none") for name in TRAINED),
 ]
+NOT_TRAINED = [tiny_settings(model__name=name) for name in UNTRAINED]
 every = pytest.mark.parametrize("settings", SHIPPED + VARIED)
 
 
@@ -65,11 +68,11 @@ def test_a_training_step_reads_whether_the_loss_is_finite_and_nothing_else(setti
     assert dict(read) == asked | shared  # the norms, only if the epoch is validated
 
 
-@every
+@pytest.mark.parametrize("settings", SHIPPED + VARIED + NOT_TRAINED)
 def test_a_validation_and_a_prediction_read_their_result_and_where_it_shows_anything(settings, patients):
-    model = new_learner(settings, 1, META).averaged
+    model = build_model(settings).to(META)
     segments, coarse = settings.model.name == "joint", settings.training.downsampling > 1
-    described = segments and settings.model.head == "guided" and settings.model.guide_descriptors > 0
+    described = settings.registration.refinement == "descriptors"
     boxes = 2 * (segments and coarse) + described
     expected = {"networks.apply.predict": 1, "networks.apply._labels": 2 * segments, "geometry.bounding_box": boxes}
     expected = {place: count for place, count in expected.items() if count}

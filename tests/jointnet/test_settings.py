@@ -38,8 +38,10 @@ def test_settings_are_frozen():
 
 
 def test_values_are_replaced_and_the_others_stay():
-    settings = with_values(Settings(), {"loss.alpha": 0.25, "training.epochs": 7, "model.guide_by_patient": False})
-    assert (settings.loss.alpha, settings.training.epochs, settings.model.guide_by_patient) == (0.25, 7, False)
+    settings = with_values(
+        Settings(), {"loss.alpha": 0.25, "training.epochs": 7, "registration.pooling": "independent"}
+    )
+    assert (settings.loss.alpha, settings.training.epochs, settings.registration.pooling) == (0.25, 7, "independent")
     assert settings.optimiser == Settings().optimiser
     assert settings.loss.lambda_1 == Settings().loss.lambda_1
     assert with_values(settings, {}) == settings
@@ -84,8 +86,10 @@ REFUSED = [
     ("model.name", "Joint", "one of"),
     ("model.name", None, "one of"),
     ("model.name", ["joint"], "one of"),
-    ("model.guide_by_patient", 1, "true or false"),
-    ("model.guide_by_patient", "true", "true or false"),
+    ("registration.pooling", True, "one of"),
+    ("registration.refinement", None, "one of"),
+    ("model.guide_by_patient", True, "was replaced by registration.pooling"),
+    ("model.guide_descriptors", 3.0, "was replaced by registration.descriptor_weight"),
     ("model.widths", [8], "at least two"),
     ("model.widths", [], "at least two"),
     ("model.widths", [8, 0], "whole numbers"),
@@ -145,13 +149,17 @@ def test_every_bound_is_inclusive_and_enforced():
             "model.widths: must be at least two whole numbers between 1 and 4096, got [8, 'a', 0]",
         ),
         ("model.head", 3, "model.head: must be one of guided, fully_connected, got 3"),
-        ("model.guide_by_patient", 1, "model.guide_by_patient: must be true or false, got 1"),
+        ("registration.pooling", 1, "registration.pooling: must be one of patient, independent, got 1"),
         (
             "loss.beta",
             3,
             "loss.beta: unknown key 'beta', must be one of lambda_1, lambda_2, lambda_3, alpha, got 3",
         ),
-        ("a.b", 3, "a.b: unknown section 'a', must be one of model, loss, augmentation, optimiser, training"),
+        (
+            "a.b",
+            3,
+            "a.b: unknown section 'a', must be one of model, registration, loss, augmentation, optimiser, training",
+        ),
     ],
 )
 def test_an_error_names_the_key_the_whole_rule_and_the_value(key, value, error):

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scans import heart, prepared, whole_field
+from scans import feed_forward_settings, heart, prepared, whole_field
 from torch import nn
 
 from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM, SIZE_PX
@@ -127,9 +127,9 @@ def test_segmentations_are_compared_with_their_own_labels():
 
 
 class Shifter(nn.Module):
-    downsampling, neighbours = 4, 0
+    settings = feed_forward_settings()
 
-    def forward(self, cine, lge, same_patient=False):
+    def forward(self, cine, lge):
         return Output(torch.from_numpy(shift(6.0, -4.5, len(cine))))
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scans import stir, tiny_settings
+from scans import feed_forward_settings, stir, tiny_settings
 from torch import nn
 
 from jointnet.geometry import identity
@@ -13,13 +13,11 @@ from jointnet.networks.apply import network_images, predict
 class Says(nn.Module):
     """A model that returns given segmentation scores."""
 
-    neighbours = 0
-
     def __init__(self, scores):
         super().__init__()
-        self.downsampling, self.scores = 224 // scores.shape[-1], scores
+        self.settings, self.scores = feed_forward_settings(training__downsampling=224 // scores.shape[-1]), scores
 
-    def forward(self, cine, lge, same_patient=False):
+    def forward(self, cine, lge):
         return Output(identity(len(cine)), self.scores, self.scores.flip(0))
 
 
@@ -28,9 +26,13 @@ class Fake(nn.Module):
 
     def __init__(self, downsampling, segments=True):
         super().__init__()
-        self.downsampling, self.neighbours, self.segments, self.seen = downsampling, 0, segments, None
+        self.settings, self.segments, self.seen = (
+            feed_forward_settings(training__downsampling=downsampling),
+            segments,
+            None,
+        )
 
-    def forward(self, cine, lge, same_patient=False):
+    def forward(self, cine, lge):
         assert not self.training
         self.seen = cine, lge
         theta = identity(len(cine)) + torch.arange(len(cine))[:, None, None]
@@ -103,7 +105,9 @@ def test_the_mode_is_left_as_it_was_also_after_a_failure(training):
 @pytest.mark.parametrize("weight", [0.0, 2.0])
 def test_a_prediction_is_refined_by_descriptors_where_the_settings_say_so(weight):
     """In training, the model processes each slice separately and without descriptors."""
-    settings = tiny_settings(model__guide_by_patient=False, model__guide_descriptors=weight, training__downsampling=2)
+    settings = tiny_settings(registration__pooling="independent", training__downsampling=2)
+    if weight == 0:
+        settings = feed_forward_settings(training__downsampling=2)
     torch.manual_seed(0)
     model = stir(build_model(settings))
     inputs = network_images(images(), 2, "cpu")
@@ -115,7 +119,7 @@ def test_a_prediction_is_refined_by_descriptors_where_the_settings_say_so(weight
 @pytest.mark.parametrize("name", ["standalone", "joint"])
 def test_the_slices_of_a_patient_do_not_influence_each_other(name):
     torch.manual_seed(0)
-    model = stir(build_model(tiny_settings(model__name=name, model__guide_by_patient=False)))
+    model = stir(build_model(tiny_settings(model__name=name, registration__pooling="independent")))
     together = predict(model, images())
     for index in range(3):
         alone = predict(model, images()[index : index + 1])

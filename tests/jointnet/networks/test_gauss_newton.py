@@ -7,16 +7,12 @@ from scans import tiny_settings
 
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.geometry import about, bounding_box, centres, identity, invert, pixel_centres, theta_from_parameters
-from jointnet.networks import gauss_newton
+from jointnet.networks import gauss_newton, guide_maps, registration
 from jointnet.networks.affine_head import transform_limits
-from jointnet.networks.gauss_newton import (
-    REFINEMENT,
-    align,
-    directions,
-    monomials,
-    normal_equations,
-    patient_mean_parameters,
-)
+from jointnet.networks.gauss_newton import directions, monomials, normal_equations
+from jointnet.networks.guide_maps import segmentation_maps
+from jointnet.networks.output import Output
+from jointnet.networks.registration import REFINEMENT, patient_mean_parameters, register
 
 LIMITS = transform_limits(tiny_settings().model)
 PLACE = torch.tensor([[9.0, -6.0]]) / HALF_EXTENT_MM
@@ -35,6 +31,26 @@ def maps_of(theta, coarse=56, fine=448):
     myo = ((u / 32) ** 2 + (v / 29) ** 2 < 1) & ~lv
     rv = (((u + 42) / 18) ** 2 + ((v - 10) / 24) ** 2 < 1) & ~myo & ~lv
     return F.avg_pool2d(torch.stack([myo, lv, rv]).float()[None], fine // coarse)
+
+
+def align(cine, lge, limits, steps, same_patient=False, descriptors=None):
+    """Return theta (B, 2, 3) from the guided head's fit and, if asked for, the stages that follow it."""
+    with torch.autocast("cpu", enabled=False):
+        maps = segmentation_maps(cine, lge)
+    fit = gauss_newton.align(maps, limits, steps)
+    stages = {"pooling": "patient" if same_patient else "independent"}
+    stages["refinement"] = "none" if descriptors is None else "descriptors"
+    settings = tiny_settings(
+        model__guide_steps=max(steps, 1),
+        registration__descriptor_weight=1.0,
+        **{f"registration__{name}": value for name, value in stages.items()},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        described = iter(descriptors or ())
+        patch.setattr(registration, "mind_descriptors", lambda *_: next(described))
+        patch.setattr(registration, "transform_limits", lambda _: limits)
+        images = torch.zeros(len(cine), 2, *cine.shape[2:])
+        return register(Output(fit.theta, fit=fit), images, settings, images[:, 0] == 0)
 
 
 def transform(angle_deg=0.0, scale_x=1.0, scale_y=1.0, shear=0.0, columns_mm=0.0, rows_mm=0.0):
@@ -255,7 +271,7 @@ def test_the_box_where_descriptors_count_gives_what_the_whole_image_gives(same_p
     boxed = align(cine, lge, LIMITS, 4, same_patient, descriptors=(noise[0], noise[1]))
     boxes = []
     monkeypatch.setattr(
-        gauss_newton, "bounding_box", lambda mask: boxes.append(bounding_box(mask)) or (slice(0, 56), slice(0, 56))
+        guide_maps, "bounding_box", lambda mask: boxes.append(bounding_box(mask)) or (slice(0, 56), slice(0, 56))
     )
     torch.testing.assert_close(align(cine, lge, LIMITS, 4, same_patient, descriptors=(noise[0], noise[1])), boxed)
     ((rows, columns),) = boxes
@@ -273,8 +289,9 @@ def test_descriptors_that_count_nowhere_leave_the_refining_steps_to_the_segmenta
 
 @pytest.mark.parametrize(("descriptors", "times"), [(False, 1), (True, REFINEMENT)])
 def test_a_refinement_takes_more_steps_also_where_nothing_counts(descriptors, times, monkeypatch):
-    taken, fit = [], gauss_newton._fit
-    monkeypatch.setattr(gauss_newton, "_fit", lambda *given: taken.append(given[4]) or fit(*given))
+    taken, fit = [], gauss_newton.fit
+    for module in (gauss_newton, registration):
+        monkeypatch.setattr(module, "fit", lambda *given: taken.append(given[4]) or fit(*given))
     empty = torch.zeros(2, 3, 56, 56)
     align(empty, empty, LIMITS, 4, same_patient=True, descriptors=(empty, empty) if descriptors else None)
     assert taken == [4, 4 * times]

@@ -6,10 +6,10 @@ from scans import stir, tiny_settings
 
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.geometry import identity
-from jointnet.models import MODELS
+from jointnet.models import MODELS, TRAINED
 from jointnet.networks import build_model
 from jointnet.networks.affine_head import coarsest_px, transform_limits
-from jointnet.networks.joint import guide_map
+from jointnet.networks.guide_maps import guide_map
 from jointnet.networks.unet import Decoder, Encoder, pixels_from_channels
 from jointnet.settings import Settings, load_settings, with_values
 
@@ -23,8 +23,8 @@ VARIANTS = {
     },
     "joint guided neighbours": {"model.name": "joint", "model.neighbours": 1},
 }
-CONTRACT = {name: {"model.name": name} for name in MODELS} | VARIANTS
-"""What the contract tests run on: each model of `MODELS`, a new one too, and the variants of the two here."""
+CONTRACT = {name: {"model.name": name} for name in TRAINED} | VARIANTS
+"""What the contract tests run on: each model that is trained, a new one too, and the variants of the two here."""
 SIZE = 56
 
 
@@ -60,7 +60,7 @@ def segments(settings):
 def test_the_settings_name_the_model(settings):
     model = seeded(settings)
     assert type(model) is MODELS[settings.model.name].network_class()
-    assert model.downsampling == settings.training.downsampling
+    assert model.settings is settings
 
 
 def test_outputs_have_their_shapes(settings):
@@ -87,7 +87,7 @@ def test_a_batch_is_its_samples_one_by_one(settings):
     assert float((together.theta - identity(4)).abs().max().detach()) > 1e-3
     for index in range(4):
         alone = model(cine[index : index + 1], lge[index : index + 1])
-        for one, all_of_them in zip(alone, together, strict=True):
+        for one, all_of_them in zip(alone[:3], together[:3], strict=True):
             if one is not None:
                 torch.testing.assert_close(one[0], all_of_them[index], atol=2e-4, rtol=1e-3)
 
@@ -101,7 +101,9 @@ def test_gradients_reach_every_parameter(settings):
     model = stirred(settings)
     output = model(*images(settings, 2))
     loss = sum(
-        (part * torch.linspace(-1, 1, part.numel()).reshape(part.shape)).sum() for part in output if part is not None
+        (part * torch.linspace(-1, 1, part.numel()).reshape(part.shape)).sum()
+        for part in output[:3]
+        if part is not None
     )
     loss.backward()
     silent = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.abs().any()]
@@ -207,7 +209,7 @@ def test_the_same_seed_builds_the_same_model(settings):
 
 
 def test_uniform_images_give_finite_outputs(settings):
-    for part in stirred(settings)(*torch.zeros_like(images(settings, 2))):
+    for part in stirred(settings)(*torch.zeros_like(images(settings, 2)))[:3]:
         assert part is None or torch.isfinite(part).all()
 
 

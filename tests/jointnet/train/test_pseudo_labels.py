@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scans import heart, prepared, stir, tiny_settings
+from scans import feed_forward_settings, heart, prepared, stir, tiny_settings
 from torch import nn
 
 from jointnet.errors import SettingsError
@@ -39,14 +39,13 @@ def test_agreement_is_the_mean_dice_over_what_either_shows(cine, moved, expected
 class Remembering(nn.Module):
     """A teacher that returns given class codes and the identity transform."""
 
-    downsampling = 4
-    neighbours = 0
+    settings = feed_forward_settings()
 
     def __init__(self, cine, lge):
         super().__init__()
         self.codes = cine, lge
 
-    def forward(self, cine, lge, same_patient=False):
+    def forward(self, cine, lge):
         scores = [10 * F.one_hot(torch.from_numpy(codes).long(), 4).permute(0, 3, 1, 2).float() for codes in self.codes]
         return Output(identity(len(cine)), *scores)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from scans import heart, prepared
+from scans import feed_forward_settings, heart, prepared
 from torch import nn
 
 from jointnet.common_grid import HALF_EXTENT_MM
@@ -14,9 +14,9 @@ from study.selection.slice_pictures import MARGIN_PX, slice_pictures
 class ShiftByPosition(nn.Module):
     """A model that moves slice k of a patient by k mm, so that its output for a slice depends on the other slices."""
 
-    downsampling, neighbours = 4, 0
+    settings = feed_forward_settings()
 
-    def forward(self, cine, lge, same_patient=False):
+    def forward(self, cine, lge):
         theta = identity(len(cine))
         theta[:, 0, 2] = torch.arange(len(cine)) / HALF_EXTENT_MM
         return Output(theta)
