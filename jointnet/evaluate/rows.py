@@ -51,9 +51,11 @@ def evaluate(
         Columns `patient slice structure metric before after lost`. `metric` is `cd_mm` (lv, rv), `asd_mm`, `dice`
         (overlap of LGE's label with cine's), and for models that segment `dice_cine` and `dice_lge` (`before` NaN).
     """
-    return predicted_rows(
-        patients, lambda patient: None if model is None else predict(model, patient.images(), device, precision)
-    )
+
+    def predict_patient(patient: CachedPatient) -> Prediction | None:
+        return None if model is None else predict(model, patient.images(), device, precision, patient.field())
+
+    return predicted_rows(patients, predict_patient)
 
 
 def predicted_rows(

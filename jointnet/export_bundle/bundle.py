@@ -167,6 +167,7 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
             "_target_": "jointnet.networks.apply.predict",
             "model": "@network",
             "images": "$@preprocessing[0]",
+            "field": "$@preprocessing[2]",
             "device": "@device",
         },
         "trained_on": patients,

@@ -131,7 +131,7 @@ def predict_pair(
     grid = common_grid(cine_stack, lge_stack)
     if grid is None:
         raise DataError(f"{files.lge}: must overlap {files.cine.name} by a slice at least")
-    prediction = predict(saved.model, images, device)
+    prediction = predict(saved.model, images, device, field=field)
     pair = registration(cine_stack, lge_stack, grid, prediction.theta)
     qualities = tuple(slice_qualities(prediction, saved.settings.model.max_translation_mm))
     warnings = tuple(patient_warnings(pair, qualities))

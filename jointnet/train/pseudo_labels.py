@@ -89,7 +89,7 @@ def pseudo_label(
     """
     labelled = []
     for patient in patients:
-        prediction = predict(model, patient.images(), device)
+        prediction = predict(model, patient.images(), device, field=patient.field())
         if prediction.cine_labels is None or prediction.lge_labels is None:
             raise SettingsError("--teacher: must be a model that segments, got one without segmentations")
         moved = warp_labels(prediction.lge_labels, prediction.theta)

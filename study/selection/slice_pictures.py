@@ -54,7 +54,7 @@ def _frames(model: nn.Module, patient: CachedPatient, device: str) -> dict[str, 
     """Return the uncropped slices (S, H, W) of a patient. All are predicted together, as in the evaluation."""
     images = np.asarray(patient.images(), dtype=np.float32)
     labels = np.asarray(patient.labels())
-    theta = np.asarray(predict(model, patient.images(), device).theta, dtype=np.float32)
+    theta = np.asarray(predict(model, patient.images(), device, field=patient.field()).theta, dtype=np.float32)
     moved = warp(torch.from_numpy(images[:, 1:2].copy()), torch.from_numpy(theta))[:, 0].numpy()
     return {
         "cine": _grey(images[:, 0]),
