@@ -197,4 +197,5 @@ def test_every_module_of_the_study_has_a_room_but_the_small_commands_and_what_th
     loose = {name for name in MODULES if name.startswith("study.") and not _room(name)}
     rooms = {f"study.{room}" for room in (*ROOMS, "report")}
     commands = {"study.predict", "study.export_bundle"}
-    assert loose - rooms == commands | {"study.api", "study.store_address", "study.store_names"}
+    shared = {"study.arm_differences", "study.store_address", "study.store_names"}
+    assert loose - rooms == commands | shared | {"study.api"}

@@ -9,8 +9,11 @@ from typing import Any
 
 from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import ENDPOINTS
+from jointnet.models import MODELS
 from jointnet.settings import Settings, settings_to_dict
-from study.plan.search_space import Budget, Parameter, SearchSpace
+from jointnet.settings.parsing import flat_settings
+from study.arm_differences import LENGTH, SEARCHED, TRAIN, VALIDATION, WEIGHTS, length_text
+from study.plan.search_space import RATIOS, Budget, Parameter, SearchSpace, has_effect
 from study.plan.splits import Split
 
 
@@ -189,6 +192,34 @@ def make_arms(spaces: Sequence[SearchSpace], splits: Sequence[Split], fold: int 
     if errors:
         raise SettingsError(errors)
     return arms
+
+
+def given(arm: Arm) -> dict[str, str]:
+    """Return what an arm was given, as texts for `study.arm_differences`.
+
+    Settings that have no effect on the arm's model are left out. A model without segmentations has a fully connected
+    head, whatever `model.head` is.
+    """
+    settings, counts = arm.settings, arm.split.counts
+    model, training = MODELS[settings.model.name], settings.training
+    names = [parameter.name for parameter in arm.parameters]
+    values = flat_settings(settings)
+    if not model.segments:
+        values["model.head"] = "fully_connected"
+    own = {key: _text(value) for key, value in values.items() if has_effect(settings, key)}
+    own[TRAIN], own[VALIDATION] = str(counts.train), str(counts.validation)
+    own[LENGTH] = length_text(None, training.epochs, counts.train)
+    own[SEARCHED] = ", ".join(name for name in names if name not in RATIOS) or "none"
+    if model.segments:
+        own[WEIGHTS] = ", ".join(name for name in names if name in RATIOS) or "none"
+    return own
+
+
+def _text(value: Any) -> str:
+    """Return a value of the settings as text."""
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def make_plan(

@@ -1,7 +1,9 @@
 """The plan of a study as text for the terminal."""
 
+import textwrap
 from collections.abc import Callable
 
+from study.arm_differences import LENGTH, MODEL, TRAIN, TRIALS, by_value, differences, key_name, sentence
 from study.plan.capacity import describe_nodes
 from study.plan.cost import (
     MEASURED_SETTINGS,
@@ -18,9 +20,12 @@ from study.plan.cost import (
     training_hours,
 )
 from study.plan.environment import environment_lines
-from study.plan.plan import Arm, Plan
+from study.plan.plan import Arm, Plan, given
 from study.plan.search_space import SearchSpace
 from study.store_address import without_secrets
+
+WIDTH = 105
+"""Characters of a line beside its heading."""
 
 
 def render(plan: Plan) -> str:
@@ -38,6 +43,7 @@ def render(plan: Plan) -> str:
     lines += _design(plan)
     lines.append("  Arms      arm, train/validation/test, trials, epochs each, expected minutes (at most)")
     lines += [f"            {_arm(plan, name)}" for name in dict.fromkeys(arm.name for arm in plan.arms)]
+    lines += _given(plan)
     lines += [
         f"  Work      {_work(plan)}",
         f"  Machine   {plan.resources.concurrent} concurrent trainings on {plan.resources.device}, {_each_trial(plan)}",
@@ -106,6 +112,24 @@ def _arm(plan: Plan, name: str) -> str:
     if seeds:
         text += f", then {seeds} x {fidelity.max_epochs} epochs, {_minutes(plan, arms, retrain_minutes)}"
     return text + (f", in each of {len(arms)} folds (minutes of all)" if len(arms) > 1 else "")
+
+
+def _given(plan: Plan) -> list[str]:
+    """Return the lines about what the arms differ in: a sentence, and the arms by their value of each setting."""
+    arms = {arm.name: arm for arm in plan.arms}
+    methods = {name: arm.method for name, arm in arms.items()}
+    given_to = {name: {**given(arm), TRIALS: _trial_count(arm)} for name, arm in arms.items()}
+    lines = textwrap.wrap(sentence(given_to), WIDTH)
+    for key, row in differences(given_to).items():
+        parts = [f"{value} ({', '.join(names)})" for value, names in by_value(row, methods).items()]
+        if key not in (MODEL, TRAIN, LENGTH):
+            lines += textwrap.wrap(f"{key_name(key)}: {', '.join(parts)}", WIDTH, subsequent_indent="  ")
+    return [f"  {'' if number else 'Compared':<9} {line}" for number, line in enumerate(lines)]
+
+
+def _trial_count(arm: Arm) -> str:
+    samples, minutes = arm.budget.num_samples, arm.budget.minutes
+    return f"as many as fit in {minutes:g} minutes" if samples is None else str(samples)
 
 
 def _trials(arm: Arm) -> str:

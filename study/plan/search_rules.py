@@ -12,7 +12,7 @@ from typing import Any
 from jointnet.errors import SettingsError, short_repr
 from jointnet.models import MODELS
 from jointnet.settings import Settings, with_values
-from study.plan.search_space import LAMBDAS, RATIOS, SHORT_NAMES, Method, has_parameter, value_of
+from study.plan.search_space import LAMBDAS, RATIOS, SHORT_NAMES, Method, has_effect, value_of
 from study.plan.splits import parse_counts
 
 METHOD_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?")
@@ -150,7 +150,7 @@ def _effect_errors(
     name: str, table: Mapping[str, Any], own: Sequence[Method], methods: Sequence[Method], base: Settings
 ) -> Iterator[str]:
     """Yield an error for each method that a parameter applies to and cannot affect."""
-    affected = [method for method in methods if has_parameter(method.settings(base), name)]
+    affected = [method for method in methods if has_effect(method.settings(base), name)]
     named = any(method.name != method.model for method in methods)
     key = "arms" if named and "models" not in table else "models"
     others = list(dict.fromkeys(method.name if key == "arms" else method.model for method in affected))

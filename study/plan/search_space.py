@@ -161,13 +161,15 @@ class SearchSpace:
         return {parameter.name: value_of(settings, parameter.name) for parameter in parameters}
 
 
-def has_parameter(settings: Settings, name: str) -> bool:
-    """Return whether a parameter has an effect on a model with these settings.
+def has_effect(settings: Settings, name: str) -> bool:
+    """Return whether a setting or a parameter has an effect on a model with these settings.
 
-    Ratios of the lambdas need several branches of the loss.
+    Weights of branches of the loss, and what the encoders share, need segmentations.
     """
     model = MODELS[settings.model.name]
-    return model.segments if name in RATIOS else model.has_setting(name, settings.model.head)
+    if name in (*LAMBDAS, *RATIOS, "model.sharing"):
+        return model.segments
+    return model.has_setting(name, settings.model.head)
 
 
 def value_of(settings: Settings, name: str) -> float:

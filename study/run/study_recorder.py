@@ -10,7 +10,7 @@ from jointnet.models import MODELS
 from jointnet.system.quota import usable_cpus, usable_memory_bytes
 from jointnet.system.versions import PACKAGES, commit, versions
 from study.plan.identity import SPECIFICATION_FILE
-from study.plan.plan import Arm, Plan, specification
+from study.plan.plan import Arm, Plan, given, specification
 from study.selection.baselines import Baseline, baselines_of
 from study.selection.best_trial import model_to_register
 from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
@@ -51,6 +51,7 @@ class StudyRecorder:
         self._outbox.put(self._describe_study, optional="the description of the study")
         for arm in self._plan.arms:
             self._outbox.put(partial(self._log_status, partial(self._arm_run, arm), "SCHEDULED"))
+            self._outbox.put(partial(self._log_given, arm), optional=f"the settings of {arm.key}")
             self._outbox.put(partial(self._describe_arm, arm), optional=f"the description of {arm.key}")
 
     def running(self, arm: Arm) -> None:
@@ -103,6 +104,9 @@ class StudyRecorder:
         content = {counts: {**split.as_dict(), "sha256": split.sha256} for counts, split in plan.splits.items()}
         self._tracker.log_json(run, SPLITS_FILE, content)
         self._tracker.tag(run, {f"{SPLIT_TAG}.{counts}": split.sha256 for counts, split in plan.splits.items()})
+
+    def _log_given(self, arm: Arm) -> None:
+        self._tracker.log_params(self._arm_run(arm), given(arm))
 
     def _describe_study(self) -> None:
         plan, run = self._plan, self._tracker.study_run()

@@ -208,6 +208,11 @@ class StudyTracker:
         """Set tags of a run in one call."""
         self.log_rows(run_id, (), tags)
 
+    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Log parameters of a run, which cannot change."""
+        entities = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
+        self._client.log_batch(run_id, params=entities, synchronous=True)
+
     def describe(self, run_id: str, text: str) -> None:
         """Set the description of a run that the MLflow UI shows."""
         self.tag(run_id, {NOTE: text})

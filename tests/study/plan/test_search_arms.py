@@ -8,7 +8,7 @@ from plans import SPLITS, plan_of
 
 from jointnet.errors import SettingsError
 from study.plan.identity import digest
-from study.plan.plan import make_arms, specification
+from study.plan.plan import given, make_arms, specification
 from study.plan.plan_text import render
 from study.plan.search_file import load_spaces
 from study.plan.search_space import Budget, SearchSpace
@@ -229,3 +229,30 @@ def test_the_paper_s_search_begins_with_equal_weights():
     settings = space.settings_of("joint")
     assert (settings.model.head, settings.model.sharing, settings.model.stem) == ("fully_connected", "none", 1)
     assert (settings.training.epochs, settings.training.downsampling) == (100, 1)
+
+
+def test_what_an_arm_was_given_has_the_settings_that_have_an_effect_on_it(tmp_path: Path):
+    space = read(tmp_path, FILE + ARMS + RATIO + 'arms = ["joint"]\n' + BUDGET)
+    joint, _, dense, _, alone, _ = (given(arm) for arm in make_arms([space], SPLITS))
+    assert (joint["model.head"], dense["model.head"], alone["model.head"]) == (
+        "guided",
+        "fully_connected",
+        "fully_connected",
+    )
+    assert joint["loss.lambda_2"] == "0.333333" and "loss.lambda_2" not in alone and "model.sharing" not in alone
+    assert (joint["model.widths"], joint["training.length"]) == ("16, 32, 64, 96", "8 epochs of 25 patients")
+    assert (joint["search.loss_weights"], dense["search.loss_weights"]) == ("lambda_2_to_1", "none")
+    assert {each["search.parameters"] for each in (joint, dense, alone)} == {"none"}
+
+
+def test_the_plan_says_what_the_arms_differ_in(tmp_path: Path):
+    read(tmp_path, FILE + ARMS)
+    text = " ".join(render(plan_of(str(tmp_path / "own.toml"))).split())
+    assert (
+        "Compared The arms differ in more than the question: in model.head, training.batch_size, validation patients "
+        "and number of optimiser steps besides model and training patients." in text
+    )
+    assert "model.head: guided (joint), fully_connected (joint-dense, alone)" in text
+    assert (
+        "validation patients: 15 (joint-25, joint-dense-25, alone-25), 5 (joint-35, joint-dense-35, alone-35)" in text
+    )

@@ -1,0 +1,92 @@
+"""What each arm of a study was given, and whether arms differ in more than the question.
+
+The plan and the report use it: the plan has the settings, the report reads the same texts from the tracking store. This
+module imports nothing of the project.
+
+What an arm was given is a mapping from keys to texts: dotted settings keys that have an effect on its model, and the
+keys below. Arms are compared in the keys that they all have.
+"""
+
+from collections.abc import Mapping, Sequence
+
+MODEL, TRAIN, VALIDATION = "model.name", "split.train", "split.validation"
+LENGTH = "training.length"
+"""Length of a training: optimiser steps, or passes over a number of patients, whose steps differ with that number."""
+SEARCHED, WEIGHTS = "search.parameters", "search.loss_weights"
+"""The searched parameters; apart from the others those that weigh the branches of a loss, which has several only where
+the model segments."""
+TRIALS = "search.trials"
+"""Trials of the search. They are no parameter in the tracking store, since a study may be continued with more."""
+QUESTION = (MODEL, TRAIN)
+"""What the comparisons of a study ask about: joint against stand-alone, fewer against more patients."""
+_NAMES = {
+    MODEL: "model",
+    TRAIN: "training patients",
+    VALIDATION: "validation patients",
+    LENGTH: "number of optimiser steps",
+    SEARCHED: "searched parameters",
+    WEIGHTS: "searched loss weights",
+    TRIALS: "trials",
+}
+
+Given = Mapping[str, str]
+
+
+def length_text(steps: int | None, epochs: int, patients: int) -> str:
+    """Return the length of a training as text. Epochs are equal lengths for equal numbers of patients only."""
+    return f"{steps} steps" if steps is not None else f"{epochs} epochs of {patients} patients"
+
+
+def differences(given: Mapping[str, Given]) -> dict[str, dict[str, str]]:
+    """Return the values of all arms for each key in which at least two arms differ, by key and arm.
+
+    A key that an arm lacks has no effect on it, and is no difference.
+    """
+    keys = dict.fromkeys(key for values in given.values() for key in values)
+    rows = {key: {arm: values[key] for arm, values in given.items() if key in values} for key in keys}
+    return {key: row for key, row in rows.items() if len(set(row.values())) > 1}
+
+
+def beyond_question(given: Mapping[str, Given]) -> tuple[str, ...]:
+    """Return the keys, other than those of the question, in which at least two arms differ."""
+    return tuple(key for key in differences(given) if key not in QUESTION)
+
+
+def key_name(key: str) -> str:
+    """Return the name of a key in sentences and tables."""
+    return _NAMES.get(key, key)
+
+
+def sentence(given: Mapping[str, Given]) -> str:
+    """Return the sentence about what the arms differ in; "" for a single arm."""
+    if len(given) < 2:
+        return ""
+    keys = differences(given)
+    asked = [key_name(key) for key in keys if key in QUESTION]
+    beyond = [key_name(key) for key in beyond_question(given)]
+    if not beyond:
+        return f"The arms differ in {_listed(asked)} only." if asked else "The arms do not differ."
+    return (
+        f"The arms differ in more than the question: in {_listed(beyond)}{' besides ' if asked else ''}"
+        f"{_listed(asked)}. A difference between two arms may be due to any of these that they do not share."
+    )
+
+
+def by_value(row: Mapping[str, str], methods: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return the arms by their value of one key, in the order of the arms.
+
+    Args:
+        row: the value of each arm.
+        methods: the method of each arm. It stands for its arms where all of them have the same value.
+    """
+    whole = {method for method in methods.values() if len({row[arm] for arm in row if methods[arm] == method}) == 1}
+    names = {arm: methods[arm] if methods[arm] in whole else arm for arm in row}
+    return {
+        value: tuple(dict.fromkeys(names[arm] for arm in row if row[arm] == value))
+        for value in dict.fromkeys(row.values())
+    }
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence, such as `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
