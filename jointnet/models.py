@@ -23,8 +23,8 @@ class Model:
             otherwise the registration branch only.
         network: module and class, `module:class`. The class is called with the settings.
         trained: whether it has a network that is trained.
-        settings_without_effect: numeric settings that have no effect on the model and may not be searched for it.
-        settings_without_effect_by_head: further ones by the value of `model.head`.
+        without_effect: numeric settings that may have no effect on the model, with the values of other settings with
+            which they have none; always, if no values are given. Then they may not be searched.
         seconds_per_patient_epoch: seconds per epoch and training patient on one CPU core, measured on the phantom with
             the settings `quick`; None where it was not measured. Accurate to a factor of two.
     """
@@ -34,8 +34,7 @@ class Model:
     segments: bool
     network: str
     trained: bool = True
-    settings_without_effect: tuple[str, ...] = ()
-    settings_without_effect_by_head: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    without_effect: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     seconds_per_patient_epoch: float | None = None
 
     def network_class(self) -> type[Any]:
@@ -43,9 +42,16 @@ class Model:
         module, _, name = self.network.partition(":")
         return getattr(import_module(module), name)
 
-    def has_setting(self, name: str, head: str) -> bool:
-        """Return whether a numeric setting has an effect on the model with a value of `model.head`."""
-        return name not in (*self.settings_without_effect, *self.settings_without_effect_by_head.get(head, ()))
+    def has_setting(self, name: str, settings: Mapping[str, Any]) -> bool:
+        """Return whether a numeric setting has an effect on the model with the values of all settings by dotted key."""
+        none_with = self.without_effect.get(name)
+        return none_with is None or any(settings[key] != value for key, value in none_with.items())
+
+
+UNREFINED = MappingProxyType({"registration.refinement": "none"})
+ONLY_REFINED = MappingProxyType(dict.fromkeys(("registration.descriptor_weight", "model.guide_steps"), UNREFINED))
+"""Settings of the refinement, which have an effect on a network's prediction only with it."""
+LIMITS = ("model.max_rotation_deg", "model.max_scale", "model.max_shear", "model.max_translation_mm")
 
 
 MODELS: Mapping[str, Model] = MappingProxyType(
@@ -56,13 +62,20 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             segments=False,
             network="jointnet.networks.identity:IdentityModel",
             trained=False,
-            settings_without_effect=("model.stem", "model.neighbours", "model.hidden"),
+            without_effect=MappingProxyType(
+                {
+                    **{name: {} for name in ("model.stem", "model.neighbours", "model.hidden")},
+                    **dict.fromkeys(LIMITS, UNREFINED),
+                    **ONLY_REFINED,
+                }
+            ),
         ),
         "standalone": Model(
             title="Stand-alone STN",
             short_title="Stand-alone",
             segments=False,
             network="jointnet.networks.standalone:StandaloneModel",
+            without_effect=ONLY_REFINED,
             seconds_per_patient_epoch=0.12,
         ),
         "joint": Model(
@@ -70,7 +83,13 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             short_title="Joint",
             segments=True,
             network="jointnet.networks.joint:JointModel",
-            settings_without_effect_by_head=MappingProxyType({"guided": ("model.hidden",)}),
+            without_effect=MappingProxyType(
+                {
+                    "model.hidden": {"model.head": "guided"},
+                    "model.guide_steps": {"model.head": "fully_connected", **UNREFINED},
+                    "registration.descriptor_weight": UNREFINED,
+                }
+            ),
             seconds_per_patient_epoch=0.5,
         ),
     }

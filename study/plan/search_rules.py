@@ -157,9 +157,9 @@ def _effect_errors(
     correction = f"; write {key} = {json.dumps(others)}" if others else ""
     for method in own:
         if method not in affected:
-            model = MODELS[method.model]
-            head = method.settings(base).model.head
-            where = f" with model.head = {head}" if name in model.settings_without_effect_by_head.get(head, ()) else ""
+            none_with = MODELS[method.model].without_effect.get(name, {})
+            values = " and ".join(f"{setting} = {value}" for setting, value in none_with.items())
+            where = f" with {values}" if values else ""
             got = table.get(key, [each.name if key == "arms" else each.model for each in own])
             yield (
                 f"{key}: must leave out {method.name if key == 'arms' else method.model}, on which {name} has no "

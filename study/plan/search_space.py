@@ -169,7 +169,7 @@ def has_effect(settings: Settings, name: str) -> bool:
     model = MODELS[settings.model.name]
     if name in (*LAMBDAS, *RATIOS, "model.sharing"):
         return model.segments
-    return model.has_setting(name, settings.model.head)
+    return model.has_setting(name, flat_settings(settings))
 
 
 def value_of(settings: Settings, name: str) -> float:

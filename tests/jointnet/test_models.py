@@ -37,17 +37,21 @@ NUMBERS = {
 """Another value for each numeric setting of the model and of the stages after it."""
 
 
+@pytest.mark.parametrize("stages", [("patient", "descriptors"), ("patient", "none"), ("independent", "none")])
 @pytest.mark.parametrize("head", ["guided", "fully_connected"])
 @pytest.mark.parametrize("name", MODELS)
-def test_exactly_the_settings_without_effect_leave_the_model_unchanged(name: str, head: str):
-    settings = tiny_settings(model__name=name, model__head=head)
+def test_exactly_the_settings_without_effect_leave_the_model_unchanged(name: str, head: str, stages: tuple[str, str]):
+    pooling, refinement = stages
+    settings = tiny_settings(
+        model__name=name, model__head=head, registration__pooling=pooling, registration__refinement=refinement
+    )
     numbers = {key for key, value in flat_settings(settings).items() if type(value) in (int, float)}
     assert set(NUMBERS) == {key for key in numbers if key.startswith(("model.", "registration."))}
     plain = _weights_and_outputs(settings)
     for setting, value in NUMBERS.items():
         changed = _weights_and_outputs(with_values(settings, {setting: value}))
         same = len(plain) == len(changed) and all(map(torch.equal, plain, changed))
-        assert same != MODELS[name].has_setting(setting, head), setting
+        assert same != MODELS[name].has_setting(setting, flat_settings(settings)), setting
 
 
 def _weights_and_outputs(settings: Settings) -> list[torch.Tensor]:

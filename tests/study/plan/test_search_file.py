@@ -196,6 +196,12 @@ def test_every_whole_number_between_the_bounds_must_be_valid(tmp_path: Path, bou
         ("joint", "fully_connected", "model.hidden", None),
         ("joint", "fully_connected", "model.guide_steps", None),
         ("standalone", "guided", "registration.descriptor_weight", None),
+        (
+            "joint",
+            'fully_connected", "registration.refinement" = "none',
+            "model.guide_steps",
+            "joint, on which .* with model.head = fully_connected and registration.refinement = none, got",
+        ),
         ("standalone", "guided", "model.hidden", None),
     ],
 )
