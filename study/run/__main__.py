@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jointnet.data import PAPER_SPLITS
 from jointnet.settings import settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
 from jointnet.system.commands import forget_interrupt
@@ -20,6 +19,7 @@ from jointnet.system.quota import limit_threads
 from jointnet.system.terminal import ignore_closed_output
 from study.machines.address import is_client, resolve_address
 from study.plan.environment import set_environment
+from study.plan.splits import DEFAULT_SPLITS
 from study.run.stopping import EXIT_HALTED, FAILURES, ending_of, full_disks, interrupt_on_signals
 
 DESCRIPTION = """\
@@ -87,11 +87,14 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add(
         "--splits", nargs="+", metavar="TRAIN/VAL/TEST",
-        help=f"numbers of patients (default: the search space's, else {' '.join(PAPER_SPLITS)}); with --folds, "
+        help=f"numbers of patients (default: the search space's, else {' '.join(DEFAULT_SPLITS)}); with --folds, "
         "TRAIN/VAL is enough",
     )  # fmt: skip
     add("--folds", type=int, default=1, metavar="K", help="nested cross-validation with K outer folds (default: none)")
-    add("--same-validation", action="store_true", help="use the same validation patients in all splits of a fold")
+    add(
+        "--same-validation", action="store_true",
+        help="use the same validation patients in all splits of a fold (default: as the splits state)",
+    )  # fmt: skip
     add(
         "--seeds", type=int, default=0, metavar="K",
         help="retrain each arm's selected trial with K new seeds and test those models (default: test the trial)",

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jointnet.data import PAPER_SPLITS
 from jointnet.data.cache import default_cache, fingerprint_of_files
 from jointnet.data.folder import PatientFiles, check_headers, scan_folder, select
 from jointnet.errors import DataError, SettingsError, short_repr
@@ -21,6 +20,7 @@ from study.plan.plan import Data, Design, Node, Plan, make_arms, make_plan
 from study.plan.search_file import MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
 from study.plan.search_space import MOST_EPOCHS, SearchSpace, with_overrides
 from study.plan.splits import (
+    DEFAULT_SPLITS,
     Counts,
     Folds,
     Split,
@@ -79,7 +79,8 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         raise SettingsError(errors)
     data, files = _data(options, spaces)
     patients = list(files) if files else list(range(1, data.patients + 1))
-    folds, remarks = _assign_patients(options, patients, counts)
+    same = options.same_validation or not _stated_splits(options, spaces)
+    folds, remarks = _assign_patients(options, patients, counts, same)
     arms = tuple(
         arm
         for fold, splits in enumerate(folds, start=1)
@@ -96,7 +97,7 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         now=started,
         address=address,
         nodes=nodes,
-        design=Design(options.folds, options.same_validation, options.seeds),
+        design=Design(options.folds, same, options.seeds),
         remarks=remarks,
     )
 
@@ -170,23 +171,29 @@ def _shared_folders(options: argparse.Namespace) -> tuple[SharedFolder, ...]:
     return SharedFolder("--out", out, written=True), SharedFolder("--cache", cache, written=False)
 
 
+def _stated_splits(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> bool:
+    """Return whether the command or a search file states splits, so that they are used as stated."""
+    return bool(options.splits) or any(space.splits for space in spaces)
+
+
 def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Counts, ...]:
-    """Return the split sizes: the command's, else those of the search files, else the paper's."""
+    """Return the split sizes: the command's, else those of the search files, else DEFAULT_SPLITS."""
     if options.splits:
         return parse_counts(options.splits, test_optional=options.folds > 1)
     own = {space.splits for space in spaces if space.splits}
     if len(own) > 1:
         different = " and ".join(" ".join(splits) for splits in sorted(own))
         raise SettingsError(f"must be given where the search files have different splits, {different}, got none")
-    return parse_counts(own.pop() if own else PAPER_SPLITS)
+    return parse_counts(own.pop() if own else DEFAULT_SPLITS)
 
 
 def _assign_patients(
-    options: argparse.Namespace, patients: Sequence[int], counts: tuple[Counts, ...]
+    options: argparse.Namespace, patients: Sequence[int], counts: tuple[Counts, ...], same: bool
 ) -> tuple[Folds, tuple[str, ...]]:
     """Assign the patients to the splits of each fold and return them with remarks for the plan.
 
-    With folds, default split sizes are scaled to fit. Sizes given on the command line are not.
+    With folds, default split sizes are scaled to fit. Sizes given on the command line are not. `same` gives all splits
+    the same validation patients.
     """
     remarks: tuple[str, ...] = ()
     if options.folds > 1 and not options.splits and not fold_errors(len(patients), options.folds):
@@ -194,7 +201,7 @@ def _assign_patients(
         if [(c.train, c.validation) for c in defaults] != [(c.train, c.validation) for c in counts]:
             before, after = " and ".join(map(str, defaults)), " and ".join(map(str, counts))
             remarks = (f"the splits {before} do not fit beside the folds and were shrunk to {after} (see --splits)",)
-    if options.same_validation:
+    if same:
         counts = same_validation(counts)
     if options.folds > 1:
         return make_folds(patients, options.folds, counts, options.seed), remarks

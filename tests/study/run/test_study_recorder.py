@@ -8,6 +8,7 @@ from plans import plan_of
 from simulation import recorder_of, space
 
 from jointnet.train.epoch_report import OBJECTIVE
+from study.plan.plan import given
 from study.run.study_recorder import BASELINE_FILES, TEST_FILES, StudyRecorder, arm_tags, is_complete_in_store
 from study.selection.baselines import baselines_of
 from study.tracking.outbox import Outbox
@@ -70,6 +71,8 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
                 assert not is_complete_in_store(plan, ledger, tracker), name
                 path.with_name("away").rename(path)
         client = MlflowClient(empty_store)
+        (run,) = client.search_runs(["1"], "tags.`study.kind` = 'arm'")
+        assert run.data.params == given(arm) and run.data.tags["method"] == arm.method
         for run in client.search_runs(["1"]):
             client.delete_run(run.info.run_id)
             assert not is_complete_in_store(plan, ledger, tracker), run.data.tags["study.kind"]
