@@ -1,6 +1,9 @@
 """Scans: find and check a folder, read files, resample to the common grid, and cache prepared patients."""
 
 PAPER_SPLITS = ("25/15/5", "35/5/5")
+"""The paper's training, validation and test patients. Both splits annotate 40 patients."""
+DEFAULT_SPLITS = ("25/5/5", "35/5/5")
+"""The splits of a study that states none: those of the paper with the same validation patients in both."""
 """Numbers of training/validation/test patients of the paper's two arms."""
 
 

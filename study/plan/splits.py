@@ -15,10 +15,6 @@ import numpy as np
 from jointnet.data import proposed_splits
 from jointnet.errors import SettingsError
 
-DEFAULT_SPLITS = ("25/5/5", "35/5/5")
-"""The paper's training and test patients, with the validation patients of the larger split for both: the paper has 15
-for the smaller one, so that both of its splits annotate 40 patients."""
-
 
 @dataclass(frozen=True)
 class Counts:

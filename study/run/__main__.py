@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jointnet.data import DEFAULT_SPLITS
 from jointnet.settings import settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
 from jointnet.system.commands import forget_interrupt
@@ -19,7 +20,6 @@ from jointnet.system.quota import limit_threads
 from jointnet.system.terminal import ignore_closed_output
 from study.machines.address import is_client, resolve_address
 from study.plan.environment import set_environment
-from study.plan.splits import DEFAULT_SPLITS
 from study.run.stopping import EXIT_HALTED, FAILURES, ending_of, full_disks, interrupt_on_signals
 
 DESCRIPTION = """\

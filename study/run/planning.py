@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from jointnet.data import DEFAULT_SPLITS
 from jointnet.data.cache import default_cache, fingerprint_of_files
 from jointnet.data.folder import PatientFiles, check_headers, scan_folder, select
 from jointnet.errors import DataError, SettingsError, short_repr
@@ -20,7 +21,6 @@ from study.plan.plan import Data, Design, Node, Plan, make_arms, make_plan
 from study.plan.search_file import MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
 from study.plan.search_space import MOST_EPOCHS, SearchSpace, with_overrides
 from study.plan.splits import (
-    DEFAULT_SPLITS,
     Counts,
     Folds,
     Split,
