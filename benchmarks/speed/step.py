@@ -105,7 +105,7 @@ def plain_sum(output: Output) -> torch.Tensor:
 
 def weighted_sum(output: Output, batch: Batch, settings: Settings) -> torch.Tensor:
     """Return the loss of a training."""
-    losses = branch_losses(output, batch.cine_labels, batch.lge_labels, settings.loss)
+    losses = branch_losses(output, batch.cine_labels, batch.lge_labels, batch.field, settings.loss)
     return torch.stack(list(weighted_losses(losses, settings.loss).values())).sum()
 
 

@@ -141,6 +141,10 @@ class AugmentationSettings:
     """SD of the intensity offset of each labelled structure in LGE."""
     scar_probability: float = bounded(0.5, 0.0, 1.0)
     """Probability of a synthetic scar in the myocardium in LGE."""
+    field_cut_mm: float = bounded(27.0, 0.0, 80.0)
+    """Largest width cut from each side of an image's field of view, in mm, drawn uniformly for each side."""
+    field_cut_probability: float = bounded(0.5, 0.0, 1.0)
+    """Probability that an image's field of view is cut, drawn for cine and LGE separately."""
 
 
 @dataclass(frozen=True, config=TABLE)

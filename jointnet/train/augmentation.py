@@ -8,6 +8,10 @@ and theta the affine of an image, moved(x) = image(theta x + E(theta x)).
 The brightness of blood, muscle and scar in LGE depends on the inversion time and on the infarct. A small data set shows
 only few of the combinations, and a network trained on them mistakes a bright infarct for blood. So LGE also gets random
 offsets of the structures' intensities and synthetic scars in the myocardium.
+
+Fields of view are cut at random, each side of each image by itself, and move with their image. Both images are then set
+to 0 outside the field that they have in common, as in prepared scans. Edges of two different fields would reveal the
+transform that is to be learned.
 """
 
 import math
@@ -47,6 +51,10 @@ SCAR_BRIGHTNESS = (1.3, 0.35)
 BRIGHTNESS_LIMITS = (0.6, 2.2)
 TEXTURE = 0.15
 """Share of the original intensity in a scar's pixel."""
+CUT_MARGIN_MM = 4.5
+"""Smallest distance from a cut to the labelled pixels of the image that is cut. A scan shows its whole heart."""
+WHOLLY_INSIDE = 0.999
+"""Interpolated field from which a pixel counts as inside: all pixels that it is interpolated from are."""
 
 
 class ImageAugmentation(NamedTuple):
@@ -87,22 +95,32 @@ class Augmentation(NamedTuple):
     Attributes:
         cine, lge: parameters of each image.
         elastic: coarse displacement of both images (B, 2, ELASTIC_PX, ELASTIC_PX), column then row, normalised.
+        field_cut: widths in mm cut from the fields of all cine, then all LGE slices (2 B, 4): from the left, top, right
+            and bottom; None if fields are not cut.
         lge_intensity: parameters of the intensity augmentation of LGE's structures.
     """
 
     cine: ImageAugmentation
     lge: ImageAugmentation
     elastic: Tensor
+    field_cut: Tensor | None
     lge_intensity: LgeIntensityAugmentation
 
 
 class Batch(NamedTuple):
-    """Images (B, N, H, W) with N neighbouring slices as channels, and class probabilities (B, C, H, W)."""
+    """B slice pairs.
+
+    Attributes:
+        cine, lge: images (B, N, H, W) with N neighbouring slices as channels.
+        cine_labels, lge_labels: class probabilities (B, C, H, W), also outside the common field.
+        field: the common field (B, 1, H, W), 1 inside and 0 outside.
+    """
 
     cine: Tensor
     lge: Tensor
     cine_labels: Tensor
     lge_labels: Tensor
+    field: Tensor
 
 
 def draw_augmentation(settings: AugmentationSettings, batch: int, generator: torch.Generator) -> Augmentation:
@@ -130,26 +148,67 @@ def draw_augmentation(settings: AugmentationSettings, batch: int, generator: tor
         for theta in (thetas[0], compose(thetas[0], thetas[1]))
     )
     elastic = settings.elastic_mm / HALF_EXTENT_MM * normal(batch, 2, ELASTIC_PX, ELASTIC_PX)
-    return Augmentation(first, second, elastic, draw_lge_intensity(settings, batch, generator))
+    cut = draw_field_cut(settings, 2 * batch, generator)
+    return Augmentation(first, second, elastic, cut, draw_lge_intensity(settings, batch, generator))
+
+
+def draw_field_cut(settings: AugmentationSettings, images: int, generator: torch.Generator) -> Tensor | None:
+    """Draw the widths in mm (images, 4) that are cut from each side of each field; None if fields are not cut."""
+    if settings.field_cut_mm == 0 or settings.field_cut_probability == 0:
+        return None
+    widths_mm, chosen = torch.rand(images, 5, generator=generator, device=generator.device).split([4, 1], 1)
+    return settings.field_cut_mm * widths_mm * (chosen < settings.field_cut_probability)
 
 
 def apply_augmentation(augmentation: Augmentation, batch: Batch) -> Batch:
     """Apply spatial and intensity augmentation to a batch.
 
-    Outside the field of view images are 0 and labels are background. Cine and LGE are processed as one stack, which
-    takes fewer and larger operations.
+    Outside the field of view labels are background. Outside the common field both images are 0. Cine and LGE are
+    processed as one stack, which takes fewer and larger operations.
     """
     count, channels = len(batch.cine), batch.cine.shape[1]
     pairs = ((batch.cine, batch.cine_labels), (batch.lge, batch.lge_labels))
-    stack = torch.cat([torch.cat([images, labels[:, 1:]], 1) for images, labels in pairs])
+    stack = torch.cat([torch.cat([images, labels[:, 1:], batch.field], 1) for images, labels in pairs])
+    if augmentation.field_cut is not None:
+        stack[:, -1:] *= kept_field(stack[:, -1:], stack[:, channels:-1], augmentation.field_cut)
     drawn = ImageAugmentation(*(torch.cat(both) for both in zip(augmentation.cine, augmentation.lge, strict=True)))
     grid = _bent_grid(drawn.theta, augmentation.elastic.repeat(2, 1, 1, 1), stack.shape[-1])
     moved = values_at(stack, grid)
-    images, structures = moved[:, :channels], moved[:, channels:]
+    images, structures, inside = moved[:, :channels], moved[:, channels:-1], moved[:, -1:] > WHOLLY_INSIDE
+    field = (inside[:count] & inside[count:]).float()
     labels = torch.cat([1 - structures.sum(1, keepdim=True), structures], 1)
     images = augment_intensity(images, drawn)
     lge = augment_lge_intensity(images[count:], labels[count:], augmentation.lge_intensity)
-    return Batch(images[:count], lge, labels[:count], labels[count:])
+    return Batch(images[:count] * field, lge * field, labels[:count], labels[count:], field)
+
+
+def kept_field(field: Tensor, structures: Tensor, cut_mm: Tensor) -> Tensor:
+    """Return 1 where a field is kept and 0 where it is cut, (B, 1, H, W).
+
+    A cut ends at least CUT_MARGIN_MM from the labelled pixels.
+
+    Args:
+        field: the fields (B, 1, H, W), 1 inside and 0 outside.
+        structures: probabilities of the structures (B, structures, H, W).
+        cut_mm: widths to cut from the left, top, right and bottom of the field (B, 4).
+    """
+    size_px = field.shape[-1]
+    pixel_mm = 2 * HALF_EXTENT_MM / size_px
+    margin_px, cut_px = CUT_MARGIN_MM / pixel_mm, cut_mm / pixel_mm
+    labelled = structures.sum(1, keepdim=True)
+    place = torch.arange(size_px, device=field.device, dtype=field.dtype)
+    kept = []
+    for axis, other in ((0, 2), (1, 3)):  # columns, from the left; rows, from the top
+        ends = []
+        for maps in (field, labelled):
+            shown = maps.amax((1, other)) > 0
+            ends += [torch.where(shown, place, size_px).amin(1), torch.where(shown, place, -1).amax(1)]
+        first, last, first_labelled, last_labelled = ends
+        low = torch.minimum(first + cut_px[:, axis], first_labelled - margin_px)
+        high = torch.maximum(last - cut_px[:, axis + 2], last_labelled + margin_px)
+        kept.append(((place >= low[:, None]) & (place <= high[:, None])).to(field.dtype))
+    columns, rows = kept
+    return (rows[:, :, None] * columns[:, None, :])[:, None]
 
 
 def augment_intensity(images: Tensor, drawn: ImageAugmentation) -> Tensor:

@@ -57,21 +57,28 @@ class SlicePairDataset:
             seen.append((first + neighbour_indices(len(counts), neighbours))[labelled])
             first += len(counts)
         self._used, self._seen = torch.cat(used), torch.cat(seen)
-        self._images, self._counts = _Rows([each.images for each in arrays]), _Rows([each.counts for each in arrays])
+        self._images, self._counts, self._fields = (_Rows(parts) for parts in zip(*arrays, strict=True))
         if self.device.type != "cpu":
             self._used, self._seen = self._used.to(self.device), self._seen.to(self.device)
-            self._resident = [rows[torch.arange(first)].to(self.device) for rows in (self._images, self._counts)]
+            self._resident = [
+                rows[torch.arange(first)].to(self.device) for rows in (self._images, self._counts, self._fields)
+            ]
 
     def __len__(self) -> int:
         return len(self._used)
 
     def batch(self, indices: Tensor) -> Batch:
-        """Return the slice pairs of these indices (B,), neighbours as channels, with class probabilities as labels."""
-        images, counts = (self._images, self._counts) if self.device.type == "cpu" else self._resident
+        """Return the slice pairs of these indices (B,), neighbours as channels, with class probabilities as labels.
+
+        The field is what all slices seen have in common.
+        """
+        on_cpu = (self._images, self._counts, self._fields)
+        images, counts, fields = on_cpu if self.device.type == "cpu" else self._resident
         seen = images[self._seen[indices]].float()
+        field = fields[self._seen[indices]].all(1, keepdim=True).float()
         structures = counts[self._used[indices]].float() / self.block_pixels
         labels = torch.cat([1 - structures.sum(2, keepdim=True), structures], 2)
-        return Batch(seen[:, :, 0], seen[:, :, 1], labels[:, 0], labels[:, 1])
+        return Batch(seen[:, :, 0], seen[:, :, 1], labels[:, 0], labels[:, 1], field)
 
 
 class _Rows:

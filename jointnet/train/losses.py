@@ -4,12 +4,16 @@ Equation 2: branch = alpha * cross-entropy + (1 - alpha) * Dice loss.
 Equation 3: total = lambda_1 * registration + lambda_2 * cine segmentation + lambda_3 * LGE segmentation.
 
 Targets are class probabilities. They lie between 0 and 1 if a coarser pixel contains several classes.
+
+Outside the common field of the two images nothing can be seen. Its pixels do not count in the segmentation loss, and a
+structure that it cuts does not count in the slice's registration loss.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jointnet.cpu_kernels.maps import box_maxima
 from jointnet.geometry import warp
 from jointnet.networks.output import Output
 from jointnet.settings import LossSettings
@@ -36,21 +40,41 @@ def soft_dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     return 1 - overlap / (probabilities.sum((2, 3)) + target.sum((2, 3)) + DICE_SMOOTHING_PX)
 
 
-def segmentation_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
-    """Return the dual loss (a scalar) of logits and target probabilities, both (B, C, H, W)."""
+def segmentation_loss(logits: Tensor, target: Tensor, field: Tensor, alpha: float) -> Tensor:
+    """Return the dual loss (a scalar) of logits and target probabilities, both (B, C, H, W).
+
+    Pixels outside the common field (B, 1, H, W) have a loss of 0. The cross-entropy is still the mean over all pixels,
+    so that the weight of a pixel does not depend on the size of the field.
+    """
     log_probabilities = F.log_softmax(logits.float(), 1)
-    entropy = cross_entropy(log_probabilities, target)
-    dice = soft_dice_loss(log_probabilities.exp(), target)[:, 1:].mean(1)  # mean over the structures
+    counted = target * field
+    entropy = cross_entropy(log_probabilities, counted)
+    dice = soft_dice_loss(log_probabilities.exp() * field, counted)[:, 1:].mean(1)  # mean over the structures
     return (alpha * entropy + (1 - alpha) * dice).mean()
 
 
-def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) -> Tensor:
+def counted_structures(cine: Tensor, lge: Tensor, field: Tensor) -> Tensor:
+    """Return which structures count in the registration loss of each slice pair, as bool (B, structures) by class.
+
+    These are the structures that both label maps (B, C, H, W) show and that the common field (B, 1, H, W) does not cut,
+    as in `jointnet.data.cut_structures`: no pixel that is mostly of the structure lies outside the field or beside a
+    pixel outside.
+    """
+    outside = F.pad(1 - field, (1, 1, 1, 1), value=1.0)
+    at_edge = box_maxima(outside, 3)[:, :, 1:-1, 1:-1]
+    maps = torch.cat([cine[:, 1:], lge[:, 1:]], 1)
+    counted = (maps.amax((2, 3)) > 0) & ~((maps * at_edge).amax((2, 3)) > 0.5)
+    of_cine, of_lge = counted.chunk(2, 1)
+    return of_cine & of_lge
+
+
+def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, field: Tensor, alpha: float) -> Tensor:
     """Return the dual loss (a scalar) of the LGE label map, warped by theta (B, 2, 3), against the cine label map.
 
-    Label maps have shape (B, C, H, W). Structures that are missing in either slice are left out, because no transform
-    can align them. Slices without a common structure have no influence.
+    Label maps have shape (B, C, H, W). Structures that are missing in either slice or cut by the common field
+    (B, 1, H, W) are left out, because no transform can align them. Slices in which none is left have no influence.
     """
-    shared = ((cine[:, 1:].sum((2, 3)) > 0) & (lge[:, 1:].sum((2, 3)) > 0)).float()
+    shared = counted_structures(cine, lge, field).float()
     kept = shared[:, :, None, None]
     moved, wanted = warp(lge[:, 1:] * kept, theta), cine[:, 1:] * kept
     target = torch.cat([1 - wanted.sum(1, keepdim=True), wanted], 1)
@@ -63,12 +87,22 @@ def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, alpha: float) ->
     return branch.sum() / counted.sum().clamp(min=1)
 
 
-def branch_losses(output: Output, cine: Tensor, lge: Tensor, settings: LossSettings) -> dict[str, Tensor]:
-    """Return the loss of each branch of the model: `registration`, and `cine` and `lge` if it segments."""
-    losses = {"registration": registration_loss(output.theta, cine, lge, settings.alpha)}
+def branch_losses(
+    output: Output, cine: Tensor, lge: Tensor, field: Tensor, settings: LossSettings
+) -> dict[str, Tensor]:
+    """Return the loss of each branch of the model: `registration`, and `cine` and `lge` if it segments.
+
+    Args:
+        output: the model's output for B slice pairs.
+        cine: label map (B, C, H, W).
+        lge: label map (B, C, H, W).
+        field: the common field (B, 1, H, W), 1 inside and 0 outside.
+        settings: the weights.
+    """
+    losses = {"registration": registration_loss(output.theta, cine, lge, field, settings.alpha)}
     if output.cine_logits is not None and output.lge_logits is not None:
-        losses["cine"] = segmentation_loss(output.cine_logits, cine, settings.alpha)
-        losses["lge"] = segmentation_loss(output.lge_logits, lge, settings.alpha)
+        losses["cine"] = segmentation_loss(output.cine_logits, cine, field, settings.alpha)
+        losses["lge"] = segmentation_loss(output.lge_logits, lge, field, settings.alpha)
     return losses
 
 

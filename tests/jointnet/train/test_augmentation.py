@@ -25,7 +25,9 @@ from jointnet.train.augmentation import (
     augment_intensity,
     augment_lge_intensity,
     draw_augmentation,
+    draw_field_cut,
     draw_lge_intensity,
+    kept_field,
 )
 
 NOTHING = {field: 0.0 for field in AugmentationSettings.__dataclass_fields__}
@@ -45,7 +47,7 @@ def batch(count=3, size=56):
     codes = torch.stack([torch.from_numpy(heart((3.0 * i, -2.0 * i)))[::4, ::4] for i in range(count)]).long()
     labels = torch.nn.functional.one_hot(codes, 4).permute(0, 3, 1, 2).float()
     images = torch.rand(2, count, 1, size, size, generator=generator(5))
-    return Batch(images[0], images[1], labels, labels.flip(0))
+    return Batch(images[0], images[1], labels, labels.flip(0), torch.ones(count, 1, size, size))
 
 
 def uncoloured(theta, gamma=None):
@@ -58,11 +60,12 @@ def uncoloured(theta, gamma=None):
 def rigid(cine, lge):
     """Return an augmentation without elastic deformation and intensity augmentation of LGE."""
     nothing = draw_augmentation(settings(), len(cine.theta), generator())
-    return Augmentation(cine, lge, nothing.elastic, nothing.lge_intensity)
+    return Augmentation(cine, lge, nothing.elastic, None, nothing.lge_intensity)
 
 
 def flat(drawn):
-    return (*drawn.cine, *drawn.lge, drawn.elastic, *drawn.lge_intensity)
+    cut = () if drawn.field_cut is None else (drawn.field_cut,)
+    return (*drawn.cine, *drawn.lge, drawn.elastic, *cut, *drawn.lge_intensity)
 
 
 def close(first, second, **tolerance):
@@ -103,7 +106,7 @@ def test_what_registers_an_aligned_pair_afterwards_is_the_inverse_of_the_relativ
     truth = compose(invert(drawn.lge.theta), drawn.cine.theta)
     torch.testing.assert_close(truth, invert(relative), atol=1e-5, rtol=1e-5)
     smooth = torch.nn.functional.avg_pool2d(batch(8).cine_labels, 5, stride=1, padding=2)
-    moved = apply_augmentation(drawn, Batch(smooth[:, 1:2], smooth[:, 1:2], smooth, smooth))
+    moved = apply_augmentation(drawn, Batch(smooth[:, 1:2], smooth[:, 1:2], smooth, smooth, batch(8).field))
     undone = warp(moved.lge_labels[:, 1:], truth)
     before = float((moved.lge_labels - moved.cine_labels)[:, 1:].abs().mean())
     after = float((undone - moved.cine_labels[:, 1:]).abs().mean())
@@ -115,10 +118,10 @@ def test_labels_move_with_their_image():
         settings(common_rotation_deg=15, common_translation_mm=9, relative_translation_mm=9), 3, generator(1)
     )
     plain = batch()
-    lv = Batch(plain.cine_labels[:, 2:3], plain.lge_labels[:, 2:3], plain.cine_labels, plain.lge_labels)
+    lv = Batch(plain.cine_labels[:, 2:3], plain.lge_labels[:, 2:3], plain.cine_labels, plain.lge_labels, plain.field)
     moved = apply_augmentation(drawn, lv)
-    torch.testing.assert_close(moved.cine, moved.cine_labels[:, 2:3])
-    torch.testing.assert_close(moved.lge, moved.lge_labels[:, 2:3])
+    torch.testing.assert_close(moved.cine, moved.cine_labels[:, 2:3] * moved.field)
+    torch.testing.assert_close(moved.lge, moved.lge_labels[:, 2:3] * moved.field)
     assert float((moved.cine - lv.cine).abs().max()) > 0.5
 
 
@@ -127,7 +130,8 @@ def test_labels_stay_probabilities_and_what_comes_in_is_background():
     full = torch.zeros(3, 4, 56, 56)
     full[:, 2] = 1
     image = full[:, :1] + 1
-    moved = apply_augmentation(rigid(uncoloured(shift), uncoloured(shift)), Batch(image, image, full, full))
+    whole = Batch(image, image, full, full, torch.ones(3, 1, 56, 56))
+    moved = apply_augmentation(rigid(uncoloured(shift), uncoloured(shift)), whole)
     torch.testing.assert_close(moved.cine_labels.sum(1), torch.ones(3, 56, 56))
     assert float(moved.cine_labels[:, 0, :, 30:].min()) == 1
     assert float(moved.cine[:, :, :, 30:].max()) == 0
@@ -154,6 +158,7 @@ def test_a_batch_is_its_samples_one_by_one():
             ImageAugmentation(*(values[part] for values in drawn.cine)),
             ImageAugmentation(*(values[part] for values in drawn.lge)),
             drawn.elastic[part],
+            drawn.field_cut[[index, 3 + index]],
             LgeIntensityAugmentation(*(values[part] for values in drawn.lge_intensity)),
         )
         alone = apply_augmentation(one, Batch(*(values[part] for values in plain)))
@@ -240,16 +245,100 @@ def test_a_constant_displacement_is_a_translation_of_both_images():
     moved = apply_augmentation(bent._replace(elastic=elastic), plain)
     for name in Batch._fields:
         found, before = getattr(moved, name), getattr(plain, name)
-        torch.testing.assert_close(found[..., :53], before[..., 3:], atol=1e-4, rtol=0)
+        torch.testing.assert_close(found[..., :52], before[..., 3:55], atol=1e-4, rtol=0)
+    assert not moved.field[..., 53:].any()
 
 
 def test_the_pair_bends_as_one_and_labels_with_their_images():
     plain = batch()
-    lv = Batch(plain.cine_labels[:, 2:3], plain.cine_labels[:, 2:3], plain.cine_labels, plain.cine_labels)
+    lv = Batch(plain.cine_labels[:, 2:3], plain.cine_labels[:, 2:3], plain.cine_labels, plain.cine_labels, plain.field)
     moved = apply_augmentation(draw_augmentation(settings(elastic_mm=6.0), 3, generator(1)), lv)
-    torch.testing.assert_close(moved.cine, moved.cine_labels[:, 2:3])
+    torch.testing.assert_close(moved.cine, moved.cine_labels[:, 2:3] * moved.field)
     torch.testing.assert_close(moved.lge, moved.cine)
     assert float((moved.cine - lv.cine).abs().max()) > 0.5
+
+
+@pytest.mark.parametrize("values", [{"relative_translation_mm": 9}, {"common_rotation_deg": 30}, {"elastic_mm": 5}])
+def test_both_images_are_0_outside_of_the_field_they_have_in_common_after_the_motion(values):
+    plain = batch()
+    field = torch.zeros_like(plain.field)
+    field[:, :, 12:44, 10:46] = 1
+    bright = Batch(plain.cine + 0.1, plain.lge + 0.1, plain.cine_labels, plain.lge_labels, field)
+    drawn = draw_augmentation(settings(**values), 3, generator(1))
+    moved = apply_augmentation(drawn, bright)
+    torch.testing.assert_close(moved.cine > 0, moved.field > 0)
+    torch.testing.assert_close(moved.lge > 0, moved.field > 0)
+    assert set(moved.field.unique().tolist()) == {0, 1}
+    of_each = [  # the images' own fields: what is left of a stack of the fields alone
+        apply_augmentation(drawn._replace(cine=one, lge=one), bright).field for one in (drawn.cine, drawn.lge)
+    ]
+    torch.testing.assert_close(moved.field, of_each[0] * of_each[1])
+    assert moved.field.mean() < field.mean()
+    labels = apply_augmentation(drawn, plain)
+    torch.testing.assert_close(moved.cine_labels, labels.cine_labels)
+
+
+def field(columns=(2, 22), rows=(4, 20)):
+    """Return a field (1, 1, 24, 24) of 7 mm pixels."""
+    shown = torch.zeros(1, 1, 24, 24)
+    shown[:, :, slice(*rows), slice(*columns)] = 1
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("cut_px", "columns", "rows"),
+    [
+        ((0, 0, 0, 0), (2, 22), (4, 20)),
+        ((3, 0, 0, 0), (5, 22), (4, 20)),
+        ((0, 2, 0, 0), (2, 22), (6, 20)),
+        ((0, 0, 1, 0), (2, 21), (4, 20)),
+        ((0, 0, 0, 3), (2, 22), (4, 17)),
+        ((2.5, 0, 0, 0), (5, 22), (4, 20)),  # a pixel that is partly cut is cut
+        ((99, 99, 99, 99), (10, 14), (9, 13)),  # CUT_MARGIN_MM is 0.64 pixels: no pixel beside the label is kept
+    ],
+)
+def test_a_field_is_cut_from_each_side_but_not_into_the_label(cut_px, columns, rows):
+    labelled = torch.zeros(1, 3, 24, 24)
+    labelled[:, 1, 9:12, 10:13], labelled[:, 2, 12, 13] = 1, 0.2
+    kept = kept_field(field(), labelled, 7.0 * torch.tensor([cut_px], dtype=torch.float32))
+    torch.testing.assert_close(field() * kept, field(columns, rows))
+
+
+@pytest.mark.parametrize(("shown", "left"), [(field(), field((5, 19), (7, 17))), (field() * 0, field() * 0)])
+def test_a_field_without_labels_is_cut_as_drawn_and_an_empty_one_stays_empty(shown, left):
+    kept = kept_field(shown, torch.zeros(1, 3, 24, 24), torch.full((1, 4), 21.0))
+    torch.testing.assert_close(shown * kept, left)
+
+
+def test_a_field_narrower_than_its_cuts_is_empty():
+    assert not (field() * kept_field(field(), torch.zeros(1, 3, 24, 24), torch.full((1, 4), 90.0))).any()
+
+
+def test_cuts_are_uniform_and_of_as_many_images_as_asked():
+    cut = draw_field_cut(settings(field_cut_mm=27, field_cut_probability=0.3), 4000, generator(1))
+    chosen = cut.amax(1) > 0
+    assert float(chosen.float().mean()) == pytest.approx(0.3, abs=0.03)
+    assert float(cut.max()) == pytest.approx(27, abs=0.1)
+    assert float(cut[chosen].mean()) == pytest.approx(13.5, abs=0.4)
+    assert torch.corrcoef(cut[chosen].T).fill_diagonal_(0).abs().max() < 0.1, "each side by itself"
+
+
+@pytest.mark.parametrize("off", [{"field_cut_mm": 0, "field_cut_probability": 1}, {"field_cut_mm": 9}])
+def test_0_switches_cuts_off(off):
+    assert draw_augmentation(settings(**off), 3, generator()).field_cut is None
+
+
+def test_cine_and_lge_are_cut_by_themselves_and_share_what_is_left():
+    plain = batch()
+    drawn = rigid(uncoloured(identity(3)), uncoloured(identity(3)))
+    cut = torch.zeros(6, 4)
+    cut[0, 0], cut[3, 2] = 9.0, 12.0  # of the first slice: 3 columns of cine on the left, 4 of LGE on the right
+    moved = apply_augmentation(drawn._replace(field_cut=cut), plain)
+    expected = torch.ones(3, 1, 56, 56)
+    expected[0, :, :, :3] = expected[0, :, :, 52:] = 0
+    torch.testing.assert_close(moved.field, expected)
+    torch.testing.assert_close(moved.cine, plain.cine * expected, atol=2e-5, rtol=0)
+    torch.testing.assert_close(moved.lge, plain.lge * expected, atol=2e-5, rtol=0)
 
 
 def test_only_lge_is_enhanced():

@@ -117,3 +117,18 @@ def test_a_batch_is_a_copy_and_the_cache_is_read_only(tmp_path):
         torch.testing.assert_close(tensor, same, rtol=0, atol=0)
     with pytest.raises(ValueError, match="read-only"):
         patient.network_arrays(2).images[0] = 0
+
+
+@pytest.mark.parametrize("downsampling", [1, 2, 4])
+@pytest.mark.parametrize("neighbours", [0, 1])
+def test_the_field_of_a_batch_is_what_all_slices_seen_have_in_common(tmp_path, downsampling, neighbours):
+    labels = labels_of(np.random.default_rng(3), 3)
+    field = np.zeros((3, 224, 224), bool)
+    for index, each in enumerate(field):
+        each[9 * index : 200, 11 : 224 - 13 * index] = True
+    pairs = SlicePairDataset([prepared(tmp_path, 1, labels, field=field)], downsampling, neighbours, "cpu")
+    side = 224 // downsampling
+    whole = field.reshape(3, side, downsampling, side, downsampling).all((2, 4))
+    seen = [[0, 0, 1], [0, 1, 2], [1, 2, 2]] if neighbours else [[0], [1], [2]]
+    expected = np.stack([whole[indices].all(0) for indices in seen])
+    np.testing.assert_array_equal(pairs.batch(torch.arange(3)).field[:, 0].numpy(), expected)
