@@ -4,11 +4,13 @@ PAPER_SPLITS = ("25/15/5", "35/5/5")
 """The paper's training, validation and test patients. Both splits annotate 40 patients."""
 DEFAULT_SPLITS = ("25/5/5", "35/5/5")
 """The splits of a study that states none: those of the paper with the same validation patients in both."""
-"""Numbers of training/validation/test patients of the paper's two arms."""
 
 
 def proposed_splits(patients: int) -> tuple[str, ...]:
-    """Return up to two splits of all patients in the proportions of the paper; none for fewer than 4 patients."""
+    """Return up to two splits of which the larger needs all patients; none for fewer than 4 patients.
+
+    The training patients are in the proportions of the paper. Both splits have the same validation patients.
+    """
     if patients < 4:
         return ()
     test = min(5, max(1, patients // 5))
@@ -18,7 +20,7 @@ def proposed_splits(patients: int) -> tuple[str, ...]:
     small = large * 5 // 7
     if small >= 10:
         small -= small % 5
-    larger, smaller = f"{large}/{validation}/{test}", f"{small}/{rest - small}/{test}"
+    larger, smaller = f"{large}/{validation}/{test}", f"{small}/{validation}/{test}"
     return (smaller, larger) if 0 < small < large else (larger,)
 
 

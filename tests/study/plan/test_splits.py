@@ -56,7 +56,7 @@ def test_too_few_patients_are_answered_with_splits_that_fit():
     (error,) = caught.value.errors
     assert error == (
         "--splits: must fit the 25 patients of the folder, got 25/15/5 (45 patients), 35/5/5 (45 patients); "
-        "try --splits 10/10/5 15/5/5"
+        "try --splits 10/5/5 15/5/5"
     )
 
 
@@ -65,6 +65,7 @@ def test_proposals_fit(patients: int):
     counts = parse_counts(proposed_splits(patients))
     splits = make_splits(range(patients), counts, 0)
     assert max(count.total for count in counts) == patients and len({split.test for split in splits}) == 1
+    assert len({split.validation for split in splits}) == 1
 
 
 def test_three_patients_are_too_few():

@@ -233,7 +233,7 @@ def test_a_submitted_job_must_say_where_its_results_are_kept(place: Path, capsys
 
 def test_splits_that_need_more_patients_are_refused_with_some_that_fit(place: Path, phantom: Path, capsys):
     (error,) = _errors(capsys, "--search", "tiny", "--data", str(phantom), "--splits", "25/15/5")
-    assert "must fit the 5 patients" in error and error.endswith("try --splits 2/2/1 3/1/1")
+    assert "must fit the 5 patients" in error and error.endswith("try --splits 2/1/1 3/1/1")
 
 
 def test_a_missing_folder_is_an_error_of_the_data(place: Path, capsys: pytest.CaptureFixture[str]):
