@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import pandas as pd
@@ -11,10 +11,11 @@ import pandas as pd
 from jointnet.evaluate.aggregation import registration_ratio
 from jointnet.models import MODELS
 from study.report.records import ArmRecord, StudyRecord, TrialRecord
-from study.report.slice_rows import check_rows, over_folds
+from study.report.slice_rows import check_rows, over_folds, retrainings
 from study.report.statistics.claim_result import ClaimResult
 from study.report.statistics.claims import claim_arms, given_margins, non_inferiority, superiority
 from study.report.statistics.comparisons import Comparison, compare_arms, compare_with_before
+from study.report.statistics.trainings import Trainings, together, trainings_of, unknown_trainings
 
 _MODEL_TITLES = {name: model.title for name, model in MODELS.items()}
 Family = tuple[Comparison, ...]
@@ -75,6 +76,7 @@ def analyse(study: StudyRecord) -> Analysis:
     rows_of = {name: {r.fold: r.rows for r in records if r.rows is not None} for name, records in arms.items()}
     rows_of = {name: folds for name, folds in rows_of.items() if folds}
     patients = {name: over_folds(folds) for name, folds in rows_of.items()}
+    trainings = {name: _trainings(study, [r for r in arms[name] if r.fold in folds]) for name, folds in rows_of.items()}
     return Analysis(
         arms=arms,
         titles={name: arm_title(records[0]) for name, records in arms.items()},
@@ -83,9 +85,12 @@ def analyse(study: StudyRecord) -> Analysis:
             for name, folds in rows_of.items()
         },
         patients=patients,
-        changes={name: compare_with_before(frame, arms[name][0].train or None) for name, frame in patients.items()},
-        between={pair: _between(patients, pair, arms) for pair in combinations(patients, 2)},
-        claims=_claims(study, patients),
+        changes={name: compare_with_before(frame, trainings[name]) for name, frame in patients.items()},
+        between={
+            pair: compare_arms(patients, *pair, together(trainings[name] for name in pair))
+            for pair in combinations(patients, 2)
+        },
+        claims=_claims(study, patients, trainings),
     )
 
 
@@ -110,18 +115,23 @@ def with_fold(arm: ArmRecord, text: str) -> str:
     return f"Fold {arm.fold}: {text}" if arm.folds > 1 else text
 
 
-def _between(
-    patients: Mapping[str, pd.DataFrame], pair: tuple[str, str], arms: Mapping[str, Sequence[ArmRecord]]
-) -> Family:
-    train = [arms[arm][0].train for arm in pair if arms[arm][0].train]
-    return compare_arms(patients, *pair, min(train, default=None))
+def _trainings(study: StudyRecord, tested: Sequence[ArmRecord]) -> Trainings:
+    """Return the trainings of an arm from its records of the folds that were tested."""
+    seeds = min(retrainings(record.rows) for record in tested if record.rows is not None)
+    sets = [study.training_patients(record) for record in tested]
+    if all(sets):
+        return trainings_of(sets, seeds)
+    return unknown_trainings(tested[0].train or None, seeds, len(tested))
 
 
-def _claims(study: StudyRecord, patients: Mapping[str, pd.DataFrame]) -> tuple[ClaimResult, ...]:
+def _claims(
+    study: StudyRecord, patients: Mapping[str, pd.DataFrame], trainings: Mapping[str, Trainings]
+) -> tuple[ClaimResult, ...]:
     """Return the results of the claims; empty where the study lacks their three arms or has no test values."""
     arms = claim_arms((arm.arm, arm.model, arm.train) for arm in study.arms)
     if arms is None or not patients:
         return ()
+    arms = replace(arms, trainings=trainings)
     return (*non_inferiority(patients, arms, given_margins(_margin(study.specification.get("searches", [])))),
             *superiority(patients, arms))  # fmt: skip
 

@@ -149,6 +149,12 @@ class StudyRecord:
             for name in names
         }
 
+    def training_patients(self, arm: ArmRecord) -> frozenset[Any]:
+        """Return the training patients of an arm's record; none where the store has no splits."""
+        counts = arm.tags.get("split", "")
+        split = self.splits.get(counts if arm.folds == 1 else f"fold-{arm.fold}/{counts}", {})
+        return frozenset(split.get("train", ()))
+
     @property
     def missing(self) -> tuple[str, ...]:
         """The arms of the specification that the store lacks, each with its fold in a cross-validation."""

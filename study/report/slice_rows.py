@@ -51,6 +51,11 @@ def _by_seed(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
     return {int(seed): rows[rows[SEED] == seed] for seed in sorted(rows[SEED].unique())}
 
 
+def retrainings(rows: pd.DataFrame) -> int:
+    """Return the number of retrainings that the rows come from; 0 where the model that the search chose was tested."""
+    return int(rows[SEED].nunique()) if SEED in rows else 0
+
+
 def over_folds(rows_of: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     """Compute the per-patient means of all folds of an arm, in one frame with the columns of `per_patient`.
 

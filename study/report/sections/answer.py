@@ -9,9 +9,11 @@ from study.report.analysis import Analysis, count_of, with_fold
 from study.report.page import Block, Bullets, Section, Text, Verdicts
 from study.report.records import ArmRecord, StudyRecord
 from study.report.search.selection_warnings import study_warnings
+from study.report.sections.arms_compared import SCOPES, deciding_interval
 from study.report.statistics.claim_result import TITLES, ClaimResult, claims_frame
+from study.report.statistics.deciding import METHOD
 from study.report.statistics.paired import significance_stars
-from study.report.tables import Table, interval, number, p_value, text_row
+from study.report.tables import Table, number, p_value, text_row
 
 NO_CLAIM = (
     "The pre-specified claims compare a joint model trained on few patients with stand-alone models trained on as few "
@@ -38,7 +40,7 @@ def summary(study: StudyRecord, analysis: Analysis) -> tuple[str, ...]:
     ratios = {name: ratio for name in analysis.slices if not math.isnan(ratio := analysis.test_ratio(name))}
     ranked = sorted(ratios, key=lambda name: ratios[name])
     verdicts = [
-        f"{claim.statement}: {'cannot be judged' if math.isnan(claim.difference.difference) else claim.verdict}."
+        f"{claim.statement}: {'cannot be judged' if math.isnan(claim.difference.test.difference) else claim.verdict}."
         for claim in analysis.claims
         if claim.primary
     ]
@@ -69,9 +71,11 @@ def _best_tested(analysis: Analysis, ranked: Sequence[str], ratios: Mapping[str,
 def _margin_of_best(analysis: Analysis, best: str, second: str, ratio: float) -> str:
     """Return a sentence with the arm that follows the best and the tests of their differences."""
     family = next(family for pair, family in analysis.between.items() if set(pair) == {best, second})
-    different = sum(bool(significance_stars(one.holm_p)) for one in family)
+    different = sum(bool(significance_stars(one.holm_deciding_p)) for one in family)
+    of = "" if family[0].deciding.scope == METHOD else f" ({family[0].deciding.scope})"
     return (
-        f"Next: {second} with {ratio:.3f}. These two arms differ at p < 0.05 in {different} of {len(family)} metrics."
+        f"Next: {second} with {ratio:.3f}. These two arms differ at p < 0.05 in {different} of {len(family)} "
+        f"metrics{of}."
     )
 
 
@@ -106,16 +110,17 @@ def claims_table(results: Sequence[ClaimResult]) -> Table:
             f"{one.joint} is {one.claim} to {one.standalone}",
             TITLES[one.metric, one.structure] + (" (primary)" if one.primary else ""),
             one.verdict,
-            interval(one.difference.difference, one.difference.low, one.difference.high),
+            deciding_interval(one.difference),
             margin,
-            interval(one.contrast.test.difference, one.contrast.test.low, one.contrast.test.high),
-            p_value(one.contrast.holm_p),
+            deciding_interval(one.contrast),
+            p_value(one.contrast.holm_deciding_p),
             one.reason,
         ]
         rows.append(text_row(words, one.joint, one.standalone))
     header = ("Endpoint", "Verdict", "Difference", "Margin", "Difference minus margin", "p (Holm)", "Remark")
     note = (
-        "Differences in mm with 95 % t intervals. Difference minus margin decides: supported below 0, refuted above 0."
+        f"Differences in mm with 95 % intervals {SCOPES[results[0].contrast.deciding.scope]}. Difference minus margin "
+        "decides: supported below 0, refuted above 0."
     )
     return Table("claims", "The pre-specified claims by endpoint.", header, tuple(rows), "Claim", note, in_paper=True)
 

@@ -5,9 +5,17 @@ from study.report.mean_tables import REGISTRATION
 from study.report.page import Details, Section
 from study.report.records import StudyRecord
 from study.report.statistics.claim_result import TITLES
-from study.report.statistics.comparisons import comparison_frame
+from study.report.statistics.comparisons import Comparison, comparison_frame
+from study.report.statistics.deciding import METHOD, ONE_SPLIT, ONE_TRAINING
 from study.report.statistics.paired import significance_stars
 from study.report.tables import Cell, Row, Table, interval, p_value, text_row
+
+SCOPES = {
+    METHOD: "over patients, training sets and seeds",
+    ONE_SPLIT: "over patients, for the models of this one split",
+    ONE_TRAINING: "over patients, for the models that the searches chose",
+}
+"""What the deciding intervals are over, by their scope."""
 
 
 def arms_compared(study: StudyRecord, analysis: Analysis) -> Section:
@@ -28,18 +36,22 @@ def between_table(analysis: Analysis) -> Table:
     rows = [
         Row(
             f"{compared} minus {reference}",
-            tuple(
-                Cell(interval(c.test.difference, c.test.low, c.test.high), significance_stars(c.holm_p)) for c in family
-            ),
+            tuple(Cell(deciding_interval(one), significance_stars(one.holm_deciding_p)) for one in family),
             (compared, reference),
         )
         for (reference, compared), family in analysis.between.items()
     ]
+    scopes = dict.fromkeys(SCOPES[one.deciding.scope] for family in analysis.between.values() for one in family[:1])
     note = (
-        "Mean difference over patients with its 95 % t interval; negative values favour the first arm. * p < 0.05, "
-        "** p < 0.005 (paired t-test, Holm over the five metrics)."
+        f"Mean difference over patients with its 95 % interval {' or '.join(scopes)}; negative values favour the first "
+        "arm. * p < 0.05, ** p < 0.005 (the p values of these intervals, Holm over the five metrics)."
     )
     return Table("between", "Differences between arms.", header, tuple(rows), "Difference", note, in_paper=True)
+
+
+def deciding_interval(one: Comparison) -> str:
+    """Return the mean difference with the interval that decides."""
+    return interval(one.test.difference, one.deciding.low, one.deciding.high)
 
 
 def tests_table(analysis: Analysis) -> Table:
@@ -57,6 +69,8 @@ def tests_table(analysis: Analysis) -> Table:
                 p_value(one.holm_p),
                 p_value(test.wilcoxon_p),
                 p_value(one.holm_wilcoxon_p),
+                interval(None, one.deciding.low, one.deciding.high),
+                p_value(one.holm_deciding_p),
                 interval(None, one.bootstrap.low, one.bootstrap.high),
                 interval(100 * relative.estimate, 100 * relative.low, 100 * relative.high, 0),
                 p_value(folds.p) if folds.folds > 1 else "",
@@ -65,6 +79,7 @@ def tests_table(analysis: Analysis) -> Table:
             rows.append(text_row(words, *([compared] if reference == "before" else [compared, reference])))
     header = (
         *("Endpoint", "n", "Mean difference [95 % t interval], mm", "p (t)", "p (t, Holm)", "p (Wilcoxon)"),
-        *("p (Wilcoxon, Holm)", "Bootstrap interval, mm", "Relative change [bootstrap], %", "p (over folds)", "Remark"),
+        *("p (Wilcoxon, Holm)", "Deciding interval, mm", "p (deciding, Holm)", "Bootstrap interval, mm"),
+        *("Relative change [bootstrap], %", "p (Nadeau and Bengio)", "Remark"),
     )
     return Table("tests", "Mean differences with all tests and intervals.", header, tuple(rows), "Difference")

@@ -31,17 +31,18 @@ ASSUMPTIONS = (
     "patients; Wilcoxon's signed-rank test assumes independent patients and symmetric differences.",
     "The bootstrap (BCa, 9999 resamples of patients) assumes that the patients represent the population; with few "
     "patients its intervals are too narrow.",
-    "These three methods treat the trained models as fixed. With folds, the corrected resampled t-test (Nadeau and "
-    "Bengio 2003) is reported in addition. It accounts for training patients that folds share, and with few folds it "
-    "detects only large differences.",
+    "These three methods treat the trained models as fixed. With folds and retrainings, the deciding interval also "
+    "covers training sets and seeds: it is the wider of the t interval over patients and one over the means of the "
+    "folds, whose variance is increased by what training patients that folds share can add at most. The corrected "
+    "resampled t-test (Nadeau and Bengio 2003) is reported in addition.",
     "p values are corrected by Holm over the five metrics of one comparison. They are not corrected across "
     "comparisons.",
     "A p value above 0.05, or an interval that contains 0, is no evidence of equality: the table below gives the mean "
     "difference that would probably have been detected.",
 )
 DETECTABLE = (
-    "Mean difference in mm that a paired t-test would detect with 80 % power at two-sided 0.05, given the number of "
-    "patients and the SD of their differences. The SD is itself an estimate."
+    "Mean difference in mm that the deciding interval would detect with 80 % power at two-sided 0.05, given the number "
+    "of patients and folds and the observed spread, which is itself an estimate."
 )
 
 
@@ -59,11 +60,11 @@ def conventions(study: StudyRecord, analysis: Analysis) -> Section:
 
 
 def detectable_table(analysis: Analysis) -> Table:
-    """Return the table of detectable differences: the smallest that a t-test finds with 80 % power."""
+    """Return the table of detectable differences: the smallest that are found with 80 % power."""
     rows = tuple(
         Row(
             f"{compared} against {reference}",
-            tuple(Cell(number_or_empty(one.detectable)) for one in family),
+            tuple(Cell(number_or_empty(one.deciding.detectable)) for one in family),
             (compared,),
         )
         for (reference, compared), family in analysis.comparisons.items()

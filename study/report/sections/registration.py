@@ -57,10 +57,7 @@ def dice(study: StudyRecord, analysis: Analysis) -> Section:
     patients, titles = analysis.patients, analysis.titles
     segmenting = {name: frame for name, frame in patients.items() if frame["metric"].isin(["dice_cine"]).any()}
     endpoints = [(column.metric, column.structure) for column in OVERLAP]
-    changes = {
-        name: compare_with_before(frame, analysis.arms[name][0].train or None, endpoints)
-        for name, frame in patients.items()
-    }
+    changes = {name: compare_with_before(frame, endpoints=endpoints) for name, frame in patients.items()}
     overlap = mean_table("overlap", "Overlap (Dice) of the LGE and cine labels.", patients, titles, OVERLAP, changes)
     segmentation = mean_table(
         "segmentation",

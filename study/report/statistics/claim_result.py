@@ -8,14 +8,17 @@ import pandas as pd
 
 from study.report.mean_tables import REGISTRATION
 from study.report.statistics.comparisons import Comparison, comparison_line
-from study.report.statistics.paired import CONFIDENCE, PairedTest
+from study.report.statistics.deciding import ONE_SPLIT, ONE_TRAINING
+from study.report.statistics.paired import CONFIDENCE
 from study.report.tables import number
 
 NOT_INFERIOR, SUPERIOR = "not inferior", "superior"
-SUPPORTED, REFUTED, INCONCLUSIVE = "supported", "refuted", "inconclusive"
+SUPPORTED, REFUTED, INCONCLUSIVE = VERDICTS = "supported", "refuted", "inconclusive"
 ESTIMATED, GIVEN, NO_MARGIN, NO_EFFECT = "estimated", "given", "none", "no effect"
 TITLES = {(column.metric, column.structure): column.title for column in REGISTRATION}
 _LEVEL = f"{CONFIDENCE:.0%}".replace("%", " %")
+WHAT_TO_RUN = "`--folds 5 --seeds 3`"
+"""The options of `study.run` that a claim needs."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,13 @@ class ClaimResult:
             computed from it.
         difference: joint minus stand-alone.
         gain: decrease of the stand-alone model's error with more training patients, small minus large; None where the
-            margin is not estimated.
+            margin is not estimated. Its p values and those of `difference` are not adjusted.
         margin_mm: by how much the joint model may be worse; 0 for superiority, NaN where no margin exists.
         margin_source: `estimated` from the same patients, `given` in the search file, `none` where there is no margin,
             or `no effect` for the margin 0 of superiority.
         contrast: difference minus margin for each patient, with all intervals; Holm over the five endpoints.
-        verdict: `supported`, `refuted` or `inconclusive`.
+        verdict: `supported`, `refuted` or `inconclusive`; `this split only` or `these models only` where the study has
+            no folds or no retrainings, so that nothing is known of other training sets or seeds.
         reason: why the claim could not be judged, or is inconclusive although its interval excludes 0; empty otherwise.
     """
 
@@ -48,8 +52,8 @@ class ClaimResult:
     joint: str
     standalone: str
     standalone_small: str
-    difference: PairedTest
-    gain: PairedTest | None
+    difference: Comparison
+    gain: Comparison | None
     margin_mm: float
     margin_source: str
     contrast: Comparison
@@ -66,9 +70,9 @@ class ClaimResult:
         """The verdict with the difference, the margin and the deciding interval."""
         role = "primary endpoint" if self.primary else "secondary endpoint"
         head = f"{self.statement} ({role}): {self.verdict}."
-        if math.isnan(self.difference.difference):
+        if math.isnan(self.difference.test.difference):
             return f"{head} It cannot be judged: {self.reason}."
-        parts = [head, _difference(self), _margin(self), _decision(self), _undetected(self)]
+        parts = [head, _difference(self), _margin(self), _decision(self), _undetected(self), _advice(self)]
         return " ".join(part for part in parts if part)
 
 
@@ -85,13 +89,13 @@ def claims_frame(results: Sequence[ClaimResult]) -> pd.DataFrame:
             "joint": result.joint,
             "standalone": result.standalone,
             "verdict": result.verdict,
-            "n": result.difference.patients,
-            "difference_mm": result.difference.difference,
-            "difference_low": result.difference.low,
-            "difference_high": result.difference.high,
-            "gain_mm": None if gain is None else gain.difference,
-            "gain_low": None if gain is None else gain.low,
-            "gain_high": None if gain is None else gain.high,
+            "n": result.difference.test.patients,
+            "difference_mm": result.difference.test.difference,
+            "difference_low": result.difference.deciding.low,
+            "difference_high": result.difference.deciding.high,
+            "gain_mm": None if gain is None else gain.test.difference,
+            "gain_low": None if gain is None else gain.deciding.low,
+            "gain_high": None if gain is None else gain.deciding.high,
             "margin_mm": result.margin_mm,
             "margin_source": result.margin_source,
             "verdict_reason": result.reason,
@@ -104,11 +108,9 @@ def claims_frame(results: Sequence[ClaimResult]) -> pd.DataFrame:
 
 
 def _difference(result: ClaimResult) -> str:
-    test = result.difference
-    text = (
-        f"{result.joint} minus {result.standalone} is {_mm(test.difference)} on average over {test.patients} patients"
-    )
-    return f"{text} ({_bounds(test.low, test.high)})." if not test.reason else f"{text}."
+    one = result.difference
+    mean = f"{result.joint} minus {result.standalone} is {_mm(one.test.difference)} on average"
+    return f"{mean} over {one.test.patients} patients{_bounds(one)}."
 
 
 def _margin(result: ClaimResult) -> str:
@@ -118,19 +120,18 @@ def _margin(result: ClaimResult) -> str:
     if result.gain is None:
         return f"The margin, {_mm(result.margin_mm)}, was given before the study."
     gain = result.gain
-    bounds = "" if gain.reason else f" ({_bounds(gain.low, gain.high)})"
+    size = f"{_mm(gain.test.difference)}{_bounds(gain)}"
     if result.margin_source == NO_MARGIN:
         return (
-            f"The stand-alone model gained nothing from more training patients: {_mm(gain.difference)}{bounds} from "
-            f"{result.standalone_small} to {result.standalone}. So there is no margin, and the claim is inconclusive "
-            "by construction."
+            f"The stand-alone model gained nothing from more training patients: {size} from {result.standalone_small} "
+            f"to {result.standalone}. So there is no margin, and the claim cannot be decided."
         )
     text = (
-        f"The margin is {_mm(result.margin_mm)}, half of the {_mm(gain.difference)}{bounds} that the stand-alone model "
-        f"gains from {result.standalone_small} to {result.standalone}; it is estimated from the same patients, and the "
-        "next interval includes its uncertainty."
+        f"The margin is {_mm(result.margin_mm)}, half of the {size} that the stand-alone model gains from "
+        f"{result.standalone_small} to {result.standalone}; it is estimated from the same patients, and the next "
+        "interval includes its uncertainty."
     )
-    if not gain.reason and gain.low <= 0:
+    if not gain.reason and gain.deciding.low <= 0:
         text += " The gain itself is not shown to be more than 0."
     return text
 
@@ -139,33 +140,42 @@ def _decision(result: ClaimResult) -> str:
     """Return the sentence with the deciding interval and its position relative to the margin."""
     if result.margin_source == NO_MARGIN:
         return ""
-    test, bootstrap = result.contrast.test, result.contrast.bootstrap
+    test, interval = result.contrast.test, result.contrast.deciding
     if test.reason:
         return f"It cannot be judged: {result.reason}."
-    text = "" if result.claim == SUPERIOR else f"Difference minus margin is {_mm(test.difference)} "
-    bounds = f"({_bounds(test.low, test.high)}): " if text else "The interval lies "
-    side = "below 0" if test.high < 0 else "above 0" if test.low > 0 else "on both sides of 0"
-    text += bounds + side
-    if bootstrap.method:
-        text += f"; bootstrap interval {number(bootstrap.low)} to {_mm(bootstrap.high)}"
+    side = "below 0" if interval.high < 0 else "above 0" if interval.low > 0 else "on both sides of 0"
+    if result.claim == SUPERIOR:
+        text = f"The interval lies {side}"
     else:
-        text += f"; no bootstrap interval: {bootstrap.reason}"
+        text = f"Difference minus margin is {_mm(test.difference)}{_bounds(result.contrast)}: {side}"
+    if interval.over == "folds":
+        text += f"; for the models at hand, over patients alone, it is {number(test.low)} to {_mm(test.high)}"
     return f"{text}. But {result.reason}." if result.reason else f"{text}."
 
 
 def _undetected(result: ClaimResult) -> str:
-    """Return the sentence with the detectable difference; empty where the interval excludes 0."""
-    test = result.contrast.test
-    if test.reason or not test.low <= 0 <= test.high:
+    """Return the sentence with the detectable difference; empty where the interval excludes 0 or decides nothing."""
+    interval = result.contrast.deciding
+    if result.verdict not in VERDICTS or result.contrast.reason or not interval.low <= 0 <= interval.high:
         return ""
     away = "difference" if result.claim == SUPERIOR else "distance from the margin"
-    size = _mm(result.contrast.detectable)
-    return f"Of studies with as many patients and this spread, 80 % would find a true {away} of {size}."
+    return f"Of studies of this size and spread, 80 % would find a true {away} of {_mm(interval.detectable)}."
+
+
+def _advice(result: ClaimResult) -> str:
+    """Return the sentence that says why a result holds for its models only, and what to run; empty otherwise."""
+    lacks = {
+        ONE_SPLIT: "one split has one training set for each arm, so nothing is known of others",
+        ONE_TRAINING: "the models that the searches chose were not trained again, so nothing is known of other seeds",
+    }.get(result.verdict)
+    return f"This does not judge the methods: {lacks}. Run the study with {WHAT_TO_RUN}." if lacks else ""
 
 
 def _mm(value: float) -> str:
     return f"{number(value)} mm"
 
 
-def _bounds(low: float, high: float) -> str:
-    return f"{_LEVEL} interval {number(low)} to {_mm(high)}"
+def _bounds(comparison: Comparison) -> str:
+    """Return the deciding interval in brackets, after a space; empty where there is none."""
+    interval = comparison.deciding
+    return "" if comparison.reason else f" ({_LEVEL} interval {number(interval.low)} to {_mm(interval.high)})"

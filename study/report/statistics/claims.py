@@ -6,7 +6,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -26,7 +26,9 @@ from study.report.statistics.claim_result import (
     ClaimResult,
 )
 from study.report.statistics.comparisons import Comparison, Endpoint, adjusted, aligned, compare
-from study.report.statistics.paired import ALPHA, PairedTest, paired_test, untested
+from study.report.statistics.deciding import METHOD
+from study.report.statistics.paired import ALPHA
+from study.report.statistics.trainings import Trainings, together
 
 LV_CD: Endpoint = ("cd_mm", "lv")
 """The default primary endpoint, which decides the claims."""
@@ -44,14 +46,18 @@ class ClaimArms:
 
     Attributes:
         joint_small, standalone_small, standalone_large: names of the arms.
-        small, large: the two numbers of training patients.
+        trainings: the trainings behind each of the three, by name; an arm whose trainings are unknown is absent.
     """
 
     joint_small: str
     standalone_small: str
     standalone_large: str
-    small: int
-    large: int
+    trainings: Mapping[str, Trainings] = field(default_factory=dict)
+
+    def trainings_of(self, *arms: str) -> Trainings | None:
+        """Return the trainings of several of the arms together; None where those of one are unknown."""
+        known = [self.trainings[arm] for arm in arms if arm in self.trainings]
+        return together(known) if len(known) == len(arms) else None
 
 
 def claim_arms(arms: Iterable[tuple[str, str, int]]) -> ClaimArms | None:
@@ -70,7 +76,7 @@ def claim_arms(arms: Iterable[tuple[str, str, int]]) -> ClaimArms | None:
         return None
     small = min(shared)
     names = name_of["joint", small], name_of["standalone", small], name_of["standalone", large]
-    return ClaimArms(*names, small, large)
+    return ClaimArms(*names)
 
 
 def given_margins(margin_mm: object) -> dict[Endpoint, float]:
@@ -121,8 +127,9 @@ def non_inferiority(
     retention-of-effect test of a trial with three arms (Pigeot et al., Statistics in Medicine 22, 2003), here paired.
     With a given margin, limit_i = standalone_large_i + margin.
 
-    Supported: the 95 % t interval of mean d lies below 0; its upper bound is a one-sided bound at 97.5 %.
-    Refuted: it lies above 0.
+    Supported: the deciding interval of mean d (`study.report.statistics.deciding`) lies below 0. Refuted: it lies above
+    0. Its upper bound is a one-sided bound at 97.5 %. Where it holds for one split or for the models at hand only, the
+    verdict says so, and the claim is neither supported nor refuted.
 
     Where the observed gain is not positive there is no margin, and the claim is inconclusive by construction. Where the
     gain is positive by chance only, a true mean d < 0 still implies non-inferiority: the joint model's error is then
@@ -130,9 +137,8 @@ def non_inferiority(
     inferiority. So a refutation by an estimated margin also requires the interval of joint minus stand-alone to lie
     above 0.
 
-    The t interval decides because the bootstrap interval is too narrow with few patients. The report also shows the
-    bootstrap and the test over folds. The primary endpoint is judged by its interval alone, because it is a single
-    endpoint named in advance. The others also need a Holm-adjusted p below 0.05 in the family of all five.
+    The primary endpoint is judged by its interval alone, because it is a single endpoint named in advance. The others
+    also need a Holm-adjusted p below 0.05 in the family of all five.
 
     Args:
         patients_of: each arm's patients over all folds, as returned by `study.report.slice_rows.over_folds`.
@@ -152,20 +158,19 @@ def non_inferiority(
     for endpoint in ENDPOINTS:
         given = (margins or {}).get(endpoint)
         values, reason = aligned(patients_of, (joint, small, large), endpoint)
-        difference = _paired(values[large], values[joint], reason)
+        difference = compare(endpoint, values[large], values[joint], arms.trainings_of(joint, large), reason)
+        gain = None
         if given is not None:
-            part: tuple[PairedTest, PairedTest | None, float, str] = (difference, None, given, GIVEN)
-            limit = values[large] + given
+            margin, source, limit = given, GIVEN, values[large] + given
         else:
-            gain = _paired(values[large], values[small], reason)
+            gain = compare(endpoint, values[large], values[small], arms.trainings_of(small, large), reason)
+            margin, source = MARGIN_SHARE * gain.test.difference, ESTIMATED
             limit = values[large] + MARGIN_SHARE * (values[small] - values[large])
-            if gain.difference > _NEGLIGIBLE_MM:
-                part = (difference, gain, MARGIN_SHARE * gain.difference, ESTIMATED)
-            else:
-                part = (difference, gain, math.nan, NO_MARGIN)
+            if not gain.test.difference > _NEGLIGIBLE_MM:
+                margin, source = math.nan, NO_MARGIN
                 reason = reason or "the stand-alone model gained nothing from more training patients"
-        family.append(compare(endpoint, limit, values[joint], arms.small, reason))
-        parts.append(part)
+        family.append(compare(endpoint, limit, values[joint], arms.trainings_of(joint, small, large), reason))
+        parts.append((difference, gain, margin, source))
     names = (NOT_INFERIOR, joint, large, small)
     return tuple(
         _result(names, contrast, *part, primary) for contrast, part in zip(adjusted(family), parts, strict=True)
@@ -177,8 +182,8 @@ def superiority(
 ) -> tuple[ClaimResult, ...]:
     """Test claim (b): joint is superior to stand-alone where both are trained on the same few patients.
 
-    Supported: the 95 % t interval of joint minus stand-alone lies below 0. Refuted: it lies above 0. Endpoints other
-    than the primary one also need a Holm-adjusted p below 0.05 in the family of all five.
+    Supported: the deciding interval of joint minus stand-alone lies below 0. Refuted: it lies above 0. One split, one
+    training of each model, and endpoints other than the primary one are as in `non_inferiority`.
 
     Args:
         patients_of: each arm's patients over all folds, as returned by `study.report.slice_rows.over_folds`.
@@ -196,11 +201,9 @@ def superiority(
     family = []
     for endpoint in ENDPOINTS:
         values, reason = aligned(patients_of, (joint, small), endpoint)
-        family.append(compare(endpoint, values[small], values[joint], arms.small, reason))
+        family.append(compare(endpoint, values[small], values[joint], arms.trainings_of(joint, small), reason))
     names = (SUPERIOR, joint, small, small)
-    return tuple(
-        _result(names, contrast, contrast.test, None, 0.0, NO_EFFECT, primary) for contrast in adjusted(family)
-    )
+    return tuple(_result(names, contrast, contrast, None, 0.0, NO_EFFECT, primary) for contrast in adjusted(family))
 
 
 def _is_positive(value: Any) -> bool:
@@ -210,8 +213,8 @@ def _is_positive(value: Any) -> bool:
 def _result(
     names: tuple[str, str, str, str],
     contrast: Comparison,
-    difference: PairedTest,
-    gain: PairedTest | None,
+    difference: Comparison,
+    gain: Comparison | None,
     margin_mm: float,
     source: str,
     primary: Endpoint,
@@ -222,7 +225,7 @@ def _result(
     """
     claim, joint, standalone, small = names
     is_primary = (contrast.metric, contrast.structure) == primary
-    verdict, reason = _verdict(contrast, is_primary, difference if source == ESTIMATED else None)
+    verdict, reason = _verdict(contrast, difference, is_primary, source)
     return ClaimResult(
         claim=claim,
         metric=contrast.metric,
@@ -241,22 +244,26 @@ def _result(
     )
 
 
-def _verdict(contrast: Comparison, primary: bool, difference: PairedTest | None) -> tuple[str, str]:
+def _verdict(contrast: Comparison, difference: Comparison, primary: bool, source: str) -> tuple[str, str]:
     """Compare a contrast with 0 and return the verdict and its reason.
 
-    The reason is empty except for a missing test and for inconclusive results whose interval excludes 0. `difference`
-    is joint minus stand-alone where the margin is estimated; a refutation then also needs its interval above 0.
+    The reason is empty except for a missing test and for inconclusive results whose interval excludes 0. Where the
+    margin is estimated, a refutation also needs the interval of `difference`, joint minus stand-alone, above 0.
     """
-    test = contrast.test
-    if test.reason:
-        return INCONCLUSIVE, test.reason
-    if test.low <= 0 <= test.high:
+    if reason := (difference if source == NO_MARGIN else contrast).reason:
+        return INCONCLUSIVE, reason
+    if difference.deciding.scope != METHOD:
+        return difference.deciding.scope, contrast.reason
+    if contrast.reason:
+        return INCONCLUSIVE, contrast.reason
+    interval = contrast.deciding
+    if interval.low <= 0 <= interval.high:
         return INCONCLUSIVE, ""
-    if not primary and contrast.holm_p >= ALPHA:
-        return INCONCLUSIVE, f"Holm's correction over the five endpoints leaves p = {contrast.holm_p:.2g}"
-    if test.high < 0:
+    if not primary and contrast.holm_deciding_p >= ALPHA:
+        return INCONCLUSIVE, f"Holm's correction over the five endpoints leaves p = {contrast.holm_deciding_p:.2g}"
+    if interval.high < 0:
         return SUPPORTED, ""
-    if difference is not None and not difference.low > 0:
+    if source == ESTIMATED and not difference.deciding.low > 0:
         return (
             INCONCLUSIVE,
             "the joint model is not shown to be worse at all, and the margin may be too small by chance",
@@ -267,7 +274,3 @@ def _verdict(contrast: Comparison, primary: bool, difference: PairedTest | None)
 def _check(primary: Endpoint) -> None:
     if primary not in ENDPOINTS:
         raise ValueError(f"the primary endpoint must be one of {ENDPOINTS}, got {primary}")
-
-
-def _paired(reference: pd.Series, compared: pd.Series, reason: str) -> PairedTest:
-    return untested(reason) if reason else paired_test(reference.to_numpy(), compared.to_numpy())

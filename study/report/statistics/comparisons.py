@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
 
 from jointnet.evaluate.aggregation import ENDPOINTS
 from study.report.statistics.cross_validation import FoldTest, fold_test, untested_folds
+from study.report.statistics.deciding import DecidingTest, deciding_test
 from study.report.statistics.paired import (
-    ALPHA,
     Interval,
     PairedTest,
     bootstrap_difference,
@@ -22,11 +22,10 @@ from study.report.statistics.paired import (
     untested,
     without,
 )
+from study.report.statistics.trainings import Trainings
 
 Endpoint = tuple[str, str]
 """A metric and a structure, such as `("cd_mm", "lv")`."""
-
-POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,11 @@ class Comparison:
     Attributes:
         metric, structure: the endpoint.
         reference_mean, compared_mean: means over patients, NaN where there are none.
-        test: the tests over patients and the 95 % t interval, which decides verdicts.
-        holm_p, holm_wilcoxon_p: the p values of both tests, adjusted over all endpoints of the comparison.
-        bootstrap: bootstrap interval of the mean difference.
-        relative: compared_mean / reference_mean - 1 with its bootstrap interval; no unit.
-        folds: the test over folds, which accounts for shared training patients.
-        detectable: the smallest mean difference that a t-test finds with 80 % power, given the number of patients and
-            the SD of their differences.
+        test: the tests over patients with the 95 % t interval. They take the trained models as given.
+        deciding: the test that decides between methods.
+        folds: the corrected resampled t-test over folds.
+        pairs: the values of the two conditions, one per patient.
+        holm_p, holm_wilcoxon_p, holm_deciding_p: p values adjusted over all endpoints of the comparison, or NaN.
     """
 
     metric: str
@@ -50,34 +47,44 @@ class Comparison:
     reference_mean: float
     compared_mean: float
     test: PairedTest
-    holm_p: float
-    holm_wilcoxon_p: float
-    bootstrap: Interval
-    relative: Interval
+    deciding: DecidingTest
     folds: FoldTest
-    detectable: float
+    pairs: tuple[np.ndarray, np.ndarray] = field(repr=False, compare=False)
+    holm_p: float = math.nan
+    holm_wilcoxon_p: float = math.nan
+    holm_deciding_p: float = math.nan
 
     @property
     def reason(self) -> str:
         """The reason why there is no test over patients; empty where there is one."""
         return self.test.reason
 
+    @cached_property
+    def bootstrap(self) -> Interval:
+        """The bootstrap interval of the mean difference, computed when first used because that takes longest."""
+        return bootstrap_difference(*self.pairs) if len(self.pairs[0]) else without(self.reason)
+
+    @cached_property
+    def relative(self) -> Interval:
+        """compared_mean / reference_mean - 1 with its bootstrap interval; no unit."""
+        return bootstrap_relative_change(*self.pairs) if len(self.pairs[0]) else without(self.reason)
+
 
 def compare_with_before(
-    patients: pd.DataFrame, train_patients: int | None = None, endpoints: Sequence[Endpoint] = ENDPOINTS
+    patients: pd.DataFrame, trainings: Trainings | None = None, endpoints: Sequence[Endpoint] = ENDPOINTS
 ) -> tuple[Comparison, ...]:
     """Compare an arm after registration with before, Holm over the endpoints.
 
     Args:
         patients: the arm's patients over all folds, as returned by `study.report.slice_rows.over_folds`.
-        train_patients: number of training patients of each model, for the test over folds.
+        trainings: the trainings of the arm; None where unknown.
         endpoints: the family of endpoints; one comparison each, in this order.
     """
     found = []
     for endpoint in endpoints:
         values = _values(patients, "arm", endpoint)
         reason = "" if len(values) else f"no test values of {' of '.join(endpoint)}"
-        found.append(compare(endpoint, values["before"], values["after"], train_patients, reason))
+        found.append(compare(endpoint, values["before"], values["after"], trainings, reason))
     return adjusted(found)
 
 
@@ -85,7 +92,7 @@ def compare_arms(
     patients_of: Mapping[str, pd.DataFrame],
     reference: str,
     compared: str,
-    train_patients: int | None = None,
+    trainings: Trainings | None = None,
     endpoints: Sequence[Endpoint] = ENDPOINTS,
 ) -> tuple[Comparison, ...]:
     """Compare two arms after registration, Holm over the endpoints.
@@ -94,13 +101,13 @@ def compare_arms(
         patients_of: the arms' patients over all folds; an arm without test values may be absent or empty.
         reference: the arm that is subtracted.
         compared: the arm that it is subtracted from.
-        train_patients: number of training patients of each model, the smaller one of the two arms.
+        trainings: the trainings of both arms together; None where unknown.
         endpoints: the family of endpoints; one comparison each, in this order.
     """
     found = []
     for endpoint in endpoints:
         values, reason = aligned(patients_of, (reference, compared), endpoint)
-        found.append(compare(endpoint, values[reference], values[compared], train_patients, reason))
+        found.append(compare(endpoint, values[reference], values[compared], trainings, reason))
     return adjusted(found)
 
 
@@ -133,7 +140,7 @@ def aligned(
 
 
 def compare(
-    endpoint: Endpoint, reference: pd.Series, compared: pd.Series, train_patients: int | None, reason: str = ""
+    endpoint: Endpoint, reference: pd.Series, compared: pd.Series, trainings: Trainings | None, reason: str = ""
 ) -> Comparison:
     """Compare two conditions in one endpoint. The adjusted p values are NaN; `adjusted` computes them for a family.
 
@@ -141,63 +148,34 @@ def compare(
         endpoint: metric and structure.
         reference: one value per patient, indexed by patient and fold.
         compared: the same patients in the same order, same unit.
-        train_patients: number of training patients of each model, None where unknown.
+        trainings: the trainings of the arms that are compared; None where unknown.
         reason: why there are no values to compare; empty where there are.
     """
-    nan = math.nan
+    places = reference.index.get_level_values("fold").to_numpy()
     if reason:
-        none, folds = without(reason), untested_folds(reason)
-        return Comparison(*endpoint, nan, nan, untested(reason), nan, nan, none, none, folds, nan)
+        reference, compared = reference.iloc[:0], compared.iloc[:0]
     first, second = reference.to_numpy(dtype=float), compared.to_numpy(dtype=float)
-    test = paired_test(first, second)
+    test = untested(reason) if reason else paired_test(first, second)
+    patients = None if trainings is None else trainings.patients
     return Comparison(
         *endpoint,
         reference_mean=mean_sd(first)[0],
         compared_mean=mean_sd(second)[0],
         test=test,
-        holm_p=nan,
-        holm_wilcoxon_p=nan,
-        bootstrap=bootstrap_difference(first, second),
-        relative=bootstrap_relative_change(first, second),
-        folds=fold_test(first, second, reference.index.get_level_values("fold").to_numpy(), train_patients),
-        detectable=nan if test.reason else detectable_difference(test.patients, test.difference_sd),
+        deciding=deciding_test(test, second - first, places, trainings),
+        folds=untested_folds(reason) if reason else fold_test(first, second, places, patients),
+        pairs=(first, second),
     )
-
-
-def detectable_difference(patients: int, sd: float) -> float:
-    """Compute the smallest mean difference that a paired two-sided t-test at 0.05 finds with 80 % power.
-
-    The power of the noncentral t distribution is solved for the effect. The result describes the design with the
-    observed SD, which is itself uncertain. It does not depend on the observed difference. A p value above 0.05 is no
-    evidence for a difference of zero, but a difference of at least this size would probably have been found.
-
-    Args:
-        patients: number of pairs.
-        sd: sample standard deviation of the paired differences, any unit.
-
-    Returns:
-        The difference in the unit of `sd`; NaN with fewer than two patients or without a spread.
-    """
-    if patients < 2 or not math.isfinite(sd) or sd <= 0:
-        return math.nan
-    freedom = patients - 1
-    limit = stats.t.isf(ALPHA / 2, freedom)
-
-    def power_above(shift: float) -> float:
-        """Return the power minus `POWER` where the t statistic has the noncentrality `shift`."""
-        below = np.nan_to_num(stats.nct.cdf(-limit, freedom, shift))  # SciPy returns NaN where it is almost 0
-        return float(stats.nct.sf(limit, freedom, shift) + below) - POWER
-
-    return float(optimize.brentq(power_above, 0.0, 2 * limit)) / math.sqrt(patients) * sd
 
 
 def adjusted(family: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """Return the comparisons with p values adjusted by Holm. Comparisons without a test count in the family."""
     student = holm([comparison.test.p for comparison in family])
     wilcoxon = holm([comparison.test.wilcoxon_p for comparison in family])
+    deciding = holm([comparison.deciding.p for comparison in family])
     return tuple(
-        replace(comparison, holm_p=float(p), holm_wilcoxon_p=float(rank_p))
-        for comparison, p, rank_p in zip(family, student, wilcoxon, strict=True)
+        replace(comparison, holm_p=float(p), holm_wilcoxon_p=float(rank_p), holm_deciding_p=float(deciding_p))
+        for comparison, p, rank_p, deciding_p in zip(family, student, wilcoxon, deciding, strict=True)
     )
 
 
@@ -247,7 +225,13 @@ def comparison_line(comparison: Comparison) -> dict[str, object]:
         "fold_p": folds.p,
         "fold_low": folds.low,
         "fold_high": folds.high,
-        "detectable": comparison.detectable,
+        "scope": comparison.deciding.scope,
+        "deciding_low": comparison.deciding.low,
+        "deciding_high": comparison.deciding.high,
+        "deciding_p": comparison.deciding.p,
+        "holm_deciding_p": comparison.holm_deciding_p,
+        "deciding_over": comparison.deciding.over,
+        "detectable": comparison.deciding.detectable,
         "reason": test.reason,
         "bootstrap_reason": bootstrap.reason,
         "relative_reason": relative.reason,

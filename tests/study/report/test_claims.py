@@ -19,20 +19,24 @@ from study.report.statistics.claims import (
     non_inferiority,
     superiority,
 )
+from study.report.statistics.trainings import Trainings
 
-ARMS = ClaimArms("joint-25", "standalone-25", "standalone-35", 25, 35)
+NAMES = ("joint-25", "standalone-25", "standalone-35")
+ARMS = ClaimArms(*NAMES, {name: Trainings(25, 1, 0.2, 3.0) for name in NAMES})
+FOLDS = [1, 1, 2, 2, 3, 3, 4, 4]
 WOBBLE = np.array([-0.3, 0.2, 0.1, -0.1, 0.3, -0.2, 0.15, -0.15])
 OTHER = np.array([0.1, -0.2, 0.3, -0.3, 0.05, 0.2, -0.1, -0.05])
 BASE = np.array([2.0, 3.0, 4.0, 2.5, 3.5, 5.0, 1.5, 2.2])
 
 
 def _arms(joint: float, small: float, large: float, noise: float = 1.0) -> dict[str, pd.DataFrame]:
-    """Return three arms whose means over patients are 2.9625 plus these numbers, in every endpoint."""
-    return {
-        "joint-25": patients_of(BASE + joint + noise * WOBBLE),
-        "standalone-25": patients_of(BASE + small + noise * OTHER),
-        "standalone-35": patients_of(BASE + large - noise * WOBBLE),
-    }
+    """Return three arms of four folds whose means over patients are 2.9625 plus these numbers, in every endpoint."""
+    return _frames(BASE + joint + noise * WOBBLE, BASE + small + noise * OTHER, BASE + large - noise * WOBBLE)
+
+
+def _frames(*values: np.ndarray) -> dict[str, pd.DataFrame]:
+    """Return the three arms with these values of the patients."""
+    return {name: patients_of(each, folds=FOLDS) for name, each in zip(NAMES, values, strict=True)}
 
 
 def test_the_contrast_is_that_of_the_three_arms() -> None:
@@ -45,14 +49,14 @@ def test_the_contrast_is_that_of_the_three_arms() -> None:
     assert (result.contrast.test.low, result.contrast.test.high) == pytest.approx((interval.low, interval.high))
     assert result.margin_mm == pytest.approx(0.5)
     assert result.margin_source == "estimated"
-    assert result.difference.difference == pytest.approx(0.2)
+    assert result.difference.test.difference == pytest.approx(0.2)
     assert result.contrast.test.difference == pytest.approx(0.2 - 0.5)
 
 
 def test_an_estimated_margin_is_less_certain_than_a_given_one() -> None:
     # The same margin, once estimated from a gain that varies much between patients, once given.
     arms = _arms(0.0, 1.0, 0.0, noise=0.01)
-    arms["standalone-25"] = patients_of(BASE + 1.0 + 10 * OTHER)
+    arms["standalone-25"] = patients_of(BASE + 1.0 + 10 * OTHER, folds=FOLDS)
     estimated, given = (non_inferiority(arms, ARMS, margins)[0] for margins in ({}, {LV_CD: 0.5}))
     assert given.margin_source == "given"
     assert estimated.margin_mm == pytest.approx(given.margin_mm)
@@ -64,7 +68,7 @@ def test_an_estimated_margin_is_less_certain_than_a_given_one() -> None:
 @pytest.mark.parametrize(
     ("joint", "small", "large", "margins", "verdict", "words"),
     [
-        (0.1, 2.0, 0.0, {}, "supported", "below 0; bootstrap interval"),
+        (0.1, 2.0, 0.0, {}, "supported", "mm): below 0"),
         (-1.0, 2.0, 0.0, {}, "supported", "below 0"),
         (1.9, 2.0, 0.0, {}, "refuted", "above 0"),
         (1.0, 2.0, 0.0, {}, "inconclusive", "on both sides of 0"),
@@ -94,10 +98,9 @@ def test_an_uncertain_margin_refutes_nothing_that_is_not_worse() -> None:
     large = BASE
     small = BASE + 0.08 + 2 * apart
     joint = (large + small) / 2 + 0.06 + 0.01 * WOBBLE
-    arms = {name: patients_of(values) for name, values in zip(_arms(0, 0, 0), (joint, small, large), strict=True)}
-    result = non_inferiority(arms, ARMS)[0]
-    assert result.contrast.test.low > 0
-    assert result.difference.low < 0 < result.difference.difference
+    result = non_inferiority(_frames(joint, small, large), ARMS)[0]
+    assert result.contrast.deciding.low > 0
+    assert result.difference.deciding.low < 0 < result.difference.test.difference
     assert result.verdict == "inconclusive"
     assert "But the joint model is not shown to be worse at all" in result.sentence
     assert "The gain itself is not shown to be more than 0" in result.sentence
@@ -137,22 +140,18 @@ def test_only_secondary_endpoints_answer_for_being_five() -> None:
     ("change", "reason"),
     [
         ({"joint-25": None}, "no test values of joint-25"),
-        ({"standalone-25": patients_of(BASE[:7])}, "joint-25 and standalone-25 were not tested on the same patients"),
-        ({"joint-25": patients_of([*BASE[:7], math.nan])}, "a value is missing"),
+        (
+            {"standalone-25": patients_of(BASE[:7], folds=FOLDS[:7])},
+            "joint-25 and standalone-25 were not tested on the same patients",
+        ),
+        ({"joint-25": patients_of([*BASE[:7], math.nan], folds=FOLDS)}, "a value is missing"),
         ({"joint-25": patients_of(BASE, endpoints=ENDPOINTS[1:])}, "not tested on the same patients"),
         (
             {name: patients_of(BASE, endpoints=ENDPOINTS[1:]) for name in _arms(0, 0, 0)},
             "no test values of cd_mm of lv",
         ),
         ({name: patients_of([]) for name in _arms(0, 0, 0)}, "no test values of joint-25 and standalone-25"),
-        (
-            {
-                "joint-25": patients_of(BASE),
-                "standalone-25": patients_of(BASE + 1),
-                "standalone-35": patients_of(BASE - 1),
-            },
-            "no spread",
-        ),
+        (_frames(BASE, BASE + 1, BASE - 1), "no spread"),
         ({name: patients_of([2.0 - place]) for place, name in enumerate(_arms(0, 0, 0))}, "one patient"),
     ],
     ids=["no arm", "other patients", "nan", "endpoint of one", "endpoint of all", "empty", "shifted", "one patient"],
@@ -166,13 +165,47 @@ def test_what_cannot_be_judged(change: dict[str, pd.DataFrame | None], reason: s
         assert "nan" not in result.sentence
 
 
-def test_two_patients_are_judged_without_a_bootstrap() -> None:
-    arms = {
-        name: patients_of(values) for name, values in zip(_arms(0, 0, 0), ([1, 2], [4, 5.1], [3, 4.2]), strict=True)
-    }
-    result = superiority(arms, ARMS)[0]
-    assert result.verdict == "supported"
-    assert "no bootstrap interval: 2 patients" in result.sentence
+@pytest.mark.parametrize(
+    ("folds", "seeds", "verdict", "why"),
+    [
+        (1, 3, "this split only", "one split has one training set for each arm"),
+        (1, 0, "this split only", "one split has one training set for each arm"),
+        (4, 0, "these models only", "the models that the searches chose were not trained again"),
+        (4, 1, "supported", ""),
+        (4, 3, "supported", ""),
+    ],
+)
+def test_a_claim_about_methods_needs_folds_and_retrainings(folds: int, seeds: int, verdict: str, why: str) -> None:
+    arms = {name: frame.assign(fold=np.minimum(frame["fold"], folds)) for name, frame in _arms(-1, 2, 0).items()}
+    names = ClaimArms(*NAMES, {name: Trainings(25, seeds, 0.0, folds - 1.0) for name in NAMES})
+    for result in (*non_inferiority(arms, names), *superiority(arms, names)):
+        assert result.verdict == verdict
+        assert result.contrast.deciding.high < 0
+        assert f"{result.contrast.deciding.high:.2f} mm" in result.sentence  # shown in any case
+        assert ("Run the study with `--folds 5 --seeds 3`" in result.sentence) == bool(why)
+        assert why in result.sentence
+
+
+def test_without_a_margin_one_split_is_still_one_split() -> None:
+    arms = {name: frame.assign(fold=1) for name, frame in _arms(0.1, 0, 0.5).items()}
+    result = non_inferiority(arms, ARMS)[0]
+    assert (result.verdict, result.margin_source) == ("this split only", "none")
+    assert "there is no margin, and the claim cannot be decided" in result.sentence
+
+
+def test_models_of_unknown_training_support_nothing() -> None:
+    assert superiority(_arms(-1, 0, 0), ClaimArms(*NAMES))[0].verdict == "these models only"
+
+
+def test_variation_between_training_sets_leaves_a_claim_open() -> None:
+    # All patients of folds 1 and 2 gain 2 mm from the joint model, those of folds 3 and 4 nothing.
+    gain = np.repeat([2.0, 0.0], 4) + 0.1 * WOBBLE
+    result = superiority(_frames(BASE - gain, BASE, BASE), ARMS)[0]
+    assert result.contrast.test.high < 0 < result.contrast.deciding.high
+    assert result.verdict == "inconclusive"
+    assert (
+        "The interval lies on both sides of 0; for the models at hand, over patients alone, it is " in result.sentence
+    )
 
 
 def test_the_frame_holds_a_line_per_endpoint_and_claim() -> None:

@@ -13,8 +13,8 @@ from study.report.statistics.comparisons import (
     compare_arms,
     compare_with_before,
     comparison_frame,
-    detectable_difference,
 )
+from study.report.statistics.trainings import Trainings
 
 BEFORE = [5.0, 4.0, 6.0, 7.0, 3.0, 5.5]
 FIRST = [2.0, 2.5, 2.0, 4.0, 2.6, 3.0]
@@ -31,7 +31,7 @@ def test_an_arm_with_before() -> None:
     assert one.holm_wilcoxon_p == pytest.approx(5 * stats.wilcoxon(FIRST, BEFORE, method="exact").pvalue)
     assert one.relative.estimate == pytest.approx(np.mean(FIRST) / np.mean(BEFORE) - 1)
     assert one.bootstrap.low < one.test.difference < one.bootstrap.high < 0
-    assert one.detectable > 0
+    assert one.deciding.detectable > 0
     assert "one fold" in one.folds.reason
 
 
@@ -46,7 +46,8 @@ def test_arms_are_paired_by_patient_not_by_line() -> None:
 def test_folds_are_compared_too() -> None:
     folds = [1, 1, 2, 2, 3, 3]
     frames = {"a": patients_of([0.5] * 6, folds=folds), "b": patients_of([1.0, 2.0, 3.0, 2.0, 3.5, 3.5], folds=folds)}
-    one = compare_arms(frames, "a", "b", train_patients=4)[0]
+    one = compare_arms(frames, "a", "b", Trainings(4, 1, 0.0, 2.0))[0]
+    assert (one.deciding.scope, one.deciding.over) == ("method", "folds")
     assert (one.folds.folds, one.folds.difference) == (3, 2.0)
     assert one.folds.t == pytest.approx(2 / math.sqrt(5 / 6))
 
@@ -83,9 +84,9 @@ def test_a_lost_structure_takes_part_with_its_worst_case() -> None:
 )
 def test_what_cannot_be_compared(second: pd.DataFrame | None, reason: str) -> None:
     frames = {"a": patients_of(FIRST)} | ({} if second is None else {"b": second})
-    one = compare_arms(frames, "a", "b", train_patients=4)[0]
+    one = compare_arms(frames, "a", "b", Trainings(4, 1, 0.0, 2.0))[0]
     assert reason in one.reason
-    numbers = (one.test.p, one.holm_p, one.holm_wilcoxon_p, one.bootstrap.low, one.folds.p, one.detectable)
+    numbers = (one.test.p, one.holm_p, one.holm_wilcoxon_p, one.bootstrap.low, one.folds.p, one.deciding.detectable)
     assert all(math.isnan(number) for number in numbers)
 
 
@@ -112,28 +113,3 @@ def test_the_frame_holds_a_line_per_endpoint() -> None:
     assert table["reference"].tolist() == ["a"] * 5 + ["before"] * 5
     assert (table["high"] - table["low"] > 0).all()
     assert "difference" in comparison_frame({("a", "b"): compare_arms({}, "a", "b")})
-
-
-@pytest.mark.parametrize(("effect", "pairs"), [(0.2, 199), (0.5, 34), (0.8, 15)])
-def test_pairs_that_power_tables_ask_for(effect: float, pairs: int) -> None:
-    # Two-sided 0.05, power 0.80, matched pairs (G*Power 3; R's power.t.test gives 33.37 for 0.5).
-    assert detectable_difference(pairs, 1.0) <= effect < detectable_difference(pairs - 1, 1.0)
-
-
-@pytest.mark.parametrize("pairs", [2, 5, 25])
-def test_its_power_is_80_percent(pairs: int) -> None:
-    shift = detectable_difference(pairs, 2.0) / 2.0 * math.sqrt(pairs)
-    limit = stats.t.ppf(0.975, pairs - 1)
-    power = stats.nct.sf(limit, pairs - 1, shift) + stats.nct.cdf(-limit, pairs - 1, shift)
-    assert power == pytest.approx(0.8, abs=1e-9)
-
-
-@pytest.mark.parametrize(("pairs", "effect"), [(3, 3.26404355), (5, 1.68199697), (25, 0.58402667), (199, 0.19956862)])
-def test_detectable_differences_that_statsmodels_gives(pairs: int, effect: float) -> None:
-    # TTestPower().solve_power of statsmodels 0.15, which solves to about 1e-5.
-    assert detectable_difference(pairs, 1.0) == pytest.approx(effect, rel=2e-6)
-
-
-@pytest.mark.parametrize(("pairs", "sd"), [(0, 1.0), (1, 1.0), (5, 0.0), (5, math.nan), (1, math.nan)])
-def test_where_there_is_none(pairs: int, sd: float) -> None:
-    assert math.isnan(detectable_difference(pairs, sd))
