@@ -33,7 +33,7 @@ def nested(studies: str) -> StudyRecord:
                     synthetic.slice_rows(error, False, patients=split.test).assign(seed_index=seed) for seed in (1, 2)
                 ]
                 after = pd.concat(rows, ignore_index=True)
-                after["after"] *= generator.uniform(0.9, 1.1, len(after))
+                after["after"] *= generator.uniform(0.9, 1.1, len(after)) * generator.uniform(0.8, 1.2)
                 records.append(
                     replace(
                         invented.arm(model=model),
@@ -63,8 +63,8 @@ def test_the_training_sets_are_those_of_the_recorded_splits(nested: StudyRecord)
     # Three of twelve are shared by no two folds. Where nothing is recorded, two thirds are assumed to be shared.
     pair = ("standalone-3", "joint-3")
     recorded, assumed = (analyse(one).between[pair] for one in (nested, replace(nested, splits={})))
-    for one, other in zip(recorded, assumed, strict=True):
-        assert one.deciding.high - one.deciding.low <= other.deciding.high - other.deciding.low
+    widths = [[one.deciding.high - one.deciding.low for one in family] for family in (recorded, assumed)]
+    assert widths[1][0] > 1.1 * widths[0][0]
 
 
 def test_without_retrainings_claims_are_about_these_models(nested: StudyRecord) -> None:
