@@ -13,9 +13,10 @@ from jointnet.data.folder import PatientFiles, scan_folder, select
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import evaluate
-from jointnet.model_file import SavedModel
+from jointnet.model_file import SavedModel, untrained_model
 from jointnet.model_file import load_model as load_model_file
 from jointnet.model_path import MODEL_FILE, model_file
+from jointnet.models import UNTRAINED
 from jointnet.networks.device import resolve_device
 from jointnet.predict import pair
 from jointnet.predict.output_files import write_results
@@ -117,9 +118,13 @@ def train_model(
 def load_model(path: str | Path, device: str = "cpu") -> SavedModel:
     """Read a model from a `model.pt` or from the folder that holds it. No code in the file is executed.
 
+    The name `descriptors` gives the registration by the images alone, which needs no training and has no file.
+
     Raises:
         InputError: if the file is missing, damaged or of another format.
     """
+    if path in UNTRAINED:
+        return untrained_model(str(path), resolve_device(device))
     return load_model_file(model_file(Path(path)), resolve_device(device))
 
 
@@ -135,9 +140,14 @@ def evaluate_model(model: SavedModel | None, patients: Sequence[CachedPatient], 
 
 
 def predict_pair(
-    model: SavedModel, cine: str | Path, lge: str | Path, out: str | Path | None = None, device: str = "cpu"
+    model: SavedModel,
+    cine: str | Path,
+    lge: str | Path,
+    out: str | Path | None = None,
+    device: str = "cpu",
+    heart: Sequence[float] | None = None,
 ) -> pair.PairResult:
-    """Register an LGE scan onto a cine scan and segment both.
+    """Register an LGE scan onto a cine scan and, with a joint model, segment both.
 
     Args:
         model: the model.
@@ -145,6 +155,8 @@ def predict_pair(
         lge: NIfTI file of the moving scan.
         out: folder for the files that `python -m jointnet.predict` writes, without its record; none is written if None.
         device: the device.
+        heart: a point in cine's LV in mm, in the world of NIfTI (RAS+), for models that do not segment; by default the
+            middle of the region that both scans cover.
 
     Returns:
         The transforms, the quality of each slice, warnings, and the content of all files. `result.image(name)` returns
@@ -152,11 +164,12 @@ def predict_pair(
 
     Raises:
         DataError: with every error of the scans.
+        SettingsError: if the heart is out of view, or is given for a model that segments.
         OSError: if a file cannot be written.
     """
     where = resolve_device(device)
     model.model.to(where)
-    result = pair.predict_pair(model, PatientFiles(0, Path(cine), Path(lge)), where)
+    result = pair.predict_pair(model, PatientFiles(0, Path(cine), Path(lge)), where, heart=heart)
     if out is not None:
         write_results(Path(out), result.files)
     return result

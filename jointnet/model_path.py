@@ -40,3 +40,5 @@ def local_model(name: str) -> Path:
 
 
 LOCAL_MODELS = ModelNames(local_model, f"a {MODEL_FILE}, or the folder that holds it")
+WITHOUT_TRAINING = "`descriptors` registers by the images alone, without a trained model"
+"""Help text of a value of `--model` that names no file."""

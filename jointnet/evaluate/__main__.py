@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jointnet.model_path import MODEL_FILE
+from jointnet.model_path import MODEL_FILE, WITHOUT_TRAINING
 from jointnet.system.commands import run_command
 
 
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         required=True,
         metavar="PATH",
-        help=f"a {MODEL_FILE}, or the folder that holds it; `descriptors` registers without a trained model; "
+        help=f"a {MODEL_FILE}, or the folder that holds it; {WITHOUT_TRAINING}; "
         "`identity` measures the scans without registration",
     )
     run.add_argument(

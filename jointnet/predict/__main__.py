@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jointnet.model_path import LOCAL_MODELS, ModelNames
+from jointnet.model_path import LOCAL_MODELS, WITHOUT_TRAINING, ModelNames
 from jointnet.system.commands import EXIT_INTERRUPTED, forget_interrupt, run_command
 
 
@@ -36,7 +36,7 @@ def main(
 def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}",
-        description="Register LGE onto cine and segment both; docs/how-to/predict.md describes all files.",
+        description="Register LGE onto cine and segment both with a joint model; docs/how-to/predict.md has all files.",
         epilog=f"example: python -m {program} --model runs/joint --cine patient1_C0.nii.gz "
         "--lge patient1_LGE.nii.gz --out prediction",
         allow_abbrev=False,
@@ -49,6 +49,14 @@ def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     )
     scans.add_argument("--lge", type=Path, metavar="FILE", help="LGE scan of the same patient, NIfTI")
     scans.add_argument("--patients", metavar="1-5", help="these patients of --data only")
+    scans.add_argument(
+        "--heart",
+        type=float,
+        nargs=3,
+        metavar=("X", "Y", "Z"),
+        help="a point in cine's LV in mm, in the world of NIfTI (RAS+) as viewers show it, for a model that does not "
+        "segment; by default the middle of the region that both scans cover",
+    )
     labels = parser.add_argument_group("labels")
     labels.add_argument(
         "--cine-label", type=Path, metavar="FILE", help="manual segmentation of cine, to compute metrics"
@@ -59,7 +67,7 @@ def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
         "--cine-labels", type=Path, metavar="FILE", help="labels for --inverse, instead of the predicted ones"
     )
     run = parser.add_argument_group("run")
-    run.add_argument("--model", required=True, help=models.help)
+    run.add_argument("--model", required=True, help=f"{models.help}; {WITHOUT_TRAINING}")
     run.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     run.add_argument("--threads", type=int, metavar="N", help="number of CPU threads; torch's default if not given")

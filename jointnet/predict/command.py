@@ -16,8 +16,8 @@ from jointnet.errors import DataError, SettingsError
 from jointnet.evaluate.aggregation import patient_means
 from jointnet.evaluate.command import WRITTEN_COLUMNS, table
 from jointnet.evaluate.rows import COLUMNS
-from jointnet.model_file import SavedModel, load_model
-from jointnet.models import MODELS
+from jointnet.model_file import SavedModel, load_model, untrained_model
+from jointnet.models import MODELS, UNTRAINED
 from jointnet.networks.device import resolve_device
 from jointnet.predict.output_files import ROWS, table_bytes, write_results
 from jointnet.predict.pair import PairResult, predict_pair
@@ -27,7 +27,7 @@ from jointnet.system.commands import parse_patients
 
 PATHS = ("--model", "--cine", "--lge", "--cine-label", "--lge-label", "--cine-labels", "--data", "--out")
 """Options whose values the record omits, because a path may contain a patient's name. Digests identify the scans."""
-PAIR_ONLY = ("lge", "cine_label", "lge_label", "cine_labels")
+PAIR_ONLY = ("lge", "cine_label", "lge_label", "cine_labels", "heart")
 PATIENTS = "patients.csv"
 SUMMARY = "summary.csv"
 
@@ -46,8 +46,8 @@ def predict_pairs(options: argparse.Namespace, command: Sequence[str], find_mode
     """
     _check(options)
     device = resolve_device(options.device)
-    path = find_model(options.model)
-    saved = load_model(path, device)
+    path = None if options.model in UNTRAINED else find_model(options.model)
+    saved = untrained_model(options.model, device) if path is None else load_model(path, device)
     if options.inverse and options.cine_labels is None and not MODELS[saved.settings.model.name].segments:
         raise SettingsError(
             f"--inverse: must have --cine-labels with a model that does not segment, got {saved.settings.model.name}"
@@ -66,7 +66,7 @@ def predict_pairs(options: argparse.Namespace, command: Sequence[str], find_mode
             name = f"patient {files.patient}" if options.data else "LGE onto cine"
             progress.update(task, description=name)
             try:
-                result = predict_pair(saved, files, device, options.inverse, options.cine_labels)
+                result = predict_pair(saved, files, device, options.inverse, options.cine_labels, options.heart)
             except DataError as error:
                 errors += error.errors
             else:

@@ -4,7 +4,7 @@ import gzip
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.data.folder import AFFINE_TOLERANCE_MM, PatientFiles, check_headers
-from jointnet.data.grid import Stack, common_grid, corner_distance_mm
+from jointnet.data.grid import CommonGrid, Stack, common_grid, corner_distance_mm
 from jointnet.data.preparation import prepare_patient
 from jointnet.data.scan_file import volume_shape
 from jointnet.errors import DataError, SettingsError
@@ -23,6 +24,7 @@ from jointnet.evaluate.metrics import metrics_before
 from jointnet.evaluate.rows import patient_rows
 from jointnet.geometry import warp
 from jointnet.model_file import SavedModel
+from jointnet.models import MODELS
 from jointnet.networks.apply import predict
 from jointnet.predict.back_projection import (
     Registration,
@@ -107,6 +109,7 @@ def predict_pair(
     device: torch.device | str = "cpu",
     inverse: bool = False,
     cine_labels: Path | None = None,
+    heart: Sequence[float] | None = None,
 ) -> PairResult:
     """Register a pair of scans, segment both, and resample all results onto cine's own grid.
 
@@ -116,12 +119,17 @@ def predict_pair(
         device: the device the model runs on.
         inverse: whether to also resample labels of cine onto LGE's own grid.
         cine_labels: file of the labels for `inverse`, on cine's grid; the predicted labels if None.
+        heart: a point in cine's heart in world coordinates (RAS+) in mm, for models that do not segment; by default the
+            middle of the region that both scans cover.
 
     Raises:
         DataError: with every error of the files.
-        SettingsError: if `inverse` needs labels and the model does not segment.
+        SettingsError: if `inverse` needs labels and the model does not segment, or the heart is out of view.
     """
     began = time.perf_counter()
+    name = saved.settings.model.name
+    if heart is not None and MODELS[name].segments:
+        raise SettingsError(f"--heart: goes with a model that does not segment; {name} finds the heart itself")
     if errors := check_headers([files]):
         raise DataError(errors)
     images, labels, field, _ = prepare_patient(files)
@@ -131,9 +139,10 @@ def predict_pair(
     grid = common_grid(cine_stack, lge_stack)
     if grid is None:
         raise DataError(f"{files.lge}: must overlap {files.cine.name} by a slice at least")
-    prediction = predict(saved.model, images, device, field=field)
+    heart_mm = None if heart is None else _on_grid(heart, grid)
+    prediction = predict(saved.model, images, device, field=field, heart_mm=heart_mm)
     pair = registration(cine_stack, lge_stack, grid, prediction.theta)
-    qualities = tuple(slice_qualities(prediction, saved.settings.model.max_translation_mm))
+    qualities = tuple(slice_qualities(prediction, saved.settings.model.max_translation_mm, heart_mm))
     warnings = tuple(patient_warnings(pair, qualities))
 
     voxels, inside_lge = lge_voxels(pair)
@@ -166,6 +175,21 @@ def predict_pair(
     labelled = files.cine_label is not None and files.lge_label is not None
     rows = patient_rows(files.patient, labels, metrics_before(labels, field), prediction) if labelled else []
     return PairResult(written, pair, qualities, warnings, tuple(rows), time.perf_counter() - began)
+
+
+def _on_grid(heart: Sequence[float], grid: CommonGrid) -> tuple[float, float]:
+    """Return column and row in mm from the centre of the field of view of a point in world coordinates.
+
+    Raises:
+        SettingsError: if the point is outside the field of view.
+    """
+    column, row, _, _ = np.linalg.inv(grid.frame) @ np.array([*heart, 1.0])
+    if not max(abs(column), abs(row)) < HALF_EXTENT_MM:
+        raise SettingsError(
+            f"--heart: must be a point within {HALF_EXTENT_MM:g} mm of the centre of the region that both scans cover, "
+            f"along columns and rows, got one at {column:.0f} and {row:.0f} mm"
+        )
+    return float(column), float(row)
 
 
 def read_labels(path: Path, stack: Stack) -> NDArray[np.int16]:

@@ -42,6 +42,8 @@ PANEL, GAP, SIDE, TITLE, HEADING, LINE = 147.0, 3.0, 58.0, 42.0, 58.0, 17.0
 """Lengths in pixels of the figure: panel side, gap between panels, left margin, slice title, heading, text line."""
 TEXT, DIM, WARNING = "#e8edf2", "#9aa7b5", "#ffb454"
 SHEET_ROWS = ("before", "after", "LGE registered")
+UNSEGMENTED_ROWS = ("cine", "LGE before", "LGE registered")
+"""Rows of the sheet without segmentations, which have no contours to compare."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class SliceQuality:
     Attributes:
         grid_slice: index of the slice.
         shift_mm: displacement (column, row) of the heart's centroid from cine to LGE. Without a predicted heart, it is
-            the displacement of the centre of the field of view.
+            the displacement of the given point, or of the centre of the field of view.
         dice_before, dice_after: Dice of the two predicted segmentations by structure, for structures found in both.
         warnings: sentences without the slice's number.
     """
@@ -74,16 +76,20 @@ class SliceQuality:
         return (float(np.mean(before)), float(np.mean(after))) if before else (math.nan, math.nan)
 
 
-def slice_qualities(prediction: Prediction, largest_shift_mm: float) -> list[SliceQuality]:
+def slice_qualities(
+    prediction: Prediction, largest_shift_mm: float, heart_mm: tuple[float, float] | None = None
+) -> list[SliceQuality]:
     """Return the quality of every slice of the common grid.
 
     Args:
         prediction: the prediction for one patient.
         largest_shift_mm: the model's largest translation along columns or rows.
+        heart_mm: column and row in mm from the centre of the field of view where the heart is, used in slices without a
+            predicted heart; None for the centre.
     """
     affines = in_mm(prediction.theta)
     hearts = [None] * len(affines) if prediction.cine_labels is None else [*(prediction.cine_labels > 0)]
-    shifts = [_shift_mm(affine, heart) for affine, heart in zip(affines, hearts, strict=True)]
+    shifts = [_shift_mm(affine, heart, heart_mm) for affine, heart in zip(affines, hearts, strict=True)]
     median = np.median(shifts, axis=0)
     moved = None if prediction.lge_labels is None else warp_labels(prediction.lge_labels, prediction.theta)
     qualities = []
@@ -144,6 +150,8 @@ def quality_sheet(
 ) -> bytes:
     """Return a PNG that shows, for each cine slice, the contours before and after registration and the registered LGE.
 
+    Without segmentations it shows cine, and LGE before and after registration.
+
     Args:
         pair: the registration.
         images: images on the common grid (S, 2, H, W), cine first.
@@ -162,21 +170,21 @@ def quality_sheet(
     figure, axes = _canvas(SIDE + SHEET_COLUMNS * (PANEL + GAP), top + LINE * (len(lines) + 1))
     _heading(axes, qualities, len([match for match in pair.cine_matches if match is not None]), len(pair.cine_matches))
     moved = None if prediction.lge_labels is None else warp_labels(prediction.lge_labels, prediction.theta)
+    names = UNSEGMENTED_ROWS if moved is None else SHEET_ROWS
     view = _window(images, (prediction.cine_labels, prediction.lge_labels))
     for place, (number, s) in enumerate(slices):
         band, column = divmod(place, SHEET_COLUMNS)
         left, upper = SIDE + column * (PANEL + GAP), HEADING + band * band_height + TITLE
         _title(axes, number, qualities[s], left + PANEL / 2, upper)
-        panels = ((images[s, 0], prediction.lge_labels), (images[s, 0], moved), (registered[s], None))
+        second = images[s, 1] if moved is None else images[s, 0]
+        panels = ((images[s, 0], prediction.lge_labels), (second, moved), (registered[s], None))
         for row, (image, lge) in enumerate(panels):
             labels = [None if part is None else part[s][view] for part in (prediction.cine_labels, lge)]
             corner = (left, upper + row * (PANEL + GAP))
             _panel(axes, image[view], labels[0], labels[1], corner)
             if column == 0:
                 middle = corner[1] + PANEL / 2
-                axes.text(
-                    SIDE - 10, middle, SHEET_ROWS[row], rotation=90, ha="right", va="center", fontsize=8, color=TEXT
-                )
+                axes.text(SIDE - 10, middle, names[row], rotation=90, ha="right", va="center", fontsize=8, color=TEXT)
     colour = WARNING if warnings else DIM
     for place, line in enumerate(lines):
         axes.text(19, top + (place + 0.5) * LINE, line, va="center", fontsize=7.5, color=colour, parse_math=False)
@@ -185,9 +193,14 @@ def quality_sheet(
     return buffer.getvalue()
 
 
-def _shift_mm(affine: NDArray[np.float64], heart: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Return the displacement (column, row) in mm of a heart mask's centroid (row, column) under an affine (2, 3)."""
-    point = np.zeros(2)
+def _shift_mm(
+    affine: NDArray[np.float64], heart: NDArray[np.bool_] | None, otherwise_mm: tuple[float, float] | None
+) -> NDArray[np.float64]:
+    """Return the displacement (column, row) in mm of a heart mask's centroid (row, column) under an affine (2, 3).
+
+    Without a mask, or if it is empty, it is that of the point `otherwise_mm` (column, row), or of the centre.
+    """
+    point = np.array(otherwise_mm or (0.0, 0.0))
     if heart is not None and heart.any():
         rows, columns = np.nonzero(heart)
         point = (np.array([columns.mean(), rows.mean()]) - (SIZE_PX - 1) / 2) * PIXEL_MM

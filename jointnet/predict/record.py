@@ -25,14 +25,18 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def model_content(saved: SavedModel, path: Path, address: str | None) -> dict[str, Any]:
+def model_content(saved: SavedModel, path: Path | None, address: str | None) -> dict[str, Any]:
     """Return a model's description: digest, settings and training patients.
 
     Args:
         saved: the model.
-        path: its file.
+        path: its file; None for a registration without a trained model.
         address: its address in a tracking store, None for a local file.
     """
+    if path is None:
+        own = {table: settings_to_dict(saved.settings)[table] for table in ("model", "registration")}
+        used = "no trained model: the images alone were registered"
+        return {"used": used, "name": saved.settings.model.name, "settings": own}
     return {
         "sha256": file_digest(path),
         "address": address,

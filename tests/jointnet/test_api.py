@@ -66,8 +66,12 @@ def test_a_training_refuses_what_it_cannot_learn_from_or_measure(patients, tmp_p
     with pytest.raises(DataError) as raised:
         jointnet.train_model(patients[:2], patients[1:], settings=tiny_settings())
     assert raised.value.errors == ("validation: must be other patients than training, got [2] in both",)
-    with pytest.raises(SettingsError, match=r"model\.name: must be one of standalone, joint, got 'resnet'"):
+    with pytest.raises(
+        SettingsError, match=r"model\.name: .* one of descriptors, standalone, joint, got 'resnet'"
+    ):
         jointnet.train_model(patients[:2], patients[2:], model="resnet", settings=tiny_settings())
+    with pytest.raises(SettingsError, match=r"model\.name: must be a model that is trained .* got descriptors, which"):
+        jointnet.train_model(patients[:2], patients[2:], model="descriptors", settings=tiny_settings())
     with pytest.raises(SettingsError, match=r"training\.epochs: must be a whole number between 1 and 100000, got 0"):
         jointnet.train_model(patients[:2], patients[2:], epochs=0)
 
@@ -85,6 +89,21 @@ def test_a_training_keeps_its_model_only_where_asked(patients, tmp_path):
     assert (rows["before"].isna() | (rows["before"] == rows["after"])).all()
     with pytest.raises(InputError, match="there is no such file"):
         jointnet.load_model(tmp_path / "absent")
+
+
+def test_images_alone_are_registered_without_a_training(patients, folder, tmp_path):
+    """LGE is displaced by (4.8, 3.6) mm."""
+    model = jointnet.load_model("descriptors")
+    assert model.patients == {} and not list(model.model.parameters())
+    assert jointnet.registration_ratio(jointnet.evaluate_model(model, patients)) < 0.5
+    paths = file_paths(folder, 1)
+    plain = jointnet.predict_pair(model, paths["cine"], paths["lge"])
+    assert plain.summary["displacement_mm"] == pytest.approx(6, abs=1) and plain.summary["dice_after"] == ""
+    middle = plain.registration.grid.frame[:3, 3]
+    pointed = jointnet.predict_pair(model, paths["cine"], paths["lge"], heart=middle + 10)
+    assert pointed.summary["displacement_mm"] != plain.summary["displacement_mm"]
+    with pytest.raises(SettingsError, match="--heart: must be a point within 84 mm"):
+        jointnet.predict_pair(model, paths["cine"], paths["lge"], heart=middle + 900)
 
 
 def test_a_training_that_ends_early_leaves_no_earlier_model(patients, tmp_path):

@@ -18,6 +18,7 @@ from jointnet.geometry import (
     identity,
     invert,
     moved_centres,
+    parameters_from_theta,
     pixel_centres,
     theta_from_parameters,
     warp,
@@ -38,6 +39,17 @@ few = settings(max_examples=40, deadline=None)
 
 def at(theta, point):
     return theta[..., :2] @ point + theta[..., 2]
+
+
+@given(transforms)
+@few
+def test_parameters_give_the_transform_from_which_they_come(theta):
+    torch.testing.assert_close(theta_from_parameters(parameters_from_theta(theta)), theta)
+
+
+def test_parameters_are_found_again_in_a_batch():
+    parameters = torch.tensor([[0.0] * 6, [0.3, 0.1, -0.2, 0.05, 0.4, -0.1]], dtype=torch.float64)
+    torch.testing.assert_close(parameters_from_theta(theta_from_parameters(parameters)), parameters)
 
 
 def linear(theta):

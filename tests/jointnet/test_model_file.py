@@ -6,8 +6,9 @@ import torch
 from scans import stir, tiny_settings
 
 from jointnet.errors import EXIT_USAGE, InputError
-from jointnet.model_file import FORMAT, load_model, save_model
+from jointnet.model_file import FORMAT, load_model, save_model, untrained_model
 from jointnet.networks import build_model
+from jointnet.settings import Settings, with_values
 
 PATIENTS = {"training": [3, 1], "validation": [2]}
 
@@ -51,6 +52,50 @@ def test_only_the_model_is_left_in_the_folder_and_a_second_save_replaces_it(save
     save_model(path, model.state_dict(), settings, PATIENTS, 9)
     assert [item.name for item in path.parent.iterdir()] == ["model.pt"]
     assert load_model(path).epoch == 9
+
+
+def as_format_3(path, **model):
+    """Rewrite a model file as one of format 3, with its own settings of the guided head in the table `model`."""
+    content = torch.load(path, weights_only=True)
+    del content["settings"]["registration"]
+    content["settings"]["model"] |= {"guide_by_patient": True, "guide_descriptors": 3.0} | model
+    torch.save(content | {"format": 3}, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "earlier", "stages"),
+    [
+        ("joint", "guided", {}, ("patient", "descriptors", 3.0)),
+        ("joint", "guided", {"guide_descriptors": 1.5}, ("patient", "descriptors", 1.5)),
+        ("joint", "guided", {"guide_descriptors": 0.0}, ("patient", "none", 3.0)),
+        ("joint", "guided", {"guide_by_patient": False}, ("independent", "descriptors", 3.0)),
+        ("joint", "guided", {"guide_by_patient": False, "guide_descriptors": 0.0}, ("independent", "none", 3.0)),
+        ("joint", "fully_connected", {}, ("independent", "none", 3.0)),
+        ("standalone", "guided", {}, ("independent", "none", 3.0)),
+    ],
+)
+def test_a_file_of_format_3_has_the_stages_that_its_model_had(tmp_path, name, head, earlier, stages):
+    """Only the guided head had stages after the network then."""
+    settings = tiny_settings(model__name=name, model__head=head)
+    weights = stir(build_model(settings)).state_dict()
+    save_model(tmp_path / "model.pt", weights, settings, PATIENTS, 4)
+    as_format_3(tmp_path / "model.pt", **earlier)
+    loaded = load_model(tmp_path / "model.pt").settings
+    pooling, refinement, weight = stages
+    assert loaded == with_values(
+        settings,
+        {
+            "registration.pooling": pooling,
+            "registration.refinement": refinement,
+            "registration.descriptor_weight": weight,
+        },
+    )
+
+
+def test_a_model_that_needs_no_training_has_no_weights_and_no_patients():
+    model = untrained_model("descriptors")
+    assert model.model.state_dict() == {} and model.patients == {} and model.seen_patient_warnings([1]) == []
+    assert model.settings == with_values(Settings(), {"model.name": "descriptors"})
 
 
 @pytest.mark.parametrize("kind", ["absent", "folder"])

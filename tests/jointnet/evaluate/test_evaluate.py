@@ -70,6 +70,16 @@ def test_a_model_s_rows(scan_folder, tmp_path, model, capsys):
     capsys.readouterr()
 
 
+def test_images_alone_register_without_a_model_file(scan_folder, tmp_path, capsys):
+    """LGE is displaced by (4.8, 3.6) mm."""
+    assert run(scan_folder, tmp_path / "rows.csv", "descriptors") == 0
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    assert set(rows["metric"]) == {"cd_mm", "asd_mm", "dice"}
+    distances = rows.loc[rows["metric"] == "cd_mm"]
+    assert distances["after"].mean() < 0.3 * distances["before"].mean()
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_what_the_common_field_cuts_is_said(tmp_path, capsys):
     for number in (1, 2, 3):
         cine, lge = pair(seed=number, lge_shift_mm=(4.8, 3.6), slices=1)

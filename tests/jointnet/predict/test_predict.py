@@ -2,13 +2,25 @@ import csv
 import hashlib
 import json
 import pickle
+import re
 import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from scans import affine_about, axes, file_paths, pair, scan, stir, tiny_settings, write_nifti, write_patient
+from scans import (
+    affine_about,
+    axes,
+    feed_forward_settings,
+    file_paths,
+    pair,
+    scan,
+    stir,
+    tiny_settings,
+    write_nifti,
+    write_patient,
+)
 
 from jointnet.data.cache import prepare
 from jointnet.data.folder import find_patients
@@ -69,10 +81,10 @@ def volume(path):
     return np.asarray(nib.load(path).dataobj)
 
 
-@pytest.mark.parametrize("name", ["joint", "standalone"])
+@pytest.mark.parametrize("name", ["joint", "standalone", "descriptors"])
 def test_a_pair_gives_its_files_on_cine_s_own_grid(models, scan_folder, tmp_path, name, capsys):
     out = tmp_path / "deeper" / "out"
-    assert one(models[name].parent, out, scan_folder) == 0
+    assert one(models[name].parent if name in models else name, out, scan_folder) == 0
     assert written(out) == OF_ANY | (OF_JOINT if name == "joint" else set())
     cine = nib.load(file_paths(scan_folder, 1)["cine"])
     for file in (
@@ -93,7 +105,7 @@ def test_a_pair_gives_its_files_on_cine_s_own_grid(models, scan_folder, tmp_path
 
 
 def test_a_model_that_moves_nothing_gives_lge_as_it_lay(scan_folder, tmp_path, capsys):
-    settings = tiny_settings(model__name="standalone")
+    settings = feed_forward_settings(model__name="standalone")
     save_model(tmp_path / "model.pt", build_model(settings).state_dict(), settings, {"training": [1]}, 1)
     assert one(tmp_path / "model.pt", tmp_path / "out", scan_folder) == 0
     before, after = (volume(tmp_path / "out" / f"lge_{name}.nii.gz") for name in ("unregistered", "registered"))
@@ -201,6 +213,58 @@ def test_the_record_says_what_and_names_nobody(models, scan_folder, tmp_path, ca
             assert b"DOE_JANE" not in content, path.name
             assert str(tmp_path).encode() not in content, path.name
     capsys.readouterr()
+
+
+def test_the_record_of_a_registration_without_a_trained_model_says_so(scan_folder, tmp_path, capsys):
+    assert one("descriptors", tmp_path / "out", scan_folder) == 0
+    record = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert record["model"]["used"] == "no trained model: the images alone were registered"
+    assert record["model"]["name"] == "descriptors" and "sha256" not in record["model"]
+    assert record["model"]["settings"]["registration"]["refinement"] == "descriptors"
+    capsys.readouterr()
+
+
+def test_images_alone_bring_lge_nearer_to_cine(scan_folder, tmp_path, capsys):
+    """LGE is displaced by (4.8, 3.6) mm."""
+    assert run("descriptors", tmp_path / "out", "--data", scan_folder) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cd_mm       lv")]
+    before, after = (float(cell) for cell in re.findall(r"(\d+\.\d+) \(", line))
+    assert before > 5 and after < 1.5
+    displacements = [float(row["displacement_mm"]) for row in csv.DictReader((tmp_path / "out/summary.csv").open())]
+    assert displacements == pytest.approx([6.0] * len(displacements), abs=1.2)
+
+
+def heart_of(folder, number=1):
+    """Return world coordinates of a voxel in the LV of cine."""
+    label = nib.load(file_paths(folder, number)["cine_label"])
+    return label.affine[:3] @ [*np.argwhere(np.asarray(label.dataobj) == 500).mean(0), 1]
+
+
+def test_a_point_in_the_heart_says_where_it_is(scan_folder, tmp_path, capsys):
+    """Images are registered about the point. The reported displacement is the point's."""
+    point = heart_of(scan_folder)
+    assert one("descriptors", tmp_path / "out", scan_folder, 1, "--heart", *point) == 0
+    assert "--heart" in json.loads((tmp_path / "out" / "provenance.json").read_text())["command"]
+    content = json.loads((tmp_path / "out" / "transforms.json").read_text())
+    for entry in content["slices"]:
+        matrix = np.array(entry["matrix_ras"])
+        moved = matrix[:3] @ [*point, 1] - point
+        assert np.linalg.norm(moved) == pytest.approx(entry["displacement_mm"], abs=1e-3) == pytest.approx(6, abs=1)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("model", "point", "told"),
+    [
+        ("joint", (0, 0, 0), "--heart: goes with a model that does not segment; joint finds the heart itself"),
+        ("descriptors", (900, 0, 0), "--heart: must be a point within 84 mm of the centre of the region that both"),
+        ("standalone", (900, 0, 0), "--heart: must be a point within 84 mm"),
+    ],
+)
+def test_a_point_that_is_no_help_is_refused(models, scan_folder, tmp_path, model, point, told, capsys):
+    assert one(models.get(model, model), tmp_path / "out", scan_folder, 1, "--heart", *point) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def shifted(this, millimetres):
@@ -342,6 +406,7 @@ def test_a_model_file_with_code_is_refused_and_runs_nothing(scan_folder, tmp_pat
         (["--cine", "C0.nii.gz", "--lge", "L.nii.gz", "--patients", "1"], "--patients: goes with --data"),
         (["--data", "D", "--lge", "L.nii.gz"], "--lge: goes with --cine"),
         (["--data", "D", "--cine-labels", "L.nii.gz"], "--cine-labels: goes with --cine"),
+        (["--data", "D", "--heart", "1", "2", "3"], "--heart: goes with --cine"),
         (["--cine", "C0.nii.gz", "--lge", "L.nii.gz", "--cine-label", "x"], "must be given together"),
         (["--cine", "C0.nii.gz", "--lge", "L.nii.gz", "--cine-labels", "x"], "goes with --inverse"),
         (["--data", "D", "--threads", "0"], "--threads: must be at least 1"),
@@ -363,6 +428,7 @@ def test_a_model_that_is_not_there(scan_folder, tmp_path, model, told, capsys):
 
 
 def test_a_model_that_does_not_segment_needs_labels_to_bring_back(models, scan_folder, tmp_path, capsys):
+    assert one("descriptors", tmp_path / "out", scan_folder, 1, "--inverse") == 2
     assert one(models["standalone"], tmp_path / "out", scan_folder, 1, "--inverse") == 2
     assert "--cine-labels" in capsys.readouterr().err
     assert run(models["standalone"], tmp_path / "out", "--data", scan_folder, "--inverse") == 2

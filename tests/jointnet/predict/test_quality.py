@@ -45,6 +45,8 @@ def test_the_displacement_is_that_of_the_heart_not_of_the_field():
     (quality,) = slice_qualities(Prediction(turn, labels[None], labels[None]), 80.0)
     # a rotation by 90 degrees maps (30, 0) to (0, 30)
     np.testing.assert_allclose(quality.shift_mm, (-30.0, 30.0), atol=0.1)
+    (pointed,) = slice_qualities(Prediction(turn, None, None), 80.0, (30.0, 0.0))
+    np.testing.assert_allclose(pointed.shift_mm, (-30.0, 30.0), atol=0.1)
     (blind,) = slice_qualities(Prediction(theta(SHIFT), None, None), 25.0)
     np.testing.assert_allclose(blind.shift_mm, SHIFT, atol=1e-4)
     assert math.isnan(blind.agreement[0])

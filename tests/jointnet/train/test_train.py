@@ -117,6 +117,7 @@ def test_only_the_patients_named_take_part(own_scans, tmp_path, tiny):
         ({"patients": "x"}, "--patients"),
         ({"patients": ""}, "--patients"),
         ({"epochs": 0}, "training.epochs"),
+        ({"model": "descriptors"}, "descriptors, which needs no training: use it with `jointnet.predict --model desc"),
         ({"settings": "absent.toml"}, "absent.toml"),
         ({"seed": -1}, "--seed"),
         ({"device": "abacus"}, "--device"),
