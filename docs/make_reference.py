@@ -49,13 +49,17 @@ def page() -> str:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if value is None:
+        return "none"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_value, value)) + "]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _allowed(field: dict[str, Any]) -> str:
-    """Return the allowed values of a field."""
+    """Return the allowed values of a field. One that may be absent has those of its value."""
+    if "anyOf" in field:
+        return ", ".join(_allowed(each) for each in field["anyOf"] if each["type"] != "null")
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field["type"] == "array":

@@ -20,7 +20,7 @@ from jointnet.models import UNTRAINED
 from jointnet.networks.device import resolve_device
 from jointnet.predict import pair
 from jointnet.predict.output_files import write_results
-from jointnet.settings import Settings, load_settings, with_values
+from jointnet.settings import Settings, load_settings, with_epochs, with_values
 from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
 
@@ -93,8 +93,8 @@ def train_model(
             on the validation patients.
         TrainingDivergedError: if the loss becomes NaN or infinite.
     """
-    values = {"model.name": model} | ({} if epochs is None else {"training.epochs": epochs})
-    own = with_values(settings if isinstance(settings, Settings) else load_settings(settings), values)
+    own = with_values(settings if isinstance(settings, Settings) else load_settings(settings), {"model.name": model})
+    own = own if epochs is None else with_epochs(own, epochs)
     learned, measured = (
         {patient.patient: defined_metrics(patient.labels(), patient.field()) for patient in part}
         for part in (training, validation)

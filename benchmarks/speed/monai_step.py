@@ -99,8 +99,12 @@ def measured(kind: str, side: int, widths: list[int]) -> dict[str, float]:
 
 def our_epoch(pairs: FewSlices, settings: Settings) -> Callable[[], Any]:
     """Return a function that trains the joint model for an epoch, as `jointnet.train` does."""
-    learner, generator = new_learner(settings, BATCHES, CPU), torch.Generator().manual_seed(0)
-    return lambda: train_epoch(learner, pairs, generator, False)
+    learner, generator = (
+        new_learner(settings, BATCHES * settings.training.epochs, CPU),
+        torch.Generator().manual_seed(0),
+    )
+    batches = torch.randperm(len(pairs), generator=generator).split(settings.training.batch_size)
+    return lambda: train_epoch(learner, pairs, batches, generator, False)
 
 
 def monai_epoch(

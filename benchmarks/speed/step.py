@@ -64,12 +64,12 @@ def main() -> None:
 def measured(settings: Settings, side: int, repeats: int) -> list[Figure]:
     """Return the figures of one model at one size."""
     pairs = few_slices(phantom_patients(4), settings, side, BATCHES * settings.training.batch_size)
-    learner = new_learner(settings, BATCHES, CPU)
+    learner = new_learner(settings, BATCHES * settings.training.epochs, CPU)
     batch = pairs.batch(torch.arange(settings.training.batch_size))
     generator = torch.Generator().manual_seed(0)
 
     def epoch() -> None:
-        train_epoch(learner, pairs, generator, False)
+        train_epoch(learner, pairs, torch.randperm(len(pairs)).split(settings.training.batch_size), generator, False)
 
     timed: dict[str, Callable[[], Any]] = {
         "bare": lambda: steps(learner, batch, plain_sum),

@@ -9,6 +9,7 @@ from jointnet.settings.parsing import (
     settings_from_dict,
     settings_names,
     settings_to_dict,
+    with_epochs,
     with_values,
 )
 from jointnet.settings.schema import (
@@ -33,5 +34,6 @@ __all__ = [
     "settings_from_dict",
     "settings_names",
     "settings_to_dict",
+    "with_epochs",
     "with_values",
 ]

@@ -60,6 +60,18 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     return _consistent(changed)
 
 
+def with_epochs(settings: Settings, epochs: int) -> Settings:
+    """Return `settings` with another number of epochs of the same length: `training.steps` changes in proportion.
+
+    Raises:
+        SettingsError: if the number is out of bounds.
+    """
+    steps = settings.training.steps
+    if steps is not None and isinstance(epochs, int):
+        steps = max(1, round(steps * epochs / settings.training.epochs))
+    return with_values(settings, {"training.epochs": epochs, "training.steps": steps})
+
+
 def flat_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings with dotted keys, as for `with_values`."""
     sections = settings_to_dict(settings).items()

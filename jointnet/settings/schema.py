@@ -168,7 +168,10 @@ class TrainingSettings:
     """Settings of the training loop."""
 
     epochs: int = bounded(60, 1, 100_000)
-    """Number of passes over the training slices."""
+    """Number of epochs. An epoch is a pass over the training slices, unless `steps` is given."""
+    steps: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = None
+    """Number of optimiser steps of the whole training, spread evenly over the epochs, so that trainings with different
+    numbers of patients have equal lengths. Epochs are then only the units of validation and pruning."""
     batch_size: int = bounded(8, 1, 4096)
     """Number of slice pairs per step."""
     downsampling: int = bounded(2, 1, 4)

@@ -21,7 +21,7 @@ from jointnet.model_file import SavedModel, load_model
 from jointnet.model_path import MODEL_FILE, model_file
 from jointnet.models import MODELS, require_trained
 from jointnet.networks.device import resolve_device
-from jointnet.settings import Settings, load_settings, settings_to_dict, with_values
+from jointnet.settings import Settings, load_settings, settings_to_dict, with_epochs, with_values
 from jointnet.system.commands import LARGEST_SEED, parse_patients
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import train
@@ -179,8 +179,8 @@ def _settings(options: argparse.Namespace) -> Settings:
     if errors:
         raise SettingsError(errors)
     require_trained(options.model)
-    values = {"model.name": options.model} | ({"training.epochs": options.epochs} if options.epochs is not None else {})
-    return with_values(load_settings(options.settings), values)
+    settings = with_values(load_settings(options.settings), {"model.name": options.model})
+    return settings if options.epochs is None else with_epochs(settings, options.epochs)
 
 
 def _teacher(options: argparse.Namespace, unlabelled: Sequence[int], device: str) -> SavedModel | None:

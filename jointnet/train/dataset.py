@@ -1,6 +1,10 @@
-"""The slice pairs of a training at the networks' resolution, read from memory maps or stored on the device."""
+"""The slice pairs of a training at the networks' resolution, and the order in which they are trained on.
 
-from collections.abc import Sequence
+They are read from memory maps or stored on the device.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -79,6 +83,42 @@ class SlicePairDataset:
         structures = counts[self._used[indices]].float() / self.block_pixels
         labels = torch.cat([1 - structures.sum(2, keepdim=True), structures], 2)
         return Batch(seen[:, :, 0], seen[:, :, 1], labels[:, 0], labels[:, 1], field)
+
+
+class ShuffledPasses:
+    """The batches of successive passes over all slice pairs, each pass in a new random order.
+
+    The last batch of a pass has the remaining slice pairs.
+
+    Args:
+        count: number of slice pairs.
+        batch_size: number of slice pairs per batch.
+        generator: decides the order of each pass, when its first batch is drawn.
+    """
+
+    def __init__(self, count: int, batch_size: int, generator: torch.Generator) -> None:
+        self._count, self._batch_size, self._generator = count, batch_size, generator
+        self._left = torch.zeros(0, dtype=torch.long, device=generator.device)
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Number of batches of a pass."""
+        return math.ceil(self._count / self._batch_size)
+
+    def next_batch(self) -> Tensor:
+        """Return the indices of the next batch."""
+        if not len(self._left):
+            self._left = torch.randperm(self._count, generator=self._generator, device=self._generator.device)
+        batch, self._left = self._left[: self._batch_size], self._left[self._batch_size :]
+        return batch
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what is left of the current pass."""
+        return {"left": self._left.clone()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Continue the pass of a state. The generator's state is restored by the caller."""
+        self._left = state_dict["left"].to(self._generator.device)
 
 
 class _Rows:

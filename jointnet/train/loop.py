@@ -27,10 +27,10 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.models import require_trained
 from jointnet.networks import build_model
 from jointnet.networks.device import computing_in, resolve_device, training_precision
-from jointnet.settings import OptimiserSettings, Settings, settings_to_dict
+from jointnet.settings import OptimiserSettings, Settings, TrainingSettings, settings_to_dict
 from jointnet.train.augmentation import apply_augmentation, draw_augmentation
 from jointnet.train.checkpoints import Checkpoints
-from jointnet.train.dataset import LabelledPatient, SlicePairDataset
+from jointnet.train.dataset import LabelledPatient, ShuffledPasses, SlicePairDataset
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 from jointnet.train.losses import branch_losses, weighted_losses
 
@@ -84,7 +84,9 @@ def train(
     torch.manual_seed(seed)
     generator = torch.Generator(torch_device).manual_seed(seed)
     pairs = SlicePairDataset(training, settings.training.downsampling, settings.model.neighbours, torch_device)
-    learner = new_learner(settings, math.ceil(len(pairs) / settings.training.batch_size), torch_device)
+    passes = ShuffledPasses(len(pairs), settings.training.batch_size, generator)
+    ends = epoch_ends(settings.training, passes.steps_per_pass)
+    learner = new_learner(settings, ends[-1], torch_device)
     averaged = learner.averaged
     patients = {"training": [p.patient for p in training], "validation": [p.patient for p in validation]}
     if teachers:
@@ -96,7 +98,7 @@ def train(
         data = [[f"{p.patient} {p.digest}" for p in part] for part in (training, validation)]
         identity = {"settings": settings_to_dict(settings), "seed": seed, "data": data, "teachers": list(teachers)}
         parts = {name: getattr(learner, name) for name in ("model", "averaged", "optimiser", "schedule", "scaler")}
-        checkpointing = Checkpoints(checkpoints, identity, parts, generator)
+        checkpointing = Checkpoints(checkpoints, identity, {**parts, "passes": passes}, generator)
         done, progress = checkpointing.restore()
         if done:
             reports = [EpochReport(**report) for report in progress["reports"]]
@@ -112,7 +114,8 @@ def train(
     for epoch in range(len(reports) + 1, settings.training.epochs + 1):
         started = time.perf_counter()
         validates = epoch % settings.training.validate_every == 0 or epoch == settings.training.epochs
-        metrics = train_epoch(learner, pairs, generator, validates)
+        batches = [passes.next_batch() for _ in range(ends[epoch] - ends[epoch - 1])]
+        metrics = train_epoch(learner, pairs, batches, generator, validates)
         if validates:
             rows = evaluate(averaged, validation, str(torch_device), training_precision(torch_device))
             metrics |= named_metrics(rows, "val") | {"val/cut": float(len(cut_structure_rows(validation)))}
@@ -156,7 +159,7 @@ class Learner:
 def new_learner(settings: Settings, steps: int, device: torch.device) -> Learner:
     """Create an untrained learner.
 
-    The weights come from torch's global random number generator. `steps` is the number of steps per epoch.
+    The weights come from torch's global random number generator. `steps` is the number of steps of the training.
     """
     model = build_model(settings).to(device)
     optimiser = torch.optim.Adam(
@@ -171,26 +174,52 @@ def new_learner(settings: Settings, steps: int, device: torch.device) -> Learner
     return Learner(settings, model, copy.deepcopy(model), optimiser, schedule, scaler)
 
 
+def epoch_ends(settings: TrainingSettings, steps_per_pass: int) -> tuple[int, ...]:
+    """Return the number of steps done at the end of each epoch, beginning with 0 before the first.
+
+    Without `training.steps` an epoch is a pass over the training slices, of `steps_per_pass` steps.
+    """
+    total = steps_per_pass * settings.epochs if settings.steps is None else settings.steps
+    return tuple(total * epoch // settings.epochs for epoch in range(settings.epochs + 1))
+
+
 def learning_rate_factor(settings: OptimiserSettings, steps: int, epochs: int) -> Callable[[int], float]:
-    """Return a function from optimiser step to learning rate factor. `steps` is the number of steps per epoch."""
-    total = steps * epochs
+    """Return a function from optimiser step to learning rate factor.
+
+    Args:
+        settings: the schedule.
+        steps: number of steps of the training.
+        epochs: number of epochs, over which the steps are spread as in `epoch_ends`.
+    """
 
     def step(done: int) -> float:
-        return settings.step_factor ** (done // steps // settings.step_epochs)
+        finished_epochs = ((done + 1) * epochs - 1) // steps
+        return settings.step_factor ** (finished_epochs // settings.step_epochs)
 
     def cosine(done: int) -> float:
-        warm = min(1.0, (done + 1) / max(1.0, WARM_UP * total))
-        return warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done / total)))
+        warm = min(1.0, (done + 1) / max(1.0, WARM_UP * steps))
+        return warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done / steps)))
 
     return step if settings.schedule == "step" else cosine
 
 
 def train_epoch(
-    learner: Learner, pairs: SlicePairDataset, generator: torch.Generator, measure_gradients: bool
+    learner: Learner,
+    pairs: SlicePairDataset,
+    batches: Sequence[Tensor],
+    generator: torch.Generator,
+    measure_gradients: bool,
 ) -> dict[str, float]:
     """Train for one epoch and return the mean losses and, if `measure_gradients`, each branch's gradient norm.
 
-    The gradient norms are measured in the last step.
+    The gradient norms are measured in the last step. An epoch without a step has no losses.
+
+    Args:
+        learner: the state of the training, which is changed.
+        pairs: the slice pairs.
+        batches: the indices of the slice pairs of each step.
+        generator: decides the augmentation.
+        measure_gradients: whether to measure the gradient norms.
 
     Raises:
         TrainingDivergedError: if the loss is not finite.
@@ -200,9 +229,7 @@ def train_epoch(
     model.train()
     device = generator.device
     precision = training_precision(device)
-    order = torch.randperm(len(pairs), generator=generator, device=device)
     sums: dict[str, Tensor] = {}
-    batches = order.split(settings.training.batch_size)
     gradients: dict[str, float] = {}
     for number, indices in enumerate(batches, start=1):
         batch = pairs.batch(indices)
@@ -229,8 +256,9 @@ def train_epoch(
         update_average(list(learner.averaged.parameters()), list(model.parameters()), None)
         for name, loss in {"train/loss": total, **{f"train/loss/{k}": v for k, v in losses.items()}}.items():
             sums[name] = sums.get(name, torch.zeros((), device=device)) + loss.detach() * len(indices)
-    totals = torch.stack(list(sums.values())).tolist()  # one read: each read from a GPU waits for it
-    means = {name: total / len(pairs) for name, total in zip(sums, totals, strict=True)}
+    totals = torch.stack(list(sums.values())).tolist() if sums else []  # one read: each read from a GPU waits for it
+    trained = sum(len(indices) for indices in batches)
+    means = {name: total / trained for name, total in zip(sums, totals, strict=True)}
     return means | {f"train/gradient/{name}": norm for name, norm in gradients.items()}
 
 

@@ -15,6 +15,8 @@ from study.plan.search_space import Fidelity
 
 MEASURED_SETTINGS = "quick"
 """Settings with which `Model.seconds_per_patient_epoch` was measured."""
+SLICES = 15
+"""Labelled slices of a patient of the phantom, on which the seconds were measured."""
 MINUTES_OUTSIDE_SEARCH = 1.5
 """Minutes for the start of Ray, the cache, the test evaluation and the report."""
 _MANY = 1000
@@ -50,14 +52,18 @@ def is_measured(plan: Plan, model: str) -> bool:
 def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
     """Return the expected seconds of one epoch of one trial, including its share of the validations.
 
-    A validation patient takes half as long as a training patient. The value is scaled by `relative_work`, which is 1
-    for MEASURED_SETTINGS. None on a GPU and for a model without a measurement.
+    A validation patient takes half as long as a training patient. With `training.steps` an epoch trains on as many
+    patients as its steps have slices of. The value is scaled by `relative_work`, which is 1 for MEASURED_SETTINGS.
+    None on a GPU and for a model without a measurement.
     """
     measured = MODELS[arm.model].seconds_per_patient_epoch
     if plan.resources.device != "cpu" or measured is None:
         return None
     settings, counts = arm.settings, arm.split.counts
-    patients = counts.train + 0.5 * counts.validation / settings.training.validate_every
+    training: float = counts.train
+    if settings.training.steps is not None:
+        training = settings.training.steps / settings.training.epochs * settings.training.batch_size / SLICES
+    patients = training + 0.5 * counts.validation / settings.training.validate_every
     return measured * relative_work(settings) * patients
 
 

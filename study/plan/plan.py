@@ -208,7 +208,7 @@ def given(arm: Arm) -> dict[str, str]:
         values["model.head"] = "fully_connected"
     own = {key: _text(value) for key, value in values.items() if has_effect(settings, key)}
     own[TRAIN], own[VALIDATION] = str(counts.train), str(counts.validation)
-    own[LENGTH] = length_text(None, training.epochs, counts.train)
+    own[LENGTH] = length_text(training.steps, training.epochs, counts.train)
     own[SEARCHED] = ", ".join(name for name in names if name not in RATIOS) or "none"
     if model.segments:
         own[WEIGHTS] = ", ".join(name for name in names if name in RATIOS) or "none"

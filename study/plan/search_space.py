@@ -13,7 +13,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as validated
 
 from jointnet.models import MODELS
-from jointnet.settings import Settings, with_values
+from jointnet.settings import Settings, with_epochs, with_values
 from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE
 
@@ -116,6 +116,8 @@ class SearchSpace:
         settings_first: whether the first trial of an arm has the settings themselves. The others are drawn.
         splits: split counts of this file, e.g. `6/3/3`; None uses those of the command line.
         phantom_patients: number of phantom patients when no data is given; None uses the command's default.
+        file_epochs: `max_epochs` of the file, over which its `training.steps` are spread; None stands for those of the
+            fidelity. Fewer epochs have fewer steps in proportion.
         margin_mm: non-inferiority margin in mm, of LV CD or by endpoint such as `cd_mm/lv`; None where the file makes
             no claim.
     """
@@ -135,6 +137,7 @@ class SearchSpace:
     margin_mm: float | Mapping[str, float] | None = None
 
     settings_first: bool = False
+    file_epochs: int | None = None
 
     def method(self, name: str) -> Method:
         """Return the method of a name."""
@@ -146,7 +149,9 @@ class SearchSpace:
 
     def settings_of(self, method: str) -> Settings:
         """Return the settings of a method before a sample is applied."""
-        return with_values(self.method(method).settings(self.base), {"training.epochs": self.fidelity.max_epochs})
+        own = self.method(method).settings(self.base)
+        whole = with_values(own, {"training.epochs": self.file_epochs or self.fidelity.max_epochs})
+        return with_epochs(whole, self.fidelity.max_epochs)
 
     def budget_of(self, method: str) -> Budget:
         """Return the budget of an arm: one trial where the method has no parameter to search."""
@@ -232,5 +237,6 @@ def with_overrides(
     return replace(
         space,
         fidelity=replace(space.fidelity, max_epochs=epochs, grace_epochs=min(space.fidelity.grace_epochs, epochs)),
+        file_epochs=space.file_epochs if max_epochs is None else space.file_epochs or space.fidelity.max_epochs,
         budget=Budget(None, own.minutes, per_arm=True) if equal_compute else own,
     )

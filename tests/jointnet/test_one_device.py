@@ -17,7 +17,7 @@ from jointnet.models import TRAINED, UNTRAINED
 from jointnet.networks import build_model
 from jointnet.networks.apply import predict
 from jointnet.settings import Settings, load_settings, settings_names, with_values
-from jointnet.train.dataset import SlicePairDataset
+from jointnet.train.dataset import ShuffledPasses, SlicePairDataset
 from jointnet.train.loop import new_learner, train_epoch
 
 SLICES = 4
@@ -52,7 +52,9 @@ def epoch(settings: Settings, patients: list[CachedPatient]) -> OneDevice:
     pairs = SlicePairDataset(patients, settings.training.downsampling, settings.model.neighbours, META)
     assert len(pairs) == SLICES
     with OneDevice() as device:
-        metrics = train_epoch(learner, pairs, OneDeviceGenerator(), measure_gradients=True)
+        passes = ShuffledPasses(len(pairs), settings.training.batch_size, OneDeviceGenerator())
+        batches = [passes.next_batch() for _ in range(passes.steps_per_pass)]
+        metrics = train_epoch(learner, pairs, batches, OneDeviceGenerator(), measure_gradients=True)
     assert all(parameter.is_meta and parameter.grad is not None for parameter in learner.model.parameters())
     branches = {"registration", "cine", "lge"} if settings.model.name == "joint" else {"registration"}
     assert {name for name in metrics if name.startswith("train/loss/")} == {f"train/loss/{name}" for name in branches}

@@ -10,7 +10,15 @@ import jsonschema
 import pytest
 
 from jointnet.errors import EXIT_USAGE, SettingsError
-from jointnet.settings import Settings, load_settings, settings_from_dict, settings_names, settings_to_dict, with_values
+from jointnet.settings import (
+    Settings,
+    load_settings,
+    settings_from_dict,
+    settings_names,
+    settings_to_dict,
+    with_epochs,
+    with_values,
+)
 from jointnet.settings.parsing import flat_settings
 from jointnet.settings.validation import json_schema
 
@@ -79,6 +87,9 @@ REFUSED = [
     ("training.epochs", 2.0, "whole number"),
     ("training.epochs", True, "whole number"),
     ("training.epochs", "2", "whole number"),
+    ("training.steps", 0, "between"),
+    ("training.steps", 2.0, "whole number"),
+    ("training.steps", True, "whole number"),
     ("training.downsampling", 5, "between"),
     ("optimiser.learning_rate", 0.0, "between"),
     ("optimiser.schedule", "linear", "one of"),
@@ -304,3 +315,15 @@ def test_train_prints_the_schema_without_its_required_options():
     command = [sys.executable, "-m", "jointnet.train", "--schema"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == json.loads(json.dumps(json_schema(Settings)))
+
+
+@pytest.mark.parametrize(
+    ("steps", "of", "epochs", "expected"),
+    [(None, 60, 6, None), (600, 60, 6, 60), (600, 60, 120, 1200), (10, 4, 1, 2), (3, 60, 1, 1)],
+)
+def test_fewer_epochs_have_fewer_steps_in_proportion(steps, of, epochs, expected):
+    settings = with_values(Settings(), {"training.epochs": of, "training.steps": steps})
+    changed = with_epochs(settings, epochs)
+    assert (changed.training.epochs, changed.training.steps) == (epochs, expected)
+    with pytest.raises(SettingsError, match=r"training.epochs: must be a whole number between"):
+        with_epochs(settings, 0)

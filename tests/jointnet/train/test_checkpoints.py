@@ -36,7 +36,7 @@ def patients(tmp_path_factory):
 
 def settings(**changes):
     quick = {"training__epochs": EPOCHS, "training__batch_size": 2, "optimiser__learning_rate": 1e-2}
-    return tiny_settings(**quick, **changes)
+    return tiny_settings(**(quick | changes))
 
 
 def run(where: Path, patients, changes=None, seed=0, kill_after=None, resumed=None):
@@ -94,6 +94,7 @@ def assert_same(left, right):
     [
         {"model__name": "standalone"},
         {"model__head": "guided"},
+        {"model__name": "standalone", "training__steps": 9, "training__batch_size": 3},  # ends within a pass
         {"model__head": "fully_connected", "optimiser__schedule": "step", "training__validate_every": 2},
     ],
 )

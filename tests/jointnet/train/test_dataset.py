@@ -4,7 +4,7 @@ import torch
 from scans import prepared
 
 from jointnet.networks.apply import neighbour_indices, network_images
-from jointnet.train.dataset import SlicePairDataset
+from jointnet.train.dataset import ShuffledPasses, SlicePairDataset
 
 
 def labels_of(rng, slices):
@@ -132,3 +132,35 @@ def test_the_field_of_a_batch_is_what_all_slices_seen_have_in_common(tmp_path, d
     seen = [[0, 0, 1], [0, 1, 2], [1, 2, 2]] if neighbours else [[0], [1], [2]]
     expected = np.stack([whole[indices].all(0) for indices in seen])
     np.testing.assert_array_equal(pairs.batch(torch.arange(3)).field[:, 0].numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"), [(7, 3, [3, 3, 1]), (6, 3, [3, 3]), (2, 8, [2]), (1, 1, [1])]
+)
+def test_every_pass_has_each_slice_once_in_a_new_order(count, batch_size, sizes):
+    passes = ShuffledPasses(count, batch_size, torch.Generator().manual_seed(1))
+    assert passes.steps_per_pass == len(sizes)
+    orders = []
+    for _ in range(4):
+        batches = [passes.next_batch() for _ in sizes]
+        assert [len(batch) for batch in batches] == sizes
+        orders.append(torch.cat(batches).tolist())
+        assert sorted(orders[-1]) == list(range(count))
+    assert len(set(map(tuple, orders))) > 1 or count < 3
+    reference = torch.Generator().manual_seed(1)
+    assert orders[0] == torch.randperm(count, generator=reference).tolist()
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_a_pass_continues_where_its_state_was_taken(done):
+    generator = torch.Generator().manual_seed(1)
+    passes = ShuffledPasses(5, 2, generator)
+    for _ in range(done):
+        passes.next_batch()
+    left, drawn = passes.state_dict(), generator.get_state()
+    expected = [passes.next_batch().tolist() for _ in range(7)]
+    other = torch.Generator()
+    again = ShuffledPasses(5, 2, other)
+    again.load_state_dict(left)
+    other.set_state(drawn)
+    assert [again.next_batch().tolist() for _ in range(7)] == expected

@@ -12,10 +12,10 @@ from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
 from jointnet.model_path import MODEL_FILE
 from jointnet.networks.device import resolve_device
-from jointnet.settings import Settings, with_values
+from jointnet.settings import Settings, TrainingSettings, with_values
 from jointnet.train import loop as training
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
-from jointnet.train.loop import WARM_UP, learning_rate_factor, shared_gradient_norms, train
+from jointnet.train.loop import WARM_UP, epoch_ends, learning_rate_factor, shared_gradient_norms, train
 
 REGISTRATION = (
     {f"val/{name}" for name in ("cd_mm/lv", "cd_mm/rv", "asd_mm/lv", "asd_mm/myo", "asd_mm/rv", "lost", "cut")}
@@ -207,7 +207,7 @@ def optimiser(**values):
 @pytest.mark.parametrize("steps", [1, 7])
 @pytest.mark.parametrize(("factor", "every"), [(0.99, 2), (0.5, 1), (1.0, 3)])
 def test_the_step_schedule_falls_by_its_factor_every_few_epochs(steps, factor, every):
-    rate = learning_rate_factor(optimiser(schedule="step", step_factor=factor, step_epochs=every), steps, 100)
+    rate = learning_rate_factor(optimiser(schedule="step", step_factor=factor, step_epochs=every), 100 * steps, 100)
     for number in range(1, 101):
         for step in {0, steps - 1}:
             expected = factor ** ((number - 1) // every)
@@ -216,13 +216,58 @@ def test_the_step_schedule_falls_by_its_factor_every_few_epochs(steps, factor, e
 
 @pytest.mark.parametrize(("steps", "epochs"), [(10, 20), (1, 5), (1, 1), (7, 60)])
 def test_the_cosine_schedule_warms_up_and_falls_to_zero(steps, epochs):
-    rate, total = learning_rate_factor(optimiser(schedule="cosine"), steps, epochs), steps * epochs
+    total = steps * epochs
+    rate = learning_rate_factor(optimiser(schedule="cosine"), total, epochs)
     warm_up = max(1.0, WARM_UP * total)
     for done in range(total + 1):
         warm = min(1.0, (done + 1) / warm_up)
         assert rate(done) == pytest.approx(warm * math.cos(math.pi * done / total / 2) ** 2, abs=1e-12)
     assert rate(total) == rate(total + 5) == pytest.approx(0, abs=1e-12)
     assert 0 < rate(0) <= 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "ends"),
+    [
+        (None, 3, (0, 7, 14, 21)),  # an epoch is a pass of 7 steps
+        (21, 3, (0, 7, 14, 21)),
+        (10, 4, (0, 2, 5, 7, 10)),
+        (4, 4, (0, 1, 2, 3, 4)),
+        (2, 4, (0, 0, 1, 1, 2)),  # epochs without a step
+        (1, 1, (0, 1)),
+    ],
+)
+def test_steps_are_spread_evenly_over_the_epochs(steps, epochs, ends):
+    own = TrainingSettings(epochs=epochs, steps=steps)
+    assert epoch_ends(own, 7) == ends
+    rate = learning_rate_factor(optimiser(schedule="step", step_factor=0.5, step_epochs=1), ends[-1], epochs)
+    for epoch, (first, end) in enumerate(itertools.pairwise(ends)):
+        assert [rate(done) for done in range(first, end)] == [0.5**epoch] * (end - first)
+
+
+@pytest.mark.parametrize("steps", [11, 2])
+def test_trainings_of_any_number_of_patients_take_as_many_steps_as_asked(patients, monkeypatch, steps):
+    taken = []
+    real = training.branch_losses
+    monkeypatch.setattr(training, "branch_losses", lambda *a: taken.append(len(a[1])) or real(*a))
+    settings = tiny_settings(
+        training__steps=steps, training__epochs=4, training__batch_size=3, model__name="standalone"
+    )
+    for count in (1, 4):  # 2 and 8 slices: 1 and 3 steps a pass
+        taken.clear()
+        reports = []
+        train(settings, patients[:count], patients[4:], seed=0, device="cpu", on_epoch=reports.append)
+        assert len(taken) == steps and [report.epoch for report in reports] == [1, 2, 3, 4]
+        assert taken == ([2] * steps if count == 1 else [3, 3, 2, 3, 3, 2, 3, 3, 2, 3, 3][:steps])
+        trained = [report.epoch for report in reports if "train/loss" in report.metrics]
+        assert trained == ([1, 2, 3, 4] if steps == 11 else [2, 4])
+        assert all(OBJECTIVE in report.metrics for report in reports)
+
+
+def test_as_many_steps_as_the_passes_have_are_the_same_training(patients):
+    by_passes = run(tiny_settings(training__batch_size=3), patients)[1]
+    by_steps = run(tiny_settings(training__batch_size=3, training__steps=6), patients)[1]
+    assert [report.metrics for report in by_passes] == [report.metrics for report in by_steps]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from jointnet.train.checkpoints import checkpoint_files
 from jointnet.train.loop import train
 from study.plan.cost import (
     COPIES_IN_CHECKPOINT,
+    SLICES,
     arm_minutes,
     arm_trials,
     budget_share_minutes,
@@ -49,6 +50,17 @@ def test_expected_minutes_are_the_estimate_up_to_the_budgets_share():
     )
     tight = make_arms([replace(space, budget=replace(space.budget, minutes=0.02))], SPLITS)
     assert arm_minutes(replace(plan, arms=tight), tight[0]) == pytest.approx(0.01)
+
+
+def test_an_epoch_of_steps_costs_its_slices_whatever_the_number_of_patients():
+    steps = 10 * 45 * SLICES // 8  # ten times the slices of 45 patients
+    space = load_spaces(["joint"], "quick")[0]
+    space = replace(space, base=with_values(space.base, {"training.steps": steps, "training.validate_every": 10}))
+    space = replace(space, fidelity=Fidelity(10, 10, 2))
+    plan = replace(plan_of(), arms=make_arms([space], SPLITS))
+    for arm in plan.arms:
+        expected = MODELS["joint"].seconds_per_patient_epoch * (45 + 0.05 * arm.split.counts.validation)
+        assert seconds_per_epoch(plan, arm) == pytest.approx(expected, rel=0.01)
 
 
 def test_the_default_study_is_planned_within_twelve_minutes():

@@ -1,5 +1,6 @@
 """Search spaces: conversion of samples to settings, and overrides of the command."""
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -42,3 +43,14 @@ def test_overrides_replace_the_budget_and_shrink_the_grace():
     assert (space.budget.num_samples, space.budget.minutes) == (3, 1.5)
     assert (space.fidelity.max_epochs, space.fidelity.grace_epochs) == (2, 2)
     assert with_overrides(joint) == joint
+
+
+@pytest.mark.parametrize(("asked", "steps"), [(None, 600), (12, 120), (60, 600), (90, 900), (1, 10)])
+def test_steps_of_a_file_belong_to_its_epochs(asked, steps):
+    (joint,) = load_spaces(["joint"])
+    base = with_values(joint.base, {"training.steps": 600})
+    space = replace(joint, base=base, fidelity=replace(joint.fidelity, max_epochs=60))
+    for own in (with_overrides(space, max_epochs=asked), with_overrides(with_overrides(space, max_epochs=asked))):
+        training = own.settings_of("joint").training
+        assert (training.steps, training.epochs) == (steps, asked or 60)
+    assert with_overrides(joint, max_epochs=asked).settings_of("joint").training.steps is None
