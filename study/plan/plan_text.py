@@ -119,12 +119,16 @@ def _given(plan: Plan) -> list[str]:
     arms = {arm.name: arm for arm in plan.arms}
     methods = {name: arm.method for name, arm in arms.items()}
     given_to = {name: {**given(arm), TRIALS: _trial_count(arm)} for name, arm in arms.items()}
-    lines = textwrap.wrap(sentence(given_to), WIDTH)
+    lines = _wrapped(sentence(given_to))
     for key, row in differences(given_to).items():
         parts = [f"{value} ({', '.join(names)})" for value, names in by_value(row, methods).items()]
         if key not in (MODEL, TRAIN, LENGTH):
-            lines += textwrap.wrap(f"{key_name(key)}: {', '.join(parts)}", WIDTH, subsequent_indent="  ")
+            lines += _wrapped(f"{key_name(key)}: {', '.join(parts)}", indent="  ")
     return [f"  {'' if number else 'Compared':<9} {line}" for number, line in enumerate(lines)]
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _trial_count(arm: Arm) -> str:

@@ -166,3 +166,19 @@ def test_a_study_s_name_leads_out_of_no_folder(tmp_path: Path):
     for name in (f"../elsewhere/{plan.study_id}", str(plan.folder), "..", "a\0b", "a" * 300):
         with pytest.raises(SettingsError, match="--study: must be one of"):
             with_identity(inside, study=name)
+
+
+def test_a_study_from_before_arms_had_names_is_continued(tmp_path: Path):
+    plan = plan_of("joint", "standalone", out=tmp_path)
+    requested, content = (json.loads(json.dumps(specification(plan))) for _ in range(2))
+    for search in content["searches"]:
+        del search["settings_first"]
+        search["models"] = list(search.pop("methods"))
+        for parameter in search["parameters"].values():
+            parameter["models"] = parameter.pop("methods")
+    for arm in content["arms"]:
+        del arm["method"]
+    assert digest(content) == digest(requested) and not differences(content, requested)
+    plan.folder.mkdir(parents=True)
+    (plan.folder / SPECIFICATION_FILE).write_text(json.dumps(content))
+    assert with_identity(replace(plan, study_id="")).continues

@@ -7,11 +7,13 @@ import pytest
 from plans import SPLITS, plan_of
 
 from jointnet.errors import SettingsError
+from study.arm_differences import MODEL, TRAIN, beyond_question, differences
 from study.plan.identity import digest
 from study.plan.plan import given, make_arms, specification
 from study.plan.plan_text import render
 from study.plan.search_file import load_spaces
 from study.plan.search_space import Budget, SearchSpace
+from study.plan.splits import make_splits, parse_counts
 
 FILE = """
 question = "Which?"
@@ -256,3 +258,30 @@ def test_the_plan_says_what_the_arms_differ_in(tmp_path: Path):
     assert (
         "validation patients: 15 (joint-25, joint-dense-25, alone-25), 5 (joint-35, joint-dense-35, alone-35)" in text
     )
+
+
+def test_matched_arms_differ_in_the_question_only():
+    (space,) = load_spaces(["matched"])
+    splits = make_splits(range(25), parse_counts(space.splits), 0)
+    arms = {arm.name: given(arm) for arm in make_arms([space], splits)}
+    assert list(arms) == ["joint-2", "joint-5", "joint-15", "standalone-2", "standalone-5", "standalone-15"]
+    assert beyond_question(arms) == () and set(differences(arms)) == {MODEL, TRAIN}
+    assert len({split.validation for split in splits}) == 1
+
+
+def test_an_ablation_changes_one_step_at_a_time():
+    (space,) = load_spaces(["ablation"])
+    arms = {arm.method: given(arm) for arm in make_arms([space], SPLITS[:1])}
+    steps = [
+        ("joint", "joint-no-descriptors", {"registration.refinement"}),
+        ("joint", "joint-no-pooling", {"registration.pooling"}),
+        ("joint-no-descriptors", "joint-no-stages", {"registration.pooling"}),
+        ("joint-no-pooling", "joint-no-stages", {"registration.refinement"}),
+        ("joint", "joint-dense", {"model.head"}),
+        ("joint-no-stages", "joint-dense-no-stages", {"model.head"}),
+        ("joint-dense", "standalone", {MODEL}),
+        ("joint-dense-no-stages", "standalone-no-stages", {MODEL}),
+    ]
+    for one, other, keys in steps:
+        assert set(differences({one: arms[one], other: arms[other]})) == keys, (one, other)
+    assert {name for step in steps for name in step[:2]} == set(arms)

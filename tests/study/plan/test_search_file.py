@@ -323,7 +323,7 @@ def test_the_shipped_search_files_follow_the_printed_schema(path: Path):
         {**content, "surplus": 1},
         {**content, "fixed": {"loss.beta": 1}},
         {**content, "fixed": {"loss.alpha": 2}},
-        {**content, "parameters": {"beta": content["parameters"]["alpha"]}},
+        {**content, "parameters": {"beta": {"low": 0.0, "high": 1.0, "scale": "linear", "why": "?"}}},
         {key: value for key, value in content.items() if key != "fidelity"},
     ):
         with pytest.raises(jsonschema.ValidationError):
