@@ -10,10 +10,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import binary_fill_holes, label
 
-from jointnet.common_grid import SIZE_PX
 from jointnet.data import PAPER_SPLITS, proposed_splits, suffices
 from jointnet.data.cut_structures import left_out_text
 from jointnet.data.folder import (
@@ -25,11 +22,12 @@ from jointnet.data.folder import (
     files_by_patient,
 )
 from jointnet.data.grid import CommonGrid, Stack, common_grid
+from jointnet.data.label_facts import LabelFacts, label_facts
 from jointnet.data.preparation import prepare_patient, read_image, read_label, voxel_errors
 from jointnet.data.scan_file import ScanHeader, read_header
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, labelled_structures, shared_structures_cut
-from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES
+from jointnet.structures import STRUCTURES
 
 RASTER = 32
 """Number of points along each side of a slice at which coverage by the other scan is checked."""
@@ -47,29 +45,6 @@ HEADINGS = (
     "reached",
 )
 COLUMN_WIDTHS = (8, 5, 13, 18, 5, 12, 7, 12, 9, 8, 8)
-
-
-@dataclass(frozen=True)
-class LabelFacts:
-    """The contents of a manual segmentation.
-
-    Attributes:
-        voxels: number of voxels by label value in the file, for the known labels that occur.
-        pieces: number of connected components by structure; voxels that share a corner are connected.
-        slices: number of slices with any label.
-        lv_slices: number of slices with an LV blood pool.
-        enclosed: number of slices with an LV blood pool that is enclosed by myocardium.
-        in_field: share of the labelled voxels within the rows and columns of the common grid; None without a grid.
-        on_grid: share of the labelled voxels within rows, columns and slices of the common grid.
-    """
-
-    voxels: dict[int, int]
-    pieces: dict[str, int]
-    slices: int
-    lv_slices: int
-    enclosed: int
-    in_field: float | None
-    on_grid: float | None
 
 
 @dataclass(frozen=True)
@@ -248,43 +223,6 @@ def slices_reached(scan: Stack, other: Stack) -> int:
     voxels = other.voxels(scan.world(points))
     inside = ((voxels >= -0.5) & (voxels <= np.array(other.shape) - 0.5)).all(-1)
     return int(np.asarray(inside).any((0, 1)).sum())
-
-
-def enclosed_slices(labels: NDArray[np.uint8]) -> tuple[int, int]:
-    """Return the number of slices of class indices (I, J, K) with an LV pool, and with one enclosed by myocardium.
-
-    The pool is enclosed if no path of side-connected pixels outside the myocardium leads from it to the edge.
-    """
-    with_lv = [index for index in range(labels.shape[2]) if (labels[:, :, index] == CLASS_INDEX["lv"]).any()]
-    closed = 0
-    for index in with_lv:
-        plane = labels[:, :, index]
-        closed += bool(binary_fill_holes(plane == CLASS_INDEX["myo"])[plane == CLASS_INDEX["lv"]].all())
-    return len(with_lv), closed
-
-
-def label_facts(labels: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None) -> LabelFacts:
-    """Return the description of class indices (I, J, K) with the geometry of `stack`."""
-    counts = {name: int((labels == CLASS_INDEX[name]).sum()) for name in STRUCTURES}
-    touching = np.ones((3, 3, 3), bool)
-    in_field = on_grid = None
-    if grid is not None and labels.any():
-        grid_of_world = np.linalg.inv(grid.affine)
-        points = stack.world(np.argwhere(labels).astype(float)) @ grid_of_world[:3, :3].T + grid_of_world[:3, 3]
-        rows, columns, slices = points.T
-        field = (np.abs(rows - (SIZE_PX - 1) / 2) <= SIZE_PX / 2) & (np.abs(columns - (SIZE_PX - 1) / 2) <= SIZE_PX / 2)
-        within = (slices >= -0.5) & (slices <= grid.slices - 0.5)
-        in_field, on_grid = float(field.mean()), float((field & within).mean())
-    with_lv, closed = enclosed_slices(labels)
-    return LabelFacts(
-        voxels={LABEL_VALUE[name]: count for name, count in counts.items() if count},
-        pieces={name: int(label(labels == CLASS_INDEX[name], touching)[1]) for name, count in counts.items() if count},
-        slices=int(labels.any((0, 1)).sum()),
-        lv_slices=with_lv,
-        enclosed=closed,
-        in_field=in_field,
-        on_grid=on_grid,
-    )
 
 
 def _scan_facts(scan: ScanHeader, manual: ScanHeader | None, grid: CommonGrid | None) -> ScanFacts:

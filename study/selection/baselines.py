@@ -81,4 +81,4 @@ def evaluate_baseline(name: str, patients: Sequence[CachedPatient], folder: Path
     """
     rows = methods()[name](patients, device_here(device))
     write_rows(rows, folder)
-    return HeldOutResult(fingerprint(patients), held_out_metrics(rows))
+    return HeldOutResult(fingerprint(patients), held_out_metrics(rows, patients))

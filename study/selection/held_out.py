@@ -81,8 +81,7 @@ def evaluate_held_out(
     pictures = slice_pictures(next(iter(loaded.values())), patients, device)
     np.savez_compressed(packed, **pictures)  # type: ignore[arg-type]
     write_whole(folder / "overlays.npz", packed.getvalue())
-    cut = {"test/cut": float(len(cut_structure_rows(patients)))}
-    return HeldOutResult(fingerprint(patients), held_out_metrics(rows) | cut)
+    return HeldOutResult(fingerprint(patients), held_out_metrics(rows, patients))
 
 
 def write_rows(rows: pd.DataFrame, folder: Path) -> None:
@@ -103,11 +102,13 @@ def device_here(device: str) -> str:
     return device if device == "cpu" or torch.cuda.is_available() else "cpu"
 
 
-def held_out_metrics(rows: pd.DataFrame) -> dict[str, float]:
+def held_out_metrics(rows: pd.DataFrame, patients: Sequence[CachedPatient]) -> dict[str, float]:
     """Return the test metrics by name: `test/METRIC/STRUCTURE` after registration, `test/before/...` before it.
 
-    The metrics of `jointnet.evaluate.aggregation.named_metrics` are included.
+    The metrics of `jointnet.evaluate.aggregation.named_metrics` are included. `test/cut` is the number of structures of
+    the patients that are left out because the common field cuts them.
     """
     before = summarise(rows)["before_mean"].dropna().reset_index()
     names = "test/before/" + before["metric"] + "/" + before["structure"]
-    return named_metrics(rows, "test") | dict(zip(names, before["before_mean"].astype(float), strict=True))
+    cut = {"test/cut": float(len(cut_structure_rows(patients)))}
+    return named_metrics(rows, "test") | cut | dict(zip(names, before["before_mean"].astype(float), strict=True))
