@@ -18,6 +18,8 @@ GUIDE_PX = 56
 LEAST_PIXELS = 8.0
 """Pixels added to the area in weights and means, so that a few stray pixels have little influence."""
 
+DIRECTIONS = 4
+
 
 class SegmentationMaps(NamedTuple):
     """The segmentation maps of B slices, prepared for the optimisation.
@@ -47,7 +49,7 @@ class DescriptorMaps(NamedTuple):
         cine: maps of cine within the box (B, D, h, w).
         lge: maps of LGE, followed by their derivatives along columns and rows, (B, 3 D, H, W).
         counts: weight of each pixel of the box (B, h, w).
-        weight: the factor of all maps.
+        weight: the weight of the descriptors, which is a factor of all maps.
     """
 
     box: tuple[slice, slice]
@@ -89,18 +91,21 @@ def segmentation_maps(cine: Tensor, lge: Tensor) -> SegmentationMaps:
 def descriptor_maps(cine: Tensor, lge: Tensor, counts: Tensor, weight: float) -> DescriptorMaps | None:
     """Return the descriptor maps with their weights, or None if no pixel has a weight.
 
+    The maps together count as one map for each direction, because those of opposite neighbours say nearly the same.
+
     Args:
         cine: MIND descriptors of cine (B, D, H, W).
         lge: the same for LGE.
         counts: weight of each pixel of cine (B, H, W).
-        weight: factor of all maps.
+        weight: weight of the descriptors.
     """
     box = bounding_box(counts > 0)
     if box is None:
         return None
     rows, columns = box
+    factor = weight * math.sqrt(DIRECTIONS / cine.shape[1])
     return DescriptorMaps(
-        box, weight * cine[:, :, rows, columns], _with_derivatives(weight * lge), counts[:, rows, columns], weight
+        box, factor * cine[:, :, rows, columns], _with_derivatives(factor * lge), counts[:, rows, columns], weight
     )
 
 

@@ -14,15 +14,15 @@ def noise(size=112, seed=0):
 @pytest.mark.parametrize(
     ("size", "asked", "side"), [(112, 56, 56), (224, 56, 56), (56, 56, 56), (56, 28, 28), (112, 112, 112)]
 )
-def test_they_are_four_maps_from_0_to_1_of_the_size_asked_for(size, asked, side):
+def test_they_are_eight_maps_from_0_to_1_of_the_size_asked_for(size, asked, side):
     found = mind_descriptors(noise(size), asked)
-    assert found.shape == (2, 4, side, side)
+    assert found.shape == (2, 8, side, side)
     assert float(found.min()) >= 0
     assert float(found.max()) <= 1
 
 
 def test_a_flat_image_is_like_itself_everywhere():
-    torch.testing.assert_close(mind_descriptors(torch.full((1, 1, 112, 112), 0.7), 56), torch.ones(1, 4, 56, 56))
+    torch.testing.assert_close(mind_descriptors(torch.full((1, 1, 112, 112), 0.7), 56), torch.ones(1, 8, 56, 56))
 
 
 @pytest.mark.parametrize("change", [lambda x: 3 * x, lambda x: 1 - x, lambda x: x + 0.4, lambda x: 0.5 - 2 * x])
@@ -36,20 +36,30 @@ def test_a_linear_change_of_contrast_even_its_reversal_changes_nothing(change):
 def test_they_move_with_the_image():
     shifted = torch.roll(noise(), (4, -6), (2, 3))
     found, expected = mind_descriptors(shifted, 112), torch.roll(mind_descriptors(noise(), 112), (4, -6), (2, 3))
-    torch.testing.assert_close(found[..., 10:-10, 10:-10], expected[..., 10:-10, 10:-10])
+    torch.testing.assert_close(found[..., 12:-12, 12:-12], expected[..., 12:-12, 12:-12])
 
 
 def test_a_vertical_edge_by_hand():
-    """0 on the left, 1 on the right, with the edge between columns 55 and 56; neighbours 2 pixels away, 3 x 3 patches.
+    """0 on the left, 1 on the right, with the edge between columns 55 and 56; 5 x 5 patches.
 
-    At column 54 the patch is columns 53 to 55, all 0. The right neighbour's patch is columns 55 to 57: 0, 1, 1, so that
-    D = 2 / 3 in that direction and 0 in the three others: V = 1 / 6, and the descriptors are 1, 1, 1 and exp(-4).
+    At column 53 the patch is columns 51 to 55, all 0. The right neighbour is 3 pixels away, and its patch is columns 54
+    to 58: 0, 0, 1, 1, 1, so that D = 3 / 5. The diagonal neighbours on the right are 2 pixels away in each direction:
+    D = 2 / 5. The five others have D = 0. So V = (7 / 5) / 8 = 7 / 40.
     """
     edge = torch.zeros(1, 1, 112, 112)
     edge[..., 56:] = 1
-    above, below, left, right = mind_descriptors(edge, 112)[0, :, 50, 54]
-    assert [float(value) for value in (above, below, left)] == pytest.approx([1, 1, 1])
-    assert float(right) == pytest.approx(math.exp(-4))
+    below, above, right, left, below_right, above_left, below_left, above_right = mind_descriptors(edge, 112)[
+        0, :, 50, 53
+    ].tolist()
+    assert (above, below, left, above_left, below_left) == pytest.approx((1, 1, 1, 1, 1))
+    assert right == pytest.approx(math.exp(-3 / 5 * 40 / 7))
+    assert (above_right, below_right) == pytest.approx([math.exp(-2 / 5 * 40 / 7)] * 2)
+
+
+def test_opposite_neighbours_change_places_when_the_image_is_turned_by_180_degrees():
+    turned = mind_descriptors(noise().flip(2, 3), 112).flip(2, 3)
+    expected = mind_descriptors(noise(), 112)[:, [1, 0, 3, 2, 5, 4, 7, 6]]
+    torch.testing.assert_close(turned[..., 12:-12, 12:-12], expected[..., 12:-12, 12:-12])
 
 
 def test_finer_images_are_described_at_112_pixels():
