@@ -10,14 +10,14 @@ import pandas as pd
 
 from jointnet.evaluate.aggregation import registration_ratio
 from jointnet.models import MODELS
-from study.report.records import ArmRecord, StudyRecord, TrialRecord
+from study.report.records import ArmRecord, BaselineRecord, StudyRecord, TrialRecord
 from study.report.slice_rows import check_rows, over_folds, retrainings
 from study.report.statistics.claim_result import ClaimResult
 from study.report.statistics.claims import claim_arms, given_margins, non_inferiority, superiority
 from study.report.statistics.comparisons import Comparison, compare_arms, compare_with_before
 from study.report.statistics.trainings import Trainings, together, trainings_of, unknown_trainings
+from study.store_names import BASELINES, DESCRIPTORS
 
-_MODEL_TITLES = {name: model.title for name, model in MODELS.items()}
 Family = tuple[Comparison, ...]
 
 
@@ -27,11 +27,11 @@ class Analysis:
 
     Attributes:
         arms: the records by arm, one per fold, in the order of the tables.
-        titles: the names of the arms in the paper's Table 1.
-        slices: per-slice test rows by arm, of all folds and seeds, with a column `fold`; tested arms only.
-        patients: each arm's patients over folds and seeds, as returned by `study.report.slice_rows.over_folds`.
-        changes: each tested arm compared with before registration, in the registration metrics.
-        between: the comparisons of two arms, by reference and compared arm.
+        titles: the titles of the rows of Table 1: baselines, then arms.
+        slices: per-slice test rows by baseline and arm, of all folds and seeds, with a column `fold`; tested ones only.
+        patients: their patients over folds and seeds, as returned by `study.report.slice_rows.over_folds`.
+        changes: each of them compared with before registration, in the registration metrics.
+        between: the comparisons of each arm with the descriptors, then of two arms, by reference and compared arm.
         claims: the results of the claims stated in advance; empty where the study lacks their arms.
     """
 
@@ -49,17 +49,18 @@ class Analysis:
         return {**{("before", name): family for name, family in self.changes.items()}, **self.between}
 
     @property
+    def baselines(self) -> tuple[str, ...]:
+        """The names of the baselines with test values."""
+        return tuple(name for name in self.patients if name not in self.arms)
+
+    @property
     def tested(self) -> tuple[ArmRecord, ...]:
         """The first record of each arm that has test values."""
         return tuple(records[0] for name, records in self.arms.items() if name in self.patients)
 
-    def train(self, arm: str) -> int:
-        """Return the number of training patients of an arm."""
-        return self.arms[arm][0].train
-
-    def test_ratio(self, arm: str) -> float:
-        """Return an arm's registration ratio on the test patients of all folds; NaN where nothing was tested."""
-        return registration_ratio(self.slices[arm]) if arm in self.slices else math.nan
+    def test_ratio(self, name: str) -> float:
+        """Return the registration ratio of an arm or a baseline on the test patients of all folds; NaN without any."""
+        return registration_ratio(self.slices[name]) if name in self.slices else math.nan
 
 
 def analyse(study: StudyRecord) -> Analysis:
@@ -68,18 +69,23 @@ def analyse(study: StudyRecord) -> Analysis:
     Raises:
         InputError: where rows are incomplete, arms contradict each other, or a patient is tested in two folds.
     """
-    arms = study.by_arm
-    for fold in sorted({record.fold for record in study.arms}):
-        check_rows(
-            {record.arm: record.rows for record in study.arms if record.fold == fold and record.rows is not None}
-        )
-    rows_of = {name: {r.fold: r.rows for r in records if r.rows is not None} for name, records in arms.items()}
+    arms, baselines = study.by_arm, study.by_baseline
+    everyone: dict[str, Sequence[ArmRecord | BaselineRecord]] = {**baselines, **arms}
+    rows_of = {name: {r.fold: r.rows for r in records if r.rows is not None} for name, records in everyone.items()}
     rows_of = {name: folds for name, folds in rows_of.items() if folds}
+    for fold in sorted({fold for folds in rows_of.values() for fold in folds}):
+        check_rows({name: folds[fold] for name, folds in rows_of.items() if fold in folds})
     patients = {name: over_folds(folds) for name, folds in rows_of.items()}
-    trainings = {name: _trainings(study, [r for r in arms[name] if r.fold in folds]) for name, folds in rows_of.items()}
+    trainings = {
+        name: _trainings(study, [r for r in arms[name] if r.fold in folds]) if name in arms else _untrained(len(folds))
+        for name, folds in rows_of.items()
+    }
     return Analysis(
         arms=arms,
-        titles={name: arm_title(records[0]) for name, records in arms.items()},
+        titles={
+            **{name: f"{BASELINES[name]}, 0 annotated" for name in baselines if name in patients},
+            **{name: arm_title(records[0]) for name, records in arms.items()},
+        },
         slices={
             name: pd.concat([rows.assign(fold=fold) for fold, rows in sorted(folds.items())], ignore_index=True)
             for name, folds in rows_of.items()
@@ -87,16 +93,32 @@ def analyse(study: StudyRecord) -> Analysis:
         patients=patients,
         changes={name: compare_with_before(frame, trainings[name]) for name, frame in patients.items()},
         between={
-            pair: compare_arms(patients, *pair, together(trainings[name] for name in pair))
-            for pair in combinations(patients, 2)
+            pair: compare_arms(patients, *pair, together(trainings[name] for name in pair if name in arms))
+            for pair in _pairs(patients, arms)
         },
-        claims=_claims(study, patients, trainings),
+        claims=_claims(study, {name: frame for name, frame in patients.items() if name in arms}, trainings),
     )
 
 
 def arm_title(arm: ArmRecord) -> str:
-    """Return the arm's title as in the paper's Table 1."""
-    return f"{_MODEL_TITLES.get(arm.model, arm.model)}, {arm.train} patients"
+    """Return the arm's title in Table 1, such as `Joint model, 25 + 15 = 40 annotated`.
+
+    A method that is not named after its model has its own name, with the model's in brackets.
+    """
+    model = MODELS.get(arm.model)
+    if arm.method == arm.model:
+        return f"{model.title if model else arm.model}, {annotated(arm)}"
+    return f"{arm.method} ({model.short_title.lower() if model else arm.model}), {annotated(arm)}"
+
+
+def method_title(arm: ArmRecord) -> str:
+    """Return the name of the arm's method in figures."""
+    return MODELS[arm.model].short_title if arm.method == arm.model and arm.model in MODELS else arm.method
+
+
+def annotated(arm: ArmRecord) -> str:
+    """Return the arm's annotated patients, such as `25 + 15 = 40 annotated`: training and validation patients."""
+    return f"{arm.train} + {arm.validation} = {arm.annotated} annotated"
 
 
 def trial_endings(trials: Iterable[TrialRecord]) -> str:
@@ -122,6 +144,17 @@ def _trainings(study: StudyRecord, tested: Sequence[ArmRecord]) -> Trainings:
     if all(sets):
         return trainings_of(sets, seeds)
     return unknown_trainings(tested[0].train or None, seeds, len(tested))
+
+
+def _untrained(folds: int) -> Trainings:
+    """Return the trainings of a baseline, which has none: its error depends on no training set and no seed."""
+    return Trainings(None, 1, 0.0, folds - 1.0)
+
+
+def _pairs(patients: Iterable[str], arms: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the pairs that are compared: descriptors with each tested arm, then the tested arms with each other."""
+    tested = [name for name in patients if name in arms]
+    return [(DESCRIPTORS, arm) for arm in tested if DESCRIPTORS in patients] + list(combinations(tested, 2))
 
 
 def _claims(

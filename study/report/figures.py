@@ -13,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from study.store_names import BASELINES
+
 
 @dataclass(frozen=True)
 class Theme:
@@ -23,24 +25,44 @@ class Theme:
         faint: of grid lines.
         paper: of the background.
         before: of values before registration.
-        standalone, joint, other: of the models.
+        baselines: of the baselines, in the order of `BASELINES`.
+        methods: of the methods by `study.report.records.ArmRecord.look`; they repeat after the last.
     """
 
     ink: str
     faint: str
     paper: str
     before: str
-    standalone: str
-    joint: str
-    other: str
+    baselines: tuple[str, ...]
+    methods: tuple[str, ...]
 
-    def of_model(self, model: str) -> str:
-        """Return the colour of a model."""
-        return {"standalone": self.standalone, "joint": self.joint}.get(model, self.other)
+    def of_baseline(self, name: str) -> str:
+        """Return the colour of a baseline."""
+        return self.baselines[list(BASELINES).index(name)]
+
+    def of_look(self, look: int) -> str:
+        """Return the colour of a method."""
+        return self.methods[look % len(self.methods)]
 
 
-LIGHT = Theme("#1f2933", "#d5dbe1", "#ffffff", "#7b8794", "#2f6fb2", "#c8591a", "#6b4fa0")
-DARK = Theme("#e4e9ee", "#3a444e", "#171c21", "#9aa5b1", "#6cabea", "#f2935c", "#b39ae0")
+LIGHT = Theme(
+    ink="#1f2933",
+    faint="#d5dbe1",
+    paper="#ffffff",
+    before="#7b8794",
+    baselines=("#17806d", "#8a6d1b"),
+    methods=("#2f6fb2", "#c8591a", "#6b4fa0", "#b03a5b", "#3f7d20", "#00788c", "#7a5230", "#4c4fc4"),
+)
+DARK = Theme(
+    ink="#e4e9ee",
+    faint="#3a444e",
+    paper="#171c21",
+    before="#9aa5b1",
+    baselines=("#4fc9b0", "#d9b95a"),
+    methods=("#6cabea", "#f2935c", "#b39ae0", "#ef86a4", "#93cf6d", "#56c3d6", "#cda27c", "#9b9df2"),
+)
+MARKERS = ("s", "o", "D", "^", "v", "P", "X", "h")
+"""Markers of the methods by their look; they repeat after the last."""
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def mean_table(
     """
     rows: list[MeanRow] = []
     if with_before:
-        shared = next(iter(values_of.values()), None)
+        shared = widest(values_of)
         cells = tuple(None if shared is None else _cell(shared, column, BEFORE, None) for column in columns)
         rows.append(MeanRow(BEFORE, "Before registration", cells))
     for arm, label in labels.items():
@@ -147,6 +147,14 @@ def mean_table(
             )
         )
     return MeanTable(name, caption, unit, tuple(columns), _best_marked(rows, columns))
+
+
+def widest(values_of: Mapping[str, pd.DataFrame]) -> pd.DataFrame | None:
+    """Return the values of the row with the most patients, the first of equal ones; None where there are no rows.
+
+    The values before registration are the same in all rows, but a row may lack a fold.
+    """
+    return max(values_of.values(), key=lambda values: values["patient"].nunique(), default=None)
 
 
 def text_table(table: MeanTable, note: str = "", with_changes: bool = True) -> Table:

@@ -206,7 +206,7 @@ class RunLinks:
     Attributes:
         server: the tracking server's address; empty for a store that no browser can open.
         experiment: the experiment's id.
-        runs_of: run ids by key: `before`, an arm's name, or a run id itself.
+        runs_of: run ids by key: `before`, the name of an arm or a baseline, or a run id itself.
     """
 
     server: str
@@ -231,6 +231,8 @@ def run_links(study: StudyRecord) -> RunLinks:
     uri = without_secrets(study.tracking_uri).replace(f"{HIDDEN}@", "")
     server = uri.rstrip("/") if uri.startswith(("http://", "https://")) else ""
     runs_of = {arm: tuple(record.run_id for record in records) for arm, records in study.by_arm.items()}
+    runs_of |= {name: tuple(record.run_id for record in records) for name, records in study.by_baseline.items()}
+    runs_of |= {record.run_id: (record.run_id,) for record in study.baselines}
     for arm in study.arms:
         own = (arm.run_id, *(trial.run_id for trial in arm.trials), *(again.run_id for again in arm.retrains))
         runs_of |= {run: (run,) for run in own}

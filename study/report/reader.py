@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,9 +11,11 @@ from jointnet.errors import InputError
 from jointnet.models import MODELS
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 from study.report.mlflow_store import MlflowStore
-from study.report.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
+from study.report.records import ArmRecord, BaselineRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.store_names import BEST, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, is_plain_name
 
+FIRST_LOOKS = ("standalone", "joint")
+"""The methods whose colours are the same in all reports."""
 _INFINITY = 1e300  # MLflow writes an infinity as 1.8e308
 
 
@@ -52,7 +55,7 @@ def _study_ids(store: MlflowStore) -> list[str]:
 
 def _study(store: MlflowStore, study_id: str, runs: Sequence[Any]) -> StudyRecord:
     """Read a study from its runs, newest first."""
-    kinds: dict[str, list[Any]] = {"study": [], "arm": [], "trial": [], "retrain": []}
+    kinds: dict[str, list[Any]] = {"study": [], "arm": [], "baseline": [], "trial": [], "retrain": []}
     for run in runs:
         kinds.setdefault(run.data.tags.get("study.kind", ""), []).append(run)
     top = kinds["study"][0]
@@ -63,7 +66,8 @@ def _study(store: MlflowStore, study_id: str, runs: Sequence[Any]) -> StudyRecor
     metric = str(_find(specification, "metric") or OBJECTIVE)
     direction = str(_find(specification, "direction") or "minimize")
     arms = [
-        _arm(store, run, kinds["trial"], kinds["retrain"], metric, direction) for run in _newest_per_arm(kinds["arm"])
+        _arm(store, run, kinds["trial"], kinds["retrain"], metric, direction)
+        for run in _newest_per_fold(kinds["arm"], "arm")
     ]
     return StudyRecord(
         run_id=top.info.run_id,
@@ -75,9 +79,10 @@ def _study(store: MlflowStore, study_id: str, runs: Sequence[Any]) -> StudyRecor
         splits=_json(files.get("splits.json")),
         metric=metric,
         direction=direction,
-        arms=tuple(sorted(arms, key=_arm_order)),
+        arms=_ordered(arms, [entry["arm"] for entry in specification.get("arms", []) if "arm" in entry]),
         tracking_uri=store.address,
         experiment=str(top.info.experiment_id),
+        baselines=tuple(_baseline(store, run) for run in _newest_per_fold(kinds["baseline"], "baseline")),
     )
 
 
@@ -98,12 +103,22 @@ def best_value(history: Sequence[tuple[int, float]], direction: str) -> tuple[fl
     return (math.nan, 0, 0) if best is None else (values[best.epoch], best.epoch, len(values))
 
 
-def _newest_per_arm(runs: Sequence[Any]) -> list[Any]:
-    """Return the newest run of each arm and fold; `runs` are sorted, newest first."""
+def _newest_per_fold(runs: Sequence[Any], tag: str) -> list[Any]:
+    """Return the newest run of each value of a tag and fold; `runs` are sorted, newest first."""
     newest: dict[tuple[str, int], Any] = {}
     for run in runs:
-        newest.setdefault((run.data.tags["arm"], int(run.data.tags.get("fold", "1"))), run)
+        newest.setdefault((run.data.tags[tag], int(run.data.tags.get("fold", "1"))), run)
     return list(newest.values())
+
+
+def _baseline(store: MlflowStore, run: Any) -> BaselineRecord:
+    """Read one baseline. Its fingerprint is the tag that is set after its files."""
+    tags: dict[str, str] = dict(run.data.tags)
+    path = "test/slices.csv"
+    rows = store.artifacts(run, (path,), (path,) if "test.fingerprint" in tags else ()).get(path)
+    return BaselineRecord(
+        run.info.run_id, tags["baseline"], rows, int(tags.get("fold", "1")), int(tags.get("folds", "1"))
+    )
 
 
 def _arm(
@@ -189,11 +204,28 @@ def _trial(store: MlflowStore, run: Any, metric: str, direction: str) -> TrialRe
     )
 
 
-def _arm_order(arm: ArmRecord) -> tuple[int, str, int, int]:
-    """Return the sort key of the paper's Table 1: stand-alone before joint, then training patients, then fold."""
-    order = list(MODELS)
-    place = order.index(arm.model) if arm.model in order else len(order)
-    return (place, arm.model, arm.train, arm.fold)
+def _ordered(arms: Sequence[ArmRecord], planned: Sequence[str]) -> tuple[ArmRecord, ...]:
+    """Return the arms in the order of the paper's Table 1, each with the look of its method.
+
+    Stand-alone methods come before joint ones, methods of the same model in the order of the plan, then training
+    patients, then folds.
+    """
+    models, plan = list(MODELS), list(dict.fromkeys(planned))
+
+    def first_place(method: str) -> int:
+        return min(plan.index(arm.arm) if arm.arm in plan else len(plan) for arm in arms if arm.method == method)
+
+    places = {arm.method: first_place(arm.method) for arm in arms}
+
+    def order(arm: ArmRecord) -> tuple[object, ...]:
+        known = models.index(arm.model) if arm.model in models else len(models)
+        return (known, arm.model, arm.method != arm.model, places[arm.method], arm.method, arm.train, arm.fold)
+
+    ordered = sorted(arms, key=order)
+    looks = {name: number for number, name in enumerate(FIRST_LOOKS)}
+    for arm in ordered:
+        looks.setdefault(arm.method, len(looks))
+    return tuple(replace(arm, look=looks[arm.method]) for arm in ordered)
 
 
 def _find(content: Any, key: str) -> Any:

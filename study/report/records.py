@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.store_names import ending
+from study.store_names import BASELINES, ending
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,11 @@ class RetrainRecord:
 
 @dataclass(frozen=True)
 class ArmRecord:
-    """One arm in one fold: a model with a number of training patients, its trials, selection and test rows.
+    """One arm in one fold: a method with a number of training patients, its trials, selection and test rows.
 
     Attributes:
         arm: the name, such as `joint-25`, the same in all folds.
+        model: the name of the model; several methods may have the same model.
         train, validation, test: numbers of patients.
         selection: the frozen selection, recorded before the test evaluation; None where nothing was selected yet.
         rows: per-slice test rows (`patient,slice,structure,metric,before,after,lost`), None before the test evaluation.
@@ -93,6 +94,8 @@ class ArmRecord:
         minutes: wall-clock minutes, NaN while running.
         fold, folds: the outer fold (1-based) and the number of folds; 1 and 1 without cross-validation.
         retrains: the retrainings of the selected trial, in the order of their seeds.
+        look: number of the method in the study, which determines colour and marker in figures; 0 and 1 are the methods
+            named after the models stand-alone and joint.
     """
 
     run_id: str
@@ -112,6 +115,17 @@ class ArmRecord:
     fold: int = 1
     folds: int = 1
     retrains: tuple[RetrainRecord, ...] = ()
+    look: int = 0
+
+    @property
+    def method(self) -> str:
+        """The arm's name without its number of training patients: the name of the model, or that in `[arms.NAME]`."""
+        return self.arm.removesuffix(f"-{self.train}")
+
+    @property
+    def annotated(self) -> int:
+        """The number of annotated patients that the arm needs: training and validation patients."""
+        return self.train + self.validation
 
     @property
     def selected(self) -> TrialRecord | None:
@@ -124,8 +138,28 @@ class ArmRecord:
 
 
 @dataclass(frozen=True)
+class BaselineRecord:
+    """A registration without annotation in one fold, evaluated on the same test patients as the arms.
+
+    Attributes:
+        name: one of `study.store_names.BASELINES`.
+        rows: per-slice test rows, as of an arm; None where the store has none yet.
+        fold, folds: the outer fold (1-based) and the number of folds; 1 and 1 without cross-validation.
+    """
+
+    run_id: str
+    name: str
+    rows: pd.DataFrame | None = field(compare=False)
+    fold: int = 1
+    folds: int = 1
+
+
+@dataclass(frozen=True)
 class StudyRecord:
-    """One study and all its arms, read from the store `tracking_uri` and its experiment with the id `experiment`."""
+    """One study and all its arms, read from the store `tracking_uri` and its experiment with the id `experiment`.
+
+    `baselines` is empty for studies of older versions.
+    """
 
     run_id: str
     study_id: str
@@ -139,6 +173,14 @@ class StudyRecord:
     arms: tuple[ArmRecord, ...]
     tracking_uri: str = ""
     experiment: str = ""
+    baselines: tuple[BaselineRecord, ...] = ()
+
+    @property
+    def by_baseline(self) -> dict[str, tuple[BaselineRecord, ...]]:
+        """The records of each baseline, one per fold and sorted by fold, in the order of `BASELINES`."""
+        held = sorted(self.baselines, key=lambda record: record.fold)
+        by_name = {name: tuple(record for record in held if record.name == name) for name in BASELINES}
+        return {name: records for name, records in by_name.items() if records}
 
     @property
     def by_arm(self) -> dict[str, tuple[ArmRecord, ...]]:

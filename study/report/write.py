@@ -16,7 +16,7 @@ from study.report.mlflow_store import MlflowStore
 from study.report.page import Content, ImageAddress, Pictures, html, markdown
 from study.report.reader import read_study
 from study.report.sections import build
-from study.report.sections.registration import STARS, registration_means
+from study.report.sections.registration import STARS, annotated_sentence, registration_means
 from study.report.tables import Table, latex, markdown_text, terminal
 from study.report.tables import markdown as markdown_table
 from study.report.verify import differences, stored_differences
@@ -30,6 +30,7 @@ class Report:
         study_id: the study.
         folder: the folder of the report.
         table: Table 1 without the changes from before registration.
+        annotated: a sentence with the annotated patients of each row.
         summary: the answer in a few sentences.
         left_out: why the report could not be copied to the store; empty where it was copied or not meant to be.
     """
@@ -37,6 +38,7 @@ class Report:
     study_id: str
     folder: Path
     table: Table
+    annotated: str = ""
     summary: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -48,7 +50,8 @@ class Report:
         columns = width or max(60, min(130, shutil.get_terminal_size((110, 24)).columns))
         text = terminal(self.table, columns, colour)
         lines = [wrapped for line in self.summary for wrapped in fill(line, columns).splitlines()]
-        lines += ["", *text.splitlines(), fill(f"Mean (SD) over patients, mm. > best of its column. {STARS}", columns)]
+        note = f"Mean (SD) over patients, mm. > best of its column. {self.annotated}{STARS}"
+        lines += ["", *text.splitlines(), fill(note, columns)]
         return "\n".join(lines).lstrip("\n") + "\n"
 
 
@@ -83,7 +86,7 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
             error = store.log_report(study.run_id, out)
         left_out = (f"the copy of the report in the tracking store: {error}",) if error else ()
     table = text_table(registration_means(content.analysis), with_changes=False)
-    return Report(study_id, out, table, content.summary, left_out)
+    return Report(study_id, out, table, annotated_sentence(content.analysis), content.summary, left_out)
 
 
 def _files_in(folder: Path) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from study.plan.identity import SPECIFICATION_FILE
 from study.plan.plan import Arm, Plan, given, specification
 from study.selection.baselines import Baseline, baselines_of
 from study.selection.best_trial import model_to_register
-from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
+from study.store_names import BASELINES, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
 from study.tracking.outbox import Outbox
 from study.tracking.registry import Champion, registered_name
 from study.tracking.runs import STUDY, RunKey, StudyTracker, run_key
@@ -177,6 +177,7 @@ class StudyRecorder:
         for name in BASELINE_FILES:
             self._tracker.log_file(run, self._plan.folder / baseline.key / name, TEST_FOLDER)
         self._tracker.log_rows(run, [(0, event["at_ms"], event["metrics"])])
+        self._tracker.describe(run, f"{BASELINES[baseline.name]}: default settings, no annotated patient, no training.")
         self._tracker.tag(run, {"test.fingerprint": event["fingerprint"]})
         self._tracker.set_status(run, "FINISHED", event["at_ms"])
 

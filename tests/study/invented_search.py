@@ -60,7 +60,7 @@ def arm(*trials: TrialRecord, selected: int | None = None, model: str = "joint",
     own = {
         **{"run_id": "arm", "arm": f"{model}-{train}", "model": model, "train": train, "validation": 15, "test": 5},
         **{"tags": {}, "trials": trials, "selection": chosen, "rows": None, "overlays": {}, "metrics": {}},
-        **{"openings": 0, "minutes": 100.0, **changes},
+        **{"openings": 0, "minutes": 100.0, "look": 0 if model == "standalone" else 1, **changes},
     }
     return ArmRecord(**own)  # type: ignore[arg-type]
 

@@ -96,7 +96,7 @@ def draw(result: Importance, theme: Theme = LIGHT, colour: str | None = None) ->
     """Draw the shares as bars, with a line at the share expected by chance. Bars not above that line are pale."""
     if not result.shares:
         return None
-    colour = colour or theme.other
+    colour = colour or theme.of_look(0)
     figure = Figure(figsize=(5.2, 1.25 + 0.36 * len(result.shares)), layout="constrained", facecolor="none")
     axes = figure.add_subplot()
     places = np.arange(len(result.shares))[::-1]

@@ -99,7 +99,7 @@ def at_equal_effort(arms: Sequence[ArmRecord]) -> tuple[Reached, ...]:
 def draw_effort(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGHT) -> Figure | None:
     """Draw the best objective so far of all arms against trials and minutes; None where nothing could be selected.
 
-    The colour shows the model, the dash pattern the number of training patients. A mark shows each trial that was
+    The colour shows the method, the dash pattern the number of training patients. A mark shows each trial that was
     better than all before: a filled dot for a complete trial, a hollow dot for one stopped early, and a diamond for one
     stopped by the time budget.
     """
@@ -115,7 +115,7 @@ def draw_effort(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGHT)
         dress(axes, theme)
         for arm, curve in curves:
             dashes = _DASHES[sizes.index(arm.train) % len(_DASHES)]
-            _curve(axes, curve, column, theme.of_model(arm.model), dashes, arm.arm if arm.fold == 1 else "_", theme)
+            _curve(axes, curve, column, theme.of_look(arm.look), dashes, arm.arm if arm.fold == 1 else "_", theme)
         axes.set_xlabel(title, fontsize=9, color=theme.ink)
         end = max(float(curve[column].max()) for _, curve in curves if len(curve))
         axes.set_xlim(-0.025 * end, 1.025 * end)
@@ -237,7 +237,7 @@ def draw_tradeoff(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGH
     seen = np.isfinite(dice) & np.isfinite(values)
     if not seen.any():
         return None
-    colour = theme.of_model(arms[0].model)
+    colour = theme.of_look(arms[0].look)
     figure = Figure(figsize=(4.9, 3.8), layout="constrained", facecolor="none")
     axes = figure.add_subplot()
     dress(axes, theme)

@@ -64,7 +64,7 @@ def draw_slices(
     table = trial_table(arms, space)
     if table.empty or not space:
         return None
-    colour = theme.of_model(arms[0].model)
+    colour = theme.of_look(arms[0].look)
     values = table["objective"].to_numpy(dtype=float)
     columns = 2 if len(space) == 4 else min(_PER_ROW, len(space))
     rows = math.ceil(len(space) / columns)

@@ -14,6 +14,7 @@ from study.report.statistics.claim_result import TITLES, ClaimResult, claims_fra
 from study.report.statistics.deciding import METHOD
 from study.report.statistics.paired import significance_stars
 from study.report.tables import Table, number, p_value, text_row
+from study.store_names import DESCRIPTORS
 
 NO_CLAIM = (
     "The pre-specified claims compare a joint model trained on few patients with stand-alone models trained on as few "
@@ -37,7 +38,7 @@ def answer(study: StudyRecord, analysis: Analysis) -> Section:
 
 def summary(study: StudyRecord, analysis: Analysis) -> tuple[str, ...]:
     """Return what won, by how much, and what limits the result, in a few sentences."""
-    ratios = {name: ratio for name in analysis.slices if not math.isnan(ratio := analysis.test_ratio(name))}
+    ratios = {name: ratio for name in analysis.arms if not math.isnan(ratio := analysis.test_ratio(name))}
     ranked = sorted(ratios, key=lambda name: ratios[name])
     verdicts = [
         f"{claim.statement}: {'cannot be judged' if math.isnan(claim.difference.test.difference) else claim.verdict}."
@@ -50,6 +51,8 @@ def summary(study: StudyRecord, analysis: Analysis) -> tuple[str, ...]:
     lines.append(_best_tested(analysis, ranked, ratios))
     if len(ranked) > 1:
         lines.append(_margin_of_best(analysis, ranked[0], ranked[1], ratios[ranked[1]]))
+    if analysis.baselines:
+        lines.append(_without_annotation(analysis, ranked[0], ratios[ranked[0]]))
     return (*lines, f"Limits: {'; '.join(_limits(study, analysis, ranked[0]))}.")
 
 
@@ -76,6 +79,22 @@ def _margin_of_best(analysis: Analysis, best: str, second: str, ratio: float) ->
     return (
         f"Next: {second} with {ratio:.3f}. These two arms differ at p < 0.05 in {different} of {len(family)} "
         f"metrics{of}."
+    )
+
+
+def _without_annotation(analysis: Analysis, best: str, ratio: float) -> str:
+    """Return a sentence with the baselines and, for the descriptors, the tests against the best arm."""
+    ratios = {name: analysis.test_ratio(name) for name in analysis.baselines}
+    named = ", ".join(f"{name} {value:.3f}" for name, value in ratios.items())
+    text = f"Without any annotated patient: {named}"
+    if (family := analysis.between.get((DESCRIPTORS, best))) is None:
+        return f"{text}."
+    different = sum(bool(significance_stars(one.holm_deciding_p)) for one in family)
+    of = "" if family[0].deciding.scope == METHOD else f" ({family[0].deciding.scope})"
+    side = "below" if ratios[DESCRIPTORS] < ratio else "above"
+    return (
+        f"{text}. {DESCRIPTORS.capitalize()} are {side} the lowest arm, {best}, and differ from it at p < 0.05 in "
+        f"{different} of {len(family)} metrics{of}."
     )
 
 
@@ -126,21 +145,27 @@ def claims_table(results: Sequence[ClaimResult]) -> Table:
 
 
 def best_models(study: StudyRecord, analysis: Analysis) -> list[str]:
-    """Return sentences with the best model on validation per number of training patients, warnings and missing arms."""
+    """Return sentences with the best model on validation per split, warnings and missing arms."""
     lines = []
     values = {name: validation_objective(records) for name, records in analysis.arms.items()}
-    chosen = sorted((n for n, value in values.items() if not math.isnan(value)), key=analysis.train)
-    for train, group in groupby(chosen, key=analysis.train):
+    first = {name: records[0] for name, records in analysis.arms.items()}
+
+    def split(name: str) -> tuple[int, int]:
+        return first[name].train, first[name].validation
+
+    chosen = sorted((name for name, value in values.items() if not math.isnan(value)), key=split)
+    for (train, validation), group in groupby(chosen, key=split):
         ranked = sorted(group, key=lambda name: values[name], reverse=study.direction == "maximize")
         objectives = "; ".join(f"{name} {values[name]:.3f}" for name in ranked)
         over = ", mean over folds" if analysis.arms[ranked[0]][0].folds > 1 else ""
         what = "the best model on validation is" if len(ranked) > 1 else "the selected model is that of"
-        text = f"With {train} training patients, {what} {ranked[0]} (validation objective{over}: {objectives})."
+        who = f"{train} training + {validation} validation = {train + validation} annotated patients"
+        text = f"With {who}, {what} {ranked[0]} (validation objective{over}: {objectives})."
         ratios = [f"{name} {analysis.test_ratio(name):.3f}" for name in ranked if name in analysis.slices]
         lines.append(text + (f" Objective on the test patients: {'; '.join(ratios)}." if ratios else ""))
     if not study.arms:
         lines.append("The store holds no arm of this study yet.")
-    elif not analysis.slices:
+    elif not analysis.tested:
         lines.append("No arm has test values yet.")
     lines += [warning for arm in study.arms for warning in _warnings(arm)]
     return lines + [f"Planned but not in the store: {arm}." for arm in study.missing]

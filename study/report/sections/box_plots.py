@@ -1,36 +1,37 @@
 """Box plots of the registration metrics, before registration and for each arm, with every patient as a dot."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jointnet.models import MODELS
-from study.report.analysis import Analysis
+from study.report.analysis import Analysis, method_title
 from study.report.figures import LIGHT, Picture, Theme, dress
-from study.report.mean_tables import REGISTRATION, Column
+from study.report.mean_tables import REGISTRATION, Column, widest
 from study.report.page import Pictures, Section, Text
 from study.report.records import ArmRecord, StudyRecord
+from study.store_names import BASELINES
 
 _NOTE = (
     "Box: quartiles and median; whiskers: furthest value within 1.5 interquartile ranges. Every dot is a patient (mean "
-    "of its slices); thin lines join a patient's values. Numbers below the boxes: training patients."
+    "of its slices); thin lines join a patient's values. Numbers below the boxes: annotated patients, training + "
+    "validation."
 )
-_SHORT = {name: model.short_title.replace("-", "-\n") for name, model in MODELS.items()}
 
 
 def every_patient(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with one box plot per registration metric; the files have all in one picture."""
 
     def draw(columns: Sequence[Column], theme: Theme) -> Figure:
-        return draw_boxplots(analysis.patients, analysis.tested, columns, theme)
+        return draw_boxplots(analysis.patients, analysis.baselines, analysis.tested, columns, theme)
 
     def one(column: Column) -> Picture:
         alt = (
-            f"Box plots of {column.heading} before registration and for each arm, every patient a dot; the means are "
-            "in the main table."
+            f"Box plots of {column.heading} before registration and for each baseline and arm, every patient a dot; "
+            "the means are in the main table."
         )
         name = f"boxplot-{column.metric.removesuffix('_mm')}-{column.structure}"
         return Picture(name, column.heading, alt, "", lambda theme: draw([column], theme))
@@ -45,48 +46,64 @@ def every_patient(study: StudyRecord, analysis: Analysis) -> Section:
 
 def draw_boxplots(
     patients: Mapping[str, pd.DataFrame],
+    baselines: Sequence[str],
     arms: Sequence[ArmRecord],
     columns: Sequence[Column],
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Draw box plots of the values before registration and of each arm, one panel per metric.
+    """Draw box plots of the values before registration and of each baseline and arm, one panel per metric.
 
     Every patient is a dot in each box, and a thin line joins the dots of a patient.
 
     Args:
-        patients: per-patient means by arm, as returned by `study.report.slice_rows.over_folds`.
+        patients: per-patient means by baseline and arm, as returned by `study.report.slice_rows.over_folds`.
+        baselines: the names of the baselines, in the order of the boxes.
         arms: the arms in the order of the boxes; those without patients are left out.
         columns: the metrics, one panel each.
         theme: the colours.
     """
     tested = [arm for arm in arms if arm.arm in patients]
-    panel = max(0.75 + 0.62 * (1 + len(tested)), 3.85 if len(columns) == 1 else 2.0)
+    boxes = [
+        *(_Box(name, f"{BASELINES[name].partition(',')[0]}\n0", theme.of_baseline(name)) for name in baselines),
+        *(_Box(arm.arm, _below(arm), theme.of_look(arm.look)) for arm in tested),
+    ]
+    panel = max(0.75 + 0.62 * (1 + len(boxes)), 3.85 if len(columns) == 1 else 2.0)
     figure = Figure(figsize=(panel * len(columns), 3.4), layout="constrained", facecolor="none")
     for place, column in enumerate(columns):
         axes = figure.add_subplot(1, len(columns), place + 1)
-        _boxes(axes, patients, tested, column, theme)
+        _draw_boxes(axes, patients, boxes, column, theme)
         dress(axes, theme)
         axes.set_title(column.heading, fontsize=10, color=theme.ink, loc="left")
     return figure
 
 
-def _boxes(
-    axes: Axes, patients: Mapping[str, pd.DataFrame], tested: Sequence[ArmRecord], column: Column, theme: Theme
+class _Box(NamedTuple):
+    """A box after registration: the key of its patients, the text below it, and its colour."""
+
+    key: str
+    text: str
+    colour: str
+
+
+def _below(arm: ArmRecord) -> str:
+    """Return the text below an arm's box."""
+    return f"{method_title(arm).replace('-', f'-{chr(10)}')}\n{arm.train}+{arm.validation}"
+
+
+def _draw_boxes(
+    axes: Axes, patients: Mapping[str, pd.DataFrame], boxes: Sequence[_Box], column: Column, theme: Theme
 ) -> None:
-    """Draw one metric: the box before registration, one box per arm, and one line per patient through its dots."""
-    series: list[pd.Series] = []
-    for arm in tested:
-        means = patients[arm.arm]
-        chosen = means[(means["metric"] == column.metric) & (means["structure"] == column.structure)]
-        own = chosen.set_index("patient").sort_index()
-        if not series:
-            series.append(own["before"])
-        series.append(own["after"])
-    if not series or series[0].empty:
+    """Draw one metric: the box before registration, the other boxes, and one line per patient through its dots."""
+    shared = widest({box.key: patients[box.key] for box in boxes})
+    if shared is None:
+        return
+    series = [_of_column(shared, column)["before"]]
+    series += [_of_column(patients[box.key], column)["after"] for box in boxes]
+    if series[0].empty:
         return
     values = [one.to_numpy(dtype=float) for one in series]
-    colours = [theme.before, *(theme.of_model(arm.model) for arm in tested)]
-    names = ["Before", *(f"{_SHORT.get(arm.model, arm.model)}\n{arm.train}" for arm in tested)]
+    colours = [theme.before, *(box.colour for box in boxes)]
+    names = ["Before", *(box.text for box in boxes)]
     places = np.arange(len(values))
     box = axes.boxplot(values, positions=places, widths=0.56, showfliers=False, patch_artist=True)
     for patch, colour in zip(box["boxes"], colours, strict=True):
@@ -104,3 +121,9 @@ def _boxes(
     axes.set_xticks(places, names, fontsize=7.5)
     axes.set_xlim(-0.6, len(values) - 0.4)
     axes.set_ylim(bottom=0)
+
+
+def _of_column(means: pd.DataFrame, column: Column) -> pd.DataFrame:
+    """Return the values of one metric, indexed by and sorted by patient."""
+    chosen = means[(means["metric"] == column.metric) & (means["structure"] == column.structure)]
+    return chosen.set_index("patient").sort_index()

@@ -100,6 +100,11 @@ def runs_table(study: StudyRecord) -> Table:
     rows = [text_row(["study", "", "", study.run_id, "", "", "", number(study.minutes, 1)], study.run_id)]
     rows = [Row(rows[0].heading, rows[0].cells, rows[0].sources, anchors=(f"run-{study.run_id}",))]
     seen: set[str] = set()
+    for name, records in study.by_baseline.items():
+        for place, record in enumerate(records):
+            group = (f"runs-{name}",) if len(records) > 1 and place == 0 else ()
+            words = ["baseline", name, str(record.fold) if record.folds > 1 else "", record.run_id, "", "", "", ""]
+            rows.append(text_row(words, record.run_id, anchors=(f"run-{record.run_id}", *group)))
     for arm in study.arms:
         group = () if arm.arm in seen or arm.folds == 1 else (f"runs-{arm.arm}",)
         seen.add(arm.arm)

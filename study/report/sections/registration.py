@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from study.report.analysis import Analysis, count_of, trial_endings, with_fold
+from study.report.analysis import Analysis, annotated, count_of, trial_endings, with_fold
 from study.report.mean_tables import (
     OVERLAP,
     REGISTRATION,
@@ -21,7 +21,7 @@ from study.report.records import ArmRecord, StudyRecord
 from study.report.slice_rows import PATIENT_COLUMNS, ROW_COLUMNS, SEED, lost_structures
 from study.report.statistics.comparisons import compare_with_before
 from study.report.statistics.paired import smallest_wilcoxon_p
-from study.store_names import current_remark
+from study.store_names import BASELINES, current_remark
 
 STARS = (
     "* p < 0.05, ** p < 0.005 in a paired two-sided t-test against before registration (unit: patient), corrected by "
@@ -38,8 +38,7 @@ def registration(study: StudyRecord, analysis: Analysis) -> Section:
     note = f"{table_note(analysis.patients, any(arm.retrains for arm in study.arms))} {STARS} {_CHANGES}"
     where = "" if run_links(study).server else ", in the [table of runs](#tracking)"
     link = Text(f"Numbers link to the run that they come from{where}.", "note", page_only=True)
-    rows = zip(analysis.arms, table.rows[1:], strict=True)
-    cards = Cards(tuple(arm_card(analysis, name, row) for name, row in rows))
+    cards = Cards(tuple(arm_card(analysis, row.key, row) for row in table.rows if row.key in analysis.arms))
     return Section(
         "registration",
         "Registration error",
@@ -117,7 +116,8 @@ def arm_card(analysis: Analysis, name: str, row: MeanRow) -> Card:
     return Card(
         title=analysis.titles[name],
         arm=name,
-        split=f"{first.train} training, {first.validation} validation, {first.test} test patients{folds}",
+        split=f"{first.train} training + {first.validation} validation = {first.annotated} annotated patients, "
+        f"{first.test} test patients{folds}",
         paragraphs=(
             arm_sentence(row) + overall if any(row.cells) else _why_untested(records),
             " ".join([_lost(analysis, name), ended, *remarks]),
@@ -160,8 +160,13 @@ def table_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool) -> str:
     """
     if not patients_of:
         return "No test values yet."
-    patients = next(iter(patients_of.values()))["patient"].nunique()
-    text = f"Mean (SD) over {count_of(patients, 'test patient')}, the same in every arm. Best of each column in bold."
+    patients = max(frame["patient"].nunique() for frame in patients_of.values())
+    text = (
+        f"Mean (SD) over {count_of(patients, 'test patient')}, the same in every row. Best of each column in bold. "
+        "Annotated: training + validation patients; the number in an arm's name is that of its training patients."
+    )
+    if named := [BASELINES[name] for name in BASELINES if name in patients_of]:
+        text += f" {' and '.join(named)}: default settings, nothing trained, searched or selected."
     if not seeds:
         text += " The model of each arm is that of its selected trial, trained with one seed."
     if smallest_wilcoxon_p(patients) >= 0.05:
@@ -171,6 +176,13 @@ def table_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool) -> str:
             "differences."
         )
     return text
+
+
+def annotated_sentence(analysis: Analysis) -> str:
+    """Return the annotated patients of each row for the terminal, which shows names only; empty without arms."""
+    parts = [f"{name} {annotated(records[0])}" for name, records in analysis.arms.items()]
+    parts += [f"{name} 0" for name in analysis.baselines]
+    return f"Training + validation patients: {', '.join(parts)}. " if parts else ""
 
 
 def _lost(analysis: Analysis, name: str) -> str:

@@ -96,7 +96,7 @@ def arm_pictures(
             "Which parameters matter",
             importance.alt(shares),
             importance.note(shares),
-            lambda theme: importance.draw(shares, theme, theme.of_model(arms[0].model)),
+            lambda theme: importance.draw(shares, theme, theme.of_look(arms[0].look)),
         ),
         *_picture(
             f"{name}-slices",
@@ -200,7 +200,7 @@ def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
     Complete trials are filled dots, trials stopped early hollow dots, and trials stopped by the time budget hollow
     diamonds. All others are crosses. A ring marks the selected trial.
     """
-    colour = theme.of_model(arm.model)
+    colour = theme.of_look(arm.look)
     selected = arm.selected
     best: list[tuple[int, float]] = []
     dots: dict[str, list[tuple[int, float]]] = {}

@@ -112,6 +112,7 @@ def test_the_curve_has_t_intervals_of_the_mean() -> None:
     arms = {"joint-25": (record({1: 0.5}),)}
     before, after = mean_errors({"joint-25": frame}, arms, mean_tables.REGISTRATION[:1]).to_dict("records")
     assert (before["train"], before["mean"], after["train"], after["mean"]) == (0, 5.0, 25, 2.0)
+    assert (before["annotated"], after["annotated"], after["validation"], after["method"]) == (0, 40, 15, "joint")
     reach = 4.302652729749464 / math.sqrt(3)  # the 97.5 % quantile of t with 2 degrees of freedom, SD 1
     assert (after["low"], after["high"]) == pytest.approx((2 - reach, 2 + reach))
     alone = mean_errors({"joint-25": frame[:1]}, arms, mean_tables.REGISTRATION[:1]).iloc[1]
@@ -121,7 +122,9 @@ def test_the_curve_has_t_intervals_of_the_mean() -> None:
 def test_the_curves_legend_covers_no_data(studies: str) -> None:
     analysis = analyse(read_study(studies, synthetic.FULL))
     figure = draw_curve(
-        mean_errors(analysis.patients, analysis.arms, mean_tables.REGISTRATION), mean_tables.REGISTRATION
+        mean_errors(analysis.patients, analysis.arms, mean_tables.REGISTRATION),
+        analysis.tested,
+        mean_tables.REGISTRATION,
     )
     FigureCanvasAgg(figure).draw()
     assert [axes.get_legend() for axes in figure.axes] == [None] * 5

@@ -38,8 +38,8 @@ def test_an_untouched_report_says_what_the_store_gives(report: Report, expected:
     ("name", "near", "place"),
     [
         ("table1.csv", "joint-25,cd_mm,lv", ("row 11", "column 'after_mean'")),
-        ("table1.md", "| Joint model, 25 patients |", ()),
-        ("table1.tex", "Joint model, 25 patients &", ()),
+        ("table1.md", "| Joint model, 25 + 15 = 40 annotated |", ()),
+        ("table1.tex", "Joint model, 25 + 15 = 40 annotated &", ()),
         ("report.html", '<table id="table1">', ("section registration",)),
         ("report.html", '<table id="between">', ("section arms",)),
         ("report.html", "LV CD went from ", ("section registration",)),
