@@ -200,6 +200,19 @@ def write_study(
     client.set_terminated(study, end_time=start + 600_000)
 
 
+def write_baseline(uri: str, study_id: str, name: str, rows: pd.DataFrame | None, scratch: Path) -> None:
+    """Write the run of a baseline; `rows` is None for one whose files were not stored yet."""
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    tags = {"study.id": study_id, "study.kind": "baseline", "baseline": name}
+    run = client.create_run(experiment.experiment_id, start_time=START_MS, tags=tags).info.run_id
+    if rows is not None:
+        rows.to_csv(scratch / "slices.csv", index=False)
+        client.log_artifact(run, str(scratch / "slices.csv"), "test")
+        client.set_tag(run, "test.fingerprint", "t")
+    client.set_terminated(run)
+
+
 def _write_arm(
     client: MlflowClient,
     number: str,
