@@ -157,6 +157,7 @@ def _arm(
         fold=int(tags.get("fold", "1")),
         folds=int(tags.get("folds", "1")),
         retrains=tuple(sorted(retrainings, key=lambda each: each.seed_index)),
+        given=dict(run.data.params),
     )
 
 

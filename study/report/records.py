@@ -94,6 +94,7 @@ class ArmRecord:
         minutes: wall-clock minutes, NaN while running.
         fold, folds: the outer fold (1-based) and the number of folds; 1 and 1 without cross-validation.
         retrains: the retrainings of the selected trial, in the order of their seeds.
+        given: what the arm was given, as texts for `study.arm_differences`; empty for studies of older versions.
         look: number of the method in the study, which determines colour and marker in figures; 0 and 1 are the methods
             named after the models stand-alone and joint.
     """
@@ -115,6 +116,7 @@ class ArmRecord:
     fold: int = 1
     folds: int = 1
     retrains: tuple[RetrainRecord, ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict)
     look: int = 0
 
     @property

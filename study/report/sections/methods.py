@@ -13,7 +13,8 @@ CONVENTIONS = (
     "are not independent.",
     "CD is the distance between the centroids of the LGE and the cine label, ASD the symmetric average surface "
     "distance with both surfaces' distances pooled; both in 2D, per slice, in mm on the common 0.75 mm grid.",
-    "A slice is evaluated for a structure if both manual labels contain the structure before registration.",
+    "A slice is evaluated for a structure if both manual labels contain the structure before registration, wholly in "
+    "the field that both scans cover. What this common field cuts is left out and counted.",
     "A structure that registration moves out of the field of view is lost. It is not excluded: its distance is set to "
     "the worst case, the diagonal of the field of view (224 pixels x 0.75 mm x sqrt 2 = 237.6 mm), and its Dice to 0.",
     "The objective is the geometric mean over the five registration metrics of the error after registration divided by "

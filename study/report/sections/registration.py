@@ -16,8 +16,10 @@ from study.report.mean_tables import (
     mean_table,
     text_table,
 )
+from study.report.medians import median_table, quartiles
 from study.report.page import Card, Cards, Section, Text, run_links
 from study.report.records import ArmRecord, StudyRecord
+from study.report.sections.given import given_blocks
 from study.report.slice_rows import PATIENT_COLUMNS, ROW_COLUMNS, SEED, lost_structures
 from study.report.statistics.comparisons import compare_with_before
 from study.report.statistics.paired import smallest_wilcoxon_p
@@ -33,18 +35,25 @@ _POOLED = "All slices have equal weight, whichever patient they belong to; slice
 
 
 def registration(study: StudyRecord, analysis: Analysis) -> Section:
-    """Create the section with Table 1 and one card per arm. Its CSV files hold the values of patients and slices."""
+    """Create the section with Table 1, what each arm was given, the medians, and one card per arm.
+
+    Its CSV files hold the values of patients and slices.
+    """
     table = registration_means(analysis)
-    note = f"{table_note(analysis.patients, any(arm.retrains for arm in study.arms))} {STARS} {_CHANGES}"
+    cut = max((cut_structures(records) for records in analysis.arms.values()), default=0)
+    note = f"{table_note(analysis.patients, any(arm.retrains for arm in study.arms), cut)} {STARS} {_CHANGES}"
+    quarters = quartiles(analysis.patients, REGISTRATION)
+    medians = (median_table(quarters, analysis.titles, REGISTRATION),) if len(quarters) else ()
     where = "" if run_links(study).server else ", in the [table of runs](#tracking)"
     link = Text(f"Numbers link to the run that they come from{where}.", "note", page_only=True)
     cards = Cards(tuple(arm_card(analysis, row.key, row) for row in table.rows if row.key in analysis.arms))
     return Section(
         "registration",
         "Registration error",
-        (replace(text_table(table, note), in_paper=True), link, cards),
+        (replace(text_table(table, note), in_paper=True), link, *given_blocks(analysis), *medians, cards),
         {
             "table1": csv_frame([table]),
+            "medians": quarters,
             "patients": _of_all_arms(analysis.patients, PATIENT_COLUMNS),
             "slices": _of_all_arms(analysis.slices, ROW_COLUMNS),
         },
@@ -153,10 +162,15 @@ def arm_sentence(row: MeanRow) -> str:
     return text + (f" Some tests could not be made: {'; '.join(reasons)}." if reasons else "")
 
 
-def table_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool) -> str:
-    """Return the note of the main table; `seeds` is whether the selected trials were retrained with new seeds.
+def table_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool, cut: int = 0) -> str:
+    """Return the note of the main table.
 
     With few patients it also states the smallest p value that the exact Wilcoxon test can reach.
+
+    Args:
+        patients_of: the patients of each row.
+        seeds: whether the selected trials were retrained with new seeds.
+        cut: number of structures that are left out because the common field cuts them.
     """
     if not patients_of:
         return "No test values yet."
@@ -165,6 +179,8 @@ def table_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool) -> str:
         f"Mean (SD) over {count_of(patients, 'test patient')}, the same in every row. Best of each column in bold. "
         "Annotated: training + validation patients; the number in an arm's name is that of its training patients."
     )
+    if cut:
+        text += f" {count_of(cut, 'structure')} left out in every row: the common field of both scans cuts them."
     if named := [BASELINES[name] for name in BASELINES if name in patients_of]:
         text += f" {' and '.join(named)}: default settings, nothing trained, searched or selected."
     if not seeds:
@@ -186,13 +202,24 @@ def annotated_sentence(analysis: Analysis) -> str:
 
 
 def _lost(analysis: Analysis, name: str) -> str:
-    """Return a sentence with the number of lost structures in an arm's test rows."""
+    """Return sentences with the numbers of lost and of cut structures in an arm's test rows."""
     if name not in analysis.slices:
         return "Test patients not opened."
     rows = analysis.slices[name]
     seeds = rows[SEED].nunique() if SEED in rows else 1
     over = f", over {seeds} retrainings" if seeds > 1 else ""
-    return f"{count_of(lost_structures(rows), 'structure')} lost on test{over}."
+    text = f"{count_of(lost_structures(rows), 'structure')} lost on test{over}."
+    if cut := cut_structures(analysis.arms[name]):
+        text += f" {count_of(cut, 'structure')} left out, cut by the common field."
+    return text
+
+
+def cut_structures(records: Sequence[ArmRecord]) -> int:
+    """Return the number of structures of an arm's test patients that are left out, over all folds.
+
+    The common field of the scans cuts them. Studies of older versions did not count them.
+    """
+    return int(sum(record.metrics.get("test/cut", 0) for record in records))
 
 
 def _why_untested(records: Sequence[ArmRecord]) -> str:
