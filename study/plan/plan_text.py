@@ -139,12 +139,14 @@ def _trial_count(arm: Arm) -> str:
 def _trials(arm: Arm) -> str:
     """Return a text about the trials of an arm and their epochs."""
     fidelity, samples = arm.space.fidelity, arm.budget.num_samples
+    steps = arm.settings.training.steps
+    long = "" if steps is None else f" ({steps} steps)"
     from_settings = not arm.parameters or arm.space.settings_first
     if samples == 1:
-        return f"  1 trial{', its settings,' if from_settings else ''} of {fidelity.max_epochs} epochs"
+        return f"  1 trial{', its settings,' if from_settings else ''} of {fidelity.max_epochs} epochs{long}"
     count = "as many trials as fit" if samples is None else f"{samples:>3} trials"
     first = ", the first its settings," if from_settings else ""
-    return f"{count}{first} of {fidelity.grace_epochs}-{fidelity.max_epochs} epochs"
+    return f"{count}{first} of {fidelity.grace_epochs}-{fidelity.max_epochs} epochs{long}"
 
 
 def _minutes(plan: Plan, arms: list[Arm], expected: Callable[[Plan, Arm], float | None]) -> str:
