@@ -5,7 +5,7 @@
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +112,7 @@ def non_inferiority(
     arms: ClaimArms,
     margins: Mapping[Endpoint, float] | None = None,
     primary: Endpoint = LV_CD,
+    endpoints: Sequence[Endpoint] = ENDPOINTS,
 ) -> tuple[ClaimResult, ...]:
     """Test claim (a): joint trained on few patients is not inferior to stand-alone trained on many.
 
@@ -138,24 +139,25 @@ def non_inferiority(
     above 0.
 
     The primary endpoint is judged by its interval alone, because it is a single endpoint named in advance. The others
-    also need a Holm-adjusted p below 0.05 in the family of all five.
+    also need a Holm-adjusted p below 0.05 in the family of all of them.
 
     Args:
         patients_of: each arm's patients over all folds, as returned by `study.report.slice_rows.over_folds`.
         arms: the three arms.
         margins: given margins in mm by endpoint; those of other endpoints are estimated.
         primary: the primary endpoint, which decides the claim.
+        endpoints: the family of endpoints.
 
     Returns:
-        One result per endpoint, in the order of `ENDPOINTS`.
+        One result per endpoint, in their order.
 
     Raises:
-        ValueError: where `primary` is not in `ENDPOINTS`.
+        ValueError: where `primary` is not in `endpoints`.
     """
-    _check(primary)
+    _check(primary, endpoints)
     joint, small, large = arms.joint_small, arms.standalone_small, arms.standalone_large
     family, parts = [], []
-    for endpoint in ENDPOINTS:
+    for endpoint in endpoints:
         given = (margins or {}).get(endpoint)
         values, reason = aligned(patients_of, (joint, small, large), endpoint)
         difference = compare(endpoint, values[large], values[joint], arms.trainings_of(joint, large), reason)
@@ -178,7 +180,10 @@ def non_inferiority(
 
 
 def superiority(
-    patients_of: Mapping[str, pd.DataFrame], arms: ClaimArms, primary: Endpoint = LV_CD
+    patients_of: Mapping[str, pd.DataFrame],
+    arms: ClaimArms,
+    primary: Endpoint = LV_CD,
+    endpoints: Sequence[Endpoint] = ENDPOINTS,
 ) -> tuple[ClaimResult, ...]:
     """Test claim (b): joint is superior to stand-alone where both are trained on the same few patients.
 
@@ -189,17 +194,18 @@ def superiority(
         patients_of: each arm's patients over all folds, as returned by `study.report.slice_rows.over_folds`.
         arms: the arms.
         primary: the primary endpoint, which decides the claim.
+        endpoints: the family of endpoints.
 
     Returns:
-        One result per endpoint, in the order of `ENDPOINTS`.
+        One result per endpoint, in their order.
 
     Raises:
-        ValueError: where `primary` is not in `ENDPOINTS`.
+        ValueError: where `primary` is not in `endpoints`.
     """
-    _check(primary)
+    _check(primary, endpoints)
     joint, small = arms.joint_small, arms.standalone_small
     family = []
-    for endpoint in ENDPOINTS:
+    for endpoint in endpoints:
         values, reason = aligned(patients_of, (joint, small), endpoint)
         family.append(compare(endpoint, values[small], values[joint], arms.trainings_of(joint, small), reason))
     names = (SUPERIOR, joint, small, small)
@@ -271,6 +277,6 @@ def _verdict(contrast: Comparison, difference: Comparison, primary: bool, source
     return REFUTED, ""
 
 
-def _check(primary: Endpoint) -> None:
-    if primary not in ENDPOINTS:
-        raise ValueError(f"the primary endpoint must be one of {ENDPOINTS}, got {primary}")
+def _check(primary: Endpoint, endpoints: Sequence[Endpoint]) -> None:
+    if primary not in endpoints:
+        raise ValueError(f"the primary endpoint must be one of {endpoints}, got {primary}")

@@ -37,8 +37,9 @@ class Comparison:
         reference_mean, compared_mean: means over patients, NaN where there are none.
         test: the tests over patients with the 95 % t interval. They take the trained models as given.
         deciding: the test that decides between methods.
-        folds: the corrected resampled t-test over folds.
         pairs: the values of the two conditions, one per patient.
+        places: the fold of each patient.
+        trainings: the trainings of the arms that are compared; None where unknown.
         holm_p, holm_wilcoxon_p, holm_deciding_p: p values adjusted over all endpoints of the comparison, or NaN.
     """
 
@@ -48,8 +49,9 @@ class Comparison:
     compared_mean: float
     test: PairedTest
     deciding: DecidingTest
-    folds: FoldTest
     pairs: tuple[np.ndarray, np.ndarray] = field(repr=False, compare=False)
+    places: np.ndarray = field(repr=False, compare=False)
+    trainings: Trainings | None
     holm_p: float = math.nan
     holm_wilcoxon_p: float = math.nan
     holm_deciding_p: float = math.nan
@@ -58,6 +60,12 @@ class Comparison:
     def reason(self) -> str:
         """The reason why there is no test over patients; empty where there is one."""
         return self.test.reason
+
+    @cached_property
+    def folds(self) -> FoldTest:
+        """The corrected resampled t-test over folds."""
+        patients = None if self.trainings is None else self.trainings.patients
+        return fold_test(*self.pairs, self.places, patients) if len(self.pairs[0]) else untested_folds(self.reason)
 
     @cached_property
     def bootstrap(self) -> Interval:
@@ -132,11 +140,11 @@ def aligned(
         return nothing, f"no test values of {' of '.join(endpoint)}"
     first = columns[arms[0]].index
     for arm, column in columns.items():
-        stray = first.symmetric_difference(column.index)
-        if len(stray):
-            patient, fold = stray[0]
+        if not column.index.equals(first):
+            patient, fold = first.symmetric_difference(column.index)[0]
             return nothing, f"{arms[0]} and {arm} were not tested on the same patients, e.g. {patient} in fold {fold}"
-    return pd.DataFrame(columns), ""
+    values = {arm: column.to_numpy() for arm, column in columns.items()}  # arrays need no alignment, which takes long
+    return pd.DataFrame(values, index=first), ""
 
 
 def compare(
@@ -156,15 +164,15 @@ def compare(
         reference, compared = reference.iloc[:0], compared.iloc[:0]
     first, second = reference.to_numpy(dtype=float), compared.to_numpy(dtype=float)
     test = untested(reason) if reason else paired_test(first, second)
-    patients = None if trainings is None else trainings.patients
     return Comparison(
         *endpoint,
         reference_mean=mean_sd(first)[0],
         compared_mean=mean_sd(second)[0],
         test=test,
         deciding=deciding_test(test, second - first, places, trainings),
-        folds=untested_folds(reason) if reason else fold_test(first, second, places, patients),
         pairs=(first, second),
+        places=places,
+        trainings=trainings,
     )
 
 
@@ -245,12 +253,14 @@ def _values(patients: pd.DataFrame, arm: str, endpoint: Endpoint) -> pd.DataFram
     Raises:
         ValueError: where a patient has more than one value.
     """
-    chosen = patients[(patients["metric"] == endpoint[0]) & (patients["structure"] == endpoint[1])]
-    if chosen["patient"].duplicated().any():
+    chosen = patients[((patients["metric"] == endpoint[0]) & (patients["structure"] == endpoint[1])).to_numpy()]
+    names, folds = chosen["patient"].to_numpy(), chosen["fold"].to_numpy()
+    if len(set(names)) < len(names):
         twice = chosen.loc[chosen["patient"].duplicated(), "patient"].iloc[0]
         raise ValueError(f"{arm}: patient {twice} has more than one value of {' of '.join(endpoint)}")
-    values = chosen[["before", "after"]].astype(float)
-    return values.set_axis(_index(chosen["patient"], chosen["fold"]), axis=0).sort_index()
+    order = np.argsort(names, kind="stable")
+    values = chosen[["before", "after"]].to_numpy(dtype=float)[order]
+    return pd.DataFrame(values, index=_index(names[order], folds[order]), columns=["before", "after"])
 
 
 def _index(patients: Sequence[int] | pd.Series, folds: Sequence[int] | pd.Series) -> pd.MultiIndex:
