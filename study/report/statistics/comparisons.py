@@ -263,5 +263,5 @@ def _values(patients: pd.DataFrame, arm: str, endpoint: Endpoint) -> pd.DataFram
     return pd.DataFrame(values, index=_index(names[order], folds[order]), columns=["before", "after"])
 
 
-def _index(patients: Sequence[int] | pd.Series, folds: Sequence[int] | pd.Series) -> pd.MultiIndex:
+def _index(patients: Sequence[int] | np.ndarray, folds: Sequence[int] | np.ndarray) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([np.asarray(patients), np.asarray(folds)], names=["patient", "fold"])
