@@ -33,8 +33,9 @@ import pandas as pd
 
 from study.plan.splits import Split, make_folds, parse_counts
 from study.report.slice_rows import PATIENT_COLUMNS
+from study.report.statistics.claim_arms import ClaimArm, ClaimArms
 from study.report.statistics.claim_result import SUPPORTED, ClaimResult
-from study.report.statistics.claims import LV_CD, ClaimArms, non_inferiority, superiority
+from study.report.statistics.claims import LV_CD, non_inferiority, superiority
 from study.report.statistics.trainings import trainings_of
 
 JOINT, SMALL, LARGE = "joint-small", "standalone-small", "standalone-large"
@@ -138,7 +139,13 @@ def design_of(scenario: Scenario) -> Design:
         "lost": 0,
     }
     frame = pd.DataFrame(columns, columns=PATIENT_COLUMNS)
-    return Design(ClaimArms(JOINT, SMALL, LARGE, trainings), member, fold_of, frame)
+    arms = ClaimArms(
+        ClaimArm(JOINT, "joint", "joint", scenario.small, VALIDATION),
+        ClaimArm(SMALL, "standalone", "standalone", scenario.small, VALIDATION),
+        ClaimArm(LARGE, "standalone", "standalone", scenario.large, VALIDATION),
+        trainings,
+    )
+    return Design(arms, member, fold_of, frame)
 
 
 def errors(scenario: Scenario, design: Design, random: np.random.Generator) -> dict[str, np.ndarray]:

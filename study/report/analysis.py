@@ -12,8 +12,9 @@ from jointnet.evaluate.aggregation import registration_ratio
 from jointnet.models import MODELS
 from study.report.records import ArmRecord, BaselineRecord, StudyRecord, TrialRecord
 from study.report.slice_rows import check_rows, over_folds, retrainings
+from study.report.statistics.claim_arms import ClaimArm, claim_arms
 from study.report.statistics.claim_result import ClaimResult
-from study.report.statistics.claims import claim_arms, given_margins, non_inferiority, superiority
+from study.report.statistics.claims import given_margins, non_inferiority, superiority
 from study.report.statistics.comparisons import Comparison, compare_arms, compare_with_before
 from study.report.statistics.trainings import Trainings, together, trainings_of, unknown_trainings
 from study.store_names import BASELINES, DESCRIPTORS
@@ -32,7 +33,8 @@ class Analysis:
         patients: their patients over folds and seeds, as returned by `study.report.slice_rows.over_folds`.
         changes: each of them compared with before registration, in the registration metrics.
         between: the comparisons of each arm with the descriptors, then of two arms, by reference and compared arm.
-        claims: the results of the claims stated in advance; empty where the study lacks their arms.
+        claims: the results of the claims stated in advance; empty where none is made.
+        no_claim: why none is made; empty where they are.
     """
 
     arms: Mapping[str, tuple[ArmRecord, ...]]
@@ -42,6 +44,7 @@ class Analysis:
     changes: Mapping[str, Family]
     between: Mapping[tuple[str, str], Family]
     claims: tuple[ClaimResult, ...]
+    no_claim: str
 
     @property
     def comparisons(self) -> dict[tuple[str, str], Family]:
@@ -80,6 +83,7 @@ def analyse(study: StudyRecord) -> Analysis:
         name: _trainings(study, [r for r in arms[name] if r.fold in folds]) if name in arms else _untrained(len(folds))
         for name, folds in rows_of.items()
     }
+    claims = _claims(study, {name: frame for name, frame in patients.items() if name in arms}, trainings)
     return Analysis(
         arms=arms,
         titles={
@@ -96,7 +100,8 @@ def analyse(study: StudyRecord) -> Analysis:
             pair: compare_arms(patients, *pair, together(trainings[name] for name in pair if name in arms))
             for pair in _pairs(patients, arms)
         },
-        claims=_claims(study, {name: frame for name, frame in patients.items() if name in arms}, trainings),
+        claims=() if isinstance(claims, str) else claims,
+        no_claim=claims if isinstance(claims, str) else "",
     )
 
 
@@ -159,14 +164,18 @@ def _pairs(patients: Iterable[str], arms: Iterable[str]) -> list[tuple[str, str]
 
 def _claims(
     study: StudyRecord, patients: Mapping[str, pd.DataFrame], trainings: Mapping[str, Trainings]
-) -> tuple[ClaimResult, ...]:
-    """Return the results of the claims; empty where the study lacks their three arms or has no test values."""
-    arms = claim_arms((arm.arm, arm.model, arm.train) for arm in study.arms)
-    if arms is None or not patients:
-        return ()
+) -> tuple[ClaimResult, ...] | str:
+    """Return the results of the claims, or the reason why none is made."""
+    arms = claim_arms(
+        ClaimArm(arm.arm, arm.method, arm.model, arm.train, arm.validation, arm.given) for arm in study.arms
+    )
+    if isinstance(arms, str):
+        return arms
+    if not patients:
+        return "no arm has test values"
     arms = replace(arms, trainings=trainings)
-    return (*non_inferiority(patients, arms, given_margins(_margin(study.specification.get("searches", [])))),
-            *superiority(patients, arms))  # fmt: skip
+    margins = given_margins(_margin(study.specification.get("searches", [])))
+    return (*non_inferiority(patients, arms, margins), *superiority(patients, arms))
 
 
 def _margin(searches: Sequence[Mapping[str, object]]) -> object:

@@ -18,7 +18,7 @@ from study.store_names import DESCRIPTORS
 
 NO_CLAIM = (
     "The pre-specified claims compare a joint model trained on few patients with stand-alone models trained on as few "
-    "and on more patients. This study has no test values for these three arms, so no claim is assessed."
+    "and on more patients. No claim is assessed"
 )
 
 
@@ -27,7 +27,9 @@ def answer(study: StudyRecord, analysis: Analysis) -> Section:
     questions = [str(search.get("question", "")) for search in study.specification.get("searches", [])]
     question = " ".join(questions) or str(study.specification.get("question", ""))
     primary = tuple((claim.verdict, claim.sentence) for claim in analysis.claims if claim.primary)
-    judged: tuple[Block, ...] = (Verdicts(primary), claims_table(analysis.claims)) if primary else (Text(NO_CLAIM),)
+    judged: tuple[Block, ...] = (Text(f"{NO_CLAIM}: {analysis.no_claim}."),)
+    if primary:
+        judged = (Verdicts(primary), claims_table(analysis.claims))
     return Section(
         "answer",
         "Question and answer",

@@ -33,6 +33,8 @@ class ClaimResult:
         standalone: the arm that it is compared with.
         standalone_small: the stand-alone arm with as many training patients as the joint arm. An estimated margin is
             computed from it.
+        annotated: numbers of annotated patients that these two need.
+        comparability: the sentences about these patients, and what the two arms differ in besides the question.
         difference: joint minus stand-alone.
         gain: decrease of the stand-alone model's error with more training patients, small minus large; None where the
             margin is not estimated. Its p values and those of `difference` are not adjusted.
@@ -52,6 +54,8 @@ class ClaimResult:
     joint: str
     standalone: str
     standalone_small: str
+    annotated: tuple[int, int]
+    comparability: str
     difference: Comparison
     gain: Comparison | None
     margin_mm: float
@@ -72,7 +76,8 @@ class ClaimResult:
         head = f"{self.statement} ({role}): {self.verdict}."
         if math.isnan(self.difference.test.difference):
             return f"{head} It cannot be judged: {self.reason}."
-        parts = [head, _difference(self), _margin(self), _decision(self), _undetected(self), _advice(self)]
+        parts = [head, self.comparability, _difference(self), _margin(self), _decision(self), _undetected(self)]
+        parts.append(_advice(self))
         return " ".join(part for part in parts if part)
 
 
@@ -88,6 +93,8 @@ def claims_frame(results: Sequence[ClaimResult]) -> pd.DataFrame:
             "primary": result.primary,
             "joint": result.joint,
             "standalone": result.standalone,
+            "joint_annotated": result.annotated[0],
+            "standalone_annotated": result.annotated[1],
             "verdict": result.verdict,
             "n": result.difference.test.patients,
             "difference_mm": result.difference.test.difference,

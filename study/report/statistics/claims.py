@@ -1,18 +1,18 @@
-"""The claims that were stated in advance: their arms, their margins and their tests, one per endpoint.
+"""The claims that were stated in advance: their margins and their tests, one per endpoint.
 
 (a) The joint model trained on few patients is not inferior to the stand-alone model trained on many.
 (b) The joint model is superior to the stand-alone model where both are trained on the same few.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from jointnet.errors import InputError
 from jointnet.evaluate.aggregation import ENDPOINTS
+from study.report.statistics.claim_arms import ClaimArms, comparability
 from study.report.statistics.claim_result import (
     ESTIMATED,
     GIVEN,
@@ -28,7 +28,6 @@ from study.report.statistics.claim_result import (
 from study.report.statistics.comparisons import Comparison, Endpoint, adjusted, aligned, compare
 from study.report.statistics.deciding import METHOD
 from study.report.statistics.paired import ALPHA
-from study.report.statistics.trainings import Trainings, together
 
 LV_CD: Endpoint = ("cd_mm", "lv")
 """The default primary endpoint, which decides the claims."""
@@ -38,45 +37,6 @@ MARGIN_SHARE = 0.5
 
 _NEGLIGIBLE_MM = 1e-9
 """A gain up to this size counts as rounding error."""
-
-
-@dataclass(frozen=True)
-class ClaimArms:
-    """The three arms of the claims and their numbers of training patients.
-
-    Attributes:
-        joint_small, standalone_small, standalone_large: names of the arms.
-        trainings: the trainings behind each of the three, by name; an arm whose trainings are unknown is absent.
-    """
-
-    joint_small: str
-    standalone_small: str
-    standalone_large: str
-    trainings: Mapping[str, Trainings] = field(default_factory=dict)
-
-    def trainings_of(self, *arms: str) -> Trainings | None:
-        """Return the trainings of several of the arms together; None where those of one are unknown."""
-        known = [self.trainings[arm] for arm in arms if arm in self.trainings]
-        return together(known) if len(known) == len(arms) else None
-
-
-def claim_arms(arms: Iterable[tuple[str, str, int]]) -> ClaimArms | None:
-    """Return the three arms of the claims; None where the study lacks one of them.
-
-    Small is the smallest number of training patients for which both models have an arm. Large is the largest number of
-    the stand-alone model, and must be above small.
-
-    Args:
-        arms: name, model and number of training patients of each arm; an arm may be listed once per fold.
-    """
-    name_of = {(model, train): name for name, model, train in arms}
-    shared = [train for model, train in name_of if model == "joint" and ("standalone", train) in name_of]
-    large = max((train for model, train in name_of if model == "standalone"), default=0)
-    if not shared or min(shared) >= large:
-        return None
-    small = min(shared)
-    names = name_of["joint", small], name_of["standalone", small], name_of["standalone", large]
-    return ClaimArms(*names)
 
 
 def given_margins(margin_mm: object) -> dict[Endpoint, float]:
@@ -155,7 +115,7 @@ def non_inferiority(
         ValueError: where `primary` is not in `endpoints`.
     """
     _check(primary, endpoints)
-    joint, small, large = arms.joint_small, arms.standalone_small, arms.standalone_large
+    joint, small, large = arms.joint_small.name, arms.standalone_small.name, arms.standalone_large.name
     family, parts = [], []
     for endpoint in endpoints:
         given = (margins or {}).get(endpoint)
@@ -173,9 +133,9 @@ def non_inferiority(
                 reason = reason or "the stand-alone model gained nothing from more training patients"
         family.append(compare(endpoint, limit, values[joint], arms.trainings_of(joint, small, large), reason))
         parts.append((difference, gain, margin, source))
-    names = (NOT_INFERIOR, joint, large, small)
     return tuple(
-        _result(names, contrast, *part, primary) for contrast, part in zip(adjusted(family), parts, strict=True)
+        _result(NOT_INFERIOR, arms, contrast, *part, primary)
+        for contrast, part in zip(adjusted(family), parts, strict=True)
     )
 
 
@@ -203,13 +163,14 @@ def superiority(
         ValueError: where `primary` is not in `endpoints`.
     """
     _check(primary, endpoints)
-    joint, small = arms.joint_small, arms.standalone_small
+    joint, small = arms.joint_small.name, arms.standalone_small.name
     family = []
     for endpoint in endpoints:
         values, reason = aligned(patients_of, (joint, small), endpoint)
         family.append(compare(endpoint, values[small], values[joint], arms.trainings_of(joint, small), reason))
-    names = (SUPERIOR, joint, small, small)
-    return tuple(_result(names, contrast, contrast, None, 0.0, NO_EFFECT, primary) for contrast in adjusted(family))
+    return tuple(
+        _result(SUPERIOR, arms, contrast, contrast, None, 0.0, NO_EFFECT, primary) for contrast in adjusted(family)
+    )
 
 
 def _is_positive(value: Any) -> bool:
@@ -217,7 +178,8 @@ def _is_positive(value: Any) -> bool:
 
 
 def _result(
-    names: tuple[str, str, str, str],
+    claim: str,
+    arms: ClaimArms,
     contrast: Comparison,
     difference: Comparison,
     gain: Comparison | None,
@@ -225,11 +187,8 @@ def _result(
     source: str,
     primary: Endpoint,
 ) -> ClaimResult:
-    """Create the result of a claim in one endpoint.
-
-    `names` are the claim, the joint arm, the stand-alone arm and the small stand-alone arm.
-    """
-    claim, joint, standalone, small = names
+    """Create the result of a claim in one endpoint."""
+    standalone = arms.standalone_small if claim == SUPERIOR else arms.standalone_large
     is_primary = (contrast.metric, contrast.structure) == primary
     verdict, reason = _verdict(contrast, difference, is_primary, source)
     return ClaimResult(
@@ -237,9 +196,11 @@ def _result(
         metric=contrast.metric,
         structure=contrast.structure,
         primary=is_primary,
-        joint=joint,
-        standalone=standalone,
-        standalone_small=small,
+        joint=arms.joint_small.name,
+        standalone=standalone.name,
+        standalone_small=arms.standalone_small.name,
+        annotated=(arms.joint_small.annotated, standalone.annotated),
+        comparability=comparability(arms.joint_small, standalone),
         difference=difference,
         gain=gain,
         margin_mm=margin_mm,

@@ -10,11 +10,10 @@ from scipy import stats
 
 from jointnet.errors import InputError
 from jointnet.evaluate.aggregation import ENDPOINTS
+from study.report.statistics.claim_arms import ClaimArm, ClaimArms
 from study.report.statistics.claim_result import claims_frame
 from study.report.statistics.claims import (
     LV_CD,
-    ClaimArms,
-    claim_arms,
     given_margins,
     non_inferiority,
     superiority,
@@ -22,7 +21,12 @@ from study.report.statistics.claims import (
 from study.report.statistics.trainings import Trainings
 
 NAMES = ("joint-25", "standalone-25", "standalone-35")
-ARMS = ClaimArms(*NAMES, {name: Trainings(25, 1, 0.2, 3.0) for name in NAMES})
+THREE = (
+    ClaimArm("joint-25", "joint", "joint", 25, 5),
+    ClaimArm("standalone-25", "standalone", "standalone", 25, 5),
+    ClaimArm("standalone-35", "standalone", "standalone", 35, 5),
+)
+ARMS = ClaimArms(*THREE, {name: Trainings(25, 1, 0.2, 3.0) for name in NAMES})
 FOLDS = [1, 1, 2, 2, 3, 3, 4, 4]
 WOBBLE = np.array([-0.3, 0.2, 0.1, -0.1, 0.3, -0.2, 0.15, -0.15])
 OTHER = np.array([0.1, -0.2, 0.3, -0.3, 0.05, 0.2, -0.1, -0.05])
@@ -177,7 +181,7 @@ def test_what_cannot_be_judged(change: dict[str, pd.DataFrame | None], reason: s
 )
 def test_a_claim_about_methods_needs_folds_and_retrainings(folds: int, seeds: int, verdict: str, why: str) -> None:
     arms = {name: frame.assign(fold=np.minimum(frame["fold"], folds)) for name, frame in _arms(-1, 2, 0).items()}
-    names = ClaimArms(*NAMES, {name: Trainings(25, seeds, 0.0, folds - 1.0) for name in NAMES})
+    names = ClaimArms(*THREE, {name: Trainings(25, seeds, 0.0, folds - 1.0) for name in NAMES})
     for result in (*non_inferiority(arms, names), *superiority(arms, names)):
         assert result.verdict == verdict
         assert result.contrast.deciding.high < 0
@@ -194,7 +198,7 @@ def test_without_a_margin_one_split_is_still_one_split() -> None:
 
 
 def test_models_of_unknown_training_support_nothing() -> None:
-    assert superiority(_arms(-1, 0, 0), ClaimArms(*NAMES))[0].verdict == "these models only"
+    assert superiority(_arms(-1, 0, 0), ClaimArms(*THREE))[0].verdict == "these models only"
 
 
 def test_variation_between_training_sets_leaves_a_claim_open() -> None:
@@ -214,29 +218,9 @@ def test_the_frame_holds_a_line_per_endpoint_and_claim() -> None:
     assert table["claim"].tolist() == ["not inferior"] * 5 + ["superior"] * 5
     assert table["primary"].tolist() == [True, False, False, False, False] * 2
     assert table["gain_mm"].to_numpy(dtype=float)[:5] == pytest.approx([2.0] * 5)
+    assert set(zip(table["joint_annotated"], table["standalone_annotated"], strict=True)) == {(30, 40), (30, 30)}
+    assert "They need 30 and 40 annotated patients, both with 5 validation patients." in table["sentence"][0]
     assert {"contrast_low", "contrast_holm_p", "contrast_fold_reason", "sentence"} <= set(table.columns)
-
-
-@pytest.mark.parametrize(
-    ("arms", "expected"),
-    [
-        ([("j", "joint", 25), ("s", "standalone", 25), ("l", "standalone", 35), ("k", "joint", 35)], ("j", "s", "l")),
-        (
-            [("j", "joint", 10), ("s", "standalone", 10), ("m", "standalone", 20), ("l", "standalone", 30)],
-            ("j", "s", "l"),
-        ),
-        ([("j", "joint", 10), ("k", "joint", 20), ("s", "standalone", 20), ("l", "standalone", 30)], ("k", "s", "l")),
-        ([("j", "joint", 25), ("s", "standalone", 25)], None),
-        ([("j", "joint", 35), ("s", "standalone", 25), ("l", "standalone", 35)], None),
-        ([("s", "standalone", 25), ("l", "standalone", 35)], None),
-        ([], None),
-    ],
-)
-def test_which_arms_the_claims_are_about(
-    arms: list[tuple[str, str, int]], expected: tuple[str, str, str] | None
-) -> None:
-    found = claim_arms([*arms, *arms])  # once per fold
-    assert (found and (found.joint_small, found.standalone_small, found.standalone_large)) == expected
 
 
 def test_given_margins() -> None:
