@@ -1,13 +1,21 @@
-"""Registration by cross-validation over patients: before, the oracle, each model and a classical baseline side by side.
+"""Registration by cross-validation over patients, whole and with cut fields of view: one row for each way to register.
 
-python benchmarks/accuracy/registration.py --out runs/registration [--data DIR] [--folds 5] [--seeds 3]
-    [--models joint standalone] [--settings default] [--epochs E] [--validation 4] [--jobs 1] [--classical]
+python benchmarks/accuracy/registration.py --out runs/registration [--data DIR] [--also NAME=DIR ...]
+    [--search ablation] [--arms NAME ...] [--training 16 5 1] [--validation 4] [--folds 5] [--seeds 3] [--jobs 1]
+    [--pseudo-labels]
 
-Every patient is in one test fold per seed; `--validation` of the others choose the best epoch and the rest are trained
-on. `--jobs` trainings share the cores; one whose result is in --out already is not repeated (give another --out after
-the code has changed). Without --data a phantom of 25 patients is used. `--classical` adds SimpleITK's translation by
-Mattes mutual information per slice (`pip install -e '.[benchmark]'`). Writes `rows.csv`, `table.md` and `table.json`
-into --out, and prints the table: means over patients, and over seeds with their spread where there are several.
+Rows without annotation: before registration, MIND descriptors, and SimpleITK where it is installed
+(`pip install -e '.[benchmark]'`). Rows with annotation: every arm of a search file at its own settings, nothing
+searched, trained on each number of `--training` patients. The oracle is the best affine found on the manual labels.
+
+Every patient is in one test fold per seed. `--validation` of the others choose the best epoch, and the training
+patients are the first of the rest, so fewer are a subset of more. Each model is trained on `--data` and tested on the
+same patients of `--data` and of every other folder, e.g. `--also cut=DIR`. `--pseudo-labels` trains each arm that
+segments a second time, with the fold's other patients labelled by its first model.
+
+`--jobs` trainings share the cores; one whose result is in --out already is not repeated (give another --out after the
+code has changed). Without --data a phantom of 25 patients is used. Prints a table of the registration ratio and one
+of the endpoints, and writes them to `table.txt`, and all rows to `rows.csv`.
 """
 
 import argparse
@@ -15,10 +23,10 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,18 +34,54 @@ import torch
 
 from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.folder import find_patients
-from jointnet.evaluate.aggregation import ENDPOINTS, patient_means, registration_ratio
-from jointnet.evaluate.mutual_information import mutual_information
-from jointnet.evaluate.oracle import oracle, reduction_share
+from jointnet.evaluate.aggregation import ENDPOINTS, METRIC_TITLES, patient_means, registration_ratio
+from jointnet.evaluate.mutual_information import is_installed, mutual_information
+from jointnet.evaluate.oracle import oracle
 from jointnet.evaluate.rows import evaluate, predicted_rows
 from jointnet.model_file import load_model
 from jointnet.model_path import MODEL_FILE
-from jointnet.models import TRAINED
+from jointnet.models import MODELS
+from jointnet.networks import build_model
+from jointnet.networks.apply import Prediction
 from jointnet.phantom.writer import write_phantom
-from jointnet.settings import Settings, load_settings, settings_to_dict, with_values
+from jointnet.settings import Settings, settings_to_dict, with_values
 from jointnet.train.loop import train
+from jointnet.train.pseudo_labels import pseudo_label
+from study.plan.search_file import load_spaces
 
 PHANTOM_PATIENTS = 25
+WHOLE = "whole"
+"""Name of the fields of view of `--data`."""
+
+Patients = dict[str, list[CachedPatient]]
+"""The same patients, in the same order, by the name of their fields of view."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training of a cross-validation.
+
+    Attributes:
+        row: name of the row of the table.
+        settings: settings of the training.
+        training, validation, unlabelled: patients; the unlabelled ones get pseudo-labels.
+        test: test patients by the name of their fields of view.
+        annotated: number of training and validation patients.
+        seed: seed of the training.
+        threads: number of torch's threads.
+        folder: where the result is kept.
+    """
+
+    row: str
+    settings: Settings
+    training: list[CachedPatient]
+    validation: list[CachedPatient]
+    unlabelled: list[CachedPatient]
+    test: Patients
+    annotated: int
+    seed: int
+    threads: int
+    folder: Path
 
 
 def folds(patients: int, count: int, seed: int) -> list[list[int]]:
@@ -46,142 +90,154 @@ def folds(patients: int, count: int, seed: int) -> list[list[int]]:
     return [sorted(order[start::count].tolist()) for start in range(count)]
 
 
-class Task(NamedTuple):
-    """One training of a cross-validation: patients by position, and the folder of its result."""
-
-    settings: Settings
-    training: list[CachedPatient]
-    validation: list[CachedPatient]
-    test: list[CachedPatient]
-    seed: int
-    threads: int
-    folder: Path
-
-
-class Outcome(NamedTuple):
-    """The test rows of one training, its duration in minutes, and the number of the model's parameters."""
-
-    rows: pd.DataFrame
-    minutes: float
-    parameters: int
-
-
-def tasks_of(patients: Sequence[CachedPatient], name: str, seed: int, options: argparse.Namespace) -> list[Task]:
-    """Return the trainings of a model and seed, one for each fold."""
-    values: dict[str, Any] = {"model.name": name}
-    if options.epochs:
-        values["training.epochs"] = options.epochs
-    settings = with_values(load_settings(options.settings), values)
-    tasks = []
-    for fold, test in enumerate(folds(len(patients), options.folds, seed)):
-        rest = [index for index in range(len(patients)) if index not in test]
-        rest = np.random.default_rng([seed, fold]).permutation(rest).tolist()
-        validation, training = rest[: options.validation], rest[options.validation :]
-        groups = [[patients[index] for index in group] for group in (training, validation, test)]
-        threads = max(1, (os.cpu_count() or 1) // options.jobs)
-        folder = options.out / f"{name}-seed{seed}-fold{fold}"
-        tasks.append(Task(settings, *groups, seed, threads, folder))
-    return tasks
+def tasks_of(
+    patients: Patients, arms: Mapping[str, Settings], seed: int, options: argparse.Namespace
+) -> Iterator[Task]:
+    """Yield the trainings of all arms, numbers of training patients and folds of one seed."""
+    whole = patients[WHOLE]
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    for count in options.training:
+        for arm, settings in arms.items():
+            for fold, test in enumerate(folds(len(whole), options.folds, seed)):
+                rest = [index for index in range(len(whole)) if index not in test]
+                rest = np.random.default_rng([seed, fold]).permutation(rest).tolist()
+                validation, others = rest[: options.validation], rest[options.validation :]
+                training, unlabelled = ([whole[index] for index in part] for part in (others[:count], others[count:]))
+                held_out = {name: [each[index] for index in test] for name, each in patients.items()}
+                annotated = count + options.validation
+                row = f"{arm}, {count} training, {options.validation} validation"
+                folder = options.out / f"{arm}-{count}-seed{seed}-fold{fold}"
+                chosen = [whole[index] for index in validation]
+                yield Task(row, settings, training, chosen, [], held_out, annotated, seed, threads, folder)
+                if options.pseudo_labels and unlabelled and MODELS[settings.model.name].segments:
+                    row, folder = f"{row}, others pseudo-labelled", folder.with_name(f"{folder.name}-pseudo")
+                    yield Task(row, settings, training, chosen, unlabelled, held_out, annotated, seed, threads, folder)
 
 
-def carry_out(task: Task) -> Outcome:
+def carry_out(task: Task) -> pd.DataFrame:
     """Train and test. A result in the task's folder, of the same settings and patients, is read instead."""
     kept, rows_file = task.folder / "task.json", task.folder / "rows.csv"
-    groups = {"training": task.training, "validation": task.validation, "test": task.test}
-    identity = {name: [f"{patient.patient} {patient.digest}" for patient in group] for name, group in groups.items()}
-    identity |= {"settings": settings_to_dict(task.settings), "seed": task.seed}
-    known = json.loads(kept.read_text()) if kept.exists() else {}
-    if known.get("identity") == json.loads(json.dumps(identity)):
-        return Outcome(pd.read_csv(rows_file), known["minutes"], known["parameters"])
+    groups = {"training": task.training, "validation": task.validation, "unlabelled": task.unlabelled, **task.test}
+    digests = {name: [f"{patient.patient} {patient.digest}" for patient in group] for name, group in groups.items()}
+    identity = json.loads(json.dumps([digests, settings_to_dict(task.settings), task.seed]))
+    if kept.exists() and json.loads(kept.read_text()) == identity:
+        return pd.read_csv(rows_file)
     torch.set_num_threads(task.threads)
     task.folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     train(task.settings, task.training, task.validation, seed=task.seed, out=task.folder)
+    if task.unlabelled:
+        labelled = pseudo_label(load_model(task.folder / MODEL_FILE).model, task.unlabelled)
+        train(task.settings, [*task.training, *labelled], task.validation, seed=task.seed, out=task.folder)
     minutes = (time.perf_counter() - started) / 60
-    model = load_model(task.folder / MODEL_FILE).model
-    parameters = sum(value.numel() for value in model.parameters())
-    rows = evaluate(model, task.test)
+    rows = measured(load_model(task.folder / MODEL_FILE).model, task.test)
+    rows = rows.assign(row=task.row, annotated=str(task.annotated), seed=task.seed, minutes=minutes)
     rows.to_csv(rows_file, index=False)
-    kept.write_text(json.dumps({"identity": identity, "minutes": minutes, "parameters": parameters}))
-    print(f"{task.folder.name}: {minutes:.1f} min", flush=True)
-    return Outcome(rows, minutes, parameters)
+    kept.write_text(json.dumps(identity))
+    print(f"{task.folder.name}: {minutes:.1f} min, ratio {registration_ratio(rows[rows['fields'] == WHOLE]):.3f}")
+    return rows
 
 
-def figures(rows: pd.DataFrame, floor: pd.DataFrame) -> dict[str, float]:
-    """Return the figures of one model and seed, means over patients."""
-    means = patient_means(rows).groupby(["metric", "structure"]).mean()
-    floors = patient_means(floor)["after"].groupby(["metric", "structure"]).mean()
-    values: dict[str, float] = {}
+def measured(model: torch.nn.Module | None, patients: Patients) -> pd.DataFrame:
+    """Return the rows of a model for all fields of view, with the milliseconds per slice that predicting takes."""
+    parts = []
+    for name, group in patients.items():
+        started = time.perf_counter()
+        rows = evaluate(model, group)
+        spent = time.perf_counter() - started
+        parts.append(rows.assign(fields=name, ms_per_slice=1000 * spent / sum(patient.slices for patient in group)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def without_annotation(patients: Patients) -> Iterator[pd.DataFrame]:
+    """Yield the rows of everything that needs no training."""
+    settings = with_values(Settings(), {"model.name": "descriptors"})
+    found = {
+        "before registration": measured(None, patients),
+        "descriptors": measured(build_model(settings), patients),
+        "oracle": predicted(patients, lambda patient: oracle(patient.labels())),
+    }
+    if is_installed():
+        found["SimpleITK, mutual information"] = predicted(patients, mutual_information)
+    for name, rows in found.items():
+        yield rows.assign(row=name, annotated="all" if name == "oracle" else "0", seed=0)
+
+
+def predicted(patients: Patients, predict: Callable[[CachedPatient], Prediction]) -> pd.DataFrame:
+    """Return the rows of all fields of view with any prediction of a patient."""
+    return pd.concat([predicted_rows(group, predict).assign(fields=name) for name, group in patients.items()])
+
+
+def figures(rows: pd.DataFrame) -> dict[str, float]:
+    """Return the figures of one way to register, one seed and one kind of fields of view.
+
+    The endpoints in mm are means and medians over patients; the changes compare the means.
+    """
+    by_patient = patient_means(rows)
+    values = {"ratio": registration_ratio(rows)}
     for metric, structure in ENDPOINTS:
-        before, after = (float(means.loc[(metric, structure), when]) for when in ("before", "after"))
-        label = f"{structure.upper() if structure != 'myo' else 'myo'} {metric.split('_')[0].upper()}"
-        values[f"{label} mm"] = after
-        values[f"{label} %"] = 100 * (after / before - 1)
-        values[f"{label} of the oracle's reduction %"] = 100 * reduction_share(
-            before, after, float(floors[metric, structure])
-        )
-    values["registration ratio"] = registration_ratio(rows)
+        own = by_patient.xs((metric, structure), level=("metric", "structure"))
+        label = f"{structure} {METRIC_TITLES[metric]}"
+        values[f"{label} mm"] = float(own["after"].mean())
+        values[f"{label} median mm"] = float(own["after"].median())
+        values[f"{label} %"] = 100 * (float(own["after"].mean() / own["before"].mean()) - 1)
     lv = rows[(rows["metric"] == "cd_mm") & (rows["structure"] == "lv")]
-    by_patient = lv.groupby("patient")[["before", "after"]].mean()
+    means = by_patient.xs(("cd_mm", "lv"), level=("metric", "structure"))
     values["slices worse in LV CD %"] = 100 * float((lv["after"] > lv["before"]).mean())
-    values["patients worse in LV CD"] = float((by_patient["after"] > by_patient["before"]).sum())
-    values["lost structures"] = float(len(rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates()))
+    values["patients worse in LV CD"] = float((means["after"] > means["before"]).sum())
+    values["lost structures"] = float(rows.loc[rows["metric"] == "asd_mm", "lost"].sum())
     for metric in ("dice_cine", "dice_lge"):
-        if metric in means.index.get_level_values(0):
-            values[f"{metric} mean of three"] = float(means.loc[metric, "after"].mean())
+        own = by_patient[by_patient.index.get_level_values("metric") == metric]
+        values[metric] = float(own["after"].mean())
+    values["ms per slice"] = float(rows["ms_per_slice"].mean()) if "ms_per_slice" in rows else np.nan
+    values["minutes per training"] = float(rows["minutes"].mean()) if "minutes" in rows else np.nan
     return values
 
 
+def tables(rows: pd.DataFrame) -> str:
+    """Return two tables as text: the ratios, and all figures; each is a mean over seeds with its SD in brackets."""
+    keys = ["row", "annotated", "fields"]
+    by_seed = pd.DataFrame({key: figures(part) for key, part in rows.groupby([*keys, "seed"], sort=False)}).T
+    by_seed.index.names = [*keys, "seed"]
+    grouped = by_seed.groupby(keys, sort=False)
+    means, spreads = grouped.mean(), grouped.std()
+    spread = spreads.map(lambda value: "" if np.isnan(value) else f" ({value:.2g})")
+    cells = (means.map("{:.3g}".format) + spread).where(means.notna(), "")
+    ratios = cells["ratio"].reset_index().pivot_table("ratio", keys[:2], "fields", aggfunc="first", sort=False)
+    return f"{ratios.to_string()}\n\n{cells.T.to_string()}\n"
+
+
 def main() -> None:
-    """Run the cross-validation and write the table."""
+    """Run the cross-validation and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--also", nargs="*", default=[], metavar="NAME=DIR")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--search", default="ablation")
+    parser.add_argument("--arms", nargs="*")
+    parser.add_argument("--training", type=int, nargs="+", default=[16, 5, 1])
+    parser.add_argument("--validation", type=int, default=4)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--validation", type=int, default=4)
-    parser.add_argument("--models", nargs="*", choices=TRAINED, default=list(TRAINED))
-    parser.add_argument("--settings", default="default")
-    parser.add_argument("--epochs", type=int)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--classical", action="store_true")
+    parser.add_argument("--pseudo-labels", action="store_true")
     options = parser.parse_args()
+    (space,) = load_spaces([options.search])
+    arms = {name: space.settings_of(name) for name in options.arms or [method.name for method in space.methods]}
     folder = options.data or Path(f"data/phantom-{PHANTOM_PATIENTS}-0").absolute()
     if options.data is None:
         write_phantom(folder, patients=PHANTOM_PATIENTS)
-    patients = prepare(list(find_patients(folder).values()))
-    floor = predicted_rows(patients, lambda patient: oracle(patient.labels()))
-    columns: dict[str, list[dict[str, float]]] = {
-        "before": [figures(predicted_rows(patients, lambda _: None), floor)],
-        "oracle": [figures(floor, floor)],
-    }
-    if options.classical:
-        columns["mutual information"] = [figures(predicted_rows(patients, mutual_information), floor)]
-    kept = []
+    named = {WHOLE: folder, **{name: Path(path) for name, _, path in (each.partition("=") for each in options.also)}}
+    patients = {name: prepare(list(find_patients(path).values())) for name, path in named.items()}
+    found = list(without_annotation(patients))
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for name in options.models:
-            for seed in range(options.seeds):
-                outcomes = list(pool.map(carry_out, tasks_of(patients, name, seed, options)))
-                rows = pd.concat([outcome.rows for outcome in outcomes], ignore_index=True)
-                kept.append(rows.assign(model=name, seed=seed))
-                minutes = float(np.mean([outcome.minutes for outcome in outcomes]))
-                extra = {"minutes a training": minutes, "parameters": float(outcomes[0].parameters)}
-                columns.setdefault(name, []).append(figures(rows, floor) | extra)
-    write(columns, kept, options.out)
-
-
-def write(columns: dict[str, list[dict[str, float]]], rows: list[pd.DataFrame], out: Path) -> None:
-    """Write the table as Markdown and JSON and the rows as CSV, and print the table."""
-    out.mkdir(parents=True, exist_ok=True)
-    seeds = {name: pd.DataFrame(values) for name, values in columns.items()}
-    means, spreads = (pd.DataFrame({name: each.agg(how) for name, each in seeds.items()}) for how in ("mean", "std"))
-    cells = means.map("{:.2f}".format) + spreads.map(lambda value: "" if np.isnan(value) else f" ({value:.2f})")
-    text = cells.where(means.notna(), "").reindex(seeds[list(seeds)[-1]].columns).to_string()
+        for seed in range(options.seeds):
+            found += pool.map(carry_out, tasks_of(patients, arms, seed, options))
+    rows = pd.concat(found, ignore_index=True)
+    rows.to_csv(options.out / "rows.csv", index=False)
+    text = tables(rows)
+    (options.out / "table.txt").write_text(text)
     print(text)
-    (out / "table.md").write_text(f"```\n{text}\n```\n")
-    (out / "table.json").write_text(json.dumps(columns, indent=1))
-    if rows:
-        pd.concat(rows, ignore_index=True).to_csv(out / "rows.csv", index=False)
 
 
 if __name__ == "__main__":
