@@ -92,6 +92,7 @@ SCENARIOS = (
     Scenario("skewed patients", skewed=True),
     Scenario("hard patients teach", teacher=0.3),
     Scenario("hard patients teach, x 2", teacher=0.3, training=0.8),
+    Scenario("hard patients teach, x 4", patients=45, small=15, large=25, teacher=0.5, training=1.6),
 )
 
 

@@ -60,7 +60,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Pairs of a verdict (`supported`, `refuted` or `inconclusive`) and the sentence about its claim."""
+    """Pairs of a verdict, such as `supported`, and the sentence about its claim."""
 
     claims: tuple[tuple[str, str], ...]
 

@@ -10,7 +10,7 @@ from study.report.page import Block, Bullets, Section, Text, Verdicts
 from study.report.records import ArmRecord, StudyRecord
 from study.report.search.selection_warnings import study_warnings
 from study.report.sections.arms_compared import SCOPES, deciding_interval
-from study.report.statistics.claim_result import TITLES, ClaimResult, claims_frame
+from study.report.statistics.claim_result import TITLES, WHAT_TO_RUN, ClaimResult, claims_frame
 from study.report.statistics.deciding import METHOD
 from study.report.statistics.paired import significance_stars
 from study.report.tables import Table, number, p_value, text_row
@@ -139,9 +139,10 @@ def claims_table(results: Sequence[ClaimResult]) -> Table:
         ]
         rows.append(text_row(words, one.joint, one.standalone))
     header = ("Endpoint", "Verdict", "Difference", "Margin", "Difference minus margin", "p (Holm)", "Remark")
-    note = (
-        f"Differences in mm with 95 % intervals {SCOPES[results[0].contrast.deciding.scope]}. Difference minus margin "
-        "decides: supported below 0, refuted above 0."
+    scope = results[0].difference.deciding.scope
+    decides = "Difference minus margin decides: supported below 0, refuted above 0."
+    note = f"Differences in mm with 95 % intervals {SCOPES[scope]}. " + (
+        decides if scope == METHOD else f"They decide nothing about methods: that needs {WHAT_TO_RUN}."
     )
     return Table("claims", "The pre-specified claims by endpoint.", header, tuple(rows), "Claim", note, in_paper=True)
 

@@ -14,6 +14,8 @@ from study.report.tables import number
 
 NOT_INFERIOR, SUPERIOR = "not inferior", "superior"
 SUPPORTED, REFUTED, INCONCLUSIVE = VERDICTS = "supported", "refuted", "inconclusive"
+NOT_JUDGED = "not judged, "
+"""A verdict that begins with this ends with what the result holds for."""
 ESTIMATED, GIVEN, NO_MARGIN, NO_EFFECT = "estimated", "given", "none", "no effect"
 TITLES = {(column.metric, column.structure): column.title for column in REGISTRATION}
 _LEVEL = f"{CONFIDENCE:.0%}".replace("%", " %")
@@ -42,8 +44,9 @@ class ClaimResult:
         margin_source: `estimated` from the same patients, `given` in the search file, `none` where there is no margin,
             or `no effect` for the margin 0 of superiority.
         contrast: difference minus margin for each patient, with all intervals; Holm over the five endpoints.
-        verdict: `supported`, `refuted` or `inconclusive`; `this split only` or `these models only` where the study has
-            no folds or no retrainings, so that nothing is known of other training sets or seeds.
+        verdict: `supported`, `refuted` or `inconclusive`; `not judged, this split only` or `not judged, these models
+            only` where the study has no folds or no retrainings, so that nothing is known of other training sets or
+            seeds.
         reason: why the claim could not be judged, or is inconclusive although its interval excludes 0; empty otherwise.
     """
 
@@ -174,7 +177,7 @@ def _advice(result: ClaimResult) -> str:
     lacks = {
         ONE_SPLIT: "one split has one training set for each arm, so nothing is known of others",
         ONE_TRAINING: "the models that the searches chose were not trained again, so nothing is known of other seeds",
-    }.get(result.verdict)
+    }.get(result.difference.deciding.scope)
     return f"This does not judge the methods: {lacks}. Run the study with {WHAT_TO_RUN}." if lacks else ""
 
 

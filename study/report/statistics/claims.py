@@ -20,6 +20,7 @@ from study.report.statistics.claim_result import (
     NO_EFFECT,
     NO_MARGIN,
     NOT_INFERIOR,
+    NOT_JUDGED,
     REFUTED,
     SUPERIOR,
     SUPPORTED,
@@ -220,7 +221,7 @@ def _verdict(contrast: Comparison, difference: Comparison, primary: bool, source
     if reason := (difference if source == NO_MARGIN else contrast).reason:
         return INCONCLUSIVE, reason
     if difference.deciding.scope != METHOD:
-        return difference.deciding.scope, contrast.reason
+        return f"{NOT_JUDGED}{difference.deciding.scope}", contrast.reason
     if contrast.reason:
         return INCONCLUSIVE, contrast.reason
     interval = contrast.deciding

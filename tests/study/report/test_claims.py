@@ -172,9 +172,9 @@ def test_what_cannot_be_judged(change: dict[str, pd.DataFrame | None], reason: s
 @pytest.mark.parametrize(
     ("folds", "seeds", "verdict", "why"),
     [
-        (1, 3, "this split only", "one split has one training set for each arm"),
-        (1, 0, "this split only", "one split has one training set for each arm"),
-        (4, 0, "these models only", "the models that the searches chose were not trained again"),
+        (1, 3, "not judged, this split only", "one split has one training set for each arm"),
+        (1, 0, "not judged, this split only", "one split has one training set for each arm"),
+        (4, 0, "not judged, these models only", "the models that the searches chose were not trained again"),
         (4, 1, "supported", ""),
         (4, 3, "supported", ""),
     ],
@@ -193,12 +193,12 @@ def test_a_claim_about_methods_needs_folds_and_retrainings(folds: int, seeds: in
 def test_without_a_margin_one_split_is_still_one_split() -> None:
     arms = {name: frame.assign(fold=1) for name, frame in _arms(0.1, 0, 0.5).items()}
     result = non_inferiority(arms, ARMS)[0]
-    assert (result.verdict, result.margin_source) == ("this split only", "none")
+    assert (result.verdict, result.margin_source) == ("not judged, this split only", "none")
     assert "there is no margin, and the claim cannot be decided" in result.sentence
 
 
 def test_models_of_unknown_training_support_nothing() -> None:
-    assert superiority(_arms(-1, 0, 0), ClaimArms(*THREE))[0].verdict == "these models only"
+    assert superiority(_arms(-1, 0, 0), ClaimArms(*THREE))[0].verdict == "not judged, these models only"
 
 
 def test_variation_between_training_sets_leaves_a_claim_open() -> None:
