@@ -80,7 +80,7 @@ def claim_arms(arms: Iterable[ClaimArm]) -> ClaimArms | str:
 def comparability(joint: ClaimArm, standalone: ClaimArm) -> str:
     """Return the sentences about the annotated patients of two arms, and what they differ in besides the question."""
     if joint.validation == standalone.validation:
-        validation = f"both with {joint.validation} validation patients"
+        validation = f"both with {joint.validation} validation patient{'s' if joint.validation > 1 else ''}"
     else:
         validation = f"with {joint.validation} and {standalone.validation} validation patients, which is a difference"
     text = (

@@ -49,6 +49,7 @@ def test_which_arms_the_claims_are_about(
     ("joint", "standalone", "text"),
     [
         (_arm(*JOINT, 5), _arm(*ALONE, 15), "They need 9 and 19 annotated patients, both with 4 validation patients."),
+        (_arm(*JOINT, 5, 1), _arm(*ALONE, 5, 1), "Each needs 6 annotated patients, both with 1 validation patient."),
         (_arm(*JOINT, 5), _arm(*ALONE, 5), "Each needs 9 annotated patients, both with 4 validation patients."),
         (
             _arm(*JOINT, 25, 15),
