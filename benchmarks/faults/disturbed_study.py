@@ -259,4 +259,4 @@ def _report_file(study: DisturbedStudy, name: str) -> bytes | None:
 
 def _key(run: Any) -> str:
     tags = run.data.tags
-    return "/".join(tags.get(name, "") for name in ("study.kind", "arm", "fold", "trial.id"))
+    return "/".join(tags.get(name, "") for name in ("study.kind", "arm", "baseline", "fold", "trial.id"))

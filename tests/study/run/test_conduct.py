@@ -75,5 +75,6 @@ def test_the_test_patients_of_all_folds_count_together_and_the_others_fold_by_fo
     errors = split_errors(leave_one_out("2/2"), dict.fromkeys(range(1, 6), NO_RV))
     assert len(errors) == 5 + 5 + 1
     assert errors[-1].startswith(
-        "--splits: test patients must show rv in both segmentations of a slice; no slice of patients 1, 2, 3, 4, 5 does"
+        "--splits: test patients must show rv in both segmentations of a slice, wholly in the common field; "
+        "no slice of patients 1, 2, 3, 4, 5 does"
     )

@@ -272,7 +272,8 @@ def test_a_structure_that_a_part_of_a_split_does_not_show_is_named_before_anythi
         _cohort(place / part, lacking=numbers)
         found = _errors(capsys, "--search", "tiny", "--data", str(place / part), status=3)
         assert [error.split(" must ")[0] for error in found] == [f"--splits{' ' if ':' in w else ': '}{w}" for w in who]
-        rule = f"must show rv in both segmentations of a slice; no slice of patient {numbers[0]} does, "
+        rule = "must show rv in both segmentations of a slice, wholly in the common field; "
+        rule += f"no slice of patient {numbers[0]} does, "
         assert all(rule in error for error in found)
         assert "search" not in dict(ray.events), part
     assert set(small.train) < set(large.train)
