@@ -5,7 +5,7 @@ python benchmarks/accuracy/scar.py [--patients 12] [--draws 10] [--out FILE.csv]
 On the common grid, against the true scar within LGE's true myocardium:
 
 - `LGE's own labels`: true labels, true registration; what is left is the method's own error.
-- `cine's labels, oracle`: as in use, LGE moved by the best affine per slice that its manual labels allow.
+- `cine's labels, oracle`: as in use, LGE moved by the best affine per slice that is found on its manual labels.
 - `cine's labels, unregistered`: LGE left where it is.
 - `oracle, off by X mm`: the oracle's LGE displaced per slice by a normal error of X mm along each axis.
 

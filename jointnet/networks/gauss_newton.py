@@ -14,7 +14,8 @@ larger area, so that a structure in only one image has no influence. r is the re
 of the descriptors if there are no segmentations.
 
 In training the registration loss also trains the segmentations. Its gradient passes through the last Gauss-Newton step
-only: at a minimum with a small residual, the derivative of one step is nearly the implicit derivative of the minimum.
+only: at a minimum with zero residual, and only there, the derivative of one step is the implicit derivative of the
+minimum.
 
 The normal equations are computed from moments of the warped maps' gradients. With g the gradient of a warped map at x
 and u = x - c, the map changes with the transform parameters by

@@ -49,7 +49,8 @@ class ModelSettings:
     """Channels per resolution level of an encoder, finest first."""
     stem: int = bounded(2, 1, 8)
     """Side of the block of pixels that is rearranged into channels before the first convolution, and back from the
-    scores after the last. 2 reduces the cost of the finest level by a factor of four; 1 is the standard U-Net."""
+    scores after the last. 2 reduces the cost of the finest level by a factor of four; 1 rearranges nothing. Unlike in
+    the classical U-Net, skips are added, not concatenated."""
     neighbours: int = bounded(0, 0, 5)
     """Number of neighbouring slices on either side, 5 mm apart, that are further input channels. The last slice is
     repeated at the ends of a stack."""
@@ -96,7 +97,7 @@ class LossSettings:
 
     total = lambda_1 registration + lambda_2 cine segmentation + lambda_3 LGE segmentation (the paper's eq. 3). Each
     branch's loss is alpha * cross-entropy + (1 - alpha) * Dice loss (eq. 2). The stand-alone model has only the
-    registration branch, so that lambda_1 has no effect with Adam.
+    registration branch, where lambda_1 only changes which gradients are clipped.
     """
 
     lambda_1: float = bounded(1 / 3, 0.0, 1e6)

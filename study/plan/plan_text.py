@@ -41,7 +41,7 @@ def render(plan: Plan) -> str:
     lines += [f"  Question  {space.question}" for space in plan.spaces]
     lines += [f"  Settings  {_settings(space)}" for space in plan.spaces]
     lines += _design(plan)
-    lines.append("  Arms      arm, train/validation/test, trials, epochs each, expected minutes (at most)")
+    lines.append("  Arms      arm, train/validation/test, annotated, trials, epochs each, expected minutes (at most)")
     lines += [f"            {_arm(plan, name)}" for name in dict.fromkeys(arm.name for arm in plan.arms)]
     lines += _given(plan)
     lines += [
@@ -108,7 +108,9 @@ def _arm(plan: Plan, name: str) -> str:
     limits = [share for arm in arms if (share := budget_share_minutes(plan, arm)) is not None]
     limit = f" ({sum(limits):.1f})" if limits else ""
     width = max(14, *(len(arm.name) for arm in plan.arms))
-    text = f"{name:<{width}} {split:<9} {_trials(first)}, {_minutes(plan, arms, arm_minutes)}{limit}"
+    annotated = first.split.counts.train + first.split.counts.validation
+    text = f"{name:<{width}} {split:<9} {annotated:>3} annotated, {_trials(first)}, "
+    text += f"{_minutes(plan, arms, arm_minutes)}{limit}"
     if seeds:
         text += f", then {seeds} x {fidelity.max_epochs} epochs, {_minutes(plan, arms, retrain_minutes)}"
     return text + (f", in each of {len(arms)} folds (minutes of all)" if len(arms) > 1 else "")

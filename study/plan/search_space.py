@@ -1,7 +1,8 @@
 """Search spaces as frozen values, and the conversion of a drawn sample to the settings of one training.
 
-Only ratios of the lambdas are searched, `lambda_2_to_1` and `lambda_3_to_1`. Adam is invariant to a common factor of
-the loss, so lambda_1..3 are always scaled to the sum 1.
+Only ratios of the lambdas are searched, `lambda_2_to_1` and `lambda_3_to_1`; lambda_1..3 always have the sum 1.
+Without gradient clipping Adam is invariant to a common factor, apart from its epsilon. With it, a factor only changes
+which gradients are clipped.
 """
 
 import math

@@ -136,8 +136,9 @@ class StudyRecorder:
         tested = f"the selected trial retrained with {seeds} new seeds" if seeds else "the selected trial itself"
         self._tracker.describe(
             run,
-            f"{arm.model} model{fold}: {counts.train} patients to train, {counts.validation} to validate, "
-            f"{counts.test} sealed. {ranked}. The test values are those of {tested}.",
+            f"{arm.model} model{fold}: {counts.train} training + {counts.validation} validation = "
+            f"{counts.train + counts.validation} annotated patients, {counts.test} sealed. "
+            f"{ranked}. The test values are those of {tested}.",
         )
 
     def _log_selection(self, arm: Arm) -> None:
