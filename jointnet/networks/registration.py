@@ -8,7 +8,7 @@ in every slice.
 *Refinement* aligns MIND descriptors of the images, together with the segmentations if there are any, by Gauss-Newton
 steps with a prior about the pooled transform. Descriptors add detail that segmentations lack, but need a good initial
 alignment. They count within and just around the segmented heart. Without segmentations they count within a disc about
-the middle of the region that both scans show, or about a given point.
+the middle of the region that both scans show, or about a given point. Near the rim of that region nothing counts.
 
 Without a network (`model.name = "descriptors"`) the refinement starts with a search of the patient's translation on the
 pixels of the maps.
@@ -92,7 +92,7 @@ def register(
         descriptors = None
         if stages.refinement == "descriptors":
             described = [mind_descriptors(images[:, [image]], GUIDE_PX) for image in (0, 1)]
-            counts = _disc(field, centre) if maps is None else _around_heart(maps)
+            counts = _off_the_rim(field) * (_disc(centre, GUIDE_PX) if maps is None else _around_heart(maps))
             descriptors = descriptor_maps(described[0], described[1], counts, stages.descriptor_weight)
         evidence = Evidence(centre, maps, descriptors)
         steps = settings.model.guide_steps * (1 if stages.refinement == "none" else REFINEMENT)
@@ -210,17 +210,19 @@ def _around_heart(maps: SegmentationMaps) -> Tensor:
     return (box_maxima(maps.heart, MARGIN_PX) * shared.detach()[:, None, None, None]).squeeze(1)
 
 
-def _disc(field: Tensor, centre: Tensor) -> Tensor:
-    """Return the weight of each pixel (S, `GUIDE_PX`, `GUIDE_PX`): 1 in the disc and off the rim of the field, else 0.
+def _disc(centre: Tensor, size_px: int) -> Tensor:
+    """Return the weight of each pixel (S, size_px, size_px): 1 in the disc about `centre` (S, 2), else 0."""
+    apart = centres(size_px, centre.device) - centre[:, None, None]
+    return (apart.square().sum(-1) < (DISC_MM / HALF_EXTENT_MM) ** 2).float()
 
-    Args:
-        field: the pixels (S, H, W) that both scans show.
-        centre: centre of the disc in each slice (S, 2).
+
+def _off_the_rim(field: Tensor) -> Tensor:
+    """Return 1 for pixels (S, `GUIDE_PX`, `GUIDE_PX`) off the rim of the field (S, H, W) that both scans show, else 0.
+
+    The descriptors of these pixels do not depend on what is outside the field.
     """
     shown = block_means(field.float()[:, None], field.shape[-1] // GUIDE_PX)
-    inner = 1 - box_maxima((shown < 1).float(), RIM_PX)
-    apart = centres(shown.shape[-1], field.device) - centre[:, None, None]
-    return inner.squeeze(1) * (apart.square().sum(-1) < (DISC_MM / HALF_EXTENT_MM) ** 2)
+    return 1 - box_maxima((shown < 1).float(), RIM_PX).squeeze(1)
 
 
 def _centre(field: Tensor, heart_mm: tuple[float, float] | None, together: bool) -> Tensor:

@@ -176,6 +176,26 @@ def test_refinement_adds_the_segmentations_of_a_joint_model_with_a_fully_connect
     assert error_mm(found, wanted) < 0.5
 
 
+@pytest.mark.parametrize("segmented", [True, False])
+def test_what_cine_shows_outside_the_common_field_counts_nothing(segmented):
+    """The field ends within the disc and the heart. What descriptors near its rim see beyond it is left out."""
+    labels = torch.from_numpy(heart()).long()
+    logits = 20 * F.one_hot(labels, len(CLASS_INDEX) + 1).permute(2, 0, 1).float().expand(SLICES, -1, -1, -1)
+    output = Output(identity(SLICES), logits, logits) if segmented else Output(identity(SLICES))
+    images = torch.from_numpy(scan_pair(thetas(MOVED.expand(SLICES, 6) / 4))).float()
+    field = torch.ones(SLICES, SIZE_PX, SIZE_PX, dtype=torch.bool)
+    field[:, :, : SIZE_PX // 2 - 12] = False
+    other = images.clone()
+    other[:, :1] = torch.where(field[:, None], images[:, :1], 1.5 * textures(seed=7))
+    settings = tiny_settings(
+        model__name="joint" if segmented else "standalone", model__head="fully_connected", training__downsampling=1
+    )
+    found = register(output, images, settings, field)
+    torch.testing.assert_close(register(output, other, settings, field), found)
+    everywhere = register(output, other, settings, torch.ones_like(field))
+    assert error_mm(found, everywhere) > 0.1
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_the_search_finds_what_trying_every_translation_finds(together):
     generator = torch.Generator().manual_seed(0)
