@@ -16,7 +16,7 @@ from study.selection.best_trial import model_to_register
 from study.store_names import BASELINES, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
 from study.tracking.outbox import Outbox
 from study.tracking.registry import Champion, registered_name
-from study.tracking.runs import STUDY, RunKey, StudyTracker, run_key
+from study.tracking.runs import NOTE, STUDY, RunKey, StudyTracker, run_key
 from study.trials.ledger import Ledger
 from study.trials.recorder import end_tags
 from study.trials.sampling import retrain_prefix
@@ -178,8 +178,8 @@ class StudyRecorder:
         for name in BASELINE_FILES:
             self._tracker.log_file(run, self._plan.folder / baseline.key / name, TEST_FOLDER)
         self._tracker.log_rows(run, [(0, event["at_ms"], event["metrics"])])
-        self._tracker.describe(run, f"{BASELINES[baseline.name]}: default settings, no annotated patient, no training.")
-        self._tracker.tag(run, {"test.fingerprint": event["fingerprint"]})
+        description = f"{BASELINES[baseline.name]}: default settings, no annotated patient, no training."
+        self._tracker.tag(run, {NOTE: description, "test.fingerprint": event["fingerprint"]})
         self._tracker.set_status(run, "FINISHED", event["at_ms"])
 
     def _register_champion(self, name: str) -> None:

@@ -41,13 +41,13 @@ def _files(run_id: str, folder: str = "") -> set[str]:
 
 
 def _held() -> dict[tuple[str, ...], tuple[Any, ...]]:
-    """Return the store's content of the study by kind, arm and trial of its runs. Check that no run exists twice."""
+    """Return the store's content of the study by kind, arm, trial and baseline. Check that no run exists twice."""
     runs = study_run._runs()
     arms = {run.info.run_id: run.data.tags["arm"] for run in runs if run.data.tags["study.kind"] == "arm"}
     held: dict[tuple[str, ...], tuple[Any, ...]] = {}
     for run in runs:
         tags, info = run.data.tags, run.info
-        key = tuple(tags.get(name, "") for name in ("study.kind", "arm", "trial.id"))
+        key = tuple(tags.get(name, "") for name in ("study.kind", "arm", "trial.id", "baseline"))
         assert key not in held
         assert arms.get(tags.get("mlflow.parentRunId", "")) == (tags["arm"] if key[0] == "trial" else None)
         rows = {
