@@ -184,8 +184,8 @@ def test_an_arm_without_parameters_is_trained_once_at_its_settings(tmp_path: Pat
     assert [some.budget_of(method.name).num_samples for method in some.methods] == [1, 1, 4]
     assert (some.first_sample_of("joint"), some.first_sample_of("alone")) == ({}, None)
     text = render(plan_of(str(tmp_path / "own.toml")))
-    assert "joint-25       25/15/5     1 trial, its settings, of 8 epochs" in text
-    assert "alone-25       25/15/5     4 trials of 2-8 epochs" in text
+    assert "joint-25       25/15/5    40 annotated,   1 trial, its settings, of 8 epochs" in text
+    assert "alone-25       25/15/5    40 annotated,   4 trials of 2-8 epochs" in text
     assert "an arm without parameters is trained once at its settings" in text and "equal effort" in text
 
 
