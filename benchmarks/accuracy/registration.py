@@ -38,13 +38,12 @@ from jointnet.evaluate.aggregation import ENDPOINTS, METRIC_TITLES, patient_mean
 from jointnet.evaluate.mutual_information import is_installed, mutual_information
 from jointnet.evaluate.oracle import oracle
 from jointnet.evaluate.rows import evaluate, predicted_rows
-from jointnet.model_file import load_model
+from jointnet.model_file import load_model, untrained_model
 from jointnet.model_path import MODEL_FILE
 from jointnet.models import MODELS
-from jointnet.networks import build_model
 from jointnet.networks.apply import Prediction
 from jointnet.phantom.writer import write_phantom
-from jointnet.settings import Settings, settings_to_dict, with_values
+from jointnet.settings import Settings, settings_to_dict
 from jointnet.train.loop import train
 from jointnet.train.pseudo_labels import pseudo_label
 from study.plan.search_file import load_spaces
@@ -151,10 +150,9 @@ def measured(model: torch.nn.Module | None, patients: Patients) -> pd.DataFrame:
 
 def without_annotation(patients: Patients) -> Iterator[pd.DataFrame]:
     """Yield the rows of everything that needs no training."""
-    settings = with_values(Settings(), {"model.name": "descriptors"})
     found = {
         "before registration": measured(None, patients),
-        "descriptors": measured(build_model(settings), patients),
+        "descriptors": measured(untrained_model("descriptors").model, patients),
         "oracle": predicted(patients, lambda patient: oracle(patient.labels())),
     }
     if is_installed():

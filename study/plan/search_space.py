@@ -136,7 +136,6 @@ class SearchSpace:
     splits: tuple[str, ...] | None = None
     phantom_patients: int | None = None
     margin_mm: float | Mapping[str, float] | None = None
-
     settings_first: bool = False
     file_epochs: int | None = None
 

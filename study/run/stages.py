@@ -10,7 +10,7 @@ from study.plan.plan import Arm, Plan
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, check_halted
 from study.run.stopping import StudyHaltedError
 from study.run.study_recorder import TEST_FOLDER
-from study.selection.baselines import baselines_of, evaluate_baseline, methods
+from study.selection.baselines import baselines_of, evaluate_baseline, evaluators
 from study.selection.best_trial import Selection
 from study.selection.held_out import evaluate_held_out
 from study.selection.openings import (
@@ -258,7 +258,7 @@ def _evaluate_baselines(session: Session, opened: Mapping[tuple[int, ...], Seque
     plan, ledger = session.plan, session.ledger
     for baseline in baselines_of(plan):
         is_due = baseline.test in opened and not ledger.last("baseline", baseline.key)
-        if not is_due or baseline.name not in methods():
+        if not is_due or baseline.name not in evaluators():
             continue
         session.progress.phase(f"evaluating {baseline.key} on the test patients")
         folder = plan.folder / baseline.key

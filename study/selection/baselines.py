@@ -13,9 +13,7 @@ import pandas as pd
 from jointnet.data.cache import CachedPatient, fingerprint
 from jointnet.evaluate.mutual_information import is_installed, mutual_information
 from jointnet.evaluate.rows import evaluate, predicted_rows
-from jointnet.models import MODELS
-from jointnet.networks import build_model
-from jointnet.settings import Settings, with_values
+from jointnet.model_file import untrained_model
 from study.plan.plan import Plan
 from study.selection.held_out import HeldOutResult, device_here, held_out_metrics, write_rows
 from study.store_names import BASELINES, DESCRIPTORS, SIMPLEITK
@@ -56,22 +54,17 @@ def baselines_of(plan: Plan) -> tuple[Baseline, ...]:
     )
 
 
-def methods() -> Mapping[str, Callable[[Sequence[CachedPatient], str], pd.DataFrame]]:
+def evaluators() -> Mapping[str, Callable[[Sequence[CachedPatient], str], pd.DataFrame]]:
     """Return the baselines that can run here by name: functions of the patients and the device that return the rows.
 
     Their settings are the defaults in every study, so that they are the same method whatever the arms were given.
     """
-    found: dict[str, Callable[[Sequence[CachedPatient], str], pd.DataFrame]] = {}
-    if DESCRIPTORS in MODELS:
-        found[DESCRIPTORS] = _descriptors
+    found: dict[str, Callable[[Sequence[CachedPatient], str], pd.DataFrame]] = {
+        DESCRIPTORS: lambda patients, device: evaluate(untrained_model(DESCRIPTORS, device).model, patients, device)
+    }
     if is_installed():
         found[SIMPLEITK] = lambda patients, _: predicted_rows(patients, mutual_information)
     return found
-
-
-def _descriptors(patients: Sequence[CachedPatient], device: str) -> pd.DataFrame:
-    model = build_model(with_values(Settings(), {"model.name": DESCRIPTORS})).to(device)
-    return evaluate(model, patients, device)
 
 
 def evaluate_baseline(name: str, patients: Sequence[CachedPatient], folder: Path, device: str) -> HeldOutResult:
@@ -79,6 +72,6 @@ def evaluate_baseline(name: str, patients: Sequence[CachedPatient], folder: Path
 
     The CPU is used where the driver does not have the device.
     """
-    rows = methods()[name](patients, device_here(device))
+    rows = evaluators()[name](patients, device_here(device))
     write_rows(rows, folder)
     return HeldOutResult(fingerprint(patients), held_out_metrics(rows, patients))

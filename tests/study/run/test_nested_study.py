@@ -74,7 +74,7 @@ def opened(measured: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> 
         measured.append((name, tuple(patients), str(folder)))
         return HeldOutResult("f", {"test/lost": 1.0})
 
-    monkeypatch.setattr("study.run.stages.methods", lambda: BASELINES)
+    monkeypatch.setattr("study.run.stages.evaluators", lambda: BASELINES)
     monkeypatch.setattr("study.run.stages.evaluate_baseline", evaluate_baseline)
     monkeypatch.setattr("study.run.stages.select", lambda files, numbers: tuple(numbers))
     monkeypatch.setattr("study.run.stages.prepare", lambda files, cache: files)
@@ -181,7 +181,7 @@ def test_a_baseline_that_fails_or_cannot_run_is_left_out(tmp_path: Path, monkeyp
     def fail(*_: Any) -> HeldOutResult:
         raise RuntimeError("no overlap")
 
-    monkeypatch.setattr("study.run.stages.methods", lambda: {"simpleitk": fail})
+    monkeypatch.setattr("study.run.stages.evaluators", lambda: {"simpleitk": fail})
     monkeypatch.setattr("study.run.stages.evaluate_baseline", fail)
     plan = plan_in(tmp_path / "own", seeds=0)
     assert conduct(plan) == []

@@ -12,7 +12,7 @@ from jointnet.data.cache import fingerprint
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.mutual_information import is_installed
 from study.plan.splits import Counts, Split
-from study.selection.baselines import baselines_of, evaluate_baseline, methods
+from study.selection.baselines import baselines_of, evaluate_baseline, evaluators
 from study.store_names import BASELINES, SIMPLEITK, is_plain_name
 
 
@@ -31,7 +31,7 @@ def test_each_fold_has_each_baseline_once_on_its_test_patients():
     single = baselines_of(plan)
     assert [one.key for one in single] == [f"baselines/{name}" for name in BASELINES]
     assert single[0].test == plan.arms[0].split.test and "fold" not in single[0].tags
-    assert set(methods()) <= set(BASELINES) and all(map(is_plain_name, BASELINES))
+    assert set(evaluators()) <= set(BASELINES) and all(map(is_plain_name, BASELINES))
 
 
 @pytest.mark.skipif(not is_installed(), reason="SimpleITK is not installed")
