@@ -1,7 +1,7 @@
 """Oracle registration: the affine of each slice fitted to its manual labels, which models must not use.
 
 It is the best affine that Gauss-Newton finds for soft label maps, for comparison. It is neither a bound of any metric
-nor a result. `reduction_share` is the share of the oracle's error reduction that a model reached, which may exceed 1.
+nor a result.
 """
 
 import numpy as np
@@ -34,8 +34,3 @@ def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> 
     with torch.inference_mode():
         theta = align(segmentation_maps(cine, lge), transform_limits(settings or ModelSettings()), STEPS).theta
     return Prediction(theta.numpy(), None, None)
-
-
-def reduction_share(before: float, after: float, of_oracle: float) -> float:
-    """Return (before - after) / (before - of_oracle); NaN if the oracle reduced nothing."""
-    return (before - after) / (before - of_oracle) if before > of_oracle else float("nan")

@@ -1,12 +1,10 @@
-import math
-
 import numpy as np
 import pytest
 from scans import heart
 
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.evaluate.metrics import overlap_metrics
-from jointnet.evaluate.oracle import oracle, reduction_share
+from jointnet.evaluate.oracle import oracle
 from jointnet.geometry import warp_labels
 
 
@@ -25,18 +23,3 @@ def test_a_pure_shift_is_undone(shift_mm):
 def test_labels_that_hold_nothing_stay_where_they_are():
     theta = oracle(np.zeros((1, 2, 224, 224), np.uint8)).theta
     np.testing.assert_allclose(theta, np.eye(2, 3)[None], atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "of_oracle", "share"),
-    [
-        (5.0, 5.0, 1.0, 0.0),
-        (5.0, 1.0, 1.0, 1.0),
-        (5.0, 3.0, 1.0, 0.5),
-        (5.0, 7.0, 1.0, -0.5),
-        (5.0, 0.0, 1.0, 1.25),
-        (2.0, 1.0, 2.0, math.nan),
-    ],
-)
-def test_the_share_of_the_oracles_reduction(before, after, of_oracle, share):
-    assert reduction_share(before, after, of_oracle) == pytest.approx(share, nan_ok=True)
