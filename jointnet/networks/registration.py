@@ -96,10 +96,10 @@ def register(
             descriptors = descriptor_maps(described[0], described[1], counts, stages.descriptor_weight)
         evidence = Evidence(centre, maps, descriptors)
         steps = settings.model.guide_steps * (1 if stages.refinement == "none" else REFINEMENT)
-        if output.fit is not None:
+        if output.fit is not None and maps is not None:
             parameters = _from_fit(output.fit, evidence, limits, steps, pooled)
         else:
-            searched = not MODELS[settings.model.name].trained
+            searched = output.fit is not None or not MODELS[settings.model.name].trained
             theta = about(output.theta.float(), -centre)
             parameters = _from_prediction(
                 parameters_from_theta(theta), searched, evidence, limits, steps, pooled, stages.refinement != "none"
@@ -196,12 +196,18 @@ def _search(descriptors: DescriptorMaps | None, limits: Tensor, together: bool) 
 
 
 def _segmentations(output: Output) -> SegmentationMaps | None:
-    """Return the maps of the predicted segmentations, or None if the network does not segment."""
+    """Return the maps of the predicted segmentations.
+
+    None if the network does not segment, or if both images of the patient together show next to nothing, such as early
+    in a training with few patients. The refinement is then that without segmentations.
+    """
     if output.fit is not None:
-        return output.fit.maps
-    if output.cine_logits is None or output.lge_logits is None:
+        maps = output.fit.maps
+    elif output.cine_logits is None or output.lge_logits is None:
         return None
-    return segmentation_maps(guide_map(output.cine_logits), guide_map(output.lge_logits))
+    else:
+        maps = segmentation_maps(guide_map(output.cine_logits), guide_map(output.lge_logits))
+    return maps if maps.area.mean() >= LEAST_PIXELS else None
 
 
 def _around_heart(maps: SegmentationMaps) -> Tensor:

@@ -76,7 +76,13 @@ def test_a_validation_and_a_prediction_read_their_result_and_where_it_shows_anyt
     segments, coarse = settings.model.name == "joint", settings.training.downsampling > 1
     described = settings.registration.refinement == "descriptors"
     boxes = 2 * (segments and coarse) + described
-    expected = {"networks.apply.predict": 1, "networks.apply._labels": 2 * segments, "geometry.bounding_box": boxes}
+    staged = described or settings.registration.pooling == "patient"
+    expected = {
+        "networks.apply.predict": 1,
+        "networks.apply._labels": 2 * segments,
+        "networks.registration._segmentations": segments and staged,
+        "geometry.bounding_box": boxes,
+    }
     expected = {place: count for place, count in expected.items() if count}
     with OneDevice() as device:
         if settings in SHIPPED:

@@ -221,3 +221,17 @@ def test_a_searched_translation_stays_within_the_limits():
     maps = descriptor_maps(cine, torch.roll(cine, 4, 3), torch.ones(1, 56, 56) * (cine[:, 0] > -1), 1.0)
     limits = torch.full((6,), 0.1)
     assert float(_search(maps, limits, True)[0, 4]) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("head", ["guided", "fully_connected"])
+def test_a_joint_model_that_segments_nothing_is_refined_as_one_without_segmentations(head):
+    """Before training it segments nothing and predicts the identity."""
+    images = scan_pair(thetas(MOVED.expand(SLICES, 6) / 4))
+    joint = build_model(tiny_settings(model__name="joint", model__head=head, training__downsampling=1))
+    other = "descriptors" if head == "guided" else "standalone"
+    wanted = predict(
+        build_model(tiny_settings(model__name=other, training__downsampling=1)), images, field=WHOLE.numpy()
+    )
+    found = predict(joint, images, field=WHOLE.numpy())
+    np.testing.assert_allclose(found.theta, wanted.theta, atol=1e-5)
+    assert np.abs(found.theta - np.eye(2, 3)).max() > 0.01
