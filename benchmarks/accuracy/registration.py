@@ -1,12 +1,11 @@
 """Registration by cross-validation over patients, whole and with cut fields of view: one row for each way to register.
 
 python benchmarks/accuracy/registration.py --out runs/registration [--data DIR] [--also NAME=DIR ...]
-    [--search ablation] [--arms NAME ...] [--training 16 5 1] [--validation 4] [--folds 5] [--seeds 3] [--jobs 1]
-    [--pseudo-labels]
+    [--search ablation] [--rows ARM-COUNT ...] [--validation 4] [--folds 5] [--seeds 3] [--jobs 1] [--pseudo-labels]
 
 Rows without annotation: before registration, MIND descriptors, and SimpleITK where it is installed
-(`pip install -e '.[benchmark]'`). Rows with annotation: every arm of a search file at its own settings, nothing
-searched, trained on each number of `--training` patients. The oracle is the best affine found on the manual labels.
+(`pip install -e '.[benchmark]'`). Rows with annotation: an arm of a search file, at its own settings with nothing
+searched, and a number of training patients, e.g. `joint-16`. The oracle is the best affine found on the manual labels.
 
 Every patient is in one test fold per seed. `--validation` of the others choose the best epoch, and the training
 patients are the first of the rest, so fewer are a subset of more. Each model is trained on `--data` and tested on the
@@ -49,6 +48,17 @@ from jointnet.train.pseudo_labels import pseudo_label
 from study.plan.search_file import load_spaces
 
 PHANTOM_PATIENTS = 25
+ROWS = (
+    "joint-16",
+    "joint-5",
+    "joint-1",
+    "joint-no-descriptors-16",
+    "joint-dense-no-stages-16",
+    "joint-dense-no-stages-5",
+    "standalone-16",
+    "standalone-no-stages-16",
+)
+"""Arms of `ablation` and their numbers of training patients."""
 WHOLE = "whole"
 """Name of the fields of view of `--data`."""
 
@@ -92,25 +102,26 @@ def folds(patients: int, count: int, seed: int) -> list[list[int]]:
 def tasks_of(
     patients: Patients, arms: Mapping[str, Settings], seed: int, options: argparse.Namespace
 ) -> Iterator[Task]:
-    """Yield the trainings of all arms, numbers of training patients and folds of one seed."""
+    """Yield the trainings of all rows and folds of one seed."""
     whole = patients[WHOLE]
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
-    for count in options.training:
-        for arm, settings in arms.items():
-            for fold, test in enumerate(folds(len(whole), options.folds, seed)):
-                rest = [index for index in range(len(whole)) if index not in test]
-                rest = np.random.default_rng([seed, fold]).permutation(rest).tolist()
-                validation, others = rest[: options.validation], rest[options.validation :]
-                training, unlabelled = ([whole[index] for index in part] for part in (others[:count], others[count:]))
-                held_out = {name: [each[index] for index in test] for name, each in patients.items()}
-                annotated = count + options.validation
-                row = f"{arm}, {count} training, {options.validation} validation"
-                folder = options.out / f"{arm}-{count}-seed{seed}-fold{fold}"
-                chosen = [whole[index] for index in validation]
-                yield Task(row, settings, training, chosen, [], held_out, annotated, seed, threads, folder)
-                if options.pseudo_labels and unlabelled and MODELS[settings.model.name].segments:
-                    row, folder = f"{row}, others pseudo-labelled", folder.with_name(f"{folder.name}-pseudo")
-                    yield Task(row, settings, training, chosen, unlabelled, held_out, annotated, seed, threads, folder)
+    for named in options.rows:
+        arm, _, number = named.rpartition("-")
+        count, settings = int(number), arms[arm]
+        for fold, test in enumerate(folds(len(whole), options.folds, seed)):
+            rest = [index for index in range(len(whole)) if index not in test]
+            rest = np.random.default_rng([seed, fold]).permutation(rest).tolist()
+            validation, others = rest[: options.validation], rest[options.validation :]
+            training, unlabelled = ([whole[index] for index in part] for part in (others[:count], others[count:]))
+            held_out = {name: [each[index] for index in test] for name, each in patients.items()}
+            annotated = count + options.validation
+            row = f"{arm}, {count} training, {options.validation} validation"
+            folder = options.out / f"{named}-seed{seed}-fold{fold}"
+            chosen = [whole[index] for index in validation]
+            yield Task(row, settings, training, chosen, [], held_out, annotated, seed, threads, folder)
+            if options.pseudo_labels and unlabelled and MODELS[settings.model.name].segments:
+                row, folder = f"{row}, others pseudo-labelled", folder.with_name(f"{folder.name}-pseudo")
+                yield Task(row, settings, training, chosen, unlabelled, held_out, annotated, seed, threads, folder)
 
 
 def carry_out(task: Task) -> pd.DataFrame:
@@ -212,8 +223,7 @@ def main() -> None:
     parser.add_argument("--also", nargs="*", default=[], metavar="NAME=DIR")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--search", default="ablation")
-    parser.add_argument("--arms", nargs="*")
-    parser.add_argument("--training", type=int, nargs="+", default=[16, 5, 1])
+    parser.add_argument("--rows", nargs="*", default=ROWS, metavar="ARM-COUNT")
     parser.add_argument("--validation", type=int, default=4)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
@@ -221,7 +231,11 @@ def main() -> None:
     parser.add_argument("--pseudo-labels", action="store_true")
     options = parser.parse_args()
     (space,) = load_spaces([options.search])
-    arms = {name: space.settings_of(name) for name in options.arms or [method.name for method in space.methods]}
+    arms = {method.name: space.settings_of(method.name) for method in space.methods}
+    for row in options.rows:
+        arm, _, count = row.rpartition("-")
+        if arm not in arms or not count.isdecimal():
+            parser.error(f"--rows: ARM-COUNT with an arm of {options.search} ({', '.join(arms)}), got {row!r}")
     folder = options.data or Path(f"data/phantom-{PHANTOM_PATIENTS}-0").absolute()
     if options.data is None:
         write_phantom(folder, patients=PHANTOM_PATIENTS)
