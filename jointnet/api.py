@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.check import inspect_folder
-from jointnet.data.folder import PatientFiles, scan_folder, select
+from jointnet.data.folder import scan_folder, select
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import evaluate
@@ -20,6 +19,8 @@ from jointnet.models import UNTRAINED
 from jointnet.networks.device import resolve_device
 from jointnet.predict import pair
 from jointnet.predict.output_files import write_results
+from jointnet.preparation.cache import CachedPatient, prepare
+from jointnet.preparation.patient_files import PatientFiles
 from jointnet.settings import Settings, load_settings, with_epochs, with_values
 from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train

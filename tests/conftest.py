@@ -39,7 +39,7 @@ def tiny_settings():
 @pytest.fixture
 def file_reads(monkeypatch):
     """Count the parsed headers and the computed hashes by file. Files count as settled as soon as they are written."""
-    from jointnet.data import scan_file
+    from jointnet.preparation import scan_file
     from jointnet.system import file_version
 
     parsed, hashed = Counter(), Counter()

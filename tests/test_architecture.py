@@ -169,7 +169,13 @@ def test_what_is_imported_is_declared_and_nothing_else_but_what_fanova_needs():
 def test_what_a_registered_model_loads_reads_no_scans():
     reached = _reached("study.tracking.model_code")
     assert "jointnet.networks.apply" in reached
-    assert not {name for name in reached if name.startswith(("jointnet.data", "study"))}
+    assert not {name for name in reached if name.startswith(("jointnet.data", "jointnet.preparation", "study"))}
+
+
+def test_preparation_knows_files_but_no_folder():
+    own = {module for module in MODULES if module.startswith("jointnet.preparation.")}
+    assert own
+    assert not {name for module in own for name in _reached(module) if name.startswith("jointnet.data")}
 
 
 def test_no_module_imports_itself_through_others():

@@ -31,7 +31,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from jointnet.data.cache import CachedPatient, prepare
 from jointnet.data.folder import find_patients
 from jointnet.evaluate.aggregation import ENDPOINTS, METRIC_TITLES, patient_means, registration_ratio
 from jointnet.evaluate.mutual_information import is_installed, mutual_information
@@ -42,6 +41,7 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.models import MODELS
 from jointnet.networks.apply import Prediction
 from jointnet.phantom.writer import write_phantom
+from jointnet.preparation.cache import CachedPatient, prepare
 from jointnet.settings import Settings, settings_to_dict
 from jointnet.train.loop import train
 from jointnet.train.pseudo_labels import pseudo_label

@@ -24,13 +24,14 @@ import torch
 from numpy.typing import NDArray
 
 from jointnet.common_grid import PIXEL_MM, SLICE_MM
-from jointnet.data.folder import PatientFiles, find_patients
-from jointnet.data.grid import common_grid, sample
-from jointnet.data.preparation import read_image, read_label
+from jointnet.data.folder import find_patients
 from jointnet.evaluate.oracle import oracle
 from jointnet.geometry import warp, warp_labels
 from jointnet.phantom.patient import true_scar
 from jointnet.phantom.writer import write_phantom
+from jointnet.preparation.grid import common_grid, sample
+from jointnet.preparation.patient_files import PatientFiles
+from jointnet.preparation.prepared_patient import read_image, read_label
 from jointnet.scar import METHODS, ScarSettings
 from jointnet.scar.measurements import measure, wall_of
 from jointnet.scar.perturbation import perturbed_figures

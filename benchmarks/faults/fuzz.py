@@ -28,10 +28,10 @@ from broken_toml import broken_toml
 
 from jointnet.data.check import inspect_folder
 from jointnet.data.folder import find_patients
-from jointnet.data.preparation import prepare_patient
 from jointnet.errors import InputError
 from jointnet.model_file import load_model, save_model
 from jointnet.networks import build_model
+from jointnet.preparation.prepared_patient import prepare_patient
 from jointnet.settings import Settings, load_settings, with_values
 from study.plan.plan import make_arms
 from study.plan.search_file import load_spaces

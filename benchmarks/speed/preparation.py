@@ -24,12 +24,13 @@ from timing import Figure, create_parser, in_turn, print_figures, ratios
 from torch.utils.data import DataLoader, Dataset
 
 from jointnet.common_grid import SIZE_PX
-from jointnet.data import cache
-from jointnet.data.folder import PatientFiles, find_patients
-from jointnet.data.grid import Stack, common_grid
-from jointnet.data.preparation import CEILING, PERCENTILES
-from jointnet.data.scan_file import read_header
+from jointnet.data.folder import find_patients
 from jointnet.phantom.writer import write_phantom
+from jointnet.preparation import cache
+from jointnet.preparation.grid import Stack, common_grid
+from jointnet.preparation.patient_files import PatientFiles
+from jointnet.preparation.prepared_patient import CEILING, PERCENTILES
+from jointnet.preparation.scan_file import read_header
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 MOST_RATIO = 0.5

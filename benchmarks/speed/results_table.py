@@ -27,10 +27,10 @@ import pandas as pd
 import torch
 from scipy.stats import qmc
 
-from jointnet.data.cache import CachedPatient, fingerprint, prepare
 from jointnet.data.folder import find_patients
 from jointnet.errors import TrainingDivergedError
 from jointnet.phantom.writer import write_phantom
+from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
 from jointnet.settings import Settings, settings_to_dict, with_values
 from jointnet.system.versions import commit, versions
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport

@@ -1,4 +1,4 @@
-"""Scans: find and check a folder, read files, resample to the common grid, and cache prepared patients."""
+"""A folder of scans: find the files of its patients, and inspect them before training."""
 
 PAPER_SPLITS = ("25/15/5", "35/5/5")
 """The paper's training, validation and test patients. Both splits annotate 40 patients."""

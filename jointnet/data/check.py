@@ -12,21 +12,15 @@ import nibabel as nib
 import numpy as np
 
 from jointnet.data import PAPER_SPLITS, proposed_splits, suffices
-from jointnet.data.cut_structures import left_out_text
-from jointnet.data.folder import (
-    FolderFiles,
-    PatientFiles,
-    check_headers,
-    complete_patients,
-    file_name,
-    files_by_patient,
-)
-from jointnet.data.grid import CommonGrid, Stack, common_grid
+from jointnet.data.folder import FolderFiles, complete_patients, file_name, files_by_patient
 from jointnet.data.label_facts import LabelFacts, label_facts
-from jointnet.data.preparation import prepare_patient, read_image, read_label, voxel_errors
-from jointnet.data.scan_file import ScanHeader, read_header
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, labelled_structures, shared_structures_cut
+from jointnet.preparation.cut_structures import left_out_text
+from jointnet.preparation.grid import CommonGrid, Stack, common_grid
+from jointnet.preparation.patient_files import PatientFiles, check_headers
+from jointnet.preparation.prepared_patient import prepare_patient, read_image, read_label, voxel_errors
+from jointnet.preparation.scan_file import ScanHeader, read_header
 from jointnet.structures import STRUCTURES
 
 RASTER = 32

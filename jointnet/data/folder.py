@@ -1,20 +1,17 @@
-"""Finding the scans in a folder with the layout of MS-CMRSeg 2019, and checking their names and headers.
+"""Finding the scans in a folder with the layout of MS-CMRSeg 2019, and checking their names.
 
 Files are `patient{N}_C0.nii.gz`, `patient{N}_LGE.nii.gz` and their `..._manual.nii.gz`, in any subfolder. T2 is
-ignored. A file whose name differs from these only in case or separators is not read, but reported. No voxels are read
-here.
+ignored. A file whose name differs from these only in case or separators is not read, but reported. No file is opened.
 """
 
 import os
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from jointnet.data.grid import least_corner_distance_mm
-from jointnet.data.scan_file import ScanHeader, read_header
 from jointnet.errors import DataError, short_repr
+from jointnet.preparation.patient_files import PatientFiles
 
 NAME = re.compile(r"patient([0-9]+)_(C0|LGE)(_manual)?\.nii(\.gz)?")
 NEARLY = re.compile(r"patient([0-9]+)(c0|lge)(manual)?nii(?:gz)?")
@@ -22,23 +19,6 @@ NEARLY = re.compile(r"patient([0-9]+)(c0|lge)(manual)?nii(?:gz)?")
 ROLES = {("C0", None): "cine", ("LGE", None): "lge", ("C0", "_manual"): "cine_label", ("LGE", "_manual"): "lge_label"}
 LARGEST_PATIENT = 1_000_000
 """Largest valid patient number."""
-AFFINE_TOLERANCE_MM = 1e-2
-
-
-@dataclass(frozen=True)
-class PatientFiles:
-    """The files of one patient: both scans, and both manual segmentations or None for those that are not used."""
-
-    patient: int
-    cine: Path
-    lge: Path
-    cine_label: Path | None = None
-    lge_label: Path | None = None
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """All files of the patient, scans first."""
-        return tuple(path for path in (self.cine, self.lge, self.cine_label, self.lge_label) if path is not None)
 
 
 class FolderFiles(NamedTuple):
@@ -191,33 +171,3 @@ def select(
     if absent := [number for number in missing if not any(f": patient {number} lacks " in line for line in errors)]:
         errors.append(f"patients {short_repr(absent)} must be in the folder, which holds {sorted(patients)}")
     raise DataError(errors)
-
-
-def check_headers(files: Iterable[PatientFiles]) -> list[str]:
-    """Return all errors in the headers of these patients. No voxels are read."""
-    errors: list[str] = []
-    for patient in files:
-        for scan, label in ((patient.cine, patient.cine_label), (patient.lge, patient.lge_label)):
-            image = _header(scan, errors)
-            manual = image if label is None else _header(label, errors)
-            if image is None or manual is None:
-                continue
-            if image.shape != manual.shape:
-                errors.append(f"{label}: must have its image's grid, {image.shape} voxels, got {manual.shape}")
-                continue
-            distance_mm = min(
-                least_corner_distance_mm(image.shape, one.affine, other.bounds)
-                for one, other in ((image, manual), (manual, image))
-            )
-            if distance_mm > AFFINE_TOLERANCE_MM:
-                errors.append(f"{label}: must have its image's grid; a corner of it lies {distance_mm:.2f} mm off")
-    return errors
-
-
-def _header(path: Path, errors: list[str]) -> ScanHeader | None:
-    """Return a file's header; if it is invalid, add its errors to `errors` and return None."""
-    try:
-        return read_header(path)
-    except DataError as error:
-        errors += error.errors
-        return None

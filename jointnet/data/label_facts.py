@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, label
 
 from jointnet.common_grid import SIZE_PX
-from jointnet.data.grid import CommonGrid, Stack
+from jointnet.preparation.grid import CommonGrid, Stack
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES
 
 

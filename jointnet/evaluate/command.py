@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from jointnet.data.cache import prepare
-from jointnet.data.cut_structures import left_out_text
 from jointnet.data.folder import scan_folder, select
 from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import registration_ratio, summarise
@@ -17,6 +15,8 @@ from jointnet.model_file import load_model, untrained_model
 from jointnet.model_path import model_file
 from jointnet.models import UNTRAINED
 from jointnet.networks.device import resolve_device
+from jointnet.preparation.cache import prepare
+from jointnet.preparation.cut_structures import left_out_text
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.commands import parse_patients
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX
-from jointnet.data.cut_structures import cut_structures
 from jointnet.evaluate.aggregation import ENDPOINTS
+from jointnet.preparation.cut_structures import cut_structures
 from jointnet.structures import CENTRED, CLASS_INDEX, STRUCTURES
 
 Mask = NDArray[np.bool_]

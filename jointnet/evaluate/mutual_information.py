@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM
-from jointnet.data.cache import CachedPatient
 from jointnet.networks.apply import Prediction
+from jointnet.preparation.cache import CachedPatient
 
 RIM_PX = 24
 """Width of the common field's rim that is ignored. An edge of the field is no anatomy and would bias the result."""

@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from jointnet.data.cache import CachedPatient
 from jointnet.evaluate.metrics import (
     LOST_MM,
     dice_by_structure,
@@ -28,6 +27,7 @@ from jointnet.evaluate.metrics import (
 )
 from jointnet.geometry import warp_labels
 from jointnet.networks.apply import Prediction, predict
+from jointnet.preparation.cache import CachedPatient
 from jointnet.structures import STRUCTURES
 
 COLUMNS = ("patient", "slice", "structure", "metric", "before", "after", "lost")

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from jointnet.common_grid import SIZE_PX
-from jointnet.data.preparation import CEILING
 from jointnet.model_file import SavedModel, load_model
 from jointnet.models import MODELS
+from jointnet.preparation.prepared_patient import CEILING
 from jointnet.settings import settings_to_dict
 from jointnet.structures import CLASS_INDEX, STRUCTURE_DESCRIPTIONS
 from jointnet.system.atomic_file import make_folder_once
@@ -162,7 +162,7 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
             "cine": "$pathlib.Path(@cine)",
             "lge": "$pathlib.Path(@lge)",
         },
-        "preprocessing": {"_target_": "jointnet.data.preparation.prepare_patient", "files": "@scans"},
+        "preprocessing": {"_target_": "jointnet.preparation.prepared_patient.prepare_patient", "files": "@scans"},
         "prediction": {
             "_target_": "jointnet.networks.apply.predict",
             "model": "@network",

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
-from jointnet.data.grid import Array, CommonGrid, Stack, acquired_slice, in_plane, inside
 from jointnet.geometry import in_mm
+from jointnet.preparation.grid import Array, CommonGrid, Stack, acquired_slice, in_plane, inside
 
 
 @dataclass(frozen=True)

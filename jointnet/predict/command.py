@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jointnet.data.folder import NAME, PatientFiles, scan_folder
+from jointnet.data.folder import NAME, scan_folder
 from jointnet.errors import DataError, SettingsError
 from jointnet.evaluate.aggregation import patient_means
 from jointnet.evaluate.command import WRITTEN_COLUMNS, table
@@ -22,6 +22,7 @@ from jointnet.networks.device import resolve_device
 from jointnet.predict.output_files import ROWS, table_bytes, write_results
 from jointnet.predict.pair import PairResult, predict_pair
 from jointnet.predict.record import model_content, record_bytes, software_content, without_paths
+from jointnet.preparation.patient_files import PatientFiles
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.commands import parse_patients
 

@@ -20,9 +20,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.data.grid import Array
-from jointnet.data.scan_file import volume_shape
 from jointnet.predict.back_projection import Registration
+from jointnet.preparation.grid import Array
+from jointnet.preparation.scan_file import volume_shape
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 from jointnet.system.atomic_file import write_whole
 
@@ -118,7 +118,7 @@ def nifti_bytes(volume: NDArray, like: nib.Nifti1Image) -> bytes:
 
 
 def intensities(image: nib.Nifti1Image) -> NDArray[np.float32]:
-    """Return a scan's intensities (I, J, K) as `jointnet.data.preparation` reads them."""
+    """Return a scan's intensities (I, J, K) as `jointnet.preparation.prepared_patient` reads them."""
     data = np.asarray(image.dataobj, dtype=np.float32)
     return data.reshape(volume_shape(data.shape))
 

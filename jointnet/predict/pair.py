@@ -15,10 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from jointnet.common_grid import HALF_EXTENT_MM
-from jointnet.data.folder import AFFINE_TOLERANCE_MM, PatientFiles, check_headers
-from jointnet.data.grid import CommonGrid, Stack, common_grid, corner_distance_mm
-from jointnet.data.preparation import prepare_patient
-from jointnet.data.scan_file import volume_shape
 from jointnet.errors import DataError, SettingsError
 from jointnet.evaluate.metrics import metrics_before
 from jointnet.evaluate.rows import patient_rows
@@ -57,6 +53,10 @@ from jointnet.predict.output_files import (
     transforms_content,
 )
 from jointnet.predict.quality import SliceQuality, patient_agreement, patient_warnings, quality_sheet, slice_qualities
+from jointnet.preparation.grid import CommonGrid, Stack, common_grid, corner_distance_mm
+from jointnet.preparation.patient_files import AFFINE_TOLERANCE_MM, PatientFiles, check_headers
+from jointnet.preparation.prepared_patient import prepare_patient
+from jointnet.preparation.scan_file import volume_shape
 from jointnet.structures import STRUCTURES
 
 

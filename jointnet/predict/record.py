@@ -8,10 +8,10 @@ from typing import Any
 
 import nibabel as nib
 
-from jointnet.data.folder import PatientFiles
-from jointnet.data.scan_file import volume_shape
 from jointnet.model_file import SavedModel
 from jointnet.predict.back_projection import Registration
+from jointnet.preparation.patient_files import PatientFiles
+from jointnet.preparation.scan_file import volume_shape
 from jointnet.settings import settings_to_dict
 from jointnet.system.versions import commit, versions
 

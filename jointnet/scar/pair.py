@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from jointnet.data.folder import AFFINE_TOLERANCE_MM
-from jointnet.data.grid import Stack, corner_distance_mm, image_axes
-from jointnet.data.preparation import read_image, read_label
 from jointnet.errors import DataError
+from jointnet.preparation.grid import Stack, corner_distance_mm, image_axes
+from jointnet.preparation.patient_files import AFFINE_TOLERANCE_MM
+from jointnet.preparation.prepared_patient import read_image, read_label
 from jointnet.scar.segments import Array, Labels, Spacing
 from jointnet.structures import CLASS_INDEX
 

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.cpu_kernels.maps import box_means, smooth_map
-from jointnet.data.preparation import CEILING
 from jointnet.geometry import centres, compose, moved_centres, theta_from_parameters, values_at
+from jointnet.preparation.prepared_patient import CEILING
 from jointnet.settings import AugmentationSettings
 from jointnet.structures import CLASS_INDEX, STRUCTURES
 

@@ -11,9 +11,7 @@ from typing import TextIO
 import numpy as np
 import torch
 
-from jointnet.data.cache import CachedPatient, fingerprint, prepare
-from jointnet.data.cut_structures import left_out_text
-from jointnet.data.folder import PatientFiles, scan_folder, select
+from jointnet.data.folder import scan_folder, select
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import cut_structure_rows
@@ -21,6 +19,9 @@ from jointnet.model_file import SavedModel, load_model
 from jointnet.model_path import MODEL_FILE, model_file
 from jointnet.models import MODELS, require_trained
 from jointnet.networks.device import resolve_device
+from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
+from jointnet.preparation.cut_structures import left_out_text
+from jointnet.preparation.patient_files import PatientFiles
 from jointnet.settings import Settings, load_settings, settings_to_dict, with_epochs, with_values
 from jointnet.system.commands import LARGEST_SEED, parse_patients
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport

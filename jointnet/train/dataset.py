@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jointnet.data.preparation import NetworkArrays
 from jointnet.networks.apply import neighbour_indices
+from jointnet.preparation.prepared_patient import NetworkArrays
 from jointnet.train.augmentation import Batch
 
 

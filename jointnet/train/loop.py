@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from jointnet.data.cache import CachedPatient
 from jointnet.errors import TrainingDivergedError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import cut_structure_rows, evaluate
@@ -27,6 +26,7 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.models import require_trained
 from jointnet.networks import build_model
 from jointnet.networks.device import computing_in, resolve_device, training_precision
+from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import OptimiserSettings, Settings, TrainingSettings, settings_to_dict
 from jointnet.train.augmentation import apply_augmentation, draw_augmentation
 from jointnet.train.checkpoints import Checkpoints

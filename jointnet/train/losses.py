@@ -57,8 +57,8 @@ def counted_structures(cine: Tensor, lge: Tensor, field: Tensor) -> Tensor:
     """Return which structures count in the registration loss of each slice pair, as bool (B, structures) by class.
 
     These are the structures that both label maps (B, C, H, W) show and that the common field (B, 1, H, W) does not cut,
-    as in `jointnet.data.cut_structures`: no pixel that is mostly of the structure lies outside the field or beside a
-    pixel outside.
+    as in `jointnet.preparation.cut_structures`: no pixel that is mostly of the structure lies outside the field or
+    beside a pixel outside.
     """
     outside = F.pad(1 - field, (1, 1, 1, 1), value=1.0)
     at_edge = box_maxima(outside, 3)[:, :, 1:-1, 1:-1]

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from jointnet.data.cache import CachedPatient
-from jointnet.data.preparation import NetworkArrays, class_counts
 from jointnet.errors import SettingsError
 from jointnet.evaluate.metrics import dice
 from jointnet.geometry import warp_labels
 from jointnet.networks.apply import predict
+from jointnet.preparation.cache import CachedPatient
+from jointnet.preparation.prepared_patient import NetworkArrays, class_counts
 from jointnet.structures import CLASS_INDEX
 
 LEAST_AGREEMENT = 0.7

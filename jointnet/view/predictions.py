@@ -10,8 +10,6 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from jointnet.data.grid import Stack, image_axes
-from jointnet.data.scan_file import volume_shape
 from jointnet.errors import DataError, SettingsError
 from jointnet.predict.output_files import (
     CINE,
@@ -24,6 +22,8 @@ from jointnet.predict.output_files import (
     UNREGISTERED,
     UNREGISTERED_LABELS,
 )
+from jointnet.preparation.grid import Stack, image_axes
+from jointnet.preparation.scan_file import volume_shape
 from jointnet.structures import STRUCTURE_TITLES
 
 FILES = (CINE, UNREGISTERED, REGISTERED, CINE_LABELS, UNREGISTERED_LABELS, LGE_LABELS, SHEET)

@@ -150,7 +150,7 @@ def _search_file_schema() -> dict[str, Any]:
 
 def _written_folders(options: argparse.Namespace) -> list[Path]:
     """Return the folders that a study writes to. Ray and the tracking store use the temporary folders."""
-    from jointnet.data.cache import default_cache  # torch takes seconds to import
+    from jointnet.preparation.cache import default_cache  # torch takes seconds to import
 
     folders = [Path(), options.out, *(Path(os.environ.get(name, "/tmp")) for name in ("RAY_TMPDIR", "TMPDIR"))]
     with suppress(OSError):  # without a home folder the default is in the temporary one, which may be full

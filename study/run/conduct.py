@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from jointnet.data.cache import CachedPatient, fingerprint, prepare
-from jointnet.data.folder import PatientFiles, select
+from jointnet.data.folder import select
 from jointnet.errors import DataError, InputError
 from jointnet.evaluate.metrics import DefinedMetrics, defined_metrics, undefined_metric_errors
 from jointnet.phantom.writer import write_phantom
+from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
+from jointnet.preparation.patient_files import PatientFiles
 from jointnet.system.atomic_file import write_whole
 from study.plan.capacity import describe_nodes
 from study.plan.cost import arm_epochs, arm_minutes, budget_share_minutes, retrain_minutes

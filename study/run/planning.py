@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jointnet.data import DEFAULT_SPLITS
-from jointnet.data.cache import default_cache, fingerprint_of_files
-from jointnet.data.folder import PatientFiles, check_headers, scan_folder, select
+from jointnet.data.folder import scan_folder, select
 from jointnet.errors import DataError, SettingsError, short_repr
+from jointnet.preparation.cache import default_cache, fingerprint_of_files
+from jointnet.preparation.patient_files import PatientFiles, check_headers
 from jointnet.system.commands import LARGEST_SEED
 from study.machines.address import resolve_address
 from study.machines.cluster import survey

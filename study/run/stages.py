@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from jointnet.data.cache import CachedPatient, prepare
-from jointnet.data.folder import PatientFiles, select
+from jointnet.data.folder import select
+from jointnet.preparation.cache import CachedPatient, prepare
+from jointnet.preparation.patient_files import PatientFiles
 from study.plan.plan import Arm, Plan
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, check_halted
 from study.run.stopping import StudyHaltedError

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from jointnet.data.cache import CachedPatient, fingerprint
 from jointnet.evaluate.mutual_information import is_installed, mutual_information
 from jointnet.evaluate.rows import evaluate, predicted_rows
 from jointnet.model_file import untrained_model
+from jointnet.preparation.cache import CachedPatient, fingerprint
 from study.plan.plan import Plan
 from study.selection.held_out import HeldOutResult, device_here, held_out_metrics, write_rows
 from study.store_names import BASELINES, DESCRIPTORS, SIMPLEITK

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from jointnet.data.cache import CachedPatient, fingerprint, in_parallel
-from jointnet.data.folder import PatientFiles, check_headers
-from jointnet.data.preparation import prepare_patient, voxel_errors
 from jointnet.errors import DataError
 from jointnet.evaluate.aggregation import named_metrics, patient_means, summarise
 from jointnet.evaluate.metrics import DefinedMetrics, defined_metrics
 from jointnet.evaluate.rows import cut_structure_rows, evaluate
 from jointnet.model_file import load_model
+from jointnet.preparation.cache import CachedPatient, fingerprint, in_parallel
+from jointnet.preparation.patient_files import PatientFiles, check_headers
+from jointnet.preparation.prepared_patient import prepare_patient, voxel_errors
 from jointnet.system.atomic_file import write_whole
 from study.selection.slice_pictures import slice_pictures
 

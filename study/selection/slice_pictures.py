@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jointnet.common_grid import SIZE_PX
-from jointnet.data.cache import CachedPatient
-from jointnet.data.preparation import CEILING
 from jointnet.geometry import warp, warp_labels
 from jointnet.networks.apply import predict
+from jointnet.preparation.cache import CachedPatient
+from jointnet.preparation.prepared_patient import CEILING
 
 GREY_LEVELS = 64
 """More grey levels would show noise only, which does not compress."""
@@ -31,7 +31,7 @@ def slice_pictures(
 
     Returns:
         `patients` and `slices` (N,), numbers of the patient and of the slice on its grid; `cine`, `lge_before`,
-        `lge_after` (N, side, side), uint8, where 252 is `jointnet.data.preparation.CEILING`; `cine_labels`,
+        `lge_after` (N, side, side), uint8, where 252 is `jointnet.preparation.prepared_patient.CEILING`; `cine_labels`,
         `lge_labels_before`, `lge_labels_after` (N, side, side), uint8, values of `jointnet.structures.CLASS_INDEX`.
         The slices of a patient are consecutive and have the same window.
     """

@@ -30,7 +30,7 @@ class RegistrationModel(PythonModel):
         Args:
             context: unused.
             model_input: images (S, 2, 224, 224), float32: cine and LGE on the common grid, with the intensities
-                that `jointnet.data.preparation` returns.
+                that `jointnet.preparation.prepared_patient` returns.
             params: unused.
 
         Returns:

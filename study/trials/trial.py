@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from jointnet.cpu_kernels.allocator import keep_freed_memory
-from jointnet.data.cache import CachedPatient
 from jointnet.model_file import read_torch
 from jointnet.model_path import MODEL_FILE
+from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings
 from jointnet.system.atomic_file import write_whole
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report

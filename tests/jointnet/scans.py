@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX
-from jointnet.data.cache import CachedPatient
+from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 

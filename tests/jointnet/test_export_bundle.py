@@ -9,13 +9,13 @@ import torch
 from monai.bundle import ConfigParser, run, verify_metadata
 from scans import file_paths, stir, tiny_settings
 
-from jointnet.data.folder import PatientFiles
-from jointnet.data.preparation import prepare_patient
 from jointnet.export_bundle.__main__ import main
 from jointnet.model_file import load_model, save_model
 from jointnet.networks import build_model
 from jointnet.networks.apply import predict
 from jointnet.predict import __main__ as predict_command
+from jointnet.preparation.patient_files import PatientFiles
+from jointnet.preparation.prepared_patient import prepare_patient
 
 TENSOR = ("type", "format", "num_channels", "spatial_shape", "dtype", "value_range")
 MANDATORY = (

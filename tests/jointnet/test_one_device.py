@@ -10,12 +10,12 @@ import torch
 from one_device import META, MixedDevicesError, OneDevice, OneDeviceGenerator
 from scans import easy_patients, tiny_settings
 
-from jointnet.data.cache import CachedPatient
 from jointnet.evaluate.rows import evaluate
 from jointnet.geometry import pixel_centres
 from jointnet.models import TRAINED, UNTRAINED
 from jointnet.networks import build_model
 from jointnet.networks.apply import predict
+from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, load_settings, settings_names, with_values
 from jointnet.train.dataset import ShuffledPasses, SlicePairDataset
 from jointnet.train.loop import new_learner, train_epoch

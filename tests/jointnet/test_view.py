@@ -11,10 +11,10 @@ import pytest
 import torch
 from scans import affine_about, axes, stir, tiny_settings
 
-from jointnet.data.grid import Stack
 from jointnet.model_file import save_model
 from jointnet.networks import build_model
 from jointnet.predict import __main__ as predict
+from jointnet.preparation.grid import Stack
 from jointnet.view.__main__ import main
 from jointnet.view.predictions import FILES, direction_letters, find_predictions, screen_layout
 from jointnet.view.server import Site, serve

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jointnet.data.cache import CachedPatient
+from jointnet.preparation.cache import CachedPatient
 from jointnet.structures import CLASS_INDEX
 
 

@@ -7,18 +7,12 @@ import numpy as np
 import pytest
 from scans import file_paths, pair, write_nifti, write_patient
 
-from jointnet.data import scan_file
-from jointnet.data.folder import (
-    check_headers,
-    file_name,
-    files_by_patient,
-    find_patients,
-    scan_folder,
-    select,
-)
-from jointnet.data.grid import corner_distance_mm
-from jointnet.data.scan_file import LARGEST_VOXELS, volume_shape
+from jointnet.data.folder import file_name, files_by_patient, find_patients, scan_folder, select
 from jointnet.errors import DataError
+from jointnet.preparation import scan_file
+from jointnet.preparation.grid import corner_distance_mm
+from jointnet.preparation.patient_files import check_headers
+from jointnet.preparation.scan_file import LARGEST_VOXELS, volume_shape
 
 SHAPE = (4, 5, 3)
 

@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from scans import CENTRE_MM, affine_about, axes
 
 from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM, SIZE_PX, SLICE_MM
-from jointnet.data.grid import Stack, common_grid
 from jointnet.predict.back_projection import (
     Match,
     cine_labels_on_lge,
@@ -17,6 +16,7 @@ from jointnet.predict.back_projection import (
     registration,
     world_transforms,
 )
+from jointnet.preparation.grid import Stack, common_grid
 
 FLIPS = ("as is", "mirrored", "reversed", "transposed")
 

@@ -11,7 +11,6 @@ from scans import CENTRE_MM, affine_about, axes, transposed, write_nifti
 from scans import pair as scan_pair
 
 from jointnet.common_grid import HALF_EXTENT_MM
-from jointnet.data.grid import Stack, common_grid
 from jointnet.predict.back_projection import displacement_mm, lge_on_cine, lge_voxels, registration
 from jointnet.predict.output_files import (
     as_label_values,
@@ -24,6 +23,7 @@ from jointnet.predict.output_files import (
     nifti_bytes,
     transforms_content,
 )
+from jointnet.preparation.grid import Stack, common_grid
 
 SHAPE = (12, 10, 3)
 

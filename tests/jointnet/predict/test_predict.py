@@ -22,7 +22,6 @@ from scans import (
     write_patient,
 )
 
-from jointnet.data.cache import prepare
 from jointnet.data.folder import find_patients
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model, save_model
@@ -30,6 +29,7 @@ from jointnet.networks import build_model
 from jointnet.predict import output_files
 from jointnet.predict.__main__ import main
 from jointnet.predict.output_files import write_results
+from jointnet.preparation.cache import prepare
 
 OF_ANY = {
     *(

@@ -5,10 +5,10 @@ import pytest
 from scans import affine_about, axes, heart
 
 from jointnet.common_grid import HALF_EXTENT_MM, SIZE_PX
-from jointnet.data.grid import Stack, common_grid
 from jointnet.networks.apply import Prediction
 from jointnet.predict.back_projection import registration
 from jointnet.predict.quality import patient_agreement, patient_warnings, quality_sheet, slice_qualities
+from jointnet.preparation.grid import Stack, common_grid
 from jointnet.structures import CLASS_INDEX
 
 SHIFT = (6.0, -3.0)

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from rings import lge_of, sector, ventricle
 
-from jointnet.data.grid import Stack
 from jointnet.errors import EXIT_DATA, EXIT_USAGE, DataError
 from jointnet.phantom.scanner import rotation
+from jointnet.preparation.grid import Stack
 from jointnet.scar.__main__ import main
 from jointnet.scar.pair import read_pair, short_axis_view, without_padding
 from jointnet.scar.pictures import bullseye, scar_overlay, surface_picture

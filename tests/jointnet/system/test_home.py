@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jointnet.data.cache import default_cache
+from jointnet.preparation.cache import default_cache
 from jointnet.system.home import nearest_folder, writable_home
 
 ROOT = Path(__file__).parents[3]

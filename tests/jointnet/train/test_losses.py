@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from scans import heart
 
-from jointnet.data.cut_structures import cut_structures
 from jointnet.geometry import identity, theta_from_parameters
 from jointnet.networks import Output
+from jointnet.preparation.cut_structures import cut_structures
 from jointnet.settings import Settings, with_values
 from jointnet.structures import CLASS_INDEX, STRUCTURES
 from jointnet.train.losses import (

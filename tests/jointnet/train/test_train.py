@@ -6,10 +6,10 @@ import shutil
 import pytest
 from scans import pair, without, write_patient
 
-from jointnet.data.cache import fingerprint, prepare
 from jointnet.data.folder import find_patients
 from jointnet.errors import SettingsError
 from jointnet.model_file import load_model
+from jointnet.preparation.cache import fingerprint, prepare
 from jointnet.settings import settings_from_dict
 from jointnet.train import checkpoints as resume
 from jointnet.train import loop as training

@@ -11,8 +11,8 @@ from plans import plan_of
 from rich.console import Console
 from simulation import KilledError, MortalLedger, NullOutbox, run_to_end, space
 
-from jointnet.data.cache import CachedPatient
-from jointnet.data.folder import PatientFiles
+from jointnet.preparation.cache import CachedPatient
+from jointnet.preparation.patient_files import PatientFiles
 from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.plan import Design, Plan, make_arms
 from study.plan.splits import make_folds, parse_counts

@@ -24,8 +24,8 @@ import study.export_bundle
 import study.predict
 import study.report.__main__
 import study.run.conduct
-from jointnet.data.folder import PatientFiles
 from jointnet.phantom.writer import write_phantom
+from jointnet.preparation.patient_files import PatientFiles
 from study.plan import environment
 from study.plan.splits import make_splits, parse_counts
 from study.run.__main__ import main

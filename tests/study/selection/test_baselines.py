@@ -8,9 +8,9 @@ import pytest
 from cohort import cached_patients
 from plans import plan_of
 
-from jointnet.data.cache import fingerprint
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.mutual_information import is_installed
+from jointnet.preparation.cache import fingerprint
 from study.plan.splits import Counts, Split
 from study.selection.baselines import baselines_of, evaluate_baseline, evaluators
 from study.store_names import BASELINES, SIMPLEITK, is_plain_name

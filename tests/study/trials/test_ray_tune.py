@@ -18,8 +18,8 @@ from mlflow import MlflowClient
 from ray import tune
 from rich.console import Console
 
-from jointnet.data.cache import CachedPatient
 from jointnet.errors import DataError, TrainingDivergedError
+from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from study.plan.plan import Resources

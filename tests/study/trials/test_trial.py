@@ -10,10 +10,10 @@ import torch
 from cohort import cached_patients
 
 import study.trials.trial
-from jointnet.data.cache import CachedPatient
 from jointnet.model_file import save_model
 from jointnet.model_path import MODEL_FILE
 from jointnet.networks import build_model
+from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import EpochReport
 from study.trials.trial import PREVIOUS_FILE, ArmTask, ObjectiveNotFiniteError, TrialSpec, freeze_model, run_trial

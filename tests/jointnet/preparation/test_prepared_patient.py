@@ -23,8 +23,8 @@ from scans import (
 
 from jointnet.common_grid import PIXEL_MM
 from jointnet.data.folder import find_patients
-from jointnet.data.preparation import CEILING, PERCENTILES, class_counts, prepare_patient, robust_ends
 from jointnet.errors import DataError
+from jointnet.preparation.prepared_patient import CEILING, PERCENTILES, class_counts, prepare_patient, robust_ends
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 INDEX_OF_VALUE = np.zeros(601, np.uint8)

@@ -20,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
-from jointnet.data.folder import PatientFiles, check_headers
-from jointnet.data.preparation import (
+from jointnet.errors import DataError
+from jointnet.preparation.patient_files import PatientFiles, check_headers
+from jointnet.preparation.prepared_patient import (
     NETWORK_ARRAYS_VERSION,
     PREPARATION_VERSION,
     NetworkArrays,
@@ -29,7 +30,6 @@ from jointnet.data.preparation import (
     prepare_patient,
     voxel_errors,
 )
-from jointnet.errors import DataError
 from jointnet.system.atomic_file import make_folder_once
 from jointnet.system.file_version import once_per_version
 from jointnet.system.home import writable_home

@@ -11,11 +11,11 @@ import pytest
 from other_hosts import NO_FLOCK, OTHER_HOST
 from scans import pair, prepared, scan, write_patient
 
-from jointnet.data import cache
-from jointnet.data.cache import CachedPatient, default_cache, fingerprint, prepare
 from jointnet.data.folder import find_patients
-from jointnet.data.preparation import class_counts, prepare_patient
 from jointnet.errors import DataError
+from jointnet.preparation import cache
+from jointnet.preparation.cache import CachedPatient, default_cache, fingerprint, prepare
+from jointnet.preparation.prepared_patient import class_counts, prepare_patient
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_two_at_once_prepare_a_patient_once(one, tmp_path, monkeypatch):
 ASK = """
 import json, sys, time
 from pathlib import Path
-from jointnet.data import cache
+from jointnet.preparation import cache
 from jointnet.data.folder import find_patients
 
 scans, folder, go = map(Path, sys.argv[1:])
@@ -154,7 +154,7 @@ def test_two_processes_that_start_at_once_prepare_each_patient_once(scan_folder,
 KILLED = """
 import sys, time
 from pathlib import Path
-from jointnet.data import cache
+from jointnet.preparation import cache
 from jointnet.data.folder import find_patients
 
 cache.prepare_patient = lambda files: print("preparing", flush=True) or time.sleep(60)

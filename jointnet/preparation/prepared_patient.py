@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from jointnet.cpu_kernels.maps import block_means
-from jointnet.data.folder import PatientFiles
-from jointnet.data.grid import Stack, common_grid, sample
-from jointnet.data.labels import class_indices
-from jointnet.data.scan_file import read_header, read_voxels
 from jointnet.errors import DataError
+from jointnet.preparation.grid import Stack, common_grid, sample
+from jointnet.preparation.labels import class_indices
+from jointnet.preparation.patient_files import PatientFiles
+from jointnet.preparation.scan_file import read_header, read_voxels
 from jointnet.structures import CLASSES
 
 PREPARATION_VERSION = 5

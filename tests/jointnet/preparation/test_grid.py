@@ -4,7 +4,7 @@ from scans import CENTRE_MM, affine_about, axes, mirrored, scan, transposed
 from scipy.ndimage import map_coordinates
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
-from jointnet.data.grid import COLUMN_DIRECTION, ROW_DIRECTION, Stack, common_grid, sample
+from jointnet.preparation.grid import COLUMN_DIRECTION, ROW_DIRECTION, Stack, common_grid, sample
 
 SHAPE = (60, 50, 4)
 

@@ -21,9 +21,10 @@ from nibabel.quaternions import quat2mat
 from scans import write_nifti
 from scipy.spatial.transform import Rotation
 
-from jointnet.data.folder import PatientFiles, check_headers
-from jointnet.data.grid import corner_distance_mm
-from jointnet.data.scan_file import (
+from jointnet.errors import DataError
+from jointnet.preparation.grid import corner_distance_mm
+from jointnet.preparation.patient_files import PatientFiles, check_headers
+from jointnet.preparation.scan_file import (
     FORMS_TOLERANCE_MM,
     LARGEST_HEADER,
     LARGEST_VOXELS,
@@ -31,7 +32,6 @@ from jointnet.data.scan_file import (
     read_header,
     read_voxels,
 )
-from jointnet.errors import DataError
 
 SHAPE = (4, 5, 3)
 DATA = np.arange(60, dtype=np.int16).reshape(SHAPE)

@@ -18,8 +18,8 @@ from nibabel.quaternions import quat2mat
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from jointnet.data.grid import Affine, Bounds, least_corner_distance_mm
 from jointnet.errors import DataError
+from jointnet.preparation.grid import Affine, Bounds, least_corner_distance_mm
 from jointnet.system.file_version import once_per_version
 
 LARGEST_VOXELS = 16 * 1024 * 1024

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scans import heart, whole_field
 
-from jointnet.data.cut_structures import cut_structures, left_out_text
+from jointnet.preparation.cut_structures import cut_structures, left_out_text
 from jointnet.structures import CLASS_INDEX, STRUCTURES
 
 SIZE = 12

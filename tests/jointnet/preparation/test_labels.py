@@ -7,12 +7,12 @@ import pytest
 from scans import pair, write_nifti, write_patient
 
 from jointnet.data.__main__ import main
-from jointnet.data.cache import prepare
 from jointnet.data.folder import find_patients
-from jointnet.data.labels import exchange_errors, surrounded_pair
-from jointnet.data.preparation import read_label
 from jointnet.errors import DataError
 from jointnet.phantom.writer import write_phantom
+from jointnet.preparation.cache import prepare
+from jointnet.preparation.labels import exchange_errors, surrounded_pair
+from jointnet.preparation.prepared_patient import read_label
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES, SURROUNDED
 
 VALUES = tuple(LABEL_VALUE.values())
