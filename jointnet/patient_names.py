@@ -1,7 +1,7 @@
 """Patients' names: their natural order, the lists of them that a user gives, and what may be a name.
 
-A name is the user's own text, such as `3`, `case_10` or `Ana Müller`. It is never renumbered. It may be any text that can
-be the name of a file.
+A name is the user's own text, such as `3`, `case_10` or `Ana Müller`. It is never renumbered. It may be any text that
+can be the name of a file.
 """
 
 import difflib
