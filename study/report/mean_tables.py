@@ -8,6 +8,7 @@ import pandas as pd
 
 from jointnet.evaluate.aggregation import ENDPOINTS, METRIC_TITLES
 from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
+from study.report.slice_rows import of_metric
 from study.report.statistics.comparisons import Comparison, comparison_line
 from study.report.statistics.paired import mean_sd, significance_stars
 from study.report.tables import Cell, Row, Table, number
@@ -194,7 +195,7 @@ CSV_COLUMNS = [
 
 def _cell(values: pd.DataFrame, column: Column, side: str, change: Comparison | None) -> MeanCell | None:
     """Compute mean and SD of one metric before or after registration (`side`); None where there is no value."""
-    chosen = values[(values["metric"] == column.metric) & (values["structure"] == column.structure)]
+    chosen = of_metric(values, column.metric, column.structure)
     chosen = chosen[chosen[side].notna()]
     if chosen.empty:
         return None

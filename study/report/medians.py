@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from study.report.mean_tables import BEFORE, Column, widest
+from study.report.slice_rows import of_metric
 from study.report.tables import Cell, Row, Table, number
 
 COLUMNS = ["arm", "metric", "structure", "n", "mean", "lower_quartile", "median", "upper_quartile"]
@@ -27,7 +28,7 @@ def quartiles(values_of: Mapping[str, pd.DataFrame], columns: Sequence[Column]) 
     sides = [] if shared is None else [(BEFORE, shared, "before")]
     for name, frame, side in [*sides, *((name, frame, "after") for name, frame in values_of.items())]:
         for column in columns:
-            own = frame[(frame["metric"] == column.metric) & (frame["structure"] == column.structure)][side].dropna()
+            own = of_metric(frame, column.metric, column.structure)[side].dropna()
             if len(own):
                 bounds = np.quantile(own.to_numpy(dtype=float), [0.25, 0.5, 0.75]).tolist()
                 lines.append((name, column.metric, column.structure, len(own), float(own.mean()), *bounds))
@@ -56,7 +57,7 @@ def dominated(frame: pd.DataFrame, columns: Sequence[Column]) -> list[str]:
     above = frame[frame["mean"] > frame["upper_quartile"]]
     lines = []
     for column in columns:
-        own = above[(above["metric"] == column.metric) & (above["structure"] == column.structure)]["arm"]
+        own = of_metric(above, column.metric, column.structure)["arm"]
         if len(own):
             names = ", ".join(own)
             lines.append(f"{column.title}: a few patients dominate the mean of {names}, which exceeds the quartile.")

@@ -12,7 +12,7 @@ from study.report.analysis import Analysis
 from study.report.figures import Picture
 from study.report.mean_tables import BEFORE
 from study.report.records import StudyRecord
-from study.report.tables import Table, markdown_text
+from study.report.tables import CODE, Table, markdown_text
 from study.report.tables import markdown as markdown_table
 from study.store_address import HIDDEN, without_secrets
 
@@ -272,7 +272,7 @@ def markdown(content: Content) -> str:
 
 def _inline(escaped: str) -> str:
     """Return an escaped text with its code and its links as HTML."""
-    coded = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escaped))  # as str, because Markup escapes what it joins
+    coded = re.sub(CODE, r"<code>\1</code>", str(escaped))  # as str, because Markup escapes what it joins
     return re.sub(r"\[([^]]+)\]\((#[\w-]+)\)", r'<a href="\2">\1</a>', coded)
 
 

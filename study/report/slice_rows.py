@@ -79,6 +79,11 @@ def over_folds(rows_of: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     return joined
 
 
+def of_metric(frame: pd.DataFrame, metric: str, structure: str) -> pd.DataFrame:
+    """Return the rows of one metric of one structure, of any frame with the columns `metric` and `structure`."""
+    return frame[((frame["metric"] == metric) & (frame["structure"] == structure)).to_numpy()]
+
+
 def lost_structures(rows: pd.DataFrame) -> int:
     """Return the number of structures that registration moved out of view, counted per slice and seed."""
     return int(named_metrics(rows, "test")["test/lost"])

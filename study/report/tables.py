@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
+
+CODE = "`([^`]+)`"
+"""The pattern of code in a text, as in Markdown."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +173,10 @@ def markdown_text(text: str) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Escape the characters that LaTeX reads as markup."""
+    """Escape the characters that LaTeX reads as markup, and set code, between backticks, in typewriter type."""
     replacements = {"\\": r"\textbackslash{}", **{mark: f"\\{mark}" for mark in "&%$#_{}"}, "<": "$<$", ">": "$>$"}
-    return "".join(replacements.get(letter, letter) for letter in text)
+    escaped = "".join(replacements.get(letter, letter) for letter in text)
+    return re.sub(CODE, lambda code: rf"\texttt{{{code[1].replace('--', '-{}-')}}}", escaped)
 
 
 def _terminal_cell(part: Cell) -> Text:

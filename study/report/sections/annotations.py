@@ -13,6 +13,7 @@ from study.report.figures import LIGHT, MARKERS, Picture, Theme, dress
 from study.report.mean_tables import BEFORE, REGISTRATION, Column, widest
 from study.report.page import Details, Pictures, Section
 from study.report.records import ArmRecord, StudyRecord
+from study.report.slice_rows import of_metric
 from study.report.statistics.paired import CONFIDENCE, mean_sd
 from study.report.tables import Table, interval, text_row
 from study.store_names import BASELINES, DESCRIPTORS, SIMPLEITK
@@ -108,7 +109,7 @@ def draw_curve(
     figure = Figure(figsize=(2.5 * len(columns), 3.1), layout="constrained", facecolor="none")
     for number, column in enumerate(columns):
         axes = figure.add_subplot(1, len(columns), number + 1)
-        own = table[(table["metric"] == column.metric) & (table["structure"] == column.structure)]
+        own = of_metric(table, column.metric, column.structure)
         _draw_levels(axes, own, theme)
         for step, method in enumerate(tested):
             line = own[own["method"] == method].sort_values(["annotated", "train"])
@@ -179,8 +180,7 @@ def _reach(line: pd.DataFrame) -> np.ndarray:
 
 def _mean(frame: pd.DataFrame, column: Column, side: str) -> tuple[int, float, float, float]:
     """Return the number of patients, their mean, and the bounds of its 95 % t interval."""
-    chosen = frame[(frame["metric"] == column.metric) & (frame["structure"] == column.structure)][side].dropna()
-    values = chosen.to_numpy(dtype=float)
+    values = of_metric(frame, column.metric, column.structure)[side].dropna().to_numpy(dtype=float)
     mean, sd = mean_sd(values)
     count = len(values)
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * sd / count**0.5 if count > 1 else float("nan")

@@ -13,6 +13,7 @@ from study.report.figures import LIGHT, Picture, Theme, dress
 from study.report.mean_tables import REGISTRATION, Column, widest
 from study.report.page import Pictures, Section, Text
 from study.report.records import ArmRecord, StudyRecord
+from study.report.slice_rows import of_metric
 from study.store_names import BASELINES
 
 _NOTE = (
@@ -125,5 +126,4 @@ def _draw_boxes(
 
 def _of_column(means: pd.DataFrame, column: Column) -> pd.DataFrame:
     """Return the values of one metric, indexed by and sorted by patient."""
-    chosen = means[(means["metric"] == column.metric) & (means["structure"] == column.structure)]
-    return chosen.set_index("patient").sort_index()
+    return of_metric(means, column.metric, column.structure).set_index("patient").sort_index()

@@ -19,6 +19,7 @@ from study.report.analysis import Analysis
 from study.report.figures import Picture
 from study.report.page import Block, ColourKey, Heading, Pictures, Section, Text
 from study.report.records import ArmRecord, StudyRecord
+from study.report.slice_rows import of_metric
 
 RANKING = (
     "Patients are ranked by their own registration ratio, the geometric mean over the five registration metrics of "
@@ -196,7 +197,7 @@ def _chosen(record: ArmRecord, rank: str, count: int, ratio: float, fold: int, p
     at = np.flatnonzero(arrays["patients"] == patient)
     at = at[np.argsort(arrays["slices"][at], kind="stable")]
     numbers = tuple(int(number) for number in arrays["slices"][at])
-    own = rows[(rows["patient"] == patient) & (rows["metric"] == "cd_mm") & (rows["structure"] == "lv")]
+    own = of_metric(rows[rows["patient"] == patient], "cd_mm", "lv")
     if "seed_index" in own:  # the pictures are those of the first seed's model
         own = own[own["seed_index"] == own["seed_index"].min()]
     pairs = zip(own["slice"], own[["before", "after"]].to_numpy(dtype=float), strict=True)

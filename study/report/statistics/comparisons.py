@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jointnet.evaluate.aggregation import ENDPOINTS
+from study.report.slice_rows import of_metric
 from study.report.statistics.cross_validation import FoldTest, fold_test, untested_folds
 from study.report.statistics.deciding import DecidingTest, deciding_test
 from study.report.statistics.paired import (
@@ -253,7 +254,7 @@ def _values(patients: pd.DataFrame, arm: str, endpoint: Endpoint) -> pd.DataFram
     Raises:
         ValueError: where a patient has more than one value.
     """
-    chosen = patients[((patients["metric"] == endpoint[0]) & (patients["structure"] == endpoint[1])).to_numpy()]
+    chosen = of_metric(patients, *endpoint)
     names, folds = chosen["patient"].to_numpy(), chosen["fold"].to_numpy()
     if len(set(names)) < len(names):
         twice = chosen.loc[chosen["patient"].duplicated(), "patient"].iloc[0]

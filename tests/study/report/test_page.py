@@ -13,7 +13,7 @@ import pytest
 import synthetic_store as synthetic
 
 from jointnet.evaluate.aggregation import named_metrics
-from study.report import page
+from study.report import page, tables
 from study.report.analysis import analyse
 from study.report.reader import read_study
 from study.report.records import StudyRecord
@@ -170,6 +170,21 @@ def test_code_and_links_in_a_text_are_set_and_the_rest_is_escaped(study: StudyRe
     changed = replace(content, sections=(page.Section("answer", "Answer", (text,)),))
     expected = '<p><code>run &lt;id&gt;</code> is in the <a href="#tracking">table of runs</a>, not &lt;b&gt;here'
     assert expected in page.html(changed, lambda picture, dark: "")
+
+
+def test_code_is_set_wherever_a_sentence_stands(study: StudyRecord) -> None:
+    content = build(replace(study, arms=()))
+    line = "run it with `--folds 5`"
+    blocks = (
+        page.Bullets((line,)),
+        page.Verdicts((("supported", line),)),
+        page.Definitions((("name", line),)),
+        tables.Table("claims", "Claims.", ("verdict",), (), note=line),
+        page.Cards((page.Card("title", "arm", "split", (line,), (line,)),)),
+    )
+    changed = replace(content, sections=(page.Section("answer", "Answer", blocks),), summary=(line,))
+    text = page.html(changed, lambda picture, dark: "")
+    assert text.count("run it with <code>--folds 5</code>") == 7 and "`" not in text.split("</style>")[1]
 
 
 def test_every_link_has_a_target(parsed: Page) -> None:

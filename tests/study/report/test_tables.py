@@ -24,3 +24,7 @@ def test_formats() -> None:
     text = tables.terminal(table, 60)
     assert ">1.20 (0.16)**" in text and "\x1b" not in text
     assert "\x1b[1m" in tables.terminal(table, 60, colour=True)
+
+
+def test_code_in_a_text_is_no_quotation_mark_and_no_dash_in_latex() -> None:
+    assert tables.latex_text("with `--folds 5 --same_x`.") == r"with \texttt{-{}-folds 5 -{}-same\_x}."
