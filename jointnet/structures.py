@@ -12,6 +12,9 @@ STRUCTURE_DESCRIPTIONS: dict[str, str] = {"lv": "LV blood pool", "myo": "LV myoc
 CLASS_INDEX: dict[str, int] = {"myo": 1, "lv": 2, "rv": 3}
 """Class index in memory and in a network's output; 0 is background."""
 
+BY_CLASS: tuple[str, ...] = tuple(sorted(CLASS_INDEX, key=lambda name: CLASS_INDEX[name]))
+"""The structures in the order of their class indices, as in the channels of label maps without background."""
+
 CLASSES: int = 1 + len(STRUCTURES)
 
 LABEL_VALUE: dict[str, int] = {"myo": 200, "lv": 500, "rv": 600}

@@ -105,7 +105,7 @@ def plain_sum(output: Output) -> torch.Tensor:
 
 def weighted_sum(output: Output, batch: Batch, settings: Settings) -> torch.Tensor:
     """Return the loss of a training."""
-    losses = branch_losses(output, batch.cine_labels, batch.lge_labels, batch.field, settings.loss)
+    losses = branch_losses(output, batch.cine_labels, batch.lge_labels, batch.field, batch.labelled, settings.loss)
     return torch.stack(list(weighted_losses(losses, settings.loss).values())).sum()
 
 
@@ -129,7 +129,9 @@ class FewSlices:
         """Return the slice pairs of these indices, cropped on each side as in published work."""
         batch = self.pairs.batch(indices)
         middle = slice(self.edge, batch.cine.shape[-1] - self.edge)
-        return Batch(*(each[..., middle, middle].contiguous() for each in batch)) if self.edge else batch
+        if not self.edge:
+            return batch
+        return Batch(*(each[..., middle, middle].contiguous() for each in batch[:-1]), batch.labelled)
 
 
 def phantom_patients(count: int) -> list[CachedPatient]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.errors import DataError
+from jointnet.preparation.drawn_structures import drawn_structures
 from jointnet.preparation.patient_files import PatientFiles, check_headers
 from jointnet.preparation.prepared_patient import (
     NETWORK_ARRAYS_VERSION,
@@ -68,6 +69,13 @@ class CachedPatient:
     def field(self) -> NDArray[np.bool_]:
         """Return the common field (slice, row, column), True where both scans cover the pixel, memory-mapped."""
         return np.load(self.path / "field.npy", mmap_mode="r")
+
+    def labelled(self) -> NDArray[np.bool_]:
+        """Return which structures of `structures.STRUCTURES` are labelled in each image, (2, structures), cine first.
+
+        It is False for all structures of a scan without a manual segmentation.
+        """
+        return drawn_structures(np.asarray(self.labels()))
 
     def network_arrays(self, block: int) -> NetworkArrays:
         """Return images, class counts and common field at a network's resolution, memory-mapped read-only.

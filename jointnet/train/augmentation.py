@@ -52,7 +52,8 @@ BRIGHTNESS_LIMITS = (0.6, 2.2)
 TEXTURE = 0.15
 """Share of the original intensity in a scar's pixel."""
 CUT_MARGIN_MM = 4.5
-"""Smallest distance from a cut to the labelled pixels of the image that is cut. A scan shows its whole heart."""
+"""Smallest distance from a cut to the labelled pixels of the image that is cut, or of the other image if nobody drew
+this one's. A scan shows its whole heart."""
 WHOLLY_INSIDE = 0.999
 """Interpolated field from which a pixel counts as inside: all pixels that it is interpolated from are."""
 
@@ -114,6 +115,7 @@ class Batch(NamedTuple):
         cine, lge: images (B, N, H, W) with N neighbouring slices as channels.
         cine_labels, lge_labels: class probabilities (B, C, H, W), also outside the common field.
         field: the common field (B, 1, H, W), 1 inside and 0 outside.
+        labelled: 1 for the structures that are labelled in each image, else 0, (B, 2, structures) by class, cine first.
     """
 
     cine: Tensor
@@ -121,6 +123,7 @@ class Batch(NamedTuple):
     cine_labels: Tensor
     lge_labels: Tensor
     field: Tensor
+    labelled: Tensor
 
 
 def draw_augmentation(settings: AugmentationSettings, batch: int, generator: torch.Generator) -> Augmentation:
@@ -170,7 +173,10 @@ def apply_augmentation(augmentation: Augmentation, batch: Batch) -> Batch:
     pairs = ((batch.cine, batch.cine_labels), (batch.lge, batch.lge_labels))
     stack = torch.cat([torch.cat([images, labels[:, 1:], batch.field], 1) for images, labels in pairs])
     if augmentation.field_cut is not None:
-        stack[:, -1:] *= kept_field(stack[:, -1:], stack[:, channels:-1], augmentation.field_cut)
+        has_labels = batch.labelled.transpose(0, 1).flatten(0, 1).amax(1)[:, None, None, None] > 0
+        structures = stack[:, channels:-1]
+        hearts = torch.where(has_labels, structures, structures.roll(count, 0))
+        stack[:, -1:] *= kept_field(stack[:, -1:], hearts, augmentation.field_cut)
     drawn = ImageAugmentation(*(torch.cat(both) for both in zip(augmentation.cine, augmentation.lge, strict=True)))
     grid = _bent_grid(drawn.theta, augmentation.elastic.repeat(2, 1, 1, 1), stack.shape[-1])
     moved = values_at(stack, grid)
@@ -178,8 +184,10 @@ def apply_augmentation(augmentation: Augmentation, batch: Batch) -> Batch:
     field = (inside[:count] & inside[count:]).float()
     labels = torch.cat([1 - structures.sum(1, keepdim=True), structures], 1)
     images = augment_intensity(images, drawn)
-    lge = augment_lge_intensity(images[count:], labels[count:], augmentation.lge_intensity)
-    return Batch(images[:count] * field, lge * field, labels[:count], labels[count:], field)
+    with_pool = batch.labelled[:, 1, CLASS_INDEX["lv"] - 1]  # a scar's brightness is relative to the pool's
+    drawn_lge = augmentation.lge_intensity._replace(scarred=augmentation.lge_intensity.scarred * with_pool)
+    lge = augment_lge_intensity(images[count:], labels[count:], drawn_lge)
+    return Batch(images[:count] * field, lge * field, labels[:count], labels[count:], field, batch.labelled)
 
 
 def kept_field(field: Tensor, structures: Tensor, cut_mm: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from jointnet.networks.apply import neighbour_indices
 from jointnet.preparation.prepared_patient import NetworkArrays
+from jointnet.structures import BY_CLASS, STRUCTURES
 from jointnet.train.augmentation import Batch
 
 
@@ -30,13 +31,17 @@ class LabelledPatient(Protocol):
         """A hash of all data of the patient that a training uses."""
         ...
 
+    def labelled(self) -> NDArray[np.bool_]:
+        """Return which structures of `structures.STRUCTURES` are labelled in each image, (2, structures)."""
+        ...
+
     def network_arrays(self, block: int) -> NetworkArrays:
         """Return images and labels averaged over blocks of common-grid pixels. The arrays must not be modified."""
         ...
 
 
 class SlicePairDataset:
-    """All slice pairs of some patients in which at least one image has a labelled structure.
+    """All slice pairs of some patients in which at least one image shows a labelled structure that is learned.
 
     On a CPU, batches are copied from the patients' arrays. Cached arrays are memory maps, so that all trainings of a
     node share one copy. On other devices all slices are stored on the device, in half precision and single bytes.
@@ -46,24 +51,35 @@ class SlicePairDataset:
         downsampling: side of the block of common-grid pixels that becomes one pixel.
         neighbours: number of neighbouring slices on either side that become further channels.
         device: the device of the batches.
+        structures: the structures that are learned. All others count as not labelled.
     """
 
     def __init__(
-        self, patients: Sequence[LabelledPatient], downsampling: int, neighbours: int, device: torch.device | str
+        self,
+        patients: Sequence[LabelledPatient],
+        downsampling: int,
+        neighbours: int,
+        device: torch.device | str,
+        structures: Sequence[str] = STRUCTURES,
     ) -> None:
         self.device = torch.device(device)
         self.block_pixels = downsampling**2
         arrays = [patient.network_arrays(downsampling) for patient in patients]
-        used, seen, first = [], [], 0
-        for _, counts, _ in arrays:
-            labelled = torch.from_numpy(counts.any((1, 2, 3, 4)))
+        wanted = torch.tensor([name in structures for name in BY_CLASS])
+        used, seen, known, first = [], [], [], 0
+        for patient, (_, counts, _) in zip(patients, arrays, strict=True):
+            by_class = torch.from_numpy(patient.labelled()[:, [STRUCTURES.index(name) for name in BY_CLASS]]) & wanted
+            shown = torch.from_numpy(counts.any((3, 4))) & by_class
+            labelled = shown.flatten(1).any(1)
             used.append(first + labelled.nonzero()[:, 0])
             seen.append((first + neighbour_indices(len(counts), neighbours))[labelled])
+            known.append(by_class.float().expand(len(used[-1]), -1, -1))
             first += len(counts)
-        self._used, self._seen = torch.cat(used), torch.cat(seen)
+        self._used, self._seen, self._labelled = torch.cat(used), torch.cat(seen), torch.cat(known)
         self._images, self._counts, self._fields = (_Rows(parts) for parts in zip(*arrays, strict=True))
         if self.device.type != "cpu":
             self._used, self._seen = self._used.to(self.device), self._seen.to(self.device)
+            self._labelled = self._labelled.to(self.device)
             self._resident = [
                 rows[torch.arange(first)].to(self.device) for rows in (self._images, self._counts, self._fields)
             ]
@@ -80,9 +96,10 @@ class SlicePairDataset:
         images, counts, fields = on_cpu if self.device.type == "cpu" else self._resident
         seen = images[self._seen[indices]].float()
         field = fields[self._seen[indices]].all(1, keepdim=True).float()
-        structures = counts[self._used[indices]].float() / self.block_pixels
+        labelled = self._labelled[indices]
+        structures = counts[self._used[indices]].float() / self.block_pixels * labelled[..., None, None]
         labels = torch.cat([1 - structures.sum(2, keepdim=True), structures], 2)
-        return Batch(seen[:, :, 0], seen[:, :, 1], labels[:, 0], labels[:, 1], field)
+        return Batch(seen[:, :, 0], seen[:, :, 1], labels[:, 0], labels[:, 1], field, labelled)
 
 
 class ShuffledPasses:

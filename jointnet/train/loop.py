@@ -236,7 +236,7 @@ def train_epoch(
         batch = apply_augmentation(draw_augmentation(settings.augmentation, len(indices), generator), batch)
         with computing_in(precision, device):
             output = model(batch.cine, batch.lge)
-        losses = branch_losses(output, batch.cine_labels, batch.lge_labels, batch.field, settings.loss)
+        losses = branch_losses(output, batch.cine_labels, batch.lge_labels, batch.field, batch.labelled, settings.loss)
         weighted = weighted_losses(losses, settings.loss)
         total = torch.stack(list(weighted.values())).sum()
         if not torch.isfinite(total):

@@ -7,6 +7,9 @@ Targets are class probabilities. They lie between 0 and 1 if a coarser pixel con
 
 Outside the common field of the two images nothing can be seen. Its pixels do not count in the segmentation loss, and a
 structure that it cuts does not count in the slice's registration loss.
+
+A structure that nobody drew is not background. Its label map is 0, so that it does not count in the registration loss;
+`segmentation_loss` states what it does to the segmentation.
 """
 
 import torch
@@ -40,17 +43,40 @@ def soft_dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     return 1 - overlap / (probabilities.sum((2, 3)) + target.sum((2, 3)) + DICE_SMOOTHING_PX)
 
 
-def segmentation_loss(logits: Tensor, target: Tensor, field: Tensor, alpha: float) -> Tensor:
-    """Return the dual loss (a scalar) of logits and target probabilities, both (B, C, H, W).
+def segmentation_loss(logits: Tensor, target: Tensor, field: Tensor, alpha: float, labelled: Tensor) -> Tensor:
+    """Return the dual loss (a scalar) of logits and target probabilities, both (B, C, H, W), of one image of each pair.
+
+    It is the marginal loss: where a structure is not labelled, its pixels are among those of the background, so its
+    probability is added to that of the background, and its Dice is left out. An image in which no structure is labelled
+    has no influence. The loss is the mean over the other images.
 
     Pixels outside the common field (B, 1, H, W) have a loss of 0. The cross-entropy is still the mean over all pixels,
     so that the weight of a pixel does not depend on the size of the field.
+
+    Args:
+        logits: class scores.
+        target: class probabilities, 0 for structures that are not labelled.
+        field: the common field.
+        alpha: share of the cross-entropy.
+        labelled: 1 for the structures that are labelled in the image, else 0, (B, structures) by class.
     """
     log_probabilities = F.log_softmax(logits.float(), 1)
     counted = target * field
-    entropy = cross_entropy(log_probabilities, counted)
-    dice = soft_dice_loss(log_probabilities.exp() * field, counted)[:, 1:].mean(1)  # mean over the structures
-    return (alpha * entropy + (1 - alpha) * dice).mean()
+    entropy = cross_entropy(_marginal(log_probabilities, labelled), counted)
+    structures = labelled.sum(1, keepdim=True)
+    weights = labelled * (labelled.shape[1] / structures.clamp(min=1))  # exactly 1 where all are labelled
+    dice = (soft_dice_loss(log_probabilities.exp() * field, counted)[:, 1:] * weights).mean(1)
+    seen = (structures[:, 0] > 0).float()
+    return ((alpha * entropy + (1 - alpha) * dice) * (seen * (len(seen) / seen.sum().clamp(min=1)))).mean()
+
+
+def _marginal(log_probabilities: Tensor, labelled: Tensor) -> Tensor:
+    """Return log-probabilities (B, C, H, W) with that of background or any structure that is not labelled first."""
+    if labelled.all():  # the usual case, in which the sum below would have one term
+        return log_probabilities
+    unlabelled = torch.cat([torch.ones_like(labelled[:, :1]), 1 - labelled], 1)
+    merged = log_probabilities.masked_fill(unlabelled[:, :, None, None] == 0, -torch.inf).logsumexp(1, keepdim=True)
+    return torch.cat([merged, log_probabilities[:, 1:]], 1)
 
 
 def counted_structures(cine: Tensor, lge: Tensor, field: Tensor) -> Tensor:
@@ -88,7 +114,7 @@ def registration_loss(theta: Tensor, cine: Tensor, lge: Tensor, field: Tensor, a
 
 
 def branch_losses(
-    output: Output, cine: Tensor, lge: Tensor, field: Tensor, settings: LossSettings
+    output: Output, cine: Tensor, lge: Tensor, field: Tensor, labelled: Tensor, settings: LossSettings
 ) -> dict[str, Tensor]:
     """Return the loss of each branch of the model: `registration`, and `cine` and `lge` if it segments.
 
@@ -97,12 +123,13 @@ def branch_losses(
         cine: label map (B, C, H, W).
         lge: label map (B, C, H, W).
         field: the common field (B, 1, H, W), 1 inside and 0 outside.
+        labelled: 1 for the structures that are labelled in each image, else 0, (B, 2, structures) by class, cine first.
         settings: the weights.
     """
     losses = {"registration": registration_loss(output.theta, cine, lge, field, settings.alpha)}
     if output.cine_logits is not None and output.lge_logits is not None:
-        losses["cine"] = segmentation_loss(output.cine_logits, cine, field, settings.alpha)
-        losses["lge"] = segmentation_loss(output.lge_logits, lge, field, settings.alpha)
+        losses["cine"] = segmentation_loss(output.cine_logits, cine, field, settings.alpha, labelled[:, 0])
+        losses["lge"] = segmentation_loss(output.lge_logits, lge, field, settings.alpha, labelled[:, 1])
     return losses
 
 

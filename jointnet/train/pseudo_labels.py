@@ -19,7 +19,7 @@ from jointnet.geometry import warp_labels
 from jointnet.networks.apply import predict
 from jointnet.preparation.cache import CachedPatient
 from jointnet.preparation.prepared_patient import NetworkArrays, class_counts
-from jointnet.structures import CLASS_INDEX
+from jointnet.structures import CLASS_INDEX, STRUCTURES
 
 LEAST_AGREEMENT = 0.7
 """Smallest mean Dice, over the structures in either segmentation, for a slice to be used."""
@@ -32,10 +32,12 @@ class PseudoLabelledPatient:
     Attributes:
         prepared: the patient on the common grid. Manual labels, if any, are not used.
         predicted: pseudo-labels (S, 2, H, W), cine first, in `structures.CLASS_INDEX`; 0 in slices that are not used.
+        structures: the structures that the model segments.
     """
 
     prepared: CachedPatient
     predicted: NDArray[np.uint8]
+    structures: tuple[str, ...] = STRUCTURES
 
     @property
     def patient(self) -> int:
@@ -54,6 +56,10 @@ class PseudoLabelledPatient:
     def labels(self) -> NDArray[np.uint8]:
         """Return the pseudo-labels (S, 2, H, W), cine first."""
         return self.predicted
+
+    def labelled(self) -> NDArray[np.bool_]:
+        """Return which structures of `structures.STRUCTURES` have pseudo-labels in each image, (2, structures)."""
+        return np.array([[name in self.structures for name in STRUCTURES]] * 2)
 
     def field(self) -> NDArray[np.bool_]:
         """Return the common field (S, H, W)."""

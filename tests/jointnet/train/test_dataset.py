@@ -4,6 +4,7 @@ import torch
 from scans import prepared
 
 from jointnet.networks.apply import neighbour_indices, network_images
+from jointnet.structures import CLASS_INDEX
 from jointnet.train.dataset import ShuffledPasses, SlicePairDataset
 
 
@@ -164,3 +165,33 @@ def test_a_pass_continues_where_its_state_was_taken(done):
     again.load_state_dict(left)
     other.set_state(drawn)
     assert [again.next_batch().tolist() for _ in range(7)] == expected
+
+
+@pytest.mark.parametrize(
+    ("undrawn", "structures", "expected"),
+    [
+        ((), ("lv", "myo", "rv"), [[1, 1, 1], [1, 1, 1]]),
+        ((), ("lv", "myo"), [[1, 1, 0], [1, 1, 0]]),
+        ((), ("lv",), [[0, 1, 0], [0, 1, 0]]),
+        (((0, "rv"),), ("lv", "myo", "rv"), [[1, 1, 0], [1, 1, 1]]),
+        (((0, "lv"), (0, "myo"), (0, "rv")), ("lv", "myo", "rv"), [[0, 0, 0], [1, 1, 1]]),
+        (((1, "myo"),), ("myo", "rv"), [[1, 0, 1], [0, 0, 1]]),
+    ],
+    ids=str,
+)
+def test_what_nobody_drew_or_nobody_asked_for_is_not_labelled_and_empty(tmp_path, undrawn, structures, expected):
+    labels = labels_of(np.random.default_rng(3), 2)
+    for image, name in undrawn:
+        labels[:, image][labels[:, image] == CLASS_INDEX[name]] = 0
+    pairs = SlicePairDataset([prepared(tmp_path, 1, labels)], 4, 0, "cpu", structures)
+    batch = pairs.batch(torch.arange(2))
+    assert batch.labelled.tolist() == [expected, expected]  # by class: myocardium, LV, RV
+    for maps, known in zip((batch.cine_labels, batch.lge_labels), expected, strict=True):
+        assert (maps[:, 1:].amax((0, 2, 3)) > 0).tolist() == [bool(each) for each in known]
+        torch.testing.assert_close(maps.sum(1), torch.ones(2, 56, 56))
+
+
+def test_a_slice_that_shows_only_what_is_not_asked_for_is_left_out(tmp_path):
+    labels = np.zeros((3, 2, 224, 224), np.uint8)
+    labels[0], labels[1], labels[2, 0, 4, 4] = CLASS_INDEX["rv"], CLASS_INDEX["lv"], CLASS_INDEX["lv"]
+    assert len(SlicePairDataset([prepared(tmp_path, 1, labels)], 4, 0, "cpu", ("lv", "myo"))) == 2

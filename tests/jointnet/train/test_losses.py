@@ -11,6 +11,7 @@ from jointnet.networks import Output
 from jointnet.preparation.cut_structures import cut_structures
 from jointnet.settings import Settings, with_values
 from jointnet.structures import CLASS_INDEX, STRUCTURES
+from jointnet.train import losses
 from jointnet.train.losses import (
     DICE_SMOOTHING_PX,
     LABEL_SMOOTHING,
@@ -18,14 +19,19 @@ from jointnet.train.losses import (
     counted_structures,
     cross_entropy,
     registration_loss,
-    segmentation_loss,
     soft_dice_loss,
     weighted_losses,
 )
 
 PIXELS = 8 * 8
+ALL = torch.ones(1, 2, 3)
+"""Every structure is labelled."""
 WHOLE8, WHOLE10, WHOLE56 = (torch.ones(1, 1, side, side) for side in (8, 10, 56))
 """Fields that cover the whole image."""
+
+
+def segmentation_loss(logits, target, field, alpha, labelled=ALL[:, 0]):
+    return losses.segmentation_loss(logits, target, field, alpha, labelled.expand(len(logits), 3))
 
 
 def one_hot(codes):
@@ -283,17 +289,98 @@ def test_pixels_outside_of_the_field_cost_nothing_and_the_others_what_they_cost(
 def test_branches_are_those_the_model_has():
     maps = one_hot(blocks(10, 20, 5))
     logits = torch.zeros(1, 4, 8, 8)
-    assert set(branch_losses(Output(identity(1)), maps, maps, WHOLE8, settings())) == {"registration"}
-    losses = branch_losses(Output(identity(1), 50 * maps, logits), maps, maps, WHOLE8, settings(alpha=1.0))
-    assert set(losses) == {"registration", "cine", "lge"}
-    assert float(losses["cine"]) == pytest.approx(0, abs=1e-6)
-    assert float(losses["lge"]) == pytest.approx(math.log(4))
+    assert set(branch_losses(Output(identity(1)), maps, maps, WHOLE8, ALL, settings())) == {"registration"}
+    found = branch_losses(Output(identity(1), 50 * maps, logits), maps, maps, WHOLE8, ALL, settings(alpha=1.0))
+    assert set(found) == {"registration", "cine", "lge"}
+    assert float(found["cine"]) == pytest.approx(0, abs=1e-6)
+    assert float(found["lge"]) == pytest.approx(math.log(4))
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0, 0.0), (0.2, 0.3, 0.5), (2.0, 40.0, 100.0)])
 def test_each_branch_is_weighed_by_its_lambda_unnormalised(weights):
-    losses = {"registration": torch.tensor(3.0), "cine": torch.tensor(5.0), "lge": torch.tensor(7.0)}
+    branches = {"registration": torch.tensor(3.0), "cine": torch.tensor(5.0), "lge": torch.tensor(7.0)}
     chosen = settings(lambda_1=weights[0], lambda_2=weights[1], lambda_3=weights[2])
-    expected = dict(zip(losses, (weight * loss for weight, loss in zip(weights, (3, 5, 7), strict=True)), strict=True))
-    assert {name: float(loss) for name, loss in weighted_losses(losses, chosen).items()} == pytest.approx(expected)
-    assert set(weighted_losses({"registration": losses["registration"]}, chosen)) == {"registration"}
+    expected = dict(
+        zip(branches, (weight * loss for weight, loss in zip(weights, (3, 5, 7), strict=True)), strict=True)
+    )
+    assert {name: float(loss) for name, loss in weighted_losses(branches, chosen).items()} == pytest.approx(expected)
+    assert set(weighted_losses({"registration": branches["registration"]}, chosen)) == {"registration"}
+
+
+def explicit_loss(logits, codes, labelled, alpha):
+    """Return the marginal loss of one image (C, H, W) in float64 from sums of probabilities; None if nothing counts."""
+    if not labelled.any():
+        return None
+    probabilities = logits.double().softmax(0)
+    of_structure = {index: probabilities[index] for index in (1, 2, 3) if labelled[index - 1]}
+    background = 1 - sum(of_structure.values())
+    entropy = 0.0
+    for code in codes.unique().tolist():
+        entropy -= (background if code == 0 else of_structure[code])[codes == code].log().sum()
+    overlaps = [
+        1
+        - (2 * found[codes == index].sum() + DICE_SMOOTHING_PX)
+        / (found.sum() + (codes == index).sum() + DICE_SMOOTHING_PX)
+        for index, found in of_structure.items()
+    ]
+    return alpha * entropy / codes.numel() + (1 - alpha) * sum(overlaps) / len(overlaps)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(
+    "labelled",
+    [
+        [(1, 1, 1), (1, 1, 1)],
+        [(1, 1, 0), (1, 1, 1)],
+        [(0, 1, 0), (1, 1, 0)],
+        [(0, 0, 0), (1, 1, 1)],
+        [(0, 0, 0), (1, 0, 0)],
+    ],
+    ids=str,
+)
+def test_a_structure_that_nobody_drew_counts_as_background_or_itself(alpha, labelled):
+    known = torch.tensor(labelled, dtype=torch.float32)
+    logits = 3 * torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    codes = torch.cat(
+        [blocks(*(count * int(here) for count, here in zip((10, 20, 5), each, strict=True))) for each in labelled]
+    )
+    each = [explicit_loss(*args, alpha) for args in zip(logits, codes, known, strict=True)]
+    counted = [value for value in each if value is not None]
+    loss = segmentation_loss(logits, one_hot(codes), WHOLE8, alpha, known)
+    assert float(loss) == pytest.approx(float(sum(counted) / len(counted)), rel=2e-5)
+
+
+def test_scores_among_what_nobody_drew_have_no_gradient():
+    """Where RV is not labelled, moving probability between background and RV changes nothing."""
+    logits = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(4))
+    logits[:, 1:3] -= 60  # nothing but background and RV
+    logits.requires_grad_()
+    segmentation_loss(logits, one_hot(blocks(0, 0, 0)), WHOLE8, 0.5, torch.tensor([[1.0, 1.0, 0.0]])).backward()
+    assert float(logits.grad.abs().max()) < 1e-7
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_an_image_in_which_nothing_is_labelled_has_no_influence_and_no_gradient(alpha):
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(3, 4, 8, 8, generator=generator).requires_grad_()
+    target = one_hot(torch.cat([blocks(10, 20, 5), blocks(0, 0, 0), blocks(4, 9, 9)]))
+    known = torch.tensor([[1.0] * 3, [0.0] * 3, [1.0] * 3])
+    loss = segmentation_loss(logits, target, WHOLE8, alpha, known)
+    loss.backward()
+    torch.testing.assert_close(loss, segmentation_loss(logits[[0, 2]], target[[0, 2]], WHOLE8, alpha))
+    assert float(logits.grad[1].abs().max()) == 0
+    assert float(logits.grad[0].abs().max()) > 0
+    alone = logits[1:2].detach().requires_grad_()
+    nothing = segmentation_loss(alone, target[1:2], WHOLE8, alpha, known[1:2])
+    nothing.backward()
+    assert float(nothing.detach()) == 0
+    assert float(alone.grad.abs().max()) == 0
+
+
+def test_with_everything_labelled_the_loss_is_to_the_bit_that_of_all_classes():
+    generator = torch.Generator().manual_seed(6)
+    logits, target = 4 * torch.randn(5, 4, 8, 8, generator=generator), one_hot(blocks(10, 20, 5)).repeat(5, 1, 1, 1)
+    log_probabilities = logits.log_softmax(1)
+    dice = soft_dice_loss(log_probabilities.exp(), target)[:, 1:].mean(1)
+    expected = (0.3 * cross_entropy(log_probabilities, target) + (1 - 0.3) * dice).mean()
+    assert float(segmentation_loss(logits, target, WHOLE8, 0.3)) == float(expected)
