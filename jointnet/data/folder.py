@@ -87,7 +87,8 @@ def complete_patients(
             hint = f" (there is {', '.join(near)}: rename it if it is meant)" if near else ""
             errors.append(f"{folder}: patient {patient} lacks {lacking}{hint}; add or remove the patient")
         else:
-            complete[patient] = PatientFiles(patient, **{role: files[role] for role in roles})
+            cine_label, lge_label = (files[role] if role in roles else None for role in ("cine_label", "lge_label"))
+            complete[patient] = PatientFiles(patient, files["cine"], files["lge"], cine_label, lge_label)
     return complete, errors
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.errors import DataError
 from jointnet.preparation.drawn_structures import drawn_structures
+from jointnet.preparation.labels import CHALLENGE_VALUES, LabelValues
 from jointnet.preparation.patient_files import PatientFiles, check_headers
 from jointnet.preparation.prepared_patient import (
     NETWORK_ARRAYS_VERSION,
@@ -242,11 +243,29 @@ def in_parallel(make: Callable[[Item], Result], items: Sequence[Item]) -> Iterat
 
 
 def _digest(files: PatientFiles) -> str:
-    """Return the digest of a patient's files and of the preparation rules, the name of the patient in the cache."""
+    """Return the digest of a patient's files and of the preparation rules, the name of the patient in the cache.
+
+    What a description of the files says counts only where it differs from the challenge's rules.
+    """
     digest = hashlib.sha256(RULES.encode())
     for path in files.paths:
         digest.update(_file_digest(path))
+    described = (
+        _values_text(files.cine_values),
+        _values_text(files.lge_values),
+        files.cine_frame,
+        sorted(files.unlabelled),
+        [label is None for label in (files.cine_label, files.lge_label)],
+    )
+    challenge = _values_text(CHALLENGE_VALUES)
+    if described not in [(challenge, challenge, None, [], [absent, absent]) for absent in (False, True)]:
+        digest.update(repr(described).encode())
     return digest.hexdigest()[:24]
+
+
+def _values_text(values: LabelValues) -> str:
+    """Return what of label values changes the prepared labels, in one order."""
+    return repr((sorted((name, sorted(own)) for name, own in values.structures), sorted(values.ignored)))
 
 
 @once_per_version

@@ -6,6 +6,7 @@ pool, and at most half of the outline of the RV on myocardium.
 """
 
 from collections import Counter
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
@@ -25,31 +26,63 @@ MOST_SLICES_SHOWN = 12
 MOST_VALUES_SHOWN = 6
 
 
-def class_indices(path: Path, stored: NDArray[np.float32], errors: list[str]) -> NDArray[np.uint8] | None:
+@dataclass(frozen=True)
+class LabelValues:
+    """The values in a manual segmentation's file; 0 is background.
+
+    Attributes:
+        structures: each labelled structure and the values that stand for it.
+        ignored: values that count as background.
+        scar: the values of a structure that stand for scar drawn by hand.
+    """
+
+    structures: tuple[tuple[str, tuple[int, ...]], ...]
+    ignored: tuple[int, ...] = ()
+    scar: tuple[int, ...] = ()
+
+    def text(self, structure: str) -> str:
+        """Return a structure's values for a message, such as `2 or 3`."""
+        return " or ".join(map(str, dict(self.structures).get(structure, ()))) or "no value"
+
+
+CHALLENGE_VALUES = LabelValues(tuple((name, (value,)) for name, value in LABEL_VALUE.items()))
+"""The label values of MS-CMRSeg 2019."""
+
+
+def class_indices(
+    path: Path, stored: NDArray[np.float32], errors: list[str], values: LabelValues = CHALLENGE_VALUES
+) -> NDArray[np.uint8] | None:
     """Return the class indices of a file's label values, which may differ from whole numbers by rounding.
 
     If the values seem to be exchanged, an error is added to `errors` and the class indices are returned unchanged. If
     other values than the label values occur, an error is added and None is returned.
     """
-    labels = _exact(stored)
+    labels = _exact(stored, values)
     if labels is None:
         with np.errstate(invalid="ignore"):  # infinity minus infinity
             rounded = np.rint(stored)
             stored = np.where(np.abs(stored - rounded) < 1e-3, rounded, stored)
-        labels = _exact(stored)
+        labels = _exact(stored, values)
     if labels is None:
-        unknown = np.unique(stored[~np.isin(stored, (0, *LABEL_VALUE.values()))])
-        values = ", ".join(f"{value:g}" for value in unknown[:MOST_VALUES_SHOWN])
-        values += ", ..." * (len(unknown) > MOST_VALUES_SHOWN)
-        known = ", ".join(f"{value} {name}" for name, value in LABEL_VALUE.items())
-        errors.append(f"{path}: must hold the labels 0 background, {known} only, got {values}")
+        named = [(value, name) for name, own in values.structures for value in own]
+        named += [(value, "ignored") for value in values.ignored]
+        unknown = np.unique(stored[~np.isin(stored, (0, *(value for value, _ in named)))])
+        shown = ", ".join(f"{value:g}" for value in unknown[:MOST_VALUES_SHOWN])
+        shown += ", ..." * (len(unknown) > MOST_VALUES_SHOWN)
+        known = ", ".join(f"{value} {name}" for value, name in named)
+        errors.append(f"{path}: must hold the labels 0 background, {known} only, got {shown}")
         return None
-    errors += exchange_errors(path, labels)
+    errors += exchange_errors(path, labels, values)
     return labels
 
 
-def exchange_errors(path: Path, labels: NDArray[np.uint8]) -> list[str]:
-    """Return an error if the labels (I, J, K) of a file seem to be exchanged in all or some slices."""
+def exchange_errors(path: Path, labels: NDArray[np.uint8], values: LabelValues = CHALLENGE_VALUES) -> list[str]:
+    """Return an error if the labels (I, J, K) of a file seem to be exchanged in all or some slices.
+
+    Without values for both the LV pool and the myocardium nothing can be said.
+    """
+    if not set(SURROUNDED) <= dict(values.structures).keys():
+        return []
     rows, columns = (np.flatnonzero(labels.any(axes)) for axes in ((1, 2), (0, 2)))
     if not len(rows):
         return []
@@ -63,11 +96,13 @@ def exchange_errors(path: Path, labels: NDArray[np.uint8]) -> list[str]:
     sound_pool, sound_wall = SURROUNDED
     (rest,), (sound_rest,) = ([name for name in STRUCTURES if name not in pair] for pair in ((pool, wall), SURROUNDED))
     meant = {pool: sound_pool, wall: sound_wall, rest: sound_rest}
-    moved = [str(value) for name, value in sorted(LABEL_VALUE.items(), key=lambda item: item[1]) if meant[name] != name]
+    moved = [
+        values.text(name) for _, name in sorted((own, name) for name, own in values.structures) if meant[name] != name
+    ]
     numbers = ", ".join(map(str, slices[:MOST_SLICES_SHOWN])) + (", ..." if len(slices) > MOST_SLICES_SHOWN else "")
     return [
-        f"{path}: must show {sound_pool} ({LABEL_VALUE[sound_pool]}) surrounded by {sound_wall} "
-        f"({LABEL_VALUE[sound_wall]}), but {LABEL_VALUE[pool]} is surrounded by {LABEL_VALUE[wall]} in "
+        f"{path}: must show {sound_pool} ({values.text(sound_pool)}) surrounded by {sound_wall} "
+        f"({values.text(sound_wall)}), but {values.text(pool)} is surrounded by {values.text(wall)} in "
         f"{len(slices)} of {len(pairs)} slices (from 0: {numbers}); it looks as if {', '.join(moved[:-1])} and "
         f"{moved[-1]} were exchanged; correct the labels or remove the patient"
     ]
@@ -91,12 +126,14 @@ def surrounded_pair(plane: NDArray[np.uint8]) -> tuple[str, str] | None:
     return most if most is not None and shares[most] >= SURROUNDS else None
 
 
-def _exact(stored: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+def _exact(stored: NDArray[np.float32], values: LabelValues) -> NDArray[np.uint8] | None:
     """Return the class indices of label values, or None if any other value occurs."""
     labels = np.zeros_like(stored, np.uint8)
     recognised = np.count_nonzero(stored == 0)
-    for name, value in LABEL_VALUE.items():
-        labelled = stored == value
-        recognised += np.count_nonzero(labelled)
-        labels += labelled * np.uint8(CLASS_INDEX[name])
+    for name, own in values.structures:
+        for value in own:
+            labelled = stored == value
+            recognised += np.count_nonzero(labelled)
+            labels += labelled * np.uint8(CLASS_INDEX[name])
+    recognised += sum(np.count_nonzero(stored == value) for value in values.ignored)
     return labels if recognised == stored.size else None

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from jointnet.cpu_kernels.maps import block_means
 from jointnet.errors import DataError
 from jointnet.preparation.grid import Stack, common_grid, sample
-from jointnet.preparation.labels import class_indices
-from jointnet.preparation.patient_files import PatientFiles
+from jointnet.preparation.labels import CHALLENGE_VALUES, LabelValues, class_indices
+from jointnet.preparation.patient_files import PatientFiles, ScanFiles
 from jointnet.preparation.scan_file import read_header, read_voxels
-from jointnet.structures import CLASSES
+from jointnet.structures import CLASS_INDEX, CLASSES
 
 PREPARATION_VERSION = 5
 """Increase it whenever the same files would give other arrays or be refused, so that no old cache is read."""
@@ -61,8 +61,7 @@ def prepare_patient(files: PatientFiles) -> PreparedPatient:
         DataError: with all errors in the patient's files.
     """
     errors: list[str] = []
-    cine_image, cine_labels = _pair(files.cine, files.cine_label, errors)
-    lge_image, lge_labels = _pair(files.lge, files.lge_label, errors)
+    (cine_image, cine_labels), (lge_image, lge_labels) = (_pair(scan, errors) for scan in files.scans)
     if cine_image is None or cine_labels is None or lge_image is None or lge_labels is None:
         raise DataError(errors)
     cine_stack, lge_stack = cine_image[1], lge_image[1]
@@ -121,16 +120,24 @@ def robust_ends(values: NDArray[np.float32]) -> tuple[float, float]:
 def voxel_errors(files: PatientFiles, known_errors: Sequence[str]) -> list[str]:
     """Return the errors in the voxels of a patient's files. Files with an error in `known_errors` are skipped."""
     errors: list[str] = []
-    for read, paths in ((read_image, (files.cine, files.lge)), (read_label, (files.cine_label, files.lge_label))):
-        for path in paths:
-            if path is not None and not any(error.startswith(f"{path}:") for error in known_errors):
-                read(path, errors)
+
+    def sound(path: Path | None) -> bool:
+        return path is not None and not any(error.startswith(f"{path}:") for error in known_errors)
+
+    for scan in files.scans:
+        if sound(scan.image):
+            read_image(scan.image, errors, scan.frame)
+    for scan in files.scans:
+        if scan.label is not None and sound(scan.label):
+            read_label(scan.label, errors, scan.values, scan.frame)
     return errors
 
 
-def _read(path: Path, errors: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
+def _read(
+    path: Path, errors: list[str], frame: int | None, label: bool = False
+) -> tuple[NDArray[np.float32], Stack] | None:
     try:
-        header = read_header(path)
+        header = read_header(path, frame, label)
         return read_voxels(header), Stack(header.affine, header.shape)
     except DataError as error:
         errors += error.errors
@@ -138,18 +145,30 @@ def _read(path: Path, errors: list[str]) -> tuple[NDArray[np.float32], Stack] | 
 
 
 def _pair(
-    scan: Path, label: Path | None, errors: list[str]
+    scan: ScanFiles, errors: list[str]
 ) -> tuple[tuple[NDArray[np.float32], Stack] | None, NDArray[np.uint8] | None]:
-    """Return a scan and its class indices, which are 0 without a segmentation; None for an invalid file."""
-    image = read_image(scan, errors)
-    if label is not None:
-        return image, read_label(label, errors)
-    return image, None if image is None else np.zeros_like(image[0], np.uint8)
+    """Return a scan and its class indices, None for an invalid file.
+
+    The class index is 0 without a segmentation, and where a structure is shown that counts as not drawn.
+    """
+    image = read_image(scan.image, errors, scan.frame)
+    if scan.label is None:
+        return image, None if image is None else np.zeros_like(image[0], np.uint8)
+    labels = read_label(scan.label, errors, scan.values, scan.frame)
+    if labels is not None and scan.undrawn:
+        labels[np.isin(labels, [CLASS_INDEX[name] for name in scan.undrawn])] = 0
+    return image, labels
 
 
-def read_image(path: Path, errors: list[str]) -> tuple[NDArray[np.float32], Stack] | None:
-    """Return intensities (I, J, K) and geometry. If the file is invalid, add its errors to `errors` and return None."""
-    read = _read(path, errors)
+def read_image(path: Path, errors: list[str], frame: int | None = None) -> tuple[NDArray[np.float32], Stack] | None:
+    """Return intensities (I, J, K) and geometry. If the file is invalid, add its errors to `errors` and return None.
+
+    Args:
+        path: the file.
+        errors: the errors found are added.
+        frame: the frame of a 4D file, counted from 0; see `read_header`.
+    """
+    read = _read(path, errors, frame)
     if read is None:
         return None
     low, high = float(read[0].min()), float(read[0].max())
@@ -163,14 +182,16 @@ def read_image(path: Path, errors: list[str]) -> tuple[NDArray[np.float32], Stac
     return read
 
 
-def read_label(path: Path, errors: list[str]) -> NDArray[np.uint8] | None:
+def read_label(
+    path: Path, errors: list[str], values: LabelValues = CHALLENGE_VALUES, frame: int | None = None
+) -> NDArray[np.uint8] | None:
     """Return a manual segmentation as class indices (I, J, K), or None if the file or a value in it is invalid.
 
     All errors are added to `errors`. If the values seem to be exchanged, an error is added and the labels are returned
     unchanged.
     """
-    read = _read(path, errors)
-    return None if read is None else class_indices(path, read[0], errors)
+    read = _read(path, errors, frame, label=True)
+    return None if read is None else class_indices(path, read[0], errors, values)
 
 
 class NetworkArrays(NamedTuple):

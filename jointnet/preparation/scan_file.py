@@ -7,7 +7,7 @@ and its extensions are not read, so they cannot reach any output.
 import math
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +24,9 @@ from jointnet.system.file_version import once_per_version
 
 LARGEST_VOXELS = 16 * 1024 * 1024
 """Largest number of voxels of a scan: 512 x 512 pixels in 64 slices."""
-LARGEST_BYTES = LARGEST_VOXELS * 8
+LARGEST_SERIES_VOXELS = 8 * LARGEST_VOXELS
+"""Largest number of voxels of all frames of a 4D file. Only one frame is kept in memory."""
+LARGEST_BYTES = LARGEST_SERIES_VOXELS * 8
 LARGEST_HEADER = 1024 * 1024
 """Largest number of bytes before the voxels, extensions included, and of bytes after them."""
 LARGEST_RATIO = 1032
@@ -35,6 +37,8 @@ HEADERS = {348: (nib.Nifti1Header, 344, b"n+1\0"), 540: (nib.Nifti2Header, 4, b"
 MOST_MEMBERS = 10_000
 """Largest number of gzip members in a file. `bgzip` writes one for every 64 kB."""
 CHUNK = 256 * 1024
+LARGEST_PIECE = 4 * CHUNK
+"""Number of bytes that are decompressed at once at most, so that what is not kept takes little memory."""
 GZIP = zlib.MAX_WBITS | 16
 GZIP_BEGINS = b"\x1f\x8b"
 
@@ -57,48 +61,76 @@ class ScanHeader:
     Attributes:
         path: the file.
         shape: number of voxels along the three axes.
+        frames: number of frames of a 4D file; 1 otherwise.
         affine: affine (4, 4) from voxel to world mm.
         bounds: two affines that bound the affine, given rounding; see `placement`.
         dtype: data type of the stored voxels.
-        offset: byte offset of the first voxel.
+        offset: byte offset of the first voxel; of a 4D file, that of the chosen frame.
+        end: byte offset of the end of the voxels of all frames.
         scale: factor and summand that convert stored values to intensities.
     """
 
     path: Path
     shape: tuple[int, ...]
+    frames: int
     affine: NDArray[np.float64]
     bounds: Bounds
     dtype: np.dtype
     offset: int
+    end: int
     scale: tuple[float, float]
 
     @property
-    def end(self) -> int:
-        """Byte offset of the end of the voxels."""
-        return self.offset + math.prod(self.shape) * self.dtype.itemsize
+    def volume_bytes(self) -> int:
+        """Number of bytes of one frame."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
-@once_per_version
-def read_header(path: Path) -> ScanHeader:
+def read_header(path: Path, frame: int | None = None, label: bool = False) -> ScanHeader:
     """Read the header of a NIfTI file and check it against the file's size. No voxels are read.
+
+    Args:
+        path: the file.
+        frame: the frame of a 4D file, counted from 0. A 3D file has frame 0. None for a file that must be 3D.
+        label: whether the file is a segmentation. A 3D segmentation belongs to any frame.
 
     Raises:
         DataError: with all errors in the storage of the voxels or, if there are none, in the geometry.
     """
+    header = _read_header(path)
+    if header.frames == 1 and (label or not frame):
+        return header
+    if frame is None:
+        raise DataError(
+            f"{path}: must be a volume with three axes, got shape {(*header.shape, header.frames)}; for a 4D cine, "
+            "state the frame to read: [cine] frame in dataset.toml"
+        )
+    if frame >= header.frames:
+        raise DataError(
+            f"{path}: must have frame {frame}, counted from 0, as [cine] frame says, got {header.frames} frame"
+            f"{'s' * (header.frames > 1)}"
+        )
+    return replace(header, offset=header.offset + frame * header.volume_bytes)
+
+
+@once_per_version
+def _read_header(path: Path) -> ScanHeader:
+    """Return the header of a file, with the offset of its first frame."""
     block, size = _first_bytes(path)
     header = _parsed(path, block)
-    shape = _shape(path, header)
-    storage = _stored(path, header, shape, size)
+    shape, frames = _shape(path, header)
+    dtype, offset, scale = _stored(path, header, (*shape, frames), size)
     affine, bounds, errors = placement(path, header, shape)
     if errors:
         raise DataError(errors)
     for shared in (affine, *bounds):
         shared.flags.writeable = False
-    return ScanHeader(path, shape, affine, bounds, *storage)
+    end = offset + frames * math.prod(shape) * dtype.itemsize
+    return ScanHeader(path, shape, frames, affine, bounds, dtype, offset, end, scale)
 
 
 def read_voxels(header: ScanHeader) -> NDArray[np.float32]:
-    """Read the intensities (I, J, K) of a file, in Fortran order as they are stored.
+    """Read the intensities (I, J, K) of a file or of the chosen frame, in Fortran order as they are stored.
 
     The checksum of compressed content is verified. Values beyond single precision become infinite.
 
@@ -106,32 +138,52 @@ def read_voxels(header: ScanHeader) -> NDArray[np.float32]:
         DataError: if the content is truncated, much longer than the header claims, or damaged.
     """
     most = header.end + LARGEST_HEADER
-    content = file_content(header.path, most + 1)
-    if len(content) < header.end:
+    content = file_content(header.path, most + 1, part=(header.offset, header.offset + header.volume_bytes))
+    if content.length < header.end:
         raise DataError(
             f"{header.path}: must be a readable NIfTI file, it may be truncated: {header.end} bytes are claimed and "
-            f"{len(content)} are there"
+            f"{content.length} are there"
         )
-    if len(content) > most:
+    if content.length > most:
         raise DataError(f"{header.path}: must end with its voxels, at byte {header.end}, but much more follows")
     count = math.prod(header.shape)
-    stored = np.frombuffer(content, header.dtype, count, header.offset).reshape(header.shape, order="F")
+    stored = np.frombuffer(content.kept, header.dtype, count).reshape(header.shape, order="F")
     factor, summand = header.scale
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(stored if header.scale == (1.0, 0.0) else stored * factor + summand, dtype=np.float32)
 
 
-def file_content(path: Path, most: int, complete: bool = True) -> bytes | bytearray:
-    """Return at most the first `most` bytes of a file's content, decompressed if its name ends in `.gz`.
+class Content:
+    """The length of what was read of a file's content, and the part of it that is kept in memory.
+
+    Attributes:
+        length: number of bytes read.
+        kept: the bytes from the first to before the last that are wanted.
+    """
+
+    def __init__(self, part: tuple[int, int]) -> None:
+        self.length, self.kept, self._part = 0, bytearray(), part
+
+    def add(self, piece: bytes) -> None:
+        """Keep what is wanted of the next piece."""
+        first, last = self._part
+        self.kept += piece[max(first - self.length, 0) : max(last - self.length, 0)]
+        self.length += len(piece)
+
+
+def file_content(path: Path, most: int, complete: bool = True, part: tuple[int, int] | None = None) -> Content:
+    """Read at most the first `most` bytes of a file's content, decompressed if its name ends in `.gz`.
 
     Args:
         path: the file.
-        most: largest number of bytes to return.
+        most: largest number of bytes to read.
         complete: whether a compressed file with fewer than `most` bytes must be complete.
+        part: first byte, and byte after the last, that are kept; all if None.
 
     Raises:
         DataError: if the file cannot be read, is damaged, or is compressed without a name that ends in `.gz`.
     """
+    part = (0, most) if part is None else part
     try:
         with path.open("rb") as stream:
             named, compressed = path.name.endswith(".gz"), stream.read(len(GZIP_BEGINS)) == GZIP_BEGINS
@@ -139,12 +191,15 @@ def file_content(path: Path, most: int, complete: bool = True) -> bytes | bytear
             if compressed and not named:
                 raise DataError(f"{path}: must be a NIfTI file; it is compressed by gzip: let its name end in .gz")
             if not named:
-                return stream.read(most)
+                content = Content(part)
+                while piece := stream.read(min(CHUNK, most - content.length)):
+                    content.add(piece)
+                return content
             try:
-                return _inflated(stream, most, complete, isal_zlib)
+                return _inflated(stream, most, complete, part, isal_zlib)
             except (isal_zlib.error, EOFError):  # type: ignore[misc]  # zlib decides, with better messages
                 stream.seek(0)
-                return _inflated(stream, most, complete, zlib)
+                return _inflated(stream, most, complete, part, zlib)
     except (zlib.error, EOFError) as error:
         if not compressed:
             raise DataError(
@@ -173,7 +228,7 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
         raise DataError(f"{path}: must be a readable NIfTI file: {error.strerror}") from None
     if size > LARGEST_BYTES + 2 * LARGEST_HEADER:
         raise DataError(f"{path}: must be a scan of at most {LARGEST_BYTES} bytes, got {size}")
-    return bytes(file_content(path, max(HEADERS), complete=False)), size
+    return bytes(file_content(path, max(HEADERS), complete=False).kept), size
 
 
 def _parsed(path: Path, block: bytes) -> nib.Nifti1Header:
@@ -189,17 +244,21 @@ def _parsed(path: Path, block: bytes) -> nib.Nifti1Header:
     raise DataError(f"{path}: must be a NIfTI file, but has no NIfTI header")
 
 
-def _shape(path: Path, header: nib.Nifti1Header) -> tuple[int, ...]:
+def _shape(path: Path, header: nib.Nifti1Header) -> tuple[tuple[int, ...], int]:
+    """Return the shape of a volume, and the number of volumes."""
     dimensions = [int(length) for length in header["dim"]]
     if not 1 <= dimensions[0] <= 7:
         raise DataError(f"{path}: must be a volume with three axes, got dim[0] {dimensions[0]}")
     claimed = tuple(dimensions[1 : dimensions[0] + 1])
     shape = volume_shape(claimed)
-    if len(shape) != 3 or min(shape) < 1:
+    if len(shape) not in (3, 4) or min(shape) < 1:
         raise DataError(f"{path}: must be a volume with three axes, got shape {claimed}")
-    if math.prod(shape) > LARGEST_VOXELS:
+    if math.prod(shape[:3]) > LARGEST_VOXELS:
         raise DataError(f"{path}: must have at most {LARGEST_VOXELS} voxels, its header claims shape {claimed}")
-    return shape
+    if math.prod(shape) > LARGEST_SERIES_VOXELS:
+        most = f"at most {LARGEST_SERIES_VOXELS} voxels in all frames"
+        raise DataError(f"{path}: must have {most}, its header claims shape {claimed}")
+    return shape[:3], math.prod(shape[3:])
 
 
 def _stored(
@@ -225,10 +284,11 @@ def _stored(
     if errors:
         raise DataError(errors)
     end = offset + math.prod(shape) * dtype.itemsize
+    claimed = volume_shape(shape)
     holds = size * (LARGEST_RATIO if path.name.endswith(".gz") else 1)
     if end > holds:
         raise DataError(
-            f"{path}: must be a readable NIfTI file, it may be truncated: its header claims {shape} voxels, {end} "
+            f"{path}: must be a readable NIfTI file, it may be truncated: its header claims {claimed} voxels, {end} "
             f"bytes in all, and {size} bytes cannot hold that"
         )
     if size > end + LARGEST_HEADER:
@@ -236,18 +296,18 @@ def _stored(
     return dtype, offset, scale
 
 
-def _inflated(stream: BinaryIO, most: int, complete: bool, library: Any) -> bytearray:
+def _inflated(stream: BinaryIO, most: int, complete: bool, part: tuple[int, int], library: Any) -> Content:
     """Decompress consecutive gzip members; zero bytes may follow each.
 
     `library` is zlib, or ISA-L's module with the same functions, which takes half the time.
     """
-    content, data = bytearray(), stream.read(CHUNK)
+    content, data = Content(part), stream.read(CHUNK)
     for _ in range(MOST_MEMBERS):
         engine = library.decompressobj(GZIP)
-        while data and not engine.eof and len(content) < most:
-            content += engine.decompress(data, most - len(content))
+        while data and not engine.eof and content.length < most:
+            content.add(engine.decompress(data, min(most - content.length, LARGEST_PIECE)))
             data = engine.unused_data if engine.eof else engine.unconsumed_tail or stream.read(CHUNK)
-        if len(content) >= most or not (engine.eof or complete):
+        if content.length >= most or not (engine.eof or complete):
             return content
         if not engine.eof:
             raise EOFError("the compressed stream ends early")

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import subprocess
@@ -5,6 +6,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from scans import pair, prepared, scan, write_patient
 from jointnet.data.folder import find_patients
 from jointnet.errors import DataError
 from jointnet.preparation import cache
-from jointnet.preparation.cache import CachedPatient, default_cache, fingerprint, prepare
+from jointnet.preparation.cache import CachedPatient, default_cache, fingerprint, fingerprint_of_files, prepare
+from jointnet.preparation.labels import CHALLENGE_VALUES, LabelValues
 from jointnet.preparation.prepared_patient import class_counts, prepare_patient
 
 
@@ -434,3 +437,36 @@ def test_where_the_cache_cannot_be_written_to_network_arrays_are_in_memory(tmp_p
     np.testing.assert_array_equal(arrays.counts, kept.counts)
     np.testing.assert_array_equal(arrays.field, kept.field)
     assert not list(patient.path.glob("network-*"))
+
+
+DESCRIPTIONS = {
+    "label values of cine": {"cine_values": LabelValues((("lv", (1,)), ("myo", (2,)), ("rv", (3,))))},
+    "label values of LGE": {"lge_values": LabelValues((("lv", (1,)), ("myo", (2,)), ("rv", (3,))))},
+    "an ignored value": {"lge_values": replace(CHALLENGE_VALUES, ignored=(7,))},
+    "a frame": {"cine_frame": 0},
+    "another frame": {"cine_frame": 1},
+    "a structure that nobody drew": {"unlabelled": frozenset({("cine", "rv")})},
+    "the same in LGE": {"unlabelled": frozenset({("lge", "rv")})},
+    "no segmentation of cine": {"cine_label": None},
+    "no segmentation of LGE": {"lge_label": None},
+    "no segmentation": {"cine_label": None, "lge_label": None},
+}
+
+
+def test_every_description_of_the_same_files_has_its_own_digest(one):
+    described = [one[0], *(replace(one[0], **changes) for changes in DESCRIPTIONS.values())]
+    described.append(replace(one[0], cine_label=one[0].lge_label, lge_label=None))  # the content of "no ... of cine"
+    assert len({fingerprint_of_files([files]) for files in described}) == len(described)
+
+
+def test_what_changes_no_array_changes_no_digest(one):
+    reordered = LabelValues(CHALLENGE_VALUES.structures[::-1], scar=(200,))
+    assert fingerprint_of_files([replace(one[0], cine_values=reordered)]) == fingerprint_of_files(one)
+
+
+def test_the_digest_of_the_challenge_s_files_is_that_of_their_content(one):
+    """So that patients prepared before descriptions existed are still found."""
+    expected = hashlib.sha256(cache.RULES.encode())
+    for path in one[0].paths:
+        expected.update(hashlib.sha256(path.read_bytes()).digest())
+    assert cache._digest(one[0]) == expected.hexdigest()[:24]

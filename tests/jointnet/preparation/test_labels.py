@@ -11,7 +11,7 @@ from jointnet.data.folder import find_patients
 from jointnet.errors import DataError
 from jointnet.phantom.writer import write_phantom
 from jointnet.preparation.cache import prepare
-from jointnet.preparation.labels import exchange_errors, surrounded_pair
+from jointnet.preparation.labels import LabelValues, class_indices, exchange_errors, surrounded_pair
 from jointnet.preparation.prepared_patient import read_label
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES, SURROUNDED
 
@@ -112,3 +112,35 @@ def test_one_odd_slice_of_many_is_left_alone_and_of_few_is_not():
     (error,) = exchange_errors("label", np.concatenate([closed] * 8 + [odd], 2))
     assert "200 is surrounded by 500 in 1 of 9 slices (from 0: 8)" in error
     assert set(SURROUNDED) < set(STRUCTURES)
+
+
+EMIDEC = LabelValues((("lv", (1,)), ("myo", (2, 3, 4))), ignored=(5,), scar=(3, 4))
+"""Values of which several stand for one structure, one counts as background, and the RV has none."""
+
+
+def test_values_of_one_structure_are_one_class_and_ignored_values_are_background():
+    stored, errors = np.array([0, 1, 2, 3, 4, 5, 3.0002], np.float32).reshape(1, 7, 1), []
+    expected = [0, *(CLASS_INDEX[name] for name in ("lv", "myo", "myo", "myo")), 0, CLASS_INDEX["myo"]]
+    assert class_indices("scan.nii", stored, errors, EMIDEC).ravel().tolist() == expected
+    assert errors == []
+
+
+def test_a_value_without_a_name_is_shown_beside_the_file_s_own_values():
+    errors = []
+    assert class_indices("scan.nii", np.full((2, 2, 1), 200, np.float32), errors, EMIDEC) is None
+    (error,) = errors
+    assert "0 background, 1 lv, 2 myo, 3 myo, 4 myo, 5 ignored only, got 200" in error
+
+
+def test_an_exchange_is_told_in_the_file_s_own_values(phantom_labels):
+    path, labels = next(iter(phantom_labels.items()))
+    lv, myo = labels == CLASS_INDEX["lv"], labels == CLASS_INDEX["myo"]
+    changed = np.where(lv, CLASS_INDEX["myo"], np.where(myo, CLASS_INDEX["lv"], 0)).astype(np.uint8)
+    (error,) = exchange_errors(path, changed, EMIDEC)
+    assert "must show lv (1) surrounded by myo (2 or 3 or 4), but 2 or 3 or 4 is surrounded by 1" in error
+    assert "as if 1 and 2 or 3 or 4 were exchanged" in error
+
+
+def test_without_values_for_pool_and_wall_no_exchange_is_looked_for(phantom_labels):
+    path, labels = next(iter(phantom_labels.items()))
+    assert exchange_errors(path, labels[..., ::-1], LabelValues((("lv", (1,)), ("rv", (3,))))) == []

@@ -24,7 +24,15 @@ from scans import (
 from jointnet.common_grid import PIXEL_MM
 from jointnet.data.folder import find_patients
 from jointnet.errors import DataError
-from jointnet.preparation.prepared_patient import CEILING, PERCENTILES, class_counts, prepare_patient, robust_ends
+from jointnet.preparation.labels import LabelValues
+from jointnet.preparation.prepared_patient import (
+    CEILING,
+    PERCENTILES,
+    class_counts,
+    prepare_patient,
+    robust_ends,
+    voxel_errors,
+)
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 INDEX_OF_VALUE = np.zeros(601, np.uint8)
@@ -315,3 +323,33 @@ def test_counts_are_pixels_of_each_structure_in_each_block(block):
     for index in (1, 2, 3):
         expected = (labels == index).reshape(3, 2, 224 // block, block, 224 // block, block).sum((3, 5))
         np.testing.assert_array_equal(counts[:, :, index - 1], expected)
+
+
+def test_other_values_and_a_frame_of_a_series_prepare_the_same_patient(tmp_path):
+    cine, lge = pair()
+    expected = prepare(tmp_path / "challenge", cine, lge)
+    own = {0: 0, LABEL_VALUE["lv"]: 3, LABEL_VALUE["myo"]: 2, LABEL_VALUE["rv"]: 1}
+    paths = write_patient(tmp_path / "own", 1, cine, lge)
+    write_nifti(paths["cine"], np.stack([cine.image * 0, cine.image[::-1], cine.image], -1), cine.affine)
+    write_nifti(paths["cine_label"], np.vectorize(own.get)(cine.label).astype(np.int16), cine.affine)
+    values = LabelValues((("lv", (3,)), ("myo", (2,)), ("rv", (1,))))
+    found = prepare_patient(replace(find_patients(tmp_path / "own")[1], cine_values=values, cine_frame=2))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_equal(one, other)
+
+
+def test_a_structure_that_nobody_drew_is_not_in_the_labels_even_if_it_is_in_the_file(tmp_path):
+    cine, lge = pair()
+    _, labels, *_ = prepare(tmp_path, cine, lge)
+    files = replace(find_patients(tmp_path)[1], unlabelled=frozenset({("cine", "rv"), ("lge", "lv")}))
+    _, found, *_ = prepare_patient(files)
+    np.testing.assert_array_equal(found[:, 0], np.where(labels[:, 0] == CLASS_INDEX["rv"], 0, labels[:, 0]))
+    np.testing.assert_array_equal(found[:, 1], np.where(labels[:, 1] == CLASS_INDEX["lv"], 0, labels[:, 1]))
+
+
+def test_every_error_of_a_described_patient_is_found_though_headers_were_wrong(tmp_path):
+    paths = write_patient(tmp_path, 1, *pair())
+    values = LabelValues((("lv", (1,)), ("myo", (2,)), ("rv", (3,))))
+    files = replace(find_patients(tmp_path)[1], lge_values=values)
+    (error,) = voxel_errors(files, [f"{paths['cine']}: must be sound"])
+    assert error.startswith(f"{paths['lge_label']}: must hold the labels 0 background, 1 lv, 2 myo, 3 rv only, got 200")

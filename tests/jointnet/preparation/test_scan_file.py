@@ -445,3 +445,78 @@ def test_a_signalling_nan_is_an_error_without_a_warning(field):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert placement(Path("scan.nii"), nib.Nifti1Header(bytes(content), check=False), LARGE_SHAPE)[2]
+
+
+SERIES = np.stack([DATA + 100 * frame for frame in range(5)], -1)
+
+
+@pytest.mark.parametrize("name", ["series.nii.gz", "series.nii"])
+@pytest.mark.parametrize("frame", [0, 3, 4])
+def test_a_frame_of_a_series_is_the_volume_at_its_place(tmp_path, name, frame):
+    write_nifti(tmp_path / name, SERIES, AFFINE)
+    header = read_header(tmp_path / name, frame)
+    assert (header.shape, header.frames) == (SHAPE, 5)
+    np.testing.assert_array_equal(read_voxels(header), SERIES[..., frame])
+
+
+SERIES_ERRORS = {
+    "no frame stated": (SERIES, None, False, r"three axes, got shape \(4, 5, 3, 5\); .*\[cine\] frame"),
+    "a frame too many": (SERIES, 5, False, r"frame 5, counted from 0, .*, got 5 frames"),
+    "a frame of a volume": (DATA, 1, False, r"frame 1, counted from 0, .*, got 1 frame$"),
+    "a segmentation, no frame stated": (SERIES, None, True, "three axes"),
+    "five axes": (SERIES[..., None].repeat(2, -1), 0, False, r"three axes, got shape \(4, 5, 3, 5, 2\)"),
+}
+
+
+@pytest.mark.parametrize("name", SERIES_ERRORS)
+def test_a_frame_that_is_not_there_is_named(tmp_path, name):
+    data, frame, label, words = SERIES_ERRORS[name]
+    write_nifti(tmp_path / "scan.nii.gz", data, AFFINE)
+    with pytest.raises(DataError, match=words):
+        read_header(tmp_path / "scan.nii.gz", frame, label)
+
+
+def test_a_volume_is_frame_0_and_a_segmentation_of_any_frame(path):
+    np.testing.assert_array_equal(read_voxels(read_header(path, 0)), DATA)
+    np.testing.assert_array_equal(read_voxels(read_header(path, 7, label=True)), DATA)
+
+
+def test_one_frame_of_a_long_series_takes_the_memory_of_one(tmp_path):
+    series = np.zeros((64, 64, 8, 200), np.int16)
+    series[..., 120] = 7
+    write_nifti(tmp_path / "long.nii.gz", series, AFFINE)
+    header = read_header(tmp_path / "long.nii.gz", 120)
+    tracemalloc.start()
+    try:
+        assert (read_voxels(header) == 7).all()
+        assert tracemalloc.get_traced_memory()[1] < series.nbytes / 4
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_series_that_is_cut_off_after_the_frame_is_refused(tmp_path):
+    write_nifti(tmp_path / "scan.nii", SERIES, AFFINE)
+    content = (tmp_path / "scan.nii").read_bytes()
+    (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(content[:-2]))
+    with pytest.raises(DataError, match="truncated"):
+        read_voxels(read_header(tmp_path / "scan.nii.gz", 0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((4096, 4096, 2, 2), f"at most {LARGEST_VOXELS} voxels,"), ((512, 512, 64, 9), "voxels in all frames")],
+)
+def test_a_series_has_a_largest_frame_and_a_largest_length(path, shape, words):
+    with_header(path, put(dim=[4, *shape, 1, 1, 1]))
+    with pytest.raises(DataError, match=words):
+        read_header(path, 0)
+
+
+@pytest.mark.parametrize("label", [SERIES, DATA], ids=["of all frames", "of one frame"])
+def test_headers_of_a_series_and_its_segmentation_agree(tmp_path, label):
+    for name, data in {"cine": SERIES, "lge": DATA, "label": label}.items():
+        write_nifti(tmp_path / f"{name}.nii.gz", data, AFFINE)
+    cine, lge, manual = (tmp_path / f"{name}.nii.gz" for name in ("cine", "lge", "label"))
+    assert check_headers([PatientFiles(1, cine, lge, manual, cine_frame=2)]) == []
+    error, *_ = check_headers([PatientFiles(1, cine, lge, manual, cine_frame=9)])
+    assert error.startswith(f"{cine}: must have frame 9")
