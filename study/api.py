@@ -10,10 +10,11 @@ from study.report.reader import study_ids
 from study.report.records import StudyRecord
 from study.store_address import default_tracking_uri
 
-_ARM_COLUMNS = ["arm", "fold", "model", "train", "validation", "test"]
+_ARM_COLUMNS = ["arm", "fold", "method", "model", "train", "validation", "annotated", "test"]
 _ARM_COLUMNS += ["trials", "selected", "objective", "openings", "minutes"]
 _TRIAL_COLUMNS = ["arm", "fold", "trial", "state", "reason", "objective", "best_epoch", "epochs", "minutes"]
-_ROW_COLUMNS = ["arm", "fold", "patient", "slice", "structure", "metric", "before", "after", "lost"]
+_ROW_COLUMNS = ["arm", "fold", "method", "annotated", "patient", "slice", "structure", "metric"]
+_ROW_COLUMNS += ["before", "after", "lost"]
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,19 @@ class StudyTables:
 
     Attributes:
         study_id: its id.
-        arms: one row per arm and fold: `arm`, `fold`, `model`; `train`, `validation`, `test`, numbers of patients;
+        arms: one row per arm and fold: `arm`, `fold`; `method`, the arm without its number of training patients;
+            `model`; `train`, `validation`, `test`, numbers of patients; `annotated`, training and validation patients;
             `trials`, their number; `selected`, the selected trial (None before the selection), and its validation
             `objective` (NaN before); `openings`, number of test evaluations; `minutes`, NaN while running; and the
             logged test metrics as `test/...`.
         trials: one row per trial: `arm`, `fold`, `trial`; `state` (`complete`, `stopped`, `failed`, `interrupted` or
             `running`) and its `reason`; `objective`, its best value, at `best_epoch` of `epochs` (NaN and 0 without
             one); `minutes`; the sampled parameters by name; and the metrics of the best epoch as `val/...`.
-        rows: one row per arm, fold, test patient, slice, structure and metric: `arm`, `fold`, `patient`, `slice`,
-            `structure`, `metric`, the values `before` and `after` registration, in mm for `cd_mm` and `asd_mm`, `lost`
-            (whether registration moved the structure out of view), and `seed_index` where the selected trial was
-            retrained. Empty before the test evaluation.
+        rows: one row per arm, fold, test patient, slice, structure and metric: `arm`, `fold`, `method`, `annotated`,
+            `patient`, `slice`, `structure`, `metric`, the values `before` and `after` registration, in mm for `cd_mm`
+            and `asd_mm`, `lost` (whether registration moved the structure out of view), and `seed_index` where the
+            selected trial was retrained. Empty before the test evaluation. A registration without annotation, such as
+            `descriptors`, has its name as arm and method, and 0 annotated patients.
     """
 
     study_id: str
@@ -71,7 +74,7 @@ def read_study(study_id: str | None = None, tracking_uri: str | None = None) -> 
 def _arms(record: StudyRecord) -> pd.DataFrame:
     rows = [
         {
-            **{name: getattr(arm, name) for name in _ARM_COLUMNS[:6]},
+            **{name: getattr(arm, name) for name in _ARM_COLUMNS[:8]},
             "trials": len(arm.trials),
             "selected": arm.selected.trial_id if arm.selected else None,
             "objective": arm.selected.objective if arm.selected else math.nan,
@@ -101,7 +104,16 @@ def _trials(record: StudyRecord) -> pd.DataFrame:
 
 
 def _rows(record: StudyRecord) -> pd.DataFrame:
-    tested = [arm.rows.assign(arm=arm.arm, fold=arm.fold) for arm in record.arms if arm.rows is not None]
+    tested = [
+        one.rows.assign(arm=one.name, fold=one.fold, method=one.name, annotated=0)
+        for one in record.baselines
+        if one.rows is not None
+    ]
+    tested += [
+        arm.rows.assign(arm=arm.arm, fold=arm.fold, method=arm.method, annotated=arm.annotated)
+        for arm in record.arms
+        if arm.rows is not None
+    ]
     if not tested:
         return pd.DataFrame(columns=_ROW_COLUMNS)
     rows = pd.concat(tested, ignore_index=True)

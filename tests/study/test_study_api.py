@@ -1,16 +1,20 @@
 """The Python interface reads every study of a store into tables with documented columns."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import synthetic_store as synthetic
 
 import study
 from study.report.slice_rows import ROW_COLUMNS
+from study.store_names import DESCRIPTORS
 
-ARMS = ["arm", "fold", "model", "train", "validation", "test", "trials", "selected", "objective", "openings", "minutes"]
+ARMS = ["arm", "fold", "method", "model", "train", "validation", "annotated", "test"]
+ARMS += ["trials", "selected", "objective", "openings", "minutes"]
 TRIALS = ["arm", "fold", "trial", "state", "reason", "objective", "best_epoch", "epochs", "minutes"]
-ROWS = ["arm", "fold", *ROW_COLUMNS]
+ROWS = ["arm", "fold", "method", "annotated", *ROW_COLUMNS]
 
 
 def test_studies_are_listed_newest_first(studies: str):
@@ -27,9 +31,24 @@ def test_every_study_has_the_documented_columns_first(studies: str, study_id: st
     assert tables.arms["objective"].isna().tolist() == tables.arms["selected"].isna().tolist()
     assert tables.arms["trials"].sum() == len(tables.trials)
     assert set(tables.rows["arm"]) <= set(tables.arms["arm"])
+    assert (tables.arms["annotated"] == tables.arms["train"] + tables.arms["validation"]).all()
 
 
 def test_a_study_without_arms_has_empty_tables(studies: str):
     tables = study.read_study("empty", studies)
     assert [len(frame) for frame in (tables.arms, tables.trials, tables.rows)] == [0, 0, 0]
     assert tables.rows.groupby(["arm", "metric", "structure"])[["before", "after"]].mean().empty
+
+
+def test_rows_without_annotation_are_there_with_0_annotated_patients(uri: str, tmp_path: Path):
+    arms = [replace(arm, trials=arm.trials[:1], selected=0) for arm in synthetic.full_arms()[:2]]
+    synthetic.write_study(uri, "baselines", arms, tmp_path)
+    synthetic.write_baseline(uri, "baselines", DESCRIPTORS, synthetic.slice_rows(0.55, False), tmp_path)
+    tables = study.read_study("baselines", uri)
+    found = tables.rows.drop_duplicates("arm").set_index("arm")[["method", "annotated"]]
+    assert found.to_dict("index") == {
+        DESCRIPTORS: {"method": DESCRIPTORS, "annotated": 0},
+        "joint-25": {"method": "joint", "annotated": 40},
+        "joint-35": {"method": "joint", "annotated": 40},
+    }
+    assert DESCRIPTORS not in set(tables.arms["arm"])
