@@ -12,10 +12,9 @@ from jointnet.data.folder import scan_folder, select
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import evaluate
-from jointnet.model_file import SavedModel, untrained_model
+from jointnet.model_file import SavedModel, open_model
 from jointnet.model_file import load_model as load_model_file
-from jointnet.model_path import MODEL_FILE, model_file
-from jointnet.models import UNTRAINED
+from jointnet.model_path import MODEL_FILE
 from jointnet.networks.device import resolve_device
 from jointnet.predict import pair
 from jointnet.predict.output_files import write_results
@@ -124,9 +123,7 @@ def load_model(path: str | Path, device: str = "cpu") -> SavedModel:
     Raises:
         InputError: if the file is missing, damaged or of another format.
     """
-    if path in UNTRAINED:
-        return untrained_model(str(path), resolve_device(device))
-    return load_model_file(model_file(Path(path)), resolve_device(device))
+    return open_model(path, resolve_device(device))
 
 
 def evaluate_model(model: SavedModel | None, patients: Sequence[CachedPatient], device: str = "cpu") -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from jointnet.errors import InputError
+from jointnet.model_path import model_file
+from jointnet.models import UNTRAINED
 from jointnet.networks import build_model
 from jointnet.settings import Settings, settings_from_dict, settings_to_dict
 from jointnet.system.atomic_file import write_whole
@@ -30,12 +32,14 @@ class SavedModel:
         settings: the settings it was trained with.
         patients: patient numbers by role: `training`, `validation` and, if a teacher was used, `teacher`.
         epoch: the epoch of the weights, from 1; 0 for a model that is not trained.
+        path: the file; None for a model that is not trained.
     """
 
     model: nn.Module
     settings: Settings
     patients: dict[str, tuple[int, ...]]
     epoch: int
+    path: Path | None = None
 
     def seen_patient_warnings(self, numbers: Iterable[int]) -> list[str]:
         """Return a warning for each role in which some of these patients took part in the training."""
@@ -45,6 +49,23 @@ class SavedModel:
             for role, own in self.patients.items()
             if (seen := sorted(set(own) & numbers))
         ]
+
+
+def open_model(name: str | Path, device: str = "cpu", find: Callable[[str], Path] | None = None) -> SavedModel:
+    """Return the model that a value of `--model` names: one of `jointnet.models.UNTRAINED`, or a file.
+
+    Args:
+        name: the name, or the path of the file or of the folder that holds it.
+        device: the device.
+        find: returns the model file for a name that is not one of `UNTRAINED`; `jointnet.model_path.model_file` if
+            None.
+
+    Raises:
+        InputError: if the file is missing, damaged or of another format.
+    """
+    if name in UNTRAINED:
+        return untrained_model(str(name), device)
+    return load_model(find(str(name)) if find else model_file(Path(name)), device)
 
 
 def untrained_model(name: str, device: str = "cpu") -> SavedModel:
@@ -97,7 +118,7 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
         model = build_model(settings).to(device)
         model.load_state_dict(content["weights"])
         patients = {role: tuple(numbers) for role, numbers in content["patients"].items()}
-        return SavedModel(model.eval(), settings, patients, int(content["epoch"]))
+        return SavedModel(model.eval(), settings, patients, int(content["epoch"]), path)
     except InputError:
         raise
     except Exception as error:  # a damaged archive can raise any exception

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 import pandas as pd
 
@@ -11,9 +10,7 @@ from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import registration_ratio, summarise
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import cut_structure_rows, evaluate
-from jointnet.model_file import load_model, untrained_model
-from jointnet.model_path import model_file
-from jointnet.models import UNTRAINED
+from jointnet.model_file import open_model
 from jointnet.networks.device import resolve_device
 from jointnet.preparation.cache import prepare
 from jointnet.preparation.cut_structures import left_out_text
@@ -47,11 +44,7 @@ def evaluate_folder(options: argparse.Namespace) -> None:
     if options.out.suffix != ".csv":
         raise SettingsError(f"--out: must be a file whose name ends in .csv, got {options.out}")
     device = resolve_device(options.device)
-    saved = None
-    if options.model in UNTRAINED:
-        saved = untrained_model(options.model, device)
-    elif options.model != "identity":
-        saved = load_model(model_file(Path(options.model)), device)
+    saved = None if options.model == "identity" else open_model(options.model, device)
     chosen = parse_patients(options.patients) if options.patients is not None else None
     scans, errors = scan_folder(options.data, only=chosen)
     wanted = tuple(scans) if chosen is None else chosen

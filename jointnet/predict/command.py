@@ -16,8 +16,8 @@ from jointnet.errors import DataError, SettingsError
 from jointnet.evaluate.aggregation import patient_means
 from jointnet.evaluate.command import WRITTEN_COLUMNS, table
 from jointnet.evaluate.rows import COLUMNS
-from jointnet.model_file import SavedModel, load_model, untrained_model
-from jointnet.models import MODELS, UNTRAINED
+from jointnet.model_file import SavedModel, open_model
+from jointnet.models import MODELS
 from jointnet.networks.device import resolve_device
 from jointnet.predict.output_files import ROWS, table_bytes, write_results
 from jointnet.predict.pair import PairResult, predict_pair
@@ -47,8 +47,7 @@ def predict_pairs(options: argparse.Namespace, command: Sequence[str], find_mode
     """
     _check(options)
     device = resolve_device(options.device)
-    path = None if options.model in UNTRAINED else find_model(options.model)
-    saved = untrained_model(options.model, device) if path is None else load_model(path, device)
+    saved = open_model(options.model, device, find_model)
     if options.inverse and options.cine_labels is None and not MODELS[saved.settings.model.name].segments:
         raise SettingsError(
             f"--inverse: must have --cine-labels with a model that does not segment, got {saved.settings.model.name}"
@@ -56,7 +55,7 @@ def predict_pairs(options: argparse.Namespace, command: Sequence[str], find_mode
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     address = options.model if ":/" in options.model and not Path(options.model).exists() else None
-    model, software = model_content(saved, path, address), software_content()
+    model, software = model_content(saved, saved.path, address), software_content()
     pairs, errors = _pairs(options)
     command = ["python", "-m", *without_paths(command, PATHS)]
     rows: list[dict[str, Any]] = []

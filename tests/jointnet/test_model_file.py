@@ -1,12 +1,13 @@
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 from scans import stir, tiny_settings
 
 from jointnet.errors import EXIT_USAGE, InputError
-from jointnet.model_file import FORMAT, load_model, save_model, untrained_model
+from jointnet.model_file import FORMAT, load_model, open_model, save_model, untrained_model
 from jointnet.networks import build_model
 from jointnet.settings import Settings, with_values
 
@@ -96,6 +97,19 @@ def test_a_model_that_needs_no_training_has_no_weights_and_no_patients():
     model = untrained_model("descriptors")
     assert model.model.state_dict() == {} and model.patients == {} and model.seen_patient_warnings([1]) == []
     assert model.settings == with_values(Settings(), {"model.name": "descriptors"})
+
+
+def test_a_name_a_file_and_its_folder_lead_to_a_model(tmp_path, monkeypatch):
+    path = tmp_path / "descriptors" / "model.pt"
+    path.parent.mkdir()
+    settings = tiny_settings()
+    save_model(path, build_model(settings).state_dict(), settings, {}, epoch=2)
+    monkeypatch.chdir(tmp_path)
+    assert (open_model("descriptors").epoch, open_model("descriptors").path) == (0, None)  # the name, not the folder
+    for name in (path, path.parent, "descriptors/model.pt", "./descriptors", Path("descriptors")):
+        model = open_model(name)
+        assert model.epoch == 2 and model.path is not None and model.path.samefile(path)
+    assert open_model("models:/ours/1", find=lambda name: path).path == path
 
 
 @pytest.mark.parametrize("kind", ["absent", "folder"])
