@@ -1,4 +1,4 @@
-"""Inspect a folder of scans before training: `python -m jointnet.data check DIR`."""
+"""Describe or inspect a folder of scans before training: `python -m jointnet.data init DIR`, `... check DIR`."""
 
 import argparse
 import json
@@ -14,15 +14,18 @@ from jointnet.system.commands import parse_patients, run_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 no error, 2 invalid usage, 3 at least one error in the data."""
     options = _parser().parse_args(arguments)
-    return run_command(lambda: _check(options))
+    return run_command(lambda: options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
     example = "example: python -m jointnet.data check data/phantom --json runs/check.json"
     parser = argparse.ArgumentParser(
-        prog="python -m jointnet.data", description="Inspect a folder of scans before training.", epilog=example
+        prog="python -m jointnet.data",
+        description="Describe or inspect a folder of scans before training.",
+        epilog=example,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_init(commands)
     check = commands.add_parser(
         "check",
         help="print the patients of a folder and all errors; nothing is changed",
@@ -33,7 +36,41 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--patients", metavar="1-25", help="these only; all of the folder by default")
     check.add_argument("--unlabelled", metavar="26-35", help="patients that need no manual segmentations")
     check.add_argument("--json", type=Path, metavar="FILE", help="also write a JSON report with more details")
+    check.set_defaults(run=_check)
     return parser
+
+
+def _add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command `init`."""
+    init = commands.add_parser(
+        "init",
+        help="propose the dataset.toml that describes a folder; nothing is written without --write",
+        description="Look at names, headers and labels of a folder in any layout, and propose the dataset.toml that "
+        "describes it. What cannot be told is asked for by the option that tells it. Scans are not changed.",
+        epilog="example: python -m jointnet.data init data/hospital --cine '{id}/cine/{id}_sax.nii.gz' --write",
+    )
+    init.add_argument("folder", type=Path, metavar="DIR", help="folder of scans in NIfTI files")
+    init.add_argument("--write", action="store_true", help="write the proposal to DIR/dataset.toml, if there is none")
+    init.add_argument("--dataset", type=Path, metavar="FILE", help="file to write instead of DIR/dataset.toml")
+    kinds = {"cine": "cine", "lge": "LGE", "cine-label": "cine's segmentations", "lge-label": "LGE's segmentations"}
+    for option, kind in kinds.items():
+        init.add_argument(f"--{option}", metavar="PATTERN", help=f"which files are the {kind}; {{id}} is the patient")
+    init.add_argument(
+        "--values",
+        nargs="+",
+        metavar="NAME=VALUES",
+        help="values in the segmentations, such as lv=1 myo=2,3 rv=4 ignore=5 scar=3",
+    )
+    init.add_argument(
+        "--frame", metavar="N", help="frame of a 4D cine, counted from 0; `ed`: the one that Info.cfg names"
+    )
+    init.set_defaults(run=_init)
+
+
+def _init(options: argparse.Namespace) -> None:
+    from jointnet.data.init.command import run_init  # imports nibabel and scipy, which --help does not need
+
+    run_init(options)
 
 
 def _check(options: argparse.Namespace) -> None:

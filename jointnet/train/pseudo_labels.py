@@ -37,7 +37,7 @@ class PseudoLabelledPatient:
 
     prepared: CachedPatient
     predicted: NDArray[np.uint8]
-    structures: tuple[str, ...]
+    structures: tuple[str, ...] = STRUCTURES
 
     @property
     def patient(self) -> int:
@@ -47,9 +47,7 @@ class PseudoLabelledPatient:
     @property
     def digest(self) -> str:
         """A hash of images and pseudo-labels."""
-        return hashlib.sha256(
-            f"{self.prepared.digest} {self.structures}".encode() + self.predicted.tobytes()
-        ).hexdigest()
+        return hashlib.sha256(self.prepared.digest.encode() + self.predicted.tobytes()).hexdigest()
 
     def images(self) -> NDArray[np.float16]:
         """Return the images (S, 2, H, W), cine first."""
@@ -103,6 +101,5 @@ def pseudo_label(
         moved = warp_labels(prediction.lge_labels, prediction.theta)
         passes = [agreement(*pair) >= LEAST_AGREEMENT for pair in zip(prediction.cine_labels, moved, strict=True)]
         both = np.stack([prediction.cine_labels, prediction.lge_labels], 1)
-        used = both * np.array(passes, np.uint8)[:, None, None, None]
-        labelled.append(PseudoLabelledPatient(patient, used, prediction.structures))
+        labelled.append(PseudoLabelledPatient(patient, both * np.array(passes, np.uint8)[:, None, None, None]))
     return labelled

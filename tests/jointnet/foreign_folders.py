@@ -30,11 +30,12 @@ class Layout:
 
     Attributes:
         name: foreign name of a patient's number.
-        files: path by role, with `{id}` for the name and `{ed}` for the number of the ED frame, counted from 1.
+        files: path by role, with `{id}` for the name and `{ed}` for the ED frame, counted from 1.
         values: label value by structure; a structure that is not named is left out.
         cine_values: those of cine, where they differ.
         described: the `dataset.toml` that describes the folder, but for structures that nobody drew in some patients.
-        frames: whether the cine is 4D, with the scan in the ED frame.
+        ed_frame: ED frame, counted from 0, of a patient's 4D cine; None for 3D cines.
+        info: whether the ED frame is in `Info.cfg` and the cine's label is of that frame; else the label is 4D too.
         scar: label values of bright and of the brightest myocardium on LGE; none if it is one value.
         without_rv: positions (from 0) of patients whose RV nobody drew.
         without_lge_label: positions of patients whose LGE nobody labelled.
@@ -47,7 +48,8 @@ class Layout:
     values: Mapping[str, int]
     described: str
     cine_values: Mapping[str, int] | None = None
-    frames: bool = False
+    ed_frame: Callable[[int], int] | None = None
+    info: bool = False
     scar: tuple[int, ...] = ()
     without_rv: tuple[int, ...] = ()
     without_lge_label: tuple[int, ...] = ()
@@ -56,7 +58,11 @@ class Layout:
 
     def path(self, role: str, number: int) -> str:
         """Return a file's path in the folder."""
-        return self.files[role].format(id=self.name(number), ed=f"{ed_frame(number):02d}")
+        return self.files[role].format(id=self.name(number), ed=f"{self.frame(number) + 1:02d}")
+
+    def frame(self, number: int) -> int:
+        """Return the ED frame, counted from 0."""
+        return 0 if self.ed_frame is None else self.ed_frame(number)
 
     def value_of(self, role: str) -> Mapping[str, int]:
         """Return the label value by structure of a label file."""
@@ -69,8 +75,9 @@ def _flat(cine: str = "cine", lge: str = "lge", label: str = "_mask") -> dict[st
     return {role: f"{{id}}_{name}.nii.gz" for role, name in names.items()}
 
 
-def _files_text(files: Mapping[str, str]) -> str:
-    return "[files]\n" + "".join(f'{role} = "{path}"\n' for role, path in files.items())
+def _files_text(files: Mapping[str, str], *roles: str) -> str:
+    """Return the text of `[files]`, for all roles or for some."""
+    return "[files]\n" + "".join(f'{role} = "{path}"\n' for role, path in files.items() if role in (roles or files))
 
 
 HOSPITAL = {
@@ -82,32 +89,32 @@ HOSPITAL = {
 NNUNET = {
     "cine": "imagesTr/{id}_0000.nii.gz",
     "lge": "imagesTr/{id}_0001.nii.gz",
-    "cine_label": "labelsTr/{id}_0000.nii.gz",
-    "lge_label": "labelsTr/{id}_0001.nii.gz",
+    "cine_label": "labelsTr/{id}.nii.gz",
+    "lge_label": "labelsTr_LGE/{id}.nii.gz",
 }
 BIDS = {
-    "cine": "{id}/anat/{id}_cine.nii.gz",
-    "lge": "{id}/anat/{id}_lge.nii.gz",
-    "cine_label": "derivatives/manual/{id}/anat/{id}_cine_dseg.nii.gz",
-    "lge_label": "derivatives/manual/{id}/anat/{id}_lge_dseg.nii.gz",
+    "cine": "sub-{id}/anat/sub-{id}_cine.nii.gz",
+    "lge": "sub-{id}/anat/sub-{id}_lge.nii.gz",
+    "cine_label": "derivatives/labels/sub-{id}/anat/sub-{id}_cine_dseg.nii.gz",
+    "lge_label": "derivatives/labels/sub-{id}/anat/sub-{id}_lge_dseg.nii.gz",
 }
 ACDC_FILES = {
-    "cine": "{id}/{id}_4d.nii.gz",
-    "lge": "{id}/{id}_lge.nii.gz",
-    "cine_label": "{id}/{id}_frame{ed}_gt.nii.gz",
-    "lge_label": "{id}/{id}_lge_gt.nii.gz",
+    "cine": "patient{id}/patient{id}_4d.nii.gz",
+    "lge": "patient{id}/patient{id}_lge.nii.gz",
+    "cine_label": "patient{id}/patient{id}_frame{ed}_gt.nii.gz",
+    "lge_label": "patient{id}/patient{id}_lge_gt.nii.gz",
 }
 MNMS_FILES = {
-    "cine": "{id}/{id}_SA_ED.nii.gz",
-    "lge": "{id}/{id}_SA_LGE.nii.gz",
-    "cine_label": "{id}/{id}_SA_ED_gt.nii.gz",
-    "lge_label": "{id}/{id}_SA_LGE_gt.nii.gz",
+    "cine": "{id}/{id}_sa.nii.gz",
+    "lge": "{id}/{id}_lge.nii.gz",
+    "cine_label": "{id}/{id}_sa_gt.nii.gz",
+    "lge_label": "{id}/{id}_lge_gt.nii.gz",
 }
 EMIDEC_FILES = {
-    "cine": "{id}/Images/{id}_cine.nii.gz",
-    "lge": "{id}/Images/{id}.nii.gz",
-    "cine_label": "{id}/Contours/{id}_cine.nii.gz",
-    "lge_label": "{id}/Contours/{id}.nii.gz",
+    "cine": "Case_{id}/Images/Case_{id}_cine.nii.gz",
+    "lge": "Case_{id}/Images/Case_{id}.nii.gz",
+    "cine_label": "Case_{id}/Contours/Case_{id}_cine.nii.gz",
+    "lge_label": "Case_{id}/Contours/Case_{id}.nii.gz",
 }
 SPACES = {
     "cine": "{id}/ciné Kurzachse.nii.gz",
@@ -131,44 +138,40 @@ LAYOUTS: dict[str, Layout] = {
         name=lambda number: f"case_{number:03d}",
         files=NNUNET,
         values=ACDC,
-        described='preset = "nnunet"\n[labels]\nlv = 3\nmyo = 2\nrv = 1\n',
-        folder_files={
-            "dataset.json": json.dumps(
-                {
-                    "channel_names": {"0": "cine", "1": "LGE"},
-                    "labels": {"background": 0, "RV": 1, "MYO": 2, "LV": 3},
-                    "file_ending": ".nii.gz",
-                }
-            )
-        },
+        described='preset = "nnunet"\n' + _files_text(NNUNET, "lge_label") + "[labels]\nlv = 3\nmyo = 2\nrv = 1\n",
+        folder_files={"dataset.json": '{"labels": {"background": 0, "RV": 1, "MYO": 2, "LV": 3}}\n'},
     ),
     "bids": Layout(
-        name=lambda number: f"sub-{number:02d}",
+        name=lambda number: f"{number:02d}",
         files=BIDS,
         values=MNMS,
         described='preset = "bids"\n[labels]\nlv = 1\nmyo = 2\nrv = 3\n',
         folder_files={"participants.tsv": "participant_id\tage\n"},
     ),
     "acdc": Layout(
-        name=lambda number: f"patient{number:03d}",
+        name=lambda number: f"{number:03d}",
         files=ACDC_FILES,
         values=ACDC,
-        described='preset = "acdc"\n',
-        frames=True,
+        described='preset = "acdc"\n' + _files_text(ACDC_FILES, "lge", "lge_label"),
+        ed_frame=lambda number: number % 2,
+        info=True,
     ),
     "emidec": Layout(
-        name=lambda number: f"Case_P{number:03d}",
+        name=lambda number: f"P{number:03d}",
         files=EMIDEC_FILES,
         values={"lv": 1, "myo": 2, "rv": 5},
-        described='preset = "emidec"\n[labels]\nlv = 1\nmyo = [2, 3, 4]\nrv = 5\nscar = [3, 4]\n',
+        described='preset = "emidec"\n'
+        + _files_text(EMIDEC_FILES, "cine", "cine_label")
+        + "[labels]\nlv = 1\nmyo = [2, 3, 4]\nrv = 5\nscar = [3, 4]\n",
         scar=(3, 4),
     ),
     "mnms": Layout(
         name=lambda number: f"A{number:02d}S9V{number % 10}",
         files=MNMS_FILES,
         values=MNMS,
-        described='preset = "mnms"\n',
-        more=("{id}/{id}_SA_ES.nii.gz", "{id}/{id}_LA_ED.nii.gz"),
+        described='preset = "mnms"\n' + _files_text(MNMS_FILES, "lge", "lge_label") + "[cine]\nframe = 1\n",
+        ed_frame=lambda number: 1,
+        more=("{id}/{id}_la.nii.gz",),
     ),
     "lv_myo": Layout(
         name=lambda number: f"{number}",
@@ -199,11 +202,6 @@ LAYOUTS: dict[str, Layout] = {
     ),
 }
 """The ten conventions by name."""
-
-
-def ed_frame(number: int) -> int:
-    """Return the number of the ED frame of a patient's 4D cine, counted from 1, as in ACDC's `Info.cfg`."""
-    return 1 + number % 2
 
 
 def description(source: Path, layout: Layout, only: Collection[int] | None = None) -> str:
@@ -258,10 +256,13 @@ def write_foreign(source: Path, out: Path, layout: Layout, only: Collection[int]
                     del values["rv"]
                 scar = _brightness(path, files["lge"]) if layout.scar and role == "lge_label" else None
                 _write_relabelled(path, to, values, layout.scar, scar)
-            elif role == "cine" and layout.frames:
-                _write_frames(path, to, ed_frame(number))
-                text = f"ED: {ed_frame(number)}\nES: {FRAMES}\nGroup: DCM\nNbFrame: {FRAMES}\n"
-                (to.parent / "Info.cfg").write_text(text, encoding="utf-8")
+                if role == "cine_label" and layout.ed_frame is not None and not layout.info:
+                    _write_frames(to, to, layout.frame(number), others=False)
+            elif role == "cine" and layout.ed_frame is not None:
+                _write_frames(path, to, layout.frame(number))
+                if layout.info:
+                    text = f"ED: {layout.frame(number) + 1}\nES: {FRAMES}\nGroup: DCM\nNbFrame: {FRAMES}\n"
+                    (to.parent / "Info.cfg").write_text(text, encoding="utf-8")
             else:
                 shutil.copyfile(path, to)
         for path in layout.more:
@@ -314,11 +315,13 @@ def _write_relabelled(
     nib.save(nib.Nifti1Image(changed, None, header), to)
 
 
-def _write_frames(path: Path, to: Path, ed: int) -> None:
-    """Write a 4D cine with the scan in the ED frame (from 1), and the scan mirrored in the others."""
+def _write_frames(path: Path, to: Path, ed: int, others: bool = True) -> None:
+    """Write a 4D file with the scan in the ED frame, and in the others the scan mirrored, or half of it in the last."""
     image = nib.load(path)
     scan = np.asarray(image.dataobj, np.float32)
-    frames = np.stack([scan if frame == ed else scan[::-1] for frame in range(1, FRAMES + 1)], -1)
+    last = np.where(np.arange(scan.shape[2]) < scan.shape[2] // 2, scan[::-1], 0)
+    rest = [scan[::-1]] * FRAMES if others else [np.zeros_like(scan)] * (FRAMES - 1) + [last]
+    frames = np.stack([scan if frame == ed else rest[frame] for frame in range(FRAMES)], -1)
     header = image.header.copy()
     header.set_data_dtype(np.float32)
     header.set_data_shape(frames.shape)

@@ -1,0 +1,1 @@
+"""What a folder of any layout holds, and the `dataset.toml` that describes it."""

@@ -1,0 +1,82 @@
+"""Which part of the names is the patient, from names alone."""
+
+import pytest
+from foreign_folders import LAYOUTS, ROLES
+
+from jointnet.data.init.names import group_by_patient, readings, series_of_patients, words_of
+
+
+def paths_of(patterns, patients):
+    return [pattern.replace("{id}", patient) for pattern in patterns for patient in patients]
+
+
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "acdc"])
+@pytest.mark.parametrize("count", [2, 12])
+def test_the_patients_of_the_foreign_folders(name, count):
+    layout = LAYOUTS[name]
+    patients = [layout.name(number) for number in range(1, count + 1)]
+    patterns = [*layout.files.values(), *layout.more]
+    found = group_by_patient(paths_of(patterns, patients))
+    # the name may have more in front: `sub-01` for `01`, unless a preset says so
+    expected = {tuple(paths_of([pattern], patients)) for pattern in patterns}
+    assert {tuple(one.files.values()) for one in found} == expected
+    assert all(shown.endswith(patient) for one in found for shown, patient in zip(one.files, patients, strict=True))
+
+
+def test_frames_with_numbers_of_their_own_are_series_of_their_own():
+    layout = LAYOUTS["acdc"]
+    found = group_by_patient(layout.path(role, number) for role in ROLES.values() for number in range(1, 6))
+    assert {one.pattern: len(one.files) for one in found} == {
+        "{id}/{id}_4d.nii.gz": 5,
+        "{id}/{id}_lge.nii.gz": 5,
+        "{id}/{id}_lge_gt.nii.gz": 5,
+        "{id}/{id}_frame01_gt.nii.gz": 2,
+        "{id}/{id}_frame02_gt.nii.gz": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("patterns", "patients"),
+    [
+        (["{id}_cine.nii", "{id}_lge.nii"], ["DE-01", "FR-02", "LGE-03"]),  # words of scans in the names
+        (["{id}_sa_cine.nii.gz", "{id}_sa_lge.nii.gz"], ["1", "2", "10"]),  # the same word in all files is no name
+        (["x/{id}_study_cine.nii.gz", "x/{id}_study_lge.nii.gz"], ["case1", "case2"]),
+        (["{id}/a.nii.gz", "{id}/b.nii.gz"], ["one", "two", "three"]),  # no word says what is what
+        (["cine/{id}.nii.gz", "lge/{id}.nii.gz", "masks/cine/{id}.nii.gz"], ["2024-01-05_1", "2024-01-05_2"]),
+        (["cine{id}.nii.gz", "lge{id}.nii.gz"], ["7", "12"]),  # digits right after the word
+        (["{id}/{id}.cine.nii.gz", "{id}/{id}.lge.nii.gz"], ["ü b", "ö c", "ñ d"]),
+    ],
+)
+def test_the_patient_is_what_varies_and_ends_differently(patterns, patients):
+    found = group_by_patient(paths_of(patterns, patients))
+    assert {one.pattern: set(one.files) for one in found} == {pattern: set(patients) for pattern in patterns}
+
+
+@pytest.mark.parametrize("paths", [[], ["one.nii.gz"], ["a/b.nii.gz"]])
+def test_one_file_tells_no_patients(paths):
+    assert group_by_patient(paths) == ()
+
+
+def test_a_patient_without_a_file_is_in_the_other_series():
+    patients = [f"p{number}" for number in range(1, 8)]
+    paths = [*paths_of(["{id}_cine.nii.gz", "{id}_lge.nii.gz"], patients), "p3_lge_mask.nii.gz"]
+    found = {one.pattern: list(one.files) for one in group_by_patient(paths)}
+    assert found["{id}_lge_mask.nii.gz"] == ["p3"]
+    assert found["{id}_lge.nii.gz"] == patients
+
+
+def test_series_of_known_patients():
+    paths = ["a1/cine.nii.gz", "a1/lge.nii.gz", "b/cine.nii.gz"]
+    assert series_of_patients(paths, ["a1"]) == {
+        "{id}/cine.nii.gz": {"a1": "a1/cine.nii.gz"},
+        "{id}/lge.nii.gz": {"a1": "a1/lge.nii.gz"},
+    }
+
+
+def test_words_have_no_case_and_no_accents():
+    assert words_of("Ciné_SA/LGE Spätaufnahme-01.NII.gz") == {"cine", "sa", "lge", "spataufnahme", "01"}
+
+
+def test_readings_fill_every_place_of_the_same_text():
+    assert dict(readings("p1/p1_cine.nii.gz"))["p1"] == "{id}/{id}_cine.nii.gz"
+    assert dict(readings("p1/p1_cine.nii.gz"))["1"] == "p{id}/p{id}_cine.nii.gz"
