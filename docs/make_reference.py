@@ -63,7 +63,7 @@ def _allowed(field: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field["type"] == "array":
-        return "integers"
+        return _allowed(field["items"]) if "enum" in field["items"] else "integers"
     if field["type"] == "boolean":
         return "true, false"
     kind = "integer, " if field["type"] == "integer" else ""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from jointnet.data.check import inspect_folder
@@ -20,7 +21,8 @@ from jointnet.predict import pair
 from jointnet.predict.output_files import write_results
 from jointnet.preparation.cache import CachedPatient, prepare
 from jointnet.preparation.patient_files import PatientFiles
-from jointnet.settings import Settings, load_settings, with_epochs, with_values
+from jointnet.settings import Settings, for_data, load_settings, with_epochs, with_values
+from jointnet.structures import STRUCTURES
 from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
 
@@ -76,8 +78,10 @@ def train_model(
 ) -> SavedModel:
     """Train a model and return it with the weights of its best epoch by `val/registration_ratio`.
 
+    Its structures are those of the settings that are labelled in any of the patients.
+
     Args:
-        training: the training patients.
+        training: the training patients. Of some only one scan, or not every structure, may be labelled.
         validation: the patients on whom the best epoch is chosen.
         model: `standalone` or `joint`.
         settings: name or file of the settings, or the settings themselves, whose model name is replaced by `model`.
@@ -95,13 +99,16 @@ def train_model(
     """
     own = with_values(settings if isinstance(settings, Settings) else load_settings(settings), {"model.name": model})
     own = own if epochs is None else with_epochs(own, epochs)
+    labelled = np.any([patient.labelled().any(0) for patient in (*training, *validation)], axis=0)
+    in_data = [name for name, is_labelled in zip(STRUCTURES, labelled, strict=True) if is_labelled]
+    own = for_data(own, in_data)
     learned, measured = (
         {patient.patient: defined_metrics(patient.labels(), patient.field()) for patient in part}
         for part in (training, validation)
     )
     errors = [
-        *undefined_metric_errors("training: patients", learned, "learned"),
-        *undefined_metric_errors("validation: patients", measured, "measured"),
+        *undefined_metric_errors("training: patients", learned, "learned", own.model.structures),
+        *undefined_metric_errors("validation: patients", measured, "measured", own.model.structures),
     ]
     if both := sorted(learned.keys() & measured.keys()):
         errors.append(f"validation: must be other patients than training, got {both} in both")

@@ -4,9 +4,12 @@ It does not import torch, so that reports can use it without torch.
 """
 
 import math
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import pandas as pd
+
+from jointnet.structures import STRUCTURE_TITLES
 
 ENDPOINTS: tuple[tuple[str, str], ...] = (
     ("cd_mm", "lv"),
@@ -17,6 +20,9 @@ ENDPOINTS: tuple[tuple[str, str], ...] = (
 )
 """The five registration metrics, in the order of the paper's Table 1."""
 
+Endpoint = tuple[str, str]
+"""A metric and a structure, such as `("cd_mm", "lv")`."""
+
 METRIC_TITLES: dict[str, str] = {
     "cd_mm": "CD",
     "asd_mm": "ASD",
@@ -25,6 +31,23 @@ METRIC_TITLES: dict[str, str] = {
     "dice_lge": "LGE Dice",
 }
 """Names of the metrics in tables and figures. A metric whose name ends in `_mm` is a distance: lower is better."""
+
+
+def endpoints_of(structures: Collection[str]) -> tuple[Endpoint, ...]:
+    """Return the registration metrics of some structures, in the order of `ENDPOINTS`."""
+    return tuple(endpoint for endpoint in ENDPOINTS if endpoint[1] in structures)
+
+
+def measured_endpoints(rows: pd.DataFrame) -> tuple[Endpoint, ...]:
+    """Return the registration metrics of which the rows have values, in the order of `ENDPOINTS`."""
+    there = set(zip(rows["metric"], rows["structure"], strict=True))
+    return tuple(endpoint for endpoint in ENDPOINTS if endpoint in there)
+
+
+def ratio_text(endpoints: Iterable[Endpoint]) -> str:
+    """Return over which metrics the registration ratio is the geometric mean."""
+    names = [f"{STRUCTURE_TITLES[structure]} {METRIC_TITLES[metric]}" for metric, structure in endpoints]
+    return f"geometric mean over {', '.join(names)}"
 
 
 def patient_means(rows: pd.DataFrame) -> pd.DataFrame:
@@ -46,10 +69,11 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def registration_ratio(rows: pd.DataFrame) -> float:
-    """Return the geometric mean, over the five registration metrics, of after / before, each a mean over patients.
+    """Return the geometric mean, over the registration metrics, of after / before, each a mean over patients.
 
-    A value of 1 means no improvement over the unregistered scans. The ratio is NaN if one of the five metrics cannot
-    be measured in any slice, or if the scans agree exactly before registration.
+    It is over the metrics of `measured_endpoints`: those of structures that nobody drew have no rows. A value of 1
+    means no improvement over the unregistered scans. The ratio is NaN if nothing could be measured, or if the scans
+    agree exactly before registration.
     """
     return _ratio(_structure_means(rows))
 
@@ -74,9 +98,10 @@ def _structure_means(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _ratio(means: pd.DataFrame) -> float:
     """Return the `registration_ratio` of the table that `_structure_means` returns."""
-    if any(endpoint not in means.index for endpoint in ENDPOINTS):
+    endpoints = [endpoint for endpoint in ENDPOINTS if endpoint in means.index]
+    if not endpoints:
         return math.nan
-    chosen = means.loc[list(ENDPOINTS)]
+    chosen = means.loc[endpoints]
     before, after = chosen["before"].to_numpy(), chosen["after"].to_numpy()
     if (before <= 0).any():
         return math.nan

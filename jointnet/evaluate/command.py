@@ -7,13 +7,14 @@ import pandas as pd
 
 from jointnet.data.folder import scan_folder, select
 from jointnet.errors import SettingsError
-from jointnet.evaluate.aggregation import registration_ratio, summarise
+from jointnet.evaluate.aggregation import measured_endpoints, ratio_text, registration_ratio, summarise
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import cut_structure_rows, evaluate
 from jointnet.model_file import open_model
 from jointnet.networks.device import resolve_device
 from jointnet.preparation.cache import prepare
 from jointnet.preparation.cut_structures import left_out_text
+from jointnet.structures import STRUCTURES
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.commands import parse_patients
 
@@ -55,9 +56,10 @@ def evaluate_folder(options: argparse.Namespace) -> None:
     print(table(rows))
     lost = int(rows.loc[rows["lost"], ["patient", "slice", "structure"]].drop_duplicates().shape[0])
     print(f"registration ratio {registration_ratio(rows):.3f} (1 is no improvement); lost structures {lost}")
+    print(f"ratio: {ratio_text(measured_endpoints(rows))}")
     if len(cut := cut_structure_rows(cached)):
         print(left_out_text(len(cut), cut["patient"].nunique()))
     defined = {item.patient: defined_metrics(item.labels(), item.field()) for item in cached}
-    missing = undefined_metric_errors("--patients: the patients", defined, "measured")
+    missing = undefined_metric_errors("--patients: the patients", defined, "measured", STRUCTURES)
     for warning in (*missing, *(saved.seen_patient_warnings(wanted) if saved else ())):
         print(f"warning: {warning}", file=sys.stderr)

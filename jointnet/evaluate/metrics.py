@@ -7,14 +7,15 @@ image's edge count as outside.
 All structures of a slice pair are measured together within their bounding box. The distances between all pairs of
 surface pixels are computed, in integers if the pixels are square, and the smallest one is kept for each pixel.
 
-The objective is a ratio over `aggregation.ENDPOINTS`. It is undefined if a structure counts in no slice, or a distance
-is 0 before registration in all slices. `defined_metrics` checks this before a training.
+The objective is a ratio over the `aggregation.ENDPOINTS` of the data's structures. It is undefined if a structure
+counts in no slice, or a distance is 0 before registration in all slices. `defined_metrics` checks this before a
+training.
 
 The metrics are written by hand because MONAI's take 25 times as long (`docs/explanation/speed.md`); tests compare them.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal, TypeVar
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX
-from jointnet.evaluate.aggregation import ENDPOINTS
+from jointnet.evaluate.aggregation import ENDPOINTS, endpoints_of
 from jointnet.preparation.cut_structures import cut_structures
 from jointnet.structures import CENTRED, CLASS_INDEX, STRUCTURES
 
@@ -127,7 +128,7 @@ def labelled_structures(patient: DefinedMetrics) -> tuple[str, ...]:
 
 
 def undefined_metric_errors(
-    who: str, patients: Mapping[int, DefinedMetrics], purpose: Literal["learned", "measured"]
+    who: str, patients: Mapping[int, DefinedMetrics], purpose: Literal["learned", "measured"], structures: Sequence[str]
 ) -> list[str]:
     """Return the reasons why a set of patients cannot be used for training, validation or test.
 
@@ -136,17 +137,19 @@ def undefined_metric_errors(
         patients: the defined metrics by patient number.
         purpose: `learned` for training, `measured` for validation and test. For `measured`, distances must also be
             above 0 before registration.
+        structures: the structures of the data. Each of them must be learned or measured in a patient at least.
     """
     defined = set().union(*patients.values())
     numbers = f"patient{'s' if len(patients) > 1 else ''} {', '.join(map(str, patients))}"
     errors = []
-    if lacking := [name for name in STRUCTURES if not any(structure == name for _, structure in defined)]:
+    if lacking := [name for name in structures if not any(structure == name for _, structure in defined)]:
         errors.append(
             f"{who} must show {' and '.join(lacking)} in both segmentations of a slice, wholly in the common field; no "
             f"slice of {numbers} does, so that {' and '.join(lacking)} cannot be {purpose}; add patients or choose "
             "others (--seed changes the draw)"
         )
-    zero = [end for end in ENDPOINTS if end in defined and not any(patient.get(end) for patient in patients.values())]
+    endpoints = [endpoint for endpoint in endpoints_of(structures) if endpoint in defined]
+    zero = [endpoint for endpoint in endpoints if not any(patient.get(endpoint) for patient in patients.values())]
     if zero and purpose == "measured":
         errors.append(
             f"{who} must have different segmentations of cine and LGE; "

@@ -49,7 +49,7 @@ def evaluate(
 
     Returns:
         Columns `patient slice structure metric before after lost`. `metric` is `cd_mm` (lv, rv), `asd_mm`, `dice`
-        (overlap of LGE's label with cine's), and for models that segment `dice_cine` and `dice_lge` (`before` NaN).
+        (overlap of LGE's label with cine's), and `dice_cine` and `dice_lge` (`before` NaN) of what the model segments.
     """
 
     def predict_patient(patient: CachedPatient) -> Prediction | None:
@@ -104,6 +104,7 @@ def patient_rows(
     """
     cine, lge = labels[:, 0], labels[:, 1]
     moved = lge if prediction is None else warp_labels(lge, prediction.theta)
+    structures = () if prediction is None else prediction.structures
     rows: list[tuple[Any, ...]] = []
     for index, before in enumerate(before_by_slice):
         counted = [name for name in STRUCTURES if ("asd_mm", name) in before]
@@ -116,7 +117,8 @@ def patient_rows(
             rows.append((patient, index, structure, metric, value, scored, lost))
         for name, predicted, truth in _segmentations(prediction, cine, lge):
             overlaps = dice_by_structure(predicted[index], truth[index])
-            rows += [(patient, index, structure, name, math.nan, overlaps[structure], False) for structure in counted]
+            segmented = [structure for structure in counted if structure in structures]
+            rows += [(patient, index, structure, name, math.nan, overlaps[structure], False) for structure in segmented]
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 

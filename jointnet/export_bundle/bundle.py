@@ -88,6 +88,7 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
     channels = {str(number): _neighbour(number - saved.settings.model.neighbours) for number in range(seen)}
     classes = {"0": "background"} | {
         str(index): STRUCTURE_DESCRIPTIONS[name]
+        + ("" if name in saved.settings.model.structures else ", never predicted")
         for name, index in sorted(CLASS_INDEX.items(), key=lambda item: item[1])
     }
     images = {role: _tensor("image", "magnitude", seen, side, [0, CEILING], channels) for role in ("cine", "lge")}

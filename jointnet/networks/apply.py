@@ -15,6 +15,7 @@ from jointnet.networks.device import computing_in
 from jointnet.networks.output import Output
 from jointnet.networks.registration import register
 from jointnet.settings import Settings
+from jointnet.structures import STRUCTURES
 
 
 class Prediction(NamedTuple):
@@ -23,11 +24,13 @@ class Prediction(NamedTuple):
     Attributes:
         theta: affines (S, 2, 3) from cine to LGE coordinates.
         cine_labels, lge_labels: class indices (S, H, W); None if the model does not segment.
+        structures: the structures that a model that segments looks for.
     """
 
     theta: NDArray[np.float32]
     cine_labels: NDArray[np.uint8] | None
     lge_labels: NDArray[np.uint8] | None
+    structures: tuple[str, ...] = STRUCTURES
 
 
 def predict(
@@ -62,7 +65,7 @@ def predict(
             shown = _shown(pair) if field is None else torch.from_numpy(np.array(field)).to(device)
             theta = register(output, pair, settings, shown, heart_mm)
             labels = [None if logits is None else _labels(logits) for logits in (output.cine_logits, output.lge_logits)]
-            return Prediction(theta.float().cpu().numpy(), labels[0], labels[1])
+            return Prediction(theta.float().cpu().numpy(), labels[0], labels[1], settings.model.structures)
     finally:
         model.train(training)
 

@@ -1,5 +1,7 @@
 """The joint model: U-Nets for cine and LGE, and a registration branch on their features or segmentations."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -11,10 +13,12 @@ from jointnet.networks.guide_maps import guide_map, segmentation_maps
 from jointnet.networks.output import Output
 from jointnet.networks.unet import Decoder, Encoder, initialise
 from jointnet.settings import Settings
-from jointnet.structures import CLASSES
+from jointnet.structures import CLASS_INDEX, CLASSES, STRUCTURES
 
 MODALITIES = 2
 """Cine and LGE."""
+ABSENT = -1e4
+"""Score of a structure that the network does not segment. Its probability is exactly 0, also in 16 bits."""
 REGISTRATION_SCALES = 3
 """Number of encoder scales, from the coarsest, that the fully connected registration head reads."""
 
@@ -24,7 +28,8 @@ class JointModel(nn.Module):
 
     The fully connected head reads the encoders' features, so that registration and segmentation share the encoders. In
     training the guided head reads only the predicted segmentations, so that registration shares all weights. The
-    setting `sharing` defines which weights the two modalities share.
+    setting `sharing` defines which weights the two modalities share. Only `structures` are segmented: the decoders have
+    no outputs for others.
     """
 
     limits: Tensor
@@ -40,7 +45,8 @@ class JointModel(nn.Module):
             Encoder(slices, model.widths, model.stem, MODALITIES // encoders) for _ in range(encoders)
         )
         self.decoders = nn.ModuleList(
-            Decoder(model.widths, CLASSES, model.stem, MODALITIES // decoders) for _ in range(decoders)
+            Decoder(model.widths, 1 + len(model.structures), model.stem, MODALITIES // decoders)
+            for _ in range(decoders)
         )
         channels = [MODALITIES * width for width in model.widths[-REGISTRATION_SCALES:]]
         self.head = (
@@ -73,4 +79,15 @@ class JointModel(nn.Module):
         """
         encoders, decoders = len(self.encoders), len(self.decoders)
         features = self.encoders[modality % encoders](image, modality // encoders)
-        return features, self.decoders[modality % decoders](features, modality // decoders)
+        scores = self.decoders[modality % decoders](features, modality // decoders)
+        return features, with_absent(scores, self.settings.model.structures)
+
+
+def with_absent(scores: Tensor, structures: Sequence[str]) -> Tensor:
+    """Return the scores of all classes (B, C, H, W) from those of background and of some structures, by class index."""
+    if len(structures) == len(STRUCTURES):
+        return scores
+    count, _, height, width = scores.shape
+    placed = scores.new_full((count, CLASSES, height, width), ABSENT)
+    placed[:, [0, *sorted(CLASS_INDEX[name] for name in structures)]] = scores
+    return placed

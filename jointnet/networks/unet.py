@@ -1,5 +1,6 @@
 """The parts of a U-Net (Ronneberger et al. 2015): an encoder that returns features at every scale, and a decoder."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jointnet.cpu_kernels.instance_norm import InstanceNorm
+from jointnet.structures import CLASSES
 
 SCORES_SPREAD = 0.1
 """SD of a decoder's scores before training. It is small, so that no class has a probability above 0.5 anywhere."""
@@ -19,6 +21,9 @@ many steps."""
 def initialise(module: nn.Module) -> None:
     """Draw the weights of all convolutions after He et al. (2015), and smaller ones for the decoders' scores.
 
+    The bias of background makes up for the structures that are not segmented, so that every other structure has a
+    probability of about 1 / `CLASSES`, however many there are.
+
     With torch's default, smaller weights, the myocardium had a Dice of 0 after 120 steps on the real crops. With these
     it had 0.7.
     """
@@ -29,6 +34,9 @@ def initialise(module: nn.Module) -> None:
         if isinstance(part, Decoder):
             nn.init.normal_(part.scores.weight, std=SCORES_SPREAD / SCORES_FACTOR / part.scores.in_channels**0.5)
             nn.init.zeros_(part.scores.bias)  # type: ignore[arg-type]
+            pixels = part.stem**2
+            absent = CLASSES - part.scores.out_channels // pixels
+            nn.init.constant_(part.scores.bias[:pixels], math.log(1 + absent) / SCORES_FACTOR)  # type: ignore[index]
 
 
 class ConvBlock(nn.Module):

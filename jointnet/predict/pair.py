@@ -57,7 +57,6 @@ from jointnet.preparation.grid import CommonGrid, Stack, common_grid, corner_dis
 from jointnet.preparation.patient_files import AFFINE_TOLERANCE_MM, PatientFiles, check_headers
 from jointnet.preparation.prepared_patient import prepare_patient
 from jointnet.preparation.scan_file import volume_shape
-from jointnet.structures import STRUCTURES
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def predict_pair(
     content = transforms_content(pair, {quality.grid_slice: quality.displacement_mm for quality in qualities})
     written[TRANSFORMS] = _json(content)
     written |= {f"transforms/{name}": text.encode() for name, text in itk_transforms(pair).items()}
-    written[SLICES] = _slice_table(pair, qualities)
+    written[SLICES] = _slice_table(pair, qualities, prediction.structures)
     lge_moved = warp(torch.from_numpy(images[:, 1:].astype(np.float32)), torch.from_numpy(prediction.theta))[:, 0]
     written[SHEET] = quality_sheet(pair, images, lge_moved.numpy(), prediction, qualities, warnings)
     labelled = files.cine_label is not None and files.lge_label is not None
@@ -214,7 +213,7 @@ def read_labels(path: Path, stack: Stack) -> NDArray[np.int16]:
     return values.reshape(shape).astype(np.int16)
 
 
-def _slice_table(pair: Registration, qualities: tuple[SliceQuality, ...]) -> bytes:
+def _slice_table(pair: Registration, qualities: tuple[SliceQuality, ...], structures: Sequence[str]) -> bytes:
     """Return the quality of every cine slice as CSV."""
     rows = []
     for number, match in enumerate(pair.cine_matches):
@@ -233,7 +232,7 @@ def _slice_table(pair: Registration, qualities: tuple[SliceQuality, ...]) -> byt
                     f"dice_after_{name}": _rounded(quality.dice_after[name]),
                 }
         rows.append(row)
-    measured = [f"dice_{when}_{name}" for name in STRUCTURES for when in ("before", "after")]
+    measured = [f"dice_{when}_{name}" for name in structures for when in ("before", "after")]
     columns = ["cine_slice", "covered", "lge_slice", "lge_offset_mm", "displacement_mm", *measured, "warnings"]
     return table_bytes(rows, columns)
 

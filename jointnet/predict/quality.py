@@ -99,7 +99,7 @@ def slice_qualities(
         warnings: list[str] = []
         if prediction.cine_labels is not None and prediction.lge_labels is not None and moved is not None:
             cine, lge = prediction.cine_labels[number], prediction.lge_labels[number]
-            warnings += _missing(cine, lge)
+            warnings += _missing(cine, lge, prediction.structures)
             for name in STRUCTURES:
                 if _found(cine, name) and _found(lge, name):
                     before[name] = dice(cine == CLASS_INDEX[name], lge == CLASS_INDEX[name])
@@ -168,7 +168,8 @@ def quality_sheet(
     band_height = TITLE + len(SHEET_ROWS) * (PANEL + GAP)
     top = HEADING + bands * band_height + LINE
     figure, axes = _canvas(SIDE + SHEET_COLUMNS * (PANEL + GAP), top + LINE * (len(lines) + 1))
-    _heading(axes, qualities, len([match for match in pair.cine_matches if match is not None]), len(pair.cine_matches))
+    covered = len([match for match in pair.cine_matches if match is not None])
+    _heading(axes, qualities, covered, len(pair.cine_matches), prediction.structures)
     moved = None if prediction.lge_labels is None else warp_labels(prediction.lge_labels, prediction.theta)
     names = UNSEGMENTED_ROWS if moved is None else SHEET_ROWS
     view = _window(images, (prediction.cine_labels, prediction.lge_labels))
@@ -211,14 +212,14 @@ def _found(labels: NDArray[np.uint8], name: str) -> bool:
     return int(np.count_nonzero(labels == CLASS_INDEX[name])) >= LEAST_PIXELS
 
 
-def _missing(cine: NDArray[np.uint8], lge: NDArray[np.uint8]) -> list[str]:
+def _missing(cine: NDArray[np.uint8], lge: NDArray[np.uint8], structures: Sequence[str]) -> list[str]:
     """Return warnings about structures that a slice's predicted segmentations lack."""
     lacking: dict[str, list[str]] = {}
-    for name in STRUCTURES:
+    for name in structures:
         missing = tuple(scan for scan, labels in (("cine", cine), ("LGE", lge)) if not _found(labels, name))
         if missing:
             lacking.setdefault(missing[0] if len(missing) == 1 else "either scan", []).append(STRUCTURE_TITLES[name])
-    if lacking.get("either scan") == [STRUCTURE_TITLES[name] for name in STRUCTURES]:
+    if lacking.get("either scan") == [STRUCTURE_TITLES[name] for name in structures]:
         return ["no structure found in either scan"]
     return [f"{' and '.join(names)} not found in {where}" for where, names in lacking.items()]
 
@@ -241,7 +242,9 @@ def _lines(warnings: Sequence[str]) -> list[str]:
     return [part for warning in lines for part in textwrap.wrap(warning, 130)] or ["no warnings"]
 
 
-def _heading(axes: Axes, qualities: Sequence[SliceQuality], covered: int, slices: int) -> None:
+def _heading(
+    axes: Axes, qualities: Sequence[SliceQuality], covered: int, slices: int, structures: Sequence[str]
+) -> None:
     """Draw the heading: a summary of the patient and the legend of the colours."""
     before, after = patient_agreement(qualities)
     overlap = f";  Dice of the two predicted segmentations {before:.2f} before, {after:.2f} after"
@@ -249,13 +252,11 @@ def _heading(axes: Axes, qualities: Sequence[SliceQuality], covered: int, slices
     first = f"LGE onto cine: {covered} of {slices} cine slices;  median displacement {moved:.1f} mm"
     axes.text(19, 20, first + ("" if np.isnan(before) else overlap), va="center", fontsize=9.5, color=TEXT)
     if not np.isnan(before):
-        words = [("predicted contours: cine white, dashed; LGE", DIM)]
-        words += [
-            ("outer border of myocardium" if name == "myo" else STRUCTURE_TITLES[name], CONTOUR_COLOURS[name])
-            for name in CONTOUR_COLOURS
-        ]
-        for left, (word, colour) in zip((19, 290, 335, 533), words, strict=True):
-            axes.text(left, 41, word, va="center", fontsize=8, color=colour)
+        axes.text(19, 41, "predicted contours: cine white, dashed; LGE", va="center", fontsize=8, color=DIM)
+        for name, left in (("lv", 290), ("myo", 335), ("rv", 533)):
+            word = "outer border of myocardium" if name == "myo" else STRUCTURE_TITLES[name]
+            if name in structures:
+                axes.text(left, 41, word, va="center", fontsize=8, color=CONTOUR_COLOURS[name])
 
 
 def _title(axes: Axes, number: int, quality: SliceQuality, middle: float, bottom: float) -> None:

@@ -5,6 +5,7 @@ file contains only the differences from the defaults. All unknown keys and inval
 """
 
 from jointnet.settings.parsing import (
+    for_data,
     load_settings,
     settings_from_dict,
     settings_names,
@@ -30,6 +31,7 @@ __all__ = [
     "RegistrationSettings",
     "Settings",
     "TrainingSettings",
+    "for_data",
     "load_settings",
     "settings_from_dict",
     "settings_names",

@@ -1,6 +1,6 @@
 """Settings from nested or dotted values and from files. One error lists every unknown key and every invalid value."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -70,6 +70,21 @@ def with_epochs(settings: Settings, epochs: int) -> Settings:
     if steps is not None and isinstance(epochs, int):
         steps = max(1, round(steps * epochs / settings.training.epochs))
     return with_values(settings, {"training.epochs": epochs, "training.steps": steps})
+
+
+def for_data(settings: Settings, structures: Collection[str]) -> Settings:
+    """Return `settings` without the structures that the data do not have.
+
+    Raises:
+        SettingsError: if none is left.
+    """
+    left = [name for name in settings.model.structures if name in structures]
+    if not left:
+        raise SettingsError(
+            f"model.structures: must have a structure of the data ({', '.join(structures) or 'none is labelled'}), got "
+            f"{', '.join(settings.model.structures)}"
+        )
+    return with_values(settings, {"model.structures": left})
 
 
 def flat_settings(settings: Settings) -> dict[str, Any]:

@@ -6,15 +6,18 @@ description.
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from jointnet.models import MODELS
+from jointnet.structures import STRUCTURES
 
 if TYPE_CHECKING:
     ModelName = str
+    Structure = str
 else:
     ModelName = Literal[tuple(MODELS)]
+    Structure = Literal[STRUCTURES]
 
 
 def _list_or_tuple(value: Any) -> Any:
@@ -24,10 +27,23 @@ def _list_or_tuple(value: Any) -> Any:
     return value
 
 
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the structures in the order of `STRUCTURES`."""
+    if len(set(names)) < len(names):
+        raise ValueError
+    return tuple(name for name in STRUCTURES if name in names)
+
+
 Widths = Annotated[
     tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...],
     Field(min_length=2),
     BeforeValidator(_list_or_tuple),
+]
+StructureNames = Annotated[
+    tuple[Structure, ...],
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+    BeforeValidator(_list_or_tuple),
+    AfterValidator(_each_once),
 ]
 TABLE = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 """Configuration of a table of a TOML file: unknown keys are errors."""
@@ -45,6 +61,8 @@ class ModelSettings:
     name: ModelName = "joint"
     """`standalone` only registers; `joint` also segments both images; `descriptors` has no network and is not trained,
     so that the images alone are registered (`[registration]`)."""
+    structures: StructureNames = STRUCTURES
+    """The structures that are learned: those that are labelled in the data. A joint model segments no others."""
     widths: Widths = (32, 64, 96, 128)
     """Channels per resolution level of an encoder, finest first."""
     stem: int = bounded(2, 1, 8)

@@ -100,11 +100,13 @@ def train_model(options: argparse.Namespace) -> None:
             "--train: patients",
             {item.patient: defined_metrics(item.labels(), item.field()) for item in training_data},
             "learned",
+            settings.model.structures,
         ),
         *undefined_metric_errors(
             "--val: patients",
             {n: defined_metrics(cached[n].labels(), cached[n].field()) for n in validation},
             "measured",
+            settings.model.structures,
         ),
     ]
     if errors:

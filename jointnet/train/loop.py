@@ -23,11 +23,12 @@ from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import cut_structure_rows, evaluate
 from jointnet.model_file import save_model
 from jointnet.model_path import MODEL_FILE
-from jointnet.models import require_trained
+from jointnet.models import MODELS, require_trained
 from jointnet.networks import build_model
 from jointnet.networks.device import computing_in, resolve_device, training_precision
 from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import OptimiserSettings, Settings, TrainingSettings, settings_to_dict
+from jointnet.structures import STRUCTURES
 from jointnet.train.augmentation import apply_augmentation, draw_augmentation
 from jointnet.train.checkpoints import Checkpoints
 from jointnet.train.dataset import LabelledPatient, ShuffledPasses, SlicePairDataset
@@ -60,7 +61,7 @@ def train(
 
     Args:
         settings: all settings of the training except data and seed.
-        training: the training patients.
+        training: the training patients. A model that only registers does not use those of whom one scan is labelled.
         validation: the patients on whom the best epoch is chosen.
         seed: the seed of the initial weights, the order of slices and the augmentation.
         device: the device; `auto` selects a GPU if there is one.
@@ -83,7 +84,13 @@ def train(
     torch_device = torch.device(resolve_device(device))
     torch.manual_seed(seed)
     generator = torch.Generator(torch_device).manual_seed(seed)
-    pairs = SlicePairDataset(training, settings.training.downsampling, settings.model.neighbours, torch_device)
+    pairs = SlicePairDataset(
+        [patient for patient in training if _is_learned_from(patient, settings)],
+        settings.training.downsampling,
+        settings.model.neighbours,
+        torch_device,
+        settings.model.structures,
+    )
     passes = ShuffledPasses(len(pairs), settings.training.batch_size, generator)
     ends = epoch_ends(settings.training, passes.steps_per_pass)
     learner = new_learner(settings, ends[-1], torch_device)
@@ -133,6 +140,13 @@ def train(
     if best is None:
         raise TrainingDivergedError(f"{OBJECTIVE} must be finite in at least one epoch, got none")
     return best
+
+
+def _is_learned_from(patient: LabelledPatient, settings: Settings) -> bool:
+    """Return whether anything can be learned from a patient. Registration needs a structure labelled in both images."""
+    model = settings.model
+    labelled = patient.labelled()[:, [STRUCTURES.index(name) for name in model.structures]]
+    return bool(labelled.any() if MODELS[model.name].segments else labelled.all(0).any())
 
 
 @dataclass(frozen=True)

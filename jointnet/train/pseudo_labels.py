@@ -37,7 +37,7 @@ class PseudoLabelledPatient:
 
     prepared: CachedPatient
     predicted: NDArray[np.uint8]
-    structures: tuple[str, ...] = STRUCTURES
+    structures: tuple[str, ...]
 
     @property
     def patient(self) -> int:
@@ -47,7 +47,9 @@ class PseudoLabelledPatient:
     @property
     def digest(self) -> str:
         """A hash of images and pseudo-labels."""
-        return hashlib.sha256(self.prepared.digest.encode() + self.predicted.tobytes()).hexdigest()
+        return hashlib.sha256(
+            f"{self.prepared.digest} {self.structures}".encode() + self.predicted.tobytes()
+        ).hexdigest()
 
     def images(self) -> NDArray[np.float16]:
         """Return the images (S, 2, H, W), cine first."""
@@ -101,5 +103,6 @@ def pseudo_label(
         moved = warp_labels(prediction.lge_labels, prediction.theta)
         passes = [agreement(*pair) >= LEAST_AGREEMENT for pair in zip(prediction.cine_labels, moved, strict=True)]
         both = np.stack([prediction.cine_labels, prediction.lge_labels], 1)
-        labelled.append(PseudoLabelledPatient(patient, both * np.array(passes, np.uint8)[:, None, None, None]))
+        used = both * np.array(passes, np.uint8)[:, None, None, None]
+        labelled.append(PseudoLabelledPatient(patient, used, prediction.structures))
     return labelled

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from jointnet.errors import SettingsError
-from jointnet.evaluate.aggregation import ENDPOINTS
+from jointnet.evaluate.aggregation import endpoints_of
 from jointnet.models import MODELS
 from jointnet.settings import Settings, settings_to_dict
 from jointnet.settings.parsing import flat_settings
+from jointnet.structures import STRUCTURES
 from study.arm_differences import LENGTH, SEARCHED, TRAIN, VALIDATION, WEIGHTS, length_text
 from study.plan.search_space import RATIOS, Budget, Parameter, SearchSpace, has_effect
 from study.plan.splits import Split
@@ -24,12 +25,14 @@ class Data:
     Attributes:
         fingerprint: fingerprint of the files of the training and validation patients; for the phantom, of the input
             that it is generated from.
+        structures: the structures that are labelled. Models, objective and tables have no others.
     """
 
     kind: str
     folder: Path
     patients: int
     fingerprint: str
+    structures: tuple[str, ...] = STRUCTURES
 
 
 @dataclass(frozen=True)
@@ -246,7 +249,7 @@ def specification(plan: Plan) -> dict[str, Any]:
     """Return everything that determines a study's result as plain values for JSON, the scans by their fingerprint."""
     return {
         "objective": {"metric": plan.spaces[0].objective.metric, "direction": plan.spaces[0].objective.direction},
-        "endpoints": ["/".join(endpoint) for endpoint in ENDPOINTS],
+        "endpoints": ["/".join(endpoint) for endpoint in endpoints_of(plan.data.structures)],
         "seed": plan.seed,
         "data": {"kind": plan.data.kind, "patients": plan.data.patients, "fingerprint": plan.data.fingerprint},
         "resources": {"concurrent": plan.resources.concurrent, "device": plan.resources.device},

@@ -280,13 +280,13 @@ def split_errors(plan: Plan, defined: Mapping[int, DefinedMetrics]) -> list[str]
     `defined` holds for each patient the metrics that its labels define. The test patients of all folds are checked
     together, as in the report, because a fold may have only one.
     """
-    errors = []
+    errors, structures = [], plan.data.structures
     for key, split in plan.splits.items():
         errors += undefined_metric_errors(
-            f"--splits {key}: training patients", {n: defined[n] for n in split.train}, "learned"
+            f"--splits {key}: training patients", {n: defined[n] for n in split.train}, "learned", structures
         )
         errors += undefined_metric_errors(
-            f"--splits {key}: validation patients", {n: defined[n] for n in split.validation}, "measured"
+            f"--splits {key}: validation patients", {n: defined[n] for n in split.validation}, "measured", structures
         )
-    tested = sorted({number for split in plan.splits.values() for number in split.test})
-    return errors + undefined_metric_errors("--splits: test patients", {n: defined[n] for n in tested}, "measured")
+    tested = {n: defined[n] for n in sorted({number for split in plan.splits.values() for number in split.test})}
+    return errors + undefined_metric_errors("--splits: test patients", tested, "measured", structures)

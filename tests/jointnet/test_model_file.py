@@ -55,6 +55,27 @@ def test_only_the_model_is_left_in_the_folder_and_a_second_save_replaces_it(save
     assert load_model(path).epoch == 9
 
 
+def test_a_file_from_before_the_structures_has_all_three(saved):
+    model, settings, path = saved
+    content = torch.load(path, weights_only=True)
+    del content["settings"]["model"]["structures"]
+    torch.save(content, path)
+    loaded = load_model(path)
+    assert loaded.settings == settings
+    images = torch.rand(2, 2, 1, 56, 56)
+    torch.testing.assert_close(loaded.model(*images).theta, model(*images).theta, atol=0, rtol=0)
+
+
+def test_a_model_without_the_rv_is_read_with_its_fewer_outputs(tmp_path):
+    settings = tiny_settings(model__structures=["myo", "lv"])
+    save_model(tmp_path / "model.pt", build_model(settings).state_dict(), settings, PATIENTS, 1)
+    assert load_model(tmp_path / "model.pt").settings.model.structures == ("lv", "myo")
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    content["settings"]["model"]["structures"] = ("lv", "myo", "rv")
+    torch.save(content, tmp_path / "model.pt")
+    assert "the weights do not match the settings" in errors_of(tmp_path / "model.pt")[0]
+
+
 def as_format_3(path, **model):
     """Rewrite a model file as one of format 3, with its own settings of the guided head in the table `model`."""
     content = torch.load(path, weights_only=True)

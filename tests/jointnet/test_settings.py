@@ -12,6 +12,7 @@ import pytest
 from jointnet.errors import EXIT_USAGE, SettingsError
 from jointnet.settings import (
     Settings,
+    for_data,
     load_settings,
     settings_from_dict,
     settings_names,
@@ -62,6 +63,8 @@ def test_values_are_replaced_and_the_others_stay():
         ("loss.alpha", 0, 0.0),
         ("model.widths", [4, 8], (4, 8)),
         ("model.widths", (4, 8), (4, 8)),
+        ("model.structures", ["rv", "lv"], ("lv", "rv")),
+        ("model.structures", ("myo",), ("myo",)),
         ("training.epochs", 1, 1),
         ("training.average_decay", 0.9999, 0.9999),
     ],
@@ -101,6 +104,11 @@ REFUSED = [
     ("registration.refinement", None, "one of"),
     ("model.guide_by_patient", True, "was replaced by registration.pooling"),
     ("model.guide_descriptors", 3.0, "was replaced by registration.descriptor_weight"),
+    ("model.structures", [], "a list of at least one of lv, myo, rv, each once"),
+    ("model.structures", ["lv", "lv"], "each once"),
+    ("model.structures", ["la"], "of lv, myo, rv"),
+    ("model.structures", "lv", "a list"),
+    ("model.structures", {"lv"}, "a list"),
     ("model.widths", [8], "at least two"),
     ("model.widths", [], "at least two"),
     ("model.widths", [8, 0], "whole numbers"),
@@ -327,3 +335,21 @@ def test_fewer_epochs_have_fewer_steps_in_proportion(steps, of, epochs, expected
     assert (changed.training.epochs, changed.training.steps) == (epochs, expected)
     with pytest.raises(SettingsError, match=r"training.epochs: must be a whole number between"):
         with_epochs(settings, 0)
+
+
+@pytest.mark.parametrize(
+    ("own", "in_data", "expected"),
+    [
+        (["lv", "myo", "rv"], ("lv", "myo", "rv"), ("lv", "myo", "rv")),
+        (["lv", "myo", "rv"], ("lv", "myo"), ("lv", "myo")),
+        (["myo", "rv"], ("lv", "myo"), ("myo",)),
+    ],
+)
+def test_what_the_data_do_not_have_is_not_learned(own, in_data, expected):
+    settings = with_values(Settings(), {"model.structures": own})
+    assert for_data(settings, in_data) == with_values(settings, {"model.structures": expected})
+
+
+def test_settings_without_any_structure_of_the_data_are_refused():
+    with pytest.raises(SettingsError, match=r"must have a structure of the data \(lv, myo\), got rv"):
+        for_data(with_values(Settings(), {"model.structures": ["rv"]}), ("lv", "myo"))

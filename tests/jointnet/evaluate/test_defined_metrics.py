@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scans import heart, prepared, whole_field
 
-from jointnet.evaluate.aggregation import registration_ratio
+from jointnet.evaluate.aggregation import ENDPOINTS, measured_endpoints, registration_ratio
 from jointnet.evaluate.metrics import defined_metrics, labelled_structures, undefined_metric_errors
 from jointnet.evaluate.rows import evaluate
 from jointnet.structures import CLASS_INDEX, STRUCTURES
@@ -38,8 +38,10 @@ PATIENTS = {
 def test_patients_are_refused_exactly_where_the_objective_has_no_value(tmp_path, numbers):
     patients = [prepared(tmp_path, number, PATIENTS[number]) for number in numbers]
     found = {patient.patient: defined_metrics(patient.labels(), patient.field()) for patient in patients}
-    errors = undefined_metric_errors("--val: patients", found, "measured")
-    assert bool(errors) == math.isnan(registration_ratio(evaluate(None, patients)))
+    errors = undefined_metric_errors("--val: patients", found, "measured", STRUCTURES)
+    rows = evaluate(None, patients)
+    complete = measured_endpoints(rows) == ENDPOINTS
+    assert bool(errors) == (not complete or math.isnan(registration_ratio(rows)))
     who = "patient " if len(numbers) == 1 else "patients "
     assert all(f"slice of {who}{', '.join(map(str, numbers))}" in error for error in errors)
 
@@ -47,15 +49,35 @@ def test_patients_are_refused_exactly_where_the_objective_has_no_value(tmp_path,
 def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
     found = {number: defined_metrics(labels, whole_field(labels)) for number, labels in PATIENTS.items()}
     assert [labelled_structures(patient) for patient in found.values()] == [ALL, NO_RV, RV, NO_RV, ALL, ALL]
-    assert undefined_metric_errors("--train: patients", {2: found[2], 4: found[4]}, "learned") == [
+    assert undefined_metric_errors("--train: patients", {2: found[2], 4: found[4]}, "learned", STRUCTURES) == [
         "--train: patients must show rv in both segmentations of a slice, wholly in the common field; no slice of "
         "patients 2, 4 does, so that rv cannot be learned; add patients or choose others (--seed changes the draw)"
     ]
-    assert undefined_metric_errors("--train: patients", {5: found[5]}, "learned") == []
-    (error,) = undefined_metric_errors("--val: patients", {5: found[5]}, "measured")
+    assert undefined_metric_errors("--train: patients", {5: found[5]}, "learned", STRUCTURES) == []
+    (error,) = undefined_metric_errors("--val: patients", {5: found[5]}, "measured", STRUCTURES)
     assert (
         "cd_mm of lv and asd_mm of lv and asd_mm of myo and cd_mm of rv and asd_mm of rv is 0 in every slice" in error
     )
-    (error,) = undefined_metric_errors("--val: patients", {6: found[6]}, "measured")
+    (error,) = undefined_metric_errors("--val: patients", {6: found[6]}, "measured", STRUCTURES)
     assert "LGE; cd_mm of lv and asd_mm of lv and asd_mm of myo is 0 in every slice of patient 6, so" in error
-    assert len(undefined_metric_errors("--val: patients", {2: found[2]}, "measured")) == 1
+    assert len(undefined_metric_errors("--val: patients", {2: found[2]}, "measured", STRUCTURES)) == 1
+
+
+@pytest.mark.parametrize(
+    ("numbers", "structures", "lacking"),
+    [
+        ((2,), NO_RV, None),
+        ((2, 4), NO_RV, None),
+        ((3,), RV, None),
+        ((3,), NO_RV, "lv and myo"),
+        ((2, 3), ALL, None),  # each structure in one patient at least
+        ((2, 4), ALL, "rv"),
+        ((1,), ("lv",), None),
+    ],
+)
+def test_only_the_structures_of_the_data_must_be_measurable(numbers, structures, lacking):
+    found = {number: defined_metrics(PATIENTS[number], whole_field(PATIENTS[number])) for number in numbers}
+    for purpose in ("learned", "measured"):
+        errors = undefined_metric_errors("--val: patients", found, purpose, structures)
+        assert len(errors) == (lacking is not None)
+        assert all(f"must show {lacking} in both segmentations" in error for error in errors)

@@ -9,7 +9,16 @@ from scans import feed_forward_settings, heart, prepared, whole_field
 from torch import nn
 
 from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM, SIZE_PX
-from jointnet.evaluate.aggregation import ENDPOINTS, named_metrics, patient_means, registration_ratio, summarise
+from jointnet.evaluate.aggregation import (
+    ENDPOINTS,
+    endpoints_of,
+    measured_endpoints,
+    named_metrics,
+    patient_means,
+    ratio_text,
+    registration_ratio,
+    summarise,
+)
 from jointnet.evaluate.metrics import (
     LOST_MM,
     defined_metrics,
@@ -22,7 +31,7 @@ from jointnet.evaluate.rows import COLUMNS, cut_structure_rows, evaluate, patien
 from jointnet.geometry import identity
 from jointnet.networks import Output
 from jointnet.networks.apply import Prediction
-from jointnet.structures import CLASS_INDEX
+from jointnet.structures import CLASS_INDEX, STRUCTURES
 
 ALL = {("cd_mm", "lv"), ("cd_mm", "rv"), *((m, s) for m in ("asd_mm", "dice") for s in ("lv", "myo", "rv"))}
 
@@ -181,10 +190,10 @@ def test_a_patient_whose_every_slice_of_a_structure_is_cut_has_no_metric_of_it(t
     cut = prepared(tmp_path, 1, labels, field=cut_beside_the_rv(labels))
     rows = evaluate(Shifter(), [cut, prepared(tmp_path, 2, labels)])
     assert summarise(rows)["patients"].to_dict() == {key: 1 if key[1] == "rv" else 2 for key in ALL}
-    assert math.isnan(registration_ratio(evaluate(Shifter(), [cut])))
+    assert measured_endpoints(evaluate(Shifter(), [cut])) == endpoints_of(("lv", "myo"))
     defined = defined_metrics(labels, cut_beside_the_rv(labels))
     assert labelled_structures(defined) == ("lv", "myo")
-    (error,) = undefined_metric_errors("--val: patients", {1: defined}, "measured")
+    (error,) = undefined_metric_errors("--val: patients", {1: defined}, "measured", STRUCTURES)
     assert "must show rv in both segmentations of a slice, wholly in the common field" in error
     nothing = prepared(tmp_path, 3, labels, field=~whole_field(labels))
     assert evaluate(Shifter(), [nothing]).empty and len(cut_structure_rows([nothing])) == 6
@@ -247,11 +256,27 @@ def test_the_ratio_takes_means_over_patients_first():
     assert registration_ratio(rows) == pytest.approx(3 / 6)
 
 
-@pytest.mark.parametrize("missing", range(5))
-def test_the_ratio_is_nan_where_an_endpoint_is_never_measured(missing):
-    rows = endpoint_rows([1] * 5, [1] * 5).drop(index=missing)
-    assert math.isnan(registration_ratio(rows))
-    assert math.isnan(named_metrics(rows, "val")["val/registration_ratio"])
+@pytest.mark.parametrize("missing", [{0}, {4}, {3, 4}, {0, 1, 3, 4}], ids=str)
+def test_the_ratio_is_over_the_metrics_that_there_are(missing):
+    after = [1.0, 2.0, 3.0, 4.0, 5.0]
+    rows = endpoint_rows([2] * 5, after).drop(index=missing)
+    kept = [value / 2 for place, value in enumerate(after) if place not in missing]
+    expected = math.prod(kept) ** (1 / len(kept))
+    assert registration_ratio(rows) == pytest.approx(expected)
+    assert named_metrics(rows, "val")["val/registration_ratio"] == pytest.approx(expected)
+    assert measured_endpoints(rows) == tuple(end for place, end in enumerate(ENDPOINTS) if place not in missing)
+
+
+@pytest.mark.parametrize(
+    ("structures", "text"),
+    [
+        (("lv", "myo"), "geometric mean over LV CD, LV ASD, myocardium ASD"),
+        (("lv", "myo", "rv"), "geometric mean over LV CD, LV ASD, myocardium ASD, RV CD, RV ASD"),
+        (("myo",), "geometric mean over myocardium ASD"),
+    ],
+)
+def test_a_text_says_over_which_metrics_the_ratio_is(structures, text):
+    assert ratio_text(endpoints_of(structures)) == text
 
 
 def test_the_ratio_is_nan_where_the_scans_agree_already():

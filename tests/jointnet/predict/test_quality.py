@@ -52,6 +52,16 @@ def test_the_displacement_is_that_of_the_heart_not_of_the_field():
     assert math.isnan(blind.agreement[0])
 
 
+def test_nothing_is_said_about_a_structure_that_the_model_does_not_segment():
+    no_rv = without(heart(), "rv")
+    prediction = predicted([no_rv], [no_rv], (0.0, 0.0))._replace(structures=("lv", "myo"))
+    (quality,) = slice_qualities(prediction, 25.0)
+    assert quality.warnings == ()
+    assert set(quality.dice_after) == {"lv", "myo"}
+    nothing = predicted([no_rv * 0], [no_rv * 0], (0.0, 0.0))._replace(structures=("lv", "myo"))
+    assert slice_qualities(nothing, 25.0)[0].warnings == ("no structure found in either scan",)
+
+
 @pytest.mark.parametrize(
     "cine, lge, expected",
     [

@@ -124,7 +124,7 @@ def test_other_endpoints_begin_another_study_and_one_whose_file_names_none_conti
     plan.folder.mkdir(parents=True)
     (plan.folder / SPECIFICATION_FILE).write_text(json.dumps(content))
     assert with_identity(plan_of(out=tmp_path)).continues
-    monkeypatch.setattr("study.plan.plan.ENDPOINTS", (("cd_mm", "lv"),))
+    monkeypatch.setattr("study.plan.plan.endpoints_of", lambda structures: (("cd_mm", "lv"),))
     assert not with_identity(replace(plan, study_id="")).continues
     with pytest.raises(
         SettingsError, match=r'endpoints: must be \["cd_mm/lv", "asd_mm/lv".* began, got \["cd_mm/lv"\]'
