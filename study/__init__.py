@@ -1,8 +1,10 @@
 """The study: searches, tracks, selects, evaluates on held-out patients and reports. It uses `jointnet`.
 
 The names in `__all__` are its Python interface, to read studies into pandas. They are imported when first used.
+Importing the package turns off the usage reports of MLflow and Ray, unless the environment turns them on.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,12 @@ if TYPE_CHECKING:
     from study.api import StudyTables, list_studies, read_study
 
 __all__ = ["StudyTables", "list_studies", "read_study"]
+
+USAGE_REPORTS_OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "RAY_USAGE_STATS_ENABLED": "0"}
+"""Environment variables without which these packages report their use to their makers. MLflow reads its own as soon as
+it is imported."""
+for _name, _value in USAGE_REPORTS_OFF.items():
+    os.environ.setdefault(_name, _value)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 
+from study import USAGE_REPORTS_OFF
 from study.store_address import HIDDEN, NO_PROGRESS_BARS, without_secrets
 
 PREFIXES = ("MLFLOW_", "OPTUNA_", "RAY_", "TUNE_")
@@ -24,12 +25,12 @@ OWN = {
 """Variables matching WITHOUT_EFFECT that a study always sets to these values."""
 DEFAULTS = {
     **NO_PROGRESS_BARS,
+    **USAGE_REPORTS_OFF,
     # One attempt per call: a client that repeats a call by itself may create a run twice.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the text would disturb the live progress
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # at Ray's default of 15 any other process would take the trials' CPU time
 }
 """Values that are set where the environment does not set the variable."""

@@ -1,10 +1,14 @@
 """Settings from environment variables, and how the plan shows them."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
 from plans import plan_of
+from ray._common.usage.usage_constants import USAGE_STATS_ENABLED_ENV_VAR
 
 from study.plan import environment
 from study.plan.environment import environment_lines, set_environment
@@ -35,6 +39,17 @@ def test_variables_with_an_effect_are_listed_with_values_and_others_by_name():
 def test_the_study_s_own_values_are_not_listed():
     assert environment_lines(environment.DEFAULTS | environment.OWN) == []
     assert environment_lines({"RAY_worker_niceness": "15"}) == ["RAY_worker_niceness=15"]
+
+
+@pytest.mark.parametrize("own", [None, "false"])
+def test_mlflow_and_ray_do_not_report_their_use_unless_the_user_wants_it(own: str | None):
+    names = (MLFLOW_DISABLE_TELEMETRY.name, USAGE_STATS_ENABLED_ENV_VAR)
+    variables = {name: value for name, value in os.environ.items() if name not in names}
+    code = f"import os, study; print(*(os.environ[name] for name in {names}))"
+    own_values = {} if own is None else dict.fromkeys(names, own)
+    command = [sys.executable, "-c", code]
+    shown = subprocess.run(command, check=True, env=variables | own_values, capture_output=True, text=True).stdout
+    assert shown.split() == (["true", "0"] if own is None else [own, own])
 
 
 @pytest.mark.parametrize(
