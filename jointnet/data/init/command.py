@@ -15,7 +15,7 @@ from jointnet.system.toml_file import parse_toml
 
 VALUE_KEYS = (*STRUCTURES, "ignore", "scar")
 MOST_SHOWN = 5
-"""Number of files that match no pattern that are shown."""
+"""Number of kinds of files that match no pattern, and of errors, that are shown."""
 
 
 def run_init(options: argparse.Namespace) -> None:
@@ -84,9 +84,10 @@ def _report(result: Survey) -> str:
     lines = [f"{result.folder}: {count}{kind}; others: {others_text(result.found)}"]
     if result.files:
         lines += ["", patients_table(result.files, result.content, result.headers)]
-    if result.unmatched:
-        shown = ", ".join(result.unmatched[:MOST_SHOWN]) + ", ..." * (len(result.unmatched) > MOST_SHOWN)
-        lines += ["", f"not used: {len(result.unmatched)} files ({shown})"]
+    if unused := result.unused:
+        shown = [pattern if count == 1 else f"{pattern} ({count})" for pattern, count in unused.items()][:MOST_SHOWN]
+        listed = ", ".join(shown) + ", ..." * (len(unused) > MOST_SHOWN)
+        lines += ["", f"not used: {sum(unused.values())} files: {listed}"]
     lines += [""] * bool(result.unsure) + [f"unsure: {line}" for line in result.unsure]
     errors = list(result.headers.errors.values())
     lines += [f"unsure: {error}" for error in errors[:MOST_SHOWN]]

@@ -1,27 +1,34 @@
 """Which part of the files' names is the patient, from the names alone.
 
 Files whose paths differ only in the patient are a series, such as all cines. A patient is a text that stands in the
-paths of several series, so that the same texts fill the same place in each.
+paths of several series, so that the same texts fill the same place in each. Where that tells too few patients, folders
+above the patient and numbers that differ from file to file, such as dates, are left open (`**`, `*`).
 """
 
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from jointnet.data.patterns import ENDINGS
 from jointnet.patient_names import natural_key
 
 ID = "{id}"
-SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 PIECES = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
 """Digits, letters, or what stands between."""
+NUMBER = re.compile(r"(?<![^\W_])[0-9]+(?![^\W_])(?:\W?[0-9]+(?![^\W_]))*")
+"""Numbers without a letter beside them, and such as `2024-01-31`."""
+OPENINGS: tuple[tuple[str, ...], ...] = ((), ("folders",), ("numbers",), ("folders", "numbers"))
+"""What of a path may be left open, in the order tried: the folders above the patient's name, as `**`, and numbers."""
+COVERED = 0.9
+"""Share of the paths in series from which, with one series of LGE, nothing is left open."""
 MOST_WORDS = 16
 """Number of words of a folder's or file's name that are looked at."""
 MOST_SEEDS = 200
 WORDS = {
     "cine": "cine cines sa sax shortaxis ssfp bssfp trufi truefisp fiesta bffe c0 0000 kurzachse 4d ed",
-    "lge": "lge de dege psir late delayed enhancement enhanced gadolinium c2 0001 narbe spat spatenhancement",
+    "lge": "lge lges de dege psir late delayed enhancement enhanced gadolinium c2 0001 narbe spat spatenhancement",
     "label": "gt seg segs segm segmentation segmentations dseg label labels labelstr labelsts manual mask masks maske "
     "masken masque contour contours annotation annotations groundtruth truth roi",
     "other": "la lax 2ch 3ch 4ch t1 t2 t1w t2w map maps scout localizer localiser loc es flow perfusion perf 0002",
@@ -44,6 +51,10 @@ class Series:
     files: Mapping[str, str]
     kinds: frozenset[str]
 
+    def shows(self, scan: str) -> bool:
+        """Return whether words say that these are scans of a kind. In `SA_LGE`, `SA` is the view, so LGE decides."""
+        return scan in self.kinds and not self.kinds & ({"label", "other"} | ({"lge"} if scan == "cine" else set()))
+
 
 def group_by_patient(paths: Iterable[str]) -> tuple[Series, ...]:
     """Return the series of the paths, the largest first; none if no text stands for patients.
@@ -52,31 +63,41 @@ def group_by_patient(paths: Iterable[str]) -> tuple[Series, ...]:
         paths: paths in the folder, with `/` between names.
     """
     paths = sorted(paths)
+    best = _grouped(paths, OPENINGS[0])
+    for opening in OPENINGS[1:]:
+        covered = {path for one in best for path in one.files.values()}
+        if len([one for one in best if one.shows("lge")]) == 1 and len(covered) >= COVERED * len(paths):
+            break
+        opened = _grouped(paths, opening)
+        best = opened if _merit(opened)[:2] > _merit(best)[:2] else best
+    return best
+
+
+def _grouped(paths: Sequence[str], opening: Collection[str]) -> tuple[Series, ...]:
+    """Return the best choice of series, with the parts of paths left open that `OPENINGS` names."""
     by_pattern: dict[str, dict[str, str]] = defaultdict(dict)
     by_patient: dict[str, set[str]] = defaultdict(set)
+    twice: set[str] = set()
     for path in paths:
-        for patient, pattern in readings(path):
-            by_pattern[pattern][patient] = path
+        for patient, pattern in readings(path, opening):
+            if by_pattern[pattern].setdefault(patient, path) != path:
+                twice.add(pattern)
             by_patient[patient].add(pattern)
     seeds = sorted(
-        (pattern for pattern, files in by_pattern.items() if len(files) > 1), key=lambda p: -len(by_pattern[p])
+        (pattern for pattern, files in by_pattern.items() if len(files) > 1), key=lambda p: (-len(by_pattern[p]), p)
     )
     best: tuple[Series, ...] = ()
-    best_merit: tuple[float, ...] = ()
     seen: set[frozenset[str]] = set()
     for seed in seeds[:MOST_SEEDS]:
         patients = by_pattern[seed].keys()
-        near = set().union(*(by_patient[patient] for patient in patients))
+        near = set().union(*(by_patient[patient] for patient in patients)) - twice
         family = frozenset(
             name for name in near if 2 * len(by_pattern[name].keys() & patients) >= len(by_pattern[name])
         )
         if family in seen:
             continue
         seen.add(family)
-        series = as_series({pattern: by_pattern[pattern] for pattern in family})
-        merit = _merit(series)
-        if merit > best_merit:
-            best, best_merit = series, merit
+        best = max(best, as_series({pattern: by_pattern[pattern] for pattern in family}), key=_merit)
     return best
 
 
@@ -106,25 +127,34 @@ def as_series(found: Mapping[str, Mapping[str, str]]) -> tuple[Series, ...]:
     return tuple(sorted(series, key=lambda one: (-len(one.files), one.pattern)))
 
 
-def readings(path: str) -> list[tuple[str, str]]:
-    """Return each text of a path that may be the patient, and the path with `{id}` in all places of that text."""
-    suffix = SUFFIX.search(path)
-    stem, end = (path[: suffix.start()], suffix[0]) if suffix else (path, "")
-    segments = [PIECES.findall(segment) for segment in stem.split("/")]
+def readings(path: str, opening: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Return each text of a path that may be the patient, and the path with `{id}` in all places of that text.
+
+    Args:
+        path: the path.
+        opening: which other parts are left open, of `OPENINGS`.
+    """
+    end = next((ending for ending in sorted(ENDINGS, key=len) if path.endswith(ending)), "")
+    segments = [PIECES.findall(segment) for segment in path.removesuffix(end).split("/")]
     texts = dict.fromkeys(text for pieces in segments for text in _runs(pieces))
-    return [(run_text(text), "/".join(_filled(pieces, text) for pieces in segments) + end) for text in texts]
-
-
-def run_text(run: Sequence[str]) -> str:
-    """Return the text of consecutive pieces."""
-    return "".join(run)
+    found = []
+    for text in texts:
+        parts = [_filled(pieces, text) for pieces in segments]
+        if "folders" in opening:
+            first = next(place for place, part in enumerate(parts) if ID in part)
+            parts = ["**", *parts[first:]]
+        pattern = "/".join(parts)
+        found.append(("".join(text), (NUMBER.sub("*", pattern) if "numbers" in opening else pattern) + end))
+    return found
 
 
 def words_of(text: str) -> frozenset[str]:
-    """Return the words of a path, of letters and digits, in lower case and without accents."""
-    plain = unicodedata.normalize("NFKD", SUFFIX.sub("", text)).casefold()
+    """Return the words of a path in lower case, without accents, and each also without digits at its end."""
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
+    plain = unicodedata.normalize("NFKD", text).casefold()
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    return frozenset(re.findall(r"[^\W_]+", plain))
+    words = re.findall(r"[^\W_]+", plain)
+    return frozenset(words + [word.rstrip("0123456789") for word in words]) - {"nii", "gz", ""}
 
 
 def _runs(pieces: Sequence[str]) -> list[tuple[str, ...]]:
@@ -145,15 +175,15 @@ def _filled(pieces: Sequence[str], run: Sequence[str]) -> str:
 
 def _merit(series: Sequence[Series]) -> tuple[float, ...]:
     """Return what makes one choice of the patients better than another, the most important first."""
-    scans: dict[str, set[str]] = defaultdict(set)
+    if not series:
+        return ()
     count: dict[str, int] = defaultdict(int)
-    for one in series:
-        for patient in one.files:
-            count[patient] += 1
-            if not one.kinds & {"label", "other"}:
-                scans[patient].add("lge" if "lge" in one.kinds else "cine" if "cine" in one.kinds else one.pattern)
-    named = sum("lge" in kinds and len(kinds) > 1 for kinds in scans.values())
-    pairs = sum(len(kinds) > 1 for kinds in scans.values())
+    for patient in (patient for one in series for patient in one.files):
+        count[patient] += 1
+    cine, lge = ([one.files.keys() for one in series if one.shows(scan)] for scan in ("cine", "lge"))
+    scans = [one.files.keys() for one in series if not one.kinds & {"label", "other"}]
+    named = len(cine[0] & lge[0]) if cine and lge else 0
+    pairs = len(scans[0] & scans[1]) if len(scans) > 1 else 0
     telling = sum(bool(words_of(patient) & KINDS.keys()) for patient in count)
     covered = len({path for one in series for patient, path in one.files.items() if count[patient] > 1})
     ends = {PIECES.findall(patient)[-1] for patient in count}

@@ -48,8 +48,8 @@ def find_roles(
     scans = [one for one in free if one not in labels]
     shown = [one for one in scans if "other" not in one.kinds]
     candidates = {
-        "lge": [one for one in shown if "lge" in one.kinds],
-        "cine": [one for one in shown if "cine" in one.kinds and "lge" not in one.kinds],
+        scan: [one for one in shown if scan in one.kinds and (scan == "lge" or "lge" not in one.kinds)]
+        for scan in SCANS
     }
     for role in sorted(SCANS, key=lambda role: not candidates[role]):
         if role in patterns:

@@ -1,5 +1,6 @@
 """The survey of a folder: its patients and files, by a convention's names or by names alone, and its description."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +48,14 @@ class Survey:
     text: str
 
     @property
-    def unmatched(self) -> list[str]:
-        """The scans that no pattern matches."""
+    def unused(self) -> dict[str, int]:
+        """The number of scans that no pattern matches, by their pattern, or by their path if they are no patient's."""
         used = {path for own in self.files.values() for path in own.values()}
-        return [path for path in self.found.scans if path not in used]
+        rest = [path for path in self.found.scans if path not in used]
+        named = {
+            path: pattern for pattern, own in series_of_patients(rest, self.files).items() for path in own.values()
+        }
+        return Counter(named.get(path, path) for path in rest)
 
     @property
     def needs_no_description(self) -> bool:

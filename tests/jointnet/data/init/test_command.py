@@ -49,6 +49,7 @@ def test_nothing_is_written_unless_told_and_nothing_is_overwritten(hospital, tmp
     out = capsys.readouterr()
     assert "[files]" in out.out
     assert "--write" in out.err
+    assert "not used: 2 files: {id}/cine/{id}_4ch.nii.gz (2)" in out.out
     assert init(folder, "--write", "--dataset", tmp_path / "there.toml") == 0
     assert sorted(folder.rglob("*")) == before
     assert f"check {folder} --dataset {tmp_path / 'there.toml'}" in capsys.readouterr().out

@@ -75,8 +75,41 @@ def test_series_of_known_patients():
 
 def test_words_have_no_case_and_no_accents():
     assert words_of("Ciné_SA/LGE Spätaufnahme-01.NII.gz") == {"cine", "sa", "lge", "spataufnahme", "01"}
+    assert words_of("imagesTr/P1 CineSeg LGESeg2") == {"images", "tr", "p1", "p", "cine", "seg", "lge", "seg2"}
 
 
 def test_readings_fill_every_place_of_the_same_text():
     assert dict(readings("p1/p1_cine.nii.gz"))["p1"] == "{id}/{id}_cine.nii.gz"
     assert dict(readings("p1/p1_cine.nii.gz"))["1"] == "p{id}/p{id}_cine.nii.gz"
+
+
+def test_numbers_that_differ_from_file_to_file_are_left_open():
+    rows = [("P01", "20190102113000", 12, 31), ("P02", "20190511091500", 9, 27), ("P03", "20200211101010", 12, 30)]
+    paths = [
+        path
+        for patient, date, cine, lge in rows
+        for path in (f"{patient}/{date}/cine_sax_{date}_{cine}.nii.gz", f"{patient}/{date}/psir_{date}_{lge}.nii.gz")
+    ]
+    assert {one.pattern: list(one.files) for one in group_by_patient(paths)} == {
+        "{id}/*/cine_sax_*_*.nii.gz": ["P01", "P02", "P03"],
+        "{id}/*/psir_*_*.nii.gz": ["P01", "P02", "P03"],
+    }
+
+
+def test_folders_above_the_patient_are_left_open():
+    paths = [
+        f"{group}/{group}_{number}/{kind}.nii.gz"
+        for group in ("HCM", "DCM")
+        for number in (1, 2)
+        for kind in ("cine", "lge")
+    ]
+    assert {one.pattern: list(one.files) for one in group_by_patient(paths)} == {
+        "**/{id}/cine.nii.gz": ["DCM_1", "DCM_2", "HCM_1", "HCM_2"],
+        "**/{id}/lge.nii.gz": ["DCM_1", "DCM_2", "HCM_1", "HCM_2"],
+    }
+
+
+def test_a_second_file_of_a_patient_keeps_an_open_pattern_from_being_used():
+    paths = [f"P{number}_{kind}_{7 * number}.nii.gz" for number in range(1, 5) for kind in ("cine", "lge")]
+    assert len(group_by_patient(paths)) == 2
+    assert "{id}_lge_*.nii.gz" not in {one.pattern for one in group_by_patient([*paths, "P2_lge_99.nii.gz"])}
