@@ -17,6 +17,7 @@ from jointnet.model_file import SavedModel, open_model
 from jointnet.model_file import load_model as load_model_file
 from jointnet.model_path import MODEL_FILE
 from jointnet.networks.device import resolve_device
+from jointnet.patient_names import in_natural_order, names_text
 from jointnet.predict import pair
 from jointnet.predict.output_files import write_results
 from jointnet.preparation.cache import CachedPatient, prepare
@@ -27,7 +28,7 @@ from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
 
 
-def check_folder(folder: str | Path, patients: Iterable[int] | None = None) -> tuple[pd.DataFrame, list[str]]:
+def check_folder(folder: str | Path, patients: Iterable[str | int] | None = None) -> tuple[pd.DataFrame, list[str]]:
     """Inspect the scans of a folder, as `python -m jointnet.data check` does.
 
     Args:
@@ -41,15 +42,15 @@ def check_folder(folder: str | Path, patients: Iterable[int] | None = None) -> t
     Raises:
         DataError: if there is no such folder, or no patient in it.
     """
-    facts = inspect_folder(Path(folder), only=None if patients is None else tuple(patients))
+    facts = inspect_folder(Path(folder), only=None if patients is None else in_natural_order(map(str, patients)))
     table = pd.json_normalize([asdict(patient) for patient in facts.patients], sep="_")
     return table.set_index("patient"), list(facts.errors)
 
 
 def load_folder(
-    folder: str | Path, patients: Iterable[int] | None = None, cache: str | Path | None = None
+    folder: str | Path, patients: Iterable[str | int] | None = None, cache: str | Path | None = None
 ) -> list[CachedPatient]:
-    """Return patients on the common grid, sorted by number. Those that are not in the cache are prepared.
+    """Return patients on the common grid, in natural order. Those that are not in the cache are prepared.
 
     Args:
         folder: folder in the layout of MS-CMRSeg 2019.
@@ -59,7 +60,7 @@ def load_folder(
     Raises:
         DataError: with all errors of all patients.
     """
-    wanted = None if patients is None else sorted(set(patients))
+    wanted = None if patients is None else in_natural_order(map(str, patients))
     scans, errors = scan_folder(Path(folder), only=wanted)
     return prepare(select(scans, scans if wanted is None else wanted, errors), _path(cache), known_errors=errors)
 
@@ -110,8 +111,8 @@ def train_model(
         *undefined_metric_errors("training: patients", learned, "learned", own.model.structures),
         *undefined_metric_errors("validation: patients", measured, "measured", own.model.structures),
     ]
-    if both := sorted(learned.keys() & measured.keys()):
-        errors.append(f"validation: must be other patients than training, got {both} in both")
+    if both := in_natural_order(learned.keys() & measured.keys()):
+        errors.append(f"validation: must be other patients than training, got {names_text(both)} in both")
     if errors:
         raise DataError(errors)
     with tempfile.TemporaryDirectory() as temporary:
@@ -174,7 +175,7 @@ def predict_pair(
     """
     where = resolve_device(device)
     model.model.to(where)
-    result = pair.predict_pair(model, PatientFiles(0, Path(cine), Path(lge)), where, heart=heart)
+    result = pair.predict_pair(model, PatientFiles("0", Path(cine), Path(lge)), where, heart=heart)
     if out is not None:
         write_results(Path(out), result.files)
     return result

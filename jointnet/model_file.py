@@ -1,4 +1,4 @@
-"""Model files: weights, settings and patient numbers, stored as plain tensors and values without code."""
+"""Model files: weights, settings and patients' names, stored as plain tensors and values without code."""
 
 import io
 import zipfile
@@ -14,6 +14,7 @@ from jointnet.errors import InputError
 from jointnet.model_path import model_file
 from jointnet.models import UNTRAINED
 from jointnet.networks import build_model
+from jointnet.patient_names import in_natural_order, names_text
 from jointnet.settings import Settings, settings_from_dict, settings_to_dict
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.toml_file import is_file
@@ -30,24 +31,24 @@ class SavedModel:
     Attributes:
         model: the network, ready for `jointnet.networks.apply.predict`.
         settings: the settings it was trained with.
-        patients: patient numbers by role: `training`, `validation` and, if a teacher was used, `teacher`.
+        patients: names of patients by role: `training`, `validation` and, if a teacher was used, `teacher`.
         epoch: the epoch of the weights, from 1; 0 for a model that is not trained.
         path: the file; None for a model that is not trained.
     """
 
     model: nn.Module
     settings: Settings
-    patients: dict[str, tuple[int, ...]]
+    patients: dict[str, tuple[str, ...]]
     epoch: int
     path: Path | None = None
 
-    def seen_patient_warnings(self, numbers: Iterable[int]) -> list[str]:
+    def seen_patient_warnings(self, names: Iterable[str]) -> list[str]:
         """Return a warning for each role in which some of these patients took part in the training."""
-        numbers = set(numbers)
+        wanted = set(names)
         return [
-            f"patients {seen} were used for {role}; their metrics are not test results"
+            f"patients {names_text(seen)} were used for {role}; their metrics are not test results"
             for role, own in self.patients.items()
-            if (seen := sorted(set(own) & numbers))
+            if (seen := in_natural_order(set(own) & wanted))
         ]
 
 
@@ -75,7 +76,7 @@ def untrained_model(name: str, device: str = "cpu") -> SavedModel:
 
 
 def save_model(
-    path: Path, weights: Mapping[str, Tensor], settings: Settings, patients: Mapping[str, Sequence[int]], epoch: int
+    path: Path, weights: Mapping[str, Tensor], settings: Settings, patients: Mapping[str, Sequence[str]], epoch: int
 ) -> None:
     """Write a model file atomically.
 
@@ -86,7 +87,7 @@ def save_model(
         "format": FORMAT,
         "weights": {name: tensor.detach().cpu() for name, tensor in weights.items()},
         "settings": settings_to_dict(settings),
-        "patients": {role: list(numbers) for role, numbers in patients.items()},
+        "patients": {role: list(names) for role, names in patients.items()},
         "epoch": epoch,
     }
     written = io.BytesIO()
@@ -117,7 +118,7 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
         _check_weights(content["weights"], settings)
         model = build_model(settings).to(device)
         model.load_state_dict(content["weights"])
-        patients = {role: tuple(numbers) for role, numbers in content["patients"].items()}
+        patients = {role: tuple(map(str, names)) for role, names in content["patients"].items()}  # once numbers
         return SavedModel(model.eval(), settings, patients, int(content["epoch"]), path)
     except InputError:
         raise

@@ -7,8 +7,10 @@ can be the name of a file.
 import difflib
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from jointnet.errors import SettingsError, short_repr
 
@@ -20,12 +22,16 @@ LONGEST_NAME_BYTES = 200
 """Longest name in UTF-8. Files and folders are named after patients."""
 LONGEST_NUMBER = 18
 """Largest number of digits at the ends of a range."""
+MOST_SHOWN = 50
+"""Largest number of names that a message shows."""
 MOST_NEAR_NAMES = 3
 MOST_SEARCHED = 5
 """Largest number of unknown names for which similar names are looked for, because that takes long."""
+Value = TypeVar("Value")
 RANGE = re.compile(r"([0-9]+)\s*-\s*([0-9]+)")
 
 
+@lru_cache(maxsize=MOST_PATIENTS)
 def natural_key(name: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
     """Return the key by which names are sorted: numbers in a name count by value, so `case_9` comes before `case_10`.
 
@@ -42,6 +48,11 @@ def natural_key(name: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
 def in_natural_order(names: Iterable[str]) -> list[str]:
     """Return the names, each once, in natural order."""
     return sorted(set(names), key=natural_key)
+
+
+def items_in_order(by_name: Mapping[str, Value]) -> list[tuple[str, Value]]:
+    """Return the items of a mapping by patients' names, in natural order."""
+    return [(name, by_name[name]) for name in in_natural_order(by_name)]
 
 
 def normal_name(text: str) -> str:
@@ -109,14 +120,17 @@ def near_names(name: str, names: Collection[str]) -> list[str]:
     return list(dict.fromkeys([*same, *(other for other in similar if other != name)]))[:MOST_NEAR_NAMES]
 
 
-def unknown_names_text(unknown: Iterable[str], names: Collection[str]) -> str:
-    """Return a text about names that are not among `names`, with similar ones: `case_1 (is case_01 meant?), 7`."""
-    listed = []
-    for place, name in enumerate(unknown):
-        near = near_names(name, names) if place < MOST_SEARCHED else []
-        listed.append(short_repr(name) + (f" (is {' or '.join(near)} meant?)" if near else ""))
-    hidden = len(listed) - 2 * MOST_SEARCHED
-    return ", ".join(listed[: 2 * MOST_SEARCHED]) + (f" and {hidden} more" if hidden > 0 else "")
+def names_text(names: Iterable[str]) -> str:
+    """Return names as a text for a message, such as `[1, 2, case_9]`, at most `MOST_SHOWN` of them."""
+    every = list(names)
+    more = len(every) - MOST_SHOWN
+    return f"[{', '.join(every[:MOST_SHOWN])}{f' and {more} more' if more > 0 else ''}]"
+
+
+def near_names_text(unknown: Iterable[str], names: Collection[str]) -> str:
+    """Return a text about what unknown names may stand for, such as `; is 003 meant by 3?`; "" if there is none."""
+    near = {name: near_names(name, names) for name in list(unknown)[:MOST_SEARCHED]}
+    return "".join(f"; is {' or '.join(found)} meant by {name}?" for name, found in near.items() if found)
 
 
 def _range(first: str, last: str, part: str, option: str, errors: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ PURE = {
         "jointnet.evaluate.aggregation",
         "jointnet.models",
         "jointnet.outlines",
+        "jointnet.patient_names",
         "jointnet.system.terminal",
         "jointnet.train.epoch_report",
     ),

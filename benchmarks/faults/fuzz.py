@@ -135,7 +135,7 @@ def _scan(folder: Path, rng: np.random.Generator) -> Case:
             raise RuntimeError("text of a header is shown")
         if result["errors"]:
             raise InputError(result["errors"])
-        images, labels, _, _ = prepare_patient(find_patients(folder)[1])
+        images, labels, _, _ = prepare_patient(find_patients(folder)["1"])
         if not (np.isfinite(images).all() and labels.max() <= 3 and 0 <= images.min() <= images.max() <= 1.5):
             raise RuntimeError("prepared arrays are not valid")
 
@@ -151,7 +151,7 @@ def _search(folder: Path, rng: np.random.Generator) -> Case:
 
     def read() -> None:
         spaces = load_spaces([str(path)])
-        for arm in make_arms(spaces, make_splits(range(1, 11), [Counts(5, 3, 2)], 0)):
+        for arm in make_arms(spaces, make_splits(list(map(str, range(1, 11))), [Counts(5, 3, 2)], 0)):
             arm.space.settings_of(arm.method)
             if not is_plain_name(arm.name) or "/" in arm.space.name:
                 raise RuntimeError(f"arm {arm.name!r} is no plain name")

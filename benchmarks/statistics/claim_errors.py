@@ -114,22 +114,22 @@ class Design:
 
 def design_of(scenario: Scenario) -> Design:
     """Return the splits that `study.run` would make."""
+    names = [str(number) for number in range(scenario.patients)]
     counts = parse_counts([f"{train}/{VALIDATION}" for train in (scenario.small, scenario.large)], test_optional=True)
-    folds = make_folds(range(scenario.patients), scenario.folds, counts, seed=0)
+    folds = make_folds(names, scenario.folds, counts, seed=0)
     fold_of = np.empty(scenario.patients, dtype=int)
     for fold, (split, _) in enumerate(folds):
-        fold_of[list(split.test)] = fold
+        fold_of[np.isin(names, split.test)] = fold
     by_size: tuple[tuple[Split, ...], ...] = tuple(zip(*folds, strict=True))
     parts = {JOINT: by_size[0], SMALL: by_size[0], LARGE: by_size[1]}
     member = {
-        arm: np.array([np.isin(np.arange(scenario.patients), split.train) for split in splits], dtype=float)
-        for arm, splits in parts.items()
+        arm: np.array([np.isin(names, split.train) for split in splits], dtype=float) for arm, splits in parts.items()
     }
     trainings = {
         arm: trainings_of([frozenset(split.train) for split in splits], scenario.seeds) for arm, splits in parts.items()
     }
     columns = {
-        "patient": np.arange(scenario.patients),
+        "patient": names,
         "fold": fold_of + 1,
         "metric": LV_CD[0],
         "structure": LV_CD[1],

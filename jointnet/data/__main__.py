@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointnet.errors import DataError, SettingsError
+from jointnet.patient_names import parse_patients
 from jointnet.system.atomic_file import write_whole
-from jointnet.system.commands import parse_patients, run_command
+from jointnet.system.commands import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from jointnet.data.folder import FolderFiles, complete_patients, file_name, file
 from jointnet.data.label_facts import LabelFacts, label_facts
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, labelled_structures, shared_structures_cut
+from jointnet.patient_names import in_natural_order, items_in_order, natural_key
 from jointnet.preparation.cut_structures import left_out_text
 from jointnet.preparation.grid import CommonGrid, Stack, common_grid
 from jointnet.preparation.patient_files import PatientFiles, check_headers
@@ -57,7 +58,7 @@ class PatientFacts:
     """The description of one patient.
 
     Attributes:
-        patient: the number in the files' names.
+        patient: the name.
         files: which of `cine`, `lge`, `cine_label` and `lge_label` exist.
         cine, lge: the scans; None if a scan is missing or its header is invalid.
         cine_slices_reached: number of cine slices that LGE covers at least in part; None unless both scans exist.
@@ -70,7 +71,7 @@ class PatientFacts:
         errors: all error messages; each names its file.
     """
 
-    patient: int
+    patient: str
     files: tuple[str, ...]
     cine: ScanFacts | None
     lge: ScanFacts | None
@@ -87,7 +88,7 @@ class FolderFacts:
     """The description of a folder.
 
     Attributes:
-        patients: the patients in ascending order.
+        patients: the patients in natural order.
         name_errors: errors in the file names.
         warnings: files whose names are nearly right, structures that some patients lack, and structures that the
             common field cuts.
@@ -124,7 +125,7 @@ class FolderFacts:
         for patient in self.patients:
             reached = patient.cine_slices_reached
             for name, scan in (("cine", patient.cine), ("LGE", patient.lge)):
-                number = str(patient.patient) if name == "cine" else ""
+                number = patient.patient if name == "cine" else ""
                 if scan is None:
                     state = "invalid" if name.lower() in patient.files else "missing"
                     lines.append(_line((number, name, state)))
@@ -144,7 +145,7 @@ class FolderFacts:
         )
 
 
-def inspect_folder(folder: Path, unlabelled: Sequence[int] = (), only: Sequence[int] | None = None) -> FolderFacts:
+def inspect_folder(folder: Path, unlabelled: Sequence[str] = (), only: Sequence[str] | None = None) -> FolderFacts:
     """Inspect all patients of a folder.
 
     Args:
@@ -157,9 +158,9 @@ def inspect_folder(folder: Path, unlabelled: Sequence[int] = (), only: Sequence[
     """
     files = files_by_patient(folder, only)
     complete, errors = complete_patients(folder, files, unlabelled)
-    absent = sorted(set(only or ()) - set(files.patients))
+    absent = in_natural_order(set(only or ()) - set(files.patients))
     errors += [f"{folder}: must hold patient {number}, got no file of it" for number in absent]
-    patients = [inspect_patient(number, own, complete.get(number)) for number, own in sorted(files.patients.items())]
+    patients = [inspect_patient(number, own, complete.get(number)) for number, own in items_in_order(files.patients)]
     return FolderFacts(
         tuple(patients),
         tuple(errors),
@@ -167,11 +168,11 @@ def inspect_folder(folder: Path, unlabelled: Sequence[int] = (), only: Sequence[
     )
 
 
-def inspect_patient(patient: int, files: Mapping[str, Path], complete: PatientFiles | None) -> PatientFacts:
+def inspect_patient(patient: str, files: Mapping[str, Path], complete: PatientFiles | None) -> PatientFacts:
     """Return the description of one patient.
 
     Args:
-        patient: the patient's number.
+        patient: the patient's name.
         files: the existing files by role.
         complete: the files as training reads them; None if a file is missing or there twice.
     """
@@ -248,9 +249,10 @@ def _file_errors(role: str, path: Path) -> list[str]:
 
 def _near_names(files: FolderFiles) -> list[str]:
     """Return a warning for each file whose name is only nearly right."""
+    in_order = sorted(files.overlooked.items(), key=lambda item: (natural_key(item[0][0]), item[0][1]))
     return [
         f"{path}: must be a file named {file_name(patient, role)} to be read"
-        for (patient, role), paths in sorted(files.overlooked.items())
+        for (patient, role), paths in in_order
         for path in paths
     ]
 
@@ -264,7 +266,7 @@ def _rare_structures(folder: Path, patients: Sequence[PatientFacts]) -> list[str
         if len(showing) < len(shown):
             warnings.append(
                 f"{folder}: both segmentations of a slice show {structure} in {len(showing)} of {len(shown)} patients "
-                f"({', '.join(map(str, showing)) or 'none'}); training, validation and test patients each need one"
+                f"({', '.join(showing) or 'none'}); training, validation and test patients each need one"
             )
     return warnings
 
@@ -272,7 +274,7 @@ def _rare_structures(folder: Path, patients: Sequence[PatientFacts]) -> list[str
 def _cut(folder: Path, patients: Sequence[PatientFacts]) -> list[str]:
     """Return a warning if the common field cuts structures."""
     cut = {patient.patient: len(patient.cut) for patient in patients if patient.cut}
-    return [f"{folder}: {left_out_text(sum(cut.values()), len(cut))} ({', '.join(map(str, cut))})"] if cut else []
+    return [f"{folder}: {left_out_text(sum(cut.values()), len(cut))} ({', '.join(cut)})"] if cut else []
 
 
 def _usable(patients: Sequence[PatientFacts]) -> list[PatientFacts]:

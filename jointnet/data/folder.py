@@ -10,15 +10,14 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jointnet.errors import DataError, short_repr
+from jointnet.errors import DataError
+from jointnet.patient_names import in_natural_order, items_in_order, names_text, near_names_text
 from jointnet.preparation.patient_files import PatientFiles
 
 NAME = re.compile(r"patient([0-9]+)_(C0|LGE)(_manual)?\.nii(\.gz)?")
 NEARLY = re.compile(r"patient([0-9]+)(c0|lge)(manual)?nii(?:gz)?")
 """Matches file names that are nearly right, in lower case and without separators."""
 ROLES = {("C0", None): "cine", ("LGE", None): "lge", ("C0", "_manual"): "cine_label", ("LGE", "_manual"): "lge_label"}
-LARGEST_PATIENT = 1_000_000
-"""Largest valid patient number."""
 
 
 class FolderFiles(NamedTuple):
@@ -31,13 +30,13 @@ class FolderFiles(NamedTuple):
             links.
     """
 
-    patients: dict[int, dict[str, Path]]
+    patients: dict[str, dict[str, Path]]
     errors: list[str]
-    overlooked: dict[tuple[int, str], list[Path]]
+    overlooked: dict[tuple[str, str], list[Path]]
 
 
-def find_patients(folder: Path) -> dict[int, PatientFiles]:
-    """Return the patients of a folder by number, in ascending order, from the file names. No file is opened.
+def find_patients(folder: Path) -> dict[str, PatientFiles]:
+    """Return the patients of a folder by name, in natural order, from the file names. No file is opened.
 
     Raises:
         DataError: if the folder is missing or holds no patient, or a patient lacks a file or has one twice.
@@ -50,10 +49,10 @@ def find_patients(folder: Path) -> dict[int, PatientFiles]:
 
 def scan_folder(
     folder: Path,
-    unlabelled: Collection[int] = (),
-    only: Collection[int] | None = None,
+    unlabelled: Collection[str] = (),
+    only: Collection[str] | None = None,
     labels_needed: bool = True,
-) -> tuple[dict[int, PatientFiles], list[str]]:
+) -> tuple[dict[str, PatientFiles], list[str]]:
     """Return the complete patients of a folder, as `find_patients` does, and the errors in the file names.
 
     Args:
@@ -69,14 +68,14 @@ def scan_folder(
 
 
 def complete_patients(
-    folder: Path, folder_files: FolderFiles, unlabelled: Collection[int] = (), labels_needed: bool = True
-) -> tuple[dict[int, PatientFiles], list[str]]:
+    folder: Path, folder_files: FolderFiles, unlabelled: Collection[str] = (), labels_needed: bool = True
+) -> tuple[dict[str, PatientFiles], list[str]]:
     """Return the complete patients of the files found in a folder, and all errors in the file names.
 
     Args are those of `scan_folder`.
     """
     complete, errors = {}, list(folder_files.errors)
-    for patient, files in sorted(folder_files.patients.items()):
+    for patient, files in items_in_order(folder_files.patients):
         roles = [role for role in ROLES.values() if patient not in unlabelled or not role.endswith("_label")]
         if not labels_needed:
             there = {role for role in roles if role in files or (patient, role) in folder_files.overlooked}
@@ -92,7 +91,7 @@ def complete_patients(
     return complete, errors
 
 
-def files_by_patient(folder: Path, only: Collection[int] | None = None) -> FolderFiles:
+def files_by_patient(folder: Path, only: Collection[str] | None = None) -> FolderFiles:
     """Return the files of all patients of a folder.
 
     Links to files are followed. Links to folders are not, so that no link leads out of the folder or into a loop. A
@@ -107,22 +106,21 @@ def files_by_patient(folder: Path, only: Collection[int] | None = None) -> Folde
         there = False
     if not there:
         raise DataError(f"{folder}: must be a folder with MS-CMRSeg scans; there is no such folder")
-    patients: dict[int, dict[str, Path]] = {}
-    overlooked: dict[tuple[int, str], list[Path]] = {}
+    patients: dict[str, dict[str, Path]] = {}
+    overlooked: dict[tuple[str, str], list[Path]] = {}
     errors: list[str] = []
     unread: list[OSError] = []
+    others: set[str] = set()
     paths = sorted(Path(here, name) for here, _, names in os.walk(folder, onerror=unread.append) for name in names)
     errors += [f"{error.filename}: must be a readable folder: {error.strerror}" for error in unread]
     for path in paths:
         nearly = None if path.name.startswith(".") else NEARLY.fullmatch(re.sub(r"[\W_]", "", path.name.lower()))
         if nearly is None:
             continue
-        number, role = int(nearly[1]), ROLES[nearly[2].upper(), "_manual" if nearly[3] else None]
+        number, role = str(int(nearly[1])), ROLES[nearly[2].upper(), "_manual" if nearly[3] else None]
         read = NAME.fullmatch(path.name) is not None and path.is_file()
-        if read and number > LARGEST_PATIENT:
-            errors.append(f"{path}: must have a patient's number up to {LARGEST_PATIENT}")
-            continue
         if only is not None and number not in only:
+            others.add(number)
             continue
         if not read:
             overlooked.setdefault((number, role), []).append(path)
@@ -135,6 +133,8 @@ def files_by_patient(folder: Path, only: Collection[int] | None = None) -> Folde
             files[role] = path if first.is_symlink() else first
         else:
             errors.append(f"{path}: patient {nearly[1]} must have one {role} file, {first} is another")
+    if others and only and not patients and not overlooked:
+        raise DataError([*errors, f"{folder}: {_absent_text(in_natural_order(only), others)}"])
     if not patients:
         rule = "must hold files named patientN_C0.nii.gz, patientN_LGE.nii.gz and ..._manual.nii.gz"
         near = next((path.name for paths in overlooked.values() for path in paths), None)
@@ -145,20 +145,20 @@ def files_by_patient(folder: Path, only: Collection[int] | None = None) -> Folde
     return FolderFiles(patients, errors, overlooked)
 
 
-def file_name(patient: int, role: str) -> str:
+def file_name(patient: str, role: str) -> str:
     """Return the challenge's file name of a role, e.g. `patient3_C0_manual.nii.gz` for `cine_label`."""
     (sequence, manual), _ = next(item for item in ROLES.items() if item[1] == role)
     return f"patient{patient}_{sequence}{manual or ''}.nii.gz"
 
 
 def select(
-    patients: dict[int, PatientFiles], wanted: Iterable[int], known_errors: Sequence[str] = ()
+    patients: dict[str, PatientFiles], wanted: Iterable[str], known_errors: Sequence[str] = ()
 ) -> list[PatientFiles]:
     """Return the files of the wanted patients, in the order of `wanted`.
 
     Args:
         patients: the complete patients of a folder.
-        wanted: the patient numbers.
+        wanted: the patients' names.
         known_errors: errors already found in the folder. They are raised together with the error found here.
 
     Raises:
@@ -170,5 +170,12 @@ def select(
         return [patients[number] for number in wanted]
     errors = list(known_errors)
     if absent := [number for number in missing if not any(f": patient {number} lacks " in line for line in errors)]:
-        errors.append(f"patients {short_repr(absent)} must be in the folder, which holds {sorted(patients)}")
+        errors.append(_absent_text(absent, patients))
     raise DataError(errors)
+
+
+def _absent_text(absent: Sequence[str], there: Collection[str]) -> str:
+    """Return the error that wanted patients are not in the folder, with names that may be meant."""
+    known = in_natural_order(there)
+    near = near_names_text(absent, known)
+    return f"patients {names_text(absent)} must be in the folder, which holds {names_text(known)}{near}"

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 import pandas as pd
 
+from jointnet.patient_names import in_natural_order
 from jointnet.structures import STRUCTURE_TITLES
 
 ENDPOINTS: tuple[tuple[str, str], ...] = (
@@ -51,8 +52,21 @@ def ratio_text(endpoints: Iterable[Endpoint]) -> str:
 
 
 def patient_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return `before` and `after` averaged over each patient's slices, indexed by patient, metric, structure."""
-    return rows.groupby(["patient", "metric", "structure"])[["before", "after"]].mean()
+    """Return `before` and `after` averaged over each patient's slices, indexed by patient, metric, structure.
+
+    The patients are in natural order.
+    """
+    return in_patient_order(rows.groupby(["patient", "metric", "structure"])[["before", "after"]].mean())
+
+
+def in_patient_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the level `patient` of its index in natural order. The rows of a patient keep their order.
+
+    The names may be numbers, as pandas reads them from a file.
+    """
+    names = [str(name) for name in table.index.get_level_values("patient")]
+    places = {name: place for place, name in enumerate(in_natural_order(names))}
+    return table.iloc[np.argsort([places[name] for name in names], kind="stable")]
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

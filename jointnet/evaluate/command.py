@@ -12,11 +12,11 @@ from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import cut_structure_rows, evaluate
 from jointnet.model_file import open_model
 from jointnet.networks.device import resolve_device
+from jointnet.patient_names import parse_patients
 from jointnet.preparation.cache import prepare
 from jointnet.preparation.cut_structures import left_out_text
 from jointnet.structures import STRUCTURES
 from jointnet.system.atomic_file import write_whole
-from jointnet.system.commands import parse_patients
 
 WRITTEN_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after"]
 

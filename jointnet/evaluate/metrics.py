@@ -128,19 +128,19 @@ def labelled_structures(patient: DefinedMetrics) -> tuple[str, ...]:
 
 
 def undefined_metric_errors(
-    who: str, patients: Mapping[int, DefinedMetrics], purpose: Literal["learned", "measured"], structures: Sequence[str]
+    who: str, patients: Mapping[str, DefinedMetrics], purpose: Literal["learned", "measured"], structures: Sequence[str]
 ) -> list[str]:
     """Return the reasons why a set of patients cannot be used for training, validation or test.
 
     Args:
         who: start of each error message: the option and the part of the patients that it chose.
-        patients: the defined metrics by patient number.
+        patients: the defined metrics by patient.
         purpose: `learned` for training, `measured` for validation and test. For `measured`, distances must also be
             above 0 before registration.
         structures: the structures of the data. Each of them must be learned or measured in a patient at least.
     """
     defined = set().union(*patients.values())
-    numbers = f"patient{'s' if len(patients) > 1 else ''} {', '.join(map(str, patients))}"
+    numbers = f"patient{'s' if len(patients) > 1 else ''} {', '.join(patients)}"
     errors = []
     if lacking := [name for name in structures if not any(structure == name for _, structure in defined)]:
         errors.append(

@@ -89,7 +89,7 @@ def _cut(patient: CachedPatient) -> tuple[tuple[int, str], ...]:
 
 
 def patient_rows(
-    patient: int,
+    patient: str,
     labels: NDArray[np.uint8],
     before_by_slice: Iterable[Mapping[tuple[str, str], float]],
     prediction: Prediction | None,
@@ -97,7 +97,7 @@ def patient_rows(
     """Return the evaluation rows of one patient.
 
     Args:
-        patient: the patient's number.
+        patient: the patient's name.
         labels: manual labels (S, 2, H, W), cine first.
         before_by_slice: what `metrics.metrics_before` returns: the metrics before registration of what counts.
         prediction: the predicted registration; None stands for no registration.

@@ -138,7 +138,7 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
     Args:
         saved: the model.
     """
-    patients = {role: list(numbers) for role, numbers in saved.patients.items()}
+    patients = {role: list(names) for role, names in saved.patients.items()}
     return {
         "imports": [
             "$import pathlib",
@@ -159,7 +159,7 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
         "network": "$(@network_def.load_state_dict(@weights), @network_def.to(@device).eval())[1]",
         "scans": {
             "_target_": "jointnet.data.folder.PatientFiles",
-            "patient": 0,
+            "patient": "0",
             "cine": "$pathlib.Path(@cine)",
             "lge": "$pathlib.Path(@lge)",
         },

@@ -19,12 +19,12 @@ from jointnet.evaluate.rows import COLUMNS
 from jointnet.model_file import SavedModel, open_model
 from jointnet.models import MODELS
 from jointnet.networks.device import resolve_device
+from jointnet.patient_names import near_names_text, parse_patients
 from jointnet.predict.output_files import ROWS, table_bytes, write_results
 from jointnet.predict.pair import PairResult, predict_pair
 from jointnet.predict.record import model_content, record_bytes, software_content, without_paths
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.system.atomic_file import write_whole
-from jointnet.system.commands import parse_patients
 
 PATHS = ("--model", "--cine", "--lge", "--cine-label", "--lge-label", "--cine-labels", "--data", "--out")
 """Options whose values the record omits, because a path may contain a patient's name. Digests identify the scans."""
@@ -119,19 +119,24 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]]
     """Return each pair's output folder and files, and the errors in the folder's file names."""
     if options.data is None:
         named = NAME.fullmatch(options.cine.name)
-        number = int(named[1]) if named else 0
-        files = PatientFiles(number, options.cine, options.lge, options.cine_label, options.lge_label)
+        name = str(int(named[1])) if named else "0"
+        files = PatientFiles(name, options.cine, options.lge, options.cine_label, options.lge_label)
         return [(options.out, files)], []
     chosen = parse_patients(options.patients) if options.patients is not None else None
     scans, errors = scan_folder(options.data, only=chosen, labels_needed=False)
-    absent = [number for number in chosen or () if number not in scans]
+    absent = [name for name in chosen or () if name not in scans]
     reported = " ".join(errors)
     errors += [
-        f"{options.data}: must contain patient {number} of --patients, there is none"
-        for number in absent
-        if f"patient {number} lacks" not in reported
+        f"{options.data}: must contain patient {name} of --patients, there is none{near_names_text([name], scans)}"
+        for name in absent
+        if f"patient {name} lacks" not in reported
     ]
-    return [(options.out / f"patient{number}", files) for number, files in scans.items()], errors
+    return [(options.out / _folder_name(name), files) for name, files in scans.items()], errors
+
+
+def _folder_name(patient: str) -> str:
+    """Return the name of a patient's folder: the patient's, after `patient` where it is only a number."""
+    return f"patient{patient}" if patient.isdecimal() else patient
 
 
 def _finish(out: Path | None, saved: SavedModel, rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> None:
@@ -164,5 +169,5 @@ def _line(name: str, result: PairResult) -> str:
 def _progress() -> Progress:
     """Create a progress bar on standard error, disabled if that is not a terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -42,7 +42,7 @@ def model_content(saved: SavedModel, path: Path | None, address: str | None) -> 
         "address": address,
         "name": saved.settings.model.name,
         "epoch": saved.epoch,
-        "patients": {role: list(numbers) for role, numbers in saved.patients.items()},
+        "patients": {role: list(names) for role, names in saved.patients.items()},
         "settings": settings_to_dict(saved.settings),
     }
 

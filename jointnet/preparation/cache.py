@@ -50,12 +50,12 @@ class CachedPatient:
     """One patient on the common grid.
 
     Attributes:
-        patient: the number in the files' names.
+        patient: the name.
         path: the folder of the cached arrays.
         digest: hash of the patient's files and of the preparation rules.
     """
 
-    patient: int
+    patient: str
     path: Path
     digest: str
 
@@ -186,7 +186,7 @@ def prepare(
 
 
 def fingerprint(cached: Iterable[CachedPatient]) -> str:
-    """Return a digest of the numbers and contents of a set of patients. It does not depend on their order."""
+    """Return a digest of the names and contents of a set of patients. It does not depend on their order."""
     return _fingerprint((patient.patient, patient.digest) for patient in cached)
 
 
@@ -199,8 +199,8 @@ def fingerprint_of_files(files: Iterable[PatientFiles]) -> str:
     return _fingerprint((patient.patient, _digest(patient)) for patient in files)
 
 
-def _fingerprint(digests: Iterable[tuple[int, str]]) -> str:
-    lines = sorted(f"{number} {digest}" for number, digest in digests)
+def _fingerprint(digests: Iterable[tuple[str, str]]) -> str:
+    lines = sorted(f"{name} {digest}" for name, digest in digests)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 

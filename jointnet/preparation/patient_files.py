@@ -18,7 +18,7 @@ class PatientFiles:
     """The files of one patient, and what is in them.
 
     Attributes:
-        patient: the patient.
+        patient: the patient's name.
         cine, lge: the scans.
         cine_label, lge_label: the manual segmentations; None for one that is not there or not used.
         cine_values, lge_values: the label values of the manual segmentations.
@@ -26,7 +26,7 @@ class PatientFiles:
         unlabelled: scan (`cine` or `lge`) and structure of what nobody drew, although the scan has a segmentation.
     """
 
-    patient: int
+    patient: str
     cine: Path
     lge: Path
     cine_label: Path | None = None

@@ -19,11 +19,12 @@ from jointnet.model_file import SavedModel, load_model
 from jointnet.model_path import MODEL_FILE, model_file
 from jointnet.models import MODELS, require_trained
 from jointnet.networks.device import resolve_device
+from jointnet.patient_names import in_natural_order, names_text, natural_key, parse_patients
 from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
 from jointnet.preparation.cut_structures import left_out_text
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.settings import Settings, load_settings, settings_to_dict, with_epochs, with_values
-from jointnet.system.commands import LARGEST_SEED, parse_patients
+from jointnet.system.commands import LARGEST_SEED
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import train
 from jointnet.train.pseudo_labels import PseudoLabelledPatient, pseudo_label
@@ -32,11 +33,11 @@ LARGEST_THREADS = 4096
 
 
 def draw_patients(
-    patients: Sequence[int], training: int, validation: int, seed: int
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    patients: Sequence[str], training: int, validation: int, seed: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Draw the training and validation patients.
 
-    The first `training + validation` patients in numerical order take part, so that the patients after them stay
+    The first `training + validation` patients in natural order take part, so that the patients after them stay
     unseen with every seed. The seed decides which of them are validation patients.
 
     Raises:
@@ -53,9 +54,9 @@ def draw_patients(
         )
     if errors:
         raise SettingsError(errors)
-    pool = np.array(sorted(patients)[: training + validation])
-    drawn = np.random.default_rng(seed).permutation(pool).tolist()
-    return tuple(sorted(drawn[:training])), tuple(sorted(drawn[training:]))
+    pool = sorted(patients, key=natural_key)[: training + validation]
+    drawn = [pool[place] for place in np.random.default_rng(seed).permutation(len(pool))]
+    return tuple(in_natural_order(drawn[:training])), tuple(in_natural_order(drawn[training:]))
 
 
 def train_model(options: argparse.Namespace) -> None:
@@ -71,14 +72,14 @@ def train_model(options: argparse.Namespace) -> None:
     unlabelled = parse_patients(options.unlabelled, "--unlabelled") if options.unlabelled is not None else ()
     chosen = parse_patients(options.patients) if options.patients is not None else None
     teacher = _teacher(options, unlabelled, device)
-    if both := sorted(set(chosen or ()) & set(unlabelled)):
-        raise SettingsError(f"--unlabelled: must be other patients than --patients, got {both} in both")
+    if both := in_natural_order(set(chosen or ()) & set(unlabelled)):
+        raise SettingsError(f"--unlabelled: must be other patients than --patients, got {names_text(both)} in both")
     scans, errors = scan_folder(options.data, unlabelled, None if chosen is None else (*chosen, *unlabelled))
     allowed = chosen if chosen is not None else tuple(number for number in scans if number not in unlabelled)
-    patients: dict[int, PatientFiles] = {files.patient: files for files in select(scans, allowed, errors)}
+    patients: dict[str, PatientFiles] = {files.patient: files for files in select(scans, allowed, errors)}
     training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
-    if teacher and (shared := sorted(set(validation) & set(teacher.patients["training"]))):
-        raise SettingsError(f"--teacher: must not have been trained on validation patients, got {shared}")
+    if teacher and (shared := in_natural_order(set(validation) & set(teacher.patients["training"]))):
+        raise SettingsError(f"--teacher: must not have been trained on validation patients, got {names_text(shared)}")
     print(f"{len(training)} training patients: {_listed(training)}")
     print(f"{len(validation)} validation patients: {_listed(validation)}", flush=True)
     chosen_files = select(scans, (*training, *validation, *unlabelled), errors)
@@ -120,7 +121,7 @@ def train_model(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "training": training,
         "validation": validation,
-        "unlabelled": {str(patient.patient): patient.labelled_slices for patient in pseudo_labelled},
+        "unlabelled": {patient.patient: patient.labelled_slices for patient in pseudo_labelled},
         "teacher": None if teacher is None else {"model": str(options.teacher), "patients": teacher.patients},
         "data_fingerprint": fingerprint(cached.values()),
     }
@@ -137,7 +138,7 @@ def train_model(options: argparse.Namespace) -> None:
             out=options.out,
             checkpoints=checkpoints,
             on_epoch=log,
-            teachers=() if teacher is None else sorted({n for part in teacher.patients.values() for n in part}),
+            teachers=in_natural_order(_seen(teacher)) if teacher else (),
             on_resume=lambda done: print(f"continuing after epoch {done} from {checkpoints}", flush=True),
         )
     shutil.rmtree(checkpoints)
@@ -186,7 +187,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     return settings if options.epochs is None else with_epochs(settings, options.epochs)
 
 
-def _teacher(options: argparse.Namespace, unlabelled: Sequence[int], device: str) -> SavedModel | None:
+def _teacher(options: argparse.Namespace, unlabelled: Sequence[str], device: str) -> SavedModel | None:
     """Return the model that predicts the pseudo-labels, or None if there are no unlabelled patients."""
     if (options.unlabelled is None) != (options.teacher is None):
         raise SettingsError("--unlabelled, --teacher: must be given together, got one of them")
@@ -199,13 +200,18 @@ def _teacher(options: argparse.Namespace, unlabelled: Sequence[int], device: str
         errors.append(f"--teacher: must be a model that segments, got {teacher.settings.model.name}")
     if path.absolute() == (options.out / MODEL_FILE).absolute():
         errors.append(f"--out: must be another folder than --teacher's, got {options.out}")
-    seen = {number for part in teacher.patients.values() for number in part}
-    if overlap := sorted(seen & set(unlabelled)):
-        errors.append(f"--unlabelled: must be patients that --teacher was not trained or validated on, got {overlap}")
+    if overlap := in_natural_order(_seen(teacher) & set(unlabelled)):
+        rule = "must be patients that --teacher was not trained or validated on"
+        errors.append(f"--unlabelled: {rule}, got {names_text(overlap)}")
     if errors:
         raise SettingsError(errors)
     return teacher
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    return " ".join(map(str, numbers))
+def _seen(teacher: SavedModel) -> set[str]:
+    """Return the patients that a teacher was trained and validated on."""
+    return {name for part in teacher.patients.values() for name in part}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return (", " if any(" " in name for name in names) else " ").join(names)

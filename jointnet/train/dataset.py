@@ -22,8 +22,8 @@ class LabelledPatient(Protocol):
     """A patient on the common grid with labels for training."""
 
     @property
-    def patient(self) -> int:
-        """The patient number in the file names."""
+    def patient(self) -> str:
+        """The patient's name."""
         ...
 
     @property

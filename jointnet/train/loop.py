@@ -55,7 +55,7 @@ def train(
     checkpoints: Path | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_resume: Callable[[int], None] | None = None,
-    teachers: Sequence[int] = (),
+    teachers: Sequence[str] = (),
 ) -> EpochReport:
     """Train a model and return the report of its best epoch by `val/registration_ratio`.
 

@@ -40,8 +40,8 @@ class PseudoLabelledPatient:
     structures: tuple[str, ...]
 
     @property
-    def patient(self) -> int:
-        """The patient number in the file names."""
+    def patient(self) -> str:
+        """The patient's name."""
         return self.prepared.patient
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 
 from jointnet.data import proposed_splits
 from jointnet.errors import SettingsError
+from jointnet.patient_names import in_natural_order
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Split:
-    """The patients of one split, by number, each part in ascending order."""
+    """The patients of one split, by name, each part in natural order."""
 
     counts: Counts
-    train: tuple[int, ...]
-    validation: tuple[int, ...]
-    test: tuple[int, ...]
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
 
-    def as_dict(self) -> dict[str, list[int]]:
+    def as_dict(self) -> dict[str, list[str]]:
         """Return the three parts as lists."""
         return {"train": list(self.train), "validation": list(self.validation), "test": list(self.test)}
 
@@ -89,7 +90,7 @@ def parse_counts(texts: Sequence[str], *, test_optional: bool = False) -> tuple[
     return tuple(counts)
 
 
-def make_splits(patients: Iterable[int], counts: Sequence[Counts], seed: int) -> tuple[Split, ...]:
+def make_splits(patients: Iterable[str], counts: Sequence[Counts], seed: int) -> tuple[Split, ...]:
     """Assign the patients to training, validation and test.
 
     The patients are permuted by `seed`. Test patients are the first ones, training patients follow them, validation
@@ -99,7 +100,7 @@ def make_splits(patients: Iterable[int], counts: Sequence[Counts], seed: int) ->
     Raises:
         SettingsError: a split needs more patients than there are. The message proposes splits that fit.
     """
-    patients = sorted(patients)
+    patients = in_natural_order(patients)
     if too_many := [f"{count} ({count.total} patients)" for count in counts if count.total > len(patients)]:
         proposal = " ".join(proposed_splits(len(patients)))
         raise SettingsError(
@@ -113,9 +114,9 @@ def make_splits(patients: Iterable[int], counts: Sequence[Counts], seed: int) ->
         splits.append(
             Split(
                 count,
-                train=tuple(sorted(rest[: count.train])),
-                validation=tuple(sorted(rest[len(rest) - count.validation :])),
-                test=tuple(sorted(order[: count.test])),
+                train=tuple(in_natural_order(rest[: count.train])),
+                validation=tuple(in_natural_order(rest[len(rest) - count.validation :])),
+                test=tuple(in_natural_order(order[: count.test])),
             )
         )
     return tuple(splits)
@@ -135,7 +136,7 @@ def fold_errors(patients: int, folds: int) -> list[str]:
     return []
 
 
-def make_folds(patients: Iterable[int], folds: int, counts: Sequence[Counts], seed: int) -> Folds:
+def make_folds(patients: Iterable[str], folds: int, counts: Sequence[Counts], seed: int) -> Folds:
     """Assign the patients to the splits of every fold.
 
     One permutation by `seed` is cut into consecutive blocks, the test patients of the folds. In each fold the
@@ -144,7 +145,7 @@ def make_folds(patients: Iterable[int], folds: int, counts: Sequence[Counts], se
     larger one, and likewise for the validation sets.
 
     Args:
-        patients: patient numbers.
+        patients: the patients' names.
         folds: number of folds, at least 2.
         counts: patient counts of the splits. Their `test` is ignored: the folds determine the number of test patients.
         seed: seed of the permutation.
@@ -156,7 +157,7 @@ def make_folds(patients: Iterable[int], folds: int, counts: Sequence[Counts], se
         SettingsError: there are fewer patients than the folds need, or a split does not fit beside the largest
             fold.
     """
-    patients = sorted(patients)
+    patients = in_natural_order(patients)
     sizes = fold_sizes(len(patients), folds)
     errors = fold_errors(len(patients), folds) or count_errors(len(patients), folds, counts)
     if errors:
@@ -169,9 +170,9 @@ def make_folds(patients: Iterable[int], folds: int, counts: Sequence[Counts], se
             tuple(
                 Split(
                     Counts(count.train, count.validation, size),
-                    train=tuple(sorted(rest[: count.train])),
-                    validation=tuple(sorted(rest[len(rest) - count.validation :])),
-                    test=tuple(sorted(test)),
+                    train=tuple(in_natural_order(rest[: count.train])),
+                    validation=tuple(in_natural_order(rest[len(rest) - count.validation :])),
+                    test=tuple(in_natural_order(test)),
                 )
                 for count in counts
             )

@@ -24,6 +24,15 @@ from study.store_address import (
 from study.store_names import EXPERIMENT
 
 REPORT_ARTIFACTS = "report"
+PATIENT, PATIENTS = "patient", "patients"
+"""Column of tables and name of the array with patients' names. Older studies stored numbers."""
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV file. Patients' names are texts, also `001` and `NA`; elsewhere nothing is a missing value."""
+    others = [name for name in pd.read_csv(path, nrows=0).columns if name != PATIENT]
+    missing = {name: [""] for name in others}
+    return pd.read_csv(path, dtype={PATIENT: str}, keep_default_na=False, na_values=missing)
 
 
 class MlflowStore:
@@ -115,10 +124,12 @@ class MlflowStore:
             for path in (path for path in wanted if path in present):
                 local = Path(self._client.download_artifacts(run_id, path, scratch))
                 if path.endswith(".csv"):
-                    contents[path] = pd.read_csv(local)
+                    contents[path] = read_table(local)
                 elif path.endswith(".npz"):
                     with np.load(local, allow_pickle=False) as arrays:
-                        contents[path] = dict(arrays)
+                        contents[path] = {
+                            name: array.astype(str) if name == PATIENTS else array for name, array in arrays.items()
+                        }
                 else:
                     contents[path] = local.read_text(encoding="utf-8")
         return contents

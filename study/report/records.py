@@ -193,11 +193,11 @@ class StudyRecord:
             for name in names
         }
 
-    def training_patients(self, arm: ArmRecord) -> frozenset[Any]:
+    def training_patients(self, arm: ArmRecord) -> frozenset[str]:
         """Return the training patients of an arm's record; none where the store has no splits."""
         counts = arm.tags.get("split", "")
         split = self.splits.get(counts if arm.folds == 1 else f"fold-{arm.fold}/{counts}", {})
-        return frozenset(split.get("train", ()))
+        return frozenset(map(str, split.get("train", ())))  # numbers in older studies
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from jointnet.errors import InputError
-from jointnet.evaluate.aggregation import named_metrics, patient_means
+from jointnet.evaluate.aggregation import in_patient_order, named_metrics, patient_means
+from jointnet.patient_names import items_in_order
 
 ROW_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after", "lost"]
 KEY = ["patient", "slice", "metric", "structure"]
@@ -38,7 +39,7 @@ def per_patient(rows: pd.DataFrame, fold: int = 1) -> pd.DataFrame:
         slices=groups["slice"].size() // len(seeds),
         lost=groups["lost"].sum(),
     )
-    return frame.reset_index().assign(fold=fold)[PATIENT_COLUMNS]
+    return in_patient_order(frame).reset_index().assign(fold=fold)[PATIENT_COLUMNS]
 
 
 PATIENT_COLUMNS = ["patient", "fold", "metric", "structure", "before", "after", "after_seed_sd", "slices", "lost"]
@@ -69,12 +70,13 @@ def over_folds(rows_of: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame(columns=PATIENT_COLUMNS)
     joined = pd.concat(frames, ignore_index=True)
-    folds = joined.groupby("patient")["fold"].unique()
-    twice = folds[folds.str.len() > 1]
-    if len(twice):
+    folds: dict[str, set[int]] = {}
+    for patient, fold in zip(joined["patient"], joined["fold"], strict=True):
+        folds.setdefault(patient, set()).add(fold)
+    if twice := [(patient, where) for patient, where in items_in_order(folds) if len(where) > 1]:
         raise InputError(
             f"patient {patient}: must be tested in one fold, got folds {', '.join(map(str, sorted(where)))}"
-            for patient, where in twice.items()
+            for patient, where in twice
         )
     return joined
 
@@ -113,7 +115,7 @@ def check_rows(rows_of: Mapping[str, pd.DataFrame]) -> None:
         if SEED in rows:
             errors.extend(_seed_errors(arm, rows))
             registration = registration[registration[SEED] == rows[SEED].min()]
-        before = registration.set_index(KEY)["before"].sort_index()
+        before = _before(registration)
         if reference is None:
             reference = (arm, before)
             continue
@@ -137,13 +139,18 @@ def _broken_keys(arm: str, rows: pd.DataFrame) -> str:
 
 def _seed_errors(arm: str, rows: pd.DataFrame) -> list[str]:
     """Return the differences between the seeds of one arm in their rows or in the values before registration."""
-    values = {seed: part.set_index(KEY)["before"].sort_index() for seed, part in _by_seed(rows).items()}
+    values = {seed: _before(part) for seed, part in _by_seed(rows).items()}
     first, *others = values
     return [
         error
         for other in others
         for error in _disagreement(f"arm {arm}, seeds {first} and {other}", values[first], values[other])
     ]
+
+
+def _before(rows: pd.DataFrame) -> pd.Series:
+    """Return the values before registration, indexed by and sorted by `KEY`."""
+    return in_patient_order(rows.set_index(KEY)[["before"]].sort_index())["before"]
 
 
 def _disagreement(who: str, expected: pd.Series, found: pd.Series) -> list[str]:

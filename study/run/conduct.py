@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from jointnet.data.folder import select
 from jointnet.errors import DataError, InputError
 from jointnet.evaluate.metrics import DefinedMetrics, defined_metrics, undefined_metric_errors
+from jointnet.patient_names import in_natural_order
 from jointnet.phantom.writer import write_phantom
 from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
 from jointnet.preparation.patient_files import PatientFiles
@@ -109,7 +110,7 @@ def _report(plan: Plan, outcome: StudyOutcome) -> int:
     return EXIT_NO_FINISHED_TRIAL if outcome.missing else 0
 
 
-def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> StudyOutcome:
+def conduct(plan: Plan, patients: Mapping[str, PatientFiles]) -> StudyOutcome:
     """Run a study or resume one. It is recorded in its ledger and in the tracking store.
 
     If a finished study is missing in the store, or incomplete there, all of it is written again from the ledger and the
@@ -117,7 +118,7 @@ def conduct(plan: Plan, patients: Mapping[int, PatientFiles]) -> StudyOutcome:
 
     Args:
         plan: the plan of the study.
-        patients: the files of all patients, by number. Those of the test patients are checked for format and
+        patients: the files of all patients, by name. Those of the test patients are checked for format and
             structures at the start, and not read again until the test evaluation.
 
     Raises:
@@ -152,7 +153,7 @@ def _check_complete(plan: Plan, ledger: Ledger) -> bool:
     return complete
 
 
-def _conduct(plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger) -> StudyOutcome:
+def _conduct(plan: Plan, patients: Mapping[str, PatientFiles], ledger: Ledger) -> StudyOutcome:
     """Prepare the data, open the tracking store, carry out all stages and write everything to the store."""
     # Written first, so that a study that is killed before its session begins keeps its id.
     write_whole(plan.folder / SPECIFICATION_FILE, json.dumps(specification(plan), indent=1).encode())
@@ -243,21 +244,21 @@ def _retrain_progress(plan: Plan, arm: Arm) -> ArmProgress:
 
 
 def _prepare(
-    plan: Plan, patients: Mapping[int, PatientFiles], ledger: Ledger, progress: StudyProgress
-) -> dict[int, CachedPatient]:
+    plan: Plan, patients: Mapping[str, PatientFiles], ledger: Ledger, progress: StudyProgress
+) -> dict[str, CachedPatient]:
     """Prepare the training and validation patients and check the sealed test patients' files.
 
     Raises:
         DataError: if scans break a rule, including the test patients'; if the patients' labels do not suffice to
             train, validate or test on; or if the scans are not those that the study began with.
     """
-    searched = {number for split in plan.splits.values() for number in (*split.train, *split.validation)}
-    tested = {number for split in plan.splits.values() for number in split.test}
-    if sealed := select(dict(patients), sorted(tested - searched)):
+    searched = {name for split in plan.splits.values() for name in (*split.train, *split.validation)}
+    tested = {name for split in plan.splits.values() for name in split.test}
+    if sealed := select(dict(patients), in_natural_order(tested - searched)):
         progress.phase("checking the files of the sealed test patients")
     defined, errors = check_sealed(sealed)
     cached = prepare(
-        select(dict(patients), sorted(searched)),
+        select(dict(patients), in_natural_order(searched)),
         plan.cache,
         lambda done, total: progress.counted("preparing training and validation patients", done, total),
         errors,
@@ -274,7 +275,7 @@ def _prepare(
     return {patient.patient: patient for patient in cached}
 
 
-def split_errors(plan: Plan, defined: Mapping[int, DefinedMetrics]) -> list[str]:
+def split_errors(plan: Plan, defined: Mapping[str, DefinedMetrics]) -> list[str]:
     """Return an error for each part of a split on which nothing could be learned or measured.
 
     `defined` holds for each patient the metrics that its labels define. The test patients of all folds are checked
@@ -282,11 +283,9 @@ def split_errors(plan: Plan, defined: Mapping[int, DefinedMetrics]) -> list[str]
     """
     errors, structures = [], plan.data.structures
     for key, split in plan.splits.items():
-        errors += undefined_metric_errors(
-            f"--splits {key}: training patients", {n: defined[n] for n in split.train}, "learned", structures
-        )
-        errors += undefined_metric_errors(
-            f"--splits {key}: validation patients", {n: defined[n] for n in split.validation}, "measured", structures
-        )
-    tested = {n: defined[n] for n in sorted({number for split in plan.splits.values() for number in split.test})}
+        training, validation = ({name: defined[name] for name in part} for part in (split.train, split.validation))
+        errors += undefined_metric_errors(f"--splits {key}: training patients", training, "learned", structures)
+        errors += undefined_metric_errors(f"--splits {key}: validation patients", validation, "measured", structures)
+    sealed = in_natural_order(name for split in plan.splits.values() for name in split.test)
+    tested = {name: defined[name] for name in sealed}
     return errors + undefined_metric_errors("--splits: test patients", tested, "measured", structures)

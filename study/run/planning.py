@@ -11,6 +11,7 @@ from pathlib import Path
 from jointnet.data import DEFAULT_SPLITS
 from jointnet.data.folder import scan_folder, select
 from jointnet.errors import DataError, SettingsError, short_repr
+from jointnet.patient_names import in_natural_order
 from jointnet.preparation.cache import default_cache, fingerprint_of_files
 from jointnet.preparation.patient_files import PatientFiles, check_headers
 from jointnet.system.commands import LARGEST_SEED
@@ -79,7 +80,7 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
     if errors:
         raise SettingsError(errors)
     data, files = _data(options, spaces)
-    patients = list(files) if files else list(range(1, data.patients + 1))
+    patients = list(files) if files else [str(number) for number in range(1, data.patients + 1)]
     same = options.same_validation or not _stated_splits(options, spaces)
     folds, remarks = _assign_patients(options, patients, counts, same)
     arms = tuple(
@@ -189,7 +190,7 @@ def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple
 
 
 def _assign_patients(
-    options: argparse.Namespace, patients: Sequence[int], counts: tuple[Counts, ...], same: bool
+    options: argparse.Namespace, patients: Sequence[str], counts: tuple[Counts, ...], same: bool
 ) -> tuple[Folds, tuple[str, ...]]:
     """Assign the patients to the splits of each fold and return them with remarks for the plan.
 
@@ -209,7 +210,7 @@ def _assign_patients(
     return (make_splits(patients, counts, options.seed),), remarks
 
 
-def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Data, Mapping[int, PatientFiles]]:
+def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Data, Mapping[str, PatientFiles]]:
     """Return the data and the files of each patient. There are none for the phantom, which is written later."""
     if options.data is not None:
         folder = options.data.absolute()
@@ -225,14 +226,14 @@ def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[D
     return Data("phantom", Path("data").absolute() / name, patients, name), {}
 
 
-def _fingerprint(files: Mapping[int, PatientFiles], splits: Sequence[Split]) -> str:
+def _fingerprint(files: Mapping[str, PatientFiles], splits: Sequence[Split]) -> str:
     """Return the fingerprint of the training and validation patients. The test patients' files are not hashed."""
     return fingerprint_of_files(
-        select(dict(files), sorted({number for split in splits for number in (*split.train, *split.validation)}))
+        select(dict(files), in_natural_order(name for split in splits for name in (*split.train, *split.validation)))
     )
 
 
-def checked_patients(folder: Path) -> Mapping[int, PatientFiles]:
+def checked_patients(folder: Path) -> Mapping[str, PatientFiles]:
     """Return the patients of a folder after a check of all headers, including the test patients'. No voxels are read.
 
     Raises:

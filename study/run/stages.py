@@ -34,13 +34,13 @@ OPTUNA_FILE = "optuna.db"
 RETRAIN_FOLDER = "retrain"
 
 
-def search_arms(session: Session, rounds: Rounds, patients: Mapping[int, CachedPatient]) -> None:
+def search_arms(session: Session, rounds: Rounds, patients: Mapping[str, CachedPatient]) -> None:
     """Search the arms whose search is not over, one after the other, within their trials and time.
 
     Args:
         session: session of the study.
         rounds: runs the trials.
-        patients: the training and validation patients, by number.
+        patients: the training and validation patients, by name.
 
     Raises:
         StudyHaltedError: the study was interrupted, or the disk is full.
@@ -71,13 +71,13 @@ def search_arms(session: Session, rounds: Rounds, patients: Mapping[int, CachedP
         session.recorder.scheduled(arm)
 
 
-def arm_task(plan: Plan, arm: Arm, patients: Mapping[int, CachedPatient]) -> ArmTask:
+def arm_task(plan: Plan, arm: Arm, patients: Mapping[str, CachedPatient]) -> ArmTask:
     """Return the common input of an arm's trials. It has training and validation patients only."""
     return ArmTask(
         arm=arm.key,
         settings=arm.settings,
-        training=tuple(patients[number] for number in arm.split.train),
-        validation=tuple(patients[number] for number in arm.split.validation),
+        training=tuple(patients[name] for name in arm.split.train),
+        validation=tuple(patients[name] for name in arm.split.validation),
         seed=plan.seed,
         device=plan.resources.device,
         threads=max(1, int(plan.resources.cpus_per_trial)),
@@ -141,14 +141,14 @@ def select_trials(session: Session) -> tuple[dict[str, Selection], list[str]]:
 
 
 def retrain_winners(
-    session: Session, rounds: Rounds, patients: Mapping[int, CachedPatient], selections: Mapping[str, Selection]
+    session: Session, rounds: Rounds, patients: Mapping[str, CachedPatient], selections: Mapping[str, Selection]
 ) -> None:
     """Retrain the selected trials with the requested seeds that are not done yet.
 
     Args:
         session: session of the study.
         rounds: runs the retrainings.
-        patients: the training and validation patients, by number.
+        patients: the training and validation patients, by name.
         selections: selections by the key of their arm, recorded in the ledger.
 
     Raises:
@@ -177,7 +177,7 @@ def retrain_winners(
             progress.arm_ended(recorder.row, "retrainings")
 
 
-def _retrain_recorder(session: Session, arm: Arm, winner: str, patients: Mapping[int, CachedPatient]) -> ArmRecorder:
+def _retrain_recorder(session: Session, arm: Arm, winner: str, patients: Mapping[str, CachedPatient]) -> ArmRecorder:
     """Create the recorder of a winner's retrainings. Their input is that of the search, with another key and folder."""
     task = replace(
         arm_task(session.plan, arm, patients),
@@ -194,7 +194,7 @@ def _retrained_trials(session: Session, arm: Arm) -> list[str]:
 
 
 def evaluate_on_test(
-    session: Session, selections: Mapping[str, Selection], patients: Mapping[int, PatientFiles]
+    session: Session, selections: Mapping[str, Selection], patients: Mapping[str, PatientFiles]
 ) -> list[str]:
     """Open the test patients of each arm whose models were not tested yet, and evaluate all its models.
 
@@ -204,7 +204,7 @@ def evaluate_on_test(
         session: session of the study.
         selections: selections by the key of their arm. They are recorded in the ledger, and retrained where seeds are
             requested.
-        patients: the files of all patients, by number.
+        patients: the files of all patients, by name.
 
     Returns:
         One line for each arm without a model to test.
@@ -230,15 +230,15 @@ def evaluate_on_test(
     for arm in arms:
         _record_opening(session, arm, selections[arm.key], due[arm.key])
     opened = {
-        numbers: prepare(select(dict(patients), numbers), plan.cache)
-        for numbers in dict.fromkeys(arm.split.test for arm in arms)
+        names: prepare(select(dict(patients), names), plan.cache)
+        for names in dict.fromkeys(arm.split.test for arm in arms)
     }
     _evaluate_baselines(session, opened)
     for arm in arms:
         session.progress.phase(f"evaluating {arm.key} on the test patients")
-        numbers, models = arm.split.test, due[arm.key]
+        names, models = arm.split.test, due[arm.key]
         files = {model.number if plan.design.seeds else None: model.model for model in models}
-        result = evaluate_held_out(opened[numbers], files, plan.arm_folder(arm) / TEST_FOLDER, plan.resources.device)
+        result = evaluate_held_out(opened[names], files, plan.arm_folder(arm) / TEST_FOLDER, plan.resources.device)
         content = {"metrics": result.metrics, "fingerprint": result.fingerprint, "models": names_of(models)}
         ledger.append("tested", arm=arm.key, trial=selections[arm.key].trial.trial_id, **content)
     for arm in testable:
@@ -250,7 +250,7 @@ def evaluate_on_test(
     return missing
 
 
-def _evaluate_baselines(session: Session, opened: Mapping[tuple[int, ...], Sequence[CachedPatient]]) -> None:
+def _evaluate_baselines(session: Session, opened: Mapping[tuple[str, ...], Sequence[CachedPatient]]) -> None:
     """Evaluate the baselines of the folds whose test patients are open, once per fold.
 
     They come before the arms, so that the baselines of a fold whose arms are tested are never missing after an

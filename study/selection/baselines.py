@@ -25,12 +25,12 @@ class Baseline:
 
     Attributes:
         name: one of `study.store_names.BASELINES`.
-        test: numbers of the fold's test patients.
+        test: names of the fold's test patients.
         fold, folds: number of the outer fold, from 1, and number of folds; both 1 without cross-validation.
     """
 
     name: str
-    test: tuple[int, ...]
+    test: tuple[str, ...]
     fold: int = 1
     folds: int = 1
 

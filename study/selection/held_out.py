@@ -32,15 +32,15 @@ class HeldOutResult:
     metrics: dict[str, float]
 
 
-def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[int, DefinedMetrics], list[str]]:
+def check_sealed(files: Sequence[PatientFiles]) -> tuple[dict[str, DefinedMetrics], list[str]]:
     """Check the format of the sealed patients' files and which structures they show, and nothing else.
 
     Errors in these files must be found before the search, not after it. No image or label is kept.
 
     Returns:
-        What can be measured on each valid patient, by number, and the errors of the others.
+        What can be measured on each valid patient, by name, and the errors of the others.
     """
-    measurable_on: dict[int, DefinedMetrics] = {}
+    measurable_on: dict[str, DefinedMetrics] = {}
     errors: list[str] = []
     for patient, checked in zip(files, in_parallel(_check, files), strict=True):
         if isinstance(checked, DataError):

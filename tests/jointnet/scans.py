@@ -205,7 +205,7 @@ def prepared(
     np.save(path / "images.npy", (images.clip(0, 1.5) * field[:, None]).astype(np.float16))
     np.save(path / "labels.npy", labels.astype(np.uint8))
     np.save(path / "field.npy", field)
-    return CachedPatient(number, path, f"digest{number}")
+    return CachedPatient(str(number), path, f"digest{number}")
 
 
 def easy_patients(folder: Path, count: int, slices: int = 2) -> list[CachedPatient]:

@@ -56,7 +56,7 @@ def test_all_errors_of_a_folder_come_together(folder, tmp_path):
         "patients [7] must be in the folder, which holds [1]",
     )
     table, errors = jointnet.check_folder(folder)
-    assert list(table.index) == [1, 2, 3] and len(errors) == 2
+    assert list(table.index) == ["1", "2", "3"] and len(errors) == 2
 
 
 def test_a_training_refuses_what_it_cannot_learn_from_or_measure(patients, tmp_path):
@@ -80,7 +80,7 @@ def test_a_training_keeps_its_model_only_where_asked(patients, tmp_path):
         patients[:2], patients[2:], settings=tiny_settings(), epochs=1, device="cpu", out=tmp_path / "out",
         on_epoch=lambda report: epochs.append(report.epoch),
     )  # fmt: skip
-    assert epochs == [1] and kept.patients == {"training": (1, 2), "validation": (3,)}
+    assert epochs == [1] and kept.patients == {"training": ("1", "2"), "validation": ("3",)}
     same = jointnet.load_model(tmp_path / "out")
     assert same.settings == kept.settings == load_model(tmp_path / "out/model.pt").settings
     rows = jointnet.evaluate_model(None, patients)

@@ -93,7 +93,7 @@ def test_monai_s_parser_gives_the_prediction_of_the_package(exported, scan_folde
     parser.update(overrides(bundle, scan_folder))
     parsed = parser.get_parsed_content("prediction")
     paths = file_paths(scan_folder, 1)
-    images, _, field, _ = prepare_patient(PatientFiles(1, paths["cine"], paths["lge"]))
+    images, _, field, _ = prepare_patient(PatientFiles("1", paths["cine"], paths["lge"]))
     known = predict(load_model(path).model, images, field=field)
     assert abs(known.theta - np.eye(2, 3)).max() > 1e-3
     np.testing.assert_array_equal(parsed.theta, known.theta)

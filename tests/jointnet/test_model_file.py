@@ -41,7 +41,7 @@ def test_a_round_trip_keeps_everything(saved):
     model, settings, path = saved
     loaded = load_model(path)
     assert loaded.settings == settings
-    assert loaded.patients == {"training": (3, 1), "validation": (2,)}
+    assert loaded.patients == {"training": ("3", "1"), "validation": ("2",)}
     assert loaded.epoch == 4
     assert not loaded.model.training
     images = torch.rand(2, 2, 1, 56, 56)
@@ -116,7 +116,7 @@ def test_a_file_of_format_3_has_the_stages_that_its_model_had(tmp_path, name, he
 
 def test_a_model_that_needs_no_training_has_no_weights_and_no_patients():
     model = untrained_model("descriptors")
-    assert model.model.state_dict() == {} and model.patients == {} and model.seen_patient_warnings([1]) == []
+    assert model.model.state_dict() == {} and model.patients == {} and model.seen_patient_warnings(["1"]) == []
     assert model.settings == with_values(Settings(), {"model.name": "descriptors"})
 
 

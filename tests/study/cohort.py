@@ -19,7 +19,7 @@ def cached_patients(folder: Path, count: int, slices: int = 2, size: int = 224) 
         np.save(path / "images.npy", (labels / 3 + noise).astype(np.float16))
         np.save(path / "labels.npy", labels)
         np.save(path / "field.npy", np.ones((slices, size, size), bool))
-        patients.append(CachedPatient(number, path, f"digest-{number}"))
+        patients.append(CachedPatient(str(number), path, f"digest-{number}"))
     return patients
 
 

@@ -9,7 +9,7 @@ from study.plan.plan import Data, Design, Plan, Resources, make_arms, make_plan
 from study.plan.search_file import load_spaces
 from study.plan.splits import make_splits, parse_counts
 
-SPLITS = make_splits(range(1, 46), parse_counts(["25/15/5", "35/5/5"]), 0)
+SPLITS = make_splits(list(map(str, range(1, 46))), parse_counts(["25/15/5", "35/5/5"]), 0)
 SINGLE = Design()
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 

@@ -58,13 +58,15 @@ class Arm:
         return f"{self.model}-{self.split.partition('/')[0]}"
 
 
-def slice_rows(gain: float, segments: bool, patients: Iterable[int] = range(41, 46), slices: int = 6) -> pd.DataFrame:
+def slice_rows(
+    gain: float, segments: bool, patients: Iterable[int | str] = range(41, 46), slices: int = 6
+) -> pd.DataFrame:
     """Return per-slice test rows. `before` does not depend on `gain`. Slice counts differ, so that pooling shows."""
     before_of, after_of = np.random.default_rng(7), np.random.default_rng(int(gain * 1000))
     rows: list[tuple[Any, ...]] = []
     for patient in patients:
         scale = before_of.lognormal(0, 0.35)
-        for index in range(2, 2 + slices + patient % 3):
+        for index in range(2, 2 + slices + int(patient) % 3):
             for (metric, structure), level in BEFORE.items():
                 if metric == "dice":
                     before = float(np.clip(1 - (1 - level) * scale * before_of.lognormal(0, 0.2), 0, 1))
@@ -72,12 +74,12 @@ def slice_rows(gain: float, segments: bool, patients: Iterable[int] = range(41, 
                 else:
                     before = float(level * scale * before_of.lognormal(0, 0.3))
                     after = float(before * gain * after_of.lognormal(0, 0.25))
-                rows.append((patient, index, structure, metric, before, after, False))
+                rows.append((str(patient), index, structure, metric, before, after, False))
             if segments:
                 for metric, level in (("dice_cine", 0.86), ("dice_lge", 0.76)):
                     for structure in ("lv", "myo", "rv"):
                         value = float(level - 0.08 * after_of.random())
-                        rows.append((patient, index, structure, metric, float("nan"), value, False))
+                        rows.append((str(patient), index, structure, metric, float("nan"), value, False))
     return pd.DataFrame(rows, columns=["patient", "slice", "structure", "metric", "before", "after", "lost"])
 
 
@@ -97,7 +99,7 @@ def picture_arrays(gain: float, rows: pd.DataFrame) -> dict[str, np.ndarray]:
     Each patient's LGE is shifted by the last digit of the patient's number, in pixels. After registration, a
     fraction `gain` of the shift remains.
     """
-    places = rows[["patient", "slice"]].drop_duplicates().sort_values(["patient", "slice"]).to_numpy()
+    places = rows[["patient", "slice"]].astype(int).drop_duplicates().sort_values(["patient", "slice"]).to_numpy()
     draw = np.random.default_rng(3)
     parts: dict[str, list[np.ndarray]] = {}
     for patient, _ in places:
@@ -109,7 +111,7 @@ def picture_arrays(gain: float, rows: pd.DataFrame) -> dict[str, np.ndarray]:
         parts.setdefault("cine_labels", []).append(cine)
         parts.setdefault("cine", []).append(_grey(cine, (40, 60, 200, 190), draw))
     stacked = {name: np.stack(arrays) for name, arrays in parts.items()}
-    return {"patients": places[:, 0], "slices": places[:, 1], **stacked}
+    return {"patients": places[:, 0].astype(str), "slices": places[:, 1], **stacked}
 
 
 def old_picture_arrays(gain: float, rows: pd.DataFrame) -> dict[str, np.ndarray]:

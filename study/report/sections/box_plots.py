@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jointnet.evaluate.aggregation import in_patient_order
 from study.report.analysis import Analysis, method_title
 from study.report.figures import LIGHT, Picture, Theme, dress
 from study.report.mean_tables import REGISTRATION, Column, widest
@@ -126,4 +127,4 @@ def _draw_boxes(
 
 def _of_column(means: pd.DataFrame, column: Column) -> pd.DataFrame:
     """Return the values of one metric, indexed by and sorted by patient."""
-    return of_metric(means, column.metric, column.structure).set_index("patient").sort_index()
+    return in_patient_order(of_metric(means, column.metric, column.structure).set_index("patient"))

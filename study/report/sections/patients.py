@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from jointnet.errors import DataError
 from jointnet.evaluate.aggregation import registration_ratio
 from jointnet.outlines import CONTOUR_COLOURS, contour, outline
+from jointnet.patient_names import natural_key
 from jointnet.scar import ScarSettings
 from jointnet.scar.threshold import find_scar
 from jointnet.structures import CLASS_INDEX
@@ -70,7 +71,7 @@ class ChosenPatient:
 
     arm: str
     fold: int
-    patient: int
+    patient: str
     rank: str
     of: int
     ratio: float
@@ -110,7 +111,7 @@ def chosen_patients(records: Sequence[ArmRecord]) -> tuple[ChosenPatient, ...]:
     slices and a finite registration ratio.
     """
     ranked = sorted(
-        (ratio, record.fold, patient)
+        (ratio, record.fold, natural_key(patient))
         for record in records
         if record.rows is not None and record.overlays
         for patient, ratio in _ratios(record.rows).items()
@@ -124,7 +125,11 @@ def chosen_patients(records: Sequence[ArmRecord]) -> tuple[ChosenPatient, ...]:
     if len(ranked) < 2:
         places.pop("worst")
     of_fold = {record.fold: record for record in records}
-    return tuple(_chosen(of_fold[ranked[at][1]], rank, len(ranked), *ranked[at]) for rank, at in places.items())
+    chosen = []
+    for rank, at in places.items():
+        ratio, fold, (_, patient) = ranked[at]
+        chosen.append(_chosen(of_fold[fold], rank, len(ranked), ratio, fold, patient))
+    return tuple(chosen)
 
 
 def draw_patient(patient: ChosenPatient) -> Figure:
@@ -187,11 +192,11 @@ def scar_fraction(mask: np.ndarray, labels: np.ndarray) -> float:
     return float((mask & (labels == CLASS_INDEX["myo"])).sum()) / muscle if muscle else math.nan
 
 
-def _ratios(rows: pd.DataFrame) -> dict[int, float]:
-    return {int(str(patient)): registration_ratio(own) for patient, own in rows.groupby("patient")}
+def _ratios(rows: pd.DataFrame) -> dict[str, float]:
+    return {str(patient): registration_ratio(own) for patient, own in rows.groupby("patient")}
 
 
-def _chosen(record: ArmRecord, rank: str, count: int, ratio: float, fold: int, patient: int) -> ChosenPatient:
+def _chosen(record: ArmRecord, rank: str, count: int, ratio: float, fold: int, patient: str) -> ChosenPatient:
     arrays, rows = record.overlays, record.rows
     assert rows is not None
     at = np.flatnonzero(arrays["patients"] == patient)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jointnet.evaluate.aggregation import ENDPOINTS
+from jointnet.patient_names import natural_key
 from study.report.slice_rows import of_metric
 from study.report.statistics.cross_validation import FoldTest, fold_test, untested_folds
 from study.report.statistics.deciding import DecidingTest, deciding_test
@@ -259,10 +260,10 @@ def _values(patients: pd.DataFrame, arm: str, endpoint: Endpoint) -> pd.DataFram
     if len(set(names)) < len(names):
         twice = chosen.loc[chosen["patient"].duplicated(), "patient"].iloc[0]
         raise ValueError(f"{arm}: patient {twice} has more than one value of {' of '.join(endpoint)}")
-    order = np.argsort(names, kind="stable")
+    order = sorted(range(len(names)), key=lambda place: natural_key(str(names[place])))
     values = chosen[["before", "after"]].to_numpy(dtype=float)[order]
     return pd.DataFrame(values, index=_index(names[order], folds[order]), columns=["before", "after"])
 
 
-def _index(patients: Sequence[int] | np.ndarray, folds: Sequence[int] | np.ndarray) -> pd.MultiIndex:
+def _index(patients: Sequence[str] | np.ndarray, folds: Sequence[int] | np.ndarray) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([np.asarray(patients), np.asarray(folds)], names=["patient", "fold"])

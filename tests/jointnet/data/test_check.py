@@ -34,7 +34,7 @@ def test_a_sound_folder(scan_folder, tmp_path, capsys):
     assert content["labelled_without_error"] == 5
     assert content["splits"] == {"25/15/5": False, "35/5/5": False}
     assert [sum(map(int, split.split("/"))) for split in content["splits_that_fit"]] == [4, 5]
-    assert [patient["patient"] for patient in content["patients"]] == [1, 2, 3, 4, 5]
+    assert [patient["patient"] for patient in content["patients"]] == ["1", "2", "3", "4", "5"]
     for patient in content["patients"]:
         assert patient["cine"]["shape"] == [56, 52, 2]
         assert patient["cine"]["spacing_mm"] == pytest.approx([2.5, 2.5, 10.0])

@@ -47,20 +47,20 @@ def test_patients_are_refused_exactly_where_the_objective_has_no_value(tmp_path,
 
 
 def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
-    found = {number: defined_metrics(labels, whole_field(labels)) for number, labels in PATIENTS.items()}
+    found = {str(number): defined_metrics(labels, whole_field(labels)) for number, labels in PATIENTS.items()}
     assert [labelled_structures(patient) for patient in found.values()] == [ALL, NO_RV, RV, NO_RV, ALL, ALL]
-    assert undefined_metric_errors("--train: patients", {2: found[2], 4: found[4]}, "learned", STRUCTURES) == [
+    assert undefined_metric_errors("--train: patients", {"2": found["2"], "4": found["4"]}, "learned", STRUCTURES) == [
         "--train: patients must show rv in both segmentations of a slice, wholly in the common field; no slice of "
         "patients 2, 4 does, so that rv cannot be learned; add patients or choose others (--seed changes the draw)"
     ]
-    assert undefined_metric_errors("--train: patients", {5: found[5]}, "learned", STRUCTURES) == []
-    (error,) = undefined_metric_errors("--val: patients", {5: found[5]}, "measured", STRUCTURES)
+    assert undefined_metric_errors("--train: patients", {"5": found["5"]}, "learned", STRUCTURES) == []
+    (error,) = undefined_metric_errors("--val: patients", {"5": found["5"]}, "measured", STRUCTURES)
     assert (
         "cd_mm of lv and asd_mm of lv and asd_mm of myo and cd_mm of rv and asd_mm of rv is 0 in every slice" in error
     )
-    (error,) = undefined_metric_errors("--val: patients", {6: found[6]}, "measured", STRUCTURES)
+    (error,) = undefined_metric_errors("--val: patients", {"6": found["6"]}, "measured", STRUCTURES)
     assert "LGE; cd_mm of lv and asd_mm of lv and asd_mm of myo is 0 in every slice of patient 6, so" in error
-    assert len(undefined_metric_errors("--val: patients", {2: found[2]}, "measured", STRUCTURES)) == 1
+    assert len(undefined_metric_errors("--val: patients", {"2": found["2"]}, "measured", STRUCTURES)) == 1
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_structures_are_named_and_what_is_only_learned_need_not_be_apart():
     ],
 )
 def test_only_the_structures_of_the_data_must_be_measurable(numbers, structures, lacking):
-    found = {number: defined_metrics(PATIENTS[number], whole_field(PATIENTS[number])) for number in numbers}
+    found = {str(number): defined_metrics(PATIENTS[number], whole_field(PATIENTS[number])) for number in numbers}
     for purpose in ("learned", "measured"):
         errors = undefined_metric_errors("--val: patients", found, purpose, structures)
         assert len(errors) == (lacking is not None)

@@ -160,7 +160,7 @@ def test_bad_data_is_3_and_writes_nothing(scan_folder, tmp_path, capsys):
 
 
 def test_the_table_shows_mean_and_sample_sd_over_patients():
-    values = {1: 2.0, 2: 3.0, 3: 7.0}
+    values = {"1": 2.0, "2": 3.0, "3": 7.0}
     rows = pd.DataFrame(
         [(p, 0, "lv", "cd_mm", v, v / 2, False) for p, v in values.items()]
         + [(p, 0, "lv", "dice_cine", float("nan"), 0.5, False) for p in values],

@@ -48,7 +48,7 @@ def without(codes, *structures):
     return result
 
 
-def table(cine, lge, prediction=None, patient=7, field=None):
+def table(cine, lge, prediction=None, patient="7", field=None):
     labels = np.stack([np.stack(cine), np.stack(lge)], 1)
     before = metrics_before(labels, whole_field(labels) if field is None else field)
     return pd.DataFrame(patient_rows(patient, labels, before, prediction), columns=list(COLUMNS))
@@ -66,7 +66,7 @@ def value(rows, metric, structure, column="after"):
 def test_a_known_shift_is_measured_before_and_gone_after():
     rows = table([heart()], [heart((6.0, -4.5))], Prediction(shift(6.0, -4.5), None, None))
     assert keys(rows) == ALL
-    assert set(rows["patient"]) == {7}
+    assert set(rows["patient"]) == {"7"}
     assert set(rows["slice"]) == {0}
     assert value(rows, "cd_mm", "lv", "before") == pytest.approx(7.5)
     assert value(rows, "cd_mm", "lv") == pytest.approx(0, abs=1e-6)
@@ -148,7 +148,7 @@ def test_evaluate_goes_through_patients(tmp_path):
     before, after = evaluate(None, patients), evaluate(Shifter(), patients)
     assert list(after.columns) == list(COLUMNS)
     assert len(before) == len(after) == 2 * 2 * 8
-    assert set(after["patient"]) == {2, 4}
+    assert set(after["patient"]) == {"2", "4"}
     np.testing.assert_allclose(after.loc[after["metric"] == "cd_mm", "after"], 0, atol=1e-6)
     np.testing.assert_allclose(before.loc[before["metric"] == "cd_mm", "after"], 7.5, atol=0.15)
     pd.testing.assert_series_equal(before["before"], after["before"])
@@ -168,15 +168,15 @@ def test_structures_that_the_field_cuts_are_left_out_of_all_metrics_and_listed(t
     field[1] = cut_beside_the_rv(labels)[1]
     whole, cut = prepared(tmp_path, 1, labels), prepared(tmp_path, 2, labels, field=field)
     segmenting = Prediction(shift(6.0, -4.5, 2), labels[:, 0], labels[:, 1])
-    rows = pd.DataFrame(patient_rows(2, labels, metrics_before(labels, field), segmenting))
+    rows = pd.DataFrame(patient_rows("2", labels, metrics_before(labels, field), segmenting))
     assert set(rows.loc[rows["slice"] == 1, "structure"]) == {"lv", "myo"}
     assert set(rows.loc[rows["slice"] == 0, "structure"]) == {"lv", "myo", "rv"}
     of_both = evaluate(Shifter(), [whole, cut])
-    pd.testing.assert_frame_equal(of_both[of_both["patient"] == 1], evaluate(Shifter(), [whole]))
-    kept = of_both[(of_both["patient"] == 1) & ((of_both["slice"] == 0) | (of_both["structure"] != "rv"))]
-    found = of_both[of_both["patient"] == 2].drop(columns="patient").reset_index(drop=True)
+    pd.testing.assert_frame_equal(of_both[of_both["patient"] == "1"], evaluate(Shifter(), [whole]))
+    kept = of_both[(of_both["patient"] == "1") & ((of_both["slice"] == 0) | (of_both["structure"] != "rv"))]
+    found = of_both[of_both["patient"] == "2"].drop(columns="patient").reset_index(drop=True)
     pd.testing.assert_frame_equal(found, kept.drop(columns="patient").reset_index(drop=True))
-    assert cut_structure_rows([whole, cut]).to_dict("records") == [{"patient": 2, "slice": 1, "structure": "rv"}]
+    assert cut_structure_rows([whole, cut]).to_dict("records") == [{"patient": "2", "slice": 1, "structure": "rv"}]
     assert cut_structure_rows([whole]).empty
 
 
@@ -193,7 +193,7 @@ def test_a_patient_whose_every_slice_of_a_structure_is_cut_has_no_metric_of_it(t
     assert measured_endpoints(evaluate(Shifter(), [cut])) == endpoints_of(("lv", "myo"))
     defined = defined_metrics(labels, cut_beside_the_rv(labels))
     assert labelled_structures(defined) == ("lv", "myo")
-    (error,) = undefined_metric_errors("--val: patients", {1: defined}, "measured", STRUCTURES)
+    (error,) = undefined_metric_errors("--val: patients", {"1": defined}, "measured", STRUCTURES)
     assert "must show rv in both segmentations of a slice, wholly in the common field" in error
     nothing = prepared(tmp_path, 3, labels, field=~whole_field(labels))
     assert evaluate(Shifter(), [nothing]).empty and len(cut_structure_rows([nothing])) == 6
@@ -212,8 +212,8 @@ def made_up(values):
 
 def test_patients_weigh_the_same_however_many_slices_they_have():
     lv = ("cd_mm", "lv")
-    first = [(1, 0, *lv, 2.0, 1.0), (1, 1, *lv, 4.0, 2.0), (1, 5, *lv, 9.0, 6.0)]
-    rows = made_up([*first, (2, 0, *lv, 1.0, 0.5), (3, 0, *lv, 6.0, 8.0)])
+    first = [("1", 0, *lv, 2.0, 1.0), ("1", 1, *lv, 4.0, 2.0), ("1", 5, *lv, 9.0, 6.0)]
+    rows = made_up([*first, ("2", 0, *lv, 1.0, 0.5), ("3", 0, *lv, 6.0, 8.0)])
     means = {"before": [5.0, 1.0, 6.0], "after": [3.0, 0.5, 8.0]}
     summary = summarise(rows).loc[("cd_mm", "lv")]
     for when, expected in means.items():
@@ -224,14 +224,16 @@ def test_patients_weigh_the_same_however_many_slices_they_have():
 
 
 def test_a_patient_without_a_structure_does_not_count_for_it():
-    rows = made_up([(1, 0, "dice", "lv", 0.5, 0.6), (2, 0, "dice", "lv", 0.7, 0.9), (2, 0, "dice", "rv", 0.1, 0.2)])
+    rows = made_up(
+        [("1", 0, "dice", "lv", 0.5, 0.6), ("2", 0, "dice", "lv", 0.7, 0.9), ("2", 0, "dice", "rv", 0.1, 0.2)]
+    )
     summary = summarise(rows)
     assert summary.loc[("dice", "rv"), "patients"] == 1
     assert math.isnan(summary.loc[("dice", "rv"), "after_sd"])
     assert summary.loc[("dice", "lv"), "after_mean"] == pytest.approx(0.75)
 
 
-def endpoint_rows(before, after, patients=(1,)):
+def endpoint_rows(before, after, patients=("1",)):
     return made_up(
         [(p, 0, m, s, b, a) for p in patients for (m, s), b, a in zip(ENDPOINTS, before, after, strict=True)]
     )
@@ -252,7 +254,7 @@ def test_the_ratio_is_the_geometric_mean_over_the_five_endpoints(before, after, 
 
 
 def test_the_ratio_takes_means_over_patients_first():
-    rows = pd.concat([endpoint_rows([1] * 5, [1] * 5, (1,)), endpoint_rows([5] * 5, [2] * 5, (2,))])
+    rows = pd.concat([endpoint_rows([1] * 5, [1] * 5, ("1",)), endpoint_rows([5] * 5, [2] * 5, ("2",))])
     assert registration_ratio(rows) == pytest.approx(3 / 6)
 
 
@@ -284,7 +286,7 @@ def test_the_ratio_is_nan_where_the_scans_agree_already():
 
 
 def test_segmentations_do_not_enter_the_ratio():
-    rows = pd.concat([endpoint_rows([2] * 5, [1] * 5), made_up([(1, 0, "dice_cine", "lv", math.nan, 0.1)])])
+    rows = pd.concat([endpoint_rows([2] * 5, [1] * 5), made_up([("1", 0, "dice_cine", "lv", math.nan, 0.1)])])
     assert registration_ratio(rows) == pytest.approx(0.5)
 
 

@@ -53,7 +53,7 @@ def write_model(path, name):
     torch.manual_seed(0)
     network = stir(build_model(settings))
     path.parent.mkdir(exist_ok=True, parents=True)
-    save_model(path, network.state_dict(), settings, {"training": [1, 2], "validation": [3]}, 7)
+    save_model(path, network.state_dict(), settings, {"training": ["1", "2"], "validation": ["3"]}, 7)
     return path
 
 
@@ -133,11 +133,11 @@ def test_a_folder_gives_what_single_pairs_give(models, scan_folder, tmp_path, ca
 
 def test_with_labels_the_metrics_are_those_of_evaluation(models, scan_folder, tmp_path, capsys):
     assert run(models["joint"], tmp_path / "out", "--data", scan_folder, "--patients", "1,4") == 0
-    cached = prepare([files for number, files in find_patients(scan_folder).items() if number in (1, 4)])
+    cached = prepare([files for number, files in find_patients(scan_folder).items() if number in ("1", "4")])
     known = evaluate(load_model(models["joint"]).model, cached)
     for number in (1, 4):
         rows = list(csv.DictReader((tmp_path / "out" / f"patient{number}" / "slices.csv").open()))
-        expected = known[known["patient"] == number]
+        expected = known[known["patient"] == str(number)]
         assert len(rows) == len(expected) > 0
         for row, (_, want) in zip(rows, expected.iterrows(), strict=True):
             assert (row["metric"], row["structure"], int(row["slice"])) == (
@@ -148,7 +148,7 @@ def test_with_labels_the_metrics_are_those_of_evaluation(models, scan_folder, tm
             assert float(row["after"]) == pytest.approx(want["after"])
     means = list(csv.DictReader((tmp_path / "out" / "patients.csv").open()))
     first = next(row for row in means if (row["patient"], row["metric"], row["structure"]) == ("1", "cd_mm", "lv"))
-    of_one = known[(known["patient"] == 1) & (known["metric"] == "cd_mm") & (known["structure"] == "lv")]
+    of_one = known[(known["patient"] == "1") & (known["metric"] == "cd_mm") & (known["structure"] == "lv")]
     assert float(first["after"]) == pytest.approx(of_one["after"].mean(), abs=1e-4)
     told = capsys.readouterr()
     assert "cd_mm" in told.out
@@ -196,7 +196,7 @@ def test_the_record_says_what_and_names_nobody(models, scan_folder, tmp_path, ca
     record = json.loads((out / "provenance.json").read_text())
     digest = hashlib.sha256(models["joint"].read_bytes()).hexdigest()
     assert (record["model"]["sha256"], record["model"]["epoch"]) == (digest, 7)
-    assert record["model"]["patients"] == {"training": [1, 2], "validation": [3]}
+    assert record["model"]["patients"] == {"training": ["1", "2"], "validation": ["3"]}
     assert record["command"][:5] == ["python", "-m", "jointnet.predict", "--model", "..."]
     assert record["command"][-1] == "--inverse"
     assert record["coverage"]["covered"] == [0, 1]

@@ -83,25 +83,25 @@ def test_the_same_content_elsewhere_is_the_same_patient(one, tmp_path):
 def test_patients_come_in_the_order_asked_for_and_progress_is_told(scan_folder, tmp_path):
     found = find_patients(scan_folder)
     told = []
-    cached = prepare([found[3], found[1]], tmp_path, lambda done, total: told.append((done, total)))
-    assert [patient.patient for patient in cached] == [3, 1]
+    cached = prepare([found["3"], found["1"]], tmp_path, lambda done, total: told.append((done, total)))
+    assert [patient.patient for patient in cached] == ["3", "1"]
     assert told == [(1, 2), (2, 2)]
 
 
 def test_fingerprint_knows_no_order_but_numbers_and_contents(tmp_path):
-    first, second = CachedPatient(1, tmp_path, "a"), CachedPatient(2, tmp_path, "b")
+    first, second = CachedPatient("1", tmp_path, "a"), CachedPatient("2", tmp_path, "b")
     assert fingerprint([first, second]) == fingerprint(iter([second, first]))
     others = [
         [first],
         [second],
         [],
-        [first, CachedPatient(2, tmp_path, "c")],
-        [CachedPatient(2, tmp_path, "a"), CachedPatient(1, tmp_path, "b")],
+        [first, CachedPatient("2", tmp_path, "c")],
+        [CachedPatient("2", tmp_path, "a"), CachedPatient("1", tmp_path, "b")],
     ]
     digests = {fingerprint(patients) for patients in others}
     assert len(digests) == len(others)
     assert fingerprint([first, second]) not in digests
-    assert fingerprint([first]) == fingerprint([CachedPatient(1, tmp_path / "elsewhere", "a")])
+    assert fingerprint([first]) == fingerprint([CachedPatient("1", tmp_path / "elsewhere", "a")])
 
 
 def test_two_at_once_prepare_a_patient_once(one, tmp_path, monkeypatch):
@@ -121,7 +121,7 @@ def test_two_at_once_prepare_a_patient_once(one, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_digest", meet)
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda _: prepare(one, tmp_path / "cache"), range(2)))
-    assert calls == [1]
+    assert calls == ["1"]
     assert results[0] == results[1]
 
 
@@ -150,7 +150,7 @@ def test_two_processes_that_start_at_once_prepare_each_patient_once(scan_folder,
     (tmp_path / "go").touch()
     told = [json.loads(process.communicate(timeout=120)[0]) for process in started]
     assert [process.returncode for process in started] == [0, 0]
-    assert sorted(told[0]["own"] + told[1]["own"]) == [1, 2, 3, 4, 5]
+    assert sorted(told[0]["own"] + told[1]["own"]) == ["1", "2", "3", "4", "5"]
     assert told[0]["digests"] == told[1]["digests"] == content_in_order(scan_folder, tmp_path / "cache")
 
 
@@ -197,7 +197,7 @@ def test_on_a_disk_without_flock_a_job_killed_on_another_host_is_named_and_block
     stuck.cancel()
     assert process.returncode == 0, said + more
     assert " on elsewhere since " in said and f"remove {tmp_path / 'cache'}" in said
-    assert json.loads(told.splitlines()[-1])["own"] == [2, 3, 4, 5, 1]
+    assert json.loads(told.splitlines()[-1])["own"] == ["2", "3", "4", "5", "1"]
     assert not [name for name in content(tmp_path / "cache") if "." in name]
 
 
@@ -261,7 +261,7 @@ def test_an_interruption_of_in_parallel_is_passed_on_and_starts_no_more(scan_fol
 
     def interrupted(files):
         asked.append(files.patient)
-        if files.patient == 1:
+        if files.patient == "1":
             raise KeyboardInterrupt
         time.sleep(0.5)
         return real(files)
@@ -270,7 +270,7 @@ def test_an_interruption_of_in_parallel_is_passed_on_and_starts_no_more(scan_fol
     monkeypatch.setattr(cache.torch, "get_num_threads", lambda: 2)
     with pytest.raises(KeyboardInterrupt):
         prepare(list(find_patients(scan_folder).values()), tmp_path)
-    assert 5 not in asked
+    assert "5" not in asked
     assert not [name for name in content(tmp_path) if ".part-" in name]
 
 

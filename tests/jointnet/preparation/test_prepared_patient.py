@@ -43,7 +43,7 @@ for name, value in LABEL_VALUE.items():
 def prepare(tmp_path, cine, lge, **how):
     tmp_path.mkdir(exist_ok=True)
     write_patient(tmp_path, 1, cine, lge, **how)
-    return prepare_patient(find_patients(tmp_path)[1])
+    return prepare_patient(find_patients(tmp_path)["1"])
 
 
 def errors_of(tmp_path, cine, lge):
@@ -261,7 +261,7 @@ def test_a_truncated_file_is_named(tmp_path):
     paths["lge"].write_bytes(content[: len(content) // 2])
     paths["cine_label"].write_bytes(gzip.compress(gzip.decompress(paths["cine_label"].read_bytes())[:-100]))
     with pytest.raises(DataError) as caught:
-        prepare_patient(find_patients(tmp_path)[1])
+        prepare_patient(find_patients(tmp_path)["1"])
     assert len(caught.value.errors) == 2
     for role in ("lge", "cine_label"):
         assert any(str(paths[role]) in error for error in caught.value.errors)
@@ -272,14 +272,14 @@ def test_a_fourth_axis_of_length_1_is_no_fourth_axis(tmp_path):
     _, labels, *_ = prepare(tmp_path / "three", cine, lge)
     write_patient(tmp_path / "four", 1, cine, lge)
     write_nifti(tmp_path / "four/patient1_C0.nii.gz", cine.image[..., None], cine.affine)
-    _, same, *_ = prepare_patient(find_patients(tmp_path / "four")[1])
+    _, same, *_ = prepare_patient(find_patients(tmp_path / "four")["1"])
     np.testing.assert_array_equal(labels, same)
 
 
 def test_without_manual_segmentations_images_are_the_same_and_labels_are_0(tmp_path):
     cine, lge = pair()
     images, labels, *_ = prepare(tmp_path, cine, lge)
-    files = replace(find_patients(tmp_path)[1], cine_label=None, lge_label=None)
+    files = replace(find_patients(tmp_path)["1"], cine_label=None, lge_label=None)
     bare_images, bare_labels, *_ = prepare_patient(files)
     np.testing.assert_array_equal(bare_images, images)
     assert labels.any()

@@ -414,10 +414,10 @@ def test_a_label_that_another_reader_s_qform_placed_is_on_its_image_s_grid(tmp_p
     a = np.sqrt(max(0.0, 1 - np.square(quaternion).sum()))
     read_by_another[:3, :3] = quat2mat([a, *quaternion]) * LARGE_SPACING_MM
     write_nifti(label, np.zeros(LARGE_SHAPE, np.uint8), read_by_another, codes=(1, 0))
-    assert check_headers([PatientFiles(1, scan, scan, label, label)]) == []
+    assert check_headers([PatientFiles("1", scan, scan, label, label)]) == []
     read_by_another[0, 3] += 0.02
     write_nifti(moved, np.zeros(LARGE_SHAPE, np.uint8), read_by_another, codes=(1, 0))
-    (error,) = check_headers([PatientFiles(1, scan, scan, moved, None)])
+    (error,) = check_headers([PatientFiles("1", scan, scan, moved, None)])
     assert "0.02 mm off" in error
 
 

@@ -1,32 +1,7 @@
 import pytest
 
 from jointnet.errors import DataError, InputError, SettingsError
-from jointnet.system.commands import parse_patients, run_command
-
-
-@pytest.mark.parametrize(
-    ("text", "numbers"),
-    [
-        ("1", (1,)),
-        ("1-5,8,12", (1, 2, 3, 4, 5, 8, 12)),
-        ("8,1-3", (1, 2, 3, 8)),
-        ("3-3", (3,)),
-        ("2,2,1-2", (1, 2)),
-        (" 4 , 6-7 ", (4, 6, 7)),
-        ("007", (7,)),
-    ],
-)
-def test_lists_of_patients(text, numbers):
-    assert parse_patients(text) == numbers
-
-
-@pytest.mark.parametrize(
-    "text", ["", ",", "1,", "a", "1-", "-3", "3-1", "1-2-3", "1.5", "1;2", "1 2", "²", "1-x", "--", "+1"]
-)
-def test_what_is_no_list_of_patients_is_named(text):
-    with pytest.raises(SettingsError, match="--patients") as caught:
-        parse_patients(text)
-    assert repr(text) in str(caught.value)
+from jointnet.system.commands import run_command
 
 
 @pytest.mark.parametrize(

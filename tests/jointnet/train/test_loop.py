@@ -108,7 +108,7 @@ def test_the_model_on_disk_is_that_of_the_best_epoch_as_validated_in_the_trainin
     saved = load_model(tmp_path / MODEL_FILE)
     assert saved.epoch == best.epoch
     assert saved.settings == settings
-    assert saved.patients == {"training": (1, 2, 3, 4), "validation": (5,)}
+    assert saved.patients == {"training": ("1", "2", "3", "4"), "validation": ("5",)}
     again = named_metrics(evaluate(saved.model, patients[4:], precision=precision), "val")
     for name, value in again.items():
         assert value == pytest.approx(best.metrics[name], rel=1e-5), name

@@ -58,7 +58,7 @@ def test_slices_take_part_where_the_segmentations_agree(tmp_path):
     manual = np.zeros((3, 2, 224, 224), np.uint8)
     patient = prepared(tmp_path, 7, manual)
     (labelled,) = pseudo_label(Remembering(cine, lge), [patient])
-    assert (labelled.patient, labelled.labelled_slices) == (7, 1)
+    assert (labelled.patient, labelled.labelled_slices) == ("7", 1)
     np.testing.assert_array_equal(labelled.labels()[0], np.stack([cine[0], lge[0]]))
     assert not labelled.labels()[1:].any()
     np.testing.assert_array_equal(labelled.images(), patient.images())

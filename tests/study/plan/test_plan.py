@@ -59,7 +59,7 @@ def test_the_plan_names_the_settings_and_what_is_fixed_over_them():
 def test_a_plan_of_folds_names_folders_splits_and_what_is_left_unused():
     design = Design(folds=9, same_validation=True, seeds=2)
     counts = same_validation(parse_counts(["25/15/5", "35/5/5"]))
-    folds = make_folds(range(1, 46), 9, counts, 0)
+    folds = make_folds(list(map(str, range(1, 46))), 9, counts, 0)
     spaces = load_spaces(["joint"])
     arms = tuple(a for fold, splits in enumerate(folds, 1) for a in make_arms(spaces, splits, fold=fold, folds=9))
     plan = replace(plan_of(design=design), arms=arms)

@@ -262,7 +262,7 @@ def test_the_plan_says_what_the_arms_differ_in(tmp_path: Path):
 
 def test_matched_arms_differ_in_the_question_only():
     (space,) = load_spaces(["matched"])
-    splits = make_splits(range(25), parse_counts(space.splits), 0)
+    splits = make_splits(list(map(str, range(25))), parse_counts(space.splits), 0)
     arms = {arm.name: given(arm) for arm in make_arms([space], splits)}
     assert list(arms) == ["joint-2", "joint-5", "joint-15", "standalone-2", "standalone-5", "standalone-15"]
     assert beyond_question(arms) == () and set(differences(arms)) == {MODEL, TRAIN}

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from jointnet.data import PAPER_SPLITS, proposed_splits
 from jointnet.errors import SettingsError
+from jointnet.patient_names import in_natural_order
 from study.plan.splits import (
     Counts,
     fold_errors,
@@ -20,10 +21,34 @@ from study.plan.splits import (
 PAPER = parse_counts(PAPER_SPLITS)
 
 
+def names(numbers) -> list[str]:
+    return [str(number) for number in numbers]
+
+
+def test_numbers_are_assigned_as_before_names_were_texts():
+    """These are the splits of earlier versions, which sorted and permuted integers."""
+    small, large = make_splits(names(range(1, 46)), PAPER, 0)
+    assert small.test == ("3", "5", "19", "24", "35")
+    assert small.validation == tuple(names((6, 7, 8, 10, 13, 14, 15, 16, 30, 32, 34, 37, 38, 42, 45)))
+    assert large.validation == ("16", "30", "32", "34", "42")
+    folded = make_folds(names(range(1, 13)), 3, (Counts(5, 3, 0),), 2)
+    assert [(split.train, split.validation, split.test) for (split,) in folded] == [
+        (("4", "6", "7", "8", "12"), ("2", "5", "9"), ("1", "3", "10", "11")),
+        (("2", "3", "4", "5", "9"), ("1", "10", "11"), ("6", "7", "8", "12")),
+        (("1", "3", "10", "11", "12"), ("6", "7", "8"), ("2", "4", "5", "9")),
+    ]
+
+
+def test_names_are_assigned_as_their_places_in_natural_order():
+    named = [f"case_{number}" for number in range(8, 14)]
+    (split,), (numbered,) = (make_splits(own, (Counts(3, 2, 1),), 5) for own in (named, names(range(8, 14))))
+    assert split.as_dict() == {part: [f"case_{name}" for name in own] for part, own in numbered.as_dict().items()}
+
+
 def test_the_papers_splits_use_all_patients_and_nest():
-    small, large = make_splits(range(1, 46), PAPER, seed=0)
+    small, large = make_splits(names(range(1, 46)), PAPER, seed=0)
     for split in (small, large):
-        assert sorted((*split.train, *split.validation, *split.test)) == list(range(1, 46))
+        assert sorted((*split.train, *split.validation, *split.test)) == sorted(names(range(1, 46)))
     assert small.test == large.test
     assert set(small.train) < set(large.train)
     assert set(large.validation) < set(small.validation)
@@ -32,7 +57,7 @@ def test_the_papers_splits_use_all_patients_and_nest():
 @given(seed=st.integers(0, 1000), extra=st.integers(0, 20), small=st.integers(1, 9), test=st.integers(1, 6))
 def test_parts_never_overlap_and_test_patients_are_shared(seed: int, extra: int, small: int, test: int):
     counts = (Counts(small, 5, test), Counts(small + 3, 2, test))
-    patients = [7 * number + 3 for number in range(small + 5 + test + extra)]
+    patients = names(7 * number + 3 for number in range(small + 5 + test + extra))
     splits = make_splits(patients, counts, seed)
     assert splits[0].test == splits[1].test
     assert set(splits[0].train) < set(splits[1].train)
@@ -44,15 +69,15 @@ def test_parts_never_overlap_and_test_patients_are_shared(seed: int, extra: int,
 
 
 def test_the_seed_decides_and_the_order_of_patients_does_not():
-    assert make_splits(range(1, 46), PAPER, 3) == make_splits(reversed(range(1, 46)), PAPER, 3)
-    assert make_splits(range(1, 46), PAPER, 3) != make_splits(range(1, 46), PAPER, 4)
-    first, again = (make_splits(range(1, 46), PAPER, 3)[0].sha256 for _ in range(2))
-    assert first == again != make_splits(range(1, 46), PAPER, 4)[0].sha256
+    assert make_splits(names(range(1, 46)), PAPER, 3) == make_splits(names(reversed(range(1, 46))), PAPER, 3)
+    assert make_splits(names(range(1, 46)), PAPER, 3) != make_splits(names(range(1, 46)), PAPER, 4)
+    first, again = (make_splits(names(range(1, 46)), PAPER, 3)[0].sha256 for _ in range(2))
+    assert first == again != make_splits(names(range(1, 46)), PAPER, 4)[0].sha256
 
 
 def test_too_few_patients_are_answered_with_splits_that_fit():
     with pytest.raises(SettingsError) as caught:
-        make_splits(range(25), PAPER, 0)
+        make_splits(names(range(25)), PAPER, 0)
     (error,) = caught.value.errors
     assert error == (
         "--splits: must fit the 25 patients of the folder, got 25/15/5 (45 patients), 35/5/5 (45 patients); "
@@ -63,7 +88,7 @@ def test_too_few_patients_are_answered_with_splits_that_fit():
 @pytest.mark.parametrize("patients", range(4, 80))
 def test_proposals_fit(patients: int):
     counts = parse_counts(proposed_splits(patients))
-    splits = make_splits(range(patients), counts, 0)
+    splits = make_splits(names(range(patients)), counts, 0)
     assert max(count.total for count in counts) == patients and len({split.test for split in splits}) == 1
     assert len({split.validation for split in splits}) == 1
 
@@ -71,7 +96,7 @@ def test_proposals_fit(patients: int):
 def test_three_patients_are_too_few():
     assert proposed_splits(3) == ()
     with pytest.raises(SettingsError, match="at least 4 patients"):
-        make_splits(range(3), PAPER, 0)
+        make_splits(names(range(3)), PAPER, 0)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +115,7 @@ def test_counts_that_break_a_rule(texts: list[str], error: str):
 
 
 @st.composite
-def designs(draw) -> tuple[list[int], int, tuple[Counts, Counts], int]:
+def designs(draw) -> tuple[list[str], int, tuple[Counts, Counts], int]:
     """Draw patients with gaps in their numbers, folds, two splits that fit beside the largest fold, and a seed."""
     count = draw(st.integers(5, 40))
     folds = draw(st.integers(2, min(8, count - 3)).filter(lambda k: count - -(-count // k) >= 3))
@@ -99,7 +124,7 @@ def designs(draw) -> tuple[list[int], int, tuple[Counts, Counts], int]:
     small = draw(st.integers(1, large - 1))
     sizes = [draw(st.integers(1, left - train)) for train in (small, large)]
     counts = Counts(small, sizes[0], 0), Counts(large, sizes[1], 0)
-    return [7 * number + 3 for number in range(count)], folds, counts, draw(st.integers(0, 99))
+    return names(7 * number + 3 for number in range(count)), folds, counts, draw(st.integers(0, 99))
 
 
 @given(designs())
@@ -107,7 +132,7 @@ def designs(draw) -> tuple[list[int], int, tuple[Counts, Counts], int]:
 def test_every_patient_is_tested_once_and_parts_never_overlap(design):
     patients, folds, counts, seed = design
     folded = make_folds(patients, folds, counts, seed)
-    assert sorted(number for splits in folded for number in splits[0].test) == patients
+    assert in_natural_order(name for splits in folded for name in splits[0].test) == patients
     assert max(sizes := [len(splits[0].test) for splits in folded]) - min(sizes) <= 1
     for splits in folded:
         small, large = splits
@@ -138,9 +163,9 @@ def test_the_same_validation_patients_where_that_is_asked_for(design):
 
 
 def test_the_papers_counts_fit_nine_folds_of_five():
-    folded = make_folds(range(1, 46), 9, PAPER, 0)
+    folded = make_folds(names(range(1, 46)), 9, PAPER, 0)
     assert {str(split.counts) for splits in folded for split in splits} == {"25/15/5", "35/5/5"}
-    assert make_folds(range(1, 46), 9, PAPER, 0) != make_folds(range(1, 46), 9, PAPER, 1)
+    assert make_folds(names(range(1, 46)), 9, PAPER, 0) != make_folds(names(range(1, 46)), 9, PAPER, 1)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +220,7 @@ def test_folds_are_as_equal_as_they_can_be(patients, folds, sizes):
 def test_counts_and_folds_that_do_not_fit_are_refused_with_their_values(patients, folds, counts, errors):
     counts = tuple(Counts(*(int(part) for part in text.split("/")), *([0] * (2 - text.count("/")))) for text in counts)
     with pytest.raises(SettingsError) as caught:
-        make_folds(range(patients), folds, counts, 0)
+        make_folds(names(range(patients)), folds, counts, 0)
     assert list(caught.value.errors) == errors
 
 
@@ -205,7 +230,7 @@ def test_default_counts_are_scaled_to_fit_the_folds(patients: int, folds: int):
     if fold_errors(patients, folds):
         pytest.skip("too few patients")
     counts = scaled_counts(PAPER, patients, folds)
-    folded = make_folds(range(patients), folds, counts, 0)
+    folded = make_folds(names(range(patients)), folds, counts, 0)
     assert len(folded) == folds and 1 <= len(counts) <= 2
     if patients - max(fold_sizes(patients, folds)) >= 40:
         assert [(c.train, c.validation) for c in counts] == [(25, 15), (35, 5)]

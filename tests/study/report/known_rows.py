@@ -14,7 +14,7 @@ from study.report.statistics.comparisons import compare_with_before
 def rows_of(values: dict[int, list[tuple[float, float]]], metric: str = "cd_mm", structure: str = "lv") -> pd.DataFrame:
     """Return rows from `(before, after)` of each patient's slices."""
     lines = [
-        (patient, index, structure, metric, before, after, False)
+        (str(patient), index, structure, metric, before, after, False)
         for patient, slices in values.items()
         for index, (before, after) in enumerate(slices)
     ]
@@ -31,7 +31,7 @@ def patients_of(
     starts = before if before is not None else [5.0] * len(after)
     places = folds if folds is not None else [1] * len(after)
     lines = [
-        (patient, fold, metric, structure, start, value, math.nan, 6, 0)
+        (str(patient), fold, metric, structure, start, value, math.nan, 6, 0)
         for metric, structure in endpoints
         for patient, (fold, start, value) in enumerate(zip(places, starts, after, strict=True), start=1)
     ]

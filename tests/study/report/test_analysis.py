@@ -21,7 +21,7 @@ FOLDS = 4
 def nested(studies: str) -> StudyRecord:
     """A study of four folds and two seeds, twelve patients, in which both models have 3 and 6 training patients."""
     counts = parse_counts(["3/1", "6/1"], test_optional=True)
-    folds = make_folds(range(1, 13), FOLDS, counts, seed=0)
+    folds = make_folds(list(map(str, range(1, 13))), FOLDS, counts, seed=0)
     generator = np.random.default_rng(0)
     records, splits = [], {}
     for fold, own in enumerate(folds, start=1):

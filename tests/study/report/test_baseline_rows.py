@@ -75,10 +75,10 @@ def test_before_registration_is_that_of_the_row_with_all_patients(study: StudyRe
     arms = []
     for arm in study.arms:
         assert arm.rows is not None
-        for fold, patients in ((1, (41, 42)), (2, (43, 44, 45))):
+        for fold, patients in ((1, ("41", "42")), (2, ("43", "44", "45"))):
             arms.append(replace(arm, fold=fold, folds=2, rows=arm.rows[arm.rows["patient"].isin(patients)]))
     rows = synthetic.slice_rows(0.55, False)
-    one = BaselineRecord("r", DESCRIPTORS, rows[rows["patient"].isin((41, 42))], 1, 2)
+    one = BaselineRecord("r", DESCRIPTORS, rows[rows["patient"].isin(("41", "42"))], 1, 2)
     analysis = analyse(replace(study, arms=tuple(arms), baselines=(one,)))
     assert registration_means(analysis).rows[0].cells == registration_means(analyse(study)).rows[0].cells
     assert "were not tested on the same patients" in analysis.between[DESCRIPTORS, "joint-25"][0].reason

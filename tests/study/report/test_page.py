@@ -221,7 +221,7 @@ def test_an_arm_of_several_folds_leads_to_all_of_its_runs(study: StudyRecord) ->
     arms = []
     for arm in study.arms:
         assert arm.rows is not None
-        for fold, patients in ((1, (41, 42)), (2, (43, 44, 45))):
+        for fold, patients in ((1, ("41", "42")), (2, ("43", "44", "45"))):
             rows = arm.rows[arm.rows["patient"].isin(patients)]
             arms.append(
                 replace(arm, fold=fold, folds=2, run_id=f"{arm.arm}x{fold}", rows=rows, trials=arm.trials[:fold])

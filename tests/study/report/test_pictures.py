@@ -26,7 +26,7 @@ from study.report.sections.patients import (
 def record(gains: dict[int, float], fold: int = 1, arrays: bool = True, old: bool = False) -> ArmRecord:
     """Return an arm in which each patient's `after` is `before` times the patient's gain."""
     rows = synthetic.slice_rows(1.0, False, gains)
-    rows["after"] = rows["before"] * rows["patient"].map(gains)
+    rows["after"] = rows["before"] * rows["patient"].map({str(patient): gain for patient, gain in gains.items()})
     make = synthetic.old_picture_arrays if old else synthetic.picture_arrays
     drawn = make(0.5, rows) if arrays else {}
     return ArmRecord("r", "joint-25", "joint", 25, 15, 5, {}, (), None, rows, drawn, {}, 1, 1.0, fold, 2)
@@ -35,29 +35,33 @@ def record(gains: dict[int, float], fold: int = 1, arrays: bool = True, old: boo
 @pytest.mark.parametrize(
     ("gains", "expected"),
     [
-        ({1: 0.9, 2: 0.5, 3: 0.7}, [("best", 2, 0.5), ("median", 3, 0.7), ("worst", 1, 0.9)]),
-        ({1: 0.9, 2: 0.5, 3: 0.7, 4: 0.6}, [("best", 2, 0.5), ("median", 4, 0.6), ("worst", 1, 0.9)]),
-        ({1: 0.9, 2: 0.5}, [("best", 2, 0.5), ("worst", 1, 0.9)]),
-        ({1: 0.9}, [("best", 1, 0.9)]),
+        ({1: 0.9, 2: 0.5, 3: 0.7}, [("best", "2", 0.5), ("median", "3", 0.7), ("worst", "1", 0.9)]),
+        ({1: 0.9, 2: 0.5, 3: 0.7, 4: 0.6}, [("best", "2", 0.5), ("median", "4", 0.6), ("worst", "1", 0.9)]),
+        ({1: 0.9, 2: 0.5}, [("best", "2", 0.5), ("worst", "1", 0.9)]),
+        ({1: 0.9}, [("best", "1", 0.9)]),
     ],
 )
-def test_best_median_and_worst(gains: dict[int, float], expected: list[tuple[str, int, float]]) -> None:
+def test_best_median_and_worst(gains: dict[int, float], expected: list[tuple[str, str, float]]) -> None:
     found = chosen_patients([record(gains)])
     assert [(one.rank, one.patient) for one in found] == [(rank, patient) for rank, patient, _ in expected]
     assert [one.ratio for one in found] == pytest.approx([ratio for *_, ratio in expected])
-    assert all(one.whole and len(one.slices) == 6 + one.patient % 3 for one in found)
+    assert all(one.whole and len(one.slices) == 6 + int(one.patient) % 3 for one in found)
 
 
 def test_folds_are_ranked_together() -> None:
     found = chosen_patients([record({1: 0.9, 2: 0.5}), record({3: 0.4, 4: 0.95}, fold=2)])
-    assert [(one.rank, one.patient, one.fold) for one in found] == [("best", 3, 2), ("median", 2, 1), ("worst", 4, 2)]
+    assert [(one.rank, one.patient, one.fold) for one in found] == [
+        ("best", "3", 2),
+        ("median", "2", 1),
+        ("worst", "4", 2),
+    ]
 
 
 def test_whom_no_ratio_ranks_is_not_shown() -> None:
     arm = record({1: 0.9, 2: 0.5})
     assert arm.rows is not None
-    arm.rows.drop(arm.rows[(arm.rows["patient"] == 2) & (arm.rows["structure"] == "rv")].index, inplace=True)  # noqa: PD002
-    assert [one.patient for one in chosen_patients([arm])] == [1]
+    arm.rows.loc[arm.rows["patient"] == "2", "before"] = 0.0
+    assert [one.patient for one in chosen_patients([arm])] == ["1"]
     assert chosen_patients([record({1: 0.9}, arrays=False)]) == ()
 
 

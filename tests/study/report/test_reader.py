@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import invented_search as invented
+import numpy as np
 import pandas as pd
 import pytest
 import synthetic_store as synthetic
@@ -12,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from jointnet.errors import InputError
+from study.report.mlflow_store import MlflowStore
 from study.report.reader import best_value, read_study, study_ids
 from study.store_names import EXPERIMENT
 
@@ -130,3 +132,21 @@ def test_records_are_grouped_by_arm_with_folds_in_order(studies: str) -> None:
     found = replace(read_study(studies, "empty"), arms=arms).by_arm
     assert list(found) == ["joint-25", "standalone-25"]
     assert [record.fold for record in found["joint-25"]] == [1, 2]
+
+
+@pytest.mark.parametrize("stored", [np.array([3, 12]), np.array(["003", "Ana, M\u00fcller"])])
+def test_patients_are_texts_also_of_a_store_that_has_numbers(studies: str, tmp_path: Path, stored: np.ndarray) -> None:
+    rows = pd.DataFrame({"patient": [*stored, "NA"], "slice": 1, "before": 0.5})
+    rows.to_csv(tmp_path / "slices.csv", index=False)
+    np.savez(tmp_path / "overlays.npz", patients=stored, slices=np.array([1, 2]))
+    client = MlflowClient(studies)
+    run = client.create_run(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+    client.log_artifacts(run.info.run_id, str(tmp_path), "test")
+    names = ("test/slices.csv", "test/overlays.npz")
+    with MlflowStore(studies) as store:
+        read = store.artifacts(run, names, names)
+    client.delete_run(run.info.run_id)
+    assert read[names[0]]["patient"].tolist() == [*map(str, stored), "NA"]
+    assert read[names[0]]["slice"].tolist() == [1, 1, 1]
+    assert read[names[1]]["patients"].tolist() == list(map(str, stored))
+    assert read[names[1]]["slices"].tolist() == [1, 2]

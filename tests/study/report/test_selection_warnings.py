@@ -118,7 +118,7 @@ def test_nothing_is_said_of_an_arm_without_trials():
 
 def test_optimism_is_test_minus_validation():
     keys = [("cd_mm", "lv"), ("asd_mm", "lv"), ("asd_mm", "myo"), ("cd_mm", "rv"), ("asd_mm", "rv")]
-    rows = pd.DataFrame([(1, 1, s, m, 2.0, 1.2, False) for m, s in keys])
+    rows = pd.DataFrame([("1", 1, s, m, 2.0, 1.2, False) for m, s in keys])
     rows.columns = pd.Index(["patient", "slice", "structure", "metric", "before", "after", "lost"])
     arm = _arm([0.5, 0.7, 0.2], [0.4, 0.5, 0.6], selected=0, rows=rows)
     failed = invented.trial(9, 0.1, "failed")

@@ -19,8 +19,8 @@ def test_each_patient_counts_its_slices_and_its_lost_ones() -> None:
     assert frame.pop("after_seed_sd").isna().all()  # one model: no spread over seeds
     same = {"fold": 2, "metric": "cd_mm", "structure": "lv"}
     assert frame.to_dict("records") == [
-        {"patient": 1, **same, "before": 4.0, "after": 1.0, "slices": 1, "lost": 0},
-        {"patient": 2, **same, "before": 4.0, "after": 3.0, "slices": 3, "lost": 2},
+        {"patient": "1", **same, "before": 4.0, "after": 1.0, "slices": 1, "lost": 0},
+        {"patient": "2", **same, "before": 4.0, "after": 3.0, "slices": 3, "lost": 2},
     ]
 
 
@@ -37,11 +37,11 @@ def test_seeds_are_averaged_within_the_patient() -> None:
     rows = _seeds(0.0, 1.0, 5.0)
     rows.loc[rows.index[[0, 4]], "lost"] = True  # patient 1 in seeds 1 and 2
     frame = per_patient(rows).set_index("patient")
-    assert frame["after"].to_dict() == {1: pytest.approx(3.0), 2: pytest.approx(5.0)}
-    assert frame["before"].to_dict() == {1: 4.0, 2: 4.0}
+    assert frame["after"].to_dict() == {"1": pytest.approx(3.0), "2": pytest.approx(5.0)}
+    assert frame["before"].to_dict() == {"1": 4.0, "2": 4.0}
     assert frame["after_seed_sd"].to_list() == pytest.approx([math.sqrt(7.0)] * 2)  # of 0, 1, 5: variance 14 / 2
-    assert frame["slices"].to_dict() == {1: 1, 2: 3}
-    assert frame["lost"].to_dict() == {1: 2, 2: 0}
+    assert frame["slices"].to_dict() == {"1": 1, "2": 3}
+    assert frame["lost"].to_dict() == {"1": 2, "2": 0}
 
 
 def test_no_rows_are_no_patients() -> None:
@@ -54,7 +54,7 @@ def test_no_rows_are_no_patients() -> None:
 def test_each_patient_belongs_to_one_fold() -> None:
     first, second = rows_of({1: [(4.0, 1.0)]}), rows_of({2: [(5.0, 2.0)]})
     joined = over_folds({2: second, 1: first})
-    assert joined[["patient", "fold", "after"]].to_numpy().tolist() == [[1, 1, 1.0], [2, 2, 2.0]]
+    assert joined[["patient", "fold", "after"]].to_numpy().tolist() == [["1", 1, 1.0], ["2", 2, 2.0]]
     with pytest.raises(InputError, match="patient 1: must be tested in one fold, got folds 1, 3"):
         over_folds({1: first, 2: second, 3: first})
 

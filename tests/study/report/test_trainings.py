@@ -7,10 +7,10 @@ from study.plan.splits import make_folds, parse_counts
 from study.report.statistics.trainings import Trainings, together, trainings_of, unknown_trainings
 
 
-def _sets(patients: int, folds: int, train: int) -> list[frozenset[int]]:
+def _sets(patients: int, folds: int, train: int) -> list[frozenset[str]]:
     """Return the training sets of a nested study with one validation patient."""
     counts = parse_counts([f"{train}/1"], test_optional=True)
-    return [frozenset(split.train) for (split,) in make_folds(range(patients), folds, counts, seed=0)]
+    return [frozenset(split.train) for (split,) in make_folds(list(map(str, range(patients))), folds, counts, seed=0)]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_folds_of_the_planner(patients: int, folds: int, train: int, shared: flo
 def test_degrees_of_freedom_by_simulation() -> None:
     sets = _sets(25, 5, 15)
     influence = np.random.default_rng(0).standard_normal((200000, 25))
-    means = influence @ np.array([[patient in one for patient in range(25)] for one in sets]).T / np.sqrt(15)
+    means = influence @ np.array([[str(patient) in one for patient in range(25)] for one in sets]).T / np.sqrt(15)
     spread = means.var(axis=1, ddof=1)
     found = trainings_of(sets, 1)
     assert spread.mean() == pytest.approx(1 - found.shared, rel=0.01)

@@ -31,8 +31,8 @@ from study.trials.sampling import retrain_seeds
 from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask
 
-PATIENTS = range(1, 9)
-FILES: dict[int, PatientFiles] = {number: None for number in PATIENTS}  # type: ignore[misc]
+PATIENTS = [str(number) for number in range(1, 9)]
+FILES: dict[str, PatientFiles] = {name: None for name in PATIENTS}  # type: ignore[misc]
 
 
 class NoRounds:
@@ -94,7 +94,7 @@ def plan_in(folder: Path, seeds: int = 2, samples: int = 2) -> Plan:
 
 def conduct(plan: Plan, dies_at: int = 0, written: bool = True) -> list[str]:
     """Run the study with one driver."""
-    patients = {number: CachedPatient(number, Path(f"/cache/{number}"), str(number)) for number in PATIENTS}
+    patients = {name: CachedPatient(name, Path(f"/cache/{name}"), name) for name in PATIENTS}
     with MortalLedger(plan.folder, dies_at, written) as ledger:
         outbox: Any = FlushedOutbox()
         progress = StudyProgress(_rows(plan), 0, Console(file=io.StringIO()))
@@ -137,7 +137,7 @@ def test_an_undisturbed_study_searches_retrains_and_opens_each_fold_once(tmp_pat
     assert {(state, len(epochs)) for *_, state, _, epochs in again} == {("complete", 2)}
     assert [(e["arm"], e["reason"]) for e in events if e["event"] == "opened"] == [(arm, FIRST) for arm in arms]
     assert [seeds for _, seeds, _ in opened] == [(1, 2), (1, 2)]
-    assert sorted(number for numbers, *_ in opened for number in numbers) == list(PATIENTS)
+    assert sorted(name for names, *_ in opened for name in names) == PATIENTS
     with Ledger(plan.folder) as ledger:
         kinds = [event["event"] for event in ledger.events]
         assert kinds.index("opened") > max(i for i, kind in enumerate(kinds) if kind in ("selected", "ended"))

@@ -19,13 +19,13 @@ from study.store_names import BASELINES, SIMPLEITK, is_plain_name
 def test_each_fold_has_each_baseline_once_on_its_test_patients():
     plan = plan_of()
     arms = [
-        replace(arm, fold=fold, folds=2, split=Split(Counts(2, 1, 1), (1, 2), (3,), (3 + fold,)))
+        replace(arm, fold=fold, folds=2, split=Split(Counts(2, 1, 1), ("1", "2"), ("3",), (str(3 + fold),)))
         for fold in (1, 2)
         for arm in plan.arms[:2]
     ]
     found = baselines_of(replace(plan, arms=tuple(arms)))
     assert [(one.key, one.test) for one in found] == [
-        (f"fold-{fold}/baselines/{name}", (3 + fold,)) for fold in (1, 2) for name in BASELINES
+        (f"fold-{fold}/baselines/{name}", (str(3 + fold),)) for fold in (1, 2) for name in BASELINES
     ]
     assert found[0].tags == {"baseline": next(iter(BASELINES)), "fold": "1", "folds": "2"}
     single = baselines_of(plan)

@@ -29,7 +29,7 @@ def _columns(labels: np.ndarray) -> float:
 def test_every_slice_is_there_as_it_was_evaluated(tmp_path):
     labels = np.stack([np.stack([heart(), heart((6.0, 0.0))])] * 7)
     drawn = slice_pictures(ShiftByPosition(), [prepared(tmp_path, 4, labels)])
-    assert drawn["patients"].tolist() == [4] * 7 and drawn["slices"].tolist() == list(range(7))
+    assert drawn["patients"].tolist() == ["4"] * 7 and drawn["slices"].tolist() == list(range(7))
     for index in (0, 3, 6):
         before, after = (_columns(drawn[f"lge_labels_{when}"][index]) for when in ("before", "after"))
         assert before - after == index / 0.75  # index mm in pixels of 0.75 mm
@@ -41,7 +41,7 @@ def test_the_window_holds_the_labels_and_little_else(tmp_path):
     labels = {3: np.stack([np.stack([near, near])] * 2), 8: np.stack([np.stack([near, far])] * 3)}
     patients = [prepared(tmp_path, number, stack) for number, stack in labels.items()]
     drawn = slice_pictures(ShiftByPosition(), patients)
-    assert drawn["patients"].tolist() == [3, 3, 8, 8, 8] and drawn["slices"].tolist() == [0, 1, 0, 1, 2]
+    assert drawn["patients"].tolist() == ["3", "3", "8", "8", "8"] and drawn["slices"].tolist() == [0, 1, 0, 1, 2]
     held = np.argwhere((near > 0) | (far > 0))
     side = int(np.ptp(held, axis=0).max()) + 1 + 2 * MARGIN_PX
     assert drawn["cine"].shape == (5, side, side) and drawn["cine"].dtype == np.uint8

@@ -82,7 +82,7 @@ def _search(
     """Search an arm with one driver, or retrain its winner; `at_event` is called at every event of the ledger."""
     if not (folder / f"cache-{arm}").exists():
         cached_patients(folder / f"cache-{arm}", 3)
-    patients = [CachedPatient(n, folder / f"cache-{arm}" / f"digest-{n}", f"digest-{n}") for n in (1, 2, 3)]
+    patients = [CachedPatient(str(n), folder / f"cache-{arm}" / f"digest-{n}", f"digest-{n}") for n in (1, 2, 3)]
     if broken:
         (patients[0].path / "images.npy").write_bytes(b"damaged")
     settings = space.settings_of("standalone")
@@ -202,7 +202,9 @@ def test_a_retraining_is_the_winners_training_with_its_own_seed_though_a_worker_
     assert [(o.trial_id, o.seed, o.state, o.epoch) for o in again] == [
         (f"t0001-s{number}", seed, "complete", 2) for number, seed in enumerate(retrain_seeds(0, 2), start=1)
     ]
-    patients = [CachedPatient(n, tmp_path / "cache-standalone-8" / f"digest-{n}", f"digest-{n}") for n in (1, 2, 3)]
+    patients = [
+        CachedPatient(str(n), tmp_path / "cache-standalone-8" / f"digest-{n}", f"digest-{n}") for n in (1, 2, 3)
+    ]
     alone = tmp_path / "alone"
     task = ArmTask("a", space.settings_of("standalone"), (*patients[:2],), (*patients[2:],), 0, "cpu", 1, alone)
     for outcome in again:
