@@ -47,7 +47,7 @@ class Objective:
     """The metric to optimise on the validation patients. A trial keeps its best model by it."""
 
     metric: Literal["val/registration_ratio"]
-    """The geometric mean over the five registration metrics of after / before."""
+    """The geometric mean over the registration metrics of the data's structures of after / before."""
     direction: Literal["minimize"]
     """A smaller ratio is better."""
 

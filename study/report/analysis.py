@@ -8,18 +8,20 @@ from itertools import combinations
 
 import pandas as pd
 
-from jointnet.evaluate.aggregation import registration_ratio
+from jointnet.evaluate.aggregation import ENDPOINTS, Endpoint, ratio_text, registration_ratio
 from jointnet.models import MODELS
+from study.report.mean_tables import REGISTRATION, Column
 from study.report.records import ArmRecord, BaselineRecord, StudyRecord, TrialRecord
 from study.report.slice_rows import check_rows, over_folds, retrainings
 from study.report.statistics.claim_arms import ClaimArm, claim_arms
 from study.report.statistics.claim_result import ClaimResult
-from study.report.statistics.claims import given_margins, non_inferiority, superiority
+from study.report.statistics.claims import LV_CD, given_margins, non_inferiority, superiority
 from study.report.statistics.comparisons import Comparison, compare_arms, compare_with_before
 from study.report.statistics.trainings import Trainings, together, trainings_of, unknown_trainings
 from study.store_names import BASELINES, DESCRIPTORS
 
 Family = tuple[Comparison, ...]
+_NUMBERS = ("no metric", "one metric", "two metrics", "three metrics", "four metrics", "five metrics")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Analysis:
     """The numbers of a study.
 
     Attributes:
+        endpoints: the registration metrics of the objective, those of the data's structures.
         arms: the records by arm, one per fold, in the order of the tables.
         titles: the titles of the rows of Table 1: baselines, then arms.
         slices: per-slice test rows by baseline and arm, of all folds and seeds, with a column `fold`; tested ones only.
@@ -37,6 +40,7 @@ class Analysis:
         no_claim: why none is made; empty where they are.
     """
 
+    endpoints: tuple[Endpoint, ...]
     arms: Mapping[str, tuple[ArmRecord, ...]]
     titles: Mapping[str, str]
     slices: Mapping[str, pd.DataFrame]
@@ -45,6 +49,28 @@ class Analysis:
     between: Mapping[tuple[str, str], Family]
     claims: tuple[ClaimResult, ...]
     no_claim: str
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of tables and figures of the registration error."""
+        return tuple(column for column in REGISTRATION if (column.metric, column.structure) in self.endpoints)
+
+    @property
+    def structures(self) -> frozenset[str]:
+        """The data's structures."""
+        return frozenset(structure for _, structure in self.endpoints)
+
+    @property
+    def number_of_metrics(self) -> str:
+        """The number of registration metrics in words, such as `five metrics`."""
+        return _NUMBERS[len(self.endpoints)]
+
+    @property
+    def ratio(self) -> str:
+        """What the registration ratio is, with the metrics where they are not all."""
+        return (
+            ratio_text(self.endpoints) if len(self.endpoints) < len(ENDPOINTS) else "geometric mean over five metrics"
+        )
 
     @property
     def comparisons(self) -> dict[tuple[str, str], Family]:
@@ -85,6 +111,7 @@ def analyse(study: StudyRecord) -> Analysis:
     }
     claims = _claims(study, {name: frame for name, frame in patients.items() if name in arms}, trainings)
     return Analysis(
+        endpoints=study.endpoints,
         arms=arms,
         titles={
             **{name: f"{BASELINES[name]}, 0 annotated" for name in baselines if name in patients},
@@ -95,9 +122,13 @@ def analyse(study: StudyRecord) -> Analysis:
             for name, folds in rows_of.items()
         },
         patients=patients,
-        changes={name: compare_with_before(frame, trainings[name]) for name, frame in patients.items()},
+        changes={
+            name: compare_with_before(frame, trainings[name], study.endpoints) for name, frame in patients.items()
+        },
         between={
-            pair: compare_arms(patients, *pair, together(trainings[name] for name in pair if name in arms))
+            pair: compare_arms(
+                patients, *pair, together(trainings[name] for name in pair if name in arms), study.endpoints
+            )
             for pair in _pairs(patients, arms)
         },
         claims=() if isinstance(claims, str) else claims,
@@ -175,7 +206,11 @@ def _claims(
         return "no arm has test values"
     arms = replace(arms, trainings=trainings)
     margins = given_margins(_margin(study.specification.get("searches", [])))
-    return (*non_inferiority(patients, arms, margins), *superiority(patients, arms))
+    primary = LV_CD if LV_CD in study.endpoints else study.endpoints[0]
+    return (
+        *non_inferiority(patients, arms, margins, primary, study.endpoints),
+        *superiority(patients, arms, primary, study.endpoints),
+    )
 
 
 def _margin(searches: Sequence[Mapping[str, object]]) -> object:

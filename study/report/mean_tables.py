@@ -11,7 +11,7 @@ from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
 from study.report.slice_rows import of_metric
 from study.report.statistics.comparisons import Comparison, comparison_line
 from study.report.statistics.paired import mean_sd, significance_stars
-from study.report.tables import Cell, Row, Table, number
+from study.report.tables import Cell, Row, Table, number, with_patients
 
 BEFORE = "before"
 
@@ -171,7 +171,13 @@ def text_table(table: MeanTable, note: str = "", with_changes: bool = True) -> T
             changes = tuple(Cell("" if cell is None else cell.change_text, source=row.key) for cell in row.cells)
             rows.append(Row("change [95 % interval]", changes, (row.key,), "detail"))
     header = tuple(column.heading for column in table.columns)
+    if table.unit == "patients":
+        header = with_patients(header, [[cell.units for cell in column if cell] for column in _by_column(table)])
     return Table(table.name, table.caption, header, tuple(rows), "", note)
+
+
+def _by_column(table: MeanTable) -> list[list[MeanCell | None]]:
+    return [[row.cells[place] for row in table.rows] for place in range(len(table.columns))]
 
 
 def csv_frame(tables: Sequence[MeanTable]) -> pd.DataFrame:

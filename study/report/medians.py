@@ -7,7 +7,7 @@ import pandas as pd
 
 from study.report.mean_tables import BEFORE, Column, widest
 from study.report.slice_rows import of_metric
-from study.report.tables import Cell, Row, Table, number
+from study.report.tables import Cell, Row, Table, number, with_patients
 
 COLUMNS = ["arm", "metric", "structure", "n", "mean", "lower_quartile", "median", "upper_quartile"]
 _NOTE = "Median [lower quartile, upper quartile] over patients, in mm."
@@ -48,7 +48,8 @@ def median_table(frame: pd.DataFrame, titles: Mapping[str, str], columns: Sequen
         for name in dict.fromkeys(frame["arm"])
     ]
     note = " ".join([_NOTE, *dominated(frame, columns)])
-    header = tuple(column.heading for column in columns)
+    counts = [of_metric(frame, column.metric, column.structure)["n"].tolist() for column in columns]
+    header = with_patients([column.heading for column in columns], counts)
     return Table("medians", "Medians of the registration error on the test patients.", header, tuple(rows), "", note)
 
 

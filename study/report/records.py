@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jointnet.evaluate.aggregation import ENDPOINTS, Endpoint
 from study.store_names import BASELINES, ending
 
 
@@ -176,6 +177,12 @@ class StudyRecord:
     tracking_uri: str = ""
     experiment: str = ""
     baselines: tuple[BaselineRecord, ...] = ()
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The registration metrics of the objective: those of the data's structures. Older studies had all of them."""
+        named = self.specification.get("endpoints") or ["/".join(endpoint) for endpoint in ENDPOINTS]
+        return tuple(endpoint for endpoint in ENDPOINTS if "/".join(endpoint) in named)
 
     @property
     def by_baseline(self) -> dict[str, tuple[BaselineRecord, ...]]:

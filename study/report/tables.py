@@ -3,7 +3,7 @@
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -77,6 +77,22 @@ def text_row(words: Sequence[str], *sources: str, anchors: Sequence[str] = ()) -
     own = sources[0] if len(sources) == 1 else ""
     cells = tuple(Cell(text, source=own if text else "") for text in words[1:])
     return Row(words[0], cells, sources, anchors=tuple(anchors))
+
+
+def with_patients(headings: Sequence[str], patients: Sequence[Collection[int]]) -> tuple[str, ...]:
+    """Return the headings of columns, with the number of patients where columns differ in it.
+
+    Args:
+        headings: a heading for each column.
+        patients: for each column, the numbers of patients that its cells are over.
+    """
+    counts = [sorted({count for count in column if count}) for column in patients]
+    if len({tuple(column) for column in counts if column}) < 2:
+        return tuple(headings)
+    return tuple(
+        f"{heading}, n = {' to '.join(map(str, dict.fromkeys((column[0], column[-1]))))}" if column else heading
+        for heading, column in zip(headings, counts, strict=True)
+    )
 
 
 def text_frame(table: Table) -> pd.DataFrame:
@@ -156,7 +172,7 @@ def terminal(table: Table, width: int, colour: bool = False) -> str:
     drawn = RichTable(title=table.caption, title_justify="left", title_style="", box=SIMPLE_HEAD)
     drawn.add_column("")
     for title in table.header:
-        drawn.add_column(title.removesuffix(" (mm)"), justify="right")
+        drawn.add_column(title.replace(" (mm)", ""), justify="right")
     for row in table.rows:
         drawn.add_row(
             Text("" if row.role == "detail" else " ".join(row.sources) or row.heading),

@@ -10,12 +10,12 @@ from scipy import stats
 
 from study.report.analysis import Analysis, method_title
 from study.report.figures import LIGHT, MARKERS, Picture, Theme, dress
-from study.report.mean_tables import BEFORE, REGISTRATION, Column, widest
+from study.report.mean_tables import BEFORE, Column, widest
 from study.report.page import Details, Pictures, Section
 from study.report.records import ArmRecord, StudyRecord
 from study.report.slice_rows import of_metric
 from study.report.statistics.paired import CONFIDENCE, mean_sd
-from study.report.tables import Table, interval, text_row
+from study.report.tables import Table, interval, text_row, with_patients
 from study.store_names import BASELINES, DESCRIPTORS, SIMPLEITK
 
 COLUMNS = [
@@ -38,11 +38,13 @@ _BASELINE_MARKERS = {DESCRIPTORS: "*", SIMPLEITK: "p"}
 
 def annotations(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the curve of error against annotated patients and its numbers."""
-    means = mean_errors(analysis.patients, analysis.arms, REGISTRATION)
+    means = mean_errors(analysis.patients, analysis.arms, analysis.columns)
     title = "Error against the number of annotated patients"
     firsts = [records[0] for records in analysis.arms.values()]
-    picture = Picture("efficiency", title, _ALT, _NOTE, lambda theme: draw_curve(means, firsts, REGISTRATION, theme))
-    numbers = Details("Values of the curve", (efficiency_table(means, analysis.titles),))
+    picture = Picture(
+        "efficiency", title, _ALT, _NOTE, lambda theme: draw_curve(means, firsts, analysis.columns, theme)
+    )
+    numbers = Details("Values of the curve", (efficiency_table(means, analysis.titles, analysis.columns),))
     blocks = () if means.empty else (Pictures((picture,), layout="wide", label=title), numbers)
     return Section("annotations", "Annotation efficiency", blocks, {"efficiency": means})
 
@@ -79,13 +81,14 @@ def _without_annotation(name: str) -> tuple[object, ...]:
     return name, name, name, 0, 0, 0
 
 
-def efficiency_table(table: pd.DataFrame, titles: Mapping[str, str]) -> Table:
+def efficiency_table(table: pd.DataFrame, titles: Mapping[str, str], columns: Sequence[Column]) -> Table:
     """Return the table of the annotation-efficiency curve."""
-    header = tuple(column.heading for column in REGISTRATION)
+    counts = [of_metric(table, column.metric, column.structure)["n"].tolist() for column in columns]
+    header = with_patients([column.heading for column in columns], counts)
     rows = []
     for arm, own in table.groupby("arm", sort=False):
         by = {(one["metric"], one["structure"]): one for one in own.to_dict("records")}
-        means = [by[column.metric, column.structure] for column in REGISTRATION]
+        means = [by[column.metric, column.structure] for column in columns]
         words = [interval(one["mean"], one["low"], one["high"]) for one in means]
         rows.append(text_row([titles.get(str(arm), "Before registration"), *words], str(arm)))
     caption = "Mean error against the number of annotated patients, with 95 % t intervals of the mean."

@@ -66,7 +66,7 @@ def _best_tested(analysis: Analysis, ranked: Sequence[str], ratios: Mapping[str,
     lower = sum(one.test.difference < 0 and bool(significance_stars(one.holm_p)) for one in changes)
     title = TITLES[first.metric, first.structure]
     return (
-        f"{who}: {best} with {ratios[best]:.3f}, the geometric mean over five metrics of the error after registration "
+        f"{who}: {best} with {ratios[best]:.3f}, the {analysis.ratio} of the error after registration "
         f"divided by the error before it. {title} is {number(first.reference_mean)} mm before and "
         f"{number(first.compared_mean)} mm after registration; {lower} of {len(changes)} metrics improve at p < 0.05 "
         "(paired t-test, Holm)."

@@ -1,14 +1,13 @@
 """Arms compared with each other after registration, and every comparison with every test."""
 
 from study.report.analysis import Analysis
-from study.report.mean_tables import REGISTRATION
 from study.report.page import Details, Section
 from study.report.records import StudyRecord
 from study.report.statistics.claim_result import TITLES
 from study.report.statistics.comparisons import Comparison, comparison_frame
 from study.report.statistics.deciding import METHOD, ONE_SPLIT, ONE_TRAINING
 from study.report.statistics.paired import significance_stars
-from study.report.tables import Cell, Row, Table, interval, p_value, text_row
+from study.report.tables import Cell, Row, Table, interval, p_value, text_row, with_patients
 
 SCOPES = {
     METHOD: "over patients, training sets and seeds",
@@ -32,7 +31,8 @@ def arms_compared(study: StudyRecord, analysis: Analysis) -> Section:
 
 def between_table(analysis: Analysis) -> Table:
     """Return the table of differences between the arms after registration, one row per pair."""
-    header = tuple(column.heading for column in REGISTRATION)
+    counts = [[one.test.patients for one in family] for family in zip(*analysis.between.values(), strict=True)]
+    header = with_patients([column.heading for column in analysis.columns], counts)
     rows = [
         Row(
             f"{compared} minus {reference}",
@@ -44,7 +44,7 @@ def between_table(analysis: Analysis) -> Table:
     scopes = dict.fromkeys(SCOPES[one.deciding.scope] for family in analysis.between.values() for one in family[:1])
     note = (
         f"Mean difference over patients with its 95 % interval {' or '.join(scopes)}; negative values favour the first "
-        "arm. * p < 0.05, ** p < 0.005 (the p values of these intervals, Holm over the five metrics)."
+        "arm. * p < 0.05, ** p < 0.005 (the p values of these intervals, Holm over all metrics)."
     )
     return Table("between", "Differences between arms.", header, tuple(rows), "Difference", note, in_paper=True)
 

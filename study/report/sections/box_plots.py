@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from jointnet.evaluate.aggregation import in_patient_order
 from study.report.analysis import Analysis, method_title
 from study.report.figures import LIGHT, Picture, Theme, dress
-from study.report.mean_tables import REGISTRATION, Column, widest
+from study.report.mean_tables import Column, widest
 from study.report.page import Pictures, Section, Text
 from study.report.records import ArmRecord, StudyRecord
 from study.report.slice_rows import of_metric
@@ -39,8 +39,8 @@ def every_patient(study: StudyRecord, analysis: Analysis) -> Section:
         return Picture(name, column.heading, alt, "", lambda theme: draw([column], theme))
 
     alt = "Box plots of the registration metrics"
-    together = Picture("boxplots", "", alt, "", lambda theme: draw(REGISTRATION, theme))
-    plots = Pictures(tuple(one(column) for column in REGISTRATION), combined=together)
+    together = Picture("boxplots", "", alt, "", lambda theme: draw(analysis.columns, theme))
+    plots = Pictures(tuple(one(column) for column in analysis.columns), combined=together)
     return Section(
         "everyone", "Registration error of every patient", (plots, Text(_NOTE, "note")) if analysis.patients else ()
     )

@@ -1,10 +1,10 @@
 """Methods: what the statistical tests assume and can detect, and the conventions of the measurements."""
 
+from jointnet.evaluate.aggregation import ratio_text
 from study.report.analysis import Analysis
-from study.report.mean_tables import REGISTRATION
 from study.report.page import Bullets, Section
 from study.report.records import StudyRecord
-from study.report.tables import Cell, Row, Table, number_or_empty
+from study.report.tables import Cell, Row, Table, number_or_empty, with_patients
 
 CONVENTIONS = (
     "The unit of analysis is the patient. Values are averaged over a patient's slices, then over the retrainings of "
@@ -17,9 +17,10 @@ CONVENTIONS = (
     "the field that both scans cover. What this common field cuts is left out and counted.",
     "A structure that registration moves out of the field of view is lost. It is not excluded: its distance is set to "
     "the worst case, the diagonal of the field of view (224 pixels x 0.75 mm x sqrt 2 = 237.6 mm), and its Dice to 0.",
-    "The objective is the geometric mean over the five registration metrics of the error after registration divided by "
-    "the error before it. Lower is better; 1 is no better than no registration. It contains none of the loss weights "
-    "that the search varies.",
+)
+OBJECTIVE = (
+    "of the error after registration divided by the error before it. Lower is better; 1 is no better than no "
+    "registration. It contains none of the loss weights that the search varies."
 )
 SELECTION = (
     "Models were selected on validation patients only. The selection was recorded before the evaluation on the test "
@@ -36,8 +37,7 @@ ASSUMPTIONS = (
     "covers training sets and seeds: it is the wider of the t interval over patients and one over the means of the "
     "folds, whose variance is increased by what training patients that folds share can add at most. The corrected "
     "resampled t-test (Nadeau and Bengio 2003) is reported in addition.",
-    "p values are corrected by Holm over the five metrics of one comparison. They are not corrected across "
-    "comparisons.",
+    "p values are corrected by Holm over all metrics of one comparison. They are not corrected across comparisons.",
     "A p value above 0.05, or an interval that contains 0, is no evidence of equality: the table below gives the mean "
     "difference that would probably have been detected.",
 )
@@ -56,8 +56,9 @@ def statistics(study: StudyRecord, analysis: Analysis) -> Section:
 def conventions(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the conventions."""
     openings = {arm.openings for arm in study.arms}
+    objective = f"The objective is the {ratio_text(analysis.endpoints)} {OBJECTIVE}"
     selection = OPENED_ONCE if openings == {1} else OPENED_AGAIN if max(openings, default=0) > 1 else f"{SELECTION}."
-    return Section("conventions", "Conventions", (Bullets((*CONVENTIONS, selection)),))
+    return Section("conventions", "Conventions", (Bullets((*CONVENTIONS, objective, selection)),))
 
 
 def detectable_table(analysis: Analysis) -> Table:
@@ -70,5 +71,7 @@ def detectable_table(analysis: Analysis) -> Table:
         )
         for (reference, compared), family in analysis.comparisons.items()
     )
-    header = tuple(column.heading for column in REGISTRATION)
+    families = list(zip(*analysis.comparisons.values(), strict=True))
+    counts = [[one.test.patients for one in family] for family in families]
+    header = with_patients([column.heading for column in analysis.columns], counts)
     return Table("detectable", "Smallest detectable differences.", header, rows, "Comparison", DETECTABLE)

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jointnet.errors import DataError
-from jointnet.evaluate.aggregation import registration_ratio
+from jointnet.evaluate.aggregation import measured_endpoints, registration_ratio
 from jointnet.outlines import CONTOUR_COLOURS, contour, outline
 from jointnet.patient_names import natural_key
 from jointnet.scar import ScarSettings
 from jointnet.scar.threshold import find_scar
-from jointnet.structures import CLASS_INDEX
+from jointnet.structures import CLASS_INDEX, STRUCTURE_TITLES, STRUCTURES
 from study.report.analysis import Analysis
 from study.report.figures import Picture
 from study.report.page import Block, ColourKey, Heading, Pictures, Section, Text
@@ -23,7 +23,7 @@ from study.report.records import ArmRecord, StudyRecord
 from study.report.slice_rows import of_metric
 
 RANKING = (
-    "Patients are ranked by their own registration ratio, the geometric mean over the five registration metrics of "
+    "Patients are ranked by their own registration ratio, the geometric mean over the registration metrics of "
     "after / before; with an even number, the better of the two middle patients is shown as the median."
 )
 _BEFORE_KEY = "One column per slice. Contours:"
@@ -84,13 +84,10 @@ class ChosenPatient:
 def pictures(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the pictures of each arm's best, median and worst test patient."""
     chosen = {name: chosen_patients(records) for name, records in analysis.arms.items()}
-    colours = (
-        ("cine", ""),
-        ("LGE, LV", CONTOUR_COLOURS["lv"]),
-        ("LGE, myocardium", CONTOUR_COLOURS["myo"]),
-        ("LGE, RV", CONTOUR_COLOURS["rv"]),
-        ("scar", SCAR_COLOUR),
-    )
+    contours = [
+        (f"LGE, {STRUCTURE_TITLES[name]}", CONTOUR_COLOURS[name]) for name in STRUCTURES if name in analysis.structures
+    ]
+    colours = (("cine", ""), *contours, ("scar", SCAR_COLOUR))
     blocks: list[Block] = [ColourKey(f"{RANKING} {_BEFORE_KEY}", colours, _AFTER_KEY), Text(SCAR_RULE, "note")]
     for name, patients in chosen.items():
         if patients:
@@ -193,7 +190,13 @@ def scar_fraction(mask: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _ratios(rows: pd.DataFrame) -> dict[str, float]:
-    return {str(patient): registration_ratio(own) for patient, own in rows.groupby("patient")}
+    """Return the registration ratio of each patient that has all metrics that any patient has."""
+    endpoints = measured_endpoints(rows)
+    return {
+        str(patient): registration_ratio(own)
+        for patient, own in rows.groupby("patient")
+        if measured_endpoints(own) == endpoints
+    }
 
 
 def _chosen(record: ArmRecord, rank: str, count: int, ratio: float, fold: int, patient: str) -> ChosenPatient:

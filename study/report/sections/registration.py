@@ -8,8 +8,8 @@ import pandas as pd
 from study.report.analysis import Analysis, annotated, count_of, trial_endings, with_fold
 from study.report.mean_tables import (
     OVERLAP,
-    REGISTRATION,
     SEGMENTATION,
+    Column,
     MeanRow,
     MeanTable,
     csv_frame,
@@ -42,8 +42,8 @@ def registration(study: StudyRecord, analysis: Analysis) -> Section:
     table = registration_means(analysis)
     cut = max((cut_structures(records) for records in analysis.arms.values()), default=0)
     note = f"{table_note(analysis.patients, any(arm.retrains for arm in study.arms), cut)} {STARS} {_CHANGES}"
-    quarters = quartiles(analysis.patients, REGISTRATION)
-    medians = (median_table(quarters, analysis.titles, REGISTRATION),) if len(quarters) else ()
+    quarters = quartiles(analysis.patients, analysis.columns)
+    medians = (median_table(quarters, analysis.titles, analysis.columns),) if len(quarters) else ()
     where = "" if run_links(study).server else ", in the [table of runs](#tracking)"
     link = Text(f"Numbers link to the run that they come from{where}.", "note", page_only=True)
     cards = Cards(tuple(arm_card(analysis, row.key, row) for row in table.rows if row.key in analysis.arms))
@@ -64,15 +64,18 @@ def dice(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the overlap of the labels, the segmentations, and Table 1 over pooled slices."""
     patients, titles = analysis.patients, analysis.titles
     segmenting = {name: frame for name, frame in patients.items() if frame["metric"].isin(["dice_cine"]).any()}
-    endpoints = [(column.metric, column.structure) for column in OVERLAP]
+    overlaps, segmented = (
+        [column for column in columns if column.structure in analysis.structures] for columns in (OVERLAP, SEGMENTATION)
+    )
+    endpoints = [(column.metric, column.structure) for column in overlaps]
     changes = {name: compare_with_before(frame, endpoints=endpoints) for name, frame in patients.items()}
-    overlap = mean_table("overlap", "Overlap (Dice) of the LGE and cine labels.", patients, titles, OVERLAP, changes)
+    overlap = mean_table("overlap", "Overlap (Dice) of the LGE and cine labels.", patients, titles, overlaps, changes)
     segmentation = mean_table(
         "segmentation",
         "Segmentation (Dice) of cine and LGE on the test patients.",
         segmenting,
         {name: titles[name] for name in segmenting},
-        SEGMENTATION,
+        segmented,
         with_before=False,
     )
     pooled = mean_table(
@@ -80,7 +83,7 @@ def dice(study: StudyRecord, analysis: Analysis) -> Section:
         "Registration error over pooled slices, without tests.",
         analysis.slices,
         titles,
-        REGISTRATION,
+        analysis.columns,
         unit="slices",
     )
     tables = [text_table(overlap, _DICE)] if patients else []
@@ -100,7 +103,7 @@ def registration_means(analysis: Analysis) -> MeanTable:
         "Registration error on the test patients.",
         analysis.patients,
         analysis.titles,
-        REGISTRATION,
+        analysis.columns,
         analysis.changes,
     )
 
@@ -111,7 +114,9 @@ def arm_card(analysis: Analysis, name: str, row: MeanRow) -> Card:
     first = records[0]
     trials = [trial for record in records for trial in record.trials]
     overall = (
-        " Over all five metrics together, registration gave no improvement." if analysis.test_ratio(name) >= 1 else ""
+        f" Over all {analysis.number_of_metrics} together, registration gave no improvement."
+        if analysis.test_ratio(name) >= 1
+        else ""
     )
     known = {trial.ending for trial in trials}
     folds = f" in each of {first.folds} folds" if first.folds > 1 else ""
@@ -128,7 +133,7 @@ def arm_card(analysis: Analysis, name: str, row: MeanRow) -> Card:
         split=f"{first.train} training + {first.validation} validation = {first.annotated} annotated patients, "
         f"{first.test} test patients{folds}",
         paragraphs=(
-            arm_sentence(row) + overall if any(row.cells) else _why_untested(records),
+            arm_sentence(row, analysis.columns) + overall if any(row.cells) else _why_untested(records),
             " ".join([_lost(analysis, name), ended, *remarks]),
         ),
         failures=tuple(
@@ -140,11 +145,11 @@ def arm_card(analysis: Analysis, name: str, row: MeanRow) -> Card:
     )
 
 
-def arm_sentence(row: MeanRow) -> str:
+def arm_sentence(row: MeanRow, columns: Sequence[Column]) -> str:
     """Return a sentence that compares one row of the registration table with before registration."""
     pairs = [
         (column, cell, cell.change)
-        for column, cell in zip(REGISTRATION, row.cells, strict=True)
+        for column, cell in zip(columns, row.cells, strict=True)
         if cell is not None and cell.change is not None
     ]
     better = [(column, cell) for column, cell, change in pairs if change.test.difference < 0]

@@ -43,7 +43,7 @@ class ClaimResult:
         margin_mm: by how much the joint model may be worse; 0 for superiority, NaN where no margin exists.
         margin_source: `estimated` from the same patients, `given` in the search file, `none` where there is no margin,
             or `no effect` for the margin 0 of superiority.
-        contrast: difference minus margin for each patient, with all intervals; Holm over the five endpoints.
+        contrast: difference minus margin for each patient, with all intervals; Holm over all endpoints.
         verdict: `supported`, `refuted` or `inconclusive`; `not judged, this split only` or `not judged, these models
             only` where the study has no folds or no retrainings, so that nothing is known of other training sets or
             seeds.

@@ -31,7 +31,7 @@ from study.report.statistics.deciding import METHOD
 from study.report.statistics.paired import ALPHA
 
 LV_CD: Endpoint = ("cd_mm", "lv")
-"""The default primary endpoint, which decides the claims."""
+"""The default primary endpoint, which decides the claims. Without LV in the data it is the first endpoint."""
 
 MARGIN_SHARE = 0.5
 """An estimated margin is this share of the stand-alone model's gain from more training patients."""
@@ -228,7 +228,7 @@ def _verdict(contrast: Comparison, difference: Comparison, primary: bool, source
     if interval.low <= 0 <= interval.high:
         return INCONCLUSIVE, ""
     if not primary and contrast.holm_deciding_p >= ALPHA:
-        return INCONCLUSIVE, f"Holm's correction over the five endpoints leaves p = {contrast.holm_deciding_p:.2g}"
+        return INCONCLUSIVE, f"Holm's correction over all endpoints leaves p = {contrast.holm_deciding_p:.2g}"
     if interval.high < 0:
         return SUPPORTED, ""
     if source == ESTIMATED and not difference.deciding.low > 0:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from jointnet.evaluate.aggregation import ENDPOINTS
+from jointnet.evaluate.aggregation import ENDPOINTS, Endpoint
 from jointnet.patient_names import natural_key
 from study.report.slice_rows import of_metric
 from study.report.statistics.cross_validation import FoldTest, fold_test, untested_folds
@@ -25,9 +25,6 @@ from study.report.statistics.paired import (
     without,
 )
 from study.report.statistics.trainings import Trainings
-
-Endpoint = tuple[str, str]
-"""A metric and a structure, such as `("cd_mm", "lv")`."""
 
 
 @dataclass(frozen=True)

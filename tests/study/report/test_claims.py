@@ -133,7 +133,7 @@ def test_only_secondary_endpoints_answer_for_being_five() -> None:
     assert 0.01 < p < 0.05
     assert [one.contrast.holm_p for one in results] == pytest.approx([5 * p] * 5)
     assert [one.verdict for one in results] == ["supported"] + ["inconclusive"] * 4
-    assert "Holm's correction over the five endpoints leaves p = " in results[1].sentence
+    assert "Holm's correction over all endpoints leaves p = " in results[1].sentence
     other = superiority(arms, ARMS, primary=("asd_mm", "rv"))
     assert [one.verdict for one in other] == ["inconclusive"] * 4 + ["supported"]
     with pytest.raises(ValueError, match="the primary endpoint must be one of"):
