@@ -12,7 +12,9 @@ import nibabel as nib
 import numpy as np
 
 from jointnet.data import PAPER_SPLITS, proposed_splits, suffices
-from jointnet.data.folder import FolderFiles, complete_patients, file_name, files_by_patient
+from jointnet.data.description import Dataset, load_dataset
+from jointnet.data.folder import complete_patients, file_name, files_by_patient
+from jointnet.data.found_files import FolderFiles, unmatched_text
 from jointnet.data.label_facts import LabelFacts, label_facts
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, labelled_structures, shared_structures_cut
@@ -88,12 +90,14 @@ class FolderFacts:
     """The description of a folder.
 
     Attributes:
+        name: the name that the folder's description gives; "" if none.
         patients: the patients in natural order.
         name_errors: errors in the file names.
-        warnings: files whose names are nearly right, structures that some patients lack, and structures that the
-            common field cuts.
+        warnings: files whose names are nearly right or fit no pattern, structures that some patients lack, and
+            structures that the common field cuts.
     """
 
+    name: str
     patients: tuple[PatientFacts, ...]
     name_errors: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -111,6 +115,7 @@ class FolderFacts:
     def content(self) -> dict[str, Any]:
         """Return the content of the JSON report. It contains no text from file headers, only numbers."""
         return {
+            "name": self.name,
             "patients": [asdict(patient) for patient in self.patients],
             "errors": list(self.errors),
             "labelled_without_error": self.usable,
@@ -145,41 +150,59 @@ class FolderFacts:
         )
 
 
-def inspect_folder(folder: Path, unlabelled: Sequence[str] = (), only: Sequence[str] | None = None) -> FolderFacts:
+def inspect_folder(
+    folder: Path,
+    unlabelled: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    dataset: Dataset | None = None,
+) -> FolderFacts:
     """Inspect all patients of a folder.
 
     Args:
-        folder: folder in the challenge's layout.
+        folder: the folder.
         unlabelled: patients that need no manual segmentations.
         only: patients to look at; all if None.
+        dataset: the folder's description; that of its `dataset.toml` if None, or the challenge's layout.
 
     Raises:
+        SettingsError: with all errors of the folder's `dataset.toml`.
         DataError: if there is no such folder, or no patient in it.
     """
-    files = files_by_patient(folder, only)
-    complete, errors = complete_patients(folder, files, unlabelled)
+    dataset = load_dataset(folder) if dataset is None else dataset
+    files = files_by_patient(folder, dataset, only)
+    complete, errors = complete_patients(folder, dataset, files, unlabelled)
     absent = in_natural_order(set(only or ()) - set(files.patients))
     errors += [f"{folder}: must hold patient {number}, got no file of it" for number in absent]
-    patients = [inspect_patient(number, own, complete.get(number)) for number, own in items_in_order(files.patients)]
+    patients = [
+        inspect_patient(name, own, complete.get(name), dataset, files.frames.get(name))
+        for name, own in items_in_order(files.patients)
+    ]
+    rare = _rare_structures(folder, patients, dataset.structures)
+    unmatched = [text] if (text := unmatched_text(folder, files)) else []
     return FolderFacts(
+        dataset.name,
         tuple(patients),
         tuple(errors),
-        (*_near_names(files), *_rare_structures(folder, patients), *_cut(folder, patients)),
+        (*_near_names(dataset, files), *unmatched, *rare, *_cut(folder, patients)),
     )
 
 
-def inspect_patient(patient: str, files: Mapping[str, Path], complete: PatientFiles | None) -> PatientFacts:
+def inspect_patient(
+    patient: str, files: Mapping[str, Path], complete: PatientFiles | None, dataset: Dataset, frame: int | None
+) -> PatientFacts:
     """Return the description of one patient.
 
     Args:
         patient: the patient's name.
         files: the existing files by role.
         complete: the files as training reads them; None if a file is missing or there twice.
+        dataset: the description of the folder.
+        frame: the frame of the cine, counted from 0; None if none is stated.
     """
     both_fraction, shown = None, None
     cut: list[tuple[int, str]] = []
     if complete is None:
-        errors = [line for role, path in files.items() for line in _file_errors(role, path)]
+        errors = [line for role, path in files.items() for line in _file_errors(role, path, dataset, frame)]
     else:
         errors = check_headers([complete])
         try:
@@ -193,10 +216,10 @@ def inspect_patient(patient: str, files: Mapping[str, Path], complete: PatientFi
                     cut = shared_structures_cut(prepared.labels, prepared.field)
         except DataError as error:
             errors += error.errors
-    headers = {role: header for role, path in files.items() if (header := _sound_header(path)) is not None}
+    headers = {role: header for role, path in files.items() if (header := _sound_header(role, path, frame)) is not None}
     stacks = {role: Stack(headers[role].affine, headers[role].shape) for role in ("cine", "lge") if role in headers}
     grid = common_grid(stacks["cine"], stacks["lge"]) if len(stacks) == 2 else None
-    scans = {role: _scan_facts(headers[role], headers.get(f"{role}_label"), grid) for role in stacks}
+    scans = {role: _scan_facts(role, headers, dataset, frame, grid) for role in stacks}
     return PatientFacts(
         patient=patient,
         files=tuple(files),
@@ -220,49 +243,62 @@ def slices_reached(scan: Stack, other: Stack) -> int:
     return int(np.asarray(inside).any((0, 1)).sum())
 
 
-def _scan_facts(scan: ScanHeader, manual: ScanHeader | None, grid: CommonGrid | None) -> ScanFacts:
+def _scan_facts(
+    role: str, headers: Mapping[str, ScanHeader], dataset: Dataset, frame: int | None, grid: CommonGrid | None
+) -> ScanFacts:
+    scan, manual = headers[role], headers.get(f"{role}_label")
+    values = dataset.cine_values if role == "cine" else dataset.lge_values
     same_grid = manual is not None and manual.shape == scan.shape
-    labels = read_label(manual.path, []) if manual is not None and same_grid else None
+    labels = read_label(manual.path, [], values, _frame_of(role, frame)) if manual is not None and same_grid else None
     stack = Stack(scan.affine, scan.shape)
     return ScanFacts(
         shape=scan.shape,
         spacing_mm=tuple(round(float(distance), 4) for distance in stack.spacing_mm),
         slices=scan.shape[2],
         orientation="".join(nib.aff2axcodes(scan.affine)),
-        label=None if labels is None else label_facts(labels, stack, grid),
+        label=None if labels is None else label_facts(labels, stack, grid, values),
     )
 
 
-def _sound_header(path: Path) -> ScanHeader | None:
+def _frame_of(role: str, frame: int | None) -> int | None:
+    """Return the frame in a file of a role: that of the cine, in files of the cine."""
+    return frame if role in ("cine", "cine_label") else None
+
+
+def _sound_header(role: str, path: Path, frame: int | None) -> ScanHeader | None:
     try:
-        return read_header(path)
+        return read_header(path, _frame_of(role, frame), label=role.endswith("_label"))
     except DataError:
         return None
 
 
-def _file_errors(role: str, path: Path) -> list[str]:
+def _file_errors(role: str, path: Path, dataset: Dataset, frame: int | None) -> list[str]:
     """Return the errors in a file of an incomplete patient."""
     errors: list[str] = []
-    (read_label if role.endswith("_label") else read_image)(path, errors)
+    if role.endswith("_label"):
+        values = dataset.cine_values if role == "cine_label" else dataset.lge_values
+        read_label(path, errors, values, _frame_of(role, frame))
+    else:
+        read_image(path, errors, _frame_of(role, frame))
     return errors
 
 
-def _near_names(files: FolderFiles) -> list[str]:
+def _near_names(dataset: Dataset, files: FolderFiles) -> list[str]:
     """Return a warning for each file whose name is only nearly right."""
     in_order = sorted(files.overlooked.items(), key=lambda item: (natural_key(item[0][0]), item[0][1]))
     return [
-        f"{path}: must be a file named {file_name(patient, role)} to be read"
+        f"{path}: must be a file named {file_name(dataset, patient, role)} to be read"
         for (patient, role), paths in in_order
         for path in paths
     ]
 
 
-def _rare_structures(folder: Path, patients: Sequence[PatientFacts]) -> list[str]:
+def _rare_structures(folder: Path, patients: Sequence[PatientFacts], structures: Sequence[str]) -> list[str]:
     """Return a warning for each structure that not all usable patients show in both segmentations of a slice."""
     shown = {patient.patient: patient.shown for patient in _usable(patients) if patient.shown is not None}
     warnings = []
-    for structure in STRUCTURES:
-        showing = [number for number, structures in shown.items() if structure in structures]
+    for structure in structures:
+        showing = [number for number, own in shown.items() if structure in own]
         if len(showing) < len(shown):
             warnings.append(
                 f"{folder}: both segmentations of a slice show {structure} in {len(showing)} of {len(shown)} patients "
@@ -289,7 +325,7 @@ def _cells(scan: ScanFacts) -> tuple[str, ...]:
     label = scan.label
     pieces = " ".join(str(label.pieces.get(name, 0)) for name in STRUCTURES)
     on_grid = "" if label.on_grid is None else f"{100 * label.on_grid:.0f} %"
-    labels = " ".join(str(value) for value in sorted(label.voxels))
+    labels = " ".join(label.voxels)
     return (*geometry, labels, str(label.slices), f"{label.enclosed}/{label.lv_slices}", pieces, on_grid)
 
 

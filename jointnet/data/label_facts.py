@@ -8,7 +8,8 @@ from scipy.ndimage import binary_fill_holes, label
 
 from jointnet.common_grid import SIZE_PX
 from jointnet.preparation.grid import CommonGrid, Stack
-from jointnet.structures import CLASS_INDEX, LABEL_VALUE, STRUCTURES
+from jointnet.preparation.labels import CHALLENGE_VALUES, LabelValues
+from jointnet.structures import CLASS_INDEX, STRUCTURES
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class LabelFacts:
     """The contents of a manual segmentation.
 
     Attributes:
-        voxels: number of voxels by label value in the file, for the known labels that occur.
+        voxels: number of voxels of each structure that occurs, by its label values in the file, such as `500`, or
+            `2+3` for two values.
         pieces: number of connected components by structure; voxels that share a corner are connected.
         slices: number of slices with any label.
         lv_slices: number of slices with an LV blood pool.
@@ -25,7 +27,7 @@ class LabelFacts:
         on_grid: share of the labelled voxels within rows, columns and slices of the common grid.
     """
 
-    voxels: dict[int, int]
+    voxels: dict[str, int]
     pieces: dict[str, int]
     slices: int
     lv_slices: int
@@ -47,8 +49,11 @@ def enclosed_slices(labels: NDArray[np.uint8]) -> tuple[int, int]:
     return len(with_lv), closed
 
 
-def label_facts(labels: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None) -> LabelFacts:
-    """Return the description of class indices (I, J, K) with the geometry of `stack`."""
+def label_facts(
+    labels: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None, values: LabelValues = CHALLENGE_VALUES
+) -> LabelFacts:
+    """Return the description of class indices (I, J, K) with the geometry of `stack`, of a file with `values`."""
+    in_order = sorted((own, name) for name, own in values.structures)
     counts = {name: int((labels == CLASS_INDEX[name]).sum()) for name in STRUCTURES}
     touching = np.ones((3, 3, 3), bool)
     in_field = on_grid = None
@@ -61,7 +66,7 @@ def label_facts(labels: NDArray[np.uint8], stack: Stack, grid: CommonGrid | None
         in_field, on_grid = float(field.mean()), float((field & within).mean())
     with_lv, closed = enclosed_slices(labels)
     return LabelFacts(
-        voxels={LABEL_VALUE[name]: count for name, count in counts.items() if count},
+        voxels={"+".join(map(str, own)): counts[name] for own, name in in_order if counts[name]},
         pieces={name: int(label(labels == CLASS_INDEX[name], touching)[1]) for name, count in counts.items() if count},
         slices=int(labels.any((0, 1)).sum()),
         lv_slices=with_lv,

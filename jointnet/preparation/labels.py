@@ -24,6 +24,11 @@ FEW = 0.1
 """Share of the slices with a surrounded structure that may look exchanged in a valid scan, by rasterisation."""
 MOST_SLICES_SHOWN = 12
 MOST_VALUES_SHOWN = 6
+CONVENTIONS = {
+    3: "; this looks like ACDC (1 RV, 2 myocardium, 3 LV) or M&Ms (1 LV, 2 myocardium, 3 RV)",
+    4: "; this looks like EMIDEC (1 LV, 2 to 4 myocardium)",
+}
+"""Texts about files whose values are those of another data set, by the largest value."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,20 @@ def class_indices(
         shown = ", ".join(f"{value:g}" for value in unknown[:MOST_VALUES_SHOWN])
         shown += ", ..." * (len(unknown) > MOST_VALUES_SHOWN)
         known = ", ".join(f"{value} {name}" for value, name in named)
-        errors.append(f"{path}: must hold the labels 0 background, {known} only, got {shown}")
+        errors.append(f"{path}: must hold the labels 0 background, {known} only, got {shown}{_advice(unknown, values)}")
         return None
     errors += exchange_errors(path, labels, values)
     return labels
+
+
+def _advice(unknown: NDArray[np.float32], values: LabelValues) -> str:
+    """Return what to do about values that have no meaning."""
+    if values != CHALLENGE_VALUES:
+        return "; say what they are in [labels] of dataset.toml, or that they count as background in its `ignore`"
+    looks_like = next(
+        (text for most, text in CONVENTIONS.items() if set(unknown.tolist()) <= set(range(1, most + 1))), ""
+    )
+    return f"{looks_like}; a dataset.toml says what values mean: python -m jointnet.data init DIR"
 
 
 def exchange_errors(path: Path, labels: NDArray[np.uint8], values: LabelValues = CHALLENGE_VALUES) -> list[str]:

@@ -129,7 +129,24 @@ def test_a_value_without_a_name_is_shown_beside_the_file_s_own_values():
     errors = []
     assert class_indices("scan.nii", np.full((2, 2, 1), 200, np.float32), errors, EMIDEC) is None
     (error,) = errors
-    assert "0 background, 1 lv, 2 myo, 3 myo, 4 myo, 5 ignored only, got 200" in error
+    assert "0 background, 1 lv, 2 myo, 3 myo, 4 myo, 5 ignored only, got 200; say what they are in [labels]" in error
+
+
+LOOKS = {
+    (1, 2, 3): "this looks like ACDC (1 RV, 2 myocardium, 3 LV) or M&Ms (1 LV",
+    (1, 2): "this looks like ACDC",
+    (2, 3, 4): "this looks like EMIDEC",
+    (1, 2, 7): "got 1, 2, 7; a dataset.toml says",
+}
+
+
+@pytest.mark.parametrize("stored", LOOKS, ids=str)
+def test_values_of_other_data_sets_are_recognised(stored):
+    errors = []
+    class_indices("scan.nii", np.array(stored, np.float32).reshape(-1, 1, 1), errors)
+    (error,) = errors
+    assert LOOKS[stored] in error
+    assert error.endswith("python -m jointnet.data init DIR")
 
 
 def test_an_exchange_is_told_in_the_file_s_own_values(phantom_labels):
