@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jointnet.data.check import inspect_folder
+from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
@@ -28,12 +29,15 @@ from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
 
 
-def check_folder(folder: str | Path, patients: Iterable[str | int] | None = None) -> tuple[pd.DataFrame, list[str]]:
+def check_folder(
+    folder: str | Path, patients: Iterable[str | int] | None = None, dataset: str | Path | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """Inspect the scans of a folder, as `python -m jointnet.data check` does.
 
     Args:
-        folder: folder in the layout of MS-CMRSeg 2019.
+        folder: folder in the layout of MS-CMRSeg 2019, or of any layout that `dataset.toml` in it describes.
         patients: these only; all if None.
+        dataset: the file that describes the folder, instead of `dataset.toml` in it.
 
     Returns:
         One row per patient with the facts of headers and voxels, and all errors. The folder can be trained on if there
@@ -42,26 +46,31 @@ def check_folder(folder: str | Path, patients: Iterable[str | int] | None = None
     Raises:
         DataError: if there is no such folder, or no patient in it.
     """
-    facts = inspect_folder(Path(folder), only=None if patients is None else in_natural_order(map(str, patients)))
+    only = None if patients is None else in_natural_order(map(str, patients))
+    facts = inspect_folder(Path(folder), only=only, dataset=load_dataset(Path(folder), _path(dataset)))
     table = pd.json_normalize([asdict(patient) for patient in facts.patients], sep="_")
     return table.set_index("patient"), list(facts.errors)
 
 
 def load_folder(
-    folder: str | Path, patients: Iterable[str | int] | None = None, cache: str | Path | None = None
+    folder: str | Path,
+    patients: Iterable[str | int] | None = None,
+    cache: str | Path | None = None,
+    dataset: str | Path | None = None,
 ) -> list[CachedPatient]:
     """Return patients on the common grid, in natural order. Those that are not in the cache are prepared.
 
     Args:
-        folder: folder in the layout of MS-CMRSeg 2019.
+        folder: folder in the layout of MS-CMRSeg 2019, or of any layout that `dataset.toml` in it describes.
         patients: these only; all if None.
         cache: folder of prepared patients; that of the commands if None.
+        dataset: the file that describes the folder, instead of `dataset.toml` in it.
 
     Raises:
         DataError: with all errors of all patients.
     """
     wanted = None if patients is None else in_natural_order(map(str, patients))
-    scans, errors = scan_folder(Path(folder), only=wanted)
+    scans, errors = scan_folder(Path(folder), only=wanted, dataset=load_dataset(Path(folder), _path(dataset)))
     return prepare(select(scans, scans if wanted is None else wanted, errors), _path(cache), known_errors=errors)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from jointnet.errors import DataError, SettingsError
 from jointnet.patient_names import parse_patients
 from jointnet.system.atomic_file import write_whole
-from jointnet.system.commands import run_command
+from jointnet.system.commands import add_dataset_option, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +33,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Print the patients of a folder, their geometry and labels, and all errors. Nothing is changed.",
         epilog=example,
     )
-    check.add_argument("folder", type=Path, metavar="DIR", help="folder in the layout of MS-CMRSeg 2019")
+    check.add_argument("folder", type=Path, metavar="DIR", help="folder of scans")
+    add_dataset_option(check)
     check.add_argument("--patients", metavar="1-25", help="these only; all of the folder by default")
     check.add_argument("--unlabelled", metavar="26-35", help="patients that need no manual segmentations")
     check.add_argument("--json", type=Path, metavar="FILE", help="also write a JSON report with more details")
@@ -76,14 +77,18 @@ def _init(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     from jointnet.data.check import inspect_folder  # imports nibabel and scipy, which --help does not need
+    from jointnet.data.description import load_dataset
 
     unlabelled = parse_patients(options.unlabelled, "--unlabelled") if options.unlabelled is not None else ()
     only = parse_patients(options.patients) if options.patients is not None else None
     if options.json is not None and options.json.suffix != ".json":
         raise SettingsError(f"--json: must be a file whose name ends in .json, got {options.json}")
-    facts = inspect_folder(options.folder, unlabelled, None if only is None else (*only, *unlabelled))
+    dataset = load_dataset(options.folder, options.dataset)
+    facts = inspect_folder(options.folder, unlabelled, None if only is None else (*only, *unlabelled), dataset)
     if options.json is not None:
         write_whole(options.json, (json.dumps(facts.content(), indent=1) + "\n").encode())
+    if dataset.file is not None:
+        print(dataset.summary())
     print(facts.table())
     print(facts.splits_text(), flush=True)
     for warning in facts.warnings:

@@ -71,6 +71,12 @@ class Dataset:
         """Whether the files are found by the challenge's names, in any subfolder."""
         return dict(self.patterns) == preset_content(MSCMRSEG)["files"]
 
+    def summary(self) -> str:
+        """Return a line about the description: name, file, structures and frame."""
+        name = f"{self.name}, " if self.name else ""
+        frame = "" if self.frame is None else f"; frame {self.frame} of the cine"
+        return f"{name}described by {self.file}; structures {', '.join(self.structures)}{frame}"
+
     def unlabelled_of(self, patient: str) -> frozenset[tuple[str, str]]:
         """Return the scan and structure of what nobody drew in a patient."""
         return frozenset((scan, structure) for scan, structure, name in self.unlabelled if name == patient)

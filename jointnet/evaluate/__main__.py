@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointnet.model_path import MODEL_FILE, WITHOUT_TRAINING
-from jointnet.system.commands import run_command
+from jointnet.system.commands import add_dataset_option, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out runs/joint/rows.csv",
     )
     data = parser.add_argument_group("data")
-    data.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder in the layout of MS-CMRSeg 2019")
+    data.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of scans")
+    add_dataset_option(data)
     data.add_argument("--patients", metavar="26-35", help="these only; all of the folder by default")
     data.add_argument("--cache", type=Path, metavar="DIR", help="folder of prepared patients")
     run = parser.add_argument_group("run")

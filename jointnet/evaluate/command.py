@@ -5,6 +5,7 @@ import sys
 
 import pandas as pd
 
+from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
 from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import measured_endpoints, ratio_text, registration_ratio, summarise
@@ -47,7 +48,7 @@ def evaluate_folder(options: argparse.Namespace) -> None:
     device = resolve_device(options.device)
     saved = None if options.model == "identity" else open_model(options.model, device)
     chosen = parse_patients(options.patients) if options.patients is not None else None
-    scans, errors = scan_folder(options.data, only=chosen)
+    scans, errors = scan_folder(options.data, only=chosen, dataset=load_dataset(options.data, options.dataset))
     wanted = tuple(scans) if chosen is None else chosen
     cached = prepare(select(scans, wanted, errors), options.cache, known_errors=errors)
     rows = evaluate(saved.model if saved else None, cached, device)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jointnet.model_path import LOCAL_MODELS, WITHOUT_TRAINING, ModelNames
-from jointnet.system.commands import EXIT_INTERRUPTED, forget_interrupt, run_command
+from jointnet.system.commands import EXIT_INTERRUPTED, add_dataset_option, forget_interrupt, run_command
 
 
 def main(
@@ -44,10 +44,9 @@ def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     scans = parser.add_argument_group("scans: one pair, or a folder of pairs")
     pair_or_folder = scans.add_mutually_exclusive_group(required=True)
     pair_or_folder.add_argument("--cine", type=Path, metavar="FILE", help="cine scan, NIfTI; requires --lge")
-    pair_or_folder.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of pairs in the layout of MS-CMRSeg 2019"
-    )
+    pair_or_folder.add_argument("--data", type=Path, metavar="DIR", help="folder of pairs")
     scans.add_argument("--lge", type=Path, metavar="FILE", help="LGE scan of the same patient, NIfTI")
+    add_dataset_option(scans)
     scans.add_argument("--patients", metavar="1-5", help="these patients of --data only")
     scans.add_argument(
         "--heart",

@@ -11,7 +11,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jointnet.data.folder import NAME, scan_folder
+from jointnet.data.challenge_files import NAME
+from jointnet.data.description import load_dataset
+from jointnet.data.folder import scan_folder
 from jointnet.errors import DataError, SettingsError
 from jointnet.evaluate.aggregation import patient_means
 from jointnet.evaluate.command import WRITTEN_COLUMNS, table
@@ -101,8 +103,11 @@ def _check(options: argparse.Namespace) -> None:
     else:
         if options.lge is None:
             errors.append("--lge: must be given with --cine, got none")
-        if options.patients is not None:
-            errors.append(f"--patients: goes with --data, got {options.patients}")
+        errors += [
+            f"--{name}: goes with --data, got {getattr(options, name)}"
+            for name in ("dataset", "patients")
+            if getattr(options, name) is not None
+        ]
         if (options.cine_label is None) != (options.lge_label is None):
             errors.append("--cine-label, --lge-label: must be given together, got one of them")
         if options.cine_labels is not None and not options.inverse:
@@ -123,7 +128,8 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]]
         files = PatientFiles(name, options.cine, options.lge, options.cine_label, options.lge_label)
         return [(options.out, files)], []
     chosen = parse_patients(options.patients) if options.patients is not None else None
-    scans, errors = scan_folder(options.data, only=chosen, labels_needed=False)
+    dataset = load_dataset(options.data, options.dataset)
+    scans, errors = scan_folder(options.data, only=chosen, labels_needed=False, dataset=dataset)
     absent = [name for name in chosen or () if name not in scans]
     reported = " ".join(errors)
     errors += [

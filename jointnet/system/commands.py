@@ -1,7 +1,9 @@
 """Functions shared by the commands of `jointnet`: error handling, memory and thread limits."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.errors import EXIT_USAGE, InputError
@@ -33,6 +35,16 @@ def run_command(command: Callable[[], None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     return 0
+
+
+def add_dataset_option(group: "argparse._ActionsContainer") -> None:
+    """Add the option that names the description of a folder of scans."""
+    group.add_argument(
+        "--dataset",
+        type=Path,
+        metavar="FILE",
+        help="description of the folder (default: its dataset.toml; without one, the layout of MS-CMRSeg 2019)",
+    )
 
 
 def forget_interrupt() -> None:

@@ -13,7 +13,7 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.models import MODELS
 from jointnet.settings import Settings, settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
-from jointnet.system.commands import run_command
+from jointnet.system.commands import add_dataset_option, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +33,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: python -m jointnet.train --data data/phantom --model joint --train 20 --val 5 --out joint",
     )
     data = parser.add_argument_group("data")
-    data.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder in the layout of MS-CMRSeg 2019")
+    data.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of scans")
+    add_dataset_option(data)
     data.add_argument("--train", type=int, required=True, metavar="N", help="number of training patients")
     data.add_argument("--val", type=int, required=True, metavar="N", help="number of validation patients")
     data.add_argument("--patients", metavar="1-25", help="draw from these only; from all of the folder by default")

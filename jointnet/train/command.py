@@ -11,6 +11,7 @@ from typing import TextIO
 import numpy as np
 import torch
 
+from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
@@ -23,7 +24,7 @@ from jointnet.patient_names import in_natural_order, names_text, natural_key, pa
 from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
 from jointnet.preparation.cut_structures import left_out_text
 from jointnet.preparation.patient_files import PatientFiles
-from jointnet.settings import Settings, load_settings, settings_to_dict, with_epochs, with_values
+from jointnet.settings import Settings, for_data, load_settings, settings_to_dict, with_epochs, with_values
 from jointnet.system.commands import LARGEST_SEED
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import train
@@ -74,7 +75,10 @@ def train_model(options: argparse.Namespace) -> None:
     teacher = _teacher(options, unlabelled, device)
     if both := in_natural_order(set(chosen or ()) & set(unlabelled)):
         raise SettingsError(f"--unlabelled: must be other patients than --patients, got {names_text(both)} in both")
-    scans, errors = scan_folder(options.data, unlabelled, None if chosen is None else (*chosen, *unlabelled))
+    dataset = load_dataset(options.data, options.dataset)
+    settings = for_data(settings, dataset.structures)
+    looked_at = None if chosen is None else (*chosen, *unlabelled)
+    scans, errors = scan_folder(options.data, unlabelled, looked_at, dataset=dataset)
     allowed = chosen if chosen is not None else tuple(number for number in scans if number not in unlabelled)
     patients: dict[str, PatientFiles] = {files.patient: files for files in select(scans, allowed, errors)}
     training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scans import file_paths, pair, write_nifti, write_patient
 
-from jointnet.data.folder import file_name, files_by_patient, find_patients, scan_folder, select
+from jointnet.data.challenge_files import challenge_file_name, challenge_files
+from jointnet.data.folder import find_patients, scan_folder, select
 from jointnet.errors import DataError
 from jointnet.preparation import scan_file
 from jointnet.preparation.grid import corner_distance_mm
@@ -105,7 +106,7 @@ def test_compressed_and_uncompressed_twins_are_duplicates(tmp_path):
 
 @pytest.mark.parametrize("role", ["cine", "lge", "cine_label", "lge_label"])
 def test_file_name_is_what_find_patients_finds(tmp_path, role):
-    assert file_paths(tmp_path, 12)[role].name == file_name("12", role)
+    assert file_paths(tmp_path, 12)[role].name == challenge_file_name("12", role)
 
 
 def test_select_keeps_the_wanted_order_and_names_who_is_missing(tmp_path):
@@ -417,7 +418,7 @@ def test_a_folder_of_names_that_are_all_nearly_right_is_told_one_of_them(tmp_pat
 )
 def test_what_nobody_meant_for_a_scan_is_not_named(tmp_path, name):
     touch(tmp_path, *names(1), name)
-    found, errors, overlooked = files_by_patient(tmp_path)
+    found, errors, overlooked, *_ = challenge_files(tmp_path)
     assert (list(found), errors, overlooked) == (["1"], [], {})
 
 
