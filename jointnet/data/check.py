@@ -13,12 +13,11 @@ import numpy as np
 
 from jointnet.data import PAPER_SPLITS, proposed_splits, suffices
 from jointnet.data.description import Dataset, load_dataset
-from jointnet.data.folder import complete_patients, file_name, files_by_patient
-from jointnet.data.found_files import FolderFiles, unmatched_text
+from jointnet.data.folder import complete_patients, files_by_patient, not_read
 from jointnet.data.label_facts import LabelFacts, label_facts
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, labelled_structures, shared_structures_cut
-from jointnet.patient_names import in_natural_order, items_in_order, natural_key
+from jointnet.patient_names import in_natural_order, items_in_order
 from jointnet.preparation.cut_structures import left_out_text
 from jointnet.preparation.grid import CommonGrid, Stack, common_grid
 from jointnet.preparation.patient_files import PatientFiles, check_headers
@@ -178,12 +177,11 @@ def inspect_folder(
         for name, own in items_in_order(files.patients)
     ]
     rare = _rare_structures(folder, patients, dataset.structures)
-    unmatched = [text] if (text := unmatched_text(folder, files)) else []
     return FolderFacts(
         dataset.name,
         tuple(patients),
         tuple(errors),
-        (*_near_names(dataset, files), *unmatched, *rare, *_cut(folder, patients)),
+        (*not_read(folder, dataset, files), *rare, *_cut(folder, patients)),
     )
 
 
@@ -281,16 +279,6 @@ def _file_errors(role: str, path: Path, dataset: Dataset, frame: int | None) -> 
     else:
         read_image(path, errors, _frame_of(role, frame))
     return errors
-
-
-def _near_names(dataset: Dataset, files: FolderFiles) -> list[str]:
-    """Return a warning for each file whose name is only nearly right."""
-    in_order = sorted(files.overlooked.items(), key=lambda item: (natural_key(item[0][0]), item[0][1]))
-    return [
-        f"{path}: must be a file named {file_name(dataset, patient, role)} to be read"
-        for (patient, role), paths in in_order
-        for path in paths
-    ]
 
 
 def _rare_structures(folder: Path, patients: Sequence[PatientFacts], structures: Sequence[str]) -> list[str]:

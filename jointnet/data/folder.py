@@ -6,9 +6,9 @@ from pathlib import Path
 from jointnet.data.challenge_files import challenge_file_name, challenge_files
 from jointnet.data.described_files import described_file_name, described_files
 from jointnet.data.description import ROLES, Dataset, load_dataset
-from jointnet.data.found_files import FolderFiles, absent_text
+from jointnet.data.found_files import FolderFiles, absent_text, unmatched_text
 from jointnet.errors import DataError
-from jointnet.patient_names import items_in_order
+from jointnet.patient_names import items_in_order, natural_key
 from jointnet.preparation.patient_files import PatientFiles
 
 
@@ -112,6 +112,17 @@ def file_name(dataset: Dataset, patient: str, role: str) -> str:
     if dataset.in_challenge_layout:
         return challenge_file_name(patient, role)
     return described_file_name(dataset, patient, role)
+
+
+def not_read(folder: Path, dataset: Dataset, files: FolderFiles) -> list[str]:
+    """Return a warning for each file whose name is only nearly right, and one for all NIfTI files of other names."""
+    in_order = sorted(files.overlooked.items(), key=lambda item: (natural_key(item[0][0]), item[0][1]))
+    near = [
+        f"{path}: must be a file named {file_name(dataset, patient, role)} to be read"
+        for (patient, role), paths in in_order
+        for path in paths
+    ]
+    return [*near, *([text] if (text := unmatched_text(folder, files)) else [])]
 
 
 def select(

@@ -117,10 +117,16 @@ def nifti_bytes(volume: NDArray, like: nib.Nifti1Image) -> bytes:
     return gzip.compress(image.to_bytes(), COMPRESSION, mtime=0)
 
 
-def intensities(image: nib.Nifti1Image) -> NDArray[np.float32]:
-    """Return a scan's intensities (I, J, K) as `jointnet.preparation.prepared_patient` reads them."""
-    data = np.asarray(image.dataobj, dtype=np.float32)
-    return data.reshape(volume_shape(data.shape))
+def intensities(image: nib.Nifti1Image, frame: int | None = None) -> NDArray[np.float32]:
+    """Return a scan's intensities (I, J, K) as `jointnet.preparation.prepared_patient` reads them.
+
+    Args:
+        image: the scan.
+        frame: the frame of a 4D scan, counted from 0.
+    """
+    shape = volume_shape(image.shape)
+    data = image.dataobj if len(shape) == 3 else image.dataobj[:, :, :, frame]
+    return np.asarray(data, dtype=np.float32).reshape(shape[:3])
 
 
 def as_stored(volume: NDArray[np.float32], image: nib.Nifti1Image) -> NDArray:

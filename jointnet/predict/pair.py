@@ -133,7 +133,9 @@ def predict_pair(
         raise DataError(errors)
     images, labels, field, _ = prepare_patient(files)
     cine, lge = nib.load(files.cine), nib.load(files.lge)
-    cine_stack, lge_stack = (Stack(np.asarray(scan.affine, float), volume_shape(scan.shape)) for scan in (cine, lge))
+    cine_stack, lge_stack = (
+        Stack(np.asarray(scan.affine, float), volume_shape(scan.shape)[:3]) for scan in (cine, lge)
+    )
     given = None if cine_labels is None else read_labels(cine_labels, cine_stack)
     grid = common_grid(cine_stack, lge_stack)
     if grid is None:
@@ -148,7 +150,7 @@ def predict_pair(
     still = replace(pair, transforms=np.broadcast_to(np.eye(4), pair.transforms.shape))
     lge_values = intensities(lge)
     written = {
-        CINE: nifti_bytes(as_stored(intensities(cine), cine), cine),
+        CINE: nifti_bytes(as_stored(intensities(cine, files.cine_frame), cine), cine),
         UNREGISTERED: nifti_bytes(as_stored(lge_on_cine(lge_values, *lge_voxels(still)), lge), cine),
         REGISTERED: nifti_bytes(as_stored(lge_on_cine(lge_values, voxels, inside_lge), lge), cine),
         DISPLACEMENT: nifti_bytes(itk_displacement(displacement_mm(pair, voxels)), cine),

@@ -104,7 +104,11 @@ def record_bytes(
         "command": list(command),
         "software": software,
         "model": model,
-        "inputs": {role: _input(path) for role, path in inputs.items() if path is not None},
+        "inputs": {
+            role: _input(path) | ({} if role != "cine" or files.cine_frame is None else {"frame": files.cine_frame})
+            for role, path in inputs.items()
+            if path is not None
+        },
         "coverage": {
             "cine_slices": len(pair.cine_matches),
             "covered": covered,

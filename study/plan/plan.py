@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jointnet.data.description import Dataset
 from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import endpoints_of
 from jointnet.models import MODELS
@@ -26,6 +27,8 @@ class Data:
         fingerprint: fingerprint of the files of the training and validation patients; for the phantom, of the input
             that it is generated from.
         structures: the structures that are labelled. Models, objective and tables have no others.
+        dataset: the description of the folder; None for the phantom.
+        notes: what of the folder is not read.
     """
 
     kind: str
@@ -33,6 +36,8 @@ class Data:
     patients: int
     fingerprint: str
     structures: tuple[str, ...] = STRUCTURES
+    dataset: Dataset | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from study.plan.cost import (
     training_hours,
 )
 from study.plan.environment import environment_lines
-from study.plan.plan import Arm, Plan, given
+from study.plan.plan import Arm, Data, Plan, given
 from study.plan.search_space import SearchSpace
 from study.store_address import without_secrets
 
+MOST_NOTES = 6
 WIDTH = 105
 """Characters of a line beside its heading."""
 
@@ -38,6 +39,7 @@ def render(plan: Plan) -> str:
         lines.append(f"            in {plan.data.folder} (--data DIR takes a folder of MS-CMRSeg scans)")
     else:
         lines.append(f"  Data      {plan.data.patients} patients in {plan.data.folder}")
+        lines += [f"            {line}" for line in _described(plan.data)]
     lines += [f"  Question  {space.question}" for space in plan.spaces]
     lines += [f"  Settings  {_settings(space)}" for space in plan.spaces]
     lines += _design(plan)
@@ -63,6 +65,13 @@ def render(plan: Plan) -> str:
 def _settings(space: SearchSpace) -> str:
     fixed = ", ".join(f"{key} = {value}" for key, value in space.fixed.items())
     return f"{space.name}: {space.settings}" + (f", with {fixed}" if fixed else "")
+
+
+def _described(data: Data) -> list[str]:
+    """Return the lines about the folder's description, and about what of the folder is not read."""
+    lines = [] if data.dataset is None or data.dataset.file is None else [data.dataset.summary()]
+    more = len(data.notes) - MOST_NOTES
+    return [*lines, *data.notes[:MOST_NOTES], *([f"and {more} more; see jointnet.data check"] if more > 0 else [])]
 
 
 def _design(plan: Plan) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from jointnet.data import DEFAULT_SPLITS
 from jointnet.settings import settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
-from jointnet.system.commands import forget_interrupt
+from jointnet.system.commands import add_dataset_option, forget_interrupt
 from jointnet.system.quota import limit_threads
 from jointnet.system.terminal import ignore_closed_output
 from study.machines.address import is_client, resolve_address
@@ -78,9 +78,11 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = command.add_argument_group("what is studied").add_argument
+    what = command.add_argument_group("what is studied")
+    add = what.add_argument
     add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
     add("--data", type=Path, metavar="DIR", help="folder of scans (default: the built-in phantom)")
+    add_dataset_option(what)
     add(
         "--settings", metavar="NAME|FILE",
         help=f"training settings instead of the search space's: {', '.join(settings_names())} or a TOML file",

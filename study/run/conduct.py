@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         if not plan.data.folder.exists():
             print("Writing the phantom's scans, about a second for each patient ...", flush=True)
         write_phantom(plan.data.folder, patients=plan.data.patients, seed=PHANTOM_SEED)
-    return _report(plan, conduct(plan, checked_patients(plan.data.folder)))
+    return _report(plan, conduct(plan, checked_patients(plan.data.folder, plan.data.dataset)))
 
 
 def _report(plan: Plan, outcome: StudyOutcome) -> int:

@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jointnet.data import DEFAULT_SPLITS
-from jointnet.data.folder import scan_folder, select
+from jointnet.data.description import Dataset, load_dataset
+from jointnet.data.folder import files_by_patient, not_read, scan_folder, select
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.patient_names import in_natural_order
 from jointnet.preparation.cache import default_cache, fingerprint_of_files
 from jointnet.preparation.patient_files import PatientFiles, check_headers
+from jointnet.settings import for_data
 from jointnet.system.commands import LARGEST_SEED
 from study.machines.address import resolve_address
 from study.machines.cluster import survey
@@ -80,6 +82,7 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
     if errors:
         raise SettingsError(errors)
     data, files = _data(options, spaces)
+    spaces = tuple(replace(space, base=for_data(space.base, data.structures)) for space in spaces)
     patients = list(files) if files else [str(number) for number in range(1, data.patients + 1)]
     same = options.same_validation or not _stated_splits(options, spaces)
     folds, remarks = _assign_patients(options, patients, counts, same)
@@ -214,8 +217,12 @@ def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[D
     """Return the data and the files of each patient. There are none for the phantom, which is written later."""
     if options.data is not None:
         folder = options.data.absolute()
-        files = checked_patients(folder)
-        return Data("folder", folder, len(files), ""), files
+        dataset = load_dataset(folder, options.dataset)
+        files = checked_patients(folder, dataset)
+        notes = tuple(not_read(folder, dataset, files_by_patient(folder, dataset)))
+        return Data("folder", folder, len(files), "", dataset.structures, dataset, notes), files
+    if options.dataset is not None:
+        raise SettingsError(f"--dataset: goes with --data, got {options.dataset}")
     own = {space.phantom_patients for space in spaces if space.phantom_patients}
     if len(own) > 1:
         raise SettingsError(
@@ -233,13 +240,13 @@ def _fingerprint(files: Mapping[str, PatientFiles], splits: Sequence[Split]) -> 
     )
 
 
-def checked_patients(folder: Path) -> Mapping[str, PatientFiles]:
+def checked_patients(folder: Path, dataset: Dataset | None) -> Mapping[str, PatientFiles]:
     """Return the patients of a folder after a check of all headers, including the test patients'. No voxels are read.
 
     Raises:
         DataError: if the folder or a header breaks a rule.
     """
-    patients, errors = scan_folder(folder)
+    patients, errors = scan_folder(folder, dataset=dataset)
     errors += check_headers(patients.values())
     if errors:
         raise DataError(errors)
