@@ -88,7 +88,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         code = code.replace(long, short)
     names: dict[str, Any] = {}
     exec(code.replace("epochs=20", "epochs=1").replace("patient17", "patient5"), names)
-    assert set(names["rows"]["patient"]) == {4, 5}
+    assert set(names["rows"]["patient"]) == {"4", "5"}
     assert names["volume"].shape == names["cine"].shape
     assert names["errors"] == [] and names["ratio"] > 0
 
