@@ -5,7 +5,7 @@ import csv
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TextIO
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 
 from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
+from jointnet.data.roles import roles_of
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import cut_structure_rows
@@ -34,12 +35,13 @@ LARGEST_THREADS = 4096
 
 
 def draw_patients(
-    patients: Sequence[str], training: int, validation: int, seed: int
+    patients: Sequence[str], training: int, validation: int, seed: int, train_only: Collection[str] = ()
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Draw the training and validation patients.
 
     The first `training + validation` patients in natural order take part, so that the patients after them stay
-    unseen with every seed. The seed decides which of them are validation patients.
+    unseen with every seed. The seed decides which of them are validation patients. Those of `train_only`, of whom not
+    both scans are labelled, are none.
 
     Raises:
         SettingsError: if there are too few patients, or a count is less than 1.
@@ -57,7 +59,14 @@ def draw_patients(
         raise SettingsError(errors)
     pool = sorted(patients, key=natural_key)[: training + validation]
     drawn = [pool[place] for place in np.random.default_rng(seed).permutation(len(pool))]
-    return tuple(in_natural_order(drawn[:training])), tuple(in_natural_order(drawn[training:]))
+    whole = [name for name in drawn if name not in train_only]
+    if len(whole) < validation:
+        raise SettingsError(
+            f"--val: must be at most the {len(whole)} patients of whom both scans are labelled, of the first "
+            f"{len(pool)}, got {validation}; --patients chooses others"
+        )
+    validated = whole[-validation:]
+    return tuple(in_natural_order(set(drawn) - set(validated))), tuple(in_natural_order(validated))
 
 
 def train_model(options: argparse.Namespace) -> None:
@@ -81,7 +90,11 @@ def train_model(options: argparse.Namespace) -> None:
     scans, errors = scan_folder(options.data, unlabelled, looked_at, dataset=dataset)
     allowed = chosen if chosen is not None else tuple(number for number in scans if number not in unlabelled)
     patients: dict[str, PatientFiles] = {files.patient: files for files in select(scans, allowed, errors)}
-    training, validation = draw_patients(tuple(patients), options.train, options.val, options.seed)
+    roles = roles_of(patients.values(), settings.model.structures)
+    for line in roles.text():
+        print(line)
+    labelled = (*roles.whole, *roles.partly)
+    training, validation = draw_patients(labelled, options.train, options.val, options.seed, roles.partly)
     if teacher and (shared := in_natural_order(set(validation) & set(teacher.patients["training"]))):
         raise SettingsError(f"--teacher: must not have been trained on validation patients, got {names_text(shared)}")
     print(f"{len(training)} training patients: {_listed(training)}")

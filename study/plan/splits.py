@@ -7,7 +7,7 @@ exactly one fold.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,12 +90,14 @@ def parse_counts(texts: Sequence[str], *, test_optional: bool = False) -> tuple[
     return tuple(counts)
 
 
-def make_splits(patients: Iterable[str], counts: Sequence[Counts], seed: int) -> tuple[Split, ...]:
+def make_splits(
+    patients: Iterable[str], counts: Sequence[Counts], seed: int, train_only: Collection[str] = ()
+) -> tuple[Split, ...]:
     """Assign the patients to training, validation and test.
 
     The patients are permuted by `seed`. Test patients are the first ones, training patients follow them, validation
     patients come from the end. All splits share the test patients, and each smaller training set is a subset of each
-    larger one.
+    larger one. Patients of `train_only`, of whom not both scans are labelled, are neither validated nor tested on.
 
     Raises:
         SettingsError: a split needs more patients than there are. The message proposes splits that fit.
@@ -107,19 +109,39 @@ def make_splits(patients: Iterable[str], counts: Sequence[Counts], seed: int) ->
             f"--splits: must fit the {len(patients)} patients of the folder, got {', '.join(too_many)}; "
             + (f"try --splits {proposal}" if proposal else "a study needs at least 4 patients")
         )
+    if errors := whole_errors(len(set(patients) - set(train_only)), counts):
+        raise SettingsError(errors)
     order = [patients[index] for index in np.random.default_rng(seed).permutation(len(patients))]
+    whole = [name for name in order if name not in train_only]
     splits = []
     for count in counts:
-        rest = order[count.test :]
-        splits.append(
-            Split(
-                count,
-                train=tuple(in_natural_order(rest[: count.train])),
-                validation=tuple(in_natural_order(rest[len(rest) - count.validation :])),
-                test=tuple(in_natural_order(order[: count.test])),
-            )
-        )
+        test = whole[: count.test]
+        rest = [name for name in order if name not in test]
+        splits.append(_split(count, test, _validated_last(rest, counts, train_only)))
     return tuple(splits)
+
+
+def whole_errors(whole: int, counts: Sequence[Counts]) -> list[str]:
+    """Return the error of counts that validate and test on more than the `whole` patients labelled in both scans."""
+    if too_many := [str(count) for count in counts if count.validation + count.test > whole]:
+        return [
+            f"--splits: must validate and test on at most the {whole} patients of whom both scans are labelled, got "
+            f"{', '.join(too_many)}"
+        ]
+    return []
+
+
+def _validated_last(rest: Sequence[str], counts: Sequence[Counts], train_only: Collection[str]) -> list[str]:
+    """Return the patients with those that any split validates on, none of `train_only`, at the end."""
+    most = max(count.validation for count in counts)
+    validated = [name for name in rest if name not in train_only][-most:]
+    return [*(name for name in rest if name not in validated), *validated]
+
+
+def _split(count: Counts, test: Sequence[str], rest: Sequence[str]) -> Split:
+    """Return a split with its training patients from the start of `rest` and its validation patients from the end."""
+    train, validation = rest[: count.train], rest[len(rest) - count.validation :]
+    return Split(count, *(tuple(in_natural_order(part)) for part in (train, validation, test)))
 
 
 def fold_sizes(patients: int, folds: int) -> tuple[int, ...]:
@@ -136,7 +158,9 @@ def fold_errors(patients: int, folds: int) -> list[str]:
     return []
 
 
-def make_folds(patients: Iterable[str], folds: int, counts: Sequence[Counts], seed: int) -> Folds:
+def make_folds(
+    patients: Iterable[str], folds: int, counts: Sequence[Counts], seed: int, train_only: Collection[str] = ()
+) -> Folds:
     """Assign the patients to the splits of every fold.
 
     One permutation by `seed` is cut into consecutive blocks, the test patients of the folds. In each fold the
@@ -149,6 +173,7 @@ def make_folds(patients: Iterable[str], folds: int, counts: Sequence[Counts], se
         folds: number of folds, at least 2.
         counts: patient counts of the splits. Their `test` is ignored: the folds determine the number of test patients.
         seed: seed of the permutation.
+        train_only: patients of whom not both scans are labelled. They are in no block, and not validated on.
 
     Returns:
         The splits of each fold, in the order of `counts`.
@@ -158,32 +183,33 @@ def make_folds(patients: Iterable[str], folds: int, counts: Sequence[Counts], se
             fold.
     """
     patients = in_natural_order(patients)
-    sizes = fold_sizes(len(patients), folds)
-    errors = fold_errors(len(patients), folds) or count_errors(len(patients), folds, counts)
+    trained = len(set(patients) & set(train_only))
+    sizes = fold_sizes(len(patients) - trained, folds)
+    errors = fold_errors(len(patients) - trained, folds) or count_errors(len(patients), folds, counts, trained)
+    errors = errors or whole_errors(
+        len(patients) - trained - sizes[0], [Counts(c.train, c.validation, 0) for c in counts]
+    )
     if errors:
         raise SettingsError(errors)
     order = [patients[index] for index in np.random.default_rng(seed).permutation(len(patients))]
+    whole = [name for name in order if name not in train_only]
     all_folds, first = [], 0
     for size in sizes:
-        test, rest = order[first : first + size], order[first + size :] + order[:first]
-        all_folds.append(
-            tuple(
-                Split(
-                    Counts(count.train, count.validation, size),
-                    train=tuple(in_natural_order(rest[: count.train])),
-                    validation=tuple(in_natural_order(rest[len(rest) - count.validation :])),
-                    test=tuple(in_natural_order(test)),
-                )
-                for count in counts
-            )
-        )
+        test = whole[first : first + size]
+        behind = order.index(test[-1]) + 1
+        rest = [name for name in order[behind:] + order[:behind] if name not in test]
+        rest = _validated_last(rest, counts, train_only)
+        all_folds.append(tuple(_split(Counts(count.train, count.validation, size), test, rest) for count in counts))
         first += size
     return tuple(all_folds)
 
 
-def count_errors(patients: int, folds: int, counts: Sequence[Counts]) -> list[str]:
-    """Return the errors of split counts: too many training and validation patients, or a test size that no fold has."""
-    sizes = sorted(set(fold_sizes(patients, folds)))
+def count_errors(patients: int, folds: int, counts: Sequence[Counts], train_only: int = 0) -> list[str]:
+    """Return the errors of split counts: too many training and validation patients, or a test size that no fold has.
+
+    `train_only` of the patients are not tested on.
+    """
+    sizes = sorted(set(fold_sizes(patients - train_only, folds)))
     left = patients - sizes[-1]
     errors = []
     if too_many := [str(count) for count in counts if count.train + count.validation > left]:

@@ -214,6 +214,16 @@ def test_the_seed_decides_who_validates():
     assert len({draw_patients(list(map(str, range(1, 21))), 15, 5, seed)[1] for seed in range(10)}) > 5
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_only_patients_of_whom_both_scans_are_labelled_validate(seed):
+    patients = [str(number) for number in range(1, 9)]
+    trained, validated = draw_patients(patients, 4, 2, seed, ["1", "3", "4"])
+    assert {"1", "3", "4"} < set(trained)
+    assert sorted(trained + validated) == patients[:6]
+    with pytest.raises(SettingsError, match="--val: must be at most the 1 patients of whom both scans are labelled"):
+        draw_patients(patients, 2, 2, seed, ["1", "3", "4"])
+
+
 @pytest.mark.parametrize(
     ("training_count", "validation_count", "errors"), [(0, 0, 2), (-1, 1, 1), (1, -1, 1), (5, 1, 1), (9, 0, 2)]
 )

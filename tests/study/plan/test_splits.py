@@ -1,5 +1,6 @@
 """Splits: all arms share the test patients, small training sets nest; with folds each patient is tested once."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -241,3 +242,50 @@ def test_the_test_may_be_left_out_only_where_folds_say_it():
     assert [str(count) for count in parse_counts(["25/15", "35/5/5"], test_optional=True)] == ["25/15", "35/5/5"]
     with pytest.raises(SettingsError, match="with or without /test"):
         parse_counts(["25"], test_optional=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("folds", [1, 3])
+def test_patients_of_whom_one_scan_is_labelled_are_trained_on_only(seed, folds):
+    names = [f"case {number}" for number in range(16)]
+    train_only = set(names[3:8])
+    counts = (Counts(4, 3, 2), Counts(7, 2, 2))
+    made = (
+        (make_splits(names, counts, seed, train_only),)
+        if folds == 1
+        else make_folds(names, folds, [Counts(c.train, c.validation, 0) for c in counts], seed, train_only)
+    )
+    trained = set()
+    for splits in made:
+        small, large = splits
+        assert set(small.train) < set(large.train)
+        assert small.test == large.test
+        for split in splits:
+            assert not train_only & {*split.validation, *split.test}
+            assert len({*split.train, *split.validation, *split.test}) == sum(
+                map(len, (split.train, split.validation, split.test))
+            )
+            assert (len(split.train), len(split.validation)) == (split.counts.train, split.counts.validation)
+            trained |= set(split.train)
+    assert trained & train_only
+    if folds > 1:
+        assert sorted(name for splits in made for name in splits[0].test) == sorted(set(names) - train_only)
+
+
+def test_more_validation_and_test_patients_than_have_both_scans_labelled_are_refused():
+    names = [str(number) for number in range(10)]
+    with pytest.raises(SettingsError, match="at most the 3 patients of whom both scans are labelled, got 5/2/2"):
+        make_splits(names, [Counts(5, 2, 2)], 0, names[:7])
+    with pytest.raises(SettingsError, match="both scans are labelled"):
+        make_folds(names, 3, [Counts(4, 3, 0)], 0, names[:6])
+
+
+def test_splits_of_wholly_labelled_patients_do_not_depend_on_the_rule_for_others():
+    names = [str(number) for number in range(12)]
+    (split,) = make_splits(names, [Counts(6, 3, 2)], 5)
+    order = [names[place] for place in np.random.default_rng(5).permutation(12)]
+    assert (set(split.test), set(split.train), set(split.validation)) == (
+        set(order[:2]),
+        set(order[2:8]),
+        set(order[-3:]),
+    )

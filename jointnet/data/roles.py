@@ -1,0 +1,58 @@
+"""Who can be what: which patients of a folder can be trained on, and which can validate and test, by their labels.
+
+A training learns a scan's segmentation from that scan's labels, and registration from structures that both scans'
+labels have. Validation and test measure registration, so they need both.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from jointnet.patient_names import names_text
+from jointnet.preparation.patient_files import PatientFiles
+from jointnet.structures import STRUCTURES
+
+
+class Roles(NamedTuple):
+    """The patients of a folder by their labels, each in the folder's order.
+
+    Attributes:
+        whole: a structure is labelled in both scans. They can train, validate and test.
+        partly: only one scan is labelled, or the scans have no structure in common. They can only train.
+        unlabelled: nothing is labelled. They can only take part with pseudo-labels.
+    """
+
+    whole: tuple[str, ...]
+    partly: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+
+    def text(self) -> tuple[str, ...]:
+        """Return a sentence about each part that needs one; none if all patients can be everything."""
+        lines = []
+        if self.partly:
+            lines.append(
+                f"{len(self.partly)} patients can only train, because not both scans are labelled: "
+                f"{names_text(self.partly)}"
+            )
+        if self.unlabelled:
+            lines.append(
+                f"{len(self.unlabelled)} patients are left unused, because nothing is labelled (see --unlabelled of "
+                f"jointnet.train): {names_text(self.unlabelled)}"
+            )
+        return tuple(lines)
+
+
+def roles_of(patients: Iterable[PatientFiles], structures: Sequence[str] = STRUCTURES) -> Roles:
+    """Return who can be what, from the files and from what their description says. No file is opened.
+
+    Args:
+        patients: the files of each patient.
+        structures: the structures of the data.
+    """
+    parts: dict[int, list[str]] = {0: [], 1: [], 2: []}
+    for files in patients:
+        labelled = [
+            {name for name in structures if label is not None and (scan, name) not in files.unlabelled}
+            for scan, label in (("cine", files.cine_label), ("lge", files.lge_label))
+        ]
+        parts[0 if labelled[0] & labelled[1] else 1 if labelled[0] or labelled[1] else 2].append(files.patient)
+    return Roles(*(tuple(names) for names in parts.values()))

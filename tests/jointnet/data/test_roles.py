@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from jointnet.data.roles import roles_of
+from jointnet.preparation.patient_files import PatientFiles
+from jointnet.structures import STRUCTURES
+
+SCAN = Path("scan.nii.gz")
+
+
+def patient(name, cine=True, lge=True, unlabelled=()):
+    return PatientFiles(
+        name, SCAN, SCAN, SCAN if cine else None, SCAN if lge else None, unlabelled=frozenset(unlabelled)
+    )
+
+
+def all_of(scan):
+    return [(scan, name) for name in STRUCTURES]
+
+
+@pytest.mark.parametrize(
+    ("files", "structures", "role"),
+    [
+        (patient("p"), STRUCTURES, "whole"),
+        (patient("p", unlabelled=[("cine", "rv")]), STRUCTURES, "whole"),
+        (patient("p", unlabelled=[("cine", "rv"), ("lge", "rv")]), STRUCTURES, "whole"),
+        (patient("p", unlabelled=[("cine", "rv"), ("lge", "lv"), ("lge", "myo")]), STRUCTURES, "partly"),
+        (patient("p", unlabelled=[("cine", "lv"), ("lge", "rv")]), ("lv", "rv"), "partly"),
+        (patient("p", unlabelled=[("cine", "rv")]), ("rv",), "partly"),
+        (patient("p", cine=False), STRUCTURES, "partly"),
+        (patient("p", lge=False), STRUCTURES, "partly"),
+        (patient("p", unlabelled=all_of("lge")), STRUCTURES, "partly"),
+        (patient("p", lge=False, unlabelled=all_of("cine")), STRUCTURES, "unlabelled"),
+        (patient("p", cine=False, lge=False), STRUCTURES, "unlabelled"),
+    ],
+)
+def test_who_can_be_what_follows_from_the_labels(files, structures, role):
+    roles = roles_of([files], structures)
+    assert {name: getattr(roles, name) for name in roles._fields} == {
+        name: ("p",) if name == role else () for name in roles._fields
+    }
+
+
+def test_a_text_lists_who_can_only_train_and_who_is_left_unused():
+    assert roles_of([patient("a"), patient("b")]).text() == ()
+    found = roles_of(
+        [patient("a"), patient("b", lge=False), patient("c", cine=False, lge=False), patient("d", cine=False)]
+    )
+    assert found.text() == (
+        "2 patients can only train, because not both scans are labelled: [b, d]",
+        "1 patients are left unused, because nothing is labelled (see --unlabelled of jointnet.train): [c]",
+    )
