@@ -3,7 +3,7 @@
 import argparse
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from jointnet.data import DEFAULT_SPLITS
 from jointnet.data.description import Dataset, load_dataset
 from jointnet.data.folder import files_by_patient, not_read, scan_folder, select
+from jointnet.data.roles import roles_of
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.patient_names import in_natural_order
 from jointnet.preparation.cache import default_cache, fingerprint_of_files
@@ -83,9 +84,12 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         raise SettingsError(errors)
     data, files = _data(options, spaces)
     spaces = tuple(replace(space, base=for_data(space.base, data.structures)) for space in spaces)
-    patients = list(files) if files else [str(number) for number in range(1, data.patients + 1)]
+    roles = roles_of(files.values(), data.structures)
+    patients = [name for name in files if name not in roles.unlabelled]
+    if not files:
+        patients = [str(number) for number in range(1, data.patients + 1)]
     same = options.same_validation or not _stated_splits(options, spaces)
-    folds, remarks = _assign_patients(options, patients, counts, same)
+    folds, remarks = _assign_patients(options, patients, counts, same, roles.partly)
     arms = tuple(
         arm
         for fold, splits in enumerate(folds, start=1)
@@ -103,7 +107,7 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         address=address,
         nodes=nodes,
         design=Design(options.folds, same, options.seeds),
-        remarks=remarks,
+        remarks=(*remarks, *roles.text()),
     )
 
 
@@ -193,12 +197,16 @@ def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple
 
 
 def _assign_patients(
-    options: argparse.Namespace, patients: Sequence[str], counts: tuple[Counts, ...], same: bool
+    options: argparse.Namespace,
+    patients: Sequence[str],
+    counts: tuple[Counts, ...],
+    same: bool,
+    train_only: Collection[str],
 ) -> tuple[Folds, tuple[str, ...]]:
     """Assign the patients to the splits of each fold and return them with remarks for the plan.
 
     With folds, default split sizes are scaled to fit. Sizes given on the command line are not. `same` gives all splits
-    the same validation patients.
+    the same validation patients. Those of `train_only` neither validate nor test.
     """
     remarks: tuple[str, ...] = ()
     if options.folds > 1 and not options.splits and not fold_errors(len(patients), options.folds):
@@ -209,8 +217,8 @@ def _assign_patients(
     if same:
         counts = same_validation(counts)
     if options.folds > 1:
-        return make_folds(patients, options.folds, counts, options.seed), remarks
-    return (make_splits(patients, counts, options.seed),), remarks
+        return make_folds(patients, options.folds, counts, options.seed, train_only), remarks
+    return (make_splits(patients, counts, options.seed, train_only),), remarks
 
 
 def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Data, Mapping[str, PatientFiles]]:
