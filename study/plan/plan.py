@@ -71,11 +71,13 @@ class Design:
         folds: outer folds of the cross-validation; 1 is a single split.
         same_validation: whether all splits of a fold have the same validation patients.
         seeds: number of new seeds to retrain the winner of each arm and fold with; 0 tests the tuned model itself.
+        splits_file: the file that states the splits; None where the seed decides them.
     """
 
     folds: int = 1
     same_validation: bool = False
     seeds: int = 0
+    splits_file: str | None = None
 
 
 @dataclass(frozen=True)

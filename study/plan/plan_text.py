@@ -20,7 +20,7 @@ from study.plan.cost import (
     training_hours,
 )
 from study.plan.environment import environment_lines
-from study.plan.plan import Arm, Data, Plan, given
+from study.plan.plan import Arm, Data, Design, Plan, given
 from study.plan.search_space import SearchSpace
 from study.store_address import without_secrets
 
@@ -81,7 +81,7 @@ def _design(plan: Plan) -> list[str]:
     lines = ["one split: the same test patients in every arm"]
     if design.folds > 1:
         lines = [
-            f"nested cross-validation: {design.folds} folds, each patient is tested in exactly one of them;",
+            f"nested cross-validation: {design.folds} folds, each patient is tested in {_often(design)} one of them;",
             "each fold has its own searches, selections and test evaluations",
         ]
     if design.same_validation:
@@ -106,6 +106,10 @@ def _design(plan: Plan) -> list[str]:
         lines.append("equal effort: the same number of trials in every arm of a search, unless its minutes end first")
     lines += plan.remarks
     return [f"  {'' if number else 'Design':<9} {line}" for number, line in enumerate(lines)]
+
+
+def _often(design: Design) -> str:
+    return "exactly" if design.splits_file is None else "at most"
 
 
 def _arm(plan: Plan, name: str) -> str:

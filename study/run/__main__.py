@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     add("--search", nargs="+", required=True, metavar="NAME", help="search spaces: names, or paths of TOML files")
     add("--data", type=Path, metavar="DIR", help="folder of scans (default: the built-in phantom)")
     add_dataset_option(what)
+    add("--patients", metavar="LIST", help="only these take part, such as 1-25,case_30 or @FILE (default: all)")
     add(
         "--settings", metavar="NAME|FILE",
         help=f"training settings instead of the search space's: {', '.join(settings_names())} or a TOML file",
@@ -91,6 +92,10 @@ def parser() -> argparse.ArgumentParser:
         "--splits", nargs="+", metavar="TRAIN/VAL/TEST",
         help=f"numbers of patients (default: the search space's, else {' '.join(DEFAULT_SPLITS)}); with --folds, "
         "TRAIN/VAL is enough",
+    )  # fmt: skip
+    add(
+        "--splits-file", type=Path, metavar="FILE",
+        help="JSON or TOML with the patients to train, validate and test on, or nnU-Net's splits_final.json",
     )  # fmt: skip
     add("--folds", type=int, default=1, metavar="K", help="nested cross-validation with K outer folds (default: none)")
     add(

@@ -26,7 +26,7 @@ from study.plan.identity import SPECIFICATION_FILE, with_identity
 from study.plan.plan import Arm, Plan, specification
 from study.plan.plan_text import render
 from study.report.write import write_report
-from study.run.planning import PHANTOM_SEED, checked_patients, plan_from_options
+from study.run.planning import PHANTOM_SEED, checked_patients, chosen_patients, plan_from_options
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, retrain_row
 from study.run.stages import OPTUNA_FILE, evaluate_on_test, retrain_winners, search_arms, select_trials
 from study.run.stopping import EXIT_NO_FINISHED_TRIAL, StudyHaltedError, interrupt_on_signals
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         if not plan.data.folder.exists():
             print("Writing the phantom's scans, about a second for each patient ...", flush=True)
         write_phantom(plan.data.folder, patients=plan.data.patients, seed=PHANTOM_SEED)
-    return _report(plan, conduct(plan, checked_patients(plan.data.folder, plan.data.dataset)))
+    return _report(plan, conduct(plan, checked_patients(plan.data.folder, plan.data.dataset, chosen_patients(options))))
 
 
 def _report(plan: Plan, outcome: StudyOutcome) -> int:

@@ -13,7 +13,7 @@ from jointnet.data.description import Dataset, load_dataset
 from jointnet.data.folder import files_by_patient, not_read, scan_folder, select
 from jointnet.data.roles import roles_of
 from jointnet.errors import DataError, SettingsError, short_repr
-from jointnet.patient_names import in_natural_order
+from jointnet.patient_names import in_natural_order, names_text, parse_patients
 from jointnet.preparation.cache import default_cache, fingerprint_of_files
 from jointnet.preparation.patient_files import PatientFiles, check_headers
 from jointnet.settings import for_data
@@ -36,6 +36,7 @@ from study.plan.splits import (
     same_validation,
     scaled_counts,
 )
+from study.plan.splits_file import read_splits_file
 from study.tracking.open_store import resolve_tracking_uri
 
 PHANTOM_PATIENTS = 45
@@ -62,9 +63,14 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         )
     except SettingsError as error:
         errors += error.errors
+    chosen: tuple[str, ...] | None = None
+    try:
+        chosen = chosen_patients(options)
+    except SettingsError as error:
+        errors += error.errors
     counts: tuple[Counts, ...] = ()
     try:
-        counts = _counts(options, spaces)
+        counts = () if options.splits_file else _counts(options, spaces)
     except SettingsError as error:
         errors += [f"--splits: {line}" for line in error.errors]
     tracking_uri = ""
@@ -82,18 +88,20 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         errors += error.errors
     if errors:
         raise SettingsError(errors)
-    data, files = _data(options, spaces)
+    data, files = _data(options, spaces, chosen)
     spaces = tuple(replace(space, base=for_data(space.base, data.structures)) for space in spaces)
     roles = roles_of(files.values(), data.structures)
     patients = [name for name in files if name not in roles.unlabelled]
     if not files:
-        patients = [str(number) for number in range(1, data.patients + 1)]
+        patients = _phantom_patients(data, chosen)
     same = options.same_validation or not _stated_splits(options, spaces)
     folds, remarks = _assign_patients(options, patients, counts, same, roles.partly)
+    if chosen is not None:
+        remarks = (f"only these patients take part (--patients): {len(chosen)} {names_text(chosen)}", *remarks)
     arms = tuple(
         arm
         for fold, splits in enumerate(folds, start=1)
-        for arm in make_arms(spaces, splits, fold=fold, folds=options.folds)
+        for arm in make_arms(spaces, splits, fold=fold, folds=len(folds))
     )
     return make_plan(
         arms,
@@ -106,7 +114,7 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         now=started,
         address=address,
         nodes=nodes,
-        design=Design(options.folds, same, options.seeds),
+        design=Design(len(folds), same, options.seeds, str(options.splits_file) if options.splits_file else None),
         remarks=(*remarks, *roles.text()),
     )
 
@@ -136,13 +144,19 @@ def _option_errors(options: argparse.Namespace) -> list[str]:
         errors.append(
             f"--num-samples: must not be given with --equal-compute, whose minutes decide, got {options.num_samples}"
         )
+    for name in ("splits", "same_validation"):
+        if options.splits_file and getattr(options, name):
+            option = f"--{name.replace('_', '-')}"
+            errors.append(f"{option}: must not be given with --splits-file, which states the patients")
     if options.new and options.study is not None:
         errors.append(f"--new: must not be given with --study, got --study {options.study}")
-    for name in ("data", "out", "cache"):
+    for name in ("data", "out", "cache", "splits_file"):
         path = getattr(options, name)
         if path is not None and re.match(r"\w+:/", str(path)):
-            errors.append(f"--{name}: must be a folder, if need be on mounted storage, not an address, got {path}")
+            option = f"--{name.replace('_', '-')}"
+            errors.append(f"{option}: must be on this machine, or on mounted storage, not at an address, got {path}")
     paths = {"--data": options.data, "--out": options.out, "--cache": options.cache, "--settings": options.settings}
+    paths["--splits-file"] = options.splits_file
     errors += [
         f"{name}: must be a path in UTF-8, the only ones that Ray takes, got {short_repr(str(path))}"
         + ("" if name == "working folder" else "; a link to it may have such a name")
@@ -180,9 +194,30 @@ def _shared_folders(options: argparse.Namespace) -> tuple[SharedFolder, ...]:
     return SharedFolder("--out", out, written=True), SharedFolder("--cache", cache, written=False)
 
 
+def chosen_patients(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """Return the patients of `--patients`; None without it.
+
+    Raises:
+        SettingsError: if it is no list of patients.
+    """
+    return None if options.patients is None else parse_patients(options.patients)
+
+
+def _phantom_patients(data: Data, chosen: Sequence[str] | None) -> list[str]:
+    """Return the phantom's patients that take part.
+
+    Raises:
+        SettingsError: if the phantom lacks a chosen patient.
+    """
+    every = [str(number) for number in range(1, data.patients + 1)]
+    if absent := [name for name in chosen or () if name not in every]:
+        raise SettingsError(f"--patients: must be the phantom's, 1-{data.patients}, got {names_text(absent)}")
+    return every if chosen is None else list(chosen)
+
+
 def _stated_splits(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> bool:
     """Return whether the command or a search file states splits, so that they are used as stated."""
-    return bool(options.splits) or any(space.splits for space in spaces)
+    return bool(options.splits or options.splits_file) or any(space.splits for space in spaces)
 
 
 def _counts(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Counts, ...]:
@@ -205,9 +240,16 @@ def _assign_patients(
 ) -> tuple[Folds, tuple[str, ...]]:
     """Assign the patients to the splits of each fold and return them with remarks for the plan.
 
+    A file of splits states them. Otherwise the seed decides.
     With folds, default split sizes are scaled to fit. Sizes given on the command line are not. `same` gives all splits
     the same validation patients. Those of `train_only` neither validate nor test.
     """
+    if options.splits_file is not None:
+        stated = read_splits_file(options.splits_file, patients, options.seed, train_only)
+        if options.folds not in (1, len(stated.folds)):
+            rule = f"must be left out, or the {len(stated.folds)} of --splits-file {options.splits_file}"
+            raise SettingsError(f"--folds: {rule}, got {options.folds}")
+        return stated.folds, stated.remarks
     remarks: tuple[str, ...] = ()
     if options.folds > 1 and not options.splits and not fold_errors(len(patients), options.folds):
         defaults, counts = counts, scaled_counts(counts, len(patients), options.folds)
@@ -221,12 +263,14 @@ def _assign_patients(
     return (make_splits(patients, counts, options.seed, train_only),), remarks
 
 
-def _data(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> tuple[Data, Mapping[str, PatientFiles]]:
+def _data(
+    options: argparse.Namespace, spaces: Sequence[SearchSpace], chosen: Sequence[str] | None
+) -> tuple[Data, Mapping[str, PatientFiles]]:
     """Return the data and the files of each patient. There are none for the phantom, which is written later."""
     if options.data is not None:
         folder = options.data.absolute()
         dataset = load_dataset(folder, options.dataset)
-        files = checked_patients(folder, dataset)
+        files = checked_patients(folder, dataset, chosen)
         notes = tuple(not_read(folder, dataset, files_by_patient(folder, dataset)))
         return Data("folder", folder, len(files), "", dataset.structures, dataset, notes), files
     if options.dataset is not None:
@@ -248,13 +292,22 @@ def _fingerprint(files: Mapping[str, PatientFiles], splits: Sequence[Split]) -> 
     )
 
 
-def checked_patients(folder: Path, dataset: Dataset | None) -> Mapping[str, PatientFiles]:
+def checked_patients(
+    folder: Path, dataset: Dataset | None, chosen: Sequence[str] | None = None
+) -> Mapping[str, PatientFiles]:
     """Return the patients of a folder after a check of all headers, including the test patients'. No voxels are read.
+
+    Args:
+        folder: the folder.
+        dataset: its description.
+        chosen: the patients that take part; all if None. The files of others are not looked at.
 
     Raises:
         DataError: if the folder or a header breaks a rule.
     """
-    patients, errors = scan_folder(folder, dataset=dataset)
+    patients, errors = scan_folder(folder, only=chosen, dataset=dataset)
+    if chosen is not None:
+        patients = {files.patient: files for files in select(patients, chosen, errors)}
     errors += check_headers(patients.values())
     if errors:
         raise DataError(errors)

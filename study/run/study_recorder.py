@@ -115,7 +115,8 @@ class StudyRecorder:
         arms = ", ".join(dict.fromkeys(arm.name for arm in plan.arms))
         folds = plan.design.folds
         if folds > 1:
-            arms += f", each in {folds} folds, so that every patient is tested once"
+            once = ", so that every patient is tested once" if plan.design.splits_file is None else ""
+            arms += f", each in {folds} folds{once}"
         self._tracker.describe(
             run, f"{questions} {data} Arms: {arms}. Report: `python -m study.report --study {plan.study_id}`."
         )

@@ -76,7 +76,7 @@ def test_a_plan_of_folds_names_folders_splits_and_what_is_left_unused():
         "fold": 2,
         "folds": 9,
     }
-    assert content["design"] == {"folds": 9, "same_validation": True, "seeds": 2}
+    assert content["design"] == {"folds": 9, "same_validation": True, "seeds": 2, "splits_file": None}
     text = render(plan)
     assert "patients left unused: 10 of 25/5/5" in text and "9 folds, each patient is tested in exactly one" in text
     assert "2 models: its selected trial, retrained with new seeds" in text

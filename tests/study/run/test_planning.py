@@ -1,11 +1,14 @@
 """Working directories that do not last, and the splits of a command."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from study.plan.plan import specification
+from jointnet.errors import DataError, SettingsError
+from study.plan.identity import digest
+from study.plan.plan import Design, Plan, specification
 from study.plan.plan_text import render
 from study.run.__main__ import parser
 from study.run.planning import is_job_folder, plan_from_options
@@ -61,3 +64,74 @@ def test_the_plan_of_a_folder_says_who_can_only_train_and_who_is_left_unused(tmp
     assert "3 patients can only train, because not both scans are labelled: [2, 5, 6]" in text
     assert "1 patients are left unused, because nothing is labelled" in text
     assert specification(plan)["endpoints"] == ["cd_mm/lv", "asd_mm/lv", "asd_mm/myo"]
+
+
+def plan_of_command(*options: str) -> Plan:
+    return plan_from_options(parser().parse_args(["--search", "joint", *options]))
+
+
+def test_only_the_patients_of_a_list_take_part(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.txt").write_text("9\n10\n1\n2\n# 3\n")
+    for given in ("1,2,9-10", "@own.txt"):
+        plan = plan_of_command("--patients", given, "--splits", "2/1/1")
+        (split,) = plan.splits.values()
+        assert {*split.train, *split.validation, *split.test} == {"1", "2", "9", "10"}
+        assert plan.remarks == ("only these patients take part (--patients): 4 [1, 2, 9, 10]",)
+    with pytest.raises(SettingsError, match=r"--patients: must be the phantom's, 1-45, got \[46, x\]"):
+        plan_of_command("--patients", "1-46,x")
+    with pytest.raises(SettingsError, match="--patients: a range must end with the larger number"):
+        plan_of_command("--patients", "3-1")
+
+
+def test_files_of_patients_that_take_no_part_are_not_looked_at(tmp_path: Path, monkeypatch, scan_folder: Path):
+    shutil.copytree(scan_folder, tmp_path / "scans")
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "scans").rglob("patient2_*"):
+        path.write_bytes(b"no scan")
+    for path in (tmp_path / "scans").rglob("patient3_LGE*"):
+        path.unlink()
+    plan = plan_of_command("--data", "scans", "--patients", "1,4-5", "--splits", "1/1/1")
+    assert plan.data.patients == 3
+    (split,) = plan.splits.values()
+    assert sorted((*split.train, *split.validation, *split.test)) == ["1", "4", "5"]
+    with pytest.raises(DataError, match=r"patients \[04\] must be in the folder"):
+        plan_of_command("--data", "scans", "--patients", "1,04,5", "--splits", "1/1/1")
+
+
+SPLITS = [
+    {"train": train, "validation": [9], "test": test} for test in ([1, 2], [3, 4]) for train in ([5, 6], [5, 6, 7, 8])
+]
+
+
+def test_a_file_of_splits_makes_folds_and_arms_and_is_named_in_the_plan(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "splits.json").write_text(json.dumps(SPLITS))
+    plan = plan_of_command("--splits-file", "splits.json")
+    assert [(arm.key, arm.split.test) for arm in plan.arms] == [
+        (f"fold-{fold}/joint-{train}", test) for fold, test in ((1, ("1", "2")), (2, ("3", "4"))) for train in (2, 4)
+    ]
+    assert plan.design == Design(folds=2, splits_file="splits.json")
+    shown = render(plan)
+    assert "the splits are those of splits.json: 2 folds" in shown
+    assert "each patient is tested in at most one of them" in shown
+    assert plan_of_command("--splits-file", "splits.json", "--folds", "2").splits == plan.splits
+    before = digest(specification(plan))
+    (tmp_path / "splits.json").write_text(json.dumps([SPLITS[0] | {"validation": [10]}, *SPLITS[1:]]))
+    assert digest(specification(plan_of_command("--splits-file", "splits.json"))) != before
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--splits", "2/1/1"), "--splits: must not be given with --splits-file"),
+        (("--same-validation",), "--same-validation: must not be given with --splits-file"),
+        (("--folds", "3"), "--folds: must be left out, or the 2 of --splits-file splits.json, got 3"),
+        (("--patients", "1-8"), r"must be patients of the data, \[1, 2, 3, 4, 5, 6, 7, 8\], got \[9\]"),
+    ],
+)
+def test_what_contradicts_a_file_of_splits_is_refused(tmp_path: Path, monkeypatch, options, error: str):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "splits.json").write_text(json.dumps(SPLITS))
+    with pytest.raises(SettingsError, match=error):
+        plan_of_command("--splits-file", "splits.json", *options)
