@@ -5,6 +5,7 @@ The errors are those that training reports, found by the same functions. All oth
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ HEADINGS = (
     "on grid",
     "reached",
 )
-COLUMN_WIDTHS = (8, 5, 13, 18, 5, 12, 7, 12, 9, 8, 8)
+LEAST_WIDTHS = (8, 5, 13, 18, 5, 12, 7, 12, 9, 8, 8)
 
 
 @dataclass(frozen=True)
@@ -125,18 +126,20 @@ class FolderFacts:
 
     def table(self) -> str:
         """Return a text table with one line for each scan of each patient."""
-        lines = [_line(HEADINGS)]
+        lines: list[tuple[str, ...]] = [HEADINGS]
         for patient in self.patients:
             reached = patient.cine_slices_reached
             for name, scan in (("cine", patient.cine), ("LGE", patient.lge)):
                 number = patient.patient if name == "cine" else ""
                 if scan is None:
                     state = "invalid" if name.lower() in patient.files else "missing"
-                    lines.append(_line((number, name, state)))
+                    lines.append((number, name, state))
                     continue
                 share = f"{reached}/{scan.slices}" if name == "cine" and reached is not None else ""
-                lines.append(_line((number, name, *_cells(scan), share)))
-        return "\n".join(lines)
+                lines.append((number, name, *_cells(scan), share))
+        columns = zip_longest(*lines, fillvalue="")
+        widths = [max(least, *map(len, cells)) for least, cells in zip(LEAST_WIDTHS, columns, strict=True)]
+        return "\n".join(" ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
     def splits_text(self) -> str:
         """Return a sentence about the splits for which there are enough patients."""
@@ -177,11 +180,12 @@ def inspect_folder(
         for name, own in items_in_order(files.patients)
     ]
     rare = _rare_structures(folder, patients, dataset.structures)
+    lacking = [] if dataset.file is None else _without_labels(folder, patients)
     return FolderFacts(
         dataset.name,
         tuple(patients),
         tuple(errors),
-        (*not_read(folder, dataset, files), *rare, *_cut(folder, patients)),
+        (*not_read(folder, dataset, files), *lacking, *rare, *_cut(folder, patients)),
     )
 
 
@@ -281,6 +285,17 @@ def _file_errors(role: str, path: Path, dataset: Dataset, frame: int | None) -> 
     return errors
 
 
+def _without_labels(folder: Path, patients: Sequence[PatientFacts]) -> list[str]:
+    """Return a warning for each scan that has no segmentation in some patients."""
+    warnings = []
+    for scan, title in (("cine", "cine"), ("lge", "LGE")):
+        without = [patient.patient for patient in patients if f"{scan}_label" not in patient.files]
+        if without:
+            count = f"{len(without)} of {len(patients)} patients"
+            warnings.append(f"{folder}: {title} has no segmentation in {count} ({', '.join(without)})")
+    return warnings
+
+
 def _rare_structures(folder: Path, patients: Sequence[PatientFacts], structures: Sequence[str]) -> list[str]:
     """Return a warning for each structure that not all usable patients show in both segmentations of a slice."""
     shown = {patient.patient: patient.shown for patient in _usable(patients) if patient.shown is not None}
@@ -315,7 +330,3 @@ def _cells(scan: ScanFacts) -> tuple[str, ...]:
     on_grid = "" if label.on_grid is None else f"{100 * label.on_grid:.0f} %"
     labels = " ".join(label.voxels)
     return (*geometry, labels, str(label.slices), f"{label.enclosed}/{label.lv_slices}", pieces, on_grid)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return " ".join(f"{cell:<{width}}" for cell, width in zip(cells, COLUMN_WIDTHS, strict=False)).rstrip()

@@ -227,3 +227,18 @@ def test_a_description_in_the_folder_is_used_by_itself(hospital, tmp_path):
     folder = shutil.copytree(hospital[0], tmp_path / "scans")
     shutil.copy(hospital[1], folder / "dataset.toml")
     assert data.main(["check", str(folder)]) == 0
+
+
+def test_check_says_which_scans_have_no_segmentation_and_stays_in_columns(hospital, tmp_path, capsys):
+    folder = shutil.copytree(hospital[0], tmp_path / "scans")
+    shutil.copy(hospital[1], folder / "dataset.toml")
+    long = "a patient with a name that is much longer than a column"
+    for path in (folder / "case 4").iterdir():
+        path.rename(path.with_name(path.name.replace("case 4", long)))
+    (folder / "case 4").rename(folder / long)
+    (folder / long / f"{long}_psir_seg.nii.gz").unlink()
+    assert data.main(["check", str(folder)]) == 0
+    shown = capsys.readouterr()
+    assert f"LGE has no segmentation in 1 of 5 patients ({long})" in shown.err
+    _, heading, *lines = shown.out.splitlines()[:12]
+    assert {line[heading.index("scan") :].split()[0] for line in lines} == {"cine", "LGE"}
