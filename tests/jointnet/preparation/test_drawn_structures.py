@@ -15,7 +15,7 @@ def test_a_structure_is_drawn_where_any_slice_shows_it():
 
 def test_nothing_is_labelled_in_a_scan_without_a_segmentation(tmp_path):
     paths = write_patient(tmp_path, 1, *pair())
-    files = PatientFiles(1, paths["cine"], paths["lge"], lge_label=paths["lge_label"])
+    files = PatientFiles("1", paths["cine"], paths["lge"], lge_label=paths["lge_label"])
     assert drawn_structures(prepare_patient(files).labels).tolist() == [[False] * 3, [True] * 3]
 
 

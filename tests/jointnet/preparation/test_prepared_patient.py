@@ -333,7 +333,7 @@ def test_other_values_and_a_frame_of_a_series_prepare_the_same_patient(tmp_path)
     write_nifti(paths["cine"], np.stack([cine.image * 0, cine.image[::-1], cine.image], -1), cine.affine)
     write_nifti(paths["cine_label"], np.vectorize(own.get)(cine.label).astype(np.int16), cine.affine)
     values = LabelValues((("lv", (3,)), ("myo", (2,)), ("rv", (1,))))
-    found = prepare_patient(replace(find_patients(tmp_path / "own")[1], cine_values=values, cine_frame=2))
+    found = prepare_patient(replace(find_patients(tmp_path / "own")["1"], cine_values=values, cine_frame=2))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_equal(one, other)
 
@@ -341,7 +341,7 @@ def test_other_values_and_a_frame_of_a_series_prepare_the_same_patient(tmp_path)
 def test_a_structure_that_nobody_drew_is_not_in_the_labels_even_if_it_is_in_the_file(tmp_path):
     cine, lge = pair()
     _, labels, *_ = prepare(tmp_path, cine, lge)
-    files = replace(find_patients(tmp_path)[1], unlabelled=frozenset({("cine", "rv"), ("lge", "lv")}))
+    files = replace(find_patients(tmp_path)["1"], unlabelled=frozenset({("cine", "rv"), ("lge", "lv")}))
     _, found, *_ = prepare_patient(files)
     np.testing.assert_array_equal(found[:, 0], np.where(labels[:, 0] == CLASS_INDEX["rv"], 0, labels[:, 0]))
     np.testing.assert_array_equal(found[:, 1], np.where(labels[:, 1] == CLASS_INDEX["lv"], 0, labels[:, 1]))
@@ -350,6 +350,6 @@ def test_a_structure_that_nobody_drew_is_not_in_the_labels_even_if_it_is_in_the_
 def test_every_error_of_a_described_patient_is_found_though_headers_were_wrong(tmp_path):
     paths = write_patient(tmp_path, 1, *pair())
     values = LabelValues((("lv", (1,)), ("myo", (2,)), ("rv", (3,))))
-    files = replace(find_patients(tmp_path)[1], lge_values=values)
+    files = replace(find_patients(tmp_path)["1"], lge_values=values)
     (error,) = voxel_errors(files, [f"{paths['cine']}: must be sound"])
     assert error.startswith(f"{paths['lge_label']}: must hold the labels 0 background, 1 lv, 2 myo, 3 rv only, got 200")

@@ -517,6 +517,6 @@ def test_headers_of_a_series_and_its_segmentation_agree(tmp_path, label):
     for name, data in {"cine": SERIES, "lge": DATA, "label": label}.items():
         write_nifti(tmp_path / f"{name}.nii.gz", data, AFFINE)
     cine, lge, manual = (tmp_path / f"{name}.nii.gz" for name in ("cine", "lge", "label"))
-    assert check_headers([PatientFiles(1, cine, lge, manual, cine_frame=2)]) == []
-    error, *_ = check_headers([PatientFiles(1, cine, lge, manual, cine_frame=9)])
+    assert check_headers([PatientFiles("1", cine, lge, manual, cine_frame=2)]) == []
+    error, *_ = check_headers([PatientFiles("1", cine, lge, manual, cine_frame=9)])
     assert error.startswith(f"{cine}: must have frame 9")
