@@ -211,12 +211,12 @@ def description(source: Path, layout: Layout, only: Collection[int] | None = Non
 
 
 def reference_description(source: Path, layout: Layout, only: Collection[int] | None = None) -> str | None:
-    """Return the `dataset.toml` of a reference folder; None where the challenge's layout is all there is to say."""
+    """Return the `dataset.toml` of a reference folder; None for a complete one (then missing labels are errors)."""
     if "rv" not in layout.values:
         return 'preset = "mscmrseg"\nstructures = ["lv", "myo"]\n'
     numbers = [str(number) for number in challenge_files(source, only)]
     text = _without_rv_text(layout, numbers)
-    return f'preset = "mscmrseg"\n{text}' if text else None
+    return f'preset = "mscmrseg"\n{text}' if text or layout.without_lge_label else None
 
 
 def _without_rv_text(layout: Layout, names: list[str]) -> str:
