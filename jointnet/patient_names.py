@@ -5,6 +5,7 @@ can be the name of a file.
 """
 
 import difflib
+import hashlib
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -76,6 +77,11 @@ def name_error(name: str) -> str:
     if size > LONGEST_NAME_BYTES:
         return f"must have at most {LONGEST_NAME_BYTES} bytes"
     return ""
+
+
+def shareable_name(name: str) -> str:
+    """Return a name for files that are given away: a number itself, for other texts the start of their SHA-256."""
+    return name if name.isdecimal() else f"sha256:{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def parse_patients(text: str, option: str = "--patients") -> tuple[str, ...]:

@@ -131,7 +131,7 @@ def carry_out(task: Task) -> pd.DataFrame:
     digests = {name: [f"{patient.patient} {patient.digest}" for patient in group] for name, group in groups.items()}
     identity = json.loads(json.dumps([digests, settings_to_dict(task.settings), task.seed]))
     if kept.exists() and json.loads(kept.read_text()) == identity:
-        return pd.read_csv(rows_file)
+        return pd.read_csv(rows_file, dtype={"patient": str})
     torch.set_num_threads(task.threads)
     task.folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()

@@ -35,8 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("folder", type=Path, metavar="DIR", help="folder of scans")
     add_dataset_option(check)
-    check.add_argument("--patients", metavar="1-25", help="these only; all of the folder by default")
-    check.add_argument("--unlabelled", metavar="26-35", help="patients that need no manual segmentations")
+    check.add_argument("--patients", metavar="LIST", help="these only, such as 1-25,case_30 or @FILE (default: all)")
+    check.add_argument("--unlabelled", metavar="LIST", help="patients that need no manual segmentations")
     check.add_argument("--json", type=Path, metavar="FILE", help="also write a JSON report with more details")
     check.set_defaults(run=_check)
     return parser

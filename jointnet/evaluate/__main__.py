@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of scans")
     add_dataset_option(data)
-    data.add_argument("--patients", metavar="26-35", help="these only; all of the folder by default")
+    data.add_argument("--patients", metavar="LIST", help="these only, such as 1-25,case_30 or @FILE (default: all)")
     data.add_argument("--cache", type=Path, metavar="DIR", help="folder of prepared patients")
     run = parser.add_argument_group("run")
     run.add_argument(

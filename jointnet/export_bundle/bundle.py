@@ -18,6 +18,7 @@ import torch
 from jointnet.common_grid import SIZE_PX
 from jointnet.model_file import SavedModel, load_model
 from jointnet.models import MODELS
+from jointnet.patient_names import shareable_name
 from jointnet.preparation.prepared_patient import CEILING
 from jointnet.settings import settings_to_dict
 from jointnet.structures import CLASS_INDEX, STRUCTURE_DESCRIPTIONS
@@ -138,7 +139,7 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
     Args:
         saved: the model.
     """
-    patients = {role: list(names) for role, names in saved.patients.items()}
+    patients = {role: [shareable_name(name) for name in names] for role, names in saved.patients.items()}
     return {
         "imports": [
             "$import pathlib",

@@ -24,12 +24,12 @@ from jointnet.networks.device import resolve_device
 from jointnet.patient_names import near_names_text, parse_patients
 from jointnet.predict.output_files import ROWS, table_bytes, write_results
 from jointnet.predict.pair import PairResult, predict_pair
-from jointnet.predict.record import model_content, record_bytes, software_content, without_paths
+from jointnet.predict.record import model_content, record_bytes, software_content, without_values
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.system.atomic_file import write_whole
 
-PATHS = ("--model", "--cine", "--lge", "--cine-label", "--lge-label", "--cine-labels", "--data", "--out")
-"""Options whose values the record omits, because a path may contain a patient's name. Digests identify the scans."""
+HIDDEN = ("--model", "--cine", "--lge", "--cine-label", "--lge-label", "--cine-labels", "--data", "--out", "--patients")
+"""Options whose values the record omits, because they may contain a patient's name. Digests identify the scans."""
 PAIR_ONLY = ("lge", "cine_label", "lge_label", "cine_labels", "heart")
 PATIENTS = "patients.csv"
 SUMMARY = "summary.csv"
@@ -59,7 +59,7 @@ def predict_pairs(options: argparse.Namespace, command: Sequence[str], find_mode
     address = options.model if ":/" in options.model and not Path(options.model).exists() else None
     model, software = model_content(saved, saved.path, address), software_content()
     pairs, errors = _pairs(options)
-    command = ["python", "-m", *without_paths(command, PATHS)]
+    command = ["python", "-m", *without_values(command, HIDDEN)]
     rows: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []
     with _progress() as progress:
@@ -137,7 +137,10 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]]
         for name in absent
         if f"patient {name} lacks" not in reported
     ]
-    return [(options.out / _folder_name(name), files) for name, files in scans.items()], errors
+    folders = {name: options.out / _folder_name(name) for name in scans}
+    if len(set(folders.values())) < len(folders):  # 3 and patient3
+        raise DataError([*errors, f"{options.data}: must have patients whose folders have different names"])
+    return [(folders[name], files) for name, files in scans.items()], errors
 
 
 def _folder_name(patient: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import nibabel as nib
 
 from jointnet.model_file import SavedModel
+from jointnet.patient_names import shareable_name
 from jointnet.predict.back_projection import Registration
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.preparation.scan_file import volume_shape
@@ -42,7 +43,7 @@ def model_content(saved: SavedModel, path: Path | None, address: str | None) -> 
         "address": address,
         "name": saved.settings.model.name,
         "epoch": saved.epoch,
-        "patients": {role: list(names) for role, names in saved.patients.items()},
+        "patients": {role: [shareable_name(name) for name in names] for role, names in saved.patients.items()},
         "settings": settings_to_dict(saved.settings),
     }
 
@@ -52,12 +53,12 @@ def software_content() -> dict[str, Any]:
     return {"commit": commit(), "versions": versions()}
 
 
-def without_paths(arguments: Sequence[str], paths: Sequence[str]) -> list[str]:
-    """Return a command's arguments with `...` instead of paths, which may contain a patient's name.
+def without_values(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return a command's arguments with `...` instead of values that may contain a patient's name.
 
     Args:
         arguments: the arguments of the command.
-        paths: options whose value is a path, e.g. `--cine`.
+        options: options whose value is left out, e.g. `--cine`, a path.
     """
 
     def masked() -> Iterator[str]:
@@ -66,11 +67,11 @@ def without_paths(arguments: Sequence[str], paths: Sequence[str]) -> list[str]:
             option, equals, _ = argument.partition("=")
             if hidden:
                 yield "..."
-            elif option in paths and equals:
+            elif option in options and equals:
                 yield f"{option}=..."
             else:
                 yield argument
-            hidden = not hidden and argument in paths
+            hidden = not hidden and argument in options
 
     return list(masked())
 

@@ -37,8 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     add_dataset_option(data)
     data.add_argument("--train", type=int, required=True, metavar="N", help="number of training patients")
     data.add_argument("--val", type=int, required=True, metavar="N", help="number of validation patients")
-    data.add_argument("--patients", metavar="1-25", help="draw from these only; from all of the folder by default")
-    data.add_argument("--unlabelled", metavar="26-35", help="also train on these, with pseudo-labels of --teacher")
+    data.add_argument(
+        "--patients", metavar="LIST", help="draw from these, such as 1-25,case_30 or @FILE (default: all)"
+    )
+    data.add_argument("--unlabelled", metavar="LIST", help="also train on these, with pseudo-labels of --teacher")
     data.add_argument("--teacher", type=Path, metavar="DIR", help=f"joint model: a {MODEL_FILE} or its folder")
     data.add_argument("--cache", type=Path, metavar="DIR", help="folder of prepared patients")
     model = parser.add_argument_group("model")

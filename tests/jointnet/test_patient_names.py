@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 import random
 
@@ -14,6 +15,7 @@ from jointnet.patient_names import (
     near_names_text,
     normal_name,
     parse_patients,
+    shareable_name,
 )
 
 
@@ -176,3 +178,9 @@ def test_texts_about_names_are_short():
 def test_any_text_that_can_name_a_file_is_a_name(name):
     assert name_error(name) == ""
     assert normal_name(f" {name} ") == name
+
+
+def test_a_name_that_is_given_away_is_a_number_or_a_digest():
+    assert shareable_name("12") == "12"
+    digest = hashlib.sha256("M\u00fcller".encode()).hexdigest()
+    assert shareable_name("M\u00fcller") == f"sha256:{digest[:12]}"

@@ -131,6 +131,45 @@ def test_a_folder_gives_what_single_pairs_give(models, scan_folder, tmp_path, ca
     capsys.readouterr()
 
 
+def test_any_names_are_those_of_folders_and_tables_and_are_not_given_away(models, scan_folder, tmp_path, capsys):
+    names = {1: "Ana [b]M\u00fcller", 2: "2", 3: 'P, "x" <i>', 4: "case_10", 5: "case_9"}
+    for number, name in names.items():
+        for role, path in file_paths(scan_folder, number).items():
+            copy = tmp_path / "scans" / name / f"{role}.nii.gz"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    files = "\n".join(f'{role} = "{{id}}/{role}.nii.gz"' for role in file_paths(scan_folder, 1))
+    labels = "myo = 200\nlv = 500\nrv = 600"
+    (tmp_path / "scans/dataset.toml").write_text(f"[files]\n{files}\n[labels]\n{labels}\n")
+    list_file = tmp_path / "own.txt"
+    list_file.write_text("\n".join(names.values()), encoding="utf-8")
+    assert run(models["joint"], tmp_path / "out", "--data", tmp_path / "scans", "--patients", f"@{list_file}") == 0
+    in_order = ["2", "Ana [b]M\u00fcller", "case_9", "case_10", 'P, "x" <i>']
+    told = capsys.readouterr().err
+    places = [told.index(f"patient {name}:") for name in in_order]
+    assert places == sorted(places)
+    for table in ("summary.csv", "patients.csv"):
+        rows = list(csv.DictReader((tmp_path / "out" / table).open(encoding="utf-8")))
+        assert list(dict.fromkeys(row["patient"] for row in rows)) == in_order
+    for name in in_order:
+        folder = tmp_path / "out" / ("patient2" if name == "2" else name)
+        record = (folder / "provenance.json").read_text(encoding="utf-8")
+        assert json.loads(record)["command"][-2:] == ["--patients", "..."]
+        assert not [each for each in in_order[1:] if json.dumps(each)[1:-1] in record]
+
+
+def test_folders_of_the_same_name_are_refused(models, scan_folder, tmp_path, capsys):
+    for number, name in ((1, "3"), (2, "patient3")):
+        for role, path in file_paths(scan_folder, number).items():
+            (tmp_path / "scans").mkdir(exist_ok=True)
+            shutil.copyfile(path, tmp_path / "scans" / f"{role}-{name}.nii.gz")
+    files = "\n".join(f'{role} = "{role}-{{id}}.nii.gz"' for role in file_paths(scan_folder, 1))
+    labels = "myo = 200\nlv = 500\nrv = 600"
+    (tmp_path / "scans/dataset.toml").write_text(f"[files]\n{files}\n[labels]\n{labels}\n")
+    assert run(models["joint"], tmp_path / "out", "--data", tmp_path / "scans") == 3
+    assert "must have patients whose folders have different names" in capsys.readouterr().err
+
+
 def test_with_labels_the_metrics_are_those_of_evaluation(models, scan_folder, tmp_path, capsys):
     assert run(models["joint"], tmp_path / "out", "--data", scan_folder, "--patients", "1,4") == 0
     cached = prepare([files for number, files in find_patients(scan_folder).items() if number in ("1", "4")])
