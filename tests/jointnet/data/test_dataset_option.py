@@ -242,3 +242,21 @@ def test_check_says_which_scans_have_no_segmentation_and_stays_in_columns(hospit
     assert f"LGE has no segmentation in 1 of 5 patients ({long})" in shown.err
     _, heading, *lines = shown.out.splitlines()[:12]
     assert {line[heading.index("scan") :].split()[0] for line in lines} == {"cine", "LGE"}
+
+
+def test_evaluation_measures_patients_with_both_scans_labelled_and_names_the_others(hospital, tmp_path, capsys):
+    folder = shutil.copytree(hospital[0], tmp_path / "scans")
+    text = 'structures = ["lv", "myo"]\nunlabelled.lge = {lv = ["case 5"], myo = ["case 5"]}\n'
+    (folder / "dataset.toml").write_text(text + DESCRIPTION, encoding="utf-8")
+    (folder / "case 4/case 4_sax_seg.nii.gz").unlink()
+    asked = ["--data", str(folder), "--model", "identity", "--out", str(tmp_path / "rows.csv")]
+    assert evaluate.main(asked) == 0
+    shown = capsys.readouterr()
+    assert "not measured, because not both scans are labelled: [case 4, case 5]" in shown.out
+    assert shown.err == ""
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    assert set(rows["patient"]) == {"Müller 1", "Müller 2", "Müller 10"}
+    assert set(rows["structure"]) == {"lv", "myo"}
+    assert evaluate.main([*asked, "--patients", "case 4,case 5"]) == 3
+    rule = "must hold a patient with a structure labelled in both scans, got none of [case 4, case 5]"
+    assert f"{folder}: {rule}" in capsys.readouterr().err
