@@ -74,9 +74,6 @@ def described_files(folder: Path, dataset: Dataset, only: Collection[str] | None
         expected = " and ".join(dataset.patterns[scan] for scan in SCANS)
         shown = f"got {near.relative_to(folder)}" if near else "got no NIfTI file"
         raise DataError([*errors, f"{folder}: must hold files named {expected}, as {dataset.file} says, {shown}"])
-    if only is None and (unknown := {patient for *_, patient in dataset.unlabelled} - patients.keys()):
-        text = absent_text(in_natural_order(unknown), patients)
-        errors.append(f"{dataset.file}: unlabelled: {text}")
     return FolderFiles(patients, errors, overlooked, tuple(rest), frames)
 
 

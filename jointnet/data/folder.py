@@ -8,7 +8,7 @@ from jointnet.data.described_files import described_file_name, described_files
 from jointnet.data.description import ROLES, Dataset, load_dataset
 from jointnet.data.found_files import FolderFiles, absent_text, unmatched_text
 from jointnet.errors import DataError
-from jointnet.patient_names import items_in_order, natural_key
+from jointnet.patient_names import in_natural_order, items_in_order, natural_key
 from jointnet.preparation.patient_files import PatientFiles
 
 
@@ -102,9 +102,14 @@ def files_by_patient(folder: Path, dataset: Dataset, only: Collection[str] | Non
     if not there:
         raise DataError(f"{folder}: must be a folder with scans; there is no such folder")
     if not dataset.in_challenge_layout or dataset.frame == "ed":
-        return described_files(folder, dataset, only)
-    found = challenge_files(folder, only)
-    return found._replace(frames={} if dataset.frame is None else dict.fromkeys(found.patients, dataset.frame))
+        found = described_files(folder, dataset, only)
+    else:
+        found = challenge_files(folder, only)
+        found = found._replace(frames={} if dataset.frame is None else dict.fromkeys(found.patients, dataset.frame))
+    if only is None and (unknown := {patient for *_, patient in dataset.unlabelled} - found.patients.keys()):
+        text = absent_text(in_natural_order(unknown), found.patients)
+        found.errors.append(f"{dataset.file}: unlabelled: {text}")
+    return found
 
 
 def file_name(dataset: Dataset, patient: str, role: str) -> str:

@@ -28,7 +28,10 @@ from jointnet.predict.record import model_content, record_bytes, software_conten
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.system.atomic_file import write_whole
 
-HIDDEN = ("--model", "--cine", "--lge", "--cine-label", "--lge-label", "--cine-labels", "--data", "--out", "--patients")
+HIDDEN = (
+    *("--model", "--cine", "--lge", "--cine-label", "--lge-label", "--cine-labels"),
+    *("--data", "--dataset", "--out", "--patients"),
+)
 """Options whose values the record omits, because they may contain a patient's name. Digests identify the scans."""
 PAIR_ONLY = ("lge", "cine_label", "lge_label", "cine_labels", "heart")
 PATIENTS = "patients.csv"

@@ -36,7 +36,7 @@ def render(plan: Plan) -> str:
     ]
     if plan.data.kind == "phantom":
         lines.append(f"  Data      BUILT-IN PHANTOM, not real scans: {plan.data.patients} synthetic patients")
-        lines.append(f"            in {plan.data.folder} (--data DIR takes a folder of MS-CMRSeg scans)")
+        lines.append(f"            in {plan.data.folder} (--data DIR takes a folder of scans)")
     else:
         lines.append(f"  Data      {plan.data.patients} patients in {plan.data.folder}")
         lines += [f"            {line}" for line in _described(plan.data)]

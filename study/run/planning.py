@@ -150,13 +150,13 @@ def _option_errors(options: argparse.Namespace) -> list[str]:
             errors.append(f"{option}: must not be given with --splits-file, which states the patients")
     if options.new and options.study is not None:
         errors.append(f"--new: must not be given with --study, got --study {options.study}")
-    for name in ("data", "out", "cache", "splits_file"):
+    for name in ("data", "dataset", "out", "cache", "splits_file"):
         path = getattr(options, name)
         if path is not None and re.match(r"\w+:/", str(path)):
             option = f"--{name.replace('_', '-')}"
             errors.append(f"{option}: must be on this machine, or on mounted storage, not at an address, got {path}")
     paths = {"--data": options.data, "--out": options.out, "--cache": options.cache, "--settings": options.settings}
-    paths["--splits-file"] = options.splits_file
+    paths |= {"--splits-file": options.splits_file, "--dataset": options.dataset}
     errors += [
         f"{name}: must be a path in UTF-8, the only ones that Ray takes, got {short_repr(str(path))}"
         + ("" if name == "working folder" else "; a link to it may have such a name")

@@ -237,11 +237,11 @@ def test_a_frame_can_be_stated_for_all(tmp_path):
 
 
 def test_the_challenge_s_layout_with_a_description(tmp_path):
-    text = 'preset = "mscmrseg"\nstructures = ["lv", "myo"]\n[cine]\nframe = 2\n'
+    text = 'preset = "mscmrseg"\nstructures = ["lv", "myo"]\nunlabelled.lv = ["9"]\n[cine]\nframe = 2\n'
     (tmp_path / "dataset.toml").write_text(text)
     touch(tmp_path, *(f"sub/patient{number}_{kind}.nii" for number in (3, 12) for kind in ("C0", "LGE", "C0_manual")))
-    patients, errors = scan_folder(tmp_path)
-    assert errors == []
+    patients, (error,) = scan_folder(tmp_path)
+    assert "unlabelled: patients [9] must be in the folder, which holds [3, 12]" in error
     assert list(patients) == ["3", "12"]
     assert [files.cine_frame for files in patients.values()] == [2, 2]
     assert patients["3"].lge_label is None
