@@ -13,13 +13,15 @@ import nibabel as nib
 import numpy as np
 
 from jointnet.data import PAPER_SPLITS, proposed_splits, suffices
-from jointnet.data.description import Dataset, load_dataset
+from jointnet.data.description import SCANS, Dataset, load_dataset
 from jointnet.data.folder import complete_patients, files_by_patient, not_read
 from jointnet.data.label_facts import LabelFacts, label_facts
+from jointnet.data.roles import roles_of
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, labelled_structures, shared_structures_cut
-from jointnet.patient_names import in_natural_order, items_in_order
+from jointnet.patient_names import in_natural_order, items_in_order, names_text
 from jointnet.preparation.cut_structures import left_out_text
+from jointnet.preparation.drawn_structures import drawn_structures
 from jointnet.preparation.grid import CommonGrid, Stack, common_grid
 from jointnet.preparation.patient_files import PatientFiles, check_headers
 from jointnet.preparation.prepared_patient import prepare_patient, read_image, read_label, voxel_errors
@@ -70,6 +72,7 @@ class PatientFacts:
             does not cut them; None without segmentations or if training would refuse the patient.
         cut: slice of the common grid (from 0) and name of each structure that is left out of losses and metrics: both
             segmentations show it, and the common field cuts it.
+        undrawn: scan and structure that a segmentation never shows in the common grid, so that it counts as not drawn.
         errors: all error messages; each names its file.
     """
 
@@ -82,6 +85,7 @@ class PatientFacts:
     both_fraction: float | None
     shown: tuple[str, ...] | None
     cut: tuple[tuple[int, str], ...]
+    undrawn: tuple[tuple[str, str], ...]
     errors: tuple[str, ...]
 
 
@@ -181,11 +185,12 @@ def inspect_folder(
     ]
     rare = _rare_structures(folder, patients, dataset.structures)
     lacking = [] if dataset.file is None else _without_labels(folder, patients)
+    roles = roles_of((own for name, own in complete.items() if name not in unlabelled), dataset.structures).text()
     return FolderFacts(
         dataset.name,
         tuple(patients),
         tuple(errors),
-        (*not_read(folder, dataset, files), *lacking, *rare, *_cut(folder, patients)),
+        (*not_read(folder, dataset, files), *lacking, *roles, *_undrawn(patients), *rare, *_cut(folder, patients)),
     )
 
 
@@ -203,6 +208,7 @@ def inspect_patient(
     """
     both_fraction, shown = None, None
     cut: list[tuple[int, str]] = []
+    undrawn: list[tuple[str, str]] = []
     if complete is None:
         errors = [line for role, path in files.items() for line in _file_errors(role, path, dataset, frame)]
     else:
@@ -213,6 +219,13 @@ def inspect_patient(
             else:
                 prepared = prepare_patient(complete)
                 both_fraction = prepared.description["both_fraction"]
+                drawn = zip(SCANS, complete.scans, drawn_structures(prepared.labels), strict=True)
+                undrawn = [
+                    (role, name)
+                    for role, scan, shows in drawn
+                    for name, is_drawn in zip(STRUCTURES, shows, strict=True)
+                    if scan.label is not None and name in dataset.structures and not is_drawn
+                ]
                 if complete.cine_label is not None and complete.lge_label is not None:
                     shown = labelled_structures(defined_metrics(prepared.labels, prepared.field))
                     cut = shared_structures_cut(prepared.labels, prepared.field)
@@ -232,6 +245,7 @@ def inspect_patient(
         both_fraction=both_fraction,
         shown=shown,
         cut=tuple(cut),
+        undrawn=tuple(undrawn),
         errors=tuple(errors),
     )
 
@@ -308,6 +322,19 @@ def _rare_structures(folder: Path, patients: Sequence[PatientFacts], structures:
                 f"({', '.join(showing) or 'none'}); training, validation and test patients each need one"
             )
     return warnings
+
+
+def _undrawn(patients: Sequence[PatientFacts]) -> list[str]:
+    """Return a warning for each structure that a scan's segmentation never shows in some patients."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for patient in patients:
+        for scan, structure in patient.undrawn:
+            found.setdefault((structure, scan), []).append(patient.patient)
+    return [
+        f"{structure} counts as not drawn, not as background, in {scan} of {len(names)} patients, which never show it: "
+        f"{names_text(names)}"
+        for (structure, scan), names in sorted(found.items())
+    ]
 
 
 def _cut(folder: Path, patients: Sequence[PatientFacts]) -> list[str]:

@@ -230,6 +230,7 @@ def test_what_only_some_patients_show_and_what_is_not_read_is_remarked(tmp_path,
         f"{folder}/patient4_c0_manual.NII.GZ: {rule} patient4_C0_manual.nii.gz to be read",
         f"{folder}/patient4_LGE.NII.GZ: {rule} patient4_LGE.nii.gz to be read",
         f"{folder}/patient4_LGE_manual.NII.GZ: {rule} patient4_LGE_manual.nii.gz to be read",
+        "rv counts as not drawn, not as background, in lge of 2 patients, which never show it: [1, 2]",
         f"{folder}: both segmentations of a slice show rv in 1 of 3 patients (3); training, validation and test "
         "patients each need one",
     ]
@@ -262,3 +263,20 @@ def test_patients_who_need_no_segmentations_need_not_show_anything(tmp_path, cap
     assert (status, content["remarks"]) == (0, [])
     assert [patient["shown"] for patient in content["patients"]] == [["lv", "myo", "rv"], None]
     assert capsys.readouterr().err == ""
+
+
+def test_who_can_be_what_in_a_described_folder_is_remarked(tmp_path):
+    folder = tmp_path / "scans"
+    for number in range(1, 5):
+        write_patient(folder, number, *pair(seed=number))
+    (folder / "dataset.toml").write_text('preset = "mscmrseg"\n[unlabelled]\nrv = ["1"]\n')
+    for name in ("2_LGE", "3_C0", "4_C0", "4_LGE"):
+        (folder / f"patient{name}_manual.nii.gz").unlink()
+    status, content = check(folder, tmp_path)
+    assert (status, content["labelled_without_error"]) == (0, 1)
+    assert content["remarks"][2:6] == [
+        "2 patients can only train, because not both scans are labelled: [2, 3]",
+        "1 patients are left unused, because nothing is labelled (see --unlabelled of jointnet.train): [4]",
+        "rv counts as not drawn, not as background, in cine of 1 patients, which never show it: [1]",
+        "rv counts as not drawn, not as background, in lge of 1 patients, which never show it: [1]",
+    ]
