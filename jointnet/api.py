@@ -161,6 +161,7 @@ def predict_pair(
     out: str | Path | None = None,
     device: str = "cpu",
     heart: Sequence[float] | None = None,
+    frame: int | None = None,
 ) -> pair.PairResult:
     """Register an LGE scan onto a cine scan and, with a joint model, segment both.
 
@@ -172,6 +173,7 @@ def predict_pair(
         device: the device.
         heart: a point in cine's LV in mm, in the world of NIfTI (RAS+), for models that do not segment; by default the
             middle of the region that both scans cover.
+        frame: the frame of a 4D cine, counted from 0.
 
     Returns:
         The transforms, the quality of each slice, warnings, and the content of all files. `result.image(name)` returns
@@ -184,7 +186,7 @@ def predict_pair(
     """
     where = resolve_device(device)
     model.model.to(where)
-    result = pair.predict_pair(model, PatientFiles("0", Path(cine), Path(lge)), where, heart=heart)
+    result = pair.predict_pair(model, PatientFiles("0", Path(cine), Path(lge), cine_frame=frame), where, heart=heart)
     if out is not None:
         write_results(Path(out), result.files)
     return result

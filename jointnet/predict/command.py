@@ -33,7 +33,7 @@ HIDDEN = (
     *("--data", "--dataset", "--out", "--patients"),
 )
 """Options whose values the record omits, because they may contain a patient's name. Digests identify the scans."""
-PAIR_ONLY = ("lge", "cine_label", "lge_label", "cine_labels", "heart")
+PAIR_ONLY = ("lge", "frame", "cine_label", "lge_label", "cine_labels", "heart")
 PATIENTS = "patients.csv"
 SUMMARY = "summary.csv"
 
@@ -111,6 +111,8 @@ def _check(options: argparse.Namespace) -> None:
             for name in ("dataset", "patients")
             if getattr(options, name) is not None
         ]
+        if options.frame is not None and options.frame < 0:
+            errors.append(f"--frame: must not be negative, got {options.frame}")
         if (options.cine_label is None) != (options.lge_label is None):
             errors.append("--cine-label, --lge-label: must be given together, got one of them")
         if options.cine_labels is not None and not options.inverse:
@@ -128,7 +130,9 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]]
     if options.data is None:
         named = NAME.fullmatch(options.cine.name)
         name = str(int(named[1])) if named else "0"
-        files = PatientFiles(name, options.cine, options.lge, options.cine_label, options.lge_label)
+        files = PatientFiles(
+            name, options.cine, options.lge, options.cine_label, options.lge_label, cine_frame=options.frame
+        )
         return [(options.out, files)], []
     chosen = parse_patients(options.patients) if options.patients is not None else None
     dataset = load_dataset(options.data, options.dataset)

@@ -94,13 +94,11 @@ def read_header(path: Path, frame: int | None = None, label: bool = False) -> Sc
     if frame is None:
         raise DataError(
             f"{path}: must be a volume with three axes, got shape {(*header.shape, header.frames)}; for a 4D cine, "
-            "state the frame to read: [cine] frame in dataset.toml"
+            "state the frame to read: [cine] frame in dataset.toml, or --frame for one pair"
         )
-    if frame >= header.frames:
-        raise DataError(
-            f"{path}: must have frame {frame}, counted from 0, as [cine] frame says, got {header.frames} frame"
-            f"{'s' * (header.frames > 1)}"
-        )
+    if not 0 <= frame < header.frames:
+        rule = f"must have frame {frame}, counted from 0, as [cine] frame or --frame says"
+        raise DataError(f"{path}: {rule}, got {header.frames} frame{'s' * (header.frames > 1)}")
     return replace(header, offset=header.offset + frame * header.volume_bytes)
 
 

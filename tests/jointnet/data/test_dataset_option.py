@@ -261,3 +261,18 @@ def test_evaluation_measures_patients_with_both_scans_labelled_and_names_the_oth
     assert evaluate.main([*asked, "--patients", "case 4,case 5"]) == 3
     rule = "must hold a patient with a structure labelled in both scans, got none of [case 4, case 5]"
     assert f"{folder}: {rule}" in capsys.readouterr().err
+
+
+def test_a_frame_of_one_pair_is_stated_by_an_option(scan_folder, hospital, tmp_path, capsys):
+    folder = hospital[0] / "case 4"
+    scans = ["--cine", str(folder / "case 4_sax.nii.gz"), "--lge", str(folder / "case 4_psir.nii")]
+    asked = [*scans, "--model", "descriptors", "--device", "cpu", "--out", str(tmp_path / "own")]
+    told = {"": "state the frame to read", "2": "must have frame 2, counted from 0", "-1": "--frame: must not be neg"}
+    for frame, words in told.items():
+        assert predict.main([*asked, *(["--frame", frame] if frame else [])]) == (2 if frame == "-1" else 3)
+        assert words in capsys.readouterr().err
+    assert predict.main([*asked, "--frame", "1"]) == 0
+    paths = file_paths(scan_folder, 4)
+    result = jointnet.predict_pair(jointnet.load_model("descriptors"), paths["cine"], paths["lge"])
+    for name in ("cine.nii.gz", "lge_registered.nii.gz"):
+        assert (tmp_path / "own" / name).read_bytes() == result.files[name]

@@ -462,6 +462,7 @@ def test_a_frame_of_a_series_is_the_volume_at_its_place(tmp_path, name, frame):
 SERIES_ERRORS = {
     "no frame stated": (SERIES, None, False, r"three axes, got shape \(4, 5, 3, 5\); .*\[cine\] frame"),
     "a frame too many": (SERIES, 5, False, r"frame 5, counted from 0, .*, got 5 frames"),
+    "a frame before the first": (SERIES, -1, False, r"frame -1, counted from 0, .*, got 5 frames"),
     "a frame of a volume": (DATA, 1, False, r"frame 1, counted from 0, .*, got 1 frame$"),
     "a segmentation, no frame stated": (SERIES, None, True, "three axes"),
     "five axes": (SERIES[..., None].repeat(2, -1), 0, False, r"three axes, got shape \(4, 5, 3, 5, 2\)"),
