@@ -250,10 +250,12 @@ def test_a_damaged_test_patient_is_found_before_hours_of_search(place: Path, pha
     assert len(found) >= len(damaged)
 
 
-def _cohort(folder: Path, lacking: Sequence[int] = ()) -> dict[int, dict[str, Path]]:
+def _cohort(folder: Path, lacking: Sequence[str] = ()) -> dict[str, dict[str, Path]]:
     """Write five tiny patients, some without an RV in LGE, and return their files."""
     return {
-        number: scans.write_patient(folder, number, cine, scans.without(lge, "rv") if number in lacking else lge)
+        str(number): scans.write_patient(
+            folder, number, cine, scans.without(lge, "rv") if str(number) in lacking else lge
+        )
         for number in range(1, 6)
         for cine, lge in [scans.pair(seed=number, lge_shift_mm=(4.8, 3.6))]
     }
