@@ -154,7 +154,8 @@ def _option_errors(options: argparse.Namespace) -> list[str]:
         path = getattr(options, name)
         if path is not None and re.match(r"\w+:/", str(path)):
             option = f"--{name.replace('_', '-')}"
-            errors.append(f"{option}: must be on this machine, or on mounted storage, not at an address, got {path}")
+            kind = "file" if name == "splits_file" else "folder"
+            errors.append(f"{option}: must be a {kind}, if need be on mounted storage, not an address, got {path}")
     paths = {"--data": options.data, "--out": options.out, "--cache": options.cache, "--settings": options.settings}
     paths |= {"--splits-file": options.splits_file, "--dataset": options.dataset}
     errors += [
