@@ -53,10 +53,12 @@ ROWS = (
     "joint-5",
     "joint-1",
     "joint-no-descriptors-16",
-    "joint-dense-no-stages-16",
-    "joint-dense-no-stages-5",
     "standalone-16",
     "standalone-no-stages-16",
+    "standalone-no-stages-long-16",
+    "joint-dense-no-stages-16",
+    "joint-dense-no-stages-long-16",
+    "joint-dense-no-stages-long-5",
 )
 """Arms of `ablation` and their numbers of training patients."""
 WHOLE = "whole"
@@ -131,7 +133,7 @@ def carry_out(task: Task) -> pd.DataFrame:
     digests = {name: [f"{patient.patient} {patient.digest}" for patient in group] for name, group in groups.items()}
     identity = json.loads(json.dumps([digests, settings_to_dict(task.settings), task.seed]))
     if kept.exists() and json.loads(kept.read_text()) == identity:
-        return pd.read_csv(rows_file, dtype={"patient": str})
+        return pd.read_csv(rows_file, dtype={"patient": str, "annotated": str})
     torch.set_num_threads(task.threads)
     task.folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()

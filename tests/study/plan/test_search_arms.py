@@ -7,7 +7,7 @@ import pytest
 from plans import SPLITS, plan_of
 
 from jointnet.errors import SettingsError
-from study.arm_differences import MODEL, TRAIN, beyond_question, differences
+from study.arm_differences import LENGTH, MODEL, TRAIN, beyond_question, differences
 from study.plan.identity import digest
 from study.plan.plan import given, make_arms, specification
 from study.plan.plan_text import render
@@ -282,6 +282,9 @@ def test_an_ablation_changes_one_step_at_a_time():
         ("joint-no-stages", "joint-dense-no-stages", {"model.head"}),
         ("joint-dense", "standalone", {MODEL}),
         ("joint-dense-no-stages", "standalone-no-stages", {MODEL}),
+        ("joint", "joint-long", {LENGTH}),
+        ("joint-dense-no-stages", "joint-dense-no-stages-long", {LENGTH}),
+        ("standalone-no-stages", "standalone-no-stages-long", {LENGTH}),
     ]
     for one, other, keys in steps:
         assert set(differences({one: arms[one], other: arms[other]})) == keys, (one, other)
