@@ -72,7 +72,7 @@ def segmentation_loss(logits: Tensor, target: Tensor, field: Tensor, alpha: floa
 
 def _marginal(log_probabilities: Tensor, labelled: Tensor) -> Tensor:
     """Return log-probabilities (B, C, H, W) with that of background or any structure that is not labelled first."""
-    if labelled.all():  # the usual case, in which the sum below would have one term
+    if labelled.device.type == "cpu" and labelled.all():  # the sum below would have one term; a GPU would wait to ask
         return log_probabilities
     unlabelled = torch.cat([torch.ones_like(labelled[:, :1]), 1 - labelled], 1)
     merged = log_probabilities.masked_fill(unlabelled[:, :, None, None] == 0, -torch.inf).logsumexp(1, keepdim=True)

@@ -38,7 +38,8 @@ class RegistrationModel(PythonModel):
             `lge_labels` (S, 224, 224), uint8.
         """
         found = predict(self._model, np.ascontiguousarray(model_input, dtype=np.float32))
-        return {name: value for name, value in found._asdict().items() if value is not None}
+        arrays = {"theta": found.theta, "cine_labels": found.cine_labels, "lge_labels": found.lge_labels}
+        return {name: value for name, value in arrays.items() if value is not None}
 
 
 set_model(RegistrationModel())

@@ -59,7 +59,7 @@ def _weights_and_outputs(settings: Settings) -> list[torch.Tensor]:
     model = stir(build_model(settings), 1.0)
     blocks = np.random.default_rng(0).random((3, 2, 28, 28))
     prediction = predict(model, blocks.repeat(8, 2).repeat(8, 3).astype(np.float16))
-    outputs = [torch.from_numpy(output) for output in prediction if output is not None]
+    outputs = [torch.from_numpy(output) for output in prediction if isinstance(output, np.ndarray)]
     return [*model.state_dict().values(), *outputs]
 
 

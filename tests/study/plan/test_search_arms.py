@@ -273,6 +273,7 @@ def test_matched_arms_differ_in_the_question_only():
 def test_an_ablation_changes_one_step_at_a_time():
     (space,) = load_spaces(["ablation"])
     arms = {arm.method: given(arm) for arm in make_arms([space], SPLITS[:1])}
+    long = {LENGTH, "training.steps"}
     steps = [
         ("joint", "joint-no-descriptors", {"registration.refinement"}),
         ("joint", "joint-no-pooling", {"registration.pooling"}),
@@ -282,9 +283,9 @@ def test_an_ablation_changes_one_step_at_a_time():
         ("joint-no-stages", "joint-dense-no-stages", {"model.head"}),
         ("joint-dense", "standalone", {MODEL}),
         ("joint-dense-no-stages", "standalone-no-stages", {MODEL}),
-        ("joint", "joint-long", {LENGTH}),
-        ("joint-dense-no-stages", "joint-dense-no-stages-long", {LENGTH}),
-        ("standalone-no-stages", "standalone-no-stages-long", {LENGTH}),
+        ("joint", "joint-long", long),
+        ("joint-dense-no-stages", "joint-dense-no-stages-long", long),
+        ("standalone-no-stages", "standalone-no-stages-long", long),
     ]
     for one, other, keys in steps:
         assert set(differences({one: arms[one], other: arms[other]})) == keys, (one, other)
