@@ -16,7 +16,15 @@ from jointnet.networks import build_model
 from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import EpochReport
-from study.trials.trial import PREVIOUS_FILE, ArmTask, ObjectiveNotFiniteError, TrialSpec, freeze_model, run_trial
+from study.trials.trial import (
+    PREVIOUS_FILE,
+    ArmTask,
+    ObjectiveNotFiniteError,
+    TrialSpec,
+    freeze_model,
+    keep_best_only,
+    run_trial,
+)
 
 TINY = with_values(
     Settings(),
@@ -116,3 +124,12 @@ def test_weights_that_are_not_finite_are_no_model(tmp_path: Path):
     save_model(tmp_path / "previous.pt", weights, TINY, {}, epoch=2)
     frozen = freeze_model(tmp_path, 2)
     assert frozen is not None and frozen.read_bytes() == (tmp_path / "previous.pt").read_bytes()
+
+
+def test_of_a_finished_trial_only_the_frozen_model_is_left(tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    half_written = [tmp_path / f".{name}.12840.part" for name in (MODEL_FILE, PREVIOUS_FILE)]
+    for path in (tmp_path / "best-epoch4.pt", tmp_path / MODEL_FILE, tmp_path / PREVIOUS_FILE, *half_written):
+        path.write_bytes(b"weights")
+    keep_best_only(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["best-epoch4.pt"]
