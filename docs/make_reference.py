@@ -10,8 +10,8 @@ from jointnet.settings.validation import json_schema
 PAGE = Path(__file__).parent / "reference" / "settings.md"
 HEAD = """# Settings
 
-All settings of a training, with their defaults and the values of the shipped files `{shipped}`. This page is made by
-`python docs/make_reference.py`. A settings file contains the values that differ from the defaults:
+All settings of a training, with their defaults and the values of the shipped files `{shipped}`. A settings file
+contains the values that differ from the defaults:
 
     [model]
     head = "fully_connected"

@@ -59,19 +59,16 @@ class ModelSettings:
     """Settings of the network architecture."""
 
     name: ModelName = "joint"
-    """`standalone` only registers; `joint` also segments both images; `descriptors` has no network and is not trained,
-    so that the images alone are registered (`[registration]`)."""
+    """`standalone` only registers; `joint` also segments both images; `descriptors` registers without a network."""
     structures: StructureNames = STRUCTURES
-    """The structures that are learned: those that are labelled in the data. A joint model segments no others."""
+    """The structures that are learned: those that are labelled in the data."""
     widths: Widths = (32, 64, 96, 128)
     """Channels per resolution level of an encoder, finest first."""
     stem: int = bounded(2, 1, 8)
-    """Side of the block of pixels that is rearranged into channels before the first convolution, and back from the
-    scores after the last. 2 reduces the cost of the finest level by a factor of four; 1 rearranges nothing. Unlike in
-    the classical U-Net, skips are added, not concatenated."""
+    """Side of the blocks of pixels that become channels before the first convolution. 2 reduces the cost of the finest
+    level by a factor of four; 1 changes nothing."""
     neighbours: int = bounded(0, 0, 5)
-    """Number of neighbouring slices on either side, 5 mm apart, that are further input channels. The last slice is
-    repeated at the ends of a stack."""
+    """Number of neighbouring slices on either side, 5 mm apart, that are further input channels."""
     sharing: Literal["none", "encoder", "network"] = "network"
     """Joint only. What cine and LGE share: `none` (one U-Net each, as in the paper), the `encoder`, or the whole
     `network`. Shared parts have separate normalisations for each modality."""
@@ -100,8 +97,8 @@ class RegistrationSettings:
     """
 
     pooling: Literal["patient", "independent"] = "patient"
-    """`patient`: each slice's transform is shrunk towards the patient's mean transform, as far as slices of a patient
-    are known to agree. `independent`: slices have no influence on each other."""
+    """`patient`: each slice's transform is shrunk towards the patient's mean transform. `independent`: slices have no
+    influence on each other."""
     refinement: Literal["descriptors", "none"] = "descriptors"
     """`descriptors`: alignment of MIND descriptors of both images, and of the segmentations if there are any, starting
     at the pooled transform. `none`: no refinement."""
@@ -144,7 +141,7 @@ class AugmentationSettings:
     elastic_mm: float = bounded(2.0, 0.0, 20.0)
     """SD of the smooth elastic displacement of both images, in mm."""
     relative_translation_mm: float = bounded(3.0, 0.0, 50.0)
-    """SD of the translation of LGE relative to cine, in mm. It increases the range of misalignments in training."""
+    """SD of the translation of LGE relative to cine, in mm."""
     relative_rotation_deg: float = bounded(3.0, 0.0, 180.0)
     """SD of the rotation of LGE relative to cine, in degrees."""
     relative_log_scale: float = bounded(0.03, 0.0, 1.0)
@@ -194,8 +191,8 @@ class TrainingSettings:
     batch_size: int = bounded(8, 1, 4096)
     """Number of slice pairs per step."""
     downsampling: int = bounded(2, 1, 4)
-    """Side, in pixels of the common grid, of the blocks whose means are the networks' input. Theta is in normalised
-    coordinates and does not depend on it. Metrics are always computed on the common grid."""
+    """Side, in pixels of the common grid, of the blocks whose means are the networks' input. Metrics are always
+    computed on the common grid."""
     average_decay: float = bounded(0.99, 0.0, 0.9999)
     """Decay per step of the exponential moving average of the weights, which is validated and saved; 0 uses the last
     weights."""
