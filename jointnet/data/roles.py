@@ -17,7 +17,8 @@ class Roles(NamedTuple):
 
     Attributes:
         whole: a structure is labelled in both scans. They can train, validate and test.
-        partly: only one scan is labelled, or the scans have no structure in common. They can only train.
+        partly: only one scan is labelled, or the scans have no structure in common. They can only train, and only a
+            model that segments.
         unlabelled: nothing is labelled. They can only take part with pseudo-labels.
     """
 
@@ -30,13 +31,13 @@ class Roles(NamedTuple):
         lines = []
         if self.partly:
             lines.append(
-                f"{len(self.partly)} patients can only train, because not both scans are labelled: "
-                f"{names_text(self.partly)}"
+                f"{_patients(self.partly)} can only train, and only a model that segments, because not both scans are "
+                f"labelled: {names_text(self.partly)}"
             )
         if self.unlabelled:
             lines.append(
-                f"{len(self.unlabelled)} patients are left unused, because nothing is labelled (see --unlabelled of "
-                f"jointnet.train): {names_text(self.unlabelled)}"
+                f"{_patients(self.unlabelled)} {'is' if len(self.unlabelled) == 1 else 'are'} left unused, because "
+                f"nothing is labelled (see --unlabelled of jointnet.train and study.run): {names_text(self.unlabelled)}"
             )
         return tuple(lines)
 
@@ -56,3 +57,7 @@ def roles_of(patients: Iterable[PatientFiles], structures: Sequence[str] = STRUC
         ]
         parts[0 if labelled[0] & labelled[1] else 1 if labelled[0] or labelled[1] else 2].append(files.patient)
     return Roles(*(tuple(names) for names in parts.values()))
+
+
+def _patients(names: Sequence[str]) -> str:
+    return f"{len(names)} patient{'' if len(names) == 1 else 's'}"

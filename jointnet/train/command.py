@@ -15,13 +15,13 @@ from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
 from jointnet.data.roles import roles_of
 from jointnet.errors import DataError, SettingsError, short_repr
-from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
+from jointnet.evaluate.metrics import defined_metrics, labelled_structures, undefined_metric_errors
 from jointnet.evaluate.rows import cut_structure_rows
 from jointnet.model_file import SavedModel, load_model
 from jointnet.model_path import MODEL_FILE, model_file
 from jointnet.models import MODELS, require_trained
 from jointnet.networks.device import resolve_device
-from jointnet.patient_names import in_natural_order, names_text, natural_key, parse_patients
+from jointnet.patient_names import in_natural_order, names_text, parse_patients
 from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
 from jointnet.preparation.cut_structures import left_out_text
 from jointnet.preparation.patient_files import PatientFiles
@@ -34,14 +34,13 @@ from jointnet.train.pseudo_labels import PseudoLabelledPatient, pseudo_label
 LARGEST_THREADS = 4096
 
 
-def draw_patients(
-    patients: Sequence[str], training: int, validation: int, seed: int, train_only: Collection[str] = ()
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Draw the training and validation patients.
+def first_patients(
+    patients: Sequence[str], training: int, validation: int, train_only: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return the patients that take part: the first `training + validation` in natural order.
 
-    The first `training + validation` patients in natural order take part, so that the patients after them stay
-    unseen with every seed. The seed decides which of them are validation patients. Those of `train_only`, of whom not
-    both scans are labelled, are none.
+    The patients after them stay unseen with every seed. Those of `train_only`, of whom not both scans are labelled,
+    are not validated on.
 
     Raises:
         SettingsError: if there are too few patients, or a count is less than 1.
@@ -57,15 +56,45 @@ def draw_patients(
         )
     if errors:
         raise SettingsError(errors)
-    pool = sorted(patients, key=natural_key)[: training + validation]
-    drawn = [pool[place] for place in np.random.default_rng(seed).permutation(len(pool))]
-    whole = [name for name in drawn if name not in train_only]
-    if len(whole) < validation:
+    first = in_natural_order(patients)[: training + validation]
+    whole = len(set(first) - set(train_only))
+    if whole < validation:
         raise SettingsError(
-            f"--val: must be at most the {len(whole)} patients of whom both scans are labelled, of the first "
-            f"{len(pool)}, got {validation}; --patients chooses others"
+            f"--val: must be at most the {whole} patient{'' if whole == 1 else 's'} of whom both scans are labelled, "
+            f"of the first {len(first)}, got {validation}; --patients chooses others"
         )
-    validated = whole[-validation:]
+    return tuple(first)
+
+
+def draw_patients(
+    patients: Sequence[str],
+    training: int,
+    validation: int,
+    seed: int,
+    train_only: Collection[str] = (),
+    incomplete: Collection[str] = (),
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Draw the training and validation patients from `first_patients`. The seed decides who validates.
+
+    Args:
+        patients: the patients to draw from.
+        training: number of training patients.
+        validation: number of validation patients.
+        seed: the seed of the draw.
+        train_only: patients of whom not both scans are labelled. None of them validates.
+        incomplete: patients of whom not all structures can be measured. They validate only where the others do not
+            suffice, of whom one is kept to train on.
+
+    Raises:
+        SettingsError: see `first_patients`.
+    """
+    first = first_patients(patients, training, validation, train_only)
+    drawn = [first[place] for place in np.random.default_rng(seed).permutation(len(first))]
+    whole = [name for name in drawn if name not in train_only]
+    complete = [name for name in whole if name not in incomplete]
+    kept = complete[: min(1, len(complete) - 1)]
+    order = [*kept, *(name for name in whole if name not in complete), *complete[len(kept) :]]
+    validated = order[-validation:]
     return tuple(in_natural_order(set(drawn) - set(validated))), tuple(in_natural_order(validated))
 
 
@@ -93,15 +122,18 @@ def train_model(options: argparse.Namespace) -> None:
     roles = roles_of(patients.values(), settings.model.structures)
     for line in roles.text():
         print(line)
-    labelled = (*roles.whole, *roles.partly)
-    training, validation = draw_patients(labelled, options.train, options.val, options.seed, roles.partly)
+    labelled = first_patients((*roles.whole, *roles.partly), options.train, options.val, roles.partly)
+    prepared = prepare(select(scans, (*labelled, *unlabelled), errors), options.cache, known_errors=errors)
+    cached = {item.patient: item for item in prepared}
+    defined = {name: defined_metrics(cached[name].labels(), cached[name].field()) for name in labelled}
+    incomplete = [
+        name for name, own in defined.items() if set(settings.model.structures) - set(labelled_structures(own))
+    ]
+    training, validation = draw_patients(labelled, options.train, options.val, options.seed, roles.partly, incomplete)
     if teacher and (shared := in_natural_order(set(validation) & set(teacher.patients["training"]))):
         raise SettingsError(f"--teacher: must not have been trained on validation patients, got {names_text(shared)}")
     print(f"{len(training)} training patients: {_listed(training)}")
     print(f"{len(validation)} validation patients: {_listed(validation)}", flush=True)
-    chosen_files = select(scans, (*training, *validation, *unlabelled), errors)
-    prepared = prepare(chosen_files, options.cache, known_errors=errors)
-    cached = {item.patient: item for item in prepared}
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     pseudo_labelled = pseudo_label(teacher.model, [cached[number] for number in unlabelled], device) if teacher else []
@@ -116,13 +148,14 @@ def train_model(options: argparse.Namespace) -> None:
     errors = [
         *undefined_metric_errors(
             "--train: patients",
-            {item.patient: defined_metrics(item.labels(), item.field()) for item in training_data},
+            {name: defined[name] for name in training}
+            | {item.patient: defined_metrics(item.labels(), item.field()) for item in pseudo_labelled},
             "learned",
             settings.model.structures,
         ),
         *undefined_metric_errors(
             "--val: patients",
-            {n: defined_metrics(cached[n].labels(), cached[n].field()) for n in validation},
+            {name: defined[name] for name in validation},
             "measured",
             settings.model.structures,
         ),

@@ -275,8 +275,8 @@ def test_who_can_be_what_in_a_described_folder_is_remarked(tmp_path):
     status, content = check(folder, tmp_path)
     assert (status, content["labelled_without_error"]) == (0, 1)
     assert content["remarks"][2:6] == [
-        "2 patients can only train, because not both scans are labelled: [2, 3]",
-        "1 patients are left unused, because nothing is labelled (see --unlabelled of jointnet.train): [4]",
+        "2 patients can only train, and only a model that segments, because not both scans are labelled: [2, 3]",
+        "1 patient is left unused, because nothing is labelled (see --unlabelled of jointnet.train and study.run): [4]",
         "rv counts as not drawn, not as background, in cine of 1 patients, which never show it: [1]",
         "rv counts as not drawn, not as background, in lge of 1 patients, which never show it: [1]",
     ]

@@ -48,6 +48,8 @@ def test_a_text_lists_who_can_only_train_and_who_is_left_unused():
         [patient("a"), patient("b", lge=False), patient("c", cine=False, lge=False), patient("d", cine=False)]
     )
     assert found.text() == (
-        "2 patients can only train, because not both scans are labelled: [b, d]",
-        "1 patients are left unused, because nothing is labelled (see --unlabelled of jointnet.train): [c]",
+        "2 patients can only train, and only a model that segments, because not both scans are labelled: [b, d]",
+        "1 patient is left unused, because nothing is labelled (see --unlabelled of jointnet.train and study.run): [c]",
     )
+    assert roles_of([patient("b", lge=False)]).text()[0].startswith("1 patient can only train, and")
+    assert roles_of([patient(name, False, False) for name in "cd"]).text()[0].startswith("2 patients are left unused")

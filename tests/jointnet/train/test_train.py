@@ -220,8 +220,35 @@ def test_only_patients_of_whom_both_scans_are_labelled_validate(seed):
     trained, validated = draw_patients(patients, 4, 2, seed, ["1", "3", "4"])
     assert {"1", "3", "4"} < set(trained)
     assert sorted(trained + validated) == patients[:6]
-    with pytest.raises(SettingsError, match="--val: must be at most the 1 patients of whom both scans are labelled"):
+    with pytest.raises(SettingsError, match="--val: must be at most the 2 patients of whom both scans are labelled"):
+        draw_patients(patients, 2, 3, seed, ["1", "3", "4"])
+    with pytest.raises(SettingsError, match="--val: must be at most the 1 patient of whom both scans are labelled"):
         draw_patients(patients, 2, 2, seed, ["1", "3", "4"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("train_only", "incomplete", "validation", "validated"),
+    [
+        ([], [], 2, None),
+        ([], ["2", "4"], 1, {"1", "3", "5"}),
+        ([], ["2", "4"], 2, {"1", "3", "5"}),
+        (["5"], ["1", "2", "3"], 1, {"4"}),
+        ([], ["1", "2"], 4, {"1", "2", "3", "4", "5"}),
+    ],
+)
+def test_patients_with_all_structures_validate_first_and_one_of_them_trains(
+    seed, train_only, incomplete, validation, validated
+):
+    patients = [str(number) for number in range(1, 6)]
+    drawn = draw_patients(patients, 5 - validation, validation, seed, train_only, incomplete)
+    if validated is None:
+        assert drawn == draw_patients(patients, 5 - validation, validation, seed)
+        return
+    assert set(drawn[1]) <= validated
+    assert len(drawn[1]) == validation
+    if len(set(patients) - {*train_only, *incomplete}) > 1:
+        assert set(drawn[0]) - {*train_only, *incomplete}
 
 
 @pytest.mark.parametrize(
@@ -338,20 +365,22 @@ def test_the_same_command_continues_an_interrupted_training(scan_folder, tmp_pat
     assert sorted(path.name for path in killed.iterdir()) == ["config.json", "log.csv", "model.pt"]
 
 
-@pytest.mark.parametrize(("validates", "part"), [(True, "--val"), (False, "--train")])
+@pytest.mark.parametrize(("lacking", "parts"), [((2,), ["--train"]), ((1, 2), ["--train", "--val"])])
 def test_a_structure_that_no_patient_of_a_part_shows_is_named_before_anything_is_trained(
-    tmp_path, capsys, validates, part
+    tmp_path, capsys, lacking, parts
 ):
-    """One of two patients shows no RV in LGE. The seed decides which of them is used for validation."""
+    """Some of two patients show no RV in LGE. One who shows it is used for validation, with every seed."""
     for number in (1, 2):
         cine, lge = pair(seed=number, lge_shift_mm=(4.8, 3.6))
-        write_patient(tmp_path / "scans", number, cine, without(lge, "rv") if number == 2 else lge)
-    seed = next(seed for seed in range(9) if (draw_patients(("1", "2"), 1, 1, seed)[1] == ("2",)) == validates)
+        write_patient(tmp_path / "scans", number, cine, without(lge, "rv") if number in lacking else lge)
     options = ["--data", str(tmp_path / "scans"), "--model", "joint", "--train", "1", "--val", "1", "--epochs", "1"]
-    assert main([*options, "--seed", str(seed), "--out", str(tmp_path / "out")]) == 3
-    error = capsys.readouterr().err
-    assert (
-        f"error: {part}: patients must show rv in both segmentations of a slice, wholly in the common field; no slice "
-        "of patient 2 does, so"
-    ) in error
+    for seed in (0, 1, 2):
+        assert main([*options, "--seed", str(seed), "--out", str(tmp_path / "out")]) == 3
+        error = capsys.readouterr().err
+        assert error.count("error: ") == len(parts)
+        for part in parts:
+            assert (
+                f"error: {part}: patients must show rv in both segmentations of a slice, wholly in the common field; "
+                "no slice of patient "
+            ) in error
     assert not (tmp_path / "out").exists()

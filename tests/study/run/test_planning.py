@@ -61,8 +61,8 @@ def test_the_plan_of_a_folder_says_who_can_only_train_and_who_is_left_unused(tmp
         assert "7" not in arm.split.train
         assert arm.settings.model.structures == ("lv", "myo")
     text = render(plan)
-    assert "3 patients can only train, because not both scans are labelled: [2, 5, 6]" in text
-    assert "1 patients are left unused, because nothing is labelled" in text
+    assert "3 patients can only train, and only a model that segments" in text
+    assert "1 patient is left unused, because nothing is labelled" in text
     assert specification(plan)["endpoints"] == ["cd_mm/lv", "asd_mm/lv", "asd_mm/myo"]
 
 
