@@ -185,7 +185,7 @@ def test_no_module_imports_itself_through_others():
     assert not circles - packages, sorted(circles)
 
 
-ROOMS = ("plan", "machines", "tracking", "trials", "selection", "run")
+ROOMS = ("search", "plan", "machines", "tracking", "trials", "selection", "run")
 """Of `study` without the report. Each may use those before it."""
 
 

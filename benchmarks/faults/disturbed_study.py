@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 from mlflow import MlflowClient
 
+from study.search.outcome import TrialOutcome, after
 from study.store_address import sqlite_address
 from study.store_names import EXPERIMENT
 from study.trials.ledger import LEDGER_FILE, read_events
-from study.trials.outcome import TrialOutcome, after
 
 MARK = "JOINTNET_FAULTS"
 TABLES = ("table1.csv", "patients.csv", "slices.csv")

@@ -36,8 +36,9 @@ from jointnet.networks import build_model
 from jointnet.preparation.prepared_patient import prepare_patient
 from jointnet.settings import Settings, load_settings, with_values
 from study.plan.plan import make_arms
-from study.plan.search_file import load_spaces
-from study.plan.splits import Counts, make_splits
+from study.plan.splits import make_splits
+from study.search.file import load_spaces
+from study.search.split_counts import Counts
 from study.store_names import is_plain_name
 
 ROOT = Path(__file__).parents[2]

@@ -36,8 +36,8 @@ from jointnet.settings import with_values
 from jointnet.train.loop import train
 from study.machines.cluster import ray_session
 from study.plan.plan import Resources
-from study.plan.search_file import load_spaces
-from study.plan.search_space import Fidelity
+from study.search.file import load_spaces
+from study.search.space import Fidelity
 from study.store_address import sqlite_address
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
@@ -45,9 +45,9 @@ from study.trials.ledger import Ledger
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.ray_tune import run_round
 from study.trials.recorder import ArmRecorder
-from study.trials.sampling import SearchWork
 from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask, OnEpoch, TrialSpec, run_trial
+from study.trials.work import SearchWork
 
 MOST_RATIO, MOST_LOGGING_PERCENT = 1.05, 1.0
 ARM = "joint-25"

@@ -35,8 +35,8 @@ from jointnet.settings import Settings, settings_to_dict, with_values
 from jointnet.system.versions import commit, versions
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import train
-from study.plan.search_file import load_spaces
-from study.plan.search_space import Parameter, settings_of_sample
+from study.search.file import load_spaces
+from study.search.space import Parameter, settings_of_sample
 
 TABLE, RECORDED_WITH = "table.csv", "table.json"
 REPEATED = 4

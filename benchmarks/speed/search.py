@@ -30,12 +30,13 @@ from scipy.stats import wilcoxon
 from timing import Figure, create_parser, print_figures
 
 from jointnet.train.epoch_report import OBJECTIVE
-from study.plan.search_file import load_spaces
-from study.plan.search_space import Fidelity, Parameter
+from study.search.file import load_spaces
+from study.search.optuna_trials import distributions, optuna_trials
+from study.search.outcome import EpochRecord, TrialOutcome, trial_name
+from study.search.pruning import Asha
+from study.search.sampling import STARTUP_TRIALS, TpeSampler
+from study.search.space import Fidelity, Parameter
 from study.store_names import EARLY
-from study.trials.outcome import EpochRecord, TrialOutcome, trial_name
-from study.trials.pruning import Asha
-from study.trials.sampling import STARTUP_TRIALS, TpeSampler, distributions, optuna_trials
 
 GOAL = 0.35
 TRIALS = (6, 16, 32)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from jointnet.models import MODELS
 from jointnet.settings import Settings, load_settings
 from study.plan.plan import Arm, Plan
-from study.plan.search_space import Fidelity
+from study.search.space import Fidelity
 
 MEASURED_SETTINGS = "quick"
 """Settings with which `Model.seconds_per_patient_epoch` was measured."""

@@ -15,8 +15,8 @@ from jointnet.settings import Settings, settings_to_dict
 from jointnet.settings.parsing import flat_settings
 from jointnet.structures import STRUCTURES
 from study.arm_differences import LENGTH, SEARCHED, TRAIN, VALIDATION, WEIGHTS, length_text
-from study.plan.search_space import RATIOS, Budget, Parameter, SearchSpace, has_effect
 from study.plan.splits import Split
+from study.search.space import RATIOS, Budget, Parameter, SearchSpace, has_effect
 
 
 @dataclass(frozen=True)

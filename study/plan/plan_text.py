@@ -21,7 +21,7 @@ from study.plan.cost import (
 )
 from study.plan.environment import environment_lines
 from study.plan.plan import Arm, Data, Design, Plan, given
-from study.plan.search_space import SearchSpace
+from study.search.space import SearchSpace
 from study.store_address import without_secrets
 
 MOST_NOTES = 6

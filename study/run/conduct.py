@@ -31,6 +31,7 @@ from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, retrain_row
 from study.run.stages import OPTUNA_FILE, evaluate_on_test, retrain_winners, search_arms, select_trials
 from study.run.stopping import EXIT_NO_FINISHED_TRIAL, StudyHaltedError, interrupt_on_signals
 from study.run.study_recorder import StudyRecorder, is_complete_in_store, provenance_tags
+from study.search.outcome import NoFinishedTrialError
 from study.selection.held_out import check_sealed
 from study.selection.openings import arms_without_model, is_complete, select_all
 from study.store_address import ui_command
@@ -38,7 +39,6 @@ from study.tracking.open_store import check_experiment
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
-from study.trials.outcome import NoFinishedTrialError
 from study.trials.progress import ArmProgress, StudyProgress
 
 SECONDS_AFTER_SEARCH = 30.0

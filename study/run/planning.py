@@ -23,20 +23,11 @@ from study.machines.cluster import survey
 from study.machines.node_check import SharedFolder
 from study.plan.capacity import Request, resource_errors, resources_of
 from study.plan.plan import Data, Design, Node, Plan, make_arms, make_plan
-from study.plan.search_file import MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
-from study.plan.search_space import MOST_EPOCHS, SearchSpace, with_overrides
-from study.plan.splits import (
-    Counts,
-    Folds,
-    Split,
-    fold_errors,
-    make_folds,
-    make_splits,
-    parse_counts,
-    same_validation,
-    scaled_counts,
-)
+from study.plan.splits import Folds, Split, fold_errors, make_folds, make_splits, same_validation, scaled_counts
 from study.plan.splits_file import read_splits_file
+from study.search.file import MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
+from study.search.space import MOST_EPOCHS, SearchSpace, with_overrides
+from study.search.split_counts import Counts, parse_counts
 from study.tracking.open_store import resolve_tracking_uri
 
 PHANTOM_PATIENTS = 45

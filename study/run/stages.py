@@ -11,6 +11,8 @@ from study.plan.plan import Arm, Plan
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, check_halted
 from study.run.stopping import StudyHaltedError
 from study.run.study_recorder import TEST_FOLDER
+from study.search.optuna_trials import write_optuna_file
+from study.search.outcome import NoFinishedTrialError, TrialOutcome
 from study.selection.baselines import baselines_of, evaluate_baseline, evaluators
 from study.selection.best_trial import Selection
 from study.selection.held_out import evaluate_held_out
@@ -24,11 +26,10 @@ from study.selection.openings import (
     select_all,
 )
 from study.trials.ledger import Ledger
-from study.trials.outcome import NoFinishedTrialError, TrialOutcome
 from study.trials.recorder import ArmRecorder
-from study.trials.sampling import retrain_prefix, retrain_work, search_work, write_optuna_file
 from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask
+from study.trials.work import retrain_prefix, retrain_work, search_work
 
 OPTUNA_FILE = "optuna.db"
 RETRAIN_FOLDER = "retrain"

@@ -22,7 +22,7 @@ from typing import Any
 from jointnet.errors import DISK_FULL, EXIT_USAGE, InputError
 from jointnet.system.commands import EXIT_INTERRUPTED
 from jointnet.system.home import nearest_folder
-from study.trials.outcome import NoFinishedTrialError
+from study.search.outcome import NoFinishedTrialError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl+C; the signal of a batch system before it kills; the signal of a closed terminal or lost ssh connection."""

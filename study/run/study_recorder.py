@@ -19,7 +19,7 @@ from study.tracking.registry import Champion, registered_name
 from study.tracking.runs import NOTE, STUDY, RunKey, StudyTracker, run_key
 from study.trials.ledger import Ledger
 from study.trials.recorder import end_tags
-from study.trials.sampling import retrain_prefix
+from study.trials.work import retrain_prefix
 
 SPLITS_FILE = "splits.json"
 SELECTION_FILE = "selection.json"

@@ -13,10 +13,10 @@ from typing import Any
 
 from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.plan import Arm, Plan
+from study.search.outcome import NoFinishedTrialError, TrialOutcome
 from study.store_names import TIME_BUDGET, ending
 from study.trials.ledger import Ledger
-from study.trials.outcome import NoFinishedTrialError, TrialOutcome
-from study.trials.sampling import retrain_prefix, retrain_seeds
+from study.trials.work import retrain_prefix, retrain_seeds
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from study.plan.plan import Arm, Plan
+from study.search.outcome import NoFinishedTrialError, TrialOutcome
 from study.selection.best_trial import Selection, is_candidate, select_best
 from study.store_names import current_remark
 from study.trials.ledger import Ledger
-from study.trials.outcome import NoFinishedTrialError, TrialOutcome
-from study.trials.sampling import retrain_work
+from study.trials.work import retrain_work
 
 FIRST = "the selection of every arm is recorded"
 

@@ -38,7 +38,7 @@ from typing import Any
 from jointnet.errors import InputError, SettingsError
 from jointnet.system.atomic_file import sync_folder
 from jointnet.system.lock import LockedError, locked
-from study.trials.outcome import TrialOutcome, after
+from study.search.outcome import TrialOutcome, after
 
 LEDGER_FILE = "ledger.jsonl"
 TRIAL_EVENTS = ("drawn", "epoch", "failure", "ended", "continued")

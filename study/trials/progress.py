@@ -10,8 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from study.search.outcome import TrialOutcome
 from study.store_names import TIME_BUDGET
-from study.trials.outcome import TrialOutcome
 
 PLAIN_SECONDS = 20.0
 """Without a terminal: least interval between lines about epochs."""

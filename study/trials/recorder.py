@@ -11,14 +11,14 @@ from functools import partial
 from jointnet.settings import Settings, settings_to_dict
 from jointnet.train.checkpoints import checkpoint_files
 from jointnet.train.epoch_report import OBJECTIVE
+from study.search.outcome import TrialOutcome
 from study.store_names import BEST, INTERRUPTED, ending
 from study.tracking.outbox import Outbox
 from study.tracking.runs import NOTE, Row, StudyTracker, arm_title
 from study.trials.ledger import Ledger
-from study.trials.outcome import TrialOutcome
 from study.trials.progress import StudyProgress
-from study.trials.sampling import Drawn
 from study.trials.trial import CHECKPOINTS, ArmTask, TrialSpec, freeze_model, keep_best_only
+from study.trials.work import Drawn
 
 STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 """MLflow status by state. Trials that were stopped by the time budget or interrupted are KILLED."""

@@ -13,11 +13,11 @@ from enum import Enum
 from itertools import pairwise
 from statistics import fmean, median
 
+from study.search.outcome import EpochRecord, TrialOutcome
+from study.search.pruning import Asha
 from study.store_names import EARLY, TIME_BUDGET
-from study.trials.outcome import EpochRecord, TrialOutcome
-from study.trials.pruning import Asha
 from study.trials.recorder import ArmRecorder
-from study.trials.sampling import Work
+from study.trials.work import Work
 
 MOST_ATTEMPTS_WITHOUT_EPOCH = 3
 """A trial fails after this many consecutive attempts that the machine ended without a new epoch between them."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jointnet.train.epoch_report import OBJECTIVE
-from study.trials.outcome import EpochRecord, TrialOutcome, trial_name
+from study.search.outcome import EpochRecord, TrialOutcome, trial_name
 
 
 def outcome(

@@ -13,13 +13,13 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.networks import build_model
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE
-from study.plan.search_space import Budget, Fidelity, Method, Objective, Parameter, SearchSpace
+from study.search.space import Budget, Fidelity, Method, Objective, Parameter, SearchSpace
 from study.trials.ledger import Event, Ledger
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.recorder import ArmRecorder
-from study.trials.sampling import SearchWork
 from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask, TrialSpec
+from study.trials.work import SearchWork
 
 Metrics = Mapping[str, float]
 ARM = "standalone-1"

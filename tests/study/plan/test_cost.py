@@ -31,8 +31,8 @@ from study.plan.cost import (
 )
 from study.plan.plan import Arm, Design, make_arms
 from study.plan.plan_text import render
-from study.plan.search_file import load_spaces
-from study.plan.search_space import Budget, Fidelity, with_overrides
+from study.search.file import load_spaces
+from study.search.space import Budget, Fidelity, with_overrides
 
 
 def test_expected_minutes_are_the_estimate_up_to_the_budgets_share():

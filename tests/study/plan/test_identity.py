@@ -11,7 +11,7 @@ from plans import plan_of
 from jointnet.errors import SettingsError
 from study.plan.identity import SPECIFICATION_FILE, differences, digest, identity, with_identity
 from study.plan.plan import Design, Plan, specification
-from study.plan.search_space import with_overrides
+from study.search.space import with_overrides
 
 MOST = plan_of().spaces[0].fidelity.max_epochs
 

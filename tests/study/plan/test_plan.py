@@ -8,8 +8,9 @@ from plans import SPLITS, plan_of
 from jointnet.errors import SettingsError
 from study.plan.plan import Design, make_arms, specification
 from study.plan.plan_text import render
-from study.plan.search_file import load_spaces
-from study.plan.splits import make_folds, parse_counts, same_validation
+from study.plan.splits import make_folds, same_validation
+from study.search.file import load_spaces
+from study.search.split_counts import parse_counts
 
 
 def test_arms_cross_models_and_splits():

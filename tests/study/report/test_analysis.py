@@ -9,10 +9,11 @@ import pytest
 import synthetic_store as synthetic
 
 from study.plan.plan import Arm
-from study.plan.splits import make_folds, parse_counts
+from study.plan.splits import make_folds
 from study.report.analysis import analyse
 from study.report.reader import read_study
 from study.report.records import StudyRecord
+from study.search.split_counts import parse_counts
 
 FOLDS = 4
 

@@ -12,9 +12,10 @@ from jointnet.errors import DataError
 from jointnet.evaluate.aggregation import ENDPOINTS
 from study.plan.identity import SPECIFICATION_FILE, with_identity
 from study.plan.plan import Plan, make_arms
-from study.plan.splits import make_folds, parse_counts
+from study.plan.splits import make_folds
 from study.run import conduct as conduct_module
 from study.run.conduct import conduct, split_errors
+from study.search.split_counts import parse_counts
 
 
 class KilledError(BaseException):

@@ -15,21 +15,22 @@ from jointnet.preparation.cache import CachedPatient
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.plan import Design, Plan, make_arms
-from study.plan.splits import make_folds, parse_counts
+from study.plan.splits import make_folds
 from study.run.conduct import _rows
 from study.run.rounds import Session
 from study.run.stages import evaluate_on_test, retrain_winners, search_arms, select_trials
 from study.run.study_recorder import StudyRecorder
+from study.search.outcome import NoFinishedTrialError
+from study.search.split_counts import parse_counts
 from study.selection.best_trial import select_best
 from study.selection.held_out import HeldOutResult
 from study.selection.openings import FIRST, is_complete, retrainings
 from study.store_names import BASELINES
 from study.trials.ledger import Ledger
-from study.trials.outcome import NoFinishedTrialError
 from study.trials.progress import StudyProgress
-from study.trials.sampling import retrain_seeds
 from study.trials.scheduling import ArmSearch
 from study.trials.trial import ArmTask
+from study.trials.work import retrain_seeds
 
 PATIENTS = [str(number) for number in range(1, 9)]
 FILES: dict[str, PatientFiles] = {name: None for name in PATIENTS}  # type: ignore[misc]

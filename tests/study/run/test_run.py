@@ -27,14 +27,15 @@ import study.run.conduct
 from jointnet.phantom.writer import write_phantom
 from jointnet.preparation.patient_files import PatientFiles
 from study.plan import environment
-from study.plan.splits import make_splits, parse_counts
+from study.plan.splits import make_splits
 from study.run.__main__ import main
+from study.search.split_counts import parse_counts
 from study.store_address import default_tracking_uri
 from study.store_names import EXPERIMENT
 from study.trials.ledger import Ledger
-from study.trials.sampling import retrain_seeds
 from study.trials.scheduling import ArmSearch, Cause
 from study.trials.trial import ArmTask, TrialSpec, run_trial
+from study.trials.work import retrain_seeds
 
 TINY = """
 question = "Does it run?"

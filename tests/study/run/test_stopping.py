@@ -21,7 +21,7 @@ from study.run.stopping import (
     graceful_first_signal,
     interrupt_on_signals,
 )
-from study.trials.outcome import NoFinishedTrialError
+from study.search.outcome import NoFinishedTrialError
 
 
 @pytest.fixture(autouse=True)

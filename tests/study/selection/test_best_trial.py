@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from outcomes import outcome
 
+from study.search.outcome import NoFinishedTrialError, TrialOutcome
 from study.selection.best_trial import select_best
 from study.store_names import EARLY, TIME_BUDGET
-from study.trials.outcome import NoFinishedTrialError, TrialOutcome
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from plans import plan_of
 
 from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.plan import Plan
-from study.plan.search_space import Budget
+from study.search.space import Budget
 from study.selection.openings import (
     FIRST,
     is_complete,

@@ -13,15 +13,15 @@ from simulation import TINY
 from jointnet.errors import SettingsError
 from jointnet.settings import with_values
 from jointnet.train.epoch_report import OBJECTIVE
+from study.search.outcome import trial_name
 from study.store_names import EARLY, EXPERIMENT, INTERRUPTED, TIME_BUDGET
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
-from study.trials.outcome import trial_name
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.recorder import ArmRecorder
-from study.trials.sampling import Drawn
 from study.trials.trial import ArmTask
+from study.trials.work import Drawn
 
 TAGS = {"arm": "joint-2", "model": "joint", "split": "2/1/1"}
 SAMPLE = {"lambda_2_to_1": 2.0, "lambda_3_to_1": 1.0, "alpha": 0.25}

@@ -23,19 +23,19 @@ from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from study.plan.plan import Resources
-from study.plan.search_space import Budget, Fidelity, Method, Objective, Parameter, SearchSpace
+from study.search.outcome import TrialOutcome
+from study.search.space import Budget, Fidelity, Method, Objective, Parameter, SearchSpace
 from study.selection.best_trial import select_best
 from study.store_names import EXPERIMENT, INTERRUPTED, TIME_BUDGET
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
-from study.trials.outcome import TrialOutcome
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.ray_tune import cause_of, reason_of, run_round
 from study.trials.recorder import ArmRecorder
-from study.trials.sampling import RetrainWork, SearchWork, Work, retrain_seeds
 from study.trials.scheduling import ArmSearch, Cause
 from study.trials.trial import ArmTask, ObjectiveNotFiniteError, TrialSpec, run_trial
+from study.trials.work import RetrainWork, SearchWork, Work, retrain_seeds
 
 ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
 TINY = with_values(

@@ -19,9 +19,9 @@ from simulation import (
 )
 
 from jointnet.settings import with_values
-from study.plan.search_space import SearchSpace
 from study.run.rounds import check_halted
 from study.run.stopping import StudyHaltedError, ending_of
+from study.search.space import SearchSpace
 from study.store_names import EARLY, TIME_BUDGET
 from study.trials.ledger import Ledger
 from study.trials.scheduling import LEAST_OVERTIME_SECONDS, MOST_ATTEMPTS_WITHOUT_EPOCH, ArmSearch, Cause

@@ -12,8 +12,8 @@ from typing import Any
 from jointnet.errors import SettingsError, short_repr
 from jointnet.models import MODELS
 from jointnet.settings import Settings, with_values
-from study.plan.search_space import LAMBDAS, RATIOS, SHORT_NAMES, Method, has_effect, value_of
-from study.plan.splits import parse_counts
+from study.search.space import LAMBDAS, RATIOS, SHORT_NAMES, Method, has_effect, value_of
+from study.search.split_counts import parse_counts
 
 METHOD_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?")
 """Names of arms are part of folder names and of the tracking store's keys."""

@@ -8,8 +8,8 @@ import pytest
 from jointnet.errors import SettingsError
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE
-from study.plan.search_file import load_spaces
-from study.plan.search_space import Objective, lambdas_of, settings_of_sample, with_overrides
+from study.search.file import load_spaces
+from study.search.space import Objective, lambdas_of, settings_of_sample, with_overrides
 
 
 def test_the_objective_is_what_a_training_keeps_its_model_by():

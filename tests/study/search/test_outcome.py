@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from outcomes import outcome
 
+from study.search.outcome import after, trial_name
 from study.store_names import EARLY, TIME_BUDGET
-from study.trials.outcome import after, trial_name
 
 DRAWN = {"event": "drawn", "trial": "t0001", "number": 1, "sample": {"alpha": 0.5}}
 

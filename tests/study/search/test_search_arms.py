@@ -11,9 +11,10 @@ from study.arm_differences import LENGTH, MODEL, TRAIN, beyond_question, differe
 from study.plan.identity import digest
 from study.plan.plan import given, make_arms, specification
 from study.plan.plan_text import render
-from study.plan.search_file import load_spaces
-from study.plan.search_space import Budget, SearchSpace
-from study.plan.splits import make_splits, parse_counts
+from study.plan.splits import make_splits
+from study.search.file import load_spaces
+from study.search.space import Budget, SearchSpace
+from study.search.split_counts import parse_counts
 
 FILE = """
 question = "Which?"

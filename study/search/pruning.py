@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from study.plan.search_space import Fidelity
-from study.trials.outcome import TrialOutcome
+from study.search.outcome import TrialOutcome
+from study.search.space import Fidelity
 
 
 def rungs(fidelity: Fidelity) -> tuple[int, ...]:

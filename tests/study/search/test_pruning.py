@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from outcomes import outcome
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from study.plan.search_space import Fidelity
-from study.trials.outcome import TrialOutcome
-from study.trials.pruning import Asha, rungs
+from study.search.outcome import TrialOutcome
+from study.search.pruning import Asha, rungs
+from study.search.space import Fidelity
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE
 from jointnet.settings.validation import Schema, json_schema, validate
 from jointnet.system.toml_file import is_file, read_toml
-from study.plan.search_rules import (
+from study.search.rules import (
     METHOD_NAME,
     NOT_FIXED,
     contradictions,
@@ -24,7 +24,7 @@ from study.plan.search_rules import (
     not_fixed_errors,
     parameter_methods,
 )
-from study.plan.search_space import LAMBDAS, RATIOS, SHORT_NAMES, Budget, Fidelity, Objective, Parameter, SearchSpace
+from study.search.space import LAMBDAS, RATIOS, SHORT_NAMES, Budget, Fidelity, Objective, Parameter, SearchSpace
 
 MOST_TRIALS, MOST_PATIENTS = 100_000, 10_000
 MOST_MINUTES = 1_000_000

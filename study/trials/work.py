@@ -1,0 +1,119 @@
+"""Which training is drawn next: a trial of a search, or a retraining of the winner with a new seed.
+
+The trials of a search and the retrainings of its winner differ in the number of trainings, in their content, and in
+whether early stopping applies. Scheduling, training and recording are the same for both.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from study.plan.plan import Arm, Plan
+from study.search.outcome import TrialOutcome, trial_name
+from study.search.sampling import TpeSampler
+from study.search.space import Fidelity, Parameter
+
+SEED_BITS = 31
+_RETRAIN = 1
+"""Spawn key, applied to the study's seed, of the generator of retraining seeds."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A training to start: its id in the arm, its sample, and its seed (None: the study's)."""
+
+    trial_id: str
+    sample: Mapping[str, Any]
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class SearchWork:
+    """The trials of a search.
+
+    Attributes:
+        key: key of the arm in the ledger.
+        parameters: the searched parameters.
+        fidelity: epochs and early stopping.
+        most: number of trials; None for as many as the time allows.
+        seed: seed of the study.
+        first: sample of the first trial; None draws it as the others.
+    """
+
+    key: str
+    parameters: tuple[Parameter, ...]
+    fidelity: Fidelity
+    most: int | None
+    seed: int
+    first: Mapping[str, float] | None = None
+
+    def draw(self, number: int, others: Iterable[TrialOutcome]) -> Drawn:
+        """Return the training of a number, from 1, given the outcomes of the other trials."""
+        if number == 1 and self.first is not None:
+            return Drawn(trial_name(number), self.first)
+        return Drawn(trial_name(number), self._sampler.sample(others, number))
+
+    @cached_property
+    def _sampler(self) -> TpeSampler:
+        return TpeSampler(self.parameters, self.seed)
+
+
+@dataclass(frozen=True)
+class RetrainWork:
+    """The retrainings of an arm's selected trial: the same settings and sample, all epochs, and new seeds.
+
+    Attributes:
+        key: key of the retrainings of this winner in the ledger.
+        winner: the selected trial.
+        fidelity: fidelity of the search, without early stopping.
+        most: number of retrainings.
+        seed: seed of the study, with which the winner was tuned.
+    """
+
+    key: str
+    winner: TrialOutcome
+    fidelity: Fidelity
+    most: int
+    seed: int
+
+    def draw(self, number: int, others: Iterable[TrialOutcome]) -> Drawn:
+        """Return the retraining of a number, its seed index from 1."""
+        seed = retrain_seeds(self.seed, number)[number - 1]
+        return Drawn(f"{self.winner.trial_id}-s{number}", dict(self.winner.sample), seed)
+
+
+Work = SearchWork | RetrainWork
+
+
+def search_work(plan: Plan, arm: Arm) -> SearchWork:
+    """Return the trials of an arm's search."""
+    first = arm.space.first_sample_of(arm.method)
+    return SearchWork(arm.key, arm.parameters, arm.space.fidelity, arm.budget.num_samples, plan.seed, first)
+
+
+def retrain_work(plan: Plan, arm: Arm, winner: TrialOutcome) -> RetrainWork:
+    """Return the retrainings of an arm's winner. `grace_epochs` equals `max_epochs`, which disables early stopping."""
+    fidelity = replace(arm.space.fidelity, grace_epochs=arm.space.fidelity.max_epochs)
+    return RetrainWork(f"{retrain_prefix(arm)}{winner.trial_id}", winner, fidelity, plan.design.seeds, plan.seed)
+
+
+def retrain_prefix(arm: Arm) -> str:
+    """Return the prefix of an arm's retrainings in the ledger's keys. The id of the winner follows it."""
+    return f"{arm.key}/retrain/"
+
+
+def retrain_seeds(seed: int, count: int) -> tuple[int, ...]:
+    """Return the first `count` retraining seeds. They differ from each other and from the study's seed, used in tuning.
+
+    They are drawn from the study's seed and are the same in every arm and fold. A larger `count` only appends seeds.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_RETRAIN,)))
+    seeds: list[int] = []
+    while len(seeds) < count:
+        drawn = int(generator.integers(2**SEED_BITS))
+        if drawn != seed and drawn not in seeds:
+            seeds.append(drawn)
+    return tuple(seeds)
