@@ -106,7 +106,8 @@ def _trials(record: StudyRecord) -> pd.DataFrame:
 def _rows(record: StudyRecord) -> pd.DataFrame:
     tested = [
         one.rows.assign(arm=one.name, fold=one.fold, method=one.name, annotated=0)
-        for one in record.baselines
+        for own in record.by_baseline.values()
+        for one in own
         if one.rows is not None
     ]
     tested += [

@@ -9,7 +9,7 @@ import synthetic_store as synthetic
 
 import study
 from study.report.slice_rows import ROW_COLUMNS
-from study.store_names import DESCRIPTORS
+from study.store_names import BASELINES
 
 ARMS = ["arm", "fold", "method", "model", "train", "validation", "annotated", "test"]
 ARMS += ["trials", "selected", "objective", "openings", "minutes"]
@@ -43,12 +43,14 @@ def test_a_study_without_arms_has_empty_tables(studies: str):
 def test_rows_without_annotation_are_there_with_0_annotated_patients(uri: str, tmp_path: Path):
     arms = [replace(arm, trials=arm.trials[:1], selected=0) for arm in synthetic.full_arms()[:2]]
     synthetic.write_study(uri, "baselines", arms, tmp_path)
-    synthetic.write_baseline(uri, "baselines", DESCRIPTORS, synthetic.slice_rows(0.55, False), tmp_path)
+    for name in BASELINES:  # the store returns the newest first
+        synthetic.write_baseline(uri, "baselines", name, synthetic.slice_rows(0.55, False), tmp_path)
     tables = study.read_study("baselines", uri)
     found = tables.rows.drop_duplicates("arm").set_index("arm")[["method", "annotated"]]
+    assert list(found.index) == [*BASELINES, "joint-25", "joint-35"]
     assert found.to_dict("index") == {
-        DESCRIPTORS: {"method": DESCRIPTORS, "annotated": 0},
+        **{name: {"method": name, "annotated": 0} for name in BASELINES},
         "joint-25": {"method": "joint", "annotated": 40},
         "joint-35": {"method": "joint", "annotated": 40},
     }
-    assert DESCRIPTORS not in set(tables.arms["arm"])
+    assert not set(BASELINES) & set(tables.arms["arm"])

@@ -83,8 +83,6 @@ def _without_annotation(name: str) -> tuple[object, ...]:
 
 def efficiency_table(table: pd.DataFrame, titles: Mapping[str, str], columns: Sequence[Column]) -> Table:
     """Return the table of the annotation-efficiency curve."""
-    counts = [of_metric(table, column.metric, column.structure)["n"].tolist() for column in columns]
-    header = with_patients([column.heading for column in columns], counts)
     rows = []
     for arm, own in table.groupby("arm", sort=False):
         by = {(one["metric"], one["structure"]): one for one in own.to_dict("records")}
@@ -92,7 +90,13 @@ def efficiency_table(table: pd.DataFrame, titles: Mapping[str, str], columns: Se
         words = [interval(one["mean"], one["low"], one["high"]) for one in means]
         rows.append(text_row([titles.get(str(arm), "Before registration"), *words], str(arm)))
     caption = "Mean error against the number of annotated patients, with 95 % t intervals of the mean."
-    return Table("efficiency", caption, header, tuple(rows), "Row")
+    return Table("efficiency", caption, _headings(table, columns), tuple(rows), "Row")
+
+
+def _headings(table: pd.DataFrame, columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the headings of the columns, with the number of patients where they differ in it."""
+    counts = [of_metric(table, column.metric, column.structure)["n"].tolist() for column in columns]
+    return with_patients([column.heading for column in columns], counts)
 
 
 def draw_curve(
@@ -110,7 +114,7 @@ def draw_curve(
     method_of = {arm.method: arm for arm in arms}
     tested = [method for method in method_of if method in set(table["method"])]
     figure = Figure(figsize=(2.5 * len(columns), 3.1), layout="constrained", facecolor="none")
-    for number, column in enumerate(columns):
+    for number, (column, heading) in enumerate(zip(columns, _headings(table, columns), strict=True)):
         axes = figure.add_subplot(1, len(columns), number + 1)
         own = of_metric(table, column.metric, column.structure)
         _draw_levels(axes, own, theme)
@@ -124,7 +128,7 @@ def draw_curve(
                 marker=MARKERS[look % len(MARKERS)], markersize=5.5, label=method_title(method_of[method]),
             )  # fmt: skip
         dress(axes, theme)
-        axes.set_title(column.heading, fontsize=10, color=theme.ink, loc="left")
+        axes.set_title(heading, fontsize=10, color=theme.ink, loc="left")
         axes.set_xticks(list(ticks), list(ticks.values()), fontsize=7.5)
         axes.set_xlim(-0.5 * gap, max(ticks) + 0.5 * gap)
         axes.set_ylim(bottom=0)

@@ -13,7 +13,7 @@ from study.report.sections.arms_compared import SCOPES, deciding_interval
 from study.report.statistics.claim_result import TITLES, WHAT_TO_RUN, ClaimResult, claims_frame
 from study.report.statistics.deciding import METHOD
 from study.report.statistics.paired import significance_stars
-from study.report.tables import Table, number, p_value, text_row
+from study.report.tables import Table, number, p_value, text_row, with_patients
 from study.store_names import DESCRIPTORS
 
 NO_CLAIM = (
@@ -125,11 +125,11 @@ def _limits(study: StudyRecord, analysis: Analysis, best: str) -> list[str]:
 def claims_table(results: Sequence[ClaimResult]) -> Table:
     """Return the table of all claims in all endpoints, with their verdicts and the intervals that decide them."""
     rows = []
-    for one in results:
+    for one, endpoint in zip(results, _endpoints(results), strict=True):
         margin = "" if one.claim == "superior" else f"{number(one.margin_mm)} ({one.margin_source})"
         words = [
             f"{one.joint} is {one.claim} to {one.standalone}",
-            TITLES[one.metric, one.structure] + (" (primary)" if one.primary else ""),
+            endpoint + (" (primary)" if one.primary else ""),
             one.verdict,
             deciding_interval(one.difference),
             margin,
@@ -145,6 +145,12 @@ def claims_table(results: Sequence[ClaimResult]) -> Table:
         decides if scope == METHOD else f"They decide nothing about methods: that needs {WHAT_TO_RUN}."
     )
     return Table("claims", "The pre-specified claims by endpoint.", header, tuple(rows), "Claim", note, in_paper=True)
+
+
+def _endpoints(results: Sequence[ClaimResult]) -> tuple[str, ...]:
+    """Return the titles of the claims' endpoints, with the number of patients where they differ in it."""
+    titles = [TITLES[one.metric, one.structure] for one in results]
+    return with_patients(titles, [[one.difference.test.patients] for one in results])
 
 
 def best_models(study: StudyRecord, analysis: Analysis) -> list[str]:

@@ -15,6 +15,7 @@ from study.report.mean_tables import Column, widest
 from study.report.page import Pictures, Section, Text
 from study.report.records import ArmRecord, StudyRecord
 from study.report.slice_rows import of_metric
+from study.report.tables import with_patients
 from study.store_names import BASELINES
 
 _NOTE = (
@@ -26,21 +27,22 @@ _NOTE = (
 
 def every_patient(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with one box plot per registration metric; the files have all in one picture."""
+    headings = _headings(analysis.patients, analysis.columns)
 
-    def draw(columns: Sequence[Column], theme: Theme) -> Figure:
+    def draw(columns: Mapping[Column, str], theme: Theme) -> Figure:
         return draw_boxplots(analysis.patients, analysis.baselines, analysis.tested, columns, theme)
 
-    def one(column: Column) -> Picture:
+    def one(column: Column, heading: str) -> Picture:
         alt = (
-            f"Box plots of {column.heading} before registration and for each baseline and arm, every patient a dot; "
+            f"Box plots of {heading} before registration and for each baseline and arm, every patient a dot; "
             "the means are in the main table."
         )
         name = f"boxplot-{column.metric.removesuffix('_mm')}-{column.structure}"
-        return Picture(name, column.heading, alt, "", lambda theme: draw([column], theme))
+        return Picture(name, heading, alt, "", lambda theme: draw({column: heading}, theme))
 
     alt = "Box plots of the registration metrics"
-    together = Picture("boxplots", "", alt, "", lambda theme: draw(analysis.columns, theme))
-    plots = Pictures(tuple(one(column) for column in analysis.columns), combined=together)
+    together = Picture("boxplots", "", alt, "", lambda theme: draw(headings, theme))
+    plots = Pictures(tuple(one(*item) for item in headings.items()), combined=together)
     return Section(
         "everyone", "Registration error of every patient", (plots, Text(_NOTE, "note")) if analysis.patients else ()
     )
@@ -50,7 +52,7 @@ def draw_boxplots(
     patients: Mapping[str, pd.DataFrame],
     baselines: Sequence[str],
     arms: Sequence[ArmRecord],
-    columns: Sequence[Column],
+    columns: Mapping[Column, str],
     theme: Theme = LIGHT,
 ) -> Figure:
     """Draw box plots of the values before registration and of each baseline and arm, one panel per metric.
@@ -61,7 +63,7 @@ def draw_boxplots(
         patients: per-patient means by baseline and arm, as returned by `study.report.slice_rows.over_folds`.
         baselines: the names of the baselines, in the order of the boxes.
         arms: the arms in the order of the boxes; those without patients are left out.
-        columns: the metrics, one panel each.
+        columns: the heading of each metric, one panel each.
         theme: the colours.
     """
     tested = [arm for arm in arms if arm.arm in patients]
@@ -71,12 +73,18 @@ def draw_boxplots(
     ]
     panel = max(0.75 + 0.62 * (1 + len(boxes)), 3.85 if len(columns) == 1 else 2.0)
     figure = Figure(figsize=(panel * len(columns), 3.4), layout="constrained", facecolor="none")
-    for place, column in enumerate(columns):
+    for place, (column, heading) in enumerate(columns.items()):
         axes = figure.add_subplot(1, len(columns), place + 1)
         _draw_boxes(axes, patients, boxes, column, theme)
         dress(axes, theme)
-        axes.set_title(column.heading, fontsize=10, color=theme.ink, loc="left")
+        axes.set_title(heading, fontsize=10, color=theme.ink, loc="left")
     return figure
+
+
+def _headings(patients: Mapping[str, pd.DataFrame], columns: Sequence[Column]) -> dict[Column, str]:
+    """Return the heading of each metric, with the number of patients where the metrics differ in it."""
+    counts = [[len(_of_column(means, column)) for means in patients.values()] for column in columns]
+    return dict(zip(columns, with_patients([column.heading for column in columns], counts), strict=True))
 
 
 class _Box(NamedTuple):

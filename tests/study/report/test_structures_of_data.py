@@ -5,17 +5,21 @@ from dataclasses import replace
 
 import pytest
 import synthetic_store as synthetic
+from matplotlib.figure import Figure
 
 from jointnet.evaluate.aggregation import ENDPOINTS, endpoints_of
 from study.report import page, tables
 from study.report.analysis import analyse
+from study.report.figures import LIGHT
 from study.report.mean_tables import text_table
 from study.report.medians import median_table, quartiles
 from study.report.reader import read_study
 from study.report.records import ArmRecord, StudyRecord
 from study.report.sections import build
-from study.report.sections.annotations import efficiency_table, mean_errors
+from study.report.sections.annotations import draw_curve, efficiency_table, mean_errors
+from study.report.sections.answer import claims_table
 from study.report.sections.arms_compared import between_table
+from study.report.sections.box_plots import every_patient
 from study.report.sections.methods import detectable_table
 from study.report.sections.registration import registration_means
 from study.report.write import csv_frames
@@ -74,22 +78,32 @@ def test_without_the_lv_the_first_metric_decides_the_claims(full: StudyRecord) -
     assert [(claim.metric, claim.structure) for claim in primary] == 2 * [("asd_mm", "myo")]
 
 
-def test_every_table_gives_n_where_columns_differ_in_their_patients(full: StudyRecord) -> None:
+def panel_titles(figure: Figure) -> tuple[str, ...]:
+    return tuple(axes.get_title(loc="left") for axes in figure.axes)
+
+
+def test_every_table_and_picture_gives_n_where_columns_differ_in_their_patients(full: StudyRecord) -> None:
     """RV is not drawn in patient 41 of five."""
     partial = with_rows(full, "structure != 'rv' or patient != '41'")
     for study, expected in ((full, [""] * 5), (partial, [", n = 5"] * 3 + [", n = 4"] * 2)):
         analysis = analyse(study)
         means = mean_errors(analysis.patients, analysis.arms, analysis.columns)
         quarters = quartiles(analysis.patients, analysis.columns)
+        plots = every_patient(study, analysis).blocks[0]
         headers = [
             text_table(registration_means(analysis)).header,
             median_table(quarters, analysis.titles, analysis.columns).header,
             efficiency_table(means, analysis.titles, analysis.columns).header,
             between_table(analysis).header,
             detectable_table(analysis).header,
+            panel_titles(draw_curve(means, study.arms, analysis.columns)),
+            panel_titles(plots.combined.draw(LIGHT)),
+            tuple(picture.title for picture in plots.pictures),
         ]
         for header in headers:
             assert header == tuple(column.heading + n for column, n in zip(analysis.columns, expected, strict=True))
+        endpoints = [row.cells[0].text.removesuffix(" (primary)") for row in claims_table(analysis.claims).rows]
+        assert endpoints == 2 * [column.title + n for column, n in zip(analysis.columns, expected, strict=True)]
         shown = " ".join(tables.terminal(text_table(registration_means(analysis)), 200).split())
         assert ("n = 4" in shown) == (study is partial)
 
