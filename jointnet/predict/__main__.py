@@ -47,7 +47,7 @@ def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     pair_or_folder.add_argument("--data", type=Path, metavar="DIR", help="folder of pairs")
     scans.add_argument("--lge", type=Path, metavar="FILE", help="LGE scan of the same patient, NIfTI")
     scans.add_argument("--frame", type=int, metavar="N", help="frame of a 4D --cine, counted from 0")
-    add_dataset_option(scans)
+    add_dataset_option(scans, "; for one pair, the values in its labels and the frame")
     scans.add_argument("--patients", metavar="LIST", help="these patients of --data only, such as 1-5,case_30 or @FILE")
     scans.add_argument(
         "--heart",

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jointnet.data.challenge_files import NAME
-from jointnet.data.description import load_dataset
+from jointnet.data.description import Dataset, load_dataset
 from jointnet.data.folder import scan_folder
 from jointnet.errors import DataError, SettingsError
 from jointnet.evaluate.aggregation import patient_means
@@ -106,11 +106,8 @@ def _check(options: argparse.Namespace) -> None:
     else:
         if options.lge is None:
             errors.append("--lge: must be given with --cine, got none")
-        errors += [
-            f"--{name}: goes with --data, got {getattr(options, name)}"
-            for name in ("dataset", "patients")
-            if getattr(options, name) is not None
-        ]
+        if options.patients is not None:
+            errors.append(f"--patients: goes with --data, got {options.patients}")
         if options.frame is not None and options.frame < 0:
             errors.append(f"--frame: must not be negative, got {options.frame}")
         if (options.cine_label is None) != (options.lge_label is None):
@@ -128,12 +125,7 @@ def _check(options: argparse.Namespace) -> None:
 def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]], list[str]]:
     """Return each pair's output folder and files, and the errors in the folder's file names."""
     if options.data is None:
-        named = NAME.fullmatch(options.cine.name)
-        name = str(int(named[1])) if named else "0"
-        files = PatientFiles(
-            name, options.cine, options.lge, options.cine_label, options.lge_label, cine_frame=options.frame
-        )
-        return [(options.out, files)], []
+        return [(options.out, _single_pair(options))], []
     chosen = parse_patients(options.patients) if options.patients is not None else None
     dataset = load_dataset(options.data, options.dataset)
     scans, errors = scan_folder(options.data, only=chosen, labels_needed=False, dataset=dataset)
@@ -148,6 +140,22 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]]
     if len(set(folders.values())) < len(folders):  # 3 and patient3
         raise DataError([*errors, f"{options.data}: must have patients whose folders have different names"])
     return [(folders[name], files) for name, files in scans.items()], errors
+
+
+def _single_pair(options: argparse.Namespace) -> PatientFiles:
+    """Return the files of `--cine` and `--lge`, with label values and frame as a description says, if one is given."""
+    dataset = Dataset("", {}) if options.dataset is None else load_dataset(options.cine.parent, options.dataset)
+    named = NAME.fullmatch(options.cine.name)
+    return PatientFiles(
+        str(int(named[1])) if named else "0",
+        options.cine,
+        options.lge,
+        options.cine_label,
+        options.lge_label,
+        cine_values=dataset.cine_values,
+        lge_values=dataset.lge_values,
+        cine_frame=dataset.frame if options.frame is None and dataset.frame != "ed" else options.frame,
+    )
 
 
 def _folder_name(patient: str) -> str:

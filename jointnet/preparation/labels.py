@@ -88,7 +88,8 @@ def _advice(unknown: NDArray[np.float32], values: LabelValues) -> str:
     looks_like = next(
         (text for most, text in CONVENTIONS.items() if set(unknown.tolist()) <= set(range(1, most + 1))), ""
     )
-    return f"{looks_like}; a dataset.toml says what values mean: python -m jointnet.data init DIR"
+    advice = "a dataset.toml says what values mean (--dataset FILE for single files)"
+    return f"{looks_like}; {advice}: python -m jointnet.data init DIR"
 
 
 def exchange_errors(path: Path, labels: NDArray[np.uint8], values: LabelValues = CHALLENGE_VALUES) -> list[str]:

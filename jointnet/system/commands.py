@@ -37,13 +37,13 @@ def run_command(command: Callable[[], None]) -> int:
     return 0
 
 
-def add_dataset_option(group: "argparse._ActionsContainer") -> None:
-    """Add the option that names the description of a folder of scans."""
+def add_dataset_option(group: "argparse._ActionsContainer", more: str = "") -> None:
+    """Add the option that names the description of a folder of scans, with `more` at the end of its help."""
     group.add_argument(
         "--dataset",
         type=Path,
         metavar="FILE",
-        help="description of the folder (default: its dataset.toml; without one, the layout of MS-CMRSeg 2019)",
+        help="description of the folder (default: its dataset.toml; without one, the layout of MS-CMRSeg 2019)" + more,
     )
 
 

@@ -194,6 +194,28 @@ def test_with_labels_the_metrics_are_those_of_evaluation(models, scan_folder, tm
     assert "patients [1] were used for training" in told.err
 
 
+def test_labels_of_other_values_are_read_as_a_description_says(models, scan_folder, tmp_path, capsys):
+    assert one(models["joint"], tmp_path / "reference", scan_folder, labels=True) == 0
+    paths = file_paths(scan_folder, 1)
+    for role, values in (("cine", {500: 3, 200: 2, 600: 1}), ("lge", {500: 1, 200: 2, 600: 3})):
+        image = nib.load(paths[f"{role}_label"])
+        labels = sum((volume(paths[f"{role}_label"]) == old) * new for old, new in values.items())
+        write_nifti(tmp_path / f"{role}_label.nii.gz", labels.astype(np.int16), image.affine)
+    own = [part for role in ("cine", "lge") for part in (f"--{role}-label", tmp_path / f"{role}_label.nii.gz")]
+    assert one(models["joint"], tmp_path / "out", scan_folder, 1, *own) == 3
+    assert "a dataset.toml says what values mean (--dataset FILE for single files)" in capsys.readouterr().err
+    described = tmp_path / "own.toml"
+    text = '[files]\ncine = "{id}.nii"\nlge = "{id}_lge.nii"\n[cine]\nframe = 0\n'
+    described.write_text(
+        text + "[labels]\nlv = 1\nmyo = 2\nrv = 3\n[labels.cine]\nlv = 3\nmyo = 2\nrv = 1\n", encoding="utf-8"
+    )
+    assert one(models["joint"], tmp_path / "out", scan_folder, 1, *own, "--dataset", described) == 0
+    assert (tmp_path / "out/slices.csv").read_bytes() == (tmp_path / "reference/slices.csv").read_bytes()
+    record = (tmp_path / "out" / "provenance.json").read_text()
+    assert "own.toml" not in record
+    capsys.readouterr()
+
+
 def test_labels_are_used_where_they_are_and_missed_by_nobody(models, scan_folder, tmp_path, capsys):
     own = shutil.copytree(scan_folder, tmp_path / "own")
     for number in (3, 4, 5):
