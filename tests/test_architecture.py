@@ -21,6 +21,7 @@ PURE = {
         "jointnet.models",
         "jointnet.outlines",
         "jointnet.patient_names",
+        "jointnet.system.command_name",
         "jointnet.system.terminal",
         "jointnet.train.epoch_report",
     ),
@@ -158,13 +159,17 @@ def _names(node: ast.stmt) -> set[str]:
 
 def test_what_is_imported_is_declared_and_nothing_else_but_what_fanova_needs():
     own = {"jointnet", "study", *OPTIONAL} | sys.stdlib_module_names
-    imported = {name.split(".")[0] for module in MODULES for name in _imports(module)} - own
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[^\w.-]", line)[0].lower() for line in project["dependencies"]}
-    provided = metadata.packages_distributions()
-    owners = {name: {owner.lower() for owner in provided[name]} & declared for name in imported}
-    assert [name for name, found in owners.items() if not found] == []
-    assert declared - set().union(*owners.values()) == {"scikit-learn"}  # Optuna's fANOVA imports it
+    alone, study = project["dependencies"], project["optional-dependencies"]["study"]
+    provided, used = metadata.packages_distributions(), set()
+    for package, lines in {"jointnet": alone, "study": alone + study}.items():
+        declared = {re.split(r"[^\w.-]", line)[0].lower() for line in lines}
+        modules = [name for name in MODULES if name.split(".")[0] == package]
+        imported = {name.split(".")[0] for module in modules for name in _imports(module)} - own
+        owners = {name: {owner.lower() for owner in provided[name]} & declared for name in imported}
+        assert [name for name, found in owners.items() if not found] == []
+        used.update(*owners.values())
+    assert declared - used == {"scikit-learn"}  # Optuna's fANOVA imports it
 
 
 def test_what_a_registered_model_loads_reads_no_scans():

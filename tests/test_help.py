@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,28 @@ def help_text(command: str, capsys: pytest.CaptureFixture[str]) -> str:
         importlib.import_module(COMMANDS[command]).main(["--help"])
     assert ended.value.code == 0
     return " ".join(capsys.readouterr().out.split())
+
+
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+"""The console scripts, each with its module and function."""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_console_script_is_a_command_and_names_itself(
+    script: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    module, function = SCRIPTS[script].split(":")
+    assert module in MODULES and function == "main"
+    monkeypatch.setattr(sys, "argv", [f"/somewhere/bin/{script}"])
+    assert help_text(module.removesuffix(".__main__"), capsys).startswith(f"usage: {script} ")
+
+
+def test_without_the_packages_of_a_study_its_commands_say_what_to_install():
+    code = "from importlib.machinery import PathFinder as P; find = P.find_spec; "
+    code += "P.find_spec = lambda name, *rest: None if name in ('ray', 'optuna') else find(name, *rest); import study"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode and "not installed, ray, optuna: pip install 'jointnet-study[study]'" in last
 
 
 def test_the_commands_are_found():

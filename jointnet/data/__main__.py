@@ -9,6 +9,7 @@ from pathlib import Path
 from jointnet.errors import DataError, SettingsError
 from jointnet.patient_names import parse_patients
 from jointnet.system.atomic_file import write_whole
+from jointnet.system.command_name import command_name
 from jointnet.system.commands import add_dataset_option, run_command
 
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     example = "example: python -m jointnet.data check data/phantom --json runs/check.json"
     parser = argparse.ArgumentParser(
-        prog="python -m jointnet.data",
+        prog=command_name("jointnet.data"),
         description="Describe or inspect a folder of scans before training.",
         epilog=example,
     )

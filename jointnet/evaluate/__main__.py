@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointnet.model_path import MODEL_FILE, WITHOUT_TRAINING
+from jointnet.system.command_name import command_name
 from jointnet.system.commands import add_dataset_option, run_command
 
 
@@ -17,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jointnet.evaluate",
+        prog=command_name("jointnet.evaluate"),
         description="Measure a model on a folder of scans with manual segmentations.",
         epilog="example: python -m jointnet.evaluate --data data/phantom --model runs/joint --patients 26-30 "
         "--out runs/joint/rows.csv",

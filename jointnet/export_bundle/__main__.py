@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jointnet.errors import SettingsError
 from jointnet.model_path import LOCAL_MODELS, ModelNames
+from jointnet.system.command_name import command_name
 from jointnet.system.commands import run_command
 
 NOT_STATED = "not stated"
@@ -31,7 +32,7 @@ def main(
 
 def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"python -m {program}",
+        prog=command_name(program),
         description="Write a model as a MONAI bundle; docs/how-to/view-and-export.md describes its files.",
         epilog=f"example: python -m {program} --model runs/joint --out bundle",
         allow_abbrev=False,

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jointnet.system.command_name import command_name
 from jointnet.system.commands import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a phantom and return the exit status: 0, 2 for bad arguments, 3 for a folder that holds other files."""
     parser = argparse.ArgumentParser(
-        prog="python -m jointnet.phantom",
+        prog=command_name("jointnet.phantom"),
         description="Write synthetic cine and LGE scans with labels, in the layout of MS-CMRSeg 2019.",
         epilog="example: python -m jointnet.phantom --out data/phantom --patients 12",
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jointnet.model_path import LOCAL_MODELS, WITHOUT_TRAINING, ModelNames
+from jointnet.system.command_name import command_name
 from jointnet.system.commands import EXIT_INTERRUPTED, add_dataset_option, forget_interrupt, run_command
 
 
@@ -35,7 +36,7 @@ def main(
 
 def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"python -m {program}",
+        prog=command_name(program),
         description="Register LGE onto cine and segment both with a joint model; docs/how-to/predict.md has all files.",
         epilog=f"example: python -m {program} --model runs/joint --cine patient1_C0.nii.gz "
         "--lge patient1_LGE.nii.gz --out prediction",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointnet.scar import METHODS, ScarSettings
+from jointnet.system.command_name import command_name
 from jointnet.system.commands import run_command
 
 
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     defaults = ScarSettings()
     parser = argparse.ArgumentParser(
-        prog="python -m jointnet.scar",
+        prog=command_name("jointnet.scar"),
         description="Quantify myocardial scar: amount, location, spread under registration error, surfaces, figures.",
         epilog="example: python -m jointnet.scar --lge lge_registered.nii.gz --labels cine_segmentation.nii.gz "
         "--cine cine.nii.gz --out scar",

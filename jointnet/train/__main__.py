@@ -13,6 +13,7 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.models import MODELS
 from jointnet.settings import Settings, settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
+from jointnet.system.command_name import command_name
 from jointnet.system.commands import add_dataset_option, run_command
 
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jointnet.train",
+        prog=command_name("jointnet.train"),
         description="Train one model on a folder of scans. The same command continues an interrupted training.",
         epilog="example: python -m jointnet.train --data data/phantom --model joint --train 20 --val 5 --out joint",
     )

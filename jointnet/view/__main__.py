@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointnet.errors import SettingsError
+from jointnet.system.command_name import command_name
 from jointnet.system.commands import run_command
 
 LARGEST_PORT = 65535
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jointnet.view",
+        prog=command_name("jointnet.view"),
         description="Look at predictions in a browser on this machine; docs/how-to/view-and-export.md describes it.",
         epilog="example: python -m jointnet.view --folder prediction",
         allow_abbrev=False,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointnet.errors import EXIT_USAGE, InputError
+from jointnet.system.command_name import command_name
 from jointnet.system.terminal import ignore_closed_output
 from study.store_address import default_tracking_uri, without_secrets
 
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m study.report",
+        prog=command_name("study.report"),
         description="Write the report of a study from its tracking store, or check a written report against the store.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

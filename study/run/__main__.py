@@ -15,6 +15,7 @@ from typing import Any
 from jointnet.data import DEFAULT_SPLITS
 from jointnet.settings import settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
+from jointnet.system.command_name import command_name
 from jointnet.system.commands import add_dataset_option, forget_interrupt
 from jointnet.system.quota import limit_threads
 from jointnet.system.terminal import ignore_closed_output
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupt_on_signals()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
-    command = shlex.join(["python", "-m", "study.run", *(each for each in given if each != "--new")])
+    command = shlex.join([*command_name("study.run").split(), *(each for each in given if each != "--new")])
     try:
         if is_client(options.address):
             address = str(resolve_address(options.address))
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Create the parser of the command line."""
     command = argparse.ArgumentParser(
-        prog="python -m study.run",
+        prog=command_name("study.run"),
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -178,8 +178,8 @@ def load_spaces(names: Sequence[str], settings: str | None = None) -> tuple[Sear
 
 
 def folders() -> tuple[Path, ...]:
-    """Return the folders that are searched for search spaces: beside the package, then in the working directory."""
-    return tuple(dict.fromkeys((Path(__file__).parents[2] / "search_spaces", Path.cwd() / "search_spaces")))
+    """Return the folders that are searched for search spaces: in the working directory, then the shipped one."""
+    return (Path.cwd() / "search_spaces", Path(__file__).parents[1] / "search_spaces")
 
 
 def _find(name: str) -> Path:

@@ -73,6 +73,16 @@ def test_a_file_is_read_by_path_and_by_name_in_the_working_directory(tmp_path: P
     assert load_spaces([path]) == load_spaces(["own"])
 
 
+def test_a_file_of_the_working_directory_comes_before_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "search_spaces").mkdir()
+    _file(tmp_path / "search_spaces", GOOD, "joint.toml")
+    monkeypatch.chdir(tmp_path)
+    assert (
+        load_spaces(["joint"])[0].parameters == load_spaces([str(tmp_path / "search_spaces/joint.toml")])[0].parameters
+    )
+    assert load_spaces(["smoke"])[0].question == load_spaces([str(SHIPPED / "smoke.toml")])[0].question
+
+
 def test_the_error_of_an_unknown_name_lists_the_names():
     with pytest.raises(SettingsError, match=r"'joined' must be .* joint, .*smoke, standalone"):
         load_spaces(["joined"])
