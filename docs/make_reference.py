@@ -51,6 +51,8 @@ def _value(value: Any) -> str:
         return str(value).lower()
     if value is None:
         return "none"
+    if isinstance(value, dict):
+        return "empty"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_value, value)) + "]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -64,6 +66,10 @@ def _allowed(field: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field["type"] == "array":
         return _allowed(field["items"]) if "enum" in field["items"] else "integers"
+    if field["type"] == "object":
+        return "table"
+    if field["type"] == "string":
+        return "a reference to your own code"
     if field["type"] == "boolean":
         return "true, false"
     kind = "integer, " if field["type"] == "integer" else ""

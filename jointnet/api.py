@@ -93,7 +93,7 @@ def train_model(
     Args:
         training: the training patients. Of some only one scan, or not every structure, may be labelled.
         validation: the patients on whom the best epoch is chosen.
-        model: `standalone` or `joint`.
+        model: `standalone`, `joint`, or a reference to your own (`docs/how-to/own-model.md`).
         settings: name or file of the settings, or the settings themselves, whose model name is replaced by `model`.
         epochs: number of epochs, instead of that of the settings.
         seed: the seed of the initial weights, the order of slices and the augmentation.
@@ -107,7 +107,9 @@ def train_model(
             on the validation patients.
         TrainingDivergedError: if the loss becomes NaN or infinite.
     """
-    own = with_values(settings if isinstance(settings, Settings) else load_settings(settings), {"model.name": model})
+    name = {"model.name": model}
+    base = settings if isinstance(settings, Settings) else load_settings(settings, with_values(Settings(), name))
+    own = with_values(base, name)
     own = own if epochs is None else with_epochs(own, epochs)
     labelled = np.any([patient.labelled().any(0) for patient in (*training, *validation)], axis=0)
     in_data = [name for name, is_labelled in zip(STRUCTURES, labelled, strict=True) if is_labelled]
@@ -129,18 +131,23 @@ def train_model(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MODEL_FILE).unlink(missing_ok=True)  # else a training that diverges would leave an earlier model
         train(own, training, validation, seed=seed, device=device, out=folder, on_epoch=on_epoch)
-        return load_model_file(folder / MODEL_FILE, resolve_device(device))
+        return load_model_file(folder / MODEL_FILE, resolve_device(device), [model])
 
 
-def load_model(path: str | Path, device: str = "cpu") -> SavedModel:
+def load_model(path: str | Path, device: str = "cpu", allow_code: Sequence[str] = ()) -> SavedModel:
     """Read a model from a `model.pt` or from the folder that holds it. No code in the file is executed.
 
     The name `descriptors` gives the registration by the images alone, which needs no training and has no file.
 
+    Args:
+        path: the name, the file or the folder.
+        device: the device.
+        allow_code: packages and Python files whose code may be run, if the file names it as its network.
+
     Raises:
         InputError: if the file is missing, damaged or of another format.
     """
-    return open_model(path, resolve_device(device))
+    return open_model(path, resolve_device(device), allow_code=allow_code)
 
 
 def evaluate_model(model: SavedModel | None, patients: Sequence[CachedPatient], device: str = "cpu") -> pd.DataFrame:

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jointnet.errors import InputError
+from jointnet.errors import InputError, SettingsError
 from jointnet.model_path import model_file
 from jointnet.models import UNTRAINED
 from jointnet.networks import build_model
+from jointnet.own_code import allowed_reference, code_of, is_reference
 from jointnet.patient_names import in_natural_order, names_text
 from jointnet.settings import Settings, settings_from_dict, settings_to_dict
 from jointnet.system.atomic_file import write_whole
@@ -52,7 +53,12 @@ class SavedModel:
         ]
 
 
-def open_model(name: str | Path, device: str = "cpu", find: Callable[[str], Path] | None = None) -> SavedModel:
+def open_model(
+    name: str | Path,
+    device: str = "cpu",
+    find: Callable[[str], Path] | None = None,
+    allow_code: Sequence[str] = (),
+) -> SavedModel:
     """Return the model that a value of `--model` names: one of `jointnet.models.UNTRAINED`, or a file.
 
     Args:
@@ -60,13 +66,14 @@ def open_model(name: str | Path, device: str = "cpu", find: Callable[[str], Path
         device: the device.
         find: returns the model file for a name that is not one of `UNTRAINED`; `jointnet.model_path.model_file` if
             None.
+        allow_code: as in `load_model`.
 
     Raises:
-        InputError: if the file is missing, damaged or of another format.
+        InputError: if the file is missing, damaged or of another format, or needs code that is not allowed.
     """
     if name in UNTRAINED:
         return untrained_model(str(name), device)
-    return load_model(find(str(name)) if find else model_file(Path(name)), device)
+    return load_model(find(str(name)) if find else model_file(Path(name)), device, allow_code)
 
 
 def untrained_model(name: str, device: str = "cpu") -> SavedModel:
@@ -83,25 +90,33 @@ def save_model(
     Raises:
         OSError: if it cannot be written.
     """
+    name = settings.model.name
     content = {
         "format": FORMAT,
         "weights": {name: tensor.detach().cpu() for name, tensor in weights.items()},
         "settings": settings_to_dict(settings),
         "patients": {role: list(names) for role, names in patients.items()},
         "epoch": epoch,
+        **({"code": code_of(name).digest} if is_reference(name) else {}),
     }
     written = io.BytesIO()
     torch.save(content, written)
     write_whole(path, written.getvalue())
 
 
-def load_model(path: Path, device: str = "cpu") -> SavedModel:
+def load_model(path: Path, device: str = "cpu", allow_code: Sequence[str] = ()) -> SavedModel:
     """Read a model file.
 
     No code in the file is executed, and no more memory is allocated than the weights need.
 
+    Args:
+        path: the file.
+        device: the device.
+        allow_code: packages, modules and Python files outside `jointnet` whose code may be run, if the file names it
+            as its network.
+
     Raises:
-        InputError: if the file is missing, damaged or of another format.
+        InputError: if the file is missing, damaged or of another format, or needs code that is not allowed.
     """
     if not is_file(path):
         raise InputError(f"{path}: must be a model file written by `jointnet.train`; there is no such file")
@@ -112,7 +127,8 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
             raise InputError(f"{path}: {rule}, got {content['format']!r}")
         stored = content["settings"]
         try:
-            settings = settings_from_dict(stored if content["format"] == FORMAT else with_registration(stored))
+            stored = stored if content["format"] == FORMAT else with_registration(stored)
+            settings = stored_settings(stored, allow_code, content.get("code"))
         except InputError as error:
             raise InputError(f"{path}: {line}" for line in error.errors) from None
         _check_weights(content["weights"], settings)
@@ -125,6 +141,34 @@ def load_model(path: Path, device: str = "cpu") -> SavedModel:
     except Exception as error:  # a damaged archive can raise any exception
         message = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: must be a model file written by `jointnet.train`: {message}") from None
+
+
+def stored_settings(stored: Mapping[str, Any], allow_code: Sequence[str] = (), digest: str | None = None) -> Settings:
+    """Return the settings of a file. Code outside `jointnet` that they name as the network is run only if allowed.
+
+    Args:
+        stored: the settings as nested dictionaries.
+        allow_code: as in `load_model`.
+        digest: the digest of the code with which the model was trained.
+
+    Raises:
+        SettingsError: if the settings are invalid, or the code is not allowed or has changed.
+    """
+    name = stored["model"]["name"]
+    if not is_reference(name):
+        return settings_from_dict(stored)
+    place = name.rpartition(":")[0]
+    reference = allowed_reference(name, allow_code)
+    if reference is None:
+        raise SettingsError(
+            f"its network is code outside jointnet, {name}, digest {digest}, which was not run; if you have that code "
+            f"and trust it: --allow-code {'PATH/' + Path(place).name if place.endswith('.py') else place}"
+        )
+    if (found := code_of(reference).digest) != digest:
+        raise SettingsError(
+            f"{reference} must be the code that the model was trained with, digest {digest}, got {found}"
+        )
+    return settings_from_dict({**stored, "model": {**stored["model"], "name": reference}})
 
 
 def with_registration(settings: Mapping[str, Any]) -> dict[str, Any]:

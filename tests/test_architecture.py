@@ -20,6 +20,7 @@ PURE = {
         "jointnet.evaluate.aggregation",
         "jointnet.models",
         "jointnet.outlines",
+        "jointnet.own_code",
         "jointnet.patient_names",
         "jointnet.system.command_name",
         "jointnet.system.terminal",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jointnet.model_path import MODEL_FILE, WITHOUT_TRAINING
 from jointnet.system.command_name import command_name
-from jointnet.system.commands import add_dataset_option, run_command
+from jointnet.system.commands import add_code_option, add_dataset_option, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="CSV file for one row per slice, structure and metric"
     )
+    add_code_option(run)
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     return parser
 

@@ -46,7 +46,7 @@ def evaluate_folder(options: argparse.Namespace) -> None:
     if options.out.suffix != ".csv":
         raise SettingsError(f"--out: must be a file whose name ends in .csv, got {options.out}")
     device = resolve_device(options.device)
-    saved = None if options.model == "identity" else open_model(options.model, device)
+    saved = None if options.model == "identity" else open_model(options.model, device, allow_code=options.allow_code)
     chosen = parse_patients(options.patients) if options.patients is not None else None
     dataset = load_dataset(options.data, options.dataset)
     scans, errors = scan_folder(options.data, only=chosen, dataset=dataset)

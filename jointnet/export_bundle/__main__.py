@@ -11,7 +11,7 @@ from pathlib import Path
 from jointnet.errors import SettingsError
 from jointnet.model_path import LOCAL_MODELS, ModelNames
 from jointnet.system.command_name import command_name
-from jointnet.system.commands import run_command
+from jointnet.system.commands import add_code_option, run_command
 
 NOT_STATED = "not stated"
 
@@ -38,6 +38,7 @@ def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--model", required=True, help=models.help)
+    add_code_option(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder, absent or empty")
     parser.add_argument("--authors", default=NOT_STATED, help="authors of the model, for metadata.json")
     parser.add_argument("--copyright", default=NOT_STATED, help="copyright of the model, for metadata.json")
@@ -50,7 +51,9 @@ def _export(options: argparse.Namespace, find_model: Callable[[str], Path]) -> N
     out: Path = options.out
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise SettingsError(f"--out: must be a folder that is empty or does not exist, got {out}")
-    saved = write_bundle(find_model(options.model), out.resolve(), options.authors, options.copyright)
+    saved = write_bundle(
+        find_model(options.model), out.resolve(), options.authors, options.copyright, options.allow_code
+    )
     print(f"{out}: bundle of a {saved.settings.model.name} model, epoch {saved.epoch}")
 
 

@@ -8,7 +8,7 @@ Specification".
 import importlib.metadata
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import torch
 
 from jointnet.common_grid import SIZE_PX
 from jointnet.model_file import SavedModel, load_model
-from jointnet.models import MODELS
+from jointnet.models import model_of
+from jointnet.own_code import code_of, is_reference
 from jointnet.patient_names import shareable_name
 from jointnet.preparation.prepared_patient import CEILING
 from jointnet.settings import settings_to_dict
@@ -35,12 +36,14 @@ REQUIRED = ("nibabel", "scipy", "pandas", "matplotlib", "contourpy")
 LIMITS = "Research software, not a medical device: not to be used for diagnosis or treatment."
 
 
-def write_bundle(model: Path, folder: Path, authors: str, copyright_line: str) -> SavedModel:
+def write_bundle(
+    model: Path, folder: Path, authors: str, copyright_line: str, allow_code: Sequence[str] = ()
+) -> SavedModel:
     """Write the bundle of a model file to a folder that is absent or empty, and return the model.
 
     The bundle is written to a temporary folder beside `folder`, which is renamed when it is complete.
     """
-    saved = load_model(model)
+    saved = load_model(model, allow_code=allow_code)
     files = bundle_files(saved, folder.name, authors, copyright_line)
 
     def fill(draft: Path) -> None:
@@ -83,7 +86,7 @@ def metadata_content(saved: SavedModel, name: str, authors: str, copyright_line:
         authors: the model's authors.
         copyright_line: the model's copyright line.
     """
-    segments = MODELS[saved.settings.model.name].segments
+    segments = model_of(saved.settings.model.name).segments
     side = SIZE_PX // saved.settings.training.downsampling
     seen = 1 + 2 * saved.settings.model.neighbours
     channels = {str(number): _neighbour(number - saved.settings.model.neighbours) for number in range(seen)}
@@ -140,6 +143,7 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
         saved: the model.
     """
     patients = {role: [shareable_name(name) for name in names] for role, names in saved.patients.items()}
+    name = saved.settings.model.name
     return {
         "imports": [
             "$import pathlib",
@@ -154,7 +158,13 @@ def inference_content(saved: SavedModel) -> dict[str, Any]:
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "model_path": "$pathlib.Path(@bundle_root) / 'models' / 'model.pt'",
         "model_settings": settings_to_dict(saved.settings),
-        "settings": {"_target_": "jointnet.settings.settings_from_dict", "values": "@model_settings"},
+        "allow_code": [],
+        "settings": {
+            "_target_": "jointnet.model_file.stored_settings",
+            "stored": "@model_settings",
+            "allow_code": "@allow_code",
+            "digest": code_of(name).digest if is_reference(name) else None,
+        },
         "network_def": {"_target_": "jointnet.networks.build_model", "settings": "@settings"},
         "weights": "$torch.load(@model_path, map_location='cpu', weights_only=True)",
         "network": "$(@network_def.load_state_dict(@weights), @network_def.to(@device).eval())[1]",

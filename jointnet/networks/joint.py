@@ -68,9 +68,7 @@ class JointModel(nn.Module):
             pairs = zip(cine_features[-REGISTRATION_SCALES:], lge_features[-REGISTRATION_SCALES:], strict=True)
             theta = theta_from_parameters(self.head([torch.cat(pair, 1) for pair in pairs]))
             return Output(theta, cine_logits, lge_logits)
-        maps = segmentation_maps(guide_map(cine_logits), guide_map(lge_logits))
-        fit = align(maps, self.limits, self.settings.model.guide_steps)
-        return Output(fit.theta, cine_logits, lge_logits, fit)
+        return guided_output(cine_logits, lge_logits, self.limits, self.settings.model.guide_steps)
 
     def _segment(self, image: Tensor, modality: int) -> tuple[list[Tensor], Tensor]:
         """Return features and class scores of an image of modality cine (0) or LGE (1).
@@ -81,6 +79,19 @@ class JointModel(nn.Module):
         features = self.encoders[modality % encoders](image, modality // encoders)
         scores = self.decoders[modality % decoders](features, modality // decoders)
         return features, with_absent(scores, self.settings.model.structures)
+
+
+def guided_output(cine_logits: Tensor, lge_logits: Tensor, limits: Tensor, steps: int) -> Output:
+    """Return the output of the guided head: theta aligns the two segmentations.
+
+    Args:
+        cine_logits: class scores (B, C, H, W) of cine.
+        lge_logits: class scores (B, C, H, W) of LGE.
+        limits: what `transform_limits` returns.
+        steps: number of Gauss-Newton steps.
+    """
+    fit = align(segmentation_maps(guide_map(cine_logits), guide_map(lge_logits)), limits, steps)
+    return Output(fit.theta, cine_logits, lge_logits, fit)
 
 
 def with_absent(scores: Tensor, structures: Sequence[str]) -> Tensor:

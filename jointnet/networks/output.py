@@ -1,6 +1,6 @@
-"""What a network returns for a batch of slice pairs."""
+"""What a network takes and returns for a batch of slice pairs."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -21,3 +21,20 @@ class Output(NamedTuple):
     cine_logits: Tensor | None = None
     lge_logits: Tensor | None = None
     fit: Fit | None = None
+
+
+class Network(Protocol):
+    """What a network must be: a torch module of this call. `python -m jointnet.contract` checks it.
+
+    Before training theta is the identity, and no structure has a probability of half or more. Theta is bounded by the
+    limits of `settings.model`, as `jointnet.networks.affine_head` computes it. Slices of a batch have no influence on
+    each other. There is no batch normalisation, because the average of the weights has no running statistics.
+    """
+
+    def __call__(self, cine: Tensor, lge: Tensor) -> Output:
+        """Return the prediction for images (B, N, H, W) of B slice pairs, float32, 0 where nothing was scanned.
+
+        N is 1 + 2 `settings.model.neighbours`, the slice itself in the middle. H and W are the side of the common grid
+        (224) over `settings.training.downsampling`.
+        """
+        ...

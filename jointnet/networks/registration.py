@@ -24,7 +24,7 @@ from torch import Tensor
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.cpu_kernels.maps import block_means, box_maxima
 from jointnet.geometry import about, centres, parameters_from_theta, theta_from_parameters
-from jointnet.models import MODELS
+from jointnet.models import model_of
 from jointnet.networks.affine_head import transform_limits
 from jointnet.networks.device import computing_in
 from jointnet.networks.gauss_newton import (
@@ -99,7 +99,7 @@ def register(
         if output.fit is not None and maps is not None:
             parameters = _from_fit(output.fit, evidence, limits, steps, pooled)
         else:
-            searched = output.fit is not None or not MODELS[settings.model.name].trained
+            searched = output.fit is not None or not model_of(settings.model.name).trained
             theta = about(output.theta.float(), -centre)
             parameters = _from_prediction(
                 parameters_from_theta(theta), searched, evidence, limits, steps, pooled, stages.refinement != "none"

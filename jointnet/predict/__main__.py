@@ -11,7 +11,13 @@ from pathlib import Path
 
 from jointnet.model_path import LOCAL_MODELS, WITHOUT_TRAINING, ModelNames
 from jointnet.system.command_name import command_name
-from jointnet.system.commands import EXIT_INTERRUPTED, add_dataset_option, forget_interrupt, run_command
+from jointnet.system.commands import (
+    EXIT_INTERRUPTED,
+    add_code_option,
+    add_dataset_option,
+    forget_interrupt,
+    run_command,
+)
 
 
 def main(
@@ -70,6 +76,7 @@ def _parser(program: str, models: ModelNames) -> argparse.ArgumentParser:
     run = parser.add_argument_group("run")
     run.add_argument("--model", required=True, help=f"{models.help}; {WITHOUT_TRAINING}")
     run.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    add_code_option(run)
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     run.add_argument("--threads", type=int, metavar="N", help="number of CPU threads; torch's default if not given")
     return parser

@@ -19,7 +19,7 @@ from jointnet.evaluate.aggregation import patient_means
 from jointnet.evaluate.command import WRITTEN_COLUMNS, table
 from jointnet.evaluate.rows import COLUMNS
 from jointnet.model_file import SavedModel, open_model
-from jointnet.models import MODELS
+from jointnet.models import model_of
 from jointnet.networks.device import resolve_device
 from jointnet.patient_names import near_names_text, parse_patients
 from jointnet.predict.output_files import ROWS, table_bytes, write_results
@@ -30,7 +30,7 @@ from jointnet.system.atomic_file import write_whole
 
 HIDDEN = (
     *("--model", "--cine", "--lge", "--cine-label", "--lge-label", "--cine-labels"),
-    *("--data", "--dataset", "--out", "--patients"),
+    *("--data", "--dataset", "--out", "--patients", "--allow-code"),
 )
 """Options whose values the record omits, because they may contain a patient's name. Digests identify the scans."""
 PAIR_ONLY = ("lge", "frame", "cine_label", "lge_label", "cine_labels", "heart")
@@ -52,8 +52,8 @@ def predict_pairs(options: argparse.Namespace, command: Sequence[str], find_mode
     """
     _check(options)
     device = resolve_device(options.device)
-    saved = open_model(options.model, device, find_model)
-    if options.inverse and options.cine_labels is None and not MODELS[saved.settings.model.name].segments:
+    saved = open_model(options.model, device, find_model, options.allow_code)
+    if options.inverse and options.cine_labels is None and not model_of(saved.settings.model.name).segments:
         raise SettingsError(
             f"--inverse: must have --cine-labels with a model that does not segment, got {saved.settings.model.name}"
         )

@@ -20,7 +20,7 @@ from jointnet.evaluate.metrics import metrics_before
 from jointnet.evaluate.rows import patient_rows
 from jointnet.geometry import warp
 from jointnet.model_file import SavedModel
-from jointnet.models import MODELS
+from jointnet.models import model_of
 from jointnet.networks.apply import predict
 from jointnet.predict.back_projection import (
     Registration,
@@ -127,7 +127,7 @@ def predict_pair(
     """
     began = time.perf_counter()
     name = saved.settings.model.name
-    if heart is not None and MODELS[name].segments:
+    if heart is not None and model_of(name).segments:
         raise SettingsError(f"--heart: goes with a model that does not segment; {name} finds the heart itself")
     if errors := check_headers([files]):
         raise DataError(errors)

@@ -1,15 +1,19 @@
 """Settings from nested or dotted values and from files. One error lists every unknown key and every invalid value."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
 from jointnet.common_grid import SIZE_PX
 from jointnet.errors import SettingsError, short_repr
-from jointnet.models import MODELS
-from jointnet.settings.schema import Settings
+from jointnet.models import Model, model_of
+from jointnet.settings.schema import TABLE, Settings
 from jointnet.settings.validation import validate
 from jointnet.system.toml_file import is_file, parse_toml, read_toml
 
@@ -22,16 +26,23 @@ REPLACED: Mapping[tuple[str, ...], str] = {
 
 def settings_to_dict(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the settings as nested dictionaries of plain values, ready for JSON or TOML."""
-    return asdict(settings)
+    content = asdict(settings)
+    content["model"]["options"] = dict(content["model"]["options"])
+    return content
 
 
 def settings_from_dict(values: Mapping[str, Any], base: Settings | None = None) -> Settings:
     """Return `base` (the defaults if None) with the nested `values` replaced.
 
+    A model of another name does not have the options of the base's model.
+
     Raises:
         SettingsError: with one message for each unknown key, wrong type and value out of bounds.
     """
     content: dict[str, Any] = settings_to_dict(Settings() if base is None else base)
+    model = values.get("model")
+    if isinstance(model, Mapping) and model.get("name", content["model"]["name"]) != content["model"]["name"]:
+        content["model"]["options"] = {}
     for section, table in values.items():
         content[section] = {**content.get(section, {}), **table} if isinstance(table, Mapping) else table
     settings, errors = validate(Settings, content)
@@ -43,15 +54,23 @@ def settings_from_dict(values: Mapping[str, Any], base: Settings | None = None) 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
     """Return `settings` with the values of dotted keys replaced, e.g. `{"loss.alpha": 0.3, "training.epochs": 5}`.
 
+    A model of another name does not have the options of the model before.
+
     Raises:
         SettingsError: with one message for each unknown key, wrong type and value out of bounds.
     """
     content: dict[str, Any] = settings_to_dict(settings)
+    if values.get("model.name", settings.model.name) != settings.model.name:
+        content["model"]["options"] = {}
     paths = {}
     for dotted, value in values.items():
         section, _, key = dotted.partition(".")
-        content.setdefault(section, {})[key] = value
-        paths[dotted] = section, key
+        table, path = content.setdefault(section, {}), [section]
+        first, _, rest = key.partition(".")
+        if rest and isinstance(table.get(first), dict):
+            table, path, key = table[first], [section, first], rest
+        table[key] = value
+        paths[dotted] = *path, key
     changed, errors = validate(Settings, content)
     if changed is None:
         errors |= {path: text for path, text in REPLACED.items() if path in errors}
@@ -89,8 +108,14 @@ def for_data(settings: Settings, structures: Collection[str]) -> Settings:
 
 def flat_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings with dotted keys, as for `with_values`."""
-    sections = settings_to_dict(settings).items()
-    return {f"{section}.{key}": value for section, table in sections for key, value in table.items()}
+    flat: dict[str, Any] = {}
+    for section, table in settings_to_dict(settings).items():
+        for key, value in table.items():
+            if isinstance(value, dict):
+                flat |= {f"{section}.{key}.{inner}": own for inner, own in value.items()}
+            else:
+                flat[f"{section}.{key}"] = value
+    return flat
 
 
 def settings_names() -> tuple[str, ...]:
@@ -122,7 +147,7 @@ def load_settings(name_or_file: str | Path, base: Settings | None = None) -> Set
 
 
 def _consistent(settings: Settings) -> Settings:
-    """Return the settings.
+    """Return the settings, with all options of a model of the user's own.
 
     Raises:
         SettingsError: with one message for each invalid combination of valid values.
@@ -134,8 +159,37 @@ def _consistent(settings: Settings) -> Settings:
     if SIZE_PX % block or block == SIZE_PX:
         rule = "training.downsampling * model.stem * 2 ** (levels of model.widths - 1)"
         errors.append(f"{rule}: must divide {SIZE_PX} and leave maps of more than one pixel, got {block}")
-    if not MODELS[settings.model.name].segments and loss.lambda_1 <= 0:
-        errors.append(f"loss.lambda_1: must be above 0 for a model that only registers, got {loss.lambda_1!r}")
+    try:
+        model = model_of(settings.model.name)
+        if not model.segments and loss.lambda_1 <= 0:
+            errors.append(f"loss.lambda_1: must be above 0 for a model that only registers, got {loss.lambda_1!r}")
+        options = _options(model, dict(settings.model.options))
+        if options != settings.model.options:
+            settings = replace(settings, model=replace(settings.model, options=options))
+    except SettingsError as error:
+        errors += error.errors
     if errors:
         raise SettingsError(errors)
     return settings
+
+
+def _options(model: Model, given: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Return the options of a model as `ModelSettings` has them, those that are not given with their defaults.
+
+    Raises:
+        SettingsError: with one message for each unknown key, wrong type and value out of bounds.
+    """
+    if model.options is None:
+        if given:
+            raise SettingsError(f"model.options: must be left out, since {model.name} has none, got {', '.join(given)}")
+        return ()
+    options, errors = validate(_strict(model.options), given)  # type: ignore[arg-type]
+    if options is None:
+        raise SettingsError(f"model.options.{'.'.join(path)}: {text}" for path, text in errors.items())
+    return tuple(sorted(asdict(options).items()))
+
+
+@cache
+def _strict(options: Any) -> Any:
+    """Return a dataclass that refuses unknown keys and other types."""
+    return dataclass(options, config=ConfigDict(**TABLE, strict=True), frozen=True)

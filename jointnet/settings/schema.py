@@ -6,17 +6,18 @@ description.
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from jointnet.models import MODELS
+from jointnet.own_code import REFERENCE
 from jointnet.structures import STRUCTURES
 
 if TYPE_CHECKING:
     ModelName = str
     Structure = str
 else:
-    ModelName = Literal[tuple(MODELS)]
+    ModelName = Literal[tuple(MODELS)] | Annotated[str, Field(pattern=f"^(?:{REFERENCE.pattern})$")]
     Structure = Literal[STRUCTURES]
 
 
@@ -34,6 +35,14 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in STRUCTURES if name in names)
 
 
+def _pairs(table: Any) -> Any:
+    """Return a table as sorted pairs of key and value, which are hashable as settings have to be."""
+    table = dict(table) if isinstance(table, tuple) else table
+    if not isinstance(table, dict):
+        raise ValueError
+    return tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in sorted(table.items()))
+
+
 Widths = Annotated[
     tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...],
     Field(min_length=2),
@@ -45,6 +54,7 @@ StructureNames = Annotated[
     BeforeValidator(_list_or_tuple),
     AfterValidator(_each_once),
 ]
+Options = Annotated[tuple[tuple[str, Any], ...], BeforeValidator(_pairs), WithJsonSchema({"type": "object"})]
 TABLE = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 """Configuration of a table of a TOML file: unknown keys are errors."""
 
@@ -59,7 +69,10 @@ class ModelSettings:
     """Settings of the network architecture."""
 
     name: ModelName = "joint"
-    """`standalone` only registers; `joint` also segments both images; `descriptors` registers without a network."""
+    """`standalone` only registers; `joint` also segments both images; `descriptors` registers without a network.
+    `package.module:NAME` or `file.py:NAME` is your own."""
+    options: Options = ()
+    """Settings of your own model: the fields of its dataclass."""
     structures: StructureNames = STRUCTURES
     """The structures that are learned: those that are labelled in the data."""
     widths: Widths = (32, 64, 96, 128)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from jointnet.errors import short_repr
+from jointnet.own_code import REFERENCE, REFERENCE_WORDS
 
 T = TypeVar("T")
 Schema = dict[str, Any]
@@ -31,12 +32,11 @@ def validate(kind: type[T], content: Mapping[str, Any]) -> tuple[T | None, dict[
     Returns:
         The value and no errors, or None and one message per wrong key, in the order of the content.
     """
-    adapter = TypeAdapter(kind)
     try:
-        return adapter.validate_python(content), {}
+        return kind(**content), {}
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
-    schema = adapter.json_schema()
+    schema = TypeAdapter(kind).json_schema()
     errors = dict(_error(schema, content, detail["loc"]) for detail in details)
     # A table that may also be a number has errors as either. Only those of its keys are kept.
     errors = {path: text for path, text in errors.items() if not any(_is_inside(other, path) for other in errors)}
@@ -112,11 +112,15 @@ def _words(schema: Schema, rule: Schema) -> str:
         return json.dumps(rule["const"])
     if "enum" in rule:
         return f"one of {', '.join(rule['enum'])}"
+    if "type" not in rule:
+        return "a valid value"  # of a dataclass of the user's own
     if rule["type"] == "boolean":
         return "true or false"
     if rule["type"] == "string":
-        return "text that is not blank"
+        return REFERENCE_WORDS if REFERENCE.pattern in rule.get("pattern", "") else "text that is not blank"
     if rule["type"] == "array":
+        if "minItems" not in rule:
+            return "a list"
         least = {1: "one", 2: "two"}[rule["minItems"]]
         if "enum" in rule["items"]:
             return f"a list of at least {least} of {', '.join(rule['items']['enum'])}, each once"

@@ -47,6 +47,17 @@ def add_dataset_option(group: "argparse._ActionsContainer", more: str = "") -> N
     )
 
 
+def add_code_option(group: "argparse._ActionsContainer") -> None:
+    """Add the option that allows a model file to run code outside `jointnet`."""
+    group.add_argument(
+        "--allow-code",
+        nargs="+",
+        default=[],
+        metavar="CODE",
+        help="run these packages or Python files where a model file names them as its network; otherwise none is run",
+    )
+
+
 def forget_interrupt() -> None:
     """Clear CPython's note of a KeyboardInterrupt that was raised in a string of code and has been caught.
 

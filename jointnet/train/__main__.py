@@ -10,11 +10,11 @@ from pathlib import Path
 
 from jointnet.errors import TrainingDivergedError
 from jointnet.model_path import MODEL_FILE
-from jointnet.models import MODELS
+from jointnet.models import TRAINED
 from jointnet.settings import Settings, settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
 from jointnet.system.command_name import command_name
-from jointnet.system.commands import add_dataset_option, run_command
+from jointnet.system.commands import add_code_option, add_dataset_option, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,9 +43,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     data.add_argument("--unlabelled", metavar="LIST", help="also train on these, with pseudo-labels of --teacher")
     data.add_argument("--teacher", type=Path, metavar="DIR", help=f"joint model: a {MODEL_FILE} or its folder")
+    add_code_option(data)
     data.add_argument("--cache", type=Path, metavar="DIR", help="folder of prepared patients")
     model = parser.add_argument_group("model")
-    model.add_argument("--model", choices=MODELS, required=True)
+    model.add_argument(
+        "--model",
+        required=True,
+        metavar="NAME",
+        help=f"{', '.join(TRAINED)}, or your own: package.module:NAME or file.py:NAME",
+    )
     model.add_argument(
         "--settings",
         default="default",

@@ -19,7 +19,7 @@ from jointnet.evaluate.metrics import defined_metrics, labelled_structures, unde
 from jointnet.evaluate.rows import cut_structure_rows
 from jointnet.model_file import SavedModel, load_model
 from jointnet.model_path import MODEL_FILE, model_file
-from jointnet.models import MODELS, require_trained
+from jointnet.models import model_of, require_trained
 from jointnet.networks.device import resolve_device
 from jointnet.patient_names import in_natural_order, names_text, parse_patients
 from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
@@ -233,7 +233,8 @@ def _settings(options: argparse.Namespace) -> Settings:
     if errors:
         raise SettingsError(errors)
     require_trained(options.model)
-    settings = with_values(load_settings(options.settings), {"model.name": options.model})
+    name = {"model.name": options.model}
+    settings = with_values(load_settings(options.settings, with_values(Settings(), name)), name)
     return settings if options.epochs is None else with_epochs(settings, options.epochs)
 
 
@@ -244,9 +245,9 @@ def _teacher(options: argparse.Namespace, unlabelled: Sequence[str], device: str
     if options.teacher is None:
         return None
     path = model_file(options.teacher)
-    teacher = load_model(path, device)
+    teacher = load_model(path, device, options.allow_code)
     errors = []
-    if not MODELS[teacher.settings.model.name].segments:
+    if not model_of(teacher.settings.model.name).segments:
         errors.append(f"--teacher: must be a model that segments, got {teacher.settings.model.name}")
     if path.absolute() == (options.out / MODEL_FILE).absolute():
         errors.append(f"--out: must be another folder than --teacher's, got {options.out}")

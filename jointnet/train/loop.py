@@ -23,7 +23,7 @@ from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import cut_structure_rows, evaluate
 from jointnet.model_file import save_model
 from jointnet.model_path import MODEL_FILE
-from jointnet.models import MODELS, require_trained
+from jointnet.models import model_of, require_trained
 from jointnet.networks import build_model
 from jointnet.networks.device import computing_in, resolve_device, training_precision
 from jointnet.preparation.cache import CachedPatient
@@ -146,7 +146,7 @@ def _is_learned_from(patient: LabelledPatient, settings: Settings) -> bool:
     """Return whether anything can be learned from a patient. Registration needs a structure labelled in both images."""
     model = settings.model
     labelled = patient.labelled()[:, [STRUCTURES.index(name) for name in model.structures]]
-    return bool(labelled.any() if MODELS[model.name].segments else labelled.all(0).any())
+    return bool(labelled.any() if model_of(model.name).segments else labelled.all(0).any())
 
 
 @dataclass(frozen=True)

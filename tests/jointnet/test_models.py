@@ -18,7 +18,8 @@ from jointnet.settings.parsing import flat_settings
 @pytest.mark.parametrize("name", MODELS)
 def test_an_entry_builds_its_network_and_says_what_that_does(name: str):
     model = build_model(with_values(Settings(), {"model.name": name, "model.widths": [4, 8]}))
-    assert type(model) is MODELS[name].network_class()
+    assert MODELS[name].network == f"{type(model).__module__}:{type(model).__name__}"
+    assert MODELS[name].name == name
     image = torch.zeros(1, 1, 112, 112)
     assert (model(image, image).cine_logits is not None) == MODELS[name].segments
 

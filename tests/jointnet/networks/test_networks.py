@@ -62,7 +62,7 @@ def segments(settings):
 
 def test_the_settings_name_the_model(settings):
     model = seeded(settings)
-    assert type(model) is MODELS[settings.model.name].network_class()
+    assert MODELS[settings.model.name].network == f"{type(model).__module__}:{type(model).__name__}"
     assert model.settings is settings
 
 
