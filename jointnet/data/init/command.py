@@ -43,7 +43,8 @@ def run_init(options: argparse.Namespace) -> None:
         write_whole(to, result.text.encode())
         print(f"written: {to}")
     else:
-        print("Nothing was written; --write writes it.", file=sys.stderr)
+        print("Nothing was written. Repeat the command with --write to write it.", file=sys.stderr)
+        return
     where = "" if options.dataset is None else f" --dataset {options.dataset}"
     print(f"next: python -m jointnet.data check {options.folder}{where}")
 
