@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from jointnet.errors import SettingsError, short_repr
+from jointnet.errors import DataError, SettingsError, short_repr
 
 MOST_PATIENTS = 100_000
 """Largest number of patients of a list."""
@@ -82,6 +82,20 @@ def name_error(name: str) -> str:
 def shareable_name(name: str) -> str:
     """Return a name for files that are given away: a number itself, for other texts the start of their SHA-256."""
     return name if name.isdecimal() else f"sha256:{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def patient_folders(out: Path, names: Iterable[str], known_errors: Iterable[str] = ()) -> dict[str, Path]:
+    """Return each patient's folder in `out`: the patient's name, after `patient` where it is only a number.
+
+    Raises:
+        DataError: if two patients would have the same folder, such as 3 and patient3; with `known_errors` before it.
+    """
+    folders = {name: out / (f"patient{name}" if name.isdecimal() else name) for name in names}
+    if twice := [name for name in folders if name.isdecimal() and f"patient{name}" in folders]:
+        rule = "must have patients whose folders have different names"
+        listed = ", ".join(f"{name} and patient{name}" for name in twice)
+        raise DataError([*known_errors, f"{out}: {rule}, got {listed}"])
+    return folders
 
 
 def parse_patients(text: str, option: str = "--patients") -> tuple[str, ...]:

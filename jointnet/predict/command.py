@@ -21,7 +21,7 @@ from jointnet.evaluate.rows import COLUMNS
 from jointnet.model_file import SavedModel, open_model
 from jointnet.models import model_of
 from jointnet.networks.device import resolve_device
-from jointnet.patient_names import near_names_text, parse_patients
+from jointnet.patient_names import near_names_text, parse_patients, patient_folders
 from jointnet.predict.output_files import ROWS, table_bytes, write_results
 from jointnet.predict.pair import PairResult, predict_pair
 from jointnet.predict.record import model_content, record_bytes, software_content, without_values
@@ -136,9 +136,7 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[Path, PatientFiles]]
         for name in absent
         if f"patient {name} lacks" not in reported
     ]
-    folders = {name: options.out / _folder_name(name) for name in scans}
-    if len(set(folders.values())) < len(folders):  # 3 and patient3
-        raise DataError([*errors, f"{options.data}: must have patients whose folders have different names"])
+    folders = patient_folders(options.out, scans, errors)
     return [(folders[name], files) for name, files in scans.items()], errors
 
 
@@ -156,11 +154,6 @@ def _single_pair(options: argparse.Namespace) -> PatientFiles:
         lge_values=dataset.lge_values,
         cine_frame=dataset.frame if options.frame is None and dataset.frame != "ed" else options.frame,
     )
-
-
-def _folder_name(patient: str) -> str:
-    """Return the name of a patient's folder: the patient's, after `patient` where it is only a number."""
-    return f"patient{patient}" if patient.isdecimal() else patient
 
 
 def _finish(out: Path | None, saved: SavedModel, rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Quantify scar: `python -m jointnet.scar --lge FILE --labels FILE --out DIR`."""
+"""Quantify scar: `python -m jointnet.scar --lge FILE --labels FILE --out DIR`, or `--data DIR` for a folder."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jointnet.scar import METHODS, ScarSettings
 from jointnet.system.command_name import command_name
-from jointnet.system.commands import run_command
+from jointnet.system.commands import add_dataset_option, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,10 +24,26 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: python -m jointnet.scar --lge lge_registered.nii.gz --labels cine_segmentation.nii.gz "
         "--cine cine.nii.gz --out scar",
     )
-    files = parser.add_argument_group("files")
-    files.add_argument("--lge", type=Path, required=True, help="LGE registered to the labels' grid, NIfTI")
-    files.add_argument("--labels", type=Path, required=True, help="segmentation, NIfTI with the values 200, 500, 600")
-    files.add_argument("--cine", type=Path, help="cine on the same grid, background of the overlay; LGE by default")
+    files = parser.add_argument_group("files: one heart, or a folder of patients")
+    one_or_folder = files.add_mutually_exclusive_group(required=True)
+    one_or_folder.add_argument("--lge", type=Path, metavar="FILE", help="LGE registered to the labels' grid, NIfTI")
+    one_or_folder.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of patients, each measured within LGE's own segmentation"
+    )
+    files.add_argument(
+        "--labels", type=Path, metavar="FILE", help="segmentation with the values 200, 500, 600, or LGE's of --dataset"
+    )
+    files.add_argument(
+        "--cine", type=Path, metavar="FILE", help="cine on the same grid, background of the overlay; LGE by default"
+    )
+    add_dataset_option(files, "; with --lge, the values of --labels")
+    files.add_argument("--patients", metavar="LIST", help="these patients of --data only, such as 1-5,case_30 or @FILE")
+    files.add_argument(
+        "--predicted",
+        type=Path,
+        metavar="DIR",
+        help="output of jointnet.predict for --data: registered LGE is measured within cine's predicted segmentation",
+    )
     files.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder for tables and figures")
     detection = parser.add_argument_group("scar detection")
     detection.add_argument("--method", choices=METHODS, default=defaults.method, help="default: %(default)s")

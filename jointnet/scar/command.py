@@ -1,60 +1,159 @@
-"""What the command `jointnet.scar` does: read, detect, measure, and write tables, volumes, surfaces and figures."""
+"""What the command `jointnet.scar` does: read, detect, measure, and write tables, volumes, surfaces and figures.
+
+A heart is a pair of files, or a patient of a folder. A patient's LGE is measured within LGE's manual segmentation, or,
+with predictions, the registered LGE within the predicted segmentation of cine.
+"""
 
 import argparse
-import json
 import shutil
+import sys
 import uuid
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import nibabel as nib
 import numpy as np
-from matplotlib.figure import Figure
+import pandas as pd
 
+from jointnet.data.description import Dataset, load_dataset
+from jointnet.data.folder import scan_folder, select
 from jointnet.errors import DataError, SettingsError
+from jointnet.patient_names import names_text, parse_patients, patient_folders
+from jointnet.predict.output_files import CINE, CINE_LABELS, REGISTERED
+from jointnet.preparation.labels import CHALLENGE_VALUES, LabelValues
 from jointnet.scar import ScarSettings
-from jointnet.scar.measurements import BY_SEGMENT, WHOLE, measure, segment_table, wall_of
+from jointnet.scar.manual import errors_against, read_manual
+from jointnet.scar.measurements import WHOLE, measure, wall_of
+from jointnet.scar.outputs import OUTPUTS, number, write_tables, write_volumes
 from jointnet.scar.pair import Pair, read_pair
 from jointnet.scar.perturbation import perturbed_figures, spread_table
-from jointnet.scar.pictures import bullseye, scar_overlay, surface_picture
-from jointnet.scar.segments import APICAL, BASAL, NAMES, Array, levels, septum_middles
-from jointnet.scar.surfaces import surfaces, write_stl, write_vtp
-from jointnet.scar.threshold import Mask, find_scar, remote_statistics
+from jointnet.scar.segments import APICAL, BASAL, levels, septum_middles
+from jointnet.scar.threshold import find_scar, remote_statistics
 from jointnet.structures import CLASS_INDEX
+from jointnet.system.atomic_file import write_whole
 
-OUTPUTS: tuple[str, ...] = (
-    *("scar.json", "segments.csv", "spread.csv", "scar.nii.gz", "overlay.png", "bullseye.png", "surfaces.png"),
-    *(f"{name}.{kind}" for name in ("lv", "myo", "rv", "scar") for kind in ("stl", "vtp")),
-)
-"""All files that the command may write. Files of an earlier run that are not written again are removed."""
-PICTURE_DPI = 130
-SIDES = ("seen from the lateral wall", "seen from the septum")
+PATIENTS = "patients.csv"
+
+
+class Heart(NamedTuple):
+    """The files of a heart, and where its results go.
+
+    Attributes:
+        patient: the patient's name; None for a pair of files.
+        lge: LGE on the grid of `labels`.
+        labels: the segmentation that is measured within.
+        out: the folder of the results.
+        cine: background of the overlay.
+        values: label values of `labels`.
+        manual: file of LGE's manual segmentation with scar, if there is one.
+        manual_values: its label values.
+    """
+
+    patient: str | None
+    lge: Path
+    labels: Path
+    out: Path
+    cine: Path | None = None
+    values: LabelValues = CHALLENGE_VALUES
+    manual: Path | None = None
+    manual_values: LabelValues = CHALLENGE_VALUES
 
 
 def quantify(options: argparse.Namespace) -> None:
-    """Quantify the scar of one heart, write all results to `options.out` and print the measurements.
+    """Quantify the scar of one heart or of the patients of a folder, write all results and print the measurements.
 
     Raises:
         SettingsError: with all invalid options.
-        DataError: with all errors of the scans.
+        DataError: with all errors of the scans, after all valid hearts were written.
     """
     settings = _settings(options)
-    pair = read_pair(options.lge, options.labels, options.cine)
+    hearts, errors = _patients(options) if options.data is not None else ([_single(options)], [])
+    if files := [path for path in (options.out, *(one.out for one in hearts)) if path.exists() and not path.is_dir()]:
+        raise SettingsError(f"--out: must be a folder, but {files[0]} is a file")
+    rows = []
+    for heart in hearts:
+        try:
+            rows.append(_quantify_heart(heart, options, settings))
+        except DataError as error:
+            errors += error.errors
+    if options.data is not None and rows:
+        table = pd.DataFrame(rows)
+        write_whole(options.out / PATIENTS, table.round(4).to_csv(index=False, lineterminator="\n").encode())
+        print(_summary(table))
+    if errors:
+        raise DataError(errors)
+
+
+def _single(options: argparse.Namespace) -> Heart:
+    """Return the pair of files that the options name."""
+    values = (
+        Dataset("", {}) if options.dataset is None else load_dataset(options.lge.parent, options.dataset)
+    ).lge_values
+    manual = options.labels if values.scar else None
+    return Heart(None, options.lge, options.labels, options.out, options.cine, values, manual, values)
+
+
+def _patients(options: argparse.Namespace) -> tuple[list[Heart], list[str]]:
+    """Return the patients of the folder that can be measured, and the errors in the names of its files."""
+    chosen = parse_patients(options.patients) if options.patients is not None else None
+    dataset = load_dataset(options.data, options.dataset)
+    scans, errors = scan_folder(options.data, only=chosen, labels_needed=False, dataset=dataset)
+    chosen_files = select(scans, scans if chosen is None else chosen, errors)
+    folders = patient_folders(options.out, scans, errors)
+    hearts, without = [], []
+    for files in chosen_files:
+        manual = files.lge_label if files.lge_values.scar else None
+        if options.predicted is not None:
+            (own,) = patient_folders(options.predicted, [files.patient]).values()
+            heart = Heart(files.patient, own / REGISTERED, own / CINE_LABELS, folders[files.patient], own / CINE)
+            hearts.append(heart._replace(manual=manual, manual_values=files.lge_values))
+        elif files.lge_label is not None:
+            paths = files.lge, files.lge_label, folders[files.patient]
+            hearts.append(Heart(files.patient, *paths, None, files.lge_values, manual, files.lge_values))
+        else:
+            without.append(files.patient)
+    rule = "must have a segmentation of LGE, or --predicted"
+    if without and not hearts:
+        raise DataError([*errors, f"{options.data}: patients to measure {rule}, got none for {names_text(without)}"])
+    if without:
+        print(f"warning: patients {names_text(without)} are not measured: each {rule}", file=sys.stderr, flush=True)
+    return hearts, errors
+
+
+def _quantify_heart(heart: Heart, options: argparse.Namespace, settings: ScarSettings) -> dict[str, Any]:
+    """Quantify one heart, write its folder, print its measurements and return them as a row.
+
+    Raises:
+        DataError: with all errors of its files.
+    """
+    pair = read_pair(heart.lge, heart.labels, heart.cine, heart.values)
+    manual = None if heart.manual is None else read_manual(heart.manual, heart.manual_values)
     scar = find_scar(pair.lge, pair.labels, pair.spacing_mm, settings)
     figures = measure(scar, np.isfinite(pair.lge), wall_of(pair.labels, pair.spacing_mm))
     if not figures["myocardium_ml"] > 0:
-        raise DataError(f"{options.lge}: must cover myocardium of {options.labels.name}, but covers none of it")
-    out = options.out.absolute()
-    if out.exists() and not out.is_dir():
-        raise SettingsError(f"--out: must be a folder, but {options.out} is a file")
+        raise DataError(f"{heart.lge}: must cover myocardium of {heart.labels.name}, but covers none of it")
+    row = {name: float(figures[name]) for name in WHOLE}
+    if manual is not None:
+        errors = errors_against(manual, figures, scar if heart.manual == heart.labels else None)
+        row |= {f"manual_{name}": float(manual.figures[name]) for name in WHOLE}
+        row |= {name if name == "dice" else f"error_{name}": value for name, value in errors.items()}
+    notes = _notes(pair)
+    report = {"lge": str(heart.lge), "labels": str(heart.labels), "settings": asdict(settings), "notes": notes}
+    if manual is not None:
+        against = {name: number(value) for name, value in row.items() if name not in WHOLE}
+        report["manual"] = {"labels": str(heart.manual), **against}
+    spread = None
+    if options.registration_sd_mm is not None:
+        of_error = {"sd_mm": options.registration_sd_mm, "count": options.perturbations, "seed": options.seed}
+        spread = spread_table(figures, perturbed_figures(pair.lge, pair.labels, pair.spacing_mm, settings, **of_error))
+        report["perturbation"] = of_error
+    out = heart.out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}.part")
     draft.mkdir()
     try:
-        notes = _notes(pair)
-        described = _write_tables(draft, options, settings, pair, figures, notes)
-        _write_volumes(draft, pair, scar, figures)
+        write_tables(draft, report, figures, manual, spread)
+        write_volumes(draft, pair, scar, figures)
         out.mkdir(exist_ok=True)
         for name in OUTPUTS:
             if (draft / name).exists():
@@ -63,7 +162,44 @@ def quantify(options: argparse.Namespace) -> None:
                 (out / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    print("\n".join([*described, *(f"note: {note}" for note in notes), f"{options.out}: tables, surfaces, pictures"]))
+    lines = [f"{heart.patient}: {_line(row)}"] if heart.patient is not None else _lines(row, spread, heart.out)
+    print("\n".join([*lines, *(f"note: {note}" for note in notes)]), flush=True)
+    return row if heart.patient is None else {"patient": heart.patient, **row}
+
+
+def _lines(row: dict[str, Any], spread: pd.DataFrame | None, out: Path) -> list[str]:
+    """Return a heart's measurements, a line for each, with the spread if there is one."""
+    lines = [f"{name:<16}{row[name]:8.2f}" for name in WHOLE]
+    if spread is not None:
+        lines = [
+            f"{line}   perturbed: {one['mean']:.2f} (SD {one['sd']:.2f}), 95 % {one['low']:.2f} to {one['high']:.2f}"
+            for line, one in zip(lines, spread.to_dict("records"), strict=False)
+        ]
+    lines += [f"{'against manual':<16}{_line(row)}"] * ("manual_scar_ml" in row)
+    return [*lines, f"{out}: tables, surfaces, pictures"]
+
+
+def _line(row: dict[str, Any]) -> str:
+    """Return a heart's amount of scar, and its error if there is manual scar."""
+    text = f"scar {row['scar_ml']:.1f} ml, {row['scar_percent']:.1f} %"
+    if "manual_scar_ml" not in row:
+        return text
+    dice = "" if np.isnan(row["dice"]) else f", Dice {row['dice']:.2f}"
+    return f"{text}; manual {row['manual_scar_ml']:.1f} ml, {row['manual_scar_percent']:.1f} %{dice}"
+
+
+def _summary(table: pd.DataFrame) -> str:
+    """Return the mean error over the patients with manual scar, or the number of patients if there is none."""
+    count = f"{len(table)} patient{'s' * (len(table) > 1)}"
+    if "error_scar_percent" not in table:
+        return f"{count} measured; none has manual scar"
+    own = table[table["error_scar_percent"].notna()]
+    bias = (own["scar_percent"] - own["manual_scar_percent"]).mean()
+    ml, percent = own["error_scar_ml"].mean(), own["error_scar_percent"].mean()
+    return (
+        f"{count} measured; against manual scar in {len(own)}: mean absolute error {ml:.1f} ml, {percent:.1f} "
+        f"percentage points (bias {bias:+.1f})"
+    )
 
 
 def _settings(options: argparse.Namespace) -> ScarSettings:
@@ -73,6 +209,14 @@ def _settings(options: argparse.Namespace) -> ScarSettings:
         SettingsError: with all invalid options.
     """
     errors: list[str] = []
+    if options.data is None and options.labels is None:
+        errors.append("--labels: must be given with --lge, got none")
+    with_other = ("labels", "cine") if options.data is not None else ("patients", "predicted")
+    errors += [
+        f"--{name}: goes with {'--lge' if options.data is not None else '--data'}, got {getattr(options, name)}"
+        for name in with_other
+        if getattr(options, name) is not None
+    ]
     if options.registration_sd_mm is not None and not (
         np.isfinite(options.registration_sd_mm) and options.registration_sd_mm >= 0
     ):
@@ -111,71 +255,3 @@ def _notes(pair: Pair) -> list[str]:
     ):
         notes.append("the LV narrows towards the base, according to the header: check the files' orientation")
     return notes
-
-
-def _write_tables(
-    folder: Path,
-    options: argparse.Namespace,
-    settings: ScarSettings,
-    pair: Pair,
-    figures: dict[str, Array],
-    notes: list[str],
-) -> list[str]:
-    """Write `segments.csv`, `spread.csv` and `scar.json`, and return the lines to print."""
-    table = segment_table(figures, NAMES)
-    table.round(2).to_csv(folder / "segments.csv", index=False)
-    whole: dict[str, Any] = {name: _number(figures[name]) for name in WHOLE}
-    lines = [f"{name:<16}{figures[name]:8.2f}" for name in WHOLE]
-    report: dict[str, Any] = {
-        "lge": str(options.lge),
-        "labels": str(options.labels),
-        "settings": asdict(settings),
-        "figures": whole,
-        "segments": {name: [_number(value) for value in figures[name]] for name in BY_SEGMENT},
-        "notes": notes,
-    }
-    if options.registration_sd_mm is not None:
-        perturbation = {
-            "sd_mm": options.registration_sd_mm,
-            "count": options.perturbations,
-            "seed": options.seed,
-        }
-        moved = perturbed_figures(pair.lge, pair.labels, pair.spacing_mm, settings, **perturbation)
-        spread = spread_table(figures, moved)
-        spread.round(3).to_csv(folder / "spread.csv", index=False)
-        report["perturbation"] = perturbation
-        lines = [
-            f"{row['figure']:<16}{row['value']:8.2f}   perturbed: {row['mean']:.2f} (SD {row['sd']:.2f}), "
-            f"95 % {row['low']:.2f} to {row['high']:.2f}"
-            for row in spread.head(len(WHOLE)).to_dict("records")
-        ]
-    (folder / "scar.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return lines
-
-
-def _write_volumes(folder: Path, pair: Pair, scar: Mask, figures: dict[str, Array]) -> None:
-    """Write the scar mask, the surfaces and the figures."""
-    image = nib.Nifti1Image(pair.view.to_file(scar).astype(np.uint8), pair.file_affine)
-    image.header.set_xyzt_units("mm")
-    nib.save(image, folder / "scar.nii.gz")
-    meshes = surfaces(pair.labels, scar, pair.affine)
-    for name, mesh in meshes.items():
-        write_stl(folder / f"{name}.stl", mesh)
-        write_vtp(folder / f"{name}.vtp", mesh)
-    percent, scar_ml = float(figures["scar_percent"]), float(figures["scar_ml"])
-    title = f"Scar {scar_ml:.1f} ml, {percent:.1f} % of the myocardium"
-    _save(bullseye(figures["percent"], f"Scar, % of each segment's myocardium\n{title}"), folder / "bullseye.png")
-    drawn = pair.lge if pair.cine is None else pair.cine
-    _save(scar_overlay(drawn, pair.labels, scar, title), folder / "overlay.png")
-    towards_base, right = pair.affine[:3, 0], pair.affine[:3, 2]
-    drawn_meshes = surfaces(pair.labels, scar, pair.affine, step=2)
-    _save(surface_picture(drawn_meshes, right, towards_base, SIDES, title), folder / "surfaces.png")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=PICTURE_DPI)
-
-
-def _number(value: Array) -> float | None:
-    """Return a rounded number for JSON, None for NaN."""
-    return round(float(value), 4) if np.isfinite(value) else None

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from jointnet.errors import DataError
 from jointnet.preparation.grid import Stack, corner_distance_mm, image_axes
+from jointnet.preparation.labels import CHALLENGE_VALUES, LabelValues
 from jointnet.preparation.patient_files import AFFINE_TOLERANCE_MM
 from jointnet.preparation.prepared_patient import read_image, read_label
 from jointnet.scar.segments import Array, Labels, Spacing
@@ -77,15 +78,15 @@ def short_axis_view(stack: Stack) -> View:
     return View(axes, flips)
 
 
-def read_pair(lge: Path, labels_path: Path, cine: Path | None = None) -> Pair:
-    """Read registered LGE, a segmentation and, if given, cine, all on the same grid.
+def read_pair(lge: Path, labels_path: Path, cine: Path | None = None, values: LabelValues = CHALLENGE_VALUES) -> Pair:
+    """Read registered LGE, a segmentation with `values` and, if given, cine, all on the same grid.
 
     Raises:
         DataError: with every error: unreadable files, unknown label values, different grids, no myocardium.
     """
     errors: list[str] = []
     images = {path: read_image(path, errors) for path in (lge, cine) if path is not None}
-    labels, frame = read_label(labels_path, errors), read_image(labels_path, [])
+    labels, frame = read_label(labels_path, errors, values), read_image(labels_path, [])
     for path, image in images.items():
         if image is not None and frame is not None:
             errors += _grid_errors(path, image[1], labels_path, frame[1])
