@@ -7,9 +7,11 @@ What an arm was given is a mapping from keys to texts: dotted settings keys that
 keys below. Arms are compared in the keys that they all have.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 MODEL, TRAIN, VALIDATION = "model.name", "split.train", "split.validation"
+"""The model, and the annotated patients that an arm learns from and validates on. A model that only registers learns
+nothing from patients of whom one scan is labelled."""
 LENGTH = "training.length"
 """Length of a training: optimiser steps, or passes over a number of patients, whose steps differ with that number."""
 SEARCHED, WEIGHTS = "search.parameters", "search.loss_weights"
@@ -35,6 +37,20 @@ Given = Mapping[str, str]
 def length_text(steps: int | None, epochs: int, patients: int) -> str:
     """Return the length of a training as text. Epochs are equal lengths for equal numbers of patients only."""
     return f"{steps} steps" if steps is not None else f"{epochs} epochs of {patients} patients"
+
+
+def annotated_training(given: Given, planned: int) -> int:
+    """Return the number of annotated patients that an arm learns from.
+
+    It is the `planned` number of training patients where a study of an older version did not record it.
+    """
+    return int(given.get(TRAIN, planned))
+
+
+def span(numbers: Iterable[int]) -> str:
+    """Return the numbers of several folds as text, such as `20`, or `20-22` where they differ."""
+    every = sorted(set(numbers))
+    return "-".join(map(str, dict.fromkeys((every[0], every[-1]))))
 
 
 def differences(given: Mapping[str, Given]) -> dict[str, dict[str, str]]:

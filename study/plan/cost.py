@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from jointnet.models import MODELS
 from jointnet.settings import Settings, load_settings
-from study.plan.plan import Arm, Plan
+from study.plan.plan import Arm, Plan, annotated_training
 from study.search.space import Fidelity
 
 MEASURED_SETTINGS = "quick"
@@ -60,7 +60,7 @@ def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
     if plan.resources.device != "cpu" or measured is None:
         return None
     settings, counts = arm.settings, arm.split.counts
-    training: float = counts.train
+    training: float = annotated_training(plan.data, arm)
     if settings.training.steps is not None:
         training = settings.training.steps / settings.training.epochs * settings.training.batch_size / SLICES
     patients = training + 0.5 * counts.validation / settings.training.validate_every

@@ -29,6 +29,7 @@ class Data:
         structures: the structures that are labelled. Models, objective and tables have no others.
         dataset: the description of the folder; None for the phantom.
         notes: what of the folder is not read.
+        partly: patients of whom not both scans are labelled. A model that only registers learns nothing from them.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Data:
     structures: tuple[str, ...] = STRUCTURES
     dataset: Dataset | None = None
     notes: tuple[str, ...] = ()
+    partly: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -204,21 +206,27 @@ def make_arms(spaces: Sequence[SearchSpace], splits: Sequence[Split], fold: int 
     return arms
 
 
-def given(arm: Arm) -> dict[str, str]:
-    """Return what an arm was given, as texts for `study.arm_differences`.
+def annotated_training(data: Data, arm: Arm) -> int:
+    """Return the number of annotated patients that an arm learns from."""
+    unused = () if MODELS[arm.model].segments else data.partly
+    return len(set(arm.split.train) - set(unused))
+
+
+def given(data: Data, arm: Arm) -> dict[str, str]:
+    """Return what an arm was given of the data and the settings, as texts for `study.arm_differences`.
 
     Settings that have no effect on the arm's model are left out. A model without segmentations has a fully connected
     head, whatever `model.head` is.
     """
-    settings, counts = arm.settings, arm.split.counts
+    settings, learned = arm.settings, annotated_training(data, arm)
     model, training = MODELS[settings.model.name], settings.training
     names = [parameter.name for parameter in arm.parameters]
     values = flat_settings(settings)
     if not model.segments:
         values["model.head"] = "fully_connected"
     own = {key: _text(value) for key, value in values.items() if has_effect(settings, key)}
-    own[TRAIN], own[VALIDATION] = str(counts.train), str(counts.validation)
-    own[LENGTH] = length_text(training.steps, training.epochs, counts.train)
+    own[TRAIN], own[VALIDATION] = str(learned), str(arm.split.counts.validation)
+    own[LENGTH] = length_text(training.steps, training.epochs, learned)
     own[SEARCHED] = ", ".join(name for name in names if name not in RATIOS) or "none"
     if model.segments:
         own[WEIGHTS] = ", ".join(name for name in names if name in RATIOS) or "none"

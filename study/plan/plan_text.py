@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Callable
 
-from study.arm_differences import LENGTH, MODEL, TRAIN, TRIALS, by_value, differences, key_name, sentence
+from study.arm_differences import LENGTH, MODEL, TRAIN, TRIALS, by_value, differences, key_name, sentence, span
 from study.plan.capacity import describe_nodes
 from study.plan.cost import (
     MEASURED_SETTINGS,
@@ -20,7 +20,7 @@ from study.plan.cost import (
     training_hours,
 )
 from study.plan.environment import environment_lines
-from study.plan.plan import Arm, Data, Design, Plan, given
+from study.plan.plan import Arm, Data, Design, Plan, annotated_training, given
 from study.search.space import SearchSpace
 from study.store_address import without_secrets
 
@@ -121,7 +121,7 @@ def _arm(plan: Plan, name: str) -> str:
     limits = [share for arm in arms if (share := budget_share_minutes(plan, arm)) is not None]
     limit = f" ({sum(limits):.1f})" if limits else ""
     width = max(14, *(len(arm.name) for arm in plan.arms))
-    annotated = first.split.counts.train + first.split.counts.validation
+    annotated = span(annotated_training(plan.data, arm) + arm.split.counts.validation for arm in arms)
     text = f"{name:<{width}} {split:<9} {annotated:>3} annotated, {_trials(first)}, "
     text += f"{_minutes(plan, arms, arm_minutes)}{limit}"
     if seeds:
@@ -133,7 +133,7 @@ def _given(plan: Plan) -> list[str]:
     """Return the lines about what the arms differ in: a sentence, and the arms by their value of each setting."""
     arms = {arm.name: arm for arm in plan.arms}
     methods = {name: arm.method for name, arm in arms.items()}
-    given_to = {name: {**given(arm), TRIALS: _trial_count(arm)} for name, arm in arms.items()}
+    given_to = {name: {**given(plan.data, arm), TRIALS: _trial_count(arm)} for name, arm in arms.items()}
     lines = _wrapped(sentence(given_to))
     for key, row in differences(given_to).items():
         parts = [f"{value} ({', '.join(names)})" for value, names in by_value(row, methods).items()]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from jointnet.evaluate.aggregation import ENDPOINTS, Endpoint, ratio_text, registration_ratio
 from jointnet.models import MODELS
+from study.arm_differences import span
 from study.report.mean_tables import REGISTRATION, Column
 from study.report.records import ArmRecord, BaselineRecord, StudyRecord, TrialRecord
 from study.report.slice_rows import check_rows, over_folds, retrainings
@@ -115,7 +116,7 @@ def analyse(study: StudyRecord) -> Analysis:
         arms=arms,
         titles={
             **{name: f"{BASELINES[name]}, 0 annotated" for name in baselines if name in patients},
-            **{name: arm_title(records[0]) for name, records in arms.items()},
+            **{name: arm_title(records) for name, records in arms.items()},
         },
         slices={
             name: pd.concat([rows.assign(fold=fold) for fold, rows in sorted(folds.items())], ignore_index=True)
@@ -136,15 +137,16 @@ def analyse(study: StudyRecord) -> Analysis:
     )
 
 
-def arm_title(arm: ArmRecord) -> str:
-    """Return the arm's title in Table 1, such as `Joint model, 25 + 15 = 40 annotated`.
+def arm_title(records: Sequence[ArmRecord]) -> str:
+    """Return an arm's title in Table 1, such as `Joint model, 25 + 15 = 40 annotated`, from its records of all folds.
 
     A method that is not named after its model has its own name, with the model's in brackets.
     """
+    arm, needs = records[0], annotated(records)
     model = MODELS.get(arm.model)
     if arm.method == arm.model:
-        return f"{model.title if model else arm.model}, {annotated(arm)}"
-    return f"{arm.method} ({model.short_title.lower() if model else arm.model}), {annotated(arm)}"
+        return f"{model.title if model else arm.model}, {needs}"
+    return f"{arm.method} ({model.short_title.lower() if model else arm.model}), {needs}"
 
 
 def method_title(arm: ArmRecord) -> str:
@@ -152,9 +154,10 @@ def method_title(arm: ArmRecord) -> str:
     return MODELS[arm.model].short_title if arm.method == arm.model and arm.model in MODELS else arm.method
 
 
-def annotated(arm: ArmRecord) -> str:
-    """Return the arm's annotated patients, such as `25 + 15 = 40 annotated`: training and validation patients."""
-    return f"{arm.train} + {arm.validation} = {arm.annotated} annotated"
+def annotated(records: Sequence[ArmRecord]) -> str:
+    """Return an arm's annotated patients, such as `25 + 15 = 40 annotated`: training and validation patients."""
+    learned, total = (span(numbers) for numbers in zip(*((arm.learned, arm.annotated) for arm in records), strict=True))
+    return f"{learned} + {records[0].validation} = {total} annotated"
 
 
 def trial_endings(trials: Iterable[TrialRecord]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jointnet.evaluate.aggregation import ENDPOINTS, Endpoint
+from study.arm_differences import annotated_training
 from study.store_names import BASELINES, ending
 
 
@@ -128,7 +129,12 @@ class ArmRecord:
     @property
     def annotated(self) -> int:
         """The number of annotated patients that the arm needs: training and validation patients."""
-        return self.train + self.validation
+        return self.learned + self.validation
+
+    @property
+    def learned(self) -> int:
+        """The number of annotated patients that the arm's models learned from."""
+        return annotated_training(self.given, self.train)
 
     @property
     def selected(self) -> TrialRecord | None:

@@ -96,7 +96,9 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
     )
     return make_plan(
         arms,
-        data=replace(data, fingerprint=_fingerprint(files, [arm.split for arm in arms])) if files else data,
+        data=replace(data, fingerprint=_fingerprint(files, [arm.split for arm in arms]), partly=roles.partly)
+        if files
+        else data,
         resources=resources_of(request, nodes),
         seed=options.seed,
         out=options.out,

@@ -10,7 +10,7 @@ from jointnet.models import MODELS
 from jointnet.system.quota import usable_cpus, usable_memory_bytes
 from jointnet.system.versions import PACKAGES, commit, versions
 from study.plan.identity import SPECIFICATION_FILE
-from study.plan.plan import Arm, Plan, given, specification
+from study.plan.plan import Arm, Plan, annotated_training, given, specification
 from study.selection.baselines import Baseline, baselines_of
 from study.selection.best_trial import model_to_register
 from study.store_names import BASELINES, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
@@ -106,7 +106,7 @@ class StudyRecorder:
         self._tracker.tag(run, {f"{SPLIT_TAG}.{counts}": split.sha256 for counts, split in plan.splits.items()})
 
     def _log_given(self, arm: Arm) -> None:
-        self._tracker.log_params(self._arm_run(arm), given(arm))
+        self._tracker.log_params(self._arm_run(arm), given(self._plan.data, arm))
 
     def _describe_study(self) -> None:
         plan, run = self._plan, self._tracker.study_run()
@@ -123,6 +123,7 @@ class StudyRecorder:
 
     def _describe_arm(self, arm: Arm) -> None:
         run, counts, space = self._arm_run(arm), arm.split.counts, arm.space
+        learned = annotated_training(self._plan.data, arm)
         searched = ", ".join(parameter.name for parameter in arm.parameters)
         budget, seeds = arm.budget, self._plan.design.seeds
         trials = (
@@ -137,8 +138,8 @@ class StudyRecorder:
         tested = f"the selected trial retrained with {seeds} new seeds" if seeds else "the selected trial itself"
         self._tracker.describe(
             run,
-            f"{arm.model} model{fold}: {counts.train} training + {counts.validation} validation = "
-            f"{counts.train + counts.validation} annotated patients, {counts.test} sealed. "
+            f"{arm.model} model{fold}: {learned} training + {counts.validation} validation = "
+            f"{learned + counts.validation} annotated patients, {counts.test} sealed. "
             f"{ranked}. The test values are those of {tested}.",
         )
 

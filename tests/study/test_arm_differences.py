@@ -12,6 +12,7 @@ from study.arm_differences import (
     differences,
     length_text,
     sentence,
+    span,
 )
 
 
@@ -19,6 +20,11 @@ def arm(model: str, train: int, steps: int | None = None, **others: str) -> dict
     """Return what an arm was given."""
     own = {MODEL: model, TRAIN: str(train), VALIDATION: "5", LENGTH: length_text(steps, 60, train)}
     return {**own, "model.head": "fully_connected", **others}
+
+
+@pytest.mark.parametrize(("numbers", "text"), [((7,), "7"), ((20, 20), "20"), ((22, 20, 21), "20-22")])
+def test_numbers_of_folds_are_one_or_a_span(numbers, text):
+    assert span(numbers) == text
 
 
 def test_arms_that_differ_in_the_model_only_differ_in_the_question():

@@ -71,7 +71,7 @@ def mean_errors(
             lines.append((*endpoint, *_without_annotation(BEFORE), *_mean(shared, column, "before")))
         for name, frame in patients.items():
             first = arms[name][0] if name in arms else None
-            counts = (first.train, first.validation, first.annotated) if first else ()
+            counts = (first.learned, first.validation, first.annotated) if first else ()
             head = (first.method, first.model, name, *counts) if first else _without_annotation(name)
             lines.append((*endpoint, *head, *_mean(frame, column, "after")))
     return pd.DataFrame(lines, columns=COLUMNS)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from jointnet.evaluate.aggregation import registration_ratio
+from study.arm_differences import span
 from study.report.analysis import Analysis, count_of, with_fold
 from study.report.page import Block, Bullets, Section, Text, Verdicts
 from study.report.records import ArmRecord, StudyRecord
@@ -168,7 +169,8 @@ def best_models(study: StudyRecord, analysis: Analysis) -> list[str]:
         objectives = "; ".join(f"{name} {values[name]:.3f}" for name in ranked)
         over = ", mean over folds" if analysis.arms[ranked[0]][0].folds > 1 else ""
         what = "the best model on validation is" if len(ranked) > 1 else "the selected model is that of"
-        who = f"{train} training + {validation} validation = {train + validation} annotated patients"
+        needs = span(record.annotated for name in ranked for record in analysis.arms[name])
+        who = f"{train} training and {validation} validation patients ({needs} annotated)"
         text = f"With {who}, {what} {ranked[0]} (validation objective{over}: {objectives})."
         ratios = [f"{name} {analysis.test_ratio(name):.3f}" for name in ranked if name in analysis.slices]
         lines.append(text + (f" Objective on the test patients: {'; '.join(ratios)}." if ratios else ""))

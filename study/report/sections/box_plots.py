@@ -97,7 +97,7 @@ class _Box(NamedTuple):
 
 def _below(arm: ArmRecord) -> str:
     """Return the text below an arm's box."""
-    return f"{method_title(arm).replace('-', f'-{chr(10)}')}\n{arm.train}+{arm.validation}"
+    return f"{method_title(arm).replace('-', f'-{chr(10)}')}\n{arm.learned}+{arm.validation}"
 
 
 def _draw_boxes(

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from study.arm_differences import span
 from study.report.analysis import Analysis, annotated, count_of, trial_endings, with_fold
 from study.report.mean_tables import (
     OVERLAP,
@@ -130,7 +131,8 @@ def arm_card(analysis: Analysis, name: str, row: MeanRow) -> Card:
     return Card(
         title=analysis.titles[name],
         arm=name,
-        split=f"{first.train} training + {first.validation} validation = {first.annotated} annotated patients, "
+        split=f"{span(r.learned for r in records)} training + {first.validation} validation = "
+        f"{span(r.annotated for r in records)} annotated patients, "
         f"{first.test} test patients{folds}",
         paragraphs=(
             arm_sentence(row, analysis.columns) + overall if any(row.cells) else _why_untested(records),
@@ -201,7 +203,7 @@ def table_note(patients_of: Mapping[str, pd.DataFrame], seeds: bool, cut: int = 
 
 def annotated_sentence(analysis: Analysis) -> str:
     """Return the annotated patients of each row for the terminal, which shows names only; empty without arms."""
-    parts = [f"{name} {annotated(records[0])}" for name, records in analysis.arms.items()]
+    parts = [f"{name} {annotated(records)}" for name, records in analysis.arms.items()]
     parts += [f"{name} 0" for name in analysis.baselines]
     return f"Training + validation patients: {', '.join(parts)}. " if parts else ""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from study.arm_differences import VALIDATION, Given, beyond_question, key_name
+from study.arm_differences import VALIDATION, Given, annotated_training, beyond_question, key_name
 from study.report.statistics.trainings import Trainings, together
 
 _MODELS = ("joint", "standalone")
@@ -17,7 +17,7 @@ class ClaimArm:
         name: such as `joint-25`.
         method: the name without the number of training patients.
         model: name of the model.
-        train, validation: numbers of patients; both are annotated.
+        train, validation: numbers of patients.
         given: what the arm was given, as texts for `study.arm_differences`; empty where the store has none.
     """
 
@@ -30,8 +30,8 @@ class ClaimArm:
 
     @property
     def annotated(self) -> int:
-        """Number of annotated patients."""
-        return self.train + self.validation
+        """Number of annotated patients that it needs."""
+        return annotated_training(self.given, self.train) + self.validation
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def claim_arms(arms: Iterable[ClaimArm]) -> ClaimArms | str:
     for model, names in methods.items():
         if len(names) > 1:
             return f"{_listed(names)} have the same model, {model}, so it is not stated which of them a claim is about"
-    arm_of = {(arm.model, arm.train): arm for arm in own}
+    most = sorted(own, key=lambda arm: arm.annotated)  # of an arm's folds the one that needs most counts
+    arm_of = {(arm.model, arm.train): arm for arm in most}
     shared = [train for model, train in arm_of if model == "joint" and ("standalone", train) in arm_of]
     large = max((train for model, train in arm_of if model == "standalone"), default=0)
     if not shared or min(shared) >= large:

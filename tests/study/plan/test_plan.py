@@ -6,7 +6,8 @@ import pytest
 from plans import SPLITS, plan_of
 
 from jointnet.errors import SettingsError
-from study.plan.plan import Design, make_arms, specification
+from study.arm_differences import TRAIN
+from study.plan.plan import Design, given, make_arms, specification
 from study.plan.plan_text import render
 from study.plan.splits import make_folds, same_validation
 from study.search.file import load_spaces
@@ -55,6 +56,21 @@ def test_the_specification_holds_what_the_report_reads():
 def test_the_plan_names_the_settings_and_what_is_fixed_over_them():
     (space,) = plan_of(settings="paper").spaces
     assert f"  Settings  joint: paper{', with ' if space.fixed else ''}" in render(plan_of(settings="paper"))
+
+
+def test_an_arm_whose_model_only_registers_needs_no_annotation_of_patients_with_one_labelled_scan():
+    plan = plan_of("joint", "standalone")
+    small, large = (set(split.train) for split in SPLITS)
+    plan = replace(plan, data=replace(plan.data, partly=(*sorted(small)[:3], *sorted(large - small)[:1])))
+    assert {arm.name: given(plan.data, arm)[TRAIN] for arm in plan.arms} == {
+        "joint-25": "25",
+        "joint-35": "35",
+        "standalone-25": "22",
+        "standalone-35": "31",
+    }
+    lines = {line.split()[0]: " ".join(line.split()) for line in render(plan).splitlines() if " annotated, " in line}
+    assert "joint-25 25/15/5 40 annotated, " in lines["joint-25"]
+    assert "standalone-25 25/15/5 37 annotated, " in lines["standalone-25"]
 
 
 def test_a_plan_of_folds_names_folders_splits_and_what_is_left_unused():

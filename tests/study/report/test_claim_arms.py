@@ -50,6 +50,11 @@ def test_which_arms_the_claims_are_about(
     [
         (_arm(*JOINT, 5), _arm(*ALONE, 15), "They need 9 and 19 annotated patients, both with 4 validation patients."),
         (_arm(*JOINT, 5, 1), _arm(*ALONE, 5, 1), "Each needs 6 annotated patients, both with 1 validation patient."),
+        (
+            _arm(*JOINT, 5, **{TRAIN: "5"}),
+            _arm(*ALONE, 15, **{TRAIN: "12"}),
+            "They need 9 and 16 annotated patients, both with 4 validation patients.",
+        ),
         (_arm(*JOINT, 5), _arm(*ALONE, 5), "Each needs 9 annotated patients, both with 4 validation patients."),
         (
             _arm(*JOINT, 25, 15),
@@ -67,6 +72,13 @@ def test_annotated_patients_are_training_and_validation_patients(
     joint: ClaimArm, standalone: ClaimArm, text: str
 ) -> None:
     assert comparability(joint, standalone) == text
+
+
+def test_of_folds_the_one_that_needs_most_annotation_counts() -> None:
+    folds = [_arm(*ALONE, 9, **{TRAIN: learned}) for learned in ("7", "9", "8")]
+    found = claim_arms([_arm(*JOINT, 5), _arm(*ALONE, 5), *folds])
+    assert isinstance(found, ClaimArms)
+    assert found.standalone_large.annotated == 9 + 4
 
 
 def test_what_arms_differ_in_besides_the_question_is_said() -> None:

@@ -6,6 +6,7 @@ import pytest
 import synthetic_store as synthetic
 from known_rows import patients_of
 
+from study.arm_differences import TRAIN
 from study.report.mean_tables import REGISTRATION
 from study.report.medians import dominated, median_table, quartiles
 from study.report.reader import read_study
@@ -83,6 +84,21 @@ def test_the_report_says_whether_arms_differ_in_more_than_the_question(study: St
     text = text_files(build(with_more), lambda _, dark: "")["report.md"]
     assert "The arms differ in more than the question: in x besides model and training patients." in text
     assert "What each arm was given" not in text_files(build(study), lambda _, dark: "")["report.md"]  # not recorded
+
+
+def test_annotated_patients_are_those_that_an_arm_learns_from(study: StudyRecord) -> None:
+    """Of the 25 training patients of both small arms a model that only registers learns from 20."""
+    arms = tuple(
+        replace(arm, given={TRAIN: "20" if arm.arm == "standalone-25" else str(arm.train)}) for arm in study.arms
+    )
+    content = build(replace(study, arms=arms))
+    text = text_files(content, lambda _, dark: "")["report.md"]
+    titles = content.analysis.titles
+    assert titles["standalone-25"].endswith(", 20 + 15 = 35 annotated")
+    assert titles["joint-25"].endswith(", 25 + 15 = 40 annotated")
+    assert "With 25 training and 15 validation patients (35-40 annotated)" in text
+    counts = csv_frames(content)["efficiency"].drop_duplicates("arm").set_index("arm")["annotated"]
+    assert (counts["standalone-25"], counts["joint-25"]) == (35, 40)
 
 
 def test_cut_structures_are_counted_beside_lost_ones(study: StudyRecord) -> None:

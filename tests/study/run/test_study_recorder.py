@@ -72,7 +72,7 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
                 path.with_name("away").rename(path)
         client = MlflowClient(empty_store)
         (run,) = client.search_runs(["1"], "tags.`study.kind` = 'arm'")
-        assert run.data.params == given(arm) and run.data.tags["method"] == arm.method
+        assert run.data.params == given(plan.data, arm) and run.data.tags["method"] == arm.method
         for run in client.search_runs(["1"]):
             client.delete_run(run.info.run_id)
             assert not is_complete_in_store(plan, ledger, tracker), run.data.tags["study.kind"]

@@ -16,6 +16,7 @@ from study.search.file import load_spaces
 from study.search.space import Budget, SearchSpace
 from study.search.split_counts import parse_counts
 
+DATA = plan_of().data
 FILE = """
 question = "Which?"
 settings = "quick"
@@ -236,7 +237,7 @@ def test_the_paper_s_search_begins_with_equal_weights():
 
 def test_what_an_arm_was_given_has_the_settings_that_have_an_effect_on_it(tmp_path: Path):
     space = read(tmp_path, FILE + ARMS + RATIO + 'arms = ["joint"]\n' + BUDGET)
-    joint, _, dense, _, alone, _ = (given(arm) for arm in make_arms([space], SPLITS))
+    joint, _, dense, _, alone, _ = (given(DATA, arm) for arm in make_arms([space], SPLITS))
     assert (joint["model.head"], dense["model.head"], alone["model.head"]) == (
         "guided",
         "fully_connected",
@@ -264,7 +265,7 @@ def test_the_plan_says_what_the_arms_differ_in(tmp_path: Path):
 def test_matched_arms_differ_in_the_question_only():
     (space,) = load_spaces(["matched"])
     splits = make_splits(list(map(str, range(25))), parse_counts(space.splits), 0)
-    arms = {arm.name: given(arm) for arm in make_arms([space], splits)}
+    arms = {arm.name: given(DATA, arm) for arm in make_arms([space], splits)}
     assert list(arms) == ["joint-2", "joint-5", "joint-15", "standalone-2", "standalone-5", "standalone-15"]
     assert beyond_question(arms) == () and set(differences(arms)) == {MODEL, TRAIN}
     assert len({split.validation for split in splits}) == 1
@@ -273,7 +274,7 @@ def test_matched_arms_differ_in_the_question_only():
 
 def test_an_ablation_changes_one_step_at_a_time():
     (space,) = load_spaces(["ablation"])
-    arms = {arm.method: given(arm) for arm in make_arms([space], SPLITS[:1])}
+    arms = {arm.method: given(DATA, arm) for arm in make_arms([space], SPLITS[:1])}
     long = {LENGTH, "training.steps"}
     steps = [
         ("joint", "joint-no-descriptors", {"registration.refinement"}),
