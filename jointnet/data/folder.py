@@ -95,12 +95,6 @@ def files_by_patient(folder: Path, dataset: Dataset, only: Collection[str] | Non
     Raises:
         DataError: if the folder is missing, cannot be read, or holds no patient at all.
     """
-    try:
-        there = folder.is_dir()
-    except OSError:  # such as a name that is too long
-        there = False
-    if not there:
-        raise DataError(f"{folder}: must be a folder with scans; there is no such folder")
     if not dataset.in_challenge_layout or dataset.frame == "ed":
         found = described_files(folder, dataset, only)
     else:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jointnet.errors import DataError
 from jointnet.patient_names import in_natural_order, names_text, near_names_text
 
 MOST_SHOWN = 5
@@ -37,7 +38,12 @@ def folder_paths(folder: Path, errors: list[str]) -> list[Path]:
 
     Links to folders are not followed, so that no link leads out of the folder or into a loop. Folders that cannot be
     read are added to `errors`.
+
+    Raises:
+        DataError: if there is no such folder.
     """
+    if not os.path.isdir(folder):  # noqa: PTH112  `Path.is_dir` raises an error for a name that is too long
+        raise DataError(f"{folder}: must be a folder with scans; there is no such folder")
     unread: list[OSError] = []
     paths = sorted(Path(here, name) for here, _, names in os.walk(folder, onerror=unread.append) for name in names)
     errors += [f"{error.filename}: must be a readable folder: {error.strerror}" for error in unread]

@@ -1,4 +1,4 @@
-"""Standard output and standard error that drop what cannot be written instead of raising an error.
+"""Text in columns, and standard output and error that drop what cannot be written instead of raising an error.
 
 After a reader has ended (`| head`, `| tee` after Ctrl+C), a terminal was closed or the disk of `> log` is full, every
 further print fails. This must not end a training. Characters that the stream's encoding lacks, such as in a path that
@@ -10,11 +10,19 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from typing import Any
 
 NOBODY_READS = (errno.EPIPE, errno.EIO)
 """Error numbers if the reader or the terminal is gone. They are not reported, as nobody reads the output."""
+
+
+def in_columns(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells as text. Each column is as wide as its widest cell; the last cells of a line may lack."""
+    widths = [max(map(len, cells)) for cells in zip_longest(*lines, fillvalue="")]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 class DroppingOutput(io.RawIOBase):

@@ -5,8 +5,9 @@ import sys
 
 from jointnet.data.description import FILE, ROLES, dataset_from_content
 from jointnet.data.init.content import Answers
-from jointnet.data.init.survey import Survey, others_text, survey
+from jointnet.data.init.survey import Survey, survey
 from jointnet.data.init.text import patients_table
+from jointnet.data.init.values import meaning_of
 from jointnet.data.patterns import pattern_errors
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.structures import STRUCTURES
@@ -75,21 +76,22 @@ def _answers(options: argparse.Namespace) -> Answers:
         errors.append(f"--frame: must be a number from 0, or ed, got {short_repr(frame)}")
     if errors:
         raise SettingsError(errors)
-    return Answers(patterns, values, frame if frame is None or frame == "ed" else int(frame))
+    meaning = meaning_of(values) if values else None
+    return Answers(patterns, meaning, frame if frame is None or frame == "ed" else int(frame))
 
 
 def _report(result: Survey) -> str:
     """Return the text about what was found and what is doubtful."""
-    count = f"{len(result.files)} patient{'s' * (len(result.files) != 1)}, {len(result.found.scans)} NIfTI files"
+    scans = result.scans
+    count = f"{len(result.files)} patient{'s' * (len(result.files) != 1)}, {len(scans.files)} NIfTI files"
     kind = f", named as in {result.preset}" if result.preset is not None else ""
-    lines = [f"{result.folder}: {count}{kind}; others: {others_text(result.found)}"]
+    lines = [f"{scans.folder}: {count}{kind}; others: {scans.others}"]
     if result.files:
-        lines += ["", patients_table(result.files, result.content, result.headers)]
+        lines += ["", patients_table(result.files, result.content, scans)]
     if unused := result.unused:
         shown = [pattern if count == 1 else f"{pattern} ({count})" for pattern, count in unused.items()][:MOST_SHOWN]
         listed = ", ".join(shown) + ", ..." * (len(unused) > MOST_SHOWN)
         lines += ["", f"not used: {sum(unused.values())} files: {listed}"]
     lines += [""] * bool(result.unsure) + [f"unsure: {line}" for line in result.unsure]
-    errors = list(result.headers.errors.values())
-    lines += [f"unsure: {error}" for error in errors[:MOST_SHOWN]]
+    lines += [f"unsure: {error}" for error in list(scans.errors.values())[:MOST_SHOWN]]
     return "\n".join(lines)

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from jointnet.data.init.look import MOST_COMPARED, Headers, all_have_info, read_labels, spread
-from jointnet.data.init.roles import SCANS
+from jointnet.data.described_files import INFO
+from jointnet.data.description import SCANS
+from jointnet.data.init.look import MOST_COMPARED, ScanFiles, spread
 from jointnet.data.init.values import MOST_VALUES, Meaning, meaning, regions
-from jointnet.errors import DataError
-from jointnet.preparation.scan_file import ScanHeader
 from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
 
 FRAMES_COMPARED = 3
@@ -18,31 +16,22 @@ FRAMES_COMPARED = 3
 MOST_FRAMES = 60
 MOST_NAMED = 6
 """Number of patients that a remark names."""
+Files = Mapping[str, Mapping[str, str]]
+"""The path of each file in the folder, by patient and role."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the user says.
-
-    Attributes:
-        patterns: pattern of the files by role.
-        values: label values by structure, with `ignore` and `scar`; empty if not given.
-        frame: frame of a 4D cine, counted from 0, or `ed`; None if not given.
-    """
+    """What the user says: pattern by role, what label values stand for, and the frame of a 4D cine, `ed` or from 0."""
 
     patterns: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    meaning: Meaning | None = None
     frame: int | str | None = None
 
 
 @dataclass(frozen=True)
 class ScanLabels:
-    """The label files of a scan.
-
-    Attributes:
-        held: label values by patient.
-        meaning: what the values stand for.
-    """
+    """The label files of a scan: the values that they hold by patient, and what the values stand for."""
 
     held: Mapping[str, frozenset[int]]
     meaning: Meaning
@@ -74,82 +63,50 @@ class Findings:
     questions: tuple[str, ...]
 
 
-def find_content(
-    files: Mapping[str, Mapping[str, str]], headers: Headers, answers: Answers, known: Meaning | None = None
-) -> Findings:
-    """Return what the files hold.
-
-    Args:
-        files: path in the folder by patient and role.
-        headers: the headers of the files.
-        answers: what the user says.
-        known: the label values that a convention fixes, if any.
-    """
+def find_content(files: Files, scans: ScanFiles, answers: Answers, known: Meaning | None = None) -> Findings:
+    """Return what the files hold; `known` is what the label values of a convention stand for, if it fixes them."""
     unsure: list[str] = []
     questions: list[str] = []
-    frame = _frame(files, headers, answers, unsure, questions)
+    frame = _frame(files, scans, answers.frame, unsure, questions)
     labels: dict[str, ScanLabels] = {}
     for scan in SCANS:
         paths = {patient: own[f"{scan}_label"] for patient, own in files.items() if f"{scan}_label" in own}
-        read = _LabelReader(paths, headers, frame if scan == "cine" and isinstance(frame, int) else 0)
-        held = read.held(unsure)
+        of_frame = frame if scan == "cine" and isinstance(frame, int) else 0
+        held = {
+            patient: frozenset(np.unique(values).tolist()) - {0}
+            for patient, path in paths.items()
+            if (values := scans.labels(path, of_frame)) is not None
+        }
+        if unread := [path for patient, path in paths.items() if patient not in held]:
+            unsure.append(f"{len(unread)} label files cannot be read, such as {unread[0]}; `check` says why")
         if lacking := [patient for patient, own in files.items() if scan in own and patient not in paths]:
             unsure.append(f"labels of {scan}: no file for {_listed(lacking)}; these scans count as not labelled")
-        if held:
-            meant = (
-                values_given(answers.values) if answers.values else _told(scan, held, read, known, unsure, questions)
+        if held and answers.meaning is not None:
+            labels[scan] = ScanLabels(held, answers.meaning)
+        elif held:
+            seen = _telling(held)
+            found = meaning(
+                regions([array for one in seen if (array := scans.labels(paths[one], of_frame)) is not None])
             )
-            labels[scan] = ScanLabels(held, meant)
-    held_by = {
-        name: [scan for scan, one in labels.items() if len(one.lacking(name)) < len(one.held)] for name in STRUCTURES
-    }
-    structures = tuple(name for name, scans in held_by.items() if scans and len(scans) == len(labels))
-    for name, scans in held_by.items():
-        if scans and name not in structures and not questions:
-            unsure.append(f"only the labels of {scans[0]} hold the {STRUCTURE_TITLES[name]}: not among the structures")
+            labels[scan] = ScanLabels(held, _told(scan, held, found, known, unsure, questions))
+    structures = _structures(labels, unsure if not questions else [])
     unlabelled = {} if questions else _unlabelled(structures, labels, unsure)
     return Findings(labels, structures, unlabelled, frame, tuple(unsure), tuple(questions))
 
 
-class _LabelReader:
-    """Reads the label files of a scan: path by patient, and the frame of 4D files."""
-
-    def __init__(self, paths: Mapping[str, str], headers: Headers, frame: int) -> None:
-        self.paths, self.headers, self.frame = paths, headers, frame
-
-    def __call__(self, patient: str) -> NDArray[np.int64] | None:
-        """Return the label values (I, J, K) of a patient; None if the file is invalid."""
-        header = self.headers.frame(self.paths[patient], self.frame)
-        try:
-            return None if header is None else read_labels(header)
-        except DataError:
-            return None
-
-    def held(self, unsure: list[str]) -> dict[str, frozenset[int]]:
-        """Return the label values by patient of the readable files."""
-        arrays = ((patient, self(patient)) for patient in self.paths)
-        held = {patient: frozenset(np.unique(one).tolist()) - {0} for patient, one in arrays if one is not None}
-        if unread := [self.paths[patient] for patient in self.paths if patient not in held]:
-            unsure.append(f"{len(unread)} label files cannot be read, such as {unread[0]}; `check` says why")
-        return held
-
-
 def _frame(
-    files: Mapping[str, Mapping[str, str]],
-    headers: Headers,
-    answers: Answers,
-    unsure: list[str],
-    questions: list[str],
+    files: Files, scans: ScanFiles, given: int | str | None, unsure: list[str], questions: list[str]
 ) -> int | str | None:
     """Return the frame of 4D cines; if it is open, add a question."""
-    several = {role: _several_frames(files, role, headers) for role in ("cine", "cine_label")}
-    if not several["cine"]:
-        return None
-    if answers.frame is not None:
-        return answers.frame
-    if all_have_info(headers.files[path] for path in several["cine"]):
+    series: dict[str, list[str]] = {"cine": [], "cine_label": []}
+    for role, path in ((role, own[role]) for role in series for own in files.values() if role in own):
+        header = scans.header(path)
+        series[role] += [path] * (header is not None and header.frames > 1)
+    if not series["cine"] or given is not None:
+        return given if series["cine"] else None
+    if all(scans.files[path].with_name(INFO).is_file() for path in series["cine"]):
         return "ed"
-    labelled = {_most_labelled(path, headers) for path in spread(several["cine_label"], FRAMES_COMPARED)}
+    labelled = {_most_labelled(path, scans) for path in spread(series["cine_label"], FRAMES_COMPARED)}
     if len(labelled) == 1:
         (frame,) = labelled
         unsure.append(
@@ -157,64 +114,64 @@ def _frame(
         )
         return frame
     questions.append(
-        f"--frame: which frame of the 4D cines (such as {several['cine'][0]}) do the labels and LGE belong to? "
+        f"--frame: which frame of the 4D cines (such as {series['cine'][0]}) do the labels and LGE belong to? "
         "Give its number, counted from 0; most exports begin with end diastole, 0"
     )
     return None
 
 
-def _several_frames(files: Mapping[str, Mapping[str, str]], role: str, headers: Headers) -> list[str]:
-    paths = [own[role] for own in files.values() if role in own]
-    return [path for path in paths if (header := headers[path]) is not None and header.frames > 1]
-
-
-def _most_labelled(path: str, headers: Headers) -> int:
+def _most_labelled(path: str, scans: ScanFiles) -> int:
     """Return the frame of a 4D label file that holds the most labelled voxels, counted from 0."""
-    first = headers[path]
-    frames = range(0 if first is None else min(first.frames, MOST_FRAMES))
-    counts = [_labelled_voxels(headers.frame(path, frame)) for frame in frames]
-    return int(np.argmax(counts)) if counts else 0
+    first = scans.header(path)
+    frames = range(1 if first is None else min(first.frames, MOST_FRAMES))
+    arrays = (scans.labels(path, frame) for frame in frames)
+    return int(np.argmax([0 if array is None else np.count_nonzero(array) for array in arrays]))
 
 
-def _labelled_voxels(header: ScanHeader | None) -> int:
-    try:
-        return 0 if header is None else int(np.count_nonzero(read_labels(header)))
-    except DataError:
-        return 0
+def _telling(held: Mapping[str, frozenset[int]]) -> list[str]:
+    """Return some patients that hold all values between them."""
+    seen = spread(list(held), MOST_COMPARED)
+    for value in sorted(set().union(*held.values()))[:MOST_VALUES]:
+        if not any(value in held[patient] for patient in seen):
+            seen.append(next(patient for patient in held if value in held[patient]))
+    return seen
 
 
 def _told(
     scan: str,
     held: Mapping[str, frozenset[int]],
-    read: _LabelReader,
+    found: Meaning,
     known: Meaning | None,
     unsure: list[str],
     questions: list[str],
 ) -> Meaning:
-    """Return what the values of a scan's labels stand for, from some patients that hold all values between them."""
-    values = set().union(*held.values())
-    seen = spread(list(held), MOST_COMPARED)
-    for value in sorted(values)[:MOST_VALUES]:
-        if not any(value in held[patient] for patient in seen):
-            seen.append(next(patient for patient in held if value in held[patient]))
-    meant = meaning(regions([array for patient in seen if (array := read(patient)) is not None]))
-    if known is not None and values <= _named(known) and (not meant.told or _agree(meant, known)):
+    """Return what a scan's label values stand for: what a convention says if that fits, else what was found."""
+    if known is not None and set().union(*held.values()) <= known.values and (not found.told or found.within(known)):
         return known
-    if not meant.told:
+    if not found.told:
         questions.append(
-            f"--values: what do the labels of {scan} stand for? {meant.unsure[0]}. "
+            f"--values: what do the labels of {scan} stand for? {found.unsure[0]}. "
             "Say it for both scans, such as: --values lv=1 myo=2,3 rv=4"
         )
-        return meant
-    unsure += [f"labels of {scan}: {line}" for line in meant.unsure]
-    for value in meant.ignored:
+        return found
+    unsure += [f"labels of {scan}: {line}" for line in found.unsure]
+    for value in found.ignored:
         unsure.append(f"labels of {scan}: {value} occurs in {_listed([one for one in held if value in held[one]])}")
-    return meant
+    return found
 
 
-def _agree(meant: Meaning, known: Meaning) -> bool:
-    """Return whether the structures found are parts of those that a convention names."""
-    return all(set(values) <= set(known.structures.get(name, ())) for name, values in meant.structures.items())
+def _structures(labels: Mapping[str, ScanLabels], unsure: list[str]) -> tuple[str, ...]:
+    """Return the structures that the labels of both scans hold, or those of the only scan with labels."""
+    structures = []
+    for name in STRUCTURES:
+        holding = [scan for scan, one in labels.items() if len(one.lacking(name)) < len(one.held)]
+        if holding and len(holding) == len(labels):
+            structures.append(name)
+        elif holding:
+            unsure.append(
+                f"only the labels of {holding[0]} hold the {STRUCTURE_TITLES[name]}: not among the structures"
+            )
+    return tuple(structures)
 
 
 def _unlabelled(
@@ -225,10 +182,8 @@ def _unlabelled(
     for name in structures:
         lacking = {scan: one.lacking(name) for scan, one in labels.items()}
         both = [patient for patient in lacking.get("cine", ()) if patient in lacking.get("lge", ())]
-        for where, patients in (
-            ("", both),
-            *((scan, [one for one in own if one not in both]) for scan, own in lacking.items()),
-        ):
+        alone = {scan: [one for one in own if one not in both] for scan, own in lacking.items()}
+        for where, patients in {"": both, **alone}.items():
             if patients:
                 found[where, name] = tuple(patients)
                 unsure.append(
@@ -236,16 +191,6 @@ def _unlabelled(
                     "not drawn (unlabelled), since scans rarely miss it; remove the line if it is truly absent"
                 )
     return found
-
-
-def values_given(values: Mapping[str, tuple[int, ...]]) -> Meaning:
-    """Return the meaning of values by structure, `ignore` and `scar`."""
-    structures = {name: own for name, own in values.items() if name in STRUCTURES}
-    return Meaning(structures, values.get("scar", ()), values.get("ignore", ()))
-
-
-def _named(meant: Meaning) -> set[int]:
-    return {value for own in meant.structures.values() for value in own} | set(meant.ignored)
 
 
 def _listed(patients: Sequence[str]) -> str:

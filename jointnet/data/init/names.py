@@ -7,14 +7,13 @@ above the patient and numbers that differ from file to file, such as dates, are 
 
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from jointnet.data.patterns import ENDINGS
+from jointnet.data.patterns import ENDINGS, ID
 from jointnet.patient_names import natural_key
 
-ID = "{id}"
 PIECES = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
 """Digits, letters, or what stands between."""
 NUMBER = re.compile(r"(?<![^\W_])[0-9]+(?![^\W_])(?:\W?[0-9]+(?![^\W_]))*")
@@ -51,9 +50,13 @@ class Series:
     files: Mapping[str, str]
     kinds: frozenset[str]
 
+    def says(self, scan: str) -> bool:
+        """Return whether words say that a series is of a scan. In `SA_LGE`, `SA` is the view, so LGE decides."""
+        return scan in self.kinds and (scan == "lge" or "lge" not in self.kinds)
+
     def shows(self, scan: str) -> bool:
-        """Return whether words say that these are scans of a kind. In `SA_LGE`, `SA` is the view, so LGE decides."""
-        return scan in self.kinds and not self.kinds & ({"label", "other"} | ({"lge"} if scan == "cine" else set()))
+        """Return whether words say that these are the images of a scan."""
+        return self.says(scan) and not self.kinds & {"label", "other"}
 
 
 def group_by_patient(paths: Iterable[str]) -> tuple[Series, ...]:
@@ -177,22 +180,9 @@ def _merit(series: Sequence[Series]) -> tuple[float, ...]:
     """Return what makes one choice of the patients better than another, the most important first."""
     if not series:
         return ()
-    count: dict[str, int] = defaultdict(int)
-    for patient in (patient for one in series for patient in one.files):
-        count[patient] += 1
+    count = Counter(patient for one in series for patient in one.files)
     cine, lge = ([one.files.keys() for one in series if one.shows(scan)] for scan in ("cine", "lge"))
-    scans = [one.files.keys() for one in series if not one.kinds & {"label", "other"}]
     named = len(cine[0] & lge[0]) if cine and lge else 0
-    pairs = len(scans[0] & scans[1]) if len(scans) > 1 else 0
-    telling = sum(bool(words_of(patient) & KINDS.keys()) for patient in count)
     covered = len({path for one in series for patient, path in one.files.items() if count[patient] > 1})
     ends = {PIECES.findall(patient)[-1] for patient in count}
-    return (
-        named,
-        pairs,
-        -telling,
-        covered,
-        -len(series),
-        len(ends) > 1,
-        sum(len(patient) for patient in count) / len(count),
-    )
+    return named, covered, len(ends) > 1, sum(map(len, count)) / len(count)

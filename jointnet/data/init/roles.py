@@ -3,10 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from jointnet.data.description import SCANS
 from jointnet.data.init.names import Series
 
-SCANS = ("cine", "lge")
-LABELS = ("cine_label", "lge_label")
 TITLES = {"cine": "the cine", "lge": "LGE", "cine_label": "the cine's labels", "lge_label": "LGE's labels"}
 MOST_CANDIDATES = 8
 
@@ -43,59 +42,53 @@ def find_roles(
     patterns: dict[str, str] = dict(given or {})
     unsure: list[str] = []
     questions: list[str] = []
-    free = [one for one in series if one.pattern not in patterns.values()]
-    labels = [one for one in free if one.pattern in label_like]
-    scans = [one for one in free if one not in labels]
-    shown = [one for one in scans if "other" not in one.kinds]
-    candidates = {
-        scan: [one for one in shown if scan in one.kinds and (scan == "lge" or "lge" not in one.kinds)]
-        for scan in SCANS
-    }
-    for role in sorted(SCANS, key=lambda role: not candidates[role]):
+
+    def left(label: bool) -> list[Series]:
+        free = (one for one in series if one.pattern not in patterns.values() and "other" not in one.kinds)
+        return [one for one in free if (one.pattern in label_like) == label]
+
+    for role in sorted(SCANS, key=lambda role: not any(one.says(role) for one in left(label=False))):
         if role in patterns:
             continue
-        found = [one for one in candidates[role] if one.pattern not in patterns.values()]
-        rest = [one for one in shown if one.pattern not in patterns.values() and not one.kinds & set(SCANS)]
-        if not found and any(scan in patterns for scan in SCANS) and len(rest) == 1:
+        found = [one for one in left(label=False) if one.says(role)]
+        rest = [one for one in left(label=False) if not one.kinds & set(SCANS)]
+        if not found and len(rest) == 1 and patterns.keys() & set(SCANS):
             found = rest
             unsure.append(
                 f"{rest[0].pattern} is taken as {TITLES[role]}, because no other scan is left; no word says so"
             )
-        largest = [one for one in found if len(one.files) == len(found[0].files)]
-        if len(largest) == 1:
+        if len(largest := _largest(found)) == 1:
             patterns[role] = largest[0].pattern
             unsure += [
                 f"{one.pattern} ({len(one.files)} files) may be {TITLES[role]} too, fewer patients have it"
                 for one in found[1:]
             ]
         else:
-            questions.append(_question(role, largest or scans))
-    for role, scan in zip(LABELS, SCANS, strict=True):
+            questions.append(_question(role, largest or [one for one in series if one.pattern not in label_like]))
+    for scan, other in (SCANS, SCANS[::-1]):
+        role = f"{scan}_label"
         if role in patterns or scan not in patterns:
             continue
-        fitting = [one for one in labels if one.pattern not in patterns.values()]
+        fitting = [one for one in left(label=True) if not one.says(other)]
         on_grid = [one for one in fitting if (patterns[scan], one.pattern) in same_grid]
-        other = "lge" if scan == "cine" else "cine"
-        not_other = [one for one in on_grid if not _says(one, other) and "other" not in one.kinds]
-        named = [one for one in not_other if _says(one, scan)]
-        largest = [one for one in named or not_other if len(one.files) == len((named or not_other)[0].files)]
-        if len(largest) == 1:
+        named = [one for one in on_grid if one.says(scan)]
+        if len(largest := _largest(named or on_grid)) == 1:
             patterns[role] = largest[0].pattern
             if not named:
                 unsure.append(f"{largest[0].pattern} is taken as {TITLES[role]}, because it has the same grid")
         elif largest:
             questions.append(_question(role, largest))
         else:
-            near = [one for one in fitting if _says(one, scan) and not _says(one, other) and "other" not in one.kinds]
-            unsure += [f"{one.pattern} is left out: its grid is not that of {patterns[scan]}" for one in near]
-    if not any(role in patterns for role in LABELS) and not questions:
+            far = [one.pattern for one in fitting if one.says(scan)]
+            unsure += [f"{pattern} is left out: its grid is not that of {patterns[scan]}" for pattern in far]
+    if patterns.keys() <= set(SCANS) and not questions:
         unsure.append("no label files were found; training needs them for both scans of some patients")
     return Roles(patterns, tuple(unsure), tuple(questions))
 
 
-def _says(one: Series, scan: str) -> bool:
-    """Return whether words say that a series is of a scan. `SA` stands for the view in `SA_LGE`, so LGE decides."""
-    return scan in one.kinds and (scan == "lge" or "lge" not in one.kinds)
+def _largest(series: Sequence[Series]) -> list[Series]:
+    """Return the series that have as many files as the first."""
+    return [one for one in series if len(one.files) == len(series[0].files)]
 
 
 def _question(role: str, candidates: Sequence[Series]) -> str:

@@ -6,10 +6,13 @@ parts of it, such as scar. The RV lies beside the wall.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_fill_holes
+from scipy.ndimage import binary_fill_holes, find_objects
+
+from jointnet.structures import STRUCTURES
 
 ENCLOSED = 2 / 3
 """Share of a region's outline that must border on other labels for it to be enclosed, as in `preparation.labels`."""
@@ -33,26 +36,28 @@ class Regions:
     """How the values of label arrays lie.
 
     Attributes:
-        values: the values but 0, in ascending order.
+        places: the values and 0, in ascending order.
         voxels: number of voxels by value.
-        borders: length in pixels of the border between two of (0, *values), (values + 1, values + 1).
+        borders: length in pixels of the border between two of `places`, (values + 1, values + 1).
         slices: number of slices that show a value, by value.
         rings: number of slices in which a value encloses background, by value.
     """
 
-    values: tuple[int, ...]
+    places: tuple[int, ...]
     voxels: Mapping[int, int]
     borders: NDArray[np.int64]
     slices: Mapping[int, int]
     rings: Mapping[int, int]
 
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The values but 0, in ascending order."""
+        return tuple(value for value in self.places if value)
+
     def share(self, value: int, others: Sequence[int]) -> float:
         """Return the share of a value's outline that borders on other values."""
-        row = self.borders[self._place(value)]
-        return float(row[[self._place(other) for other in others]].sum() / max(1, row.sum()))
-
-    def _place(self, value: int) -> int:
-        return 0 if value == 0 else 1 + self.values.index(value)
+        row = self.borders[self.places.index(value)]
+        return float(row[[self.places.index(other) for other in others]].sum() / max(1, row.sum()))
 
 
 @dataclass(frozen=True)
@@ -73,40 +78,53 @@ class Meaning:
     unsure: tuple[str, ...] = ()
     told: bool = True
 
+    @property
+    def values(self) -> set[int]:
+        """All values that stand for something."""
+        return {value for own in self.structures.values() for value in own} | set(self.ignored)
+
+    def within(self, other: "Meaning") -> bool:
+        """Return whether the values of each structure are among those of another meaning."""
+        return all(set(own) <= set(other.structures.get(name, ())) for name, own in self.structures.items())
+
+
+def meaning_of(table: Mapping[str, Any]) -> Meaning:
+    """Return the meaning that a table such as `[labels]` states: a value or values by structure, `ignore`, `scar`."""
+    stated = {key: tuple(own) if isinstance(own, list | tuple) else (own,) for key, own in table.items()}
+    structures = {name: own for name, own in stated.items() if name in STRUCTURES}
+    return Meaning(structures, stated.get("scar", ()), stated.get("ignore", ()))
+
 
 def regions(arrays: Sequence[NDArray[np.int64]]) -> Regions:
     """Return how the values of label arrays (I, J, K) lie, over all slices of all arrays."""
-    values = np.unique(np.concatenate([np.unique(array) for array in arrays] or [np.zeros(1, int)]))
-    values = values[values != 0]
-    places = np.concatenate([[0], values])
-    order = np.argsort(places)
-    count = len(places)
+    places = np.unique(np.concatenate([[0], *map(np.unique, arrays)]))
+    count, background = len(places), int(np.searchsorted(places, 0))
     borders = np.zeros((count, count), np.int64)
     voxels = np.zeros(count, np.int64)
     slices, rings = np.zeros(count, int), np.zeros(count, int)
     for array in arrays:
-        indices = order[np.searchsorted(places, _cropped(array), sorter=order)]
+        indices = np.searchsorted(places, _cropped(array))
         voxels += np.bincount(indices.ravel(), minlength=count)
         for one, other in ((indices[1:], indices[:-1]), (indices[:, 1:], indices[:, :-1])):
             borders += np.bincount((one * count + other).ravel(), minlength=count**2).reshape(count, count)
         for plane in np.moveaxis(indices, 2, 0):
-            for place in np.unique(plane[plane != 0]):
-                mask = plane == place
+            for place in np.unique(plane[plane != background]):
                 slices[place] += 1
-                rings[place] += bool((binary_fill_holes(mask) & (plane == 0)).any())
+                rings[place] += bool((binary_fill_holes(plane == place) & (plane == background)).any())
     borders += borders.T
     np.fill_diagonal(borders, 0)
-    listed = tuple(values.tolist())
-    by_value = [dict(zip(listed, counts[1:].tolist(), strict=True)) for counts in (voxels, slices, rings)]
+    listed = tuple(places.tolist())
+    by_value = [
+        {value: count for value, count in zip(listed, counts.tolist(), strict=True) if value}
+        for counts in (voxels, slices, rings)
+    ]
     return Regions(listed, by_value[0], borders, by_value[1], by_value[2])
 
 
 def _cropped(array: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows and columns that hold labels, with a rim of background."""
-    rows, columns = (np.flatnonzero(array.any(axes)) for axes in ((1, 2), (0, 2)))
-    if not len(rows):
-        return np.zeros((1, 1, array.shape[2]), np.int64)
-    return np.pad(array[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], ((1, 1), (1, 1), (0, 0)))
+    """Return the part of an array that holds labels, with a rim of background about the rows and columns."""
+    found = find_objects((array != 0).astype(np.uint8))
+    return np.pad(array[found[0]] if found else array[:0, :0], ((1, 1), (1, 1), (0, 0)))
 
 
 def meaning(seen: Regions) -> Meaning:
