@@ -59,7 +59,8 @@ def complete_patients(
 ) -> tuple[dict[str, PatientFiles], list[str]]:
     """Return the complete patients of the files found in a folder, and all errors in the file names.
 
-    A scan without a segmentation is unlabelled where the folder has a description. Args are those of `scan_folder`.
+    A scan without a segmentation is unlabelled where the folder has a description. In the challenge's layout, which
+    has them all, it is an error, as of an incomplete download. Args are those of `scan_folder`.
     """
     labels_needed = labels_needed and dataset.file is None
     complete, errors = {}, list(folder_files.errors)
@@ -72,6 +73,8 @@ def complete_patients(
             lacking = ", ".join(file_name(dataset, patient, role) for role in missing)
             near = [path.name for role in missing for path in folder_files.overlooked.get((patient, role), ())]
             hint = f" (there is {', '.join(near)}: rename it if it is meant)" if near else ""
+            if dataset.file is None and not hint and set(missing) <= {"cine_label", "lge_label"}:
+                hint = f"; if nobody drew it, describe the folder (python -m jointnet.data init {folder} --write)"
             errors.append(f"{folder}: patient {patient} lacks {lacking}{hint}; add or remove the patient")
         else:
             cine_label, lge_label = (files[role] if role in roles else None for role in ("cine_label", "lge_label"))

@@ -52,7 +52,8 @@ def test_all_errors_of_a_folder_come_together(folder, tmp_path):
     with pytest.raises(DataError) as raised:
         jointnet.load_folder(folder, patients=[1, 2, 7], cache=tmp_path / "cache")
     assert raised.value.errors == (
-        f"{folder}: patient 2 lacks patient2_LGE_manual.nii.gz; add or remove the patient",
+        f"{folder}: patient 2 lacks patient2_LGE_manual.nii.gz; if nobody drew it, describe the folder "
+        f"(python -m jointnet.data init {folder} --write); add or remove the patient",
         "patients [7] must be in the folder, which holds [1]",
     )
     table, errors = jointnet.check_folder(folder)

@@ -125,7 +125,7 @@ def _most_labelled(path: str, scans: ScanFiles) -> int:
     first = scans.header(path)
     frames = range(1 if first is None else min(first.frames, MOST_FRAMES))
     arrays = (scans.labels(path, frame) for frame in frames)
-    return int(np.argmax([0 if array is None else np.count_nonzero(array) for array in arrays]))
+    return int(np.argmax([0 if array is None else int(np.count_nonzero(array)) for array in arrays]))
 
 
 def _telling(held: Mapping[str, frozenset[int]]) -> list[str]:

@@ -204,6 +204,7 @@ def test_a_chosen_patient_that_lacks_a_file_is_reported_with_the_file(scan_folde
     (folder / "patient2_LGE_manual.nii.gz").unlink()
     assert run(folder, tmp_path / "rows.csv", "identity", "--patients", "1,2,9") == 3
     assert capsys.readouterr().err.splitlines() == [
-        f"error: {folder}: patient 2 lacks patient2_LGE_manual.nii.gz; add or remove the patient",
+        f"error: {folder}: patient 2 lacks patient2_LGE_manual.nii.gz; if nobody drew it, describe the folder "
+        f"(python -m jointnet.data init {folder} --write); add or remove the patient",
         "error: patients [9] must be in the folder, which holds [1]",
     ]

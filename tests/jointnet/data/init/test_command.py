@@ -65,6 +65,17 @@ def test_the_challenge_s_layout_needs_no_description(scan_folder, capsys):
     assert "needs no description" in capsys.readouterr().out
 
 
+def test_the_challenge_s_layout_needs_one_where_a_label_file_lacks(scan_folder, tmp_path, capsys):
+    folder = shutil.copytree(scan_folder, tmp_path / "own")
+    (folder / "patient2_LGE_manual.nii.gz").unlink()
+    assert main(["check", str(folder)]) == 3
+    assert f"describe the folder (python -m jointnet.data init {folder} --write)" in capsys.readouterr().err
+    assert init(folder, "--write") == 0
+    assert load_dataset(folder).in_challenge_layout
+    assert main(["check", str(folder)]) == 0
+    assert "because not both scans are labelled: [2]" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["cine", "lge"])
 def test_two_candidates_are_asked_for_and_the_option_answers(hospital, tmp_path, kind, capsys):
     folder = shutil.copytree(hospital, tmp_path / "own")
