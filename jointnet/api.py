@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from jointnet.data.check import inspect_folder
+from jointnet.data.check.inspection import inspect_folder
 from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
 from jointnet.errors import DataError

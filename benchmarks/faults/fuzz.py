@@ -27,7 +27,7 @@ import numpy as np
 from broken_scans import SECRET, broken_scan, sound_patient
 from broken_toml import broken_toml
 
-from jointnet.data.check import inspect_folder
+from jointnet.data.check.inspection import inspect_folder
 from jointnet.data.description import FILE, load_dataset
 from jointnet.data.folder import find_patients
 from jointnet.errors import DataError, InputError

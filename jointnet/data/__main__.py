@@ -77,7 +77,7 @@ def _init(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from jointnet.data.check import inspect_folder  # imports nibabel and scipy, which --help does not need
+    from jointnet.data.check.inspection import inspect_folder  # imports nibabel and scipy, which --help does not need
     from jointnet.data.description import load_dataset
 
     unlabelled = parse_patients(options.unlabelled, "--unlabelled") if options.unlabelled is not None else ()

@@ -12,9 +12,9 @@ import pytest
 from scans import axes, cropped, pair, without, write_nifti, write_patient
 
 from jointnet.data.__main__ import main
-from jointnet.data.check import slices_reached
+from jointnet.data.check.inspection import slices_reached
+from jointnet.data.check.label_facts import enclosed_slices, label_facts
 from jointnet.data.folder import scan_folder
-from jointnet.data.label_facts import enclosed_slices, label_facts
 from jointnet.errors import DataError
 from jointnet.preparation.cache import prepare
 from jointnet.preparation.grid import Stack

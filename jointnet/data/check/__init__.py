@@ -1,0 +1,1 @@
+"""Inspection of a folder before training: `python -m jointnet.data check DIR`."""
