@@ -65,7 +65,7 @@ def _add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="values in the segmentations, such as lv=1 myo=2,3 rv=4 ignore=5 scar=3",
     )
     init.add_argument(
-        "--frame", metavar="N", help="frame of a 4D cine, counted from 0; `ed`: the one that Info.cfg names"
+        "--frame", metavar="N", help="frame of a 4D cine, counted from 0; `ed`: as Info.cfg or a table says"
     )
     init.set_defaults(run=_init)
 

@@ -1,17 +1,14 @@
-"""Finding the scans of a folder by the patterns of its description. Only Info.cfg of ACDC is opened, no scan."""
+"""Finding the scans of a folder by the patterns of its description. No scan is opened."""
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 
 from jointnet.data.description import SCANS, Dataset
+from jointnet.data.ed_frame import ed_frame, ed_table
 from jointnet.data.found_files import FolderFiles, absent_text, add_file, folder_paths, is_scan_like
 from jointnet.data.patterns import ED, ID, filled, literal_length, loose_text, match, nearly_matches
 from jointnet.errors import DataError, short_repr
 from jointnet.patient_names import in_natural_order, name_error, normal_name
-
-INFO = "Info.cfg"
-LARGEST_INFO = 64 * 1024
 
 
 def described_files(folder: Path, dataset: Dataset, only: Collection[str] | None = None) -> FolderFiles:
@@ -63,7 +60,7 @@ def described_files(folder: Path, dataset: Dataset, only: Collection[str] | None
                 add_file(of_frame.setdefault(patient, {}), _of_frame(role, number), path, patient, errors)
             else:
                 add_file(patients.setdefault(patient, {}), role, path, patient, errors)
-    frames = _ed_frames(dataset, patients, of_frame, errors)
+    frames = _ed_frames(folder, dataset, patients, of_frame, errors)
     overlooked, rest = _near(dataset, patients, unmatched, only)
     for key, paths in broken.items():
         overlooked.setdefault(key, []).extend(paths)
@@ -78,6 +75,7 @@ def described_files(folder: Path, dataset: Dataset, only: Collection[str] | None
 
 
 def _ed_frames(
+    folder: Path,
     dataset: Dataset,
     patients: dict[str, dict[str, Path]],
     of_frame: dict[str, dict[str, Path]],
@@ -87,15 +85,16 @@ def _ed_frames(
     if dataset.frame is None:
         return {}
     frames: dict[str, int] = {}
+    table = ed_table(folder) if dataset.frame == "ed" else None
     for patient in in_natural_order((*patients, *of_frame)):
         own = of_frame.get(patient, {})
         beside = patients.get(patient, {}).get("cine") or next(iter(own.values()), None)
         if beside is None:
             continue
-        number = _ed_number(beside.parent / INFO, errors) if dataset.frame == "ed" else dataset.frame + 1
-        if number is None:
+        frame = ed_frame(patient, beside, table, errors) if dataset.frame == "ed" else dataset.frame
+        if frame is None:
             continue
-        frames[patient] = number - 1
+        frames[patient], number = frame, frame + 1
         for role in (role for role, pattern in dataset.patterns.items() if ED in pattern):
             others = [path.name for key, path in own.items() if key.startswith(_of_frame(role, ""))]
             if (path := own.get(_of_frame(role, number))) is not None:
@@ -108,22 +107,6 @@ def _ed_frames(
 
 def _of_frame(role: str, number: object) -> str:
     return f"{role} of frame {number}"
-
-
-def _ed_number(path: Path, errors: list[str]) -> int | None:
-    """Return the number of the end-diastolic frame, counted from 1, as ACDC's Info.cfg states it."""
-    rule = f'{path}: must have a line such as "ED: 1", since [cine] frame is "ed"'
-    try:
-        with path.open("rb") as stream:
-            text = stream.read(LARGEST_INFO).decode("utf-8", errors="replace")
-    except OSError as error:
-        errors.append(f"{rule}; it cannot be read: {error.strerror}")
-        return None
-    found = re.search(r"^\s*ED\s*[:=]\s*([0-9]{1,6})\s*$", text, re.MULTILINE)
-    if found is None or int(found[1]) < 1:
-        errors.append(f"{rule}, counted from 1" + (f", got {found[0].strip()}" if found else ""))
-        return None
-    return int(found[1])
 
 
 def _near(

@@ -53,7 +53,7 @@ class Dataset:
             `structures` count as background.
         structures: the structures that are learned and measured, in the order of `structures.STRUCTURES`.
         unlabelled: scan, structure and patient of what nobody drew.
-        frame: the frame of a 4D cine, counted from 0; `ed` for the end-diastolic one that Info.cfg states.
+        frame: the frame of a 4D cine, counted from 0; `ed` for the end-diastolic one, as Info.cfg or a table states.
         file: the file of the description; None for a folder without one.
     """
 

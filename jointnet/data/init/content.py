@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jointnet.data.described_files import INFO
 from jointnet.data.description import SCANS
+from jointnet.data.ed_frame import ed_frame, ed_table
 from jointnet.data.init.look import MOST_COMPARED, ScanFiles, spread
 from jointnet.data.init.values import MOST_VALUES, Meaning, meaning, regions
 from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
@@ -98,23 +98,28 @@ def _frame(
     files: Files, scans: ScanFiles, given: int | str | None, unsure: list[str], questions: list[str]
 ) -> int | str | None:
     """Return the frame of 4D cines; if it is open, add a question."""
-    series: dict[str, list[str]] = {"cine": [], "cine_label": []}
-    for role, path in ((role, own[role]) for role in series for own in files.values() if role in own):
-        header = scans.header(path)
-        series[role] += [path] * (header is not None and header.frames > 1)
+    series: dict[str, dict[str, str]] = {"cine": {}, "cine_label": {}}
+    for role, patient, path in (
+        (role, name, own[role]) for role in series for name, own in files.items() if role in own
+    ):
+        if (header := scans.header(path)) is not None and header.frames > 1:
+            series[role][patient] = path
     if not series["cine"] or given is not None:
         return given if series["cine"] else None
-    if all(scans.files[path].with_name(INFO).is_file() for path in series["cine"]):
+    table = ed_table(scans.folder)
+    if all(ed_frame(patient, scans.files[path], table, []) is not None for patient, path in series["cine"].items()):
         return "ed"
-    labelled = {_most_labelled(path, scans) for path in spread(series["cine_label"], FRAMES_COMPARED)}
+    labels = list(series["cine_label"].values())
+    labelled = {_most_labelled(path, scans) for path in spread(labels, FRAMES_COMPARED)}
     if len(labelled) == 1:
         (frame,) = labelled
         unsure.append(
             f"frame {frame} (from 0) of the cine's 4D label files holds the most labels: taken as end diastole"
         )
         return frame
+    example = next(iter(series["cine"].values()))
     questions.append(
-        f"--frame: which frame of the 4D cines (such as {series['cine'][0]}) do the labels and LGE belong to? "
+        f"--frame: which frame of the 4D cines (such as {example}) do the labels and LGE belong to? "
         "Give its number, counted from 0; most exports begin with end diastole, 0"
     )
     return None
@@ -148,6 +153,8 @@ def _told(
     """Return what a scan's label values stand for: what a convention says if that fits, else what was found."""
     if known is not None and set().union(*held.values()) <= known.values and (not found.told or found.within(known)):
         return known
+    if known is not None and found.told and set().union(*held.values()) <= known.values:
+        unsure.append(f"labels of {scan}: the values do not lie as their names say; what their places say is taken")
     if not found.told:
         questions.append(
             f"--values: what do the labels of {scan} stand for? {found.unsure[0]}. "

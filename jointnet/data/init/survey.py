@@ -2,19 +2,21 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jointnet.data.description import MSCMRSEG, ROLES, SCANS, preset_content, presets
 from jointnet.data.init.content import Answers, Files, Findings, find_content
 from jointnet.data.init.look import ScanFiles, label_patterns, pairs_on_one_grid
 from jointnet.data.init.names import Series, as_series, group_by_patient, series_of_patients
+from jointnet.data.init.nnunet import Declared, declared
 from jointnet.data.init.roles import Roles, find_roles
 from jointnet.data.init.text import description_text, label_tables
 from jointnet.data.init.values import meaning_of
 from jointnet.data.patterns import literal_length, match
 from jointnet.patient_names import items_in_order
 
+NNUNET = "nnunet"
 COVERED = 0.5
 """Least share of a folder's scans that belong to patients of a convention, for the folder to be of that convention."""
 
@@ -72,12 +74,15 @@ def survey(folder: Path, answers: Answers) -> Survey:
     scans = ScanFiles(folder)
     preset = None if answers.patterns else _preset(scans.files)
     fixed = {} if preset is None else preset_content(preset)
-    patterns = {**fixed.get("files", {}), **answers.patterns}
+    said = declared(folder) if preset == NNUNET else Declared({}, None, ())
+    patterns = {**fixed.get("files", {}), **said.patterns, **answers.patterns}
     series = _series(scans.files, patterns)
     labels = label_patterns(series, scans)
     roles = find_roles(series, labels, pairs_on_one_grid(series, labels, scans), patterns)
+    roles = replace(roles, unsure=(*said.unsure, *roles.unsure))
     files = _files(scans.files, roles.patterns)
-    content = find_content(files, scans, answers, meaning_of(fixed["labels"]) if "labels" in fixed else None)
+    known = meaning_of(fixed["labels"]) if "labels" in fixed else said.values
+    content = find_content(files, scans, answers, known)
     tables = label_tables(content)
     if tables and not fixed.get("labels", {}).keys() <= tables["labels"].keys():  # some of its values would be left
         preset, fixed = None, {}

@@ -21,7 +21,7 @@ MOST_LINES = 12
 COMMENTS = {
     "ignore": "  # counts as background",
     "scar": "  # values of myo that are scar",
-    "frame": "  # of a 4D file, counted from 0; ed: the ED frame that Info.cfg names",
+    "frame": "  # of a 4D file, counted from 0; ed: the ED frame that Info.cfg or a table names",
 }
 
 
