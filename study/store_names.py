@@ -20,6 +20,8 @@ BASELINES = {DESCRIPTORS: "Descriptors", SIMPLEITK: "SimpleITK, mutual informati
 """Registration without annotation that a study evaluates beside its arms: the tag `baseline` of a run, and the title
 in the report."""
 
+TITLE_TAG, SHORT_TITLE_TAG = "model.title", "model.short_title"
+"""Tags of an arm whose model is the user's own: its titles in tables and figures."""
 EARLY = "early stopping: worse than the other trials at a rung"
 TIME_BUDGET = "time budget: the search's minutes were over"
 INTERRUPTED = "the search was interrupted"

@@ -7,6 +7,7 @@ file contains only the differences from the defaults. All unknown keys and inval
 from jointnet.settings.parsing import (
     for_data,
     load_settings,
+    own_code_of,
     settings_from_dict,
     settings_names,
     settings_to_dict,
@@ -33,6 +34,7 @@ __all__ = [
     "TrainingSettings",
     "for_data",
     "load_settings",
+    "own_code_of",
     "settings_from_dict",
     "settings_names",
     "settings_to_dict",

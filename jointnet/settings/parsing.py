@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from jointnet.common_grid import SIZE_PX
 from jointnet.errors import SettingsError, short_repr
 from jointnet.models import Model, model_of
+from jointnet.own_code import is_reference
 from jointnet.settings.schema import TABLE, Settings
 from jointnet.settings.validation import validate
 from jointnet.system.toml_file import is_file, parse_toml, read_toml
@@ -116,6 +117,11 @@ def flat_settings(settings: Settings) -> dict[str, Any]:
             else:
                 flat[f"{section}.{key}"] = value
     return flat
+
+
+def own_code_of(settings: Settings) -> tuple[str, ...]:
+    """Return the references to the user's own code that the settings name."""
+    return tuple(filter(is_reference, (settings.model.name,)))
 
 
 def settings_names() -> tuple[str, ...]:

@@ -122,9 +122,10 @@ def _words(schema: Schema, rule: Schema) -> str:
         if "minItems" not in rule:
             return "a list"
         least = {1: "one", 2: "two"}[rule["minItems"]]
-        if "enum" in rule["items"]:
-            return f"a list of at least {least} of {', '.join(rule['items']['enum'])}, each once"
-        return f"at least {least} {_words(schema, rule['items']).removeprefix('a ').replace('number', 'numbers')}"
+        item = _words(schema, rule["items"])
+        if item.startswith("one of "):
+            return f"a list of at least {least} {item.removeprefix('one ')}, each once"
+        return f"at least {least} {item.removeprefix('a ').replace('number', 'numbers')}"
     number = "a whole number" if rule["type"] == "integer" else "a number"
     if "minimum" in rule:
         return f"{number} between {rule['minimum']} and {rule['maximum']}"

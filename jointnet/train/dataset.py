@@ -40,6 +40,14 @@ class LabelledPatient(Protocol):
         ...
 
 
+class SlicePairs(Protocol):
+    """Slice pairs of which a training step takes some."""
+
+    def batch(self, indices: Tensor) -> Batch:
+        """Return the slice pairs of these indices (B,)."""
+        ...
+
+
 class SlicePairDataset:
     """All slice pairs of some patients in which at least one image shows a labelled structure that is learned.
 

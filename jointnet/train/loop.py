@@ -26,12 +26,13 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.models import model_of, require_trained
 from jointnet.networks import build_model
 from jointnet.networks.device import computing_in, resolve_device, training_precision
+from jointnet.own_code import digests
 from jointnet.preparation.cache import CachedPatient
-from jointnet.settings import OptimiserSettings, Settings, TrainingSettings, settings_to_dict
+from jointnet.settings import OptimiserSettings, Settings, TrainingSettings, own_code_of, settings_to_dict
 from jointnet.structures import STRUCTURES
 from jointnet.train.augmentation import apply_augmentation, draw_augmentation
 from jointnet.train.checkpoints import Checkpoints
-from jointnet.train.dataset import LabelledPatient, ShuffledPasses, SlicePairDataset
+from jointnet.train.dataset import LabelledPatient, ShuffledPasses, SlicePairDataset, SlicePairs
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 from jointnet.train.losses import branch_losses, weighted_losses
 
@@ -104,6 +105,7 @@ def train(
     if checkpoints is not None:
         data = [[f"{p.patient} {p.digest}" for p in part] for part in (training, validation)]
         identity = {"settings": settings_to_dict(settings), "seed": seed, "data": data, "teachers": list(teachers)}
+        identity |= digests(own_code_of(settings))
         parts = {name: getattr(learner, name) for name in ("model", "averaged", "optimiser", "schedule", "scaler")}
         checkpointing = Checkpoints(checkpoints, identity, {**parts, "passes": passes}, generator)
         done, progress = checkpointing.restore()
@@ -219,7 +221,7 @@ def learning_rate_factor(settings: OptimiserSettings, steps: int, epochs: int) -
 
 def train_epoch(
     learner: Learner,
-    pairs: SlicePairDataset,
+    pairs: SlicePairs,
     batches: Sequence[Tensor],
     generator: torch.Generator,
     measure_gradients: bool,

@@ -2,13 +2,14 @@
 
 The duration is the number of epochs from ASHA's rungs, times the measured seconds of an epoch. The disk holds the model
 of every training, the checkpoints of running trainings, and the ledger; these values are upper bounds. Where trials are
-drawn until the time is over both are based on an estimated number of trials.
+drawn until the time is over both are based on an estimated number of trials. One step of a model whose cost is unknown
+is timed.
 """
 
 import math
 from functools import lru_cache
 
-from jointnet.models import MODELS
+from jointnet.models import model_of
 from jointnet.settings import Settings, load_settings
 from study.plan.plan import Arm, Plan, annotated_training
 from study.search.space import Fidelity
@@ -44,9 +45,9 @@ def relative_work(settings: Settings) -> float:
     return _work(settings) / _work(load_settings(MEASURED_SETTINGS))
 
 
-def is_measured(plan: Plan, model: str) -> bool:
-    """Return whether the duration of an epoch of a model was measured on the device of the study."""
-    return plan.resources.device == "cpu" and MODELS[model].seconds_per_patient_epoch is not None
+def is_timed(arm: Arm) -> bool:
+    """Return whether a step of the arm's model is timed, since its cost is unknown."""
+    return model_of(arm.model).seconds_per_patient_epoch is None
 
 
 def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
@@ -54,17 +55,26 @@ def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
 
     A validation patient takes half as long as a training patient. With `training.steps` an epoch trains on as many
     patients as its steps have slices of. The value is scaled by `relative_work`, which is 1 for MEASURED_SETTINGS.
-    None on a GPU and for a model without a measurement.
+    None on a GPU.
     """
-    measured = MODELS[arm.model].seconds_per_patient_epoch
-    if plan.resources.device != "cpu" or measured is None:
+    if plan.resources.device != "cpu":
         return None
     settings, counts = arm.settings, arm.split.counts
+    measured = model_of(arm.model).seconds_per_patient_epoch
+    patient = _timed(settings) if measured is None else measured * relative_work(settings)
     training: float = annotated_training(plan.data, arm)
     if settings.training.steps is not None:
         training = settings.training.steps / settings.training.epochs * settings.training.batch_size / SLICES
     patients = training + 0.5 * counts.validation / settings.training.validate_every
-    return measured * relative_work(settings) * patients
+    return patient * patients
+
+
+@lru_cache
+def _timed(settings: Settings) -> float:
+    """Return the seconds per epoch and training patient from the time of one step."""
+    from jointnet.train.invented_pairs import seconds_per_step  # imports torch
+
+    return seconds_per_step(settings) * SLICES / settings.training.batch_size
 
 
 def arm_epochs(plan: Plan, arm: Arm) -> float | None:

@@ -28,6 +28,7 @@ def identity(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a specification that identifies the study, by dotted keys."""
     kept = {key: content[key] for key in ("objective", "seed", "data", "splits")}
     kept["endpoints"] = list(content.get("endpoints", FIRST_ENDPOINTS))
+    kept |= {"code": content["code"]} if content.get("code") else {}
     kept["device"] = content["resources"]["device"]
     kept["arms"] = list(dict.fromkeys(arm["arm"] for arm in content["arms"]))
     kept |= {key: content["design"][key] for key in ("folds", "same_validation")}

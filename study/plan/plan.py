@@ -10,8 +10,9 @@ from typing import Any
 from jointnet.data.description import Dataset
 from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import endpoints_of
-from jointnet.models import MODELS
-from jointnet.settings import Settings, settings_to_dict
+from jointnet.models import model_of
+from jointnet.own_code import digests
+from jointnet.settings import Settings, own_code_of, settings_to_dict
 from jointnet.settings.parsing import flat_settings
 from jointnet.structures import STRUCTURES
 from study.arm_differences import LENGTH, SEARCHED, TRAIN, VALIDATION, WEIGHTS, length_text
@@ -104,7 +105,7 @@ class Arm:
 
     @property
     def model(self) -> str:
-        """The name of the model."""
+        """The name of the model, or the reference to one of the user's own."""
         return self.space.method(self.method).model
 
     @cached_property
@@ -208,7 +209,7 @@ def make_arms(spaces: Sequence[SearchSpace], splits: Sequence[Split], fold: int 
 
 def annotated_training(data: Data, arm: Arm) -> int:
     """Return the number of annotated patients that an arm learns from."""
-    unused = () if MODELS[arm.model].segments else data.partly
+    unused = () if model_of(arm.model).segments else data.partly
     return len(set(arm.split.train) - set(unused))
 
 
@@ -219,9 +220,9 @@ def given(data: Data, arm: Arm) -> dict[str, str]:
     head, whatever `model.head` is.
     """
     settings, learned = arm.settings, annotated_training(data, arm)
-    model, training = MODELS[settings.model.name], settings.training
+    model, training = model_of(settings.model.name), settings.training
     names = [parameter.name for parameter in arm.parameters]
-    values = flat_settings(settings)
+    values = flat_settings(settings) | {"model.name": model.name}
     if not model.segments:
         values["model.head"] = "fully_connected"
     own = {key: _text(value) for key, value in values.items() if has_effect(settings, key)}
@@ -266,6 +267,7 @@ def specification(plan: Plan) -> dict[str, Any]:
         "objective": {"metric": plan.spaces[0].objective.metric, "direction": plan.spaces[0].objective.direction},
         "endpoints": ["/".join(endpoint) for endpoint in endpoints_of(plan.data.structures)],
         "seed": plan.seed,
+        **({"code": code} if (code := _code(plan)) else {}),
         "data": {"kind": plan.data.kind, "patients": plan.data.patients, "fingerprint": plan.data.fingerprint},
         "resources": {"concurrent": plan.resources.concurrent, "device": plan.resources.device},
         "design": vars(plan.design),
@@ -273,6 +275,11 @@ def specification(plan: Plan) -> dict[str, Any]:
         "splits": {name: split.as_dict() for name, split in plan.splits.items()},
         "arms": [_arm(arm) for arm in plan.arms],
     }
+
+
+def _code(plan: Plan) -> dict[str, str]:
+    """Return the digest of the user's own code by the reference to it."""
+    return digests(dict.fromkeys(reference for arm in plan.arms for reference in own_code_of(arm.settings)))
 
 
 def _arm(arm: Arm) -> dict[str, Any]:

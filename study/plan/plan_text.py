@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable
 
+from jointnet.models import model_of
 from study.arm_differences import LENGTH, MODEL, TRAIN, TRIALS, by_value, differences, key_name, sentence, span
 from study.plan.capacity import describe_nodes
 from study.plan.cost import (
@@ -12,7 +13,7 @@ from study.plan.cost import (
     budget_share_minutes,
     checkpoint_megabytes,
     expected_minutes,
-    is_measured,
+    is_timed,
     ledger_megabytes,
     model_megabytes,
     relative_work,
@@ -221,8 +222,11 @@ def _disk(plan: Plan) -> list[str]:
 def _time(plan: Plan) -> str:
     minutes = expected_minutes(plan)
     if minutes is None:
-        unmeasured = [model for model in dict.fromkeys(arm.model for arm in plan.arms) if not is_measured(plan, model)]
-        return f"unknown: no epoch of {' and '.join(unmeasured)} was measured on {plan.resources.device}"
-    scaled = any(relative_work(arm.settings) != 1 for arm in plan.arms)
-    rough = f", roughly: scaled from the settings {MEASURED_SETTINGS} by the size of the networks" if scaled else ""
+        models = dict.fromkeys(model_of(arm.model).name for arm in plan.arms)
+        return f"unknown: no epoch of {' and '.join(models)} was measured on {plan.resources.device}"
+    timed = dict.fromkeys(model_of(arm.model).name for arm in plan.arms if is_timed(arm))
+    scaled = any(relative_work(arm.settings) != 1 for arm in plan.arms if not is_timed(arm))
+    reasons = [f"one step of {name} was timed" for name in timed]
+    reasons += [f"scaled from the settings {MEASURED_SETTINGS} by the size of the networks"] if scaled else []
+    rough = f", roughly: {'; '.join(reasons)}" if reasons else ""
     return f"about {minutes:.0f} minutes in all{rough}"

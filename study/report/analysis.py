@@ -19,7 +19,7 @@ from study.report.statistics.claim_result import ClaimResult
 from study.report.statistics.claims import LV_CD, given_margins, non_inferiority, superiority
 from study.report.statistics.comparisons import Comparison, compare_arms, compare_with_before
 from study.report.statistics.trainings import Trainings, together, trainings_of, unknown_trainings
-from study.store_names import BASELINES, DESCRIPTORS
+from study.store_names import BASELINES, DESCRIPTORS, SHORT_TITLE_TAG, TITLE_TAG
 
 Family = tuple[Comparison, ...]
 _NUMBERS = ("no metric", "one metric", "two metrics", "three metrics", "four metrics", "five metrics")
@@ -143,15 +143,22 @@ def arm_title(records: Sequence[ArmRecord]) -> str:
     A method that is not named after its model has its own name, with the model's in brackets.
     """
     arm, needs = records[0], annotated(records)
-    model = MODELS.get(arm.model)
+    title, short_title = _titles(arm)
     if arm.method == arm.model:
-        return f"{model.title if model else arm.model}, {needs}"
-    return f"{arm.method} ({model.short_title.lower() if model else arm.model}), {needs}"
+        return f"{title}, {needs}"
+    return f"{arm.method} ({short_title.lower() if arm.model in MODELS else short_title}), {needs}"
 
 
 def method_title(arm: ArmRecord) -> str:
     """Return the name of the arm's method in figures."""
-    return MODELS[arm.model].short_title if arm.method == arm.model and arm.model in MODELS else arm.method
+    return _titles(arm)[1] if arm.method == arm.model else arm.method
+
+
+def _titles(arm: ArmRecord) -> tuple[str, str]:
+    """Return the title and the short title of the arm's model. Those of a user's own model are in the store."""
+    if model := MODELS.get(arm.model):
+        return model.title, model.short_title
+    return arm.tags.get(TITLE_TAG, arm.model), arm.tags.get(SHORT_TITLE_TAG, arm.model)
 
 
 def annotated(records: Sequence[ArmRecord]) -> str:

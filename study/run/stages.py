@@ -5,8 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from jointnet.data.folder import select
+from jointnet.own_code import code_of
 from jointnet.preparation.cache import CachedPatient, prepare
 from jointnet.preparation.patient_files import PatientFiles
+from jointnet.settings import own_code_of
 from study.plan.plan import Arm, Plan
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, check_halted
 from study.run.stopping import StudyHaltedError
@@ -83,6 +85,7 @@ def arm_task(plan: Plan, arm: Arm, patients: Mapping[str, CachedPatient]) -> Arm
         device=plan.resources.device,
         threads=max(1, int(plan.resources.cpus_per_trial)),
         folder=plan.arm_folder(arm),
+        code=tuple(code_of(reference) for reference in own_code_of(arm.settings)),
     )
 
 
@@ -239,7 +242,9 @@ def evaluate_on_test(
         session.progress.phase(f"evaluating {arm.key} on the test patients")
         names, models = arm.split.test, due[arm.key]
         files = {model.number if plan.design.seeds else None: model.model for model in models}
-        result = evaluate_held_out(opened[names], files, plan.arm_folder(arm) / TEST_FOLDER, plan.resources.device)
+        result = evaluate_held_out(
+            opened[names], files, plan.arm_folder(arm) / TEST_FOLDER, plan.resources.device, [arm.model]
+        )
         content = {"metrics": result.metrics, "fingerprint": result.fingerprint, "models": names_of(models)}
         ledger.append("tested", arm=arm.key, trial=selections[arm.key].trial.trial_id, **content)
     for arm in testable:

@@ -6,14 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jointnet.models import MODELS
+from jointnet.models import MODELS, model_of
+from jointnet.own_code import code_of
 from jointnet.system.quota import usable_cpus, usable_memory_bytes
 from jointnet.system.versions import PACKAGES, commit, versions
 from study.plan.identity import SPECIFICATION_FILE
 from study.plan.plan import Arm, Plan, annotated_training, given, specification
 from study.selection.baselines import Baseline, baselines_of
 from study.selection.best_trial import model_to_register
-from study.store_names import BASELINES, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG
+from study.store_names import BASELINES, OPENINGS_TAG, SELECTED_TAG, SHORT_TITLE_TAG, SPLIT_TAG, TITLE_TAG
 from study.tracking.outbox import Outbox
 from study.tracking.registry import Champion, registered_name
 from study.tracking.runs import NOTE, STUDY, RunKey, StudyTracker, run_key
@@ -138,7 +139,7 @@ class StudyRecorder:
         tested = f"the selected trial retrained with {seeds} new seeds" if seeds else "the selected trial itself"
         self._tracker.describe(
             run,
-            f"{arm.model} model{fold}: {learned} training + {counts.validation} validation = "
+            f"{model_of(arm.model).name} model{fold}: {learned} training + {counts.validation} validation = "
             f"{learned + counts.validation} annotated patients, {counts.test} sealed. "
             f"{ranked}. The test values are those of {tested}.",
         )
@@ -197,7 +198,8 @@ class StudyRecorder:
                 name=registered_name(name),
                 file=chosen.file,
                 run_id=self._tracker.find_trial_run(model.trial_id, arm_tags(arm), kind) or self._arm_run(arm),
-                segments=MODELS[arm.model].segments,
+                segments=model_of(arm.model).segments,
+                code=None if arm.model in MODELS else arm.model,
                 tags={
                     "study.id": self._plan.study_id,
                     "data.kind": self._plan.data.kind,
@@ -218,14 +220,18 @@ class StudyRecorder:
 
 
 def arm_tags(arm: Arm) -> dict[str, str]:
-    """Return the tags of an arm's run and of its trials."""
+    """Return the tags of an arm's run and of its trials. A model of the user's own has its titles and code as tags."""
+    model = model_of(arm.model)
     own = {
         "arm": arm.name,
         "method": arm.method,
-        "model": arm.model,
+        "model": model.name,
         "split": str(arm.split.counts),
         "split.sha256": arm.split.sha256,
     }
+    if arm.model not in MODELS:
+        own |= {TITLE_TAG: model.title, SHORT_TITLE_TAG: model.short_title}
+        own |= {"model.code": arm.model, "model.code.digest": code_of(arm.model).digest}
     return own if arm.folds == 1 else {**own, "fold": str(arm.fold), "folds": str(arm.folds)}
 
 

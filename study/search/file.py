@@ -10,16 +10,17 @@ from pydantic.dataclasses import dataclass
 
 from jointnet.errors import SettingsError, short_repr
 from jointnet.evaluate.aggregation import ENDPOINTS
-from jointnet.models import TRAINED
+from jointnet.models import NAME, TRAINED
+from jointnet.own_code import REFERENCE
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE
 from jointnet.settings.validation import Schema, json_schema, validate
 from jointnet.system.toml_file import is_file, read_toml
 from study.search.rules import (
-    METHOD_NAME,
     NOT_FIXED,
     contradictions,
+    is_option,
     methods_of,
     not_fixed_errors,
     parameter_methods,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 else:
     ParameterName = Literal[PARAMETERS]
     EndpointName = Literal[tuple(map("/".join, ENDPOINTS))]
-    ModelName = Literal[TRAINED]
+    ModelName = Literal[TRAINED] | Annotated[str, Field(pattern=f"^(?:{REFERENCE.pattern})$")]
 
 
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -59,7 +60,7 @@ def _describe_fixed(schema: Schema) -> None:
     schema["additionalProperties"] = False
 
 
-_ARM_NAMES: Schema = {"propertyNames": {"pattern": METHOD_NAME.pattern}}
+_ARM_NAMES: Schema = {"propertyNames": {"pattern": NAME.pattern}}
 Text = Annotated[str, Field(pattern=r"\S")]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Margin = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
@@ -247,7 +248,10 @@ def _without(content: Mapping[str, Any], paths: Mapping[tuple[str, ...], str]) -
 
 
 def _base(settings: str, fixed: Mapping[str, Any]) -> tuple[Settings, list[str]]:
-    """Return the base settings with the fixed values, and errors. Invalid settings or fixed values are left out."""
+    """Return the base settings with the fixed values, and errors. Invalid settings or fixed values are left out.
+
+    Options of models are left to the methods that have them.
+    """
     errors = list(not_fixed_errors("fixed", fixed))
     base = Settings()
     try:
@@ -255,7 +259,8 @@ def _base(settings: str, fixed: Mapping[str, Any]) -> tuple[Settings, list[str]]
     except SettingsError as error:
         errors += [f"settings: {line}" for line in error.errors]
     try:
-        base = with_values(base, {key: value for key, value in fixed.items() if key not in NOT_FIXED})
+        own = {key: value for key, value in fixed.items() if key not in NOT_FIXED and not is_option(key)}
+        base = with_values(base, own)
     except SettingsError as error:
         errors += [f"fixed.{line}" for line in error.errors]
     return base, errors

@@ -5,18 +5,16 @@ file come at once.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jointnet.errors import SettingsError, short_repr
-from jointnet.models import MODELS
+from jointnet.models import MODELS, NAME, NAME_WORDS, model_of
 from jointnet.settings import Settings, with_values
 from study.search.space import LAMBDAS, RATIOS, SHORT_NAMES, Method, has_effect, value_of
 from study.search.split_counts import parse_counts
 
-METHOD_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?")
-"""Names of arms are part of folder names and of the tracking store's keys."""
 NOT_FIXED = {"model.name": "`models` or `arms.NAME.model`", "training.epochs": "the key `fidelity.max_epochs`"}
 """Settings that another key of the file determines."""
 LARGEST_RATIO = 1e6
@@ -45,12 +43,21 @@ def methods_of(
         errors += name_errors
     else:
         candidates = {f"models: {model}: ": Method(model, model) for model in valid.get("models", ())}
+    options = {key: value for key, value in valid.get("fixed", {}).items() if is_option(key)}
     for where, method in candidates.items():
         try:
-            method.settings(base)
-            methods.append(method)
+            model = model_of(method.model)
+            own = method if model.options is None else replace(method, fixed={**options, **method.fixed})
+            own = own if method.name != method.model else replace(own, name=model.name)
+            own.settings(base)
+            methods.append(own)
         except SettingsError as error:
             errors += [f"{where}{line}" for line in error.errors]
+    if options and not errors and not any(key in method.fixed for key in options for method in methods):
+        errors += [f"fixed.{key}: must be left out, since no model of the file has options" for key in options]
+    names = [method.name for method in methods]
+    if "arms" not in content and len(set(names)) < len(names):
+        errors.append(f"models: must have different names, got {', '.join(names)}; [arms.NAME] gives others")
     return tuple(methods), errors
 
 
@@ -65,6 +72,11 @@ def _named_methods(tables: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, M
         if model is not None and not own:
             methods[f"arms.{name}.fixed."] = Method(name, model, fixed)
     return methods, errors
+
+
+def is_option(key: str) -> bool:
+    """Return whether a settings key is of a model's own settings, which other models do not have."""
+    return key == "model.options" or key.startswith("model.options.")
 
 
 def not_fixed_errors(where: str, fixed: Mapping[str, Any]) -> Iterator[str]:
@@ -115,11 +127,8 @@ def contradictions(
 
 def _name_errors(name: str, model: str | None, seen: Mapping[str, str]) -> Iterator[str]:
     """Yield the errors of an arm's name. `seen` has the names before it, by their lower case."""
-    if METHOD_NAME.fullmatch(name) is None:
-        yield (
-            f"arms: a name must have 1 to 40 letters, digits and inner hyphens, such as joint-guided, "
-            f"got {short_repr(name)}"
-        )
+    if NAME.fullmatch(name) is None:
+        yield (f"arms: a name must have {NAME_WORDS}, such as joint-guided, got {short_repr(name)}")
     if name.lower() in seen:
         yield f"arms.{name}: must differ from arms.{seen[name.lower()]} in more than upper and lower case"
     if name in MODELS and model is not None and model != name:
@@ -157,7 +166,7 @@ def _effect_errors(
     correction = f"; write {key} = {json.dumps(others)}" if others else ""
     for method in own:
         if method not in affected:
-            none_with = MODELS[method.model].without_effect.get(name, {})
+            none_with = model_of(method.model).without_effect.get(name, {})
             values = " and ".join(f"{setting} = {value}" for setting, value in none_with.items())
             where = f" with {values}" if values else ""
             got = table.get(key, [each.name if key == "arms" else each.model for each in own])

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass as validated
 
-from jointnet.models import MODELS
+from jointnet.models import model_of
 from jointnet.settings import Settings, with_epochs, with_values
 from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE
@@ -85,7 +85,7 @@ class Method:
 
     Attributes:
         name: NAME of `[arms.NAME]`, or the model's name in a file without such tables.
-        model: name of the model.
+        model: name of the model, or the reference to one of the user's own.
         fixed: dotted settings keys and their values, which replace those of the file.
     """
 
@@ -171,7 +171,7 @@ def has_effect(settings: Settings, name: str) -> bool:
 
     Weights of branches of the loss, and what the encoders share, need segmentations.
     """
-    model = MODELS[settings.model.name]
+    model = model_of(settings.model.name)
     if name in (*LAMBDAS, *RATIOS, "model.sharing"):
         return model.segments
     return model.has_setting(name, flat_settings(settings))
@@ -192,7 +192,7 @@ def lambdas_of(settings: Settings, sample: Mapping[str, Any]) -> tuple[float, fl
 
     A ratio that was not drawn is taken from the lambdas of the settings.
     """
-    if not MODELS[settings.model.name].segments:
+    if not model_of(settings.model.name).segments:
         return 1.0, 0.0, 0.0
     loss = settings.loss
     own = (loss.lambda_1, loss.lambda_2, loss.lambda_3)

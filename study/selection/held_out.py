@@ -61,7 +61,11 @@ def _check(files: PatientFiles) -> DefinedMetrics | DataError:
 
 
 def evaluate_held_out(
-    patients: Sequence[CachedPatient], models: Mapping[int | None, Path | None], folder: Path, device: str
+    patients: Sequence[CachedPatient],
+    models: Mapping[int | None, Path | None],
+    folder: Path,
+    device: str,
+    allow_code: Sequence[str] = (),
 ) -> HeldOutResult:
     """Evaluate an arm's models on its test patients.
 
@@ -72,9 +76,10 @@ def evaluate_held_out(
         folder: output folder. `slices.csv` has a column `seed_index` where there are seeds, `patients.csv` the means
             over slices and seeds, `overlays.npz` the pictures of the first model.
         device: device of the evaluation. The CPU is used where the driver does not have this device.
+        allow_code: the user's own code that the study runs, see `jointnet.model_file.load_model`.
     """
     device = device_here(device)
-    loaded = {seed: load_model(path, device).model for seed, path in models.items() if path is not None}
+    loaded = {seed: load_model(path, device, allow_code).model for seed, path in models.items() if path is not None}
     rows = seed_rows({seed: evaluate(model, patients, device) for seed, model in loaded.items()})
     write_rows(rows, folder)
     packed = io.BytesIO()

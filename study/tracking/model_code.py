@@ -19,8 +19,15 @@ class RegistrationModel(PythonModel):
     """Registration of one patient's slices, aligned about the transform that they have in common."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the weights. Only tensors and plain values are loaded."""
-        self._model = load_model(Path(context.artifacts["model"])).model
+        """Read the weights. Only tensors and plain values are loaded.
+
+        A network outside `jointnet` is built only where `mlflow.pyfunc.load_model` is told so, by
+        `model_config={"allow_code": ["PACKAGE or FILE.py"]}`. Its code is shipped in the folder `code`.
+        """
+        path = Path(context.artifacts["model"])
+        shipped = path.parents[1] / "code"
+        allowed = [str(shipped / name) if (shipped / name).is_file() else name for name in _allowed(context)]
+        self._model = load_model(path, allow_code=allowed).model
 
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
@@ -40,6 +47,10 @@ class RegistrationModel(PythonModel):
         found = predict(self._model, np.ascontiguousarray(model_input, dtype=np.float32))
         arrays = {"theta": found.theta, "cine_labels": found.cine_labels, "lge_labels": found.lge_labels}
         return {name: value for name, value in arrays.items() if value is not None}
+
+
+def _allowed(context: PythonModelContext) -> list[str]:
+    return list((context.model_config or {}).get("allow_code", ()))
 
 
 set_model(RegistrationModel())

@@ -9,7 +9,7 @@ objective is registered, because test values must not select anything. The tag `
 import ast
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +24,7 @@ from mlflow.types import Schema, TensorSpec
 
 import jointnet
 from jointnet.common_grid import SIZE_PX
+from jointnet.own_code import OwnCode, code_of
 
 ALIAS = "champion"
 CODE_FILE = Path(__file__).with_name("model_code.py")
@@ -38,6 +39,7 @@ class Champion:
         file: the model file written by `jointnet.model_file.save_model`.
         run_id: id of the run that trained the model.
         segments: whether the model predicts labels.
+        code: reference to the user's own code that builds the model; None for a model of `jointnet`.
         tags: identify the version; they include `study.id`, `data.kind`, `trial.id` and `epoch`.
         description: text for the MLflow UI.
     """
@@ -48,6 +50,7 @@ class Champion:
     segments: bool
     tags: Mapping[str, str]
     description: str
+    code: str | None = None
 
 
 def registered_name(arm: str) -> str:
@@ -110,9 +113,10 @@ def _log_model(client: MlflowClient, experiment: str, champion: Champion) -> tup
     logged = client.create_logged_model(
         experiment, champion.name, champion.run_id, dict(champion.tags), model_type="registration"
     )
-    package = Path(jointnet.__file__).parent
+    package, own = Path(jointnet.__file__).parent, champion.code
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
+        own_code = _written(code_of(own), Path(scratch) / "own") if own else []
         mlflow.pyfunc.save_model(
             folder,
             mlflow_model=Model(
@@ -123,8 +127,9 @@ def _log_model(client: MlflowClient, experiment: str, champion: Champion) -> tup
             ),
             python_model=str(CODE_FILE),
             artifacts={"model": champion.file.as_uri()},  # a URI, since MLflow would unquote a path
-            code_paths=[str(package)],
-            pip_requirements=requirements(CODE_FILE, package),
+            code_paths=[str(package), *map(str, own_code)],
+            pip_requirements=requirements(CODE_FILE, package, own_code),
+            model_config={"allow_code": []},
             signature=signature(champion.segments),
             input_example=input_example(),
         )
@@ -169,7 +174,15 @@ def _version_of_alias(client: MlflowClient, name: str, alias: str) -> str | None
         raise
 
 
-def requirements(file: Path, package: Path) -> list[str]:
+def _written(code: OwnCode, folder: Path) -> list[Path]:
+    """Write the user's own code to a folder and return what is at its top: a file or a package."""
+    for name, content in code.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return sorted(folder.iterdir())
+
+
+def requirements(file: Path, package: Path, own_code: Sequence[Path] = ()) -> list[str]:
     """Return `name==version` of each distribution that a file imports, directly or through modules of a package.
 
     The versions are the installed ones. A local label such as torch's `+cpu` is removed, since public indexes lack it.
@@ -177,10 +190,13 @@ def requirements(file: Path, package: Path) -> list[str]:
     Args:
         file: the Python file.
         package: folder of the package that is shipped with the file. Its modules count if the file imports them.
+        own_code: files and folders of the user's own code that are shipped, too. All their modules count.
     """
     provided = metadata.packages_distributions()
     names = set()
-    for name in _foreign_imports(file, package) - sys.stdlib_module_names:
+    files = [file, *(each for path in own_code for each in ([path] if path.is_file() else path.rglob("*.py")))]
+    foreign = set().union(*(_foreign_imports(each, package) for each in files)) - {path.stem for path in own_code}
+    for name in foreign - sys.stdlib_module_names:
         owners = provided[name]
         names.add(name if name in owners else owners[0])  # several distributions install into the folder `mlflow`
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in sorted(names)]

@@ -18,6 +18,7 @@ import torch
 from jointnet.cpu_kernels.allocator import keep_freed_memory
 from jointnet.model_file import read_torch
 from jointnet.model_path import MODEL_FILE
+from jointnet.own_code import OwnCode, receive
 from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings
 from jointnet.system.atomic_file import write_whole
@@ -50,6 +51,7 @@ class ArmTask:
         device: `cpu` or `cuda`.
         threads: torch threads of a trial.
         folder: absolute folder, with a subfolder for each trial.
+        code: the user's own code that the settings name, for workers that do not have it.
     """
 
     arm: str
@@ -60,6 +62,7 @@ class ArmTask:
     device: str
     threads: int
     folder: Path
+    code: tuple[OwnCode, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def run_in_worker(
         run: trains the trial.
     """
     keep_freed_memory()
+    receive(task.code)
     spec = TrialSpec(task, str(config["trial_id"]), dict(config["sample"]), config["seed"])
     run(spec, lambda epoch: report({REPORT: [asdict(epoch)]}))
 

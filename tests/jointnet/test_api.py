@@ -67,7 +67,9 @@ def test_a_training_refuses_what_it_cannot_learn_from_or_measure(patients, tmp_p
     with pytest.raises(DataError) as raised:
         jointnet.train_model(patients[:2], patients[1:], settings=tiny_settings())
     assert raised.value.errors == ("validation: must be other patients than training, got [2] in both",)
-    with pytest.raises(SettingsError, match=r"model\.name: .* one of descriptors, standalone, joint, got 'resnet'"):
+    with pytest.raises(
+        SettingsError, match=r"model\.name: .* one of descriptors, standalone, joint, or own code as .*, got 'resnet'"
+    ):
         jointnet.train_model(patients[:2], patients[2:], model="resnet", settings=tiny_settings())
     with pytest.raises(SettingsError, match=r"model\.name: must be a model that is trained .* got descriptors, which"):
         jointnet.train_model(patients[:2], patients[2:], model="descriptors", settings=tiny_settings())

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from cohort import cached_patients
 from plans import SPLITS, plan_of
 
@@ -12,6 +13,7 @@ from jointnet.models import MODELS
 from jointnet.networks import build_model
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.train.checkpoints import checkpoint_files
+from jointnet.train.invented_pairs import seconds_per_step
 from jointnet.train.loop import train
 from study.plan.cost import (
     COPIES_IN_CHECKPOINT,
@@ -128,17 +130,31 @@ def test_equal_compute_gives_each_arm_the_minutes_and_counts_what_probably_fits(
     assert "a model of each training, twice" in render(unknown)
 
 
-def test_the_time_of_a_model_that_was_never_measured_is_unknown(monkeypatch: pytest.MonkeyPatch):
-    models = {**MODELS, "joint": replace(MODELS["joint"], seconds_per_patient_epoch=None)}
-    monkeypatch.setattr("study.plan.cost.MODELS", models)
+def test_a_step_of_a_model_that_was_never_measured_is_timed(monkeypatch: pytest.MonkeyPatch):
     plan = plan_of("joint", "standalone")
-    free = tuple(replace(arm, space=replace(arm.space, budget=Budget(2, None))) for arm in plan.arms)
-    unlimited = replace(plan, arms=free)
-    assert [arm_minutes(unlimited, arm) is None for arm in free] == [True, True, False, False]
-    assert expected_minutes(unlimited) is None and training_hours(unlimited) is None
-    text = render(unlimited)
-    assert "unknown: no epoch of joint was measured on cpu" in text and "unknown time" in text
-    assert arm_minutes(plan, plan.arms[0]) == budget_share_minutes(plan, plan.arms[0])
+    arm, cost = plan.arms[0], MODELS["joint"].seconds_per_patient_epoch
+    patients = seconds_per_epoch(plan, arm) / relative_work(arm.settings) / cost
+    models = {**MODELS, "joint": replace(MODELS["joint"], seconds_per_patient_epoch=None)}
+    monkeypatch.setattr("jointnet.models.MODELS", models)
+    timed = []
+
+    def one_second(settings: Settings) -> float:
+        timed.append(settings.model.name)
+        return 1.0
+
+    monkeypatch.setattr("jointnet.train.invented_pairs.seconds_per_step", one_second)
+    assert seconds_per_epoch(plan, arm) == pytest.approx(patients * SLICES / arm.settings.training.batch_size)
+    assert "roughly: one step of joint was timed" in render(plan)
+    assert timed == ["joint"]  # once, although several arms and texts need it
+    unknown = replace(plan, resources=replace(plan.resources, device="cuda"))
+    assert seconds_per_epoch(unknown, arm) is None
+
+
+def test_the_time_of_a_step_is_that_of_the_machine_and_changes_nothing():
+    state = torch.get_rng_state()
+    seconds = seconds_per_step(TINY)
+    assert 0 < seconds < 30
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 TINY = with_values(Settings(), {"model.widths": [16, 32], "training.downsampling": 4, "training.epochs": 1})

@@ -122,7 +122,11 @@ def test_a_parameter_names_the_arms_or_the_models_that_it_applies_to(tmp_path: P
             '[arms.joint]\nmodel = "standalone"',
             "arms.joint: must have the model of its name, joint, or another name, got model = 'standalone'",
         ),
-        ('model = "standalone"', 'model = "other"', "arms.alone.model: must be one of standalone, joint, got 'other'"),
+        (
+            'model = "standalone"',
+            'model = "other"',
+            "arms.alone.model: must be one of standalone, joint, or own code as .*, got 'other'",
+        ),
         ('model = "standalone"', "", "arms.alone.model: is missing; must be one of"),
         ('"model.head" = "fully', '"model.had" = "fully', "arms.joint-dense.fixed.model.had: unknown key 'had'"),
         (

@@ -107,9 +107,13 @@ def test_errors_of_all_files_come_together(tmp_path: Path):
         (
             '["joint"]',
             '["both"]',
-            r"models: must be a list of at least one of standalone, joint, each once, got \['both'\]",
+            r"models: must be a list of at least one of standalone, joint, or own code .*, each once, got \['both'\]",
         ),
-        ('["joint"]', "[]", r"models: must be a list of at least one of standalone, joint, each once, got \[\]"),
+        (
+            '["joint"]',
+            "[]",
+            r"models: must be a list of at least one of standalone, joint, or own code as .*, each once, got \[\]",
+        ),
         ('"minimize"', '"maximize"', "objective.direction: must be \"minimize\".*got 'maximize'"),
         ("val/registration_ratio", "train/loss", "objective.metric: must be \"val/registration_ratio\".*'train/loss'"),
         ('"log"', '"cubic"', "parameters.lambda_2_to_1.scale: must be one of linear, log, got 'cubic'"),
