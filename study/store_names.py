@@ -15,6 +15,9 @@ OPENINGS_TAG = "test.openings"
 """Tags that are set after the files that belong to them are stored: the split of a study (`split.sha256.<counts>`), a
 selection, a test evaluation. Where a tag is set and its file is missing, the file was lost."""
 
+REMARKS_TAG = "plan.remarks"
+"""Tag of a study with the plan's remarks about its patients and splits, one a line, such as who can only train."""
+
 DESCRIPTORS, SIMPLEITK = "descriptors", "simpleitk"
 BASELINES = {DESCRIPTORS: "Descriptors", SIMPLEITK: "SimpleITK, mutual information"}
 """Registration without annotation that a study evaluates beside its arms: the tag `baseline` of a run, and the title

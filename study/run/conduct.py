@@ -35,6 +35,7 @@ from study.search.outcome import NoFinishedTrialError
 from study.selection.held_out import check_sealed
 from study.selection.openings import arms_without_model, is_complete, select_all
 from study.store_address import ui_command
+from study.store_names import REMARKS_TAG
 from study.tracking.open_store import check_experiment
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
@@ -164,6 +165,7 @@ def _conduct(plan: Plan, patients: Mapping[str, PatientFiles], ledger: Ledger) -
         scans = fingerprint(cached.values())
         tags = {
             "seed": str(plan.seed),
+            **({REMARKS_TAG: "\n".join(plan.remarks)} if plan.remarks else {}),
             "data.kind": plan.data.kind,
             "data.fingerprint": scans,
             "nodes": describe_nodes(plan.nodes),

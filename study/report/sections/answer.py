@@ -15,7 +15,7 @@ from study.report.statistics.claim_result import TITLES, WHAT_TO_RUN, ClaimResul
 from study.report.statistics.deciding import METHOD
 from study.report.statistics.paired import significance_stars
 from study.report.tables import Table, number, p_value, text_row, with_patients
-from study.store_names import DESCRIPTORS
+from study.store_names import DESCRIPTORS, REMARKS_TAG
 
 NO_CLAIM = (
     "The pre-specified claims compare a joint model trained on few patients with stand-alone models trained on as few "
@@ -56,7 +56,9 @@ def summary(study: StudyRecord, analysis: Analysis) -> tuple[str, ...]:
         lines.append(_margin_of_best(analysis, ranked[0], ranked[1], ratios[ranked[1]]))
     if analysis.baselines:
         lines.append(_without_annotation(analysis, ranked[0], ratios[ranked[0]]))
-    return (*lines, f"Limits: {'; '.join(_limits(study, analysis, ranked[0]))}.")
+    lines.append(f"Limits: {'; '.join(_limits(study, analysis, ranked[0]))}.")
+    remarks = study.tags.get(REMARKS_TAG, "").splitlines()
+    return (*lines, f"Patients and splits: {'; '.join(remarks)}.") if remarks else tuple(lines)
 
 
 def _best_tested(analysis: Analysis, ranked: Sequence[str], ratios: Mapping[str, float]) -> str:

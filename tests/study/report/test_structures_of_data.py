@@ -23,6 +23,7 @@ from study.report.sections.box_plots import every_patient
 from study.report.sections.methods import detectable_table
 from study.report.sections.registration import registration_means
 from study.report.write import csv_frames
+from study.store_names import REMARKS_TAG
 
 
 def with_rows(study: StudyRecord, kept: str, **changes: object) -> StudyRecord:
@@ -123,3 +124,10 @@ def test_headings_have_the_number_of_patients_only_where_columns_differ(
     patients: list[list[int]], expected: tuple[str, ...]
 ) -> None:
     assert tables.with_patients(("A", "B"), patients) == expected
+
+
+def test_the_summary_ends_with_who_cannot_be_what(full: StudyRecord) -> None:
+    assert not build(full).summary[-1].startswith("Patients")
+    told = replace(full, tags={**full.tags, REMARKS_TAG: "2 patients can only train: [3, 4]\n1 patient is unused: [5]"})
+    last = "Patients and splits: 2 patients can only train: [3, 4]; 1 patient is unused: [5]."
+    assert build(told).summary == (*build(full).summary, last)
