@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import url2pathname
 
 from sqlalchemy import make_url
@@ -100,6 +100,21 @@ def ui_command(address: str) -> str:
         return address
     python = shlex.quote(sys.executable)
     return f"{python} -m mlflow ui --backend-store-uri {shlex.quote(address)} --workers 1 --host 127.0.0.1"
+
+
+def trials_link(address: str, experiment: str, study_id: str, view: str) -> str:
+    """Return the address of a study's trials in the MLflow UI, best first, opened with the command of `ui_command`.
+
+    Args:
+        address: address of the store.
+        experiment: id of the experiment.
+        study_id: id of the study.
+        view: key of the shared view of its trials; "" where the store has none, so that the trials are not sorted.
+    """
+    address = without_secrets(address).replace(f"{HIDDEN}@", "")
+    server = address.rstrip("/") if address.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+    chosen = {"viewStateShareKey": view} if view else {"searchFilter": f"tags.`study.id` = '{study_id}'"}
+    return f"{server}/#/experiments/{experiment}/runs?{urlencode({'workflowType': 'machine_learning', **chosen})}"
 
 
 def without_secrets(value: str) -> str:

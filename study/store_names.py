@@ -4,11 +4,19 @@ This module imports nothing of the project, so the report can use it without the
 """
 
 import re
+from collections.abc import Mapping
 
 EXPERIMENT = "jointnet-study"
-BEST = "best/"
-"""Prefix of the metrics of the best epoch in the run of an ended trial, such as `best/val/dice/lv`."""
+BEST = "val_best/"
+"""Prefix of the validation metrics of the best epoch in the run of an ended trial, such as `val_best/dice/lv`, and
+of the selected trial in the run of its arm. The MLflow UI sorts charts by name: these values follow the curves."""
+OLDER_BEST = "best/val/"
+"""The same prefix in stores of older versions."""
 
+WINNER_TAG = "winner"
+"""Tag of the run of an arm's selected trial (the arm's name), and of the arm's run (the trial and its parameters)."""
+VIEW_TAG = "ui.view"
+"""Tag of the study's run: the key of the MLflow UI's shared view of its trials."""
 SPLIT_TAG = "split.sha256"
 SELECTED_TAG = "selected.run.id"
 OPENINGS_TAG = "test.openings"
@@ -31,6 +39,21 @@ INTERRUPTED = "the search was interrupted"
 
 _ENDINGS = {"stopped": "stopped early by ASHA", "running": "still running"}
 _OUT_OF_TIME = "stopped by the time budget"
+
+
+def best_name(metric: str) -> str:
+    """Return the name of the best epoch's value of a validation metric, such as `val/dice/lv`."""
+    return BEST + metric.removeprefix("val/")
+
+
+def best_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return a run's metrics of the best epoch under their own names, such as `val/dice/lv`."""
+    return {
+        f"val/{name.removeprefix(prefix)}": value
+        for prefix in (OLDER_BEST, BEST)
+        for name, value in metrics.items()
+        if name.startswith(prefix)
+    }
 
 
 def is_plain_name(name: str) -> bool:

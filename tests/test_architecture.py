@@ -127,7 +127,7 @@ def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
         "study.tracking.model_code",
     }  # registration of a model, and code that its registered copy loads
     opening = ("open_store", "database")  # they create and open the store
-    writers = {"study.tracking.runs", *(f"study.tracking.{name}" for name in opening)}
+    writers = {"study.tracking.runs", "study.tracking.presentation", *(f"study.tracking.{name}" for name in opening)}
     assert users == {"study.report.mlflow_store", "study.tracking.download"} | writers | models
     assert not any("study.tracking.model_code" in _imports(name) for name in MODULES)
     assert {name for name in MODULES if "study.tracking.registry" in _imports(name)} == {
@@ -213,5 +213,5 @@ def test_every_module_of_the_study_has_a_room_but_the_small_commands_and_what_th
     loose = {name for name in MODULES if name.startswith("study.") and not _room(name)}
     rooms = {f"study.{room}" for room in (*ROOMS, "report")}
     commands = {"study.predict", "study.export_bundle"}
-    shared = {"study.arm_differences", "study.store_address", "study.store_names"}
+    shared = {"study.arm_differences", "study.setting_text", "study.store_address", "study.store_names"}
     assert loose - rooms == commands | shared | {"study.api"}

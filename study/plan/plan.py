@@ -167,6 +167,11 @@ class Plan:
     continues: bool = False
 
     @property
+    def title(self) -> str:
+        """The searches and the start of the study, such as `joint 20261130-104707`, in the names of its runs."""
+        return f"{'+'.join(space.name for space in self.spaces)} {self.study_id.rpartition('-')[0] or self.study_id}"
+
+    @property
     def folder(self) -> Path:
         """The folder of all files that the study writes, except the tracking store and the cache."""
         return self.out / self.study_id

@@ -12,7 +12,7 @@ from jointnet.models import MODELS
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 from study.report.mlflow_store import MlflowStore
 from study.report.records import ArmRecord, BaselineRecord, RetrainRecord, StudyRecord, TrialRecord
-from study.store_names import BEST, OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, is_plain_name
+from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, best_metrics, is_plain_name
 
 FIRST_LOOKS = ("standalone", "joint")
 """The methods whose colours are the same in all reports."""
@@ -199,9 +199,7 @@ def _trial(store: MlflowStore, run: Any, metric: str, direction: str) -> TrialRe
         epochs=epochs,
         started=_moment(info.start_time),
         minutes=_minutes([run]),
-        validation={
-            name.removeprefix(BEST): value for name, value in run.data.metrics.items() if name.startswith(BEST)
-        },
+        validation=best_metrics(run.data.metrics),
     )
 
 

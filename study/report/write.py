@@ -16,6 +16,7 @@ from study.report.mlflow_store import MlflowStore
 from study.report.page import Content, ImageAddress, Pictures, html, markdown
 from study.report.reader import read_study
 from study.report.sections import build
+from study.report.sections.provenance import link_to_trials
 from study.report.sections.registration import STARS, annotated_sentence, registration_means
 from study.report.tables import Table, latex, markdown_text, terminal
 from study.report.tables import markdown as markdown_table
@@ -32,6 +33,7 @@ class Report:
         table: Table 1 without the changes from before registration.
         annotated: a sentence with the annotated patients of each row.
         summary: the answer in a few sentences.
+        link: the address of the study's trials in the MLflow UI.
         left_out: why the report could not be copied to the store; empty where it was copied or not meant to be.
     """
 
@@ -40,6 +42,7 @@ class Report:
     table: Table
     annotated: str = ""
     summary: tuple[str, ...] = ()
+    link: str = ""
     left_out: tuple[str, ...] = ()
 
     def terminal_table(self, width: int | None = None, colour: bool = False) -> str:
@@ -86,7 +89,8 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
             error = store.log_report(study.run_id, out)
         left_out = (f"the copy of the report in the tracking store: {error}",) if error else ()
     table = text_table(registration_means(content.analysis), with_changes=False)
-    return Report(study_id, out, table, annotated_sentence(content.analysis), content.summary, left_out)
+    annotated = annotated_sentence(content.analysis)
+    return Report(study_id, out, table, annotated, content.summary, link_to_trials(study), left_out)
 
 
 def _files_in(folder: Path) -> dict[str, bytes]:

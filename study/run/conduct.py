@@ -38,6 +38,7 @@ from study.store_address import ui_command
 from study.store_names import REMARKS_TAG
 from study.tracking.open_store import check_experiment
 from study.tracking.outbox import Outbox
+from study.tracking.presentation import LoggedData
 from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
 from study.trials.progress import ArmProgress, StudyProgress
@@ -102,6 +103,7 @@ def _report(plan: Plan, outcome: StudyOutcome) -> int:
     print(f"Report     {plan.folder / 'report'}")
     print(f"Trials     {plan.folder / OPTUNA_FILE} (for optuna-dashboard)")
     print(f"MLflow UI  {ui_command(plan.tracking_uri)}")
+    print(f"           {report.link}")
     for line in [*outcome.left_out, *report.left_out]:
         print(f"WARNING: {line}. Repeat the command to try it again.", file=sys.stderr)
     for line in outcome.missing:
@@ -169,9 +171,10 @@ def _conduct(plan: Plan, patients: Mapping[str, PatientFiles], ledger: Ledger) -
             "data.kind": plan.data.kind,
             "data.fingerprint": scans,
             "nodes": describe_nodes(plan.nodes),
-            **provenance_tags(),
+            **provenance_tags(space.name for space in plan.spaces),
         }
-        tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags)
+        data = LoggedData(f"{plan.data.kind}, {plan.data.patients} patients", plan.data.kind, scans)
+        tracker = StudyTracker(plan.tracking_uri, plan.study_id, tags, plan.title, data)
         tracker.connect(needed=ledger.last("session") is None)  # a resumed study can run without the store
         ledger.append("session", fingerprint=scans, commit=tags["git.commit"])
         tracker.began_ms = ledger.events[0]["at_ms"]

@@ -1,7 +1,7 @@
 """Writes of a study and its arms to the tracking store, queued in the outbox. Each write is idempotent."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,25 @@ from jointnet.models import MODELS, model_of
 from jointnet.own_code import code_of
 from jointnet.system.quota import usable_cpus, usable_memory_bytes
 from jointnet.system.versions import PACKAGES, commit, versions
+from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.identity import SPECIFICATION_FILE
 from study.plan.plan import Arm, Plan, annotated_training, given, specification
+from study.search.space import LAMBDAS, RATIOS
 from study.selection.baselines import Baseline, baselines_of
 from study.selection.best_trial import model_to_register
-from study.store_names import BASELINES, OPENINGS_TAG, SELECTED_TAG, SHORT_TITLE_TAG, SPLIT_TAG, TITLE_TAG
+from study.setting_text import setting_text
+from study.store_names import (
+    BASELINES,
+    OPENINGS_TAG,
+    SELECTED_TAG,
+    SHORT_TITLE_TAG,
+    SPLIT_TAG,
+    TITLE_TAG,
+    WINNER_TAG,
+    best_name,
+)
 from study.tracking.outbox import Outbox
+from study.tracking.presentation import TrialView
 from study.tracking.registry import Champion, registered_name
 from study.tracking.runs import NOTE, STUDY, RunKey, StudyTracker, run_key
 from study.trials.ledger import Ledger
@@ -49,6 +62,7 @@ class StudyRecorder:
     def begin(self) -> None:
         """Log the study as RUNNING and its arms as SCHEDULED, with their descriptions."""
         self._outbox.put(self._log_study)
+        self._outbox.put(self._share_view, optional="the MLflow UI's view of the trials")
         self._outbox.put(self._describe_study, optional="the description of the study")
         for arm in self._plan.arms:
             self._outbox.put(partial(self._log_status, partial(self._arm_run, arm), "SCHEDULED"))
@@ -106,6 +120,14 @@ class StudyRecorder:
         self._tracker.log_json(run, SPLITS_FILE, content)
         self._tracker.tag(run, {f"{SPLIT_TAG}.{counts}": split.sha256 for counts, split in plan.splits.items()})
 
+    def _share_view(self) -> None:
+        """Prepare the UI's table of the trials, best first, with the searched parameters as columns."""
+        objective = self._plan.spaces[0].objective
+        searched = dict.fromkeys(parameter.name for arm in self._plan.arms for parameter in arm.parameters)
+        weights = LAMBDAS if set(RATIOS) & set(searched) else ()
+        names = (*weights, *(name for name in searched if name not in RATIOS))
+        self._tracker.share_view(TrialView(objective.metric, objective.direction == "minimize", names))
+
     def _log_given(self, arm: Arm) -> None:
         self._tracker.log_params(self._arm_run(arm), given(self._plan.data, arm))
 
@@ -123,7 +145,10 @@ class StudyRecorder:
         )
 
     def _describe_arm(self, arm: Arm) -> None:
-        run, counts, space = self._arm_run(arm), arm.split.counts, arm.space
+        self._tracker.describe(self._arm_run(arm), self._arm_note(arm))
+
+    def _arm_note(self, arm: Arm) -> str:
+        counts, space = arm.split.counts, arm.space
         learned = annotated_training(self._plan.data, arm)
         searched = ", ".join(parameter.name for parameter in arm.parameters)
         budget, seeds = arm.budget, self._plan.design.seeds
@@ -137,11 +162,10 @@ class StudyRecorder:
         )
         fold = f", fold {arm.fold} of {arm.folds}" if arm.folds > 1 else ""
         tested = f"the selected trial retrained with {seeds} new seeds" if seeds else "the selected trial itself"
-        self._tracker.describe(
-            run,
+        return (
             f"{model_of(arm.model).name} model{fold}: {learned} training + {counts.validation} validation = "
             f"{learned + counts.validation} annotated patients, {counts.test} sealed. "
-            f"{ranked}. The test values are those of {tested}.",
+            f"{ranked}. The test values are those of {tested}."
         )
 
     def _log_selection(self, arm: Arm) -> None:
@@ -150,9 +174,17 @@ class StudyRecorder:
         run = self._arm_run(arm)
         trial_run = self._tracker.find_trial_run(record["trial_id"], arm_tags(arm)) or ""
         self._tracker.log_json(run, SELECTION_FILE, {**record, "run_id": trial_run})
+        winner = f"{record['trial_id']}: {setting_text(record.get('parameters', {})) or 'the settings of its arm'}"
+        metrics = {best_name(name): value for name, value in record.get("validation", {}).items()}
+        self._tracker.log_rows(run, [(0, self._last("selected", arm)["at_ms"], metrics)])
+        if trial_run:
+            self._tracker.mark_winner(trial_run, arm_tags(arm))
+        note = f"Winner {winner}; {record.get('metric', OBJECTIVE)} {record['objective']:.4f}. {self._arm_note(arm)}"
         self._tracker.tag(
             run,
             {
+                NOTE: note,
+                WINNER_TAG: winner,
                 "selected.trial.id": record["trial_id"],
                 SELECTED_TAG: trial_run,
                 "selection.objective": str(record["objective"]),
@@ -270,8 +302,8 @@ def is_complete_in_store(plan: Plan, ledger: Ledger, tracker: StudyTracker) -> b
     return tracker.has_runs(ends, files)
 
 
-def provenance_tags() -> dict[str, str]:
-    """Return commit, versions of Python and packages, and the driver's machine as tags for the tracking store."""
+def provenance_tags(searches: Iterable[str]) -> dict[str, str]:
+    """Return command, commit, versions of Python and packages, and the driver's machine as tags for the store."""
     model = next(
         (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
     )
@@ -282,8 +314,10 @@ def provenance_tags() -> dict[str, str]:
         "cpus": str(usable_cpus()),
         "memory_gb": "unknown" if memory is None else str(round(memory / 2**30)),
     }
+    current = commit()
     return (
-        {"git.commit": commit()}
+        {"git.commit": current, "mlflow.source.git.commit": current.partition("+")[0]}
+        | {"mlflow.source.name": f"study.run --search {' '.join(searches)}", "mlflow.source.type": "LOCAL"}
         | {f"version.{name}": version for name, version in versions((*PACKAGES, *INSTRUMENTS)).items()}
         | {f"machine.{name}": value for name, value in machine.items()}
     )

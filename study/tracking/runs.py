@@ -1,4 +1,4 @@
-"""All writes to MLflow runs: a run for the study, a run for each arm, and below each arm a run for each trial.
+"""All writes to MLflow runs: a run for the study, below it a run for each arm, and below each arm one for each trial.
 
 Only the driver writes. Every call is idempotent. It looks for existing runs, possibly of an earlier driver, before it
 creates one. Metrics have the time of the ledger's event as their timestamp, by which MLflow's databases recognize a
@@ -20,7 +20,9 @@ from mlflow.exceptions import MlflowException
 from jointnet.errors import DISK_FULL, InputError, SettingsError
 from study.plan.environment import set_environment
 from study.store_address import correct_records, error_text, without_secrets
+from study.store_names import VIEW_TAG, WINNER_TAG
 from study.tracking.open_store import open_store
+from study.tracking.presentation import LoggedData, TrialView, dataset_inputs, share_view
 from study.tracking.registry import Champion, register
 
 PARENT = "mlflow.parentRunId"
@@ -49,19 +51,25 @@ class StudyTracker:
         uri: address of the store.
         study_id: id of the study, a tag of all its runs.
         tags: further tags of all its runs.
+        title: title of the study in the names of its runs; its id by default.
+        data: its data, logged as the input of each run.
 
     Attributes:
         began_ms: start of the study in ms (Unix time), used for its run and its arms' runs. None means now.
     """
 
-    def __init__(self, uri: str, study_id: str, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self, uri: str, study_id: str, tags: Mapping[str, str], title: str = "", data: LoggedData | None = None
+    ) -> None:
         self.study_id = study_id
+        self._title, self._data = title or study_id, data
         self.began_ms: int | None = None
         self._uri, self._tags = uri, {"study.id": study_id, **tags}
         self._store: tuple[MlflowClient, str] | None = None
         self._runs: dict[RunKey, str] = {}
         self._attempted: set[RunKey] = set()  # runs that this tracker created or tried to create
-        self._with_params: set[str] = set()  # runs whose parameters and parent run are logged
+        self._with_params: set[str] = set()  # runs whose parameters are logged
+        self._placed: set[str] = set()  # runs whose parent run and data are logged
         self._statuses: dict[str, str] = {}
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -108,26 +116,27 @@ class StudyTracker:
 
     def study_run(self) -> str:
         """Return the id of the study's run, created if it is missing."""
-        return self._run(STUDY, f"study {self.study_id}", {}, self.began_ms)
+        return self._run(STUDY, "study", {}, self.began_ms)
 
     def arm_run(self, tags: Mapping[str, str]) -> str:
         """Return the id of the run of an arm in a fold, created if it is missing.
 
-        It is the parent of the arm's trial runs. It is not a child of the study's run.
+        It is a child of the study's run and the parent of the arm's trial runs.
 
         Args:
             tags: tags of the run. `arm`, and `fold` with cross-validation, identify it.
         """
-        return self._run(run_key("arm", tags), arm_title(tags), tags, self.began_ms)
+        return self._run(run_key("arm", tags), arm_title(tags), {PARENT: self.study_run(), **tags}, self.began_ms)
 
     def baseline_run(self, tags: Mapping[str, str]) -> str:
-        """Return the id of the run of a baseline in a fold, created if it is missing.
+        """Return the id of the run of a baseline in a fold, a child of the study's run, created if it is missing.
 
         Args:
             tags: tags of the run. `baseline`, and `fold` with cross-validation, identify it.
         """
         fold = f" fold {tags['fold']}" if "fold" in tags else ""
-        return self._run(run_key("baseline", tags), tags["baseline"] + fold, tags, self.began_ms)
+        parent = {PARENT: self.study_run()}
+        return self._run(run_key("baseline", tags), tags["baseline"] + fold, {**parent, **tags}, self.began_ms)
 
     def trial_run(
         self,
@@ -159,7 +168,7 @@ class StudyTracker:
         run_id = self._run(key, name, {**new, **parent, **tags}, began_ms, absent=absent)
         if run_id not in self._with_params:
             entities = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in params.items()]
-            self._client.log_batch(run_id, params=entities, tags=_tags(parent), synchronous=True)
+            self._client.log_batch(run_id, params=entities, synchronous=True)
             self._with_params.add(run_id)
         return run_id
 
@@ -216,6 +225,19 @@ class StudyTracker:
     def describe(self, run_id: str, text: str) -> None:
         """Set the description of a run that the MLflow UI shows."""
         self.tag(run_id, {NOTE: text})
+
+    def mark_winner(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Tag the run of an arm's selected trial, and remove the tag from one that was selected before."""
+        key = (*run_key("trial", tags), (WINNER_TAG, tags["arm"]))
+        for run in self._search(self._condition(key)):
+            if run.info.run_id != run_id:
+                self._client.delete_tag(run.info.run_id, WINNER_TAG)
+        self.tag(run_id, {WINNER_TAG: tags["arm"]})
+
+    def share_view(self, view: TrialView) -> None:
+        """Make the MLflow UI open the experiment as model training, and prepare the table of the study's trials."""
+        share_view(*self._open_store(), self.study_id, view)
+        self.tag(self.study_run(), {VIEW_TAG: self.study_id})
 
     def log_json(self, run_id: str, name: str, content: Any) -> None:
         """Log plain values as a JSON artifact."""
@@ -294,10 +316,17 @@ class StudyTracker:
             merged = {**self._tags, **dict(key), **tags}
             client, experiment = self._open_store()
             own = {key: str(value)[:LONGEST_TAG] for key, value in merged.items()}
-            created = client.create_run(experiment, start_time=began_ms, tags=own, run_name=name)
+            named = f"{name} {self._title}" if key == STUDY else f"{name}, {self._title}"
+            created = client.create_run(experiment, start_time=began_ms, tags=own, run_name=named)
             run_id = str(created.info.run_id)
             self._statuses[run_id] = "RUNNING"
         self._runs[key] = run_id
+        if run_id not in self._placed:
+            if parent := tags.get(PARENT):
+                self._client.set_tag(run_id, PARENT, parent)
+            if self._data is not None:
+                self._client.log_inputs(run_id, dataset_inputs(self._data, tags))
+            self._placed.add(run_id)
         return run_id
 
     def _find(self, key: RunKey) -> str | None:

@@ -12,7 +12,7 @@ from jointnet.settings import Settings, settings_to_dict
 from jointnet.train.checkpoints import checkpoint_files
 from jointnet.train.epoch_report import OBJECTIVE
 from study.search.outcome import TrialOutcome
-from study.store_names import BEST, INTERRUPTED, ending
+from study.store_names import INTERRUPTED, best_name, ending
 from study.tracking.outbox import Outbox
 from study.tracking.runs import NOTE, Row, StudyTracker, arm_title
 from study.trials.ledger import Ledger
@@ -21,7 +21,7 @@ from study.trials.trial import CHECKPOINTS, ArmTask, TrialSpec, freeze_model, ke
 from study.trials.work import Drawn
 
 STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
-"""MLflow status by state. Trials that were stopped by the time budget or interrupted are KILLED."""
+"""MLflow status by state. KILLED are interrupted trials, and those that the time budget stopped without a model."""
 MODEL_FOLDER = "model"
 """Artifact folder of a trial's run."""
 
@@ -217,10 +217,11 @@ class TrialRuns:
             self._tracker.log_file(run_id, outcome.model, MODEL_FOLDER)
         rows: list[Row] = []
         if (best := outcome.best) is not None:
-            metrics = {f"{BEST}{name}": value for name, value in best.metrics.items() if name.startswith("val/")}
+            metrics = {best_name(name): value for name, value in best.metrics.items() if name.startswith("val/")}
             rows.append((best.epoch, best.at_ms, metrics))
         self._tracker.log_rows(run_id, rows, {NOTE: self._end_note(outcome), **end_tags(outcome)})
-        self._tracker.set_status(run_id, "KILLED" if outcome.out_of_time else STATUS[outcome.state], outcome.until_ms)
+        without_model = outcome.out_of_time and outcome.model is None
+        self._tracker.set_status(run_id, "KILLED" if without_model else STATUS[outcome.state], outcome.until_ms)
 
     def log_all(self, outcome: TrialOutcome) -> None:
         """Log everything about a trial, unless its end and its model are in the store already."""

@@ -29,6 +29,7 @@ from study.store_address import (
     error_text,
     sqlite_address,
     sqlite_file,
+    trials_link,
     ui_command,
 )
 from study.tracking.open_store import resolve_tracking_uri
@@ -113,6 +114,19 @@ def test_options_of_an_address_stay_and_what_is_no_file_is_left_as_it_is(tmp_pat
     for address in ("http://server:5000", "postgresql://u:p%40@h/mlflow", "sqlite://", "mlruns"):
         assert absolute_address(address) == address
         assert sqlite_file(address) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "view", "link"),
+    [
+        ("sqlite:////a/b.db", "s1", "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=s1"),
+        ("http://me:x@host:5/", "s1", "http://host:5/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=s1"),
+        ("http://host:5", "", "http://host:5/#/experiments/7/runs?workflowType=machine_learning&searchFilter="
+         "tags.%60study.id%60+%3D+%27s1%27"),
+    ],
+)  # fmt: skip
+def test_the_link_to_the_trials_in_the_ui(address: str, view: str, link: str):
+    assert trials_link(address, "7", "s1", view) == link
 
 
 def test_no_password_of_a_store_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

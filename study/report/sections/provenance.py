@@ -7,7 +7,8 @@ from study.report.analysis import Analysis, trial_endings
 from study.report.page import Definitions, Section, Text
 from study.report.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.report.tables import Row, Table, number, number_or_empty, text_frame, text_row
-from study.store_address import ui_command
+from study.store_address import trials_link, ui_command
+from study.store_names import VIEW_TAG
 
 
 def provenance(study: StudyRecord, analysis: Analysis) -> Section:
@@ -30,8 +31,13 @@ def provenance(study: StudyRecord, analysis: Analysis) -> Section:
 
 def tracking(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the table of all runs, to which numbers link where no tracking server shows the run."""
-    ui = Text(f"The MLflow UI: `{ui_command(study.tracking_uri)}`", "note local", page_only=True)
-    return Section("tracking", "Runs", (ui, runs_table(study)))
+    ui = f"The MLflow UI: `{ui_command(study.tracking_uri)}`. All trials, best first: `{link_to_trials(study)}`"
+    return Section("tracking", "Runs", (Text(ui, "note local", page_only=True), runs_table(study)))
+
+
+def link_to_trials(study: StudyRecord) -> str:
+    """Return the address of the study's trials in the MLflow UI."""
+    return trials_link(study.tracking_uri, study.experiment, study.study_id, study.tags.get(VIEW_TAG, ""))
 
 
 def provenance_values(study: StudyRecord) -> list[tuple[str, str]]:

@@ -227,7 +227,8 @@ def test_the_store_gives_the_metrics_of_the_best_epoch(empty_store: str, tmp_pat
     arm = synthetic.Arm("joint", "25/15/5", (synthetic.Trial("complete", ((1, 0.9),)), synthetic.Trial("running")))
     synthetic.write_study(empty_store, "best", [arm], tmp_path)
     run = read_study(empty_store, "best").arms[0].trials[0].run_id
-    MlflowClient(empty_store).log_metric(run, "best/val/dice_cine/lv", 0.875)
+    MlflowClient(empty_store).log_metric(run, "best/val/dice_cine/lv", 0.875)  # the name in older stores
+    MlflowClient(empty_store).log_metric(run, "val_best/dice/lv", 0.5)
     first, second = read_study(empty_store, "best").arms[0].trials
-    assert first.validation == {"val/dice_cine/lv": 0.875}
+    assert first.validation == {"val/dice_cine/lv": 0.875, "val/dice/lv": 0.5}
     assert second.validation == {}

@@ -16,6 +16,7 @@ from jointnet.train.epoch_report import OBJECTIVE
 from study.search.outcome import trial_name
 from study.store_names import EARLY, EXPERIMENT, INTERRUPTED, TIME_BUDGET
 from study.tracking.outbox import Outbox
+from study.tracking.presentation import LoggedData, TrialView
 from study.tracking.runs import StudyTracker, is_permanent
 from study.trials.ledger import Ledger
 from study.trials.progress import ArmProgress, StudyProgress
@@ -82,7 +83,7 @@ def test_trials_are_in_their_arm_and_tell_how_they_ended(uri: str, tmp_path: Pat
     assert driver.close() == 0 and driver.said == []
     runs = _runs(uri, "s1")
     arm, trial = runs["arm"], runs["t0001"]
-    assert "mlflow.parentRunId" not in arm.data.tags
+    assert arm.data.tags["mlflow.parentRunId"] == runs["study"].info.run_id
     assert {run.data.tags["study.id"] for run in runs.values()} == {"s1"}
     assert {run.data.tags["mlflow.parentRunId"] for name, run in runs.items() if name.startswith("t0")} == {
         arm.info.run_id
@@ -104,11 +105,12 @@ def test_trials_are_in_their_arm_and_tell_how_they_ended(uri: str, tmp_path: Pat
         "t0001": ("FINISHED", "complete"),
         "t0002": ("FAILED", "failed"),
         "t0003": ("FINISHED", "stopped"),
-        "t0004": ("KILLED", "stopped"),
+        "t0004": ("KILLED", "stopped"),  # without a model
         "t0005": ("KILLED", "interrupted"),
         "t0006": ("RUNNING", "running"),
     }
-    assert [runs[name].info.run_name for name in ("t0001", "t0005")] == ["joint-2 t0001", "joint-2 t0005"]
+    assert [runs[name].info.run_name for name in ("t0001", "t0005")] == ["joint-2 t0001, s1", "joint-2 t0005, s1"]
+    assert (runs["study"].info.run_name, arm.info.run_name) == ("study s1", "joint-2, s1")
     notes = {name: run.data.tags.get("mlflow.note.content", "") for name, run in runs.items()}
     assert "Best val/registration_ratio 0.9000 in epoch 1 of 2. Ended: complete." in notes["t0001"]
     assert notes["t0002"].endswith("alpha 0.5. No validation. Ended: failed: TrainingDivergedError: NaN.")
@@ -174,10 +176,64 @@ def test_a_trial_that_ended_has_the_validation_metrics_of_its_best_epoch(uri: st
     driver.recorder.ended(without, "stopped", EARLY)
     assert driver.close() == 0
     runs = _runs(uri, "s7")
-    best = {name: value for name, value in runs[trial].data.metrics.items() if name.startswith("best/")}
-    assert best == {f"best/{OBJECTIVE}": 0.6, "best/val/dice/lv": 0.7}
-    assert _history(uri, runs[trial], "best/val/dice/lv") == [(2, 0.6), (4, 0.7)]
-    assert not any(name.startswith("best/") for name in runs[without].data.metrics)
+    best = {name: value for name, value in runs[trial].data.metrics.items() if name.startswith("val_best/")}
+    assert best == {"val_best/registration_ratio": 0.6, "val_best/dice/lv": 0.7}
+    assert _history(uri, runs[trial], "val_best/dice/lv") == [(2, 0.6), (4, 0.7)]
+    assert not any(name.startswith("val_best/") for name in runs[without].data.metrics)
+
+
+def test_a_trial_that_the_time_budget_stopped_with_a_model_is_no_failure(uri: str, tmp_path: Path, monkeypatch):
+    driver = Studied(uri, "s-budget", tmp_path)
+    trial = driver.start(1)
+    driver.recorder.reported(trial, 1, {OBJECTIVE: 0.9}, False, "")
+    model = tmp_path / "s-budget" / "model.pt"
+    model.write_bytes(b"model")
+    monkeypatch.setattr("study.trials.recorder.freeze_model", lambda folder, epoch: model)
+    driver.recorder.ended(trial, "stopped", TIME_BUDGET)
+    assert driver.close() == 0 and driver.outbox.refusals == []
+    run = _runs(uri, "s-budget")[trial]
+    assert run.info.status == "FINISHED"
+    assert (run.data.tags["trial.state"], run.data.tags["trial.reason"]) == ("stopped", TIME_BUDGET)
+
+
+def test_one_trial_of_an_arm_is_its_winner(uri: str, tmp_path: Path):
+    driver = Studied(uri, "s-winner", tmp_path)
+    for number in (1, 2):
+        driver.recorder.ended(driver.start(number), "complete", "")
+    assert driver.outbox.flush(60) == 0
+    for winner in ("t0001", "t0002", "t0002"):
+        run_id = driver.tracker.find_trial_run(winner, TAGS)
+        assert run_id is not None
+        driver.tracker.mark_winner(run_id, TAGS)
+        tagged = {name for name, run in _runs(uri, "s-winner").items() if run.data.tags.get("winner") == "joint-2"}
+        assert tagged == {winner}
+    driver.close()
+
+
+def test_the_ui_opens_as_training_on_the_trials_and_names_the_data(uri: str):
+    """Keys and values are those that the UI of MLflow reads: its source was the reference."""
+    data = LoggedData("phantom, 8 patients", "phantom", "0123456789" * 5)
+    for _ in range(2):  # a later driver changes nothing
+        tracker = StudyTracker(uri, "s-view", {}, "smoke 1", data)
+        tracker.share_view(TrialView(OBJECTIVE, True, ("lambda_1", "alpha")))
+        tracker.arm_run(TAGS)
+    client, runs = MlflowClient(uri), _runs(uri, "s-view")
+    experiment = client.get_experiment(runs["study"].info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    state = json.loads(experiment.tags["mlflow.sharedViewState.s-view"])
+    assert state["orderByKey"] == state["selectedColumns"][0] == "metrics.`val_best/registration_ratio`"
+    assert state["orderByAsc"] is True and "params.`alpha`" in state["selectedColumns"]
+    found = client.search_runs(
+        [experiment.experiment_id], state["searchFilter"], order_by=[f"{state['orderByKey']} ASC"]
+    )
+    assert found == []  # the server understands filter and order; there is no trial yet
+    assert runs["study"].data.tags["ui.view"] == "s-view" and runs["study"].info.run_name == "study smoke 1"
+    logged = {name: run.inputs.dataset_inputs for name, run in runs.items()}
+    contexts = {name: [tag.value for each in inputs for tag in each.tags] for name, inputs in logged.items()}
+    assert contexts == {"study": ["all splits"], "arm": ["train 2, validation 1, test 1"]}
+    assert {(each.dataset.name, each.dataset.digest) for inputs in logged.values() for each in inputs} == {
+        ("phantom, 8 patients", ("0123456789" * 5)[:36])
+    }
 
 
 def test_what_is_settled_is_not_told_again(uri: str, tmp_path: Path, monkeypatch):
@@ -219,7 +275,8 @@ def test_a_run_that_a_slow_server_made_twice_is_removed(uri: str, tmp_path: Path
     client, experiment = tracker._open_store()
     client.create_run(experiment, tags={"study.id": "s6", "study.kind": "arm", "arm": "a"})
     tracker.delete_duplicates()
-    assert [r.info.run_id for r in _runs(uri, "s6").values()] == [run]
+    runs = _runs(uri, "s6")
+    assert set(runs) == {"study", "arm"} and runs["arm"].info.run_id == run
     assert StudyTracker(uri, "s6", {}).arm_run({"arm": "a"}) == run
 
 
@@ -333,7 +390,7 @@ def test_a_run_that_was_deleted_is_restored_with_what_it_was_told(uri: str, tmp_
     assert later.close() == 0 and later.said == []
     after = _runs(uri, "s-deleted")
     assert {name: run.info.run_id for name, run in after.items()} == {
-        name: run.info.run_id for name, run in before.items() if name != "study"
+        name: run.info.run_id for name, run in before.items()
     }
     assert after["t0001"].data.metrics == before["t0001"].data.metrics
 
