@@ -1,4 +1,4 @@
-"""Thousands of broken scans, TOML files and model files: each gives a valid result or a message, and nothing else.
+"""Thousands of broken scans, folders, TOML and model files: each gives a valid result or a message, and nothing else.
 
     python benchmarks/faults/fuzz.py --cases 10000 --seed 0
 
@@ -8,8 +8,11 @@ numpy's, and without a change to the input. What fails is listed with the number
 """
 
 import argparse
+import contextlib
 import hashlib
+import io
 import json
+import os
 import re
 import resource
 import signal
@@ -24,13 +27,15 @@ from pathlib import Path
 from types import FrameType
 
 import numpy as np
+from broken_folders import broken_folder
 from broken_scans import SECRET, broken_scan, sound_patient
 from broken_toml import broken_toml
 
+from jointnet.data.__main__ import main as data_command
 from jointnet.data.check.inspection import inspect_folder
 from jointnet.data.description import FILE, load_dataset
 from jointnet.data.folder import find_patients
-from jointnet.errors import DataError, InputError
+from jointnet.errors import EXIT_DATA, EXIT_USAGE, DataError, InputError
 from jointnet.model_file import load_model, save_model
 from jointnet.networks import build_model
 from jointnet.preparation.prepared_patient import prepare_patient
@@ -45,9 +50,11 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 5.0
 MEMORY_BYTES = 2 * 1024**3
 """Memory limit, in addition to the address space of the process before the first case."""
-KINDS = {"scan": 0.54, "search": 0.18, "settings": 0.1, "dataset": 0.14, "model": 0.04}
-RULE = re.compile(r"\bmust\b|\blacks\b")
-"""The words of a message that states a rule."""
+KINDS = {"scan": 0.44, "folder": 0.1, "search": 0.18, "settings": 0.1, "dataset": 0.14, "model": 0.04}
+RULE = re.compile(r"\bmust\b|\blacks\b|\?")
+"""The words of a message that states a rule, or that asks."""
+NOBODY = 65534
+"""A user without permissions, as whom half of the folders are read if the fuzz is run by root."""
 
 
 class TooSlowError(Exception):
@@ -95,7 +102,7 @@ def run_case(kind: str, rng: np.random.Generator, model: tuple[bytes, Settings])
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        reading = {"scan": _scan, "search": _search, "settings": _settings, "dataset": _dataset}
+        reading = {"scan": _scan, "search": _search, "settings": _settings, "dataset": _dataset, "folder": _folder}
         read, told = _model(folder, rng, model) if kind == "model" else reading[kind](folder, rng)
         before = _digest(folder)
         Path("/proc/self/clear_refs").write_text("5")  # reset the peak to the current resident memory
@@ -145,6 +152,30 @@ def _scan(folder: Path, rng: np.random.Generator) -> Case:
             raise RuntimeError("prepared arrays are not valid")
 
     return read, [str(folder)]
+
+
+def _folder(folder: Path, rng: np.random.Generator) -> Case:
+    """Create a broken folder of two patients. Reading runs `init`, which proposes a description and writes nothing."""
+    folder.chmod(0o755)
+    arguments = ["init", str(folder), *broken_folder(folder, rng)]
+    as_nobody = os.geteuid() == 0 and rng.random() < 0.5
+
+    def read() -> None:
+        shown, told = io.StringIO(), io.StringIO()
+        os.seteuid(NOBODY if as_nobody else os.geteuid())
+        try:
+            with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(told):
+                status = data_command(arguments)
+        finally:
+            os.seteuid(os.getuid())
+        if SECRET in shown.getvalue() + told.getvalue():
+            raise RuntimeError("text of a header is shown")
+        if status not in (0, EXIT_USAGE, EXIT_DATA):
+            raise RuntimeError(f"status {status}")
+        if status:
+            raise InputError(told.getvalue().removeprefix("error: ").split("\nerror: "))
+
+    return read, [str(folder), "--cine", "--lge", "--values", "--frame"]
 
 
 def _dataset(folder: Path, rng: np.random.Generator) -> Case:
@@ -232,7 +263,7 @@ def _sound_model() -> tuple[bytes, Settings]:
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        digest.update(str(path).encode())
+        digest.update(os.fsencode(path))
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()
 

@@ -1,6 +1,8 @@
 """The command `python -m jointnet.data init`: prints what a folder holds, and proposes or writes its description."""
 
 import argparse
+import os
+import re
 import sys
 
 from jointnet.data.description import FILE, ROLES, dataset_from_content
@@ -28,7 +30,7 @@ def run_init(options: argparse.Namespace) -> None:
     """
     to = options.folder / FILE if options.dataset is None else options.dataset
     answers = _answers(options)
-    if options.write and to.exists():
+    if options.write and os.path.lexists(to):
         raise SettingsError(
             f"--write: must name a file that does not exist, {to} does; move it, or give --dataset FILE"
         )
@@ -41,7 +43,11 @@ def run_init(options: argparse.Namespace) -> None:
     if result.needs_no_description:
         print("The folder has the layout of MS-CMRSeg 2019 and needs no description.")
     elif options.write:
-        write_whole(to, result.text.encode())
+        try:
+            write_whole(to, result.text.encode())
+        except OSError as error:
+            rule = "must be a file that can be written; --dataset FILE names another"
+            raise SettingsError(f"{to}: {rule}, got {error.strerror}") from None
         print(f"written: {to}")
     else:
         print("Nothing was written. Repeat the command with --write to write it.", file=sys.stderr)
@@ -66,13 +72,13 @@ def _answers(options: argparse.Namespace) -> Answers:
     for text in options.values or ():
         name, _, numbers = text.partition("=")
         listed = [part.strip() for part in numbers.split(",")]
-        if name in VALUE_KEYS and name not in values and all(part.lstrip("-").isdecimal() for part in listed):
+        if name in VALUE_KEYS and name not in values and all(re.fullmatch(r"-?[0-9]{1,9}", part) for part in listed):
             values[name] = tuple(map(int, listed))
         else:
             rule = f"must be one of {', '.join(VALUE_KEYS)}, each once, with whole numbers, such as myo=2,3"
             errors.append(f"--values: {rule}, got {short_repr(text)}")
     frame = options.frame
-    if frame is not None and frame != "ed" and not frame.isdecimal():
+    if frame is not None and not re.fullmatch(r"ed|[0-9]{1,6}", frame):
         errors.append(f"--frame: must be a number from 0, or ed, got {short_repr(frame)}")
     if errors:
         raise SettingsError(errors)

@@ -89,6 +89,8 @@ def find_content(files: Files, scans: ScanFiles, answers: Answers, known: Meanin
                 regions([array for one in seen if (array := scans.labels(paths[one], of_frame)) is not None])
             )
             labels[scan] = ScanLabels(held, _told(scan, held, found, known, unsure, questions))
+    if not labels and known is None and any(f"{scan}_label" in own for own in files.values() for scan in SCANS):
+        questions.append(f"{scans.folder}: must hold a segmentation that can be read, but none of them can be")
     structures = _structures(labels, unsure if not questions else [])
     unlabelled = {} if questions else _unlabelled(structures, labels, unsure)
     return Findings(labels, structures, unlabelled, frame, tuple(unsure), tuple(questions))

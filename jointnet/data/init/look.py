@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jointnet.data.description import LARGEST_VALUE
 from jointnet.data.found_files import folder_paths
 from jointnet.data.init.names import Series
 from jointnet.data.init.values import MOST_VALUES
 from jointnet.data.patterns import ENDINGS, normal
-from jointnet.errors import DataError
+from jointnet.errors import DataError, short_repr
 from jointnet.preparation.patient_files import AFFINE_TOLERANCE_MM
 from jointnet.preparation.scan_file import ScanHeader, read_header, read_voxels
 
@@ -40,13 +41,16 @@ class ScanFiles:
         if unread:
             raise DataError(unread)
         found = [path for path in paths if path.name.endswith(ENDINGS)]
+        unwritable = [path for path in found if not _is_text(path.relative_to(folder))]
         others = Counter(path.suffix.lower() or "no suffix" for path in paths if not path.name.endswith(ENDINGS))
         self.folder = folder
-        self.files = {normal(path.relative_to(folder).as_posix()): path for path in found}
+        self.files = {normal(path.relative_to(folder).as_posix()): path for path in found if path not in unwritable}
         self.others = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items())) or "no file"
-        self.errors: dict[str, str] = {}
-        if not found:
-            raise DataError(f"{folder}: must hold scans in NIfTI files (.nii, .nii.gz), got {self.others}")
+        rule = "a scan's name must be in UTF-8, so it is left out"
+        self.errors = {str(path): f"{folder}: {rule}, got {short_repr(path.name)}" for path in unwritable}
+        if not self.files:
+            got = f"{len(unwritable)} whose names are not UTF-8" if unwritable else self.others
+            raise DataError(f"{folder}: must hold scans in NIfTI files (.nii, .nii.gz), got {got}")
 
     def header(self, path: str, frame: int = 0) -> ScanHeader | None:
         """Return a file's header for a frame, counted from 0, or for the only one; None if it is invalid."""
@@ -65,9 +69,16 @@ class ScanFiles:
             return None
 
     def labels(self, path: str, frame: int = 0) -> NDArray[np.int64] | None:
-        """Return the label values (I, J, K) of a file, rounded; None if it cannot be read or they are not finite."""
+        """Return the label values (I, J, K) of a file, rounded; None if it cannot be read or holds no label values."""
         voxels = self.voxels(path, frame)
-        return None if voxels is None or not np.isfinite(voxels).all() else np.rint(voxels).astype(np.int64)
+        return (
+            None if voxels is None or not (np.abs(voxels) <= LARGEST_VALUE).all() else np.rint(voxels).astype(np.int64)
+        )
+
+
+def _is_text(path: Path) -> bool:
+    """Return whether a path can be written in a TOML file."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in str(path))
 
 
 def label_patterns(series: Sequence[Series], scans: ScanFiles) -> set[str]:
@@ -82,7 +93,7 @@ def label_patterns(series: Sequence[Series], scans: ScanFiles) -> set[str]:
 
 
 def _are_labels(values: NDArray[np.float32]) -> bool:
-    whole = np.isfinite(values).all() and (np.abs(values - np.rint(values)) < 1e-3).all()
+    whole = (np.abs(values) <= LARGEST_VALUE).all() and (np.abs(values - np.rint(values)) < 1e-3).all()
     return len(values) <= MOST_VALUES and bool(whole)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jointnet.data.description import MSCMRSEG, ROLES, SCANS, preset_content, presets
+from jointnet.data.description import LONGEST_NAME, MSCMRSEG, ROLES, SCANS, preset_content, presets
 from jointnet.data.init.content import Answers, Files, Findings, find_content
 from jointnet.data.init.look import ScanFiles, label_patterns, pairs_on_one_grid
 from jointnet.data.init.names import Series, as_series, group_by_patient, series_of_patients
@@ -14,6 +14,7 @@ from jointnet.data.init.roles import Roles, find_roles
 from jointnet.data.init.text import description_text, label_tables
 from jointnet.data.init.values import meaning_of
 from jointnet.data.patterns import literal_length, match
+from jointnet.errors import short_repr
 from jointnet.patient_names import items_in_order
 
 NNUNET = "nnunet"
@@ -79,14 +80,20 @@ def survey(folder: Path, answers: Answers) -> Survey:
     series = _series(scans.files, patterns)
     labels = label_patterns(series, scans)
     roles = find_roles(series, labels, pairs_on_one_grid(series, labels, scans), patterns)
-    roles = replace(roles, unsure=(*said.unsure, *roles.unsure))
     files = _files(scans.files, roles.patterns)
+    unmatched = [
+        f"--{role.replace('_', '-')}: must match files of {folder}, got {short_repr(pattern)}, which matches none"
+        for role, pattern in answers.patterns.items()
+        if not any(role in own for own in files.values())
+    ]
+    roles = replace(roles, unsure=(*said.unsure, *roles.unsure), questions=(*unmatched, *roles.questions))
     known = meaning_of(fixed["labels"]) if "labels" in fixed else said.values
     content = find_content(files, scans, answers, known)
     tables = label_tables(content)
     if tables and not fixed.get("labels", {}).keys() <= tables["labels"].keys():  # some of its values would be left
         preset, fixed = None, {}
-    text = description_text(folder.resolve().name, roles.patterns, content, preset, fixed)
+    name = "".join(letter for letter in folder.resolve().name if letter.isprintable())[:LONGEST_NAME]
+    text = description_text(name, roles.patterns, content, preset, fixed)
     return Survey(scans, preset, files, roles, content, text)
 
 

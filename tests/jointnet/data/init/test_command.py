@@ -181,6 +181,10 @@ def test_a_damaged_file_is_named_and_the_rest_is_described(hospital, tmp_path, c
         (["--values", "lv=1", "atrium=2"], 2, "--values: must be one of lv, myo, rv"),
         (["--values", "lv=one"], 2, "--values: must be one of"),
         (["--frame", "first"], 2, "--frame: must be a number"),
+        (["--frame", "9" * 5000], 2, "--frame: must be a number"),
+        (["--values", "lv=--1"], 2, "--values: must be one of"),
+        (["--values", f"lv={'9' * 5000}"], 2, "--values: must be one of"),
+        (["--cine", "{id}/none.nii.gz"], 3, "got '{id}/none.nii.gz', which matches none"),
     ],
 )
 def test_invalid_options(hospital, arguments, status, said, capsys):
