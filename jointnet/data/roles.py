@@ -59,5 +59,20 @@ def roles_of(patients: Iterable[PatientFiles], structures: Sequence[str] = STRUC
     return Roles(*(tuple(names) for names in parts.values()))
 
 
+def not_drawn_text(patients: Iterable[PatientFiles], structures: Sequence[str] = STRUCTURES) -> tuple[str, ...]:
+    """Return a sentence about each structure that a description says is not drawn in some labelled scans."""
+    lacking: dict[str, list[str]] = {name: [] for name in structures}
+    for files in patients:
+        labelled = [scan for scan, label in (("cine", files.cine_label), ("lge", files.lge_label)) if label is not None]
+        for name in structures:
+            if any((scan, name) in files.unlabelled for scan in labelled):
+                lacking[name].append(files.patient)
+    return tuple(
+        f"{name} is not drawn in {_patients(names)}, whose other structures count: {names_text(names)}"
+        for name, names in lacking.items()
+        if names
+    )
+
+
 def _patients(names: Sequence[str]) -> str:
     return f"{len(names)} patient{'' if len(names) == 1 else 's'}"

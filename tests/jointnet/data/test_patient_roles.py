@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from jointnet.data.roles import roles_of
+from jointnet.data.roles import not_drawn_text, roles_of
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.structures import STRUCTURES
 
@@ -53,3 +53,13 @@ def test_a_text_lists_who_can_only_train_and_who_is_left_unused():
     )
     assert roles_of([patient("b", lge=False)]).text()[0].startswith("1 patient can only train, and")
     assert roles_of([patient(name, False, False) for name in "cd"]).text()[0].startswith("2 patients are left unused")
+
+
+def test_structures_that_are_not_drawn_in_some_patients_are_named():
+    of_both, of_lge = [("cine", "rv"), ("lge", "rv")], [("lge", "rv"), ("lge", "lv")]
+    files = [patient("a"), patient("b", unlabelled=of_both), patient("c", unlabelled=of_lge)]
+    assert not_drawn_text([*files, patient("d", lge=False, unlabelled=of_lge)]) == (
+        "lv is not drawn in 1 patient, whose other structures count: [c]",
+        "rv is not drawn in 2 patients, whose other structures count: [b, c]",
+    )
+    assert not_drawn_text(files, ("myo",)) == ()
