@@ -5,6 +5,7 @@ import torch
 from scans import stir, tiny_settings
 
 from jointnet.common_grid import HALF_EXTENT_MM
+from jointnet.contract.checks import CHECKS
 from jointnet.geometry import identity
 from jointnet.models import MODELS, TRAINED
 from jointnet.networks import build_model
@@ -66,34 +67,22 @@ def test_the_settings_name_the_model(settings):
     assert model.settings is settings
 
 
-def test_outputs_have_their_shapes(settings):
-    output = stirred(settings)(*images(settings))
-    assert output.theta.shape == (3, 2, 3)
-    assert output.theta.dtype == torch.float32
-    for logits in (output.cine_logits, output.lge_logits):
-        assert (logits is not None) == segments(settings)
-        if logits is not None:
-            assert logits.shape == (3, 4, SIZE, SIZE)
+@pytest.mark.parametrize("words", CHECKS)
+def test_the_contract_is_kept(words, settings):
+    """The checks are those that `python -m jointnet.contract` runs on networks of others."""
+    CHECKS[words](settings)
 
 
-def test_training_starts_at_the_identity_and_sure_of_nothing(settings):
+def test_training_starts_sure_of_nothing(settings):
     output = seeded(settings)(*images(settings))
-    torch.testing.assert_close(output.theta, identity(3), atol=1e-5, rtol=0)
-    if segments(settings):
+    if segments(settings) and len(settings.model.structures) == 3:  # else background makes up for what is absent
         for logits in (output.cine_logits, output.lge_logits):
-            first = 0 if len(settings.model.structures) == 3 else 1  # background makes up for what is absent
-            assert float(logits.softmax(1)[:, first:].max().detach()) < 0.5
+            assert float(logits.softmax(1).max().detach()) < 0.5
 
 
-def test_a_batch_is_its_samples_one_by_one(settings):
-    model, (cine, lge) = stirred(settings), images(settings, 4)
-    together = model(cine, lge)
-    assert float((together.theta - identity(4)).abs().max().detach()) > 1e-3
-    for index in range(4):
-        alone = model(cine[index : index + 1], lge[index : index + 1])
-        for one, all_of_them in zip(alone[:3], together[:3], strict=True):
-            if one is not None:
-                torch.testing.assert_close(one[0], all_of_them[index], atol=2e-4, rtol=1e-3)
+def test_the_weights_of_these_tests_move_something(settings):
+    theta = stirred(settings)(*images(settings, 4)).theta
+    assert float((theta - identity(4)).abs().max().detach()) > 1e-3
 
 
 def test_training_and_evaluation_mode_compute_the_same(settings):
@@ -115,20 +104,6 @@ def test_a_joint_model_segments_its_structures_only_and_has_no_outputs_for_other
         assert (guide_map(logits)[:, [index - 1 for index in absent]] == 0).all()
         assert all(probabilities[:, CLASS_INDEX[name]].max() > 0 for name in structures)
     assert torch.isfinite(output.theta).all()
-
-
-def test_gradients_reach_every_parameter(settings):
-    model = stirred(settings)
-    output = model(*images(settings, 2))
-    loss = sum(
-        (part * torch.linspace(-1, 1, part.numel()).reshape(part.shape)).sum()
-        for part in output[:3]
-        if part is not None
-    )
-    loss.backward()
-    silent = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.abs().any()]
-    assert silent == []
-    assert all(torch.isfinite(value.grad).all() for value in model.parameters())
 
 
 def test_registration_alone_trains_what_the_settings_say_is_shared(own_settings):
