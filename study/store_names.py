@@ -37,7 +37,7 @@ EARLY = "early stopping: worse than the other trials at a rung"
 TIME_BUDGET = "time budget: the search's minutes were over"
 INTERRUPTED = "the search was interrupted"
 
-_ENDINGS = {"stopped": "stopped early by ASHA", "running": "still running"}
+_ENDINGS = {"stopped": "stopped early", "running": "still running"}
 _OUT_OF_TIME = "stopped by the time budget"
 
 

@@ -36,7 +36,7 @@ from jointnet.system.versions import commit, versions
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import train
 from study.search.file import load_spaces
-from study.search.space import Parameter, settings_of_sample
+from study.search.parameters import Parameter, Range, settings_of_sample
 
 TABLE, RECORDED_WITH = "table.csv", "table.json"
 REPEATED = 4
@@ -49,19 +49,24 @@ def sobol_samples(parameters: Sequence[Parameter], count: int, seed: int) -> lis
     samples = []
     for point in sequence.random_base2(math.ceil(math.log2(max(count, 2))))[:count]:
         scales = [
-            (p.low * (p.high / p.low) ** x if p.scale == "log" else p.low + (p.high - p.low) * x)
-            for p, x in zip(parameters, point.tolist(), strict=True)
+            (d.low * (d.high / d.low) ** x if d.scale == "log" else d.low + (d.high - d.low) * x)
+            for d, x in zip(_ranges(parameters), point.tolist(), strict=True)
         ]
         samples.append({parameter.name: value for parameter, value in zip(parameters, scales, strict=True)})
     return samples
 
 
+def _ranges(parameters: Sequence[Parameter]) -> list[Range]:
+    """Return the ranges of parameters that have no choices."""
+    return [parameter.domain for parameter in parameters if isinstance(parameter.domain, Range)]
+
+
 def place_of(parameters: Sequence[Parameter], sample: Mapping[str, Any]) -> list[float]:
     """Return the point of the unit cube for a sample."""
     found = []
-    for parameter in parameters:
-        value, low, high = float(sample[parameter.name]), float(parameter.low), float(parameter.high)
-        if parameter.scale == "log":
+    for parameter, domain in zip(parameters, _ranges(parameters), strict=True):
+        value, low, high = float(sample[parameter.name]), float(domain.low), float(domain.high)
+        if domain.scale == "log":
             value, low, high = math.log(value), math.log(low), math.log(high)
         found.append((value - low) / (high - low))
     return found
@@ -156,7 +161,7 @@ def main() -> None:
     settings = with_values(shipped, values)
     identity = {
         "search": space.name,
-        "parameters": {p.name: [p.low, p.high, p.scale] for p in space.parameters},
+        "parameters": {p.name: list(p.domain.as_dict().values()) for p in space.parameters},
         "settings": settings_to_dict(settings),
         "patients": {"training": training, "validation": validation},
         "data_fingerprint": fingerprint(cached),

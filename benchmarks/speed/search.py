@@ -33,9 +33,11 @@ from jointnet.train.epoch_report import OBJECTIVE
 from study.search.file import load_spaces
 from study.search.optuna_trials import distributions, optuna_trials
 from study.search.outcome import EpochRecord, TrialOutcome, trial_name
+from study.search.parameters import Parameter
 from study.search.pruning import Asha
-from study.search.sampling import STARTUP_TRIALS, TpeSampler
-from study.search.space import Fidelity, Parameter
+from study.search.samplers import STARTUP_TRIALS
+from study.search.sampling import Sampler
+from study.search.space import Fidelity, Search
 from study.store_names import EARLY
 
 GOAL = 0.35
@@ -149,7 +151,7 @@ def stopping_figures(curves: np.ndarray, spread: float, fidelities: Sequence[Fid
 
 def samplers(parameters: Sequence[Parameter], seed: int) -> dict[str, Draw]:
     """Return the functions that draw samples, by name: the study's own, random search, and a Gaussian process."""
-    tpe = TpeSampler(parameters, seed)
+    tpe = Sampler(parameters, Search(), seed)
 
     def draw_by(sampler: type[optuna.samplers.BaseSampler], **options: Any) -> Draw:
         def draw(number: int, outcomes: Sequence[TrialOutcome]) -> Mapping[str, Any]:

@@ -122,6 +122,8 @@ def _words(schema: Schema, rule: Schema) -> str:
         if "minItems" not in rule:
             return "a list"
         least = {1: "one", 2: "two"}[rule["minItems"]]
+        if not rule["items"]:
+            return f"a list of at least {least} values"
         item = _words(schema, rule["items"])
         if item.startswith("one of "):
             return f"a list of at least {least} {item.removeprefix('one ')}, each once"

@@ -84,9 +84,14 @@ def arm_epochs(plan: Plan, arm: Arm) -> float | None:
     """
     samples = arm.budget.num_samples
     if samples is not None:
-        return expected_epochs(arm.space.fidelity, samples)
+        return _epochs_of_trials(arm, samples)
     seconds, share = seconds_per_epoch(plan, arm), budget_share_minutes(plan, arm)
     return None if seconds is None or share is None else share * 60 * plan.resources.concurrent / seconds
+
+
+def _epochs_of_trials(arm: Arm, samples: int) -> float:
+    unpruned = float(samples * arm.space.fidelity.max_epochs)
+    return unpruned if arm.space.search.scheduler == "none" else expected_epochs(arm.space.fidelity, samples)
 
 
 def arm_trials(plan: Plan, arm: Arm) -> float | None:
@@ -94,7 +99,7 @@ def arm_trials(plan: Plan, arm: Arm) -> float | None:
     if arm.budget.num_samples is not None:
         return arm.budget.num_samples
     epochs = arm_epochs(plan, arm)
-    each = expected_epochs(arm.space.fidelity, _MANY) / _MANY
+    each = _epochs_of_trials(arm, _MANY) / _MANY
     return None if epochs is None else max(1.0, epochs / each)
 
 
@@ -111,7 +116,7 @@ def arm_minutes(plan: Plan, arm: Arm) -> float | None:
     if seconds is None or samples is None:
         return share
     concurrent = min(plan.resources.concurrent, samples)
-    estimate = expected_epochs(arm.space.fidelity, samples) * seconds / concurrent / 60
+    estimate = _epochs_of_trials(arm, samples) * seconds / concurrent / 60
     return estimate if share is None else min(estimate, share)
 
 

@@ -20,6 +20,7 @@ from study.store_names import is_plain_name
 SPECIFICATION_FILE = "specification.json"
 """File in the folder of every study."""
 LONGEST_VALUE = 80
+DEFAULT_SEARCH: Mapping[str, Any] = {"sampler": "tpe", "options": {}, "scheduler": "asha"}
 FIRST_ENDPOINTS = ("cd_mm/lv", "asd_mm/lv", "asd_mm/myo", "cd_mm/rv", "asd_mm/rv")
 """The endpoints of studies whose specification does not name them. They are left out of the digest, which stays."""
 
@@ -37,10 +38,26 @@ def identity(content: Mapping[str, Any]) -> dict[str, Any]:
         own = {key: search[key] for key in ("settings", "fidelity", "claim")}
         own["models"] = list(search["methods"] if "methods" in search else search["models"])
         own["parameters"] = {name: _parameter(parameter) for name, parameter in search["parameters"].items()}
-        if search.get("settings_first"):
-            own["settings_first"] = True
+        own |= _search(search)
         searches[search["name"]] = own
     return _flat("", {**kept, "search": searches})
+
+
+def _search(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the samples of a search are drawn, without what is so by default, so that digests stay.
+
+    In older specifications the first trial had the settings themselves only if they said `settings_first`.
+    """
+    if "search" not in content:
+        return {"settings_first": True} if content.get("settings_first") else {}
+    stated = content["search"]
+    own = {key: stated[key] for key, default in DEFAULT_SEARCH.items() if stated[key] != default}
+    seeds = [{}] if stated["seed_trials"] is None else list(stated["seed_trials"])
+    if seeds not in ([{}], []):
+        own["seed_trials"] = seeds
+    elif content["parameters"] and seeds:
+        own["settings_first"] = True
+    return own
 
 
 def _parameter(content: Mapping[str, Any]) -> dict[str, Any]:

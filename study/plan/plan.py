@@ -1,6 +1,6 @@
 """The plan of a study as frozen values: its arms with their searches and splits, data, resources and folders."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -17,7 +17,8 @@ from jointnet.settings.parsing import flat_settings
 from jointnet.structures import STRUCTURES
 from study.arm_differences import LENGTH, SEARCHED, TRAIN, VALIDATION, WEIGHTS, length_text
 from study.plan.splits import Split
-from study.search.space import RATIOS, Budget, Parameter, SearchSpace, has_effect
+from study.search.parameters import RATIOS, Parameter, has_effect
+from study.search.space import Budget, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,11 @@ class Arm:
     def parameters(self) -> tuple[Parameter, ...]:
         """The searched parameters."""
         return self.space.parameters_of(self.method)
+
+    @cached_property
+    def first_samples(self) -> tuple[Mapping[str, Any], ...]:
+        """The samples of the first trials, which are not drawn."""
+        return self.space.first_samples_of(self.method)
 
     @property
     def budget(self) -> Budget:
@@ -308,9 +314,8 @@ def _space(space: SearchSpace) -> dict[str, Any]:
         "settings": {method.name: settings_to_dict(space.settings_of(method.name)) for method in space.methods},
         "parameters": {
             parameter.name: {
-                "low": parameter.low,
-                "high": parameter.high,
-                "scale": parameter.scale,
+                **parameter.domain.as_dict(),
+                **({"when": {name: list(values) for name, values in parameter.when.items()}} if parameter.when else {}),
                 "methods": list(parameter.methods),
                 "why": parameter.why,
             }
@@ -318,6 +323,6 @@ def _space(space: SearchSpace) -> dict[str, Any]:
         },
         "fidelity": vars(space.fidelity),
         "budget": vars(space.budget),
-        "settings_first": space.settings_first,
+        "search": vars(space.search),
         "claim": {} if space.margin_mm is None else {"margin_mm": space.margin_mm},
     }

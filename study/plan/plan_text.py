@@ -22,6 +22,7 @@ from study.plan.cost import (
 )
 from study.plan.environment import environment_lines
 from study.plan.plan import Arm, Data, Design, Plan, annotated_training, given
+from study.plan.search_text import begins_with_settings, search_lines
 from study.search.space import SearchSpace
 from study.store_address import without_secrets
 
@@ -46,6 +47,7 @@ def render(plan: Plan) -> str:
     lines += _design(plan)
     lines.append("  Arms      arm, train/validation/test, annotated, trials, epochs each, expected minutes (at most)")
     lines += [f"            {_arm(plan, name)}" for name in dict.fromkeys(arm.name for arm in plan.arms)]
+    lines += [line for space in plan.spaces for line in search_lines(plan, space)]
     lines += _given(plan)
     lines += [
         f"  Work      {_work(plan)}",
@@ -157,12 +159,15 @@ def _trials(arm: Arm) -> str:
     fidelity, samples = arm.space.fidelity, arm.budget.num_samples
     steps = arm.settings.training.steps
     long = "" if steps is None else f" ({steps} steps)"
-    from_settings = not arm.parameters or arm.space.settings_first
+    from_settings = begins_with_settings(arm)
     if samples == 1:
         return f"  1 trial{', its settings,' if from_settings else ''} of {fidelity.max_epochs} epochs{long}"
     count = "as many trials as fit" if samples is None else f"{samples:>3} trials"
     first = ", the first its settings," if from_settings else ""
-    return f"{count}{first} of {fidelity.grace_epochs}-{fidelity.max_epochs} epochs{long}"
+    epochs = f"{fidelity.grace_epochs}-{fidelity.max_epochs}"
+    if arm.space.search.scheduler == "none":
+        epochs = str(fidelity.max_epochs)
+    return f"{count}{first} of {epochs} epochs{long}"
 
 
 def _minutes(plan: Plan, arms: list[Arm], expected: Callable[[Plan, Arm], float | None]) -> str:

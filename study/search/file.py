@@ -1,6 +1,6 @@
 """Search files: their tables, and their strict reading. The errors of all files are reported together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,23 +17,28 @@ from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE
 from jointnet.settings.validation import Schema, json_schema, validate
 from jointnet.system.toml_file import is_file, read_toml
+from study.search.parameter_rules import make_parameters
+from study.search.parameters import LAMBDAS, RATIOS, SHORT_NAMES
 from study.search.rules import (
     NOT_FIXED,
     contradictions,
     is_option,
     methods_of,
     not_fixed_errors,
-    parameter_methods,
+    together_errors,
 )
-from study.search.space import LAMBDAS, RATIOS, SHORT_NAMES, Budget, Fidelity, Objective, Parameter, SearchSpace
+from study.search.space import Budget, Fidelity, Objective, Search, SearchSpace
 
 MOST_TRIALS, MOST_PATIENTS = 100_000, 10_000
 MOST_MINUTES = 1_000_000
 
-NUMBERS = tuple(key for key, value in flat_settings(Settings()).items() if type(value) in (int, float))
-NOT_SEARCHED = (*LAMBDAS, *SHORT_NAMES.values(), "training.epochs")
-"""Numeric settings that have a parameter of another name, or that the fidelity determines."""
-PARAMETERS = (*RATIOS, *SHORT_NAMES, *sorted(set(NUMBERS) - set(NOT_SEARCHED)))
+NOT_SEARCHED = (*LAMBDAS, *SHORT_NAMES.values(), *NOT_FIXED)
+"""Settings that have a parameter of another name, or that another key of the file determines."""
+PARAMETERS = (*RATIOS, *SHORT_NAMES, *sorted(set(flat_settings(Settings())) - set(NOT_SEARCHED)))
+REPLACED: Mapping[tuple[str, ...], str] = {
+    ("budget", "settings_first"): "was replaced by search.seed_trials: by default the first trial has the settings"
+}
+"""Messages about keys of earlier versions."""
 
 if TYPE_CHECKING:
     ParameterName = str
@@ -63,6 +68,7 @@ def _describe_fixed(schema: Schema) -> None:
 _ARM_NAMES: Schema = {"propertyNames": {"pattern": NAME.pattern}}
 Text = Annotated[str, Field(pattern=r"\S")]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Step = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
 Margin = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
 Minutes = Annotated[float, Field(strict=True, gt=0, le=MOST_MINUTES)]
 _OnceEach = Field(min_length=1, json_schema_extra={"uniqueItems": True})
@@ -82,16 +88,23 @@ class ArmTable:
 
 @dataclass(frozen=True, config=TABLE)
 class ParameterTable:
-    """A searched parameter: its bounds, both inclusive, and the reason for them."""
+    """A searched parameter: `low` and `high`, or `choices`."""
 
-    low: Finite
-    """Lower bound."""
-    high: Finite
-    """Upper bound."""
-    scale: Literal["linear", "log"]
-    """Scale on which values are drawn."""
-    why: Text
-    """Reason for these bounds."""
+    low: Finite | None = None
+    """Lower bound, inclusive."""
+    high: Finite | None = None
+    """Upper bound, inclusive."""
+    scale: Literal["linear", "log"] = "linear"
+    """Scale on which numbers are drawn."""
+    step: Step | None = None
+    """Distance between two numbers; every number from `low` to `high` by default."""
+    choices: Annotated[tuple[Any, ...], Field(min_length=2)] | None = None
+    """The values, of any kind that the setting takes."""
+    when: dict[str, Any] = field(default_factory=dict)
+    """The parameter is drawn only where each of these other parameters has this value, or one of a list of values.
+    Elsewhere it has the value of the settings."""
+    why: Text = ""
+    """Reason for these values."""
     models: Models | None = None
     """The models that the parameter applies to; all of the file by default."""
     arms: Annotated[tuple[Text, ...], _OnceEach, AfterValidator(_unique)] | None = None
@@ -106,9 +119,6 @@ class BudgetTable:
     """Trials of each arm. An arm without parameters has one."""
     minutes: Minutes | None = None
     """Minutes of searching, shared by all arms of the file; no limit by default."""
-    settings_first: Annotated[bool, Field(strict=True)] = False
-    """Whether the first trial of each arm has the settings themselves, such as equal loss weights. The others are
-    drawn."""
 
 
 @dataclass(frozen=True, config=TABLE)
@@ -136,6 +146,8 @@ class SearchFile:
     `optimiser.learning_rate`. An arm without parameters is trained once."""
     budget: BudgetTable | None = None
     """The budget of the search. Required where there are parameters."""
+    search: Search = field(default_factory=Search)
+    """How the parameters' values are drawn, and when a trial stops early."""
     settings: Text = "default"
     """Name or file of the base settings."""
     fixed: Fixed = field(default_factory=dict)
@@ -200,7 +212,9 @@ def _find(name: str) -> Path:
 def _read(path: Path, settings: str | None) -> SearchSpace:
     content = read_toml(path, path.name)
     file, invalid = validate(SearchFile, content)
-    errors = [f"{'.'.join(keys)}: {text}" for keys, text in invalid.items()]
+    errors = [f"{'.'.join(keys)}: {REPLACED.get(keys, text)}" for keys, text in invalid.items()]
+    missing = dict(_missing(content.get("parameters")))
+    errors += [f"{'.'.join(keys)}: {text}" for keys, text in missing.items()]
     # The valid values of an invalid file are checked against each other too, so that all errors come at once.
     valid = _without(content, invalid)
     base, base_errors = _base(settings or valid.get("settings", "default"), valid.get("fixed", {}))
@@ -209,7 +223,7 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
     if errors or file is None:
         raise SettingsError(f"{path.name}: {line}" for line in errors)
     budget = BudgetTable(1) if file.budget is None else file.budget
-    return SearchSpace(
+    space = SearchSpace(
         name=path.stem,
         question=file.question,
         methods=methods,
@@ -217,22 +231,26 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
         base=base,
         fixed=file.fixed,
         objective=file.objective,
-        parameters=tuple(
-            _parameter(name, table, parameter_methods(content["parameters"][name], methods), base)
-            for name, table in file.parameters.items()
-        ),
+        parameters=make_parameters(content.get("parameters", {}), base, methods),
         fidelity=file.fidelity,
         budget=Budget(budget.num_samples, budget.minutes),
         splits=file.splits,
         phantom_patients=file.phantom_patients,
         margin_mm=None if file.claim is None else file.claim.margin_mm,
-        settings_first=budget.settings_first,
+        search=file.search,
     )
+    if wrong := [*together_errors(space)]:
+        raise SettingsError(f"{path.name}: {line}" for line in wrong)
+    return space
 
 
-def _parameter(name: str, table: ParameterTable, methods: tuple[str, ...], base: Settings) -> Parameter:
-    number = int if isinstance(flat_settings(base).get(name), int) else float
-    return Parameter(name, number(table.low), number(table.high), table.scale, table.why, methods)
+def _missing(parameters: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the parameters that have neither both bounds nor choices."""
+    for name, table in parameters.items() if isinstance(parameters, Mapping) else ():
+        if name in PARAMETERS and isinstance(table, Mapping) and "choices" not in table:
+            for key in ("low", "high"):
+                if key not in table:
+                    yield ("parameters", name, key), "is missing; must be a number, or there must be choices"
 
 
 def _without(content: Mapping[str, Any], paths: Mapping[tuple[str, ...], str]) -> dict[str, Any]:

@@ -1,29 +1,44 @@
 """Trials as Optuna's: for its samplers, and for optuna-dashboard."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from study.search.outcome import TrialOutcome
-from study.search.space import Parameter
+from study.search.parameters import Choices, Parameter, Range, plain
 from study.store_address import sqlite_address
 
 
 def distributions(parameters: Sequence[Parameter]) -> dict[str, BaseDistribution]:
     """Return Optuna's distributions of the parameters, by name."""
-    by_name: dict[str, BaseDistribution] = {}
-    for parameter in parameters:
-        log = parameter.scale == "log"
-        if parameter.whole:
-            low, high = int(parameter.low), int(parameter.high)
-            by_name[parameter.name] = optuna.distributions.IntDistribution(low, high, log=log)
-        else:
-            by_name[parameter.name] = optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=log)
-    return by_name
+    return {parameter.name: _distribution(parameter.domain) for parameter in parameters}
+
+
+def _distribution(domain: Range | Choices) -> BaseDistribution:
+    if isinstance(domain, Choices):
+        return optuna.distributions.CategoricalDistribution([_encoded(value) for value in domain.values])
+    log = domain.scale == "log"
+    if domain.whole:
+        return optuna.distributions.IntDistribution(int(domain.low), int(domain.high), log, int(domain.step or 1))
+    return optuna.distributions.FloatDistribution(domain.low, domain.high, log, domain.step)
+
+
+def as_drawn(parameter: Parameter, value: Any) -> Any:
+    """Return a value that Optuna suggests as the parameter's own."""
+    if not isinstance(parameter.domain, Choices):
+        return value
+    return next(each for each in parameter.domain.values if _encoded(each) == value)
+
+
+def _encoded(value: Any) -> bool | int | float | str:
+    """Return a choice as Optuna takes it: a list as its JSON text."""
+    return json.dumps(plain(value)) if isinstance(value, list | tuple) else value
 
 
 def optuna_trials(
@@ -45,8 +60,8 @@ def optuna_trials(
             optuna.trial.create_trial(
                 state=state,
                 value=outcome.objective if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
-                params=dict(outcome.sample),
-                distributions=by_name,
+                params={name: _encoded(value) for name, value in outcome.sample.items()},
+                distributions={name: by_name[name] for name in outcome.sample},
                 intermediate_values=outcome.history,
                 user_attrs={"trial.id": outcome.trial_id, "reason": outcome.reason},
             )

@@ -1,13 +1,17 @@
-"""Early stopping by asynchronous successive halving (ASHA; Li et al., MLSys 2020), as a pure rule over outcomes.
+"""Early stopping as a pure rule over outcomes: asynchronous successive halving (ASHA; Li et al., MLSys 2020), medians.
 
-Ray Tune's `ASHAScheduler` keeps its state in the driver's memory. This rule is computed from the ledger instead, so a
-restarted driver prunes the same trials. A test compares the two.
+Ray Tune's schedulers keep their state in the driver's memory. These rules are computed from the ledger instead, so a
+restarted driver prunes the same trials. Tests compare them with Ray Tune's ASHA and Optuna's `MedianPruner`.
 """
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
+from jointnet.train.epoch_report import OBJECTIVE
 from study.search.outcome import TrialOutcome
 from study.search.space import Fidelity
 
@@ -21,8 +25,26 @@ def rungs(fidelity: Fidelity) -> tuple[int, ...]:
     return tuple(epochs)
 
 
+class PruningRule(Protocol):
+    """Decides after each epoch whether a trial is pruned."""
+
+    def update(self, trial: TrialOutcome) -> None:
+        """Update the rule with the epochs of a trial so far, and with its end."""
+
+    def prunes(self, trial: TrialOutcome) -> bool:
+        """Return whether a trial is pruned after its last epoch."""
+
+
+def pruning_rule(scheduler: str, fidelity: Fidelity, outcomes: Iterable[TrialOutcome] = ()) -> PruningRule:
+    """Return the rule of a scheduler, `asha`, `median` or `none`, with the outcomes of the trials so far."""
+    if scheduler == "median":
+        return Median(fidelity, outcomes)
+    unpruned = replace(fidelity, grace_epochs=fidelity.max_epochs)  # without a rung
+    return Asha(unpruned if scheduler == "none" else fidelity, outcomes)
+
+
 class Asha:
-    """The pruning rule, with the objectives of an arm's trials at each rung.
+    """The rule of ASHA, with the objectives of an arm's trials at each rung.
 
     The objective of a trial at a rung never changes, so it is stored and not computed again for each decision.
 
@@ -58,6 +80,37 @@ class Asha:
             return False
         others = [value for name, value in self._objectives[reached[-1]].items() if name != trial.trial_id]
         return bool(others) and history[trial.epoch] > float(np.quantile(others, 1 / self._factor))
+
+
+class Median:
+    """The median rule (Golovin et al., KDD 2017) as in Optuna: a trial is pruned where others were better by its epoch.
+
+    Args:
+        fidelity: epochs before which no trial is pruned.
+        outcomes: outcomes of the trials so far.
+    """
+
+    def __init__(self, fidelity: Fidelity, outcomes: Iterable[TrialOutcome] = ()) -> None:
+        self._grace = fidelity.grace_epochs
+        self._complete: dict[str, Mapping[int, float]] = {}
+        for outcome in outcomes:
+            self.update(outcome)
+
+    def update(self, trial: TrialOutcome) -> None:
+        """Note the objectives of a complete trial."""
+        if trial.state == "complete":
+            self._complete[trial.trial_id] = trial.history
+
+    def prunes(self, trial: TrialOutcome) -> bool:
+        """Return whether a trial is pruned after its last epoch, which must have an objective.
+
+        It is pruned if its best objective so far is larger than the median of that of the complete trials at the same
+        epoch.
+        """
+        if trial.epoch < self._grace or not math.isfinite(trial.epochs[-1].metrics.get(OBJECTIVE, math.nan)):
+            return False
+        others = [history[trial.epoch] for history in self._complete.values() if trial.epoch in history]
+        return bool(others) and trial.history[trial.epoch] > float(np.median(others))
 
 
 def _first_at(history: Mapping[int, float], rung: int) -> int | None:

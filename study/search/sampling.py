@@ -1,39 +1,46 @@
-"""How the sample of a trial is drawn: by Optuna's TPE, from the trials so far.
+"""How the sample of a trial is drawn, by Optuna's samplers, from the trials so far.
 
-A sample depends on the seed, the trial's number and the other trials' outcomes only, so the same trial is drawn after a
-restart.
+A sample depends on the seed, the trial's number and the other trials' samples and outcomes only, so the same trial is
+drawn after a restart. No sampler keeps anything between two samples. Those whose suggestion depends on their own
+earlier ones, CMA-ES and quasi-random numbers, are replayed: they suggest every trial anew, in order.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from study.search.optuna_trials import distributions, optuna_trials
+from study.search.grid import Grid
+from study.search.optuna_trials import as_drawn, distributions, optuna_trials
 from study.search.outcome import TrialOutcome
-from study.search.space import Parameter
-
-STARTUP_TRIALS = 5
-"""Number of trials that TPE draws at random before it fits its model."""
+from study.search.parameters import Parameter, in_order
+from study.search.samplers import GRID, REPLAYED, make_sampler
+from study.search.space import Search
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+OVER = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-class TpeSampler:
-    """Draws the samples of an arm's trials with Optuna's TPE. Outcomes converted to Optuna trials are cached.
+class Sampler:
+    """Draws the samples of an arm's trials. Outcomes converted to Optuna trials are cached.
 
     Args:
         parameters: the searched parameters.
+        search: the sampler and its options.
         seed: seed of the study.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], seed: int) -> None:
-        self._parameters, self._seed = tuple(parameters), seed
+    def __init__(self, parameters: Sequence[Parameter], search: Search, seed: int) -> None:
+        self._parameters, self._search, self._seed = in_order(parameters), search, seed
         self._distributions = distributions(self._parameters)
+        self._conditions = any(parameter.when for parameter in self._parameters)
         self._converted: dict[str, tuple[TrialOutcome, _SharedTrial]] = {}
+        self._grid = Grid(self._parameters, seed) if search.sampler == GRID else None
 
     def sample(self, outcomes: Iterable[TrialOutcome], number: int) -> Mapping[str, Any]:
         """Return the sample of a trial.
@@ -41,15 +48,57 @@ class TpeSampler:
         Args:
             outcomes: outcomes of the arm's other trials. Those that are not over count as running.
             number: number of the trial, from 1.
+
+        Raises:
+            ValueError: every point of the grid was drawn.
         """
+        if self._grid is not None:
+            return self._grid.next_point(outcome.sample for outcome in outcomes)
+        if self._search.sampler in REPLAYED:
+            return self._replayed(sorted(outcomes, key=lambda outcome: outcome.number))
         own = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
-        sampler = _FixedSpaceSampler(self._distributions, own)
-        storage = optuna.storages.InMemoryStorage()
-        study = optuna.create_study(sampler=sampler, direction="minimize", storage=storage, study_name="arm")
+        study, storage = self._study(own)
         study_id = storage.get_study_id_from_name(study.study_name)
         for outcome in outcomes:
             storage.create_new_trial(study_id, self._optuna_trial(outcome))
-        return dict(study.ask(self._distributions).params)
+        return self._suggested(study.ask())
+
+    def _replayed(self, outcomes: Sequence[TrialOutcome]) -> Mapping[str, Any]:
+        """Return the sample of the next trial, after the sampler has suggested those before it in their order."""
+        study, _ = self._study(self._seed % 2**32)
+        for outcome, trial in zip(outcomes, optuna_trials(self._parameters, outcomes, TrialState.RUNNING), strict=True):
+            study.enqueue_trial(trial.params)
+            asked = study.ask()
+            self._suggested(asked)
+            if trial.state in OVER and trial.value is not None:
+                for epoch, value in outcome.history.items():
+                    asked.report(value, epoch)
+                values = trial.value if trial.state == TrialState.COMPLETE else None
+                study.tell(asked, values, state=trial.state)
+            elif trial.state != TrialState.RUNNING:
+                study.tell(asked, state=TrialState.FAIL)
+        return self._suggested(study.ask())
+
+    def _study(self, seed: int) -> tuple[optuna.Study, optuna.storages.InMemoryStorage]:
+        """Return a new study with the sampler."""
+        groups = {"group": True} if self._conditions and self._search.sampler == "tpe" else {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            sampler = make_sampler(self._search, seed, **groups)
+        if not self._conditions:
+            _fix_space(sampler, self._distributions, from_first=self._search.sampler == "qmc")
+        storage = optuna.storages.InMemoryStorage()
+        study = optuna.create_study(sampler=sampler, direction="minimize", storage=storage, study_name="arm")
+        return study, storage
+
+    def _suggested(self, trial: optuna.Trial) -> Mapping[str, Any]:
+        """Return the values that a trial suggests. Those of a condition that does not hold are left out."""
+        sample = dict[str, Any]()
+        for parameter in self._parameters:
+            if parameter.is_drawn(sample):
+                value = _suggested(trial, parameter.name, self._distributions[parameter.name])
+                sample[parameter.name] = as_drawn(parameter, value)
+        return sample
 
     def _optuna_trial(self, outcome: TrialOutcome) -> FrozenTrial:
         before, converted = self._converted.get(outcome.trial_id, (None, None))
@@ -61,22 +110,29 @@ class TpeSampler:
         return converted
 
 
-class _FixedSpaceSampler(optuna.samplers.TPESampler):
-    """TPE for parameters that are the same in every trial. This saves the comparison of all trials' parameters.
+def _suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    bounds = {"step": distribution.step, "log": distribution.log}
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(name, distribution.low, distribution.high, **bounds)
+    return trial.suggest_float(name, distribution.low, distribution.high, **bounds)
 
-    Args:
-        space: distributions of all parameters.
-        seed: seed of this sample.
+
+def _fix_space(
+    sampler: optuna.samplers.BaseSampler, space: Mapping[str, BaseDistribution], from_first: bool = False
+) -> None:
+    """Let a sampler model these parameters, which are the same in every trial. It need not compare all trials.
+
+    As by Optuna's own rule it models none before a trial is complete or pruned, unless `from_first`.
     """
+    modelled = dict(sorted((name, each) for name, each in space.items() if not each.single()))
 
-    def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
-        super().__init__(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS)
-        self._space = dict(sorted((name, each) for name, each in space.items() if not each.single()))
+    def infer(study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        over = from_first or any(each.state in OVER for each in study.get_trials(deepcopy=False))
+        return modelled if over else {}
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return all parameters once a trial is complete or pruned, else none, as TPE's own method does."""
-        over = (TrialState.COMPLETE, TrialState.PRUNED)
-        return self._space if any(each.state in over for each in study.get_trials(deepcopy=False)) else {}
+    sampler.infer_relative_search_space = infer
 
 
 class _SharedTrial(FrozenTrial):

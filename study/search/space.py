@@ -1,11 +1,5 @@
-"""Search spaces as frozen values, and the conversion of a drawn sample to the settings of one training.
+"""Search spaces as frozen values: objective, epochs, budget, sampler, and what is compared."""
 
-Only ratios of the lambdas are searched, `lambda_2_to_1` and `lambda_3_to_1`; lambda_1..3 always have the sum 1.
-Without gradient clipping Adam is invariant to a common factor, apart from its epsilon. With it, a factor only changes
-which gradients are clipped.
-"""
-
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
@@ -13,33 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass as validated
 
-from jointnet.models import model_of
 from jointnet.settings import Settings, with_epochs, with_values
-from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE
+from study.search.first_trials import first_samples
+from study.search.grid import grid_size
+from study.search.parameters import Parameter, in_order
 
 MOST_EPOCHS = 100_000
-LAMBDAS = ("loss.lambda_1", "loss.lambda_2", "loss.lambda_3")
-RATIOS = ("lambda_2_to_1", "lambda_3_to_1")
-SHORT_NAMES = {"alpha": "loss.alpha"}
-"""Short parameter names, apart from the ratios, and the settings key of each."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A searched parameter: its bounds, both inclusive, the reason for them, and the methods that it applies to."""
-
-    name: str
-    low: float
-    high: float
-    scale: str
-    why: str
-    methods: tuple[str, ...]
-
-    @property
-    def whole(self) -> bool:
-        """Return whether the parameter is an integer."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 @validated(frozen=True, config=TABLE)
@@ -62,6 +36,22 @@ class Fidelity:
     """Epochs before which no trial is pruned, at most `max_epochs`. The first rung."""
     reduction_factor: Annotated[int, Field(ge=2, le=MOST_EPOCHS, strict=True)]
     """At each rung one trial in so many continues. The next rung is at as many times the epochs."""
+
+
+@validated(frozen=True, config=TABLE)
+class Search:
+    """How samples are drawn, and when a trial is pruned."""
+
+    sampler: Literal["tpe", "gp", "cmaes", "random", "qmc", "grid"] = "tpe"
+    """Optuna's sampler: tree-structured Parzen estimators, Gaussian process, CMA-ES, random or quasi-random numbers, or
+    every combination of the values once."""
+    options: dict[str, bool | int | float | str] = field(default_factory=dict)
+    """Arguments of Optuna's class of this sampler, such as `n_startup_trials`."""
+    scheduler: Literal["asha", "median", "none"] = "asha"
+    """Early stopping: ASHA, worse than the median of the complete trials at the same epoch, or none."""
+    seed_trials: tuple[dict[str, Any], ...] | None = None
+    """Values by parameter that are tried first, in order; a parameter that is left out has the value of the settings.
+    By default `[{}]`: the first trial has the settings themselves, where they lie in the search space."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +104,7 @@ class SearchSpace:
         base: the base settings with the `fixed` values applied.
         fixed: dotted settings keys and their values, which replace those of `settings`.
         parameters: the searched parameters.
-        settings_first: whether the first trial of an arm has the settings themselves. The others are drawn.
+        search: how samples are drawn, and when a trial is pruned.
         splits: split counts of this file, e.g. `6/3/3`; None uses those of the command line.
         phantom_patients: number of phantom patients when no data is given; None uses the command's default.
         file_epochs: `max_epochs` of the file, over which its `training.steps` are spread; None stands for those of the
@@ -136,7 +126,7 @@ class SearchSpace:
     splits: tuple[str, ...] | None = None
     phantom_patients: int | None = None
     margin_mm: float | Mapping[str, float] | None = None
-    settings_first: bool = False
+    search: Search = field(default_factory=Search)
     file_epochs: int | None = None
 
     def method(self, name: str) -> Method:
@@ -144,8 +134,8 @@ class SearchSpace:
         return next(method for method in self.methods if method.name == name)
 
     def parameters_of(self, method: str) -> tuple[Parameter, ...]:
-        """Return the parameters that are searched for a method."""
-        return tuple(parameter for parameter in self.parameters if method in parameter.methods)
+        """Return the parameters that are searched for a method. Each one follows those of its condition."""
+        return in_order([parameter for parameter in self.parameters if method in parameter.methods])
 
     def settings_of(self, method: str) -> Settings:
         """Return the settings of a method before a sample is applied."""
@@ -154,71 +144,17 @@ class SearchSpace:
         return with_epochs(whole, self.fidelity.max_epochs)
 
     def budget_of(self, method: str) -> Budget:
-        """Return the budget of an arm: one trial where the method has no parameter to search."""
-        return self.budget if self.parameters_of(method) else replace(self.budget, num_samples=1)
+        """Return the budget of an arm: one trial where nothing is searched, at most all points of a grid."""
+        parameters, most = self.parameters_of(method), self.budget.num_samples
+        if not parameters:
+            return replace(self.budget, num_samples=1)
+        points = grid_size(parameters) if self.search.sampler == "grid" else most
+        return replace(self.budget, num_samples=points if most is None or points is None else min(most, points))
 
-    def first_sample_of(self, method: str) -> Mapping[str, float] | None:
-        """Return the sample of an arm's first trial where it is the settings themselves; None where it is drawn."""
-        parameters = self.parameters_of(method)
-        if parameters and not self.settings_first:
-            return None
-        settings = self.settings_of(method)
-        return {parameter.name: value_of(settings, parameter.name) for parameter in parameters}
-
-
-def has_effect(settings: Settings, name: str) -> bool:
-    """Return whether a setting or a parameter has an effect on a model with these settings.
-
-    Weights of branches of the loss, and what the encoders share, need segmentations.
-    """
-    model = model_of(settings.model.name)
-    if name in (*LAMBDAS, *RATIOS, "model.sharing"):
-        return model.segments
-    return model.has_setting(name, flat_settings(settings))
-
-
-def value_of(settings: Settings, name: str) -> float:
-    """Return the value that a parameter has in the settings. A ratio of lambdas is infinite where lambda_1 is 0."""
-    values = flat_settings(settings)
-    if name in RATIOS:
-        first, other = values[LAMBDAS[0]], values[LAMBDAS[1 + RATIOS.index(name)]]
-        return other / first if first else math.inf
-    value: float = values[SHORT_NAMES.get(name, name)]
-    return value
-
-
-def lambdas_of(settings: Settings, sample: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Return lambda_1..3, scaled to the sum 1.
-
-    A ratio that was not drawn is taken from the lambdas of the settings.
-    """
-    if not model_of(settings.model.name).segments:
-        return 1.0, 0.0, 0.0
-    loss = settings.loss
-    own = (loss.lambda_1, loss.lambda_2, loss.lambda_3)
-    if not any(ratio in sample for ratio in RATIOS):
-        weights = own
-    else:
-        first = own[0]
-        weights = (
-            1.0,
-            float(sample.get(RATIOS[0], own[1] / first if first else 1.0)),
-            float(sample.get(RATIOS[1], own[2] / first if first else 1.0)),
-        )
-    total = sum(weights)
-    return weights[0] / total, weights[1] / total, weights[2] / total
-
-
-def settings_of_sample(settings: Settings, sample: Mapping[str, Any]) -> Settings:
-    """Return the settings of one trial: `settings` with the sample applied and the lambdas scaled to the sum 1.
-
-    Raises:
-        SettingsError: the sample breaks a rule of the settings.
-    """
-    values = {SHORT_NAMES.get(name, name): value for name, value in sample.items() if name not in RATIOS}
-    lambdas = lambdas_of(settings, sample)
-    values |= dict(zip(LAMBDAS, lambdas, strict=True))
-    return with_values(settings, values)
+    def first_samples_of(self, method: str) -> tuple[Mapping[str, Any], ...]:
+        """Return the samples of an arm's first trials, which are not drawn; none where the settings lie outside."""
+        parameters, settings = self.parameters_of(method), self.settings_of(method)
+        return first_samples(parameters, settings, self.search.seed_trials)[0]
 
 
 def with_overrides(

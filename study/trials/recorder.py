@@ -12,6 +12,7 @@ from jointnet.settings import Settings, settings_to_dict
 from jointnet.train.checkpoints import checkpoint_files
 from jointnet.train.epoch_report import OBJECTIVE
 from study.search.outcome import TrialOutcome
+from study.search.parameters import value_text
 from study.store_names import INTERRUPTED, best_name, ending
 from study.tracking.outbox import Outbox
 from study.tracking.runs import NOTE, Row, StudyTracker, arm_title
@@ -293,7 +294,7 @@ class TrialRuns:
 
     def _description(self, outcome: TrialOutcome) -> str:
         of = f" ({self._retrains} retrained with the new seed {outcome.seed})" if self._retrains else ""
-        sample = ", ".join(f"{name} {value:.4g}" for name, value in outcome.sample.items())
+        sample = ", ".join(f"{name} {value_text(value)}" for name, value in outcome.sample.items())
         return f"{self._name(outcome)}{of}: {sample or 'the settings of its arm'}"
 
 

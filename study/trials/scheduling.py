@@ -14,7 +14,7 @@ from itertools import pairwise
 from statistics import fmean, median
 
 from study.search.outcome import EpochRecord, TrialOutcome
-from study.search.pruning import Asha
+from study.search.pruning import pruning_rule
 from study.store_names import EARLY, TIME_BUDGET
 from study.trials.recorder import ArmRecorder
 from study.trials.work import Work
@@ -60,7 +60,7 @@ class ArmSearch:
 
     def __init__(self, work: Work, recorder: ArmRecorder, concurrent: int) -> None:
         self._work, self._recorder = work, recorder
-        self._asha = Asha(work.fidelity, recorder.outcomes.values())
+        self._rule = pruning_rule(work.scheduler, work.fidelity, recorder.outcomes.values())
         self._active: dict[str, str] = {}
         self._since: dict[str, float] = {}
         settings = recorder.task.settings.training
@@ -139,9 +139,9 @@ class ArmSearch:
             return bool(self.halted) or (before.pruned and epoch == before.epoch)
         with self._guarded():
             now = before.with_epoch(EpochRecord(epoch, int(time.time() * 1000), metrics, node))
-            pruned = self._asha.prunes(now)
+            pruned = self._rule.prunes(now)
             self._recorder.reported(trial_id, epoch, metrics, pruned, node)
-            self._asha.update(now)
+            self._rule.update(now)
             self._epoch_seconds.append(self._since[attempt] - began)
             return pruned or bool(self.halted) or (self.late and now.objective is not None)
         return True
@@ -225,6 +225,7 @@ class ArmSearch:
             self._recorder.ended(trial.trial_id, "complete", "")
         else:
             self._recorder.ended(trial.trial_id, "stopped", EARLY if trial.pruned else stop_reason)
+        self._rule.update(self._recorder.outcomes[trial.trial_id])
 
     def _failed(self, trial: TrialOutcome, cause: Cause, reason: str) -> None:
         if cause is Cause.DISK:

@@ -24,7 +24,7 @@ from jointnet.settings import Settings
 from jointnet.system.atomic_file import write_whole
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 from jointnet.train.loop import train
-from study.search.space import settings_of_sample
+from study.search.parameters import settings_of_sample
 
 PREVIOUS_FILE = "previous.pt"
 """The model of the best reported epoch. `model.pt` may be one epoch ahead of the reports."""

@@ -5,7 +5,7 @@ whether early stopping applies. Scheduling, training and recording are the same 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from study.plan.plan import Arm, Plan
 from study.search.outcome import TrialOutcome, trial_name
-from study.search.sampling import TpeSampler
-from study.search.space import Fidelity, Parameter
+from study.search.parameters import Parameter
+from study.search.sampling import Sampler
+from study.search.space import Fidelity, Search
 
 SEED_BITS = 31
 _RETRAIN = 1
@@ -40,7 +41,8 @@ class SearchWork:
         fidelity: epochs and early stopping.
         most: number of trials; None for as many as the time allows.
         seed: seed of the study.
-        first: sample of the first trial; None draws it as the others.
+        search: the sampler and the scheduler.
+        first: samples of the first trials, which are not drawn.
     """
 
     key: str
@@ -48,17 +50,23 @@ class SearchWork:
     fidelity: Fidelity
     most: int | None
     seed: int
-    first: Mapping[str, float] | None = None
+    search: Search = field(default_factory=Search)
+    first: tuple[Mapping[str, Any], ...] = ()
 
     def draw(self, number: int, others: Iterable[TrialOutcome]) -> Drawn:
         """Return the training of a number, from 1, given the outcomes of the other trials."""
-        if number == 1 and self.first is not None:
-            return Drawn(trial_name(number), self.first)
+        if number <= len(self.first):
+            return Drawn(trial_name(number), self.first[number - 1])
         return Drawn(trial_name(number), self._sampler.sample(others, number))
 
+    @property
+    def scheduler(self) -> str:
+        """The name of the rule by which a trial is pruned."""
+        return self.search.scheduler
+
     @cached_property
-    def _sampler(self) -> TpeSampler:
-        return TpeSampler(self.parameters, self.seed)
+    def _sampler(self) -> Sampler:
+        return Sampler(self.parameters, self.search, self.seed)
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class RetrainWork:
     Attributes:
         key: key of the retrainings of this winner in the ledger.
         winner: the selected trial.
-        fidelity: fidelity of the search, without early stopping.
+        fidelity: fidelity of the search. No retraining is pruned.
         most: number of retrainings.
         seed: seed of the study, with which the winner was tuned.
     """
@@ -78,6 +86,11 @@ class RetrainWork:
     fidelity: Fidelity
     most: int
     seed: int
+
+    @property
+    def scheduler(self) -> str:
+        """The name of the rule by which a retraining is pruned."""
+        return "none"
 
     def draw(self, number: int, others: Iterable[TrialOutcome]) -> Drawn:
         """Return the retraining of a number, its seed index from 1."""
@@ -90,14 +103,15 @@ Work = SearchWork | RetrainWork
 
 def search_work(plan: Plan, arm: Arm) -> SearchWork:
     """Return the trials of an arm's search."""
-    first = arm.space.first_sample_of(arm.method)
-    return SearchWork(arm.key, arm.parameters, arm.space.fidelity, arm.budget.num_samples, plan.seed, first)
+    space, most = arm.space, arm.budget.num_samples
+    return SearchWork(arm.key, arm.parameters, space.fidelity, most, plan.seed, space.search, arm.first_samples)
 
 
 def retrain_work(plan: Plan, arm: Arm, winner: TrialOutcome) -> RetrainWork:
-    """Return the retrainings of an arm's winner. `grace_epochs` equals `max_epochs`, which disables early stopping."""
-    fidelity = replace(arm.space.fidelity, grace_epochs=arm.space.fidelity.max_epochs)
-    return RetrainWork(f"{retrain_prefix(arm)}{winner.trial_id}", winner, fidelity, plan.design.seeds, plan.seed)
+    """Return the retrainings of an arm's winner."""
+    return RetrainWork(
+        f"{retrain_prefix(arm)}{winner.trial_id}", winner, arm.space.fidelity, plan.design.seeds, plan.seed
+    )
 
 
 def retrain_prefix(arm: Arm) -> str:

@@ -13,7 +13,8 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.networks import build_model
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE
-from study.search.space import Budget, Fidelity, Method, Objective, Parameter, SearchSpace
+from study.search.parameters import Parameter, Range
+from study.search.space import Budget, Fidelity, Method, Objective, SearchSpace
 from study.trials.ledger import Event, Ledger
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.recorder import ArmRecorder
@@ -23,7 +24,7 @@ from study.trials.work import SearchWork
 
 Metrics = Mapping[str, float]
 ARM = "standalone-1"
-ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
+ALPHA = Parameter("alpha", Range(0.0, 1.0), ("standalone",))
 TINY = with_values(Settings(), {"model.name": "standalone", "model.widths": [4, 4], "training.downsampling": 4})
 
 

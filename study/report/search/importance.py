@@ -52,6 +52,7 @@ class Importance:
         left_out: number of other trials: not complete, without an objective, or without a parameter value.
         folds: number of folds that were pooled.
         reason: why importance is not shown; empty where it is.
+        conditional: parameters that are left out, because they are drawn in some trials only.
     """
 
     shares: tuple[Share, ...]
@@ -59,6 +60,7 @@ class Importance:
     left_out: int
     folds: int
     reason: str = ""
+    conditional: tuple[str, ...] = ()
 
 
 def importance(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], seed: int = 0) -> Importance:
@@ -73,13 +75,15 @@ def importance(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], seed
         space: the searched parameters.
         seed: seed of the forests and the shuffling.
     """
+    conditional = tuple(one.name for one in space if one.conditional)
+    space = [one for one in space if not one.conditional]
     table = trial_table(arms, space)
     usable = complete(table).dropna(subset=[one.name for one in space])
     folds = int(usable["fold"].nunique())
     counts = (len(usable), len(table) - len(usable), folds)
     reason = _why_not(usable, space)
     if reason:
-        return Importance((), *counts, reason)
+        return Importance((), *counts, reason, conditional)
     values = usable["objective"].to_numpy(dtype=float)
     target = np.log(values) if (values > 0).all() else values
     drawn = pd.DataFrame({one.name: np.clip(one.position(usable[one.name]), 0, 1) for one in space})
@@ -89,7 +93,7 @@ def importance(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], seed
     chance = float(np.quantile(shuffled.max(axis=1), CHANCE))
     titles = {one.name: one.title for one in space} | {FOLD: "test fold"}
     shares = [Share(str(name), titles[str(name)], float(part), chance) for name, part in zip(drawn, real, strict=True)]
-    return Importance(tuple(sorted(shares, key=lambda one: -one.share)), *counts)
+    return Importance(tuple(sorted(shares, key=lambda one: -one.share)), *counts, conditional=conditional)
 
 
 def draw(result: Importance, theme: Theme = LIGHT, colour: str | None = None) -> Figure | None:
@@ -130,6 +134,8 @@ def note(result: Importance) -> str:
     text += "shuffled copies of the parameters reach by chance; a share below it is no evidence of an effect."
     if result.folds > 1:
         text += f" Trials of {result.folds} test folds are pooled; the fold is a parameter of its own."
+    if result.conditional:
+        text += f" Left out, because drawn in some trials only: {', '.join(result.conditional)}."
     return text
 
 

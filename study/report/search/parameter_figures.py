@@ -34,6 +34,8 @@ from study.report.search.trial_table import (
 )
 
 _PER_ROW = 3
+MOST_CHARACTERS = 16
+"""Of the text of a choice in a figure."""
 _BOUND = (0, (1.5, 1.5))
 
 CORNERS = np.array([[0.5, np.sqrt(3) / 2], [0.0, 0.0], [1.0, 0.0]])
@@ -99,10 +101,11 @@ def slices_alt(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], obje
     """Return the text alternative of the figure."""
     table = trial_table(arms, space)
     text = f"{objective} of {len(table)} trials ({endings_text(table)}) against each of "
-    text += ", ".join(f"{one.name} ({one.low:g} to {one.high:g}{', log' if one.log else ''})" for one in space) + "."
+    text += ", ".join(f"{one.name} ({one.extent})" for one in space) + "."
     for _, line in table[table["selected"]].iterrows():
         fold = f" in fold {line['fold']}" if several_folds(table) else ""
-        text += f" Selected{fold}: {', '.join(f'{one.name} {line[one.name]:.3g}' for one in space)}."
+        drawn = [f"{one.name} {one.text(line[one.name])}" for one in space if math.isfinite(line[one.name])]
+        text += f" Selected{fold}: {', '.join(drawn)}."
     return text
 
 
@@ -117,10 +120,18 @@ def _scale(axes: Axes, one: SearchParameter, theme: Theme) -> None:
             axes.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(10, 10)))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
-        margin = 0.05 * (one.high - one.low) or 0.05
+        margin = (0.3 if one.choices else 0.05 * (one.high - one.low)) or 0.05
         axes.set_xlim(one.low - margin, one.high + margin)
+    if one.choices:
+        axes.set_xticks(range(len(one.choices)), [_short(text) for text in one.choices], fontsize=7.5)
+        return
     for bound in (one.low, one.high):
         axes.axvline(bound, color=theme.before, linewidth=1.1, linestyle=_BOUND, zorder=1)
+
+
+def _short(text: str) -> str:
+    """Return a text that fits at the end of an axis."""
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
 
 
 def triangle_positions(lambdas: np.ndarray) -> np.ndarray:
@@ -264,7 +275,8 @@ def draw_parallel(
         theme: the colours.
     """
     table = trial_table(arms, space)
-    table = table[table["objective"].notna()].dropna(subset=[one.name for one in space]).reset_index(drop=True)
+    always = [one.name for one in space if not one.conditional]
+    table = table[table["objective"].notna()].dropna(subset=always).reset_index(drop=True)
     if table.empty or not space:
         return None
     values = table["objective"].to_numpy(dtype=float)
@@ -279,7 +291,7 @@ def draw_parallel(
         chosen = (table["kind"] == kind).to_numpy()
         if chosen.any():
             order = np.argsort(-values[chosen])  # the best trials are drawn last, on top
-            lines = [np.column_stack([places, line]) for line in across[chosen][order]]
+            lines = [np.column_stack([places, line])[np.isfinite(line)] for line in across[chosen][order]]
             shades = theme.ink if kind == OTHER else cmap(norm(values[chosen][order]))
             axes.add_collection(
                 LineCollection(
@@ -288,7 +300,8 @@ def draw_parallel(
                 )
             )  # fmt: skip
     for line in across[table["selected"].to_numpy(dtype=bool)]:
-        axes.plot(places, line, color=theme.ink, linewidth=2.2, zorder=4, marker="o", markersize=4)
+        seen = np.isfinite(line)  # without the parameters that were not drawn
+        axes.plot(places[seen], line[seen], color=theme.ink, linewidth=2.2, zorder=4, marker="o", markersize=4)
     _line_legend(figure, set(zip(table["kind"], table["ending"], strict=True)), bool(table["selected"].any()), theme)
     return figure
 
@@ -310,7 +323,8 @@ def _vertical_axes(
     """Draw the vertical axes with their names below and the values at their ends."""
     axes.set_facecolor("none")
     axes.axis("off")
-    bounds = [*((f"{one.low:g}", f"{one.high:g}") for one in space), (f"{ends[0]:.3f}", f"≥ {ends[1]:.3f}")]
+    bounds = [(_short(one.text(one.low)), _short(one.text(one.high))) for one in space]
+    bounds.append((f"{ends[0]:.3f}", f"≥ {ends[1]:.3f}"))
     titles = [*(f"{one.title}\n(log)" if one.log else one.title for one in space), objective.replace(" ", "\n", 1)]
     for place, ((low, high), title) in enumerate(zip(bounds, titles, strict=True)):
         axes.plot([place, place], [0, 1], color=theme.before, linewidth=1, zorder=3)

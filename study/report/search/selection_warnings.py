@@ -166,7 +166,7 @@ def _bounds(arm: ArmRecord, space: Sequence[SearchParameter]) -> list[str]:
     lines = []
     for one in space if selected is not None else ():
         value = selected.parameters.get(one.name) if selected is not None else None
-        bound = on_bound(one, value) if isinstance(value, float) else None
+        bound = on_bound(one, value) if isinstance(value, float) and not one.choices else None
         if bound is None:
             continue
         end = bound in _ENDS.get(one.name, ())

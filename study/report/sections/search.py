@@ -39,8 +39,8 @@ from study.store_names import TIME_BUDGET
 
 _CORE = ("lambda_1", "lambda_2", "lambda_3", "alpha")
 _TRIALS_NOTE = (
-    "Objective of each trial's best epoch, in the order of their start. Filled: complete; hollow: stopped early by "
-    "ASHA; hollow diamond: stopped by the time budget; cross or dashed line: failed or interrupted; ring: selected; "
+    "Objective of each trial's best epoch, in the order of their start. Filled: complete; hollow: stopped "
+    "early; hollow diamond: stopped by the time budget; cross or dashed line: failed or interrupted; ring: selected; "
     "step: best so far; dashed line at 1: no better than no registration."
 )
 

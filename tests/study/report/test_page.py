@@ -147,7 +147,7 @@ def test_a_card_says_once_how_trials_ended(study: StudyRecord) -> None:
     selection = {**(arm.selection or {}), "remarks": [*remarks, "3 of 9 trials never started"]}
     changed = replace(study, arms=(replace(arm, selection=selection), *study.arms[1:]))
     text = card_of(changed, arm.arm).paragraphs[1]
-    ended = "5 trials: 2 complete, 1 failed, 2 stopped early by ASHA."
+    ended = "5 trials: 2 complete, 1 failed, 2 stopped early."
     assert text == f"1 structure lost on test. {ended} 3 of 9 trials never started."
     assert all(text.count(how) == 1 for how in counts)
 

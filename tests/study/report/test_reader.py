@@ -43,7 +43,7 @@ def test_the_ends_of_trials_are_distinguished(studies: str) -> None:
     trials = read_study(studies, synthetic.PARTIAL).arms[2].trials
     assert [(trial.ending, trial.finished) for trial in trials] == [
         ("complete", True),
-        ("stopped early by ASHA", True),
+        ("stopped early", True),
         ("stopped by the time budget", True),
         ("interrupted", False),
     ]

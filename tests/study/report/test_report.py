@@ -158,7 +158,7 @@ def test_the_page_escapes_and_says_where_it_comes_from(report: Report) -> None:
         assert part in text
     assert "joint-25 1, joint-35 1" in text  # test openings
     assert "test values were not used for any choice" in text
-    assert "8 complete, 4 failed, 8 stopped early by ASHA" in text
+    assert "8 complete, 4 failed, 8 stopped early" in text
     assert "cannot fall below p = 0.0625" in text
 
 
@@ -189,7 +189,7 @@ def test_command_line_reports_the_newest_study_and_tells_in_words_what_is_missin
     assert "logged test objective 0.5000 differs from that of its test rows" in text
     assert "No test values: none of its trials finished" in text
     assert "No test values: no trial was started." in text
-    ends = "1 complete, 1 interrupted, 1 stopped by the time budget, 1 stopped early by ASHA"
+    ends = "1 complete, 1 interrupted, 1 stopped by the time budget, 1 stopped early"
     assert f"4 trials: {ends}." in text
     assert "a trial was selected and recorded, but not evaluated on the test patients" in text
     assert {line["arm"] for line in read(folder / "table1.csv")} == {"joint-25"}

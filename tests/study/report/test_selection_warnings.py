@@ -90,7 +90,7 @@ def test_a_sound_search_only_tells_its_optimism():
             "0.99, is on the bound 1 of the search: the end of what is possible",
         ),
         (_arm([0.5, 0.6], [0.5, 0.5], selected=0), "2 of 2 trials trained all epochs, fewer than 15"),
-        (_arm([0.5], [0.5], selected=0, ending="early"), "stopped early by ASHA after 4"),
+        (_arm([0.5], [0.5], selected=0, ending="early"), "stopped early after 4"),
         (_arm([0.5], [0.5], selected=0, ending="cut"), "stopped by the time budget after 4"),
         (_arm([0.5], [0.5], ending="failed"), "none of 1 trial trained all epochs"),
         (_arm([0.5] * 20, [k / 19 for k in range(20)]), "best 20 complete trials are equally good (within 0.030)"),

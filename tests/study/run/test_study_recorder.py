@@ -28,7 +28,7 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
         task = replace(recorder.task, arm=arm.key, settings=arm.settings)
         ledger.append("session", fingerprint="f", commit="c")
         for number in (1, 2):  # the minutes were over before the second could go on
-            sample = {each.name: each.low for each in arm.parameters}
+            sample = {each.name: each.domain.low for each in arm.parameters}
             ledger.append("drawn", arm=arm.key, trial=f"t000{number}", number=number, sample=sample)
             ledger.append(
                 "epoch", arm=arm.key, trial=f"t000{number}", epoch=1, metrics={OBJECTIVE: 0.5}, pruned=False, node=""

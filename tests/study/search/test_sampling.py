@@ -14,20 +14,23 @@ from outcomes import outcome
 from jointnet.train.epoch_report import OBJECTIVE
 from study.search.optuna_trials import distributions, optuna_trials, write_optuna_file
 from study.search.outcome import TrialOutcome
-from study.search.sampling import STARTUP_TRIALS, TpeSampler
-from study.search.space import Parameter
+from study.search.parameters import Parameter, Range
+from study.search.samplers import STARTUP_TRIALS
+from study.search.sampling import Sampler
+from study.search.space import Search
 from study.store_names import EARLY, TIME_BUDGET
 
-ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
-RATE = Parameter("optimiser.learning_rate", 1e-4, 1e-2, "log", "?", ("joint",))
-STEPS = Parameter("model.guide_steps", 1, 8, "linear", "?", ("joint",))
+ALPHA = Parameter("alpha", Range(0.0, 1.0), ("standalone",))
+RATE = Parameter("optimiser.learning_rate", Range(1e-4, 1e-2, "log"), ("joint",))
+STEPS = Parameter("model.guide_steps", Range(1, 8), ("joint",))
+TPE = Search()
 
 
 def known(count: int) -> list:
     """Return trials whose objective is best at alpha 0.2. Every third is stopped early."""
     found = []
     for number in range(1, count + 1):
-        sample = TpeSampler([ALPHA], 3).sample(found, number)
+        sample = Sampler([ALPHA], TPE, 3).sample(found, number)
         value = (sample["alpha"] - 0.2) ** 2
         early = number % 3 == 0
         found.append(
@@ -54,8 +57,8 @@ def test_the_same_knowledge_gives_the_same_suggestion_and_no_two_trials_get_the_
     trials = known(12)
     assert [trial.sample for trial in trials] == [trial.sample for trial in known(12)]
     assert len({trial.sample["alpha"] for trial in trials}) == 12
-    assert TpeSampler([ALPHA], 3).sample(trials, 13) == TpeSampler([ALPHA], 3).sample(trials, 13)
-    assert TpeSampler([ALPHA], 3).sample(trials, 13) != TpeSampler([ALPHA], 4).sample(trials, 13)
+    assert Sampler([ALPHA], TPE, 3).sample(trials, 13) == Sampler([ALPHA], TPE, 3).sample(trials, 13)
+    assert Sampler([ALPHA], TPE, 3).sample(trials, 13) != Sampler([ALPHA], TPE, 4).sample(trials, 13)
 
 
 def test_after_the_start_up_the_model_looks_where_the_objective_is_small():
@@ -67,7 +70,7 @@ def test_after_the_start_up_the_model_looks_where_the_objective_is_small():
 
 def test_samples_are_within_their_bounds():
     for number in range(1, 9):
-        sample = TpeSampler([ALPHA, RATE, STEPS], 0).sample([], number)
+        sample = Sampler([ALPHA, RATE, STEPS], TPE, 0).sample([], number)
         assert 0 <= sample["alpha"] <= 1 and 1e-4 <= sample["optimiser.learning_rate"] <= 1e-2
         assert sample["model.guide_steps"] in range(1, 9) and isinstance(sample["model.guide_steps"], int)
 
@@ -87,12 +90,12 @@ def as_optuna_says(parameters: list[Parameter], outcomes: list[TrialOutcome], nu
 @given(data=st.data())
 def test_what_is_remembered_changes_no_suggestion(data: st.DataObject):
     """Trials run, end, are cut and continue in any order. One sampler sees all events, others start in between."""
-    parameters, sampler = [ALPHA, RATE, STEPS], TpeSampler([ALPHA, RATE, STEPS], 5)
+    parameters, sampler = [ALPHA, RATE, STEPS], Sampler([ALPHA, RATE, STEPS], TPE, 5)
     known: dict[int, TrialOutcome] = {}
     for number in range(1, 13):
         drawn = sampler.sample(known.values(), number)
         assert drawn == as_optuna_says(parameters, list(known.values()), number, seed=5)
-        assert drawn == TpeSampler(parameters, 5).sample(known.values(), number)
+        assert drawn == Sampler(parameters, TPE, 5).sample(known.values(), number)
         known[number] = outcome(number, [], "running", sample=dict(drawn))
         for one in data.draw(st.lists(st.sampled_from(sorted(known)), max_size=4)):
             state, reason = data.draw(st.sampled_from(STATES))
@@ -126,7 +129,7 @@ def test_every_end_becomes_the_state_that_optuna_has_for_it(trial, state, value,
 
 
 def test_every_end_can_be_suggested_from():
-    assert 0 <= TpeSampler([ALPHA], 0).sample([row[0] for row in ENDS], 9)["alpha"] <= 1
+    assert 0 <= Sampler([ALPHA], TPE, 0).sample([row[0] for row in ENDS], 9)["alpha"] <= 1
 
 
 @pytest.mark.filterwarnings("ignore:.*plot_optimization_history is experimental")

@@ -185,13 +185,15 @@ def test_what_one_arm_fixes_is_searched_for_the_others_only(tmp_path: Path):
 
 def test_an_arm_without_parameters_is_trained_once_at_its_settings(tmp_path: Path):
     space = read(tmp_path, FILE + ARMS)
-    assert space.budget_of("joint") == Budget(1, None) and space.first_sample_of("joint") == {}
+    assert space.budget_of("joint") == Budget(1, None) and space.first_samples_of("joint") == ({},)
     some = read(tmp_path, FILE + ARMS + RATE + 'arms = ["alone"]\n' + BUDGET)
     assert [some.budget_of(method.name).num_samples for method in some.methods] == [1, 1, 4]
-    assert (some.first_sample_of("joint"), some.first_sample_of("alone")) == ({}, None)
+    assert some.first_samples_of("joint") == ({},) and some.first_samples_of("alone") == (
+        {"optimiser.learning_rate": 2e-3},
+    )
     text = render(plan_of(str(tmp_path / "own.toml")))
     assert "joint-25       25/15/5    40 annotated,   1 trial, its settings, of 8 epochs" in text
-    assert "alone-25       25/15/5    40 annotated,   4 trials of 2-8 epochs" in text
+    assert "alone-25       25/15/5    40 annotated,   4 trials, the first its settings, of 2-8 epochs" in text
     assert "an arm without parameters is trained once at its settings" in text and "equal effort" in text
 
 
@@ -202,7 +204,8 @@ def test_parameters_need_a_budget(tmp_path: Path):
 
 
 RATIO = RATE.replace('"optimiser.learning_rate"', "lambda_2_to_1").replace("1e-4", "0.1").replace("1e-2", "10.0")
-FIRST = f"{BUDGET}settings_first = true\n"
+FIRST = f"{BUDGET}[search]\nseed_trials = [{{}}]\n"
+DRAWN = f"{BUDGET}[search]\nseed_trials = []\n"
 
 
 def test_the_first_trial_may_have_the_settings_themselves(tmp_path: Path):
@@ -210,30 +213,37 @@ def test_the_first_trial_may_have_the_settings_themselves(tmp_path: Path):
     weights = FILE.replace('"quick"', f'"{tmp_path / "base.toml"}"')
     models = ARMS.replace("alone]", "joint-other]").replace('"standalone"', '"joint"')
     space = read(tmp_path, weights + models + RATIO + FIRST)
-    assert space.first_sample_of("joint") == {"lambda_2_to_1": 2.0}
+    assert space.first_samples_of("joint") == ({"lambda_2_to_1": 2.0},)
     assert errors(tmp_path, weights + models + RATIO.replace("10.0", "1.5") + FIRST)[0] == (
-        "budget.settings_first: lambda_2_to_1 of joint must lie in the bounds of parameters.lambda_2_to_1, 0.1 to 1.5, "
-        "got 2; widen the bounds or leave settings_first out"
+        "search.seed_trials[0]: lambda_2_to_1 must be of 0.1 to 1.5 (log), got 2.0, the value of the settings; state "
+        "another or widen the parameter (arm joint)"
     )
-    assert read(tmp_path, weights + models + RATIO + BUDGET).first_sample_of("joint") is None
+    assert read(tmp_path, weights + models + RATIO + BUDGET).first_samples_of("joint") == ({"lambda_2_to_1": 2.0},)
+    assert read(tmp_path, weights + models + RATIO + DRAWN).first_samples_of("joint") == ()
+    outside = read(tmp_path, weights + models + RATIO.replace("10.0", "1.5") + BUDGET)
+    assert outside.first_samples_of("joint") == ()  # the settings lie outside, and nobody asked for them
 
 
 def test_the_first_trial_is_part_of_the_identity_and_its_absence_changes_no_digest(tmp_path: Path):
     read(tmp_path, FILE + ARMS + RATE + FIRST)
     first = specification(plan_of(str(tmp_path / "own.toml")))
-    read(tmp_path, FILE + ARMS + RATE + BUDGET)
+    read(tmp_path, FILE + ARMS + RATE + DRAWN)
     drawn = specification(plan_of(str(tmp_path / "own.toml")))
-    assert digest(first) != digest(drawn)
-    before = digest(drawn)
-    del drawn["searches"][0]["settings_first"]  # as in specifications of before
-    assert digest(drawn) == before
+    read(tmp_path, FILE + ARMS + RATE + BUDGET)
+    default = specification(plan_of(str(tmp_path / "own.toml")))
+    assert digest(first) == digest(default) != digest(drawn)
+    for content, own in ((first, {"settings_first": True}), (drawn, {})):  # as in specifications of before
+        before = digest(content)
+        del content["searches"][0]["search"]
+        content["searches"][0] |= own
+        assert digest(content) == before
 
 
 def test_the_paper_s_search_begins_with_equal_weights():
     (space,) = load_spaces(["paper"])
     assert space.splits == ("25/15/5", "35/5/5")
-    assert space.first_sample_of("joint") == {"lambda_2_to_1": 1.0, "lambda_3_to_1": 1.0, "alpha": 0.5}
-    assert space.first_sample_of("standalone") == {"alpha": 0.5}
+    assert space.first_samples_of("joint") == ({"lambda_2_to_1": 1.0, "lambda_3_to_1": 1.0, "alpha": 0.5},)
+    assert space.first_samples_of("standalone") == ({"alpha": 0.5},)
     settings = space.settings_of("joint")
     assert (settings.model.head, settings.model.sharing, settings.model.stem) == ("fully_connected", "none", 1)
     assert (settings.training.epochs, settings.training.downsampling) == (100, 1)

@@ -121,7 +121,8 @@ def test_errors_of_all_files_come_together(tmp_path: Path):
         ("low = 0.1", 'low = "a"', "low: must be a number, got 'a'"),
         ("low = 0.1", "low = nan", "low: must be a number, got nan"),
         ("low = 0.1", "low = true", "low: must be a number, got True"),
-        ('why = "both sides of 1"', "", "parameters.lambda_2_to_1.why: is missing"),
+        ("low = 0.1", "", "parameters.lambda_2_to_1.low: is missing; must be a number, or there must be choices"),
+        ("low = 0.1", "low = 0.1\nchoices = [1]", "choices: must be a list of at least two values, got"),
         ("lambda_2_to_1", "lambda_9", "parameters.lambda_9: unknown key 'lambda_9', must be one of lambda_2_to_1"),
         ("lambda_2_to_1", "alpha", "parameters.alpha.high: must be a number between 0.0 and 1.0, got 10.0"),
         ('["joint"]', '["joint", "standalone"]', "leave out standalone.*lambda_2_to_1"),
@@ -178,7 +179,7 @@ def test_a_searched_settings_key_is_bounded_as_the_setting_is(tmp_path: Path):
 def test_a_whole_settings_key_is_drawn_whole(tmp_path: Path):
     text = GOOD.replace("lambda_2_to_1", '"model.guide_steps"').replace("low = 0.1", "low = 1")
     (space,) = load_spaces([_file(tmp_path, text.replace("high = 10.0", "high = 10"))])
-    assert space.parameters[0].whole
+    assert space.parameters[0].domain.whole
     assert _errors(tmp_path, text) == [
         "own.toml: parameters.model.guide_steps.high: must be a whole number between 1 and 100, got 10.0"
     ]
@@ -197,7 +198,7 @@ def test_every_whole_number_between_the_bounds_must_be_valid(tmp_path: Path, bou
     text = GOOD.replace("lambda_2_to_1", '"model.stem"')
     text = text.replace("low = 0.1", f"low = {bounds[0]}").replace("high = 10.0", f"high = {bounds[1]}")
     if error is None:
-        assert load_spaces([_file(tmp_path, text)])[0].parameters[0].high == bounds[1]
+        assert load_spaces([_file(tmp_path, text)])[0].parameters[0].domain.high == bounds[1]
     else:
         (line,) = _errors(tmp_path, text)
         assert re.fullmatch(rf"own.toml: parameters.model.stem.{error}.*", line), line
@@ -317,7 +318,7 @@ def test_valid_parts_of_an_invalid_file_are_checked_against_each_other(tmp_path:
         ("parameters = 3\nfixed = 4\nclaim = []\nfidelity = true", ["got", "got", "got", "got", *["missing"] * 4]),
         (
             "[parameters]\n[parameters.alpha]\nlow = {}\nmodels = 3\nwhy = ' '",
-            [*["parameters.alpha"] * 5, *["missing"] * 5],
+            [*["parameters.alpha"] * 3, *["missing"] * 3, "parameters.alpha.high", *["missing"] * 2],
         ),
     ],
 )
@@ -337,7 +338,7 @@ def test_the_shipped_search_files_follow_the_printed_schema(path: Path):
         {**content, "surplus": 1},
         {**content, "fixed": {"loss.beta": 1}},
         {**content, "fixed": {"loss.alpha": 2}},
-        {**content, "parameters": {"beta": {"low": 0.0, "high": 1.0, "scale": "linear", "why": "?"}}},
+        {**content, "parameters": {"beta": {"low": 0.0, "high": 1.0}}},
         {key: value for key, value in content.items() if key != "fidelity"},
     ):
         with pytest.raises(jsonschema.ValidationError):

@@ -9,7 +9,8 @@ from jointnet.errors import SettingsError
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE
 from study.search.file import load_spaces
-from study.search.space import Objective, lambdas_of, settings_of_sample, with_overrides
+from study.search.parameters import lambdas_of, settings_of_sample
+from study.search.space import Objective, with_overrides
 
 
 def test_the_objective_is_what_a_training_keeps_its_model_by():

@@ -114,7 +114,7 @@ def test_trials_are_in_their_arm_and_tell_how_they_ended(uri: str, tmp_path: Pat
     notes = {name: run.data.tags.get("mlflow.note.content", "") for name, run in runs.items()}
     assert "Best val/registration_ratio 0.9000 in epoch 1 of 2. Ended: complete." in notes["t0001"]
     assert notes["t0002"].endswith("alpha 0.5. No validation. Ended: failed: TrainingDivergedError: NaN.")
-    assert notes["t0003"].endswith("Ended: stopped early by ASHA.")
+    assert notes["t0003"].endswith("Ended: stopped early.")
     assert notes["t0004"].endswith("Ended: stopped by the time budget.")
     reasons = [runs[name].data.tags["trial.reason"] for name in ("t0002", "t0003", "t0004", "t0005")]
     assert reasons == ["TrainingDivergedError: NaN", EARLY, TIME_BUDGET, INTERRUPTED]

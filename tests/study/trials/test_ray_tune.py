@@ -24,7 +24,8 @@ from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from study.plan.plan import Resources
 from study.search.outcome import TrialOutcome
-from study.search.space import Budget, Fidelity, Method, Objective, Parameter, SearchSpace
+from study.search.parameters import Parameter, Range
+from study.search.space import Budget, Fidelity, Method, Objective, SearchSpace
 from study.selection.best_trial import select_best
 from study.store_names import EXPERIMENT, INTERRUPTED, TIME_BUDGET
 from study.tracking.outbox import Outbox
@@ -37,7 +38,7 @@ from study.trials.scheduling import ArmSearch, Cause
 from study.trials.trial import ArmTask, ObjectiveNotFiniteError, TrialSpec, run_trial
 from study.trials.work import RetrainWork, SearchWork, Work, retrain_seeds
 
-ALPHA = Parameter("alpha", 0.0, 1.0, "linear", "all of it", ("standalone",))
+ALPHA = Parameter("alpha", Range(0.0, 1.0), ("standalone",))
 TINY = with_values(
     Settings(),
     {

@@ -10,7 +10,7 @@ from plans import plan_of
 from study.plan.plan import Design
 from study.search.optuna_trials import optuna_trials
 from study.search.pruning import rungs
-from study.search.sampling import TpeSampler
+from study.search.sampling import Sampler
 from study.trials.work import RetrainWork, retrain_seeds, retrain_work, search_work
 
 
@@ -62,5 +62,5 @@ def test_a_first_sample_is_the_settings_own_and_the_others_are_drawn_as_without_
     trial = outcome(1, [0.8, 0.7], "complete", "", dict(first.draw(1, []).sample))
     drawn = first.draw(2, [trial]).sample
     assert drawn != trial.sample and set(drawn) == set(trial.sample)
-    assert drawn == TpeSampler(arm.parameters, plan.seed).sample([trial], 2)
+    assert drawn == Sampler(arm.parameters, arm.space.search, plan.seed).sample([trial], 2)
     assert len(optuna_trials(arm.parameters, [trial], TrialState.RUNNING)) == 1
