@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from jointnet.errors import SettingsError, short_repr
-from jointnet.models import MODELS
+from jointnet.models import model_of
 from jointnet.settings import Settings, with_values
 from study.search.domain_rules import domain_errors
 from study.search.grid import grid_size, points
@@ -81,7 +81,7 @@ def parameter_errors(
             settings = [each.settings for each in contexts] or [method.settings(base) for method in own] or [base]
             domain = dict.fromkeys(line for each in settings for line in domain_errors(name, table, each))
             errors += [f".{line}" for line in (*conditions, *effects, *domain)]
-        wrong = wrong or bool(errors)
+        wrong = wrong or bool(errors) or not ("choices" in table or {"low", "high"} <= set(table))
         yield from (f"parameters.{name}{line}" for line in errors)
     if not wrong:
         parameters = make_parameters(tables, base, methods)
@@ -211,12 +211,12 @@ def _conditions(name: str, tables: Mapping[str, Table]) -> dict[str, list[Any]]:
 
 def _without_effect(model: str, name: str) -> Mapping[str, Any]:
     """Return values of other settings with which a parameter has no effect on a model."""
-    return MODELS[model].without_effect.get(name, {})
+    return model_of(model).without_effect.get(name, {})
 
 
 def _matters(settings: Settings, name: str) -> bool:
     """Return whether searching a parameter changes a model. A model without segmentations has one kind of head."""
-    return has_effect(settings, name) and (name != "model.head" or MODELS[settings.model.name].segments)
+    return has_effect(settings, name) and (name != "model.head" or model_of(settings.model.name).segments)
 
 
 def _effect_errors(

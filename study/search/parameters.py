@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jointnet.models import MODELS
+from jointnet.models import model_of
 from jointnet.settings import Settings, with_values
 from jointnet.settings.parsing import flat_settings
 
@@ -142,7 +142,7 @@ def has_effect(settings: Settings, name: str) -> bool:
 
     Weights of branches of the loss, and what the encoders share, need segmentations.
     """
-    model = MODELS[settings.model.name]
+    model = model_of(settings.model.name)
     if name in (*LAMBDAS, *RATIOS, "model.sharing"):
         return model.segments
     return model.has_setting(name, flat_settings(settings))
@@ -162,7 +162,7 @@ def lambdas_of(settings: Settings, sample: Mapping[str, Any]) -> tuple[float, fl
 
     A ratio that was not drawn is taken from the lambdas of the settings.
     """
-    if not MODELS[settings.model.name].segments:
+    if not model_of(settings.model.name).segments:
         return 1.0, 0.0, 0.0
     loss = settings.loss
     own = (loss.lambda_1, loss.lambda_2, loss.lambda_3)

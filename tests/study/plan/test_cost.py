@@ -124,7 +124,10 @@ def test_equal_compute_gives_each_arm_the_minutes_and_counts_what_probably_fits(
     trials = [arm_trials(equal, arm) for arm in arms]
     assert trials[2] > trials[0] > 1  # a stand-alone trial costs less
     text = render(equal)
-    assert "equal compute: each arm draws trials for 60 minutes" in text and "as many trials as fit of" in text
+    assert (
+        "equal compute: each arm draws trials for 60 minutes" in text
+        and "as many trials as fit, the first its settings, of" in text
+    )
     unknown = replace(equal, resources=replace(plan.resources, device="cuda"))
     assert arm_trials(unknown, arms[0]) is None and training_hours(unknown) is None
     assert "a model of each training, twice" in render(unknown)

@@ -35,7 +35,7 @@ def test_the_plan_lists_where_everything_goes_and_marks_a_phantom():
         "joint-25",
         "joint-35",
         "25/15/5",
-        "trials of",
+        "trials, the first its settings, of",
         "sqlite:////store/mlflow.db",
         "/nowhere/2026",
         "/cache",

@@ -9,7 +9,7 @@ from plans import plan_of
 
 from study.plan.plan import Design
 from study.search.optuna_trials import optuna_trials
-from study.search.pruning import rungs
+from study.search.pruning import pruning_rule
 from study.search.sampling import Sampler
 from study.trials.work import RetrainWork, retrain_seeds, retrain_work, search_work
 
@@ -43,7 +43,9 @@ def test_a_retraining_is_the_winner_with_another_seed_and_no_early_stopping():
     assert [each.trial_id for each in drawn] == ["t0003-s1", "t0003-s2"]
     assert [each.seed for each in drawn] == list(retrain_seeds(plan.seed, 2))
     assert all(each.sample == {"alpha": 0.25} for each in drawn)
-    assert work.fidelity.max_epochs == arm.space.fidelity.max_epochs and rungs(work.fidelity) == ()
+    assert work.fidelity.max_epochs == arm.space.fidelity.max_epochs
+    rule = pruning_rule(work.scheduler, work.fidelity, [outcome(1, [0.1] * 12)])
+    assert not any(rule.prunes(outcome(2, [0.9] * epochs)) for epochs in range(1, 12))
 
 
 def test_a_trial_of_a_search_has_the_studys_seed():
