@@ -66,17 +66,12 @@ class Sampler:
     def _replayed(self, outcomes: Sequence[TrialOutcome]) -> Mapping[str, Any]:
         """Return the sample of the next trial, after the sampler has suggested those before it in their order."""
         study, _ = self._study(self._seed % 2**32)
-        for outcome, trial in zip(outcomes, optuna_trials(self._parameters, outcomes, TrialState.RUNNING), strict=True):
-            study.enqueue_trial(trial.params)
+        for trial in optuna_trials(self._parameters, outcomes, TrialState.RUNNING):
             asked = study.ask()
             self._suggested(asked)
-            if trial.state in OVER and trial.value is not None:
-                for epoch, value in outcome.history.items():
-                    asked.report(value, epoch)
-                values = trial.value if trial.state == TrialState.COMPLETE else None
-                study.tell(asked, values, state=trial.state)
-            elif trial.state != TrialState.RUNNING:
-                study.tell(asked, state=TrialState.FAIL)
+            study.tell(asked, state=TrialState.FAIL)  # what the trial has was suggested with fewer outcomes
+            trial.system_attrs = dict(study.get_trials(deepcopy=False)[asked.number].system_attrs)
+            study.add_trial(trial)
         return self._suggested(study.ask())
 
     def _study(self, seed: int) -> tuple[optuna.Study, optuna.storages.InMemoryStorage]:
