@@ -13,7 +13,7 @@ from jointnet.system.versions import PACKAGES, commit, versions
 from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.identity import SPECIFICATION_FILE
 from study.plan.plan import Arm, Plan, annotated_training, given, specification
-from study.search.space import LAMBDAS, RATIOS
+from study.search.parameters import LAMBDAS, RATIOS
 from study.selection.baselines import Baseline, baselines_of
 from study.selection.best_trial import model_to_register
 from study.setting_text import setting_text
