@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 MODEL, TRAIN, VALIDATION = "model.name", "split.train", "split.validation"
 """The model, and the annotated patients that an arm learns from and validates on. A model that only registers learns
 nothing from patients of whom one scan is labelled."""
+UNLABELLED = "data.unlabelled"
+"""Number of patients without labels that an arm learns from by pseudo-labels; no key of studies without any."""
 LENGTH = "training.length"
 """Length of a training: optimiser steps, or passes over a number of patients, whose steps differ with that number."""
 SEARCHED, WEIGHTS = "search.parameters", "search.loss_weights"
@@ -25,6 +27,7 @@ _NAMES = {
     MODEL: "model",
     TRAIN: "training patients",
     VALIDATION: "validation patients",
+    UNLABELLED: "patients with pseudo-labels",
     LENGTH: "number of optimiser steps",
     SEARCHED: "searched parameters",
     WEIGHTS: "searched loss weights",

@@ -25,6 +25,10 @@ selection, a test evaluation. Where a tag is set and its file is missing, the fi
 
 REMARKS_TAG = "plan.remarks"
 """Tag of a study with the plan's remarks about its patients and splits, one a line, such as who can only train."""
+UNLABELLED_PATIENTS, PSEUDO_LABELLED_SLICES = "data.unlabelled", "data.pseudo_labelled_slices"
+TEACHER_SHA256, TEACHER_PATIENTS = "teacher.sha256", "teacher.patients"
+"""Tags of the runs of a study with patients without labels: their number, the slices with pseudo-labels, and of the
+teacher the digest of its file and the number of patients that it was trained and validated on."""
 
 DESCRIPTORS, SIMPLEITK = "descriptors", "simpleitk"
 BASELINES = {DESCRIPTORS: "Descriptors", SIMPLEITK: "SimpleITK, mutual information"}

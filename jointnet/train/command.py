@@ -19,7 +19,7 @@ from jointnet.evaluate.metrics import defined_metrics, labelled_structures, unde
 from jointnet.evaluate.rows import cut_structure_rows
 from jointnet.model_file import SavedModel, load_model
 from jointnet.model_path import MODEL_FILE, model_file
-from jointnet.models import model_of, require_trained
+from jointnet.models import require_trained
 from jointnet.networks.device import resolve_device
 from jointnet.patient_names import in_natural_order, names_text, parse_patients
 from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
@@ -29,7 +29,13 @@ from jointnet.settings import Settings, for_data, load_settings, settings_to_dic
 from jointnet.system.commands import LARGEST_SEED
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import train
-from jointnet.train.pseudo_labels import PseudoLabelledPatient, pseudo_label
+from jointnet.train.pseudo_labels import (
+    PseudoLabelledPatient,
+    pseudo_label,
+    seen_patients,
+    teacher_errors,
+    unlabelled_patients,
+)
 
 LARGEST_THREADS = 4096
 
@@ -108,11 +114,9 @@ def train_model(options: argparse.Namespace) -> None:
     """
     settings = _settings(options)
     device = resolve_device(options.device)
-    unlabelled = parse_patients(options.unlabelled, "--unlabelled") if options.unlabelled is not None else ()
     chosen = parse_patients(options.patients) if options.patients is not None else None
+    unlabelled = unlabelled_patients(options.unlabelled, options.teacher, chosen)
     teacher = _teacher(options, unlabelled, device)
-    if both := in_natural_order(set(chosen or ()) & set(unlabelled)):
-        raise SettingsError(f"--unlabelled: must be other patients than --patients, got {names_text(both)} in both")
     dataset = load_dataset(options.data, options.dataset)
     settings = for_data(settings, dataset.structures)
     looked_at = None if chosen is None else (*chosen, *unlabelled)
@@ -188,7 +192,7 @@ def train_model(options: argparse.Namespace) -> None:
             out=options.out,
             checkpoints=checkpoints,
             on_epoch=log,
-            teachers=in_natural_order(_seen(teacher)) if teacher else (),
+            teachers=seen_patients(teacher) if teacher else (),
             on_resume=lambda done: print(f"continuing after epoch {done} from {checkpoints}", flush=True),
         )
     shutil.rmtree(checkpoints)
@@ -240,28 +244,16 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _teacher(options: argparse.Namespace, unlabelled: Sequence[str], device: str) -> SavedModel | None:
     """Return the model that predicts the pseudo-labels, or None if there are no unlabelled patients."""
-    if (options.unlabelled is None) != (options.teacher is None):
-        raise SettingsError("--unlabelled, --teacher: must be given together, got one of them")
     if options.teacher is None:
         return None
     path = model_file(options.teacher)
     teacher = load_model(path, device, options.allow_code)
-    errors = []
-    if not model_of(teacher.settings.model.name).segments:
-        errors.append(f"--teacher: must be a model that segments, got {teacher.settings.model.name}")
+    errors = teacher_errors(teacher, unlabelled)
     if path.absolute() == (options.out / MODEL_FILE).absolute():
         errors.append(f"--out: must be another folder than --teacher's, got {options.out}")
-    if overlap := in_natural_order(_seen(teacher) & set(unlabelled)):
-        rule = "must be patients that --teacher was not trained or validated on"
-        errors.append(f"--unlabelled: {rule}, got {names_text(overlap)}")
     if errors:
         raise SettingsError(errors)
     return teacher
-
-
-def _seen(teacher: SavedModel) -> set[str]:
-    """Return the patients that a teacher was trained and validated on."""
-    return {name for part in teacher.patients.values() for name in part}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -6,8 +6,9 @@ errors.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,10 @@ from torch import nn
 from jointnet.errors import SettingsError
 from jointnet.evaluate.metrics import dice
 from jointnet.geometry import warp_labels
+from jointnet.model_file import SavedModel
+from jointnet.models import model_of
 from jointnet.networks.apply import predict
+from jointnet.patient_names import in_natural_order, names_text, parse_patients
 from jointnet.preparation.cache import CachedPatient
 from jointnet.preparation.prepared_patient import NetworkArrays, class_counts
 from jointnet.structures import CLASS_INDEX, STRUCTURES
@@ -75,6 +79,43 @@ class PseudoLabelledPatient:
     def labelled_slices(self) -> int:
         """Number of slices with pseudo-labels, those that passed the consistency check."""
         return int((self.predicted > 0).any((1, 2, 3)).sum())
+
+
+def unlabelled_patients(
+    unlabelled: str | None, teacher: Path | None, chosen: Collection[str] | None
+) -> tuple[str, ...]:
+    """Return the patients of `--unlabelled`; none without it.
+
+    Args:
+        unlabelled: the value of `--unlabelled`.
+        teacher: the value of `--teacher`.
+        chosen: the patients of `--patients`; None without it.
+
+    Raises:
+        SettingsError: if it is no list of patients, or contradicts the other options.
+    """
+    if (unlabelled is None) != (teacher is None):
+        raise SettingsError("--unlabelled, --teacher: must be given together, got one of them")
+    names = () if unlabelled is None else parse_patients(unlabelled, "--unlabelled")
+    if both := in_natural_order(set(chosen or ()) & set(names)):
+        raise SettingsError(f"--unlabelled: must be other patients than --patients, got {names_text(both)} in both")
+    return names
+
+
+def seen_patients(teacher: SavedModel) -> list[str]:
+    """Return the patients that took part in a teacher's training or validation, or in those of its own teacher."""
+    return in_natural_order(name for part in teacher.patients.values() for name in part)
+
+
+def teacher_errors(teacher: SavedModel, unlabelled: Collection[str]) -> list[str]:
+    """Return the reasons why a model cannot create pseudo-labels for some patients."""
+    errors = []
+    if not model_of(teacher.settings.model.name).segments:
+        errors.append(f"--teacher: must be a model that segments, got {teacher.settings.model.name}")
+    if overlap := in_natural_order(set(seen_patients(teacher)) & set(unlabelled)):
+        rule = "must be patients that --teacher was not trained or validated on"
+        errors.append(f"--unlabelled: {rule}, got {names_text(overlap)}")
+    return errors
 
 
 def agreement(cine: NDArray[np.uint8], moved: NDArray[np.uint8]) -> float:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from jointnet.models import model_of
 from jointnet.settings import Settings, load_settings
-from study.plan.plan import Arm, Plan, annotated_training
+from study.plan.plan import Arm, Plan, annotated_training, unlabelled_training
 from study.search.space import Fidelity
 
 MEASURED_SETTINGS = "quick"
@@ -62,7 +62,7 @@ def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
     settings, counts = arm.settings, arm.split.counts
     measured = model_of(arm.model).seconds_per_patient_epoch
     patient = _timed(settings) if measured is None else measured * relative_work(settings)
-    training: float = annotated_training(plan.data, arm)
+    training: float = annotated_training(plan.data, arm) + unlabelled_training(plan.data, arm)
     if settings.training.steps is not None:
         training = settings.training.steps / settings.training.epochs * settings.training.batch_size / SLICES
     patients = training + 0.5 * counts.validation / settings.training.validate_every

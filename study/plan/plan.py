@@ -15,10 +15,27 @@ from jointnet.own_code import digests
 from jointnet.settings import Settings, own_code_of, settings_to_dict
 from jointnet.settings.parsing import flat_settings
 from jointnet.structures import STRUCTURES
-from study.arm_differences import LENGTH, SEARCHED, TRAIN, VALIDATION, WEIGHTS, length_text
+from study.arm_differences import LENGTH, SEARCHED, TRAIN, UNLABELLED, VALIDATION, WEIGHTS, length_text
 from study.plan.splits import Split
 from study.search.parameters import RATIOS, Parameter, has_effect
 from study.search.space import Budget, SearchSpace
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Patients without labels, and the model that predicts theirs. Every arm whose model segments learns from them.
+
+    Attributes:
+        patients: their names.
+        teacher: the model file.
+        sha256: digest of that file.
+        seen: patients that the teacher was trained or validated on.
+    """
+
+    patients: tuple[str, ...]
+    teacher: Path
+    sha256: str
+    seen: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,7 @@ class Data:
         dataset: the description of the folder; None for the phantom.
         notes: what of the folder is not read.
         partly: patients of whom not both scans are labelled. A model that only registers learns nothing from them.
+        pseudo_labels: the patients without labels; None if none takes part.
     """
 
     kind: str
@@ -42,6 +60,7 @@ class Data:
     dataset: Dataset | None = None
     notes: tuple[str, ...] = ()
     partly: tuple[str, ...] = ()
+    pseudo_labels: PseudoLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +243,11 @@ def annotated_training(data: Data, arm: Arm) -> int:
     return len(set(arm.split.train) - set(unused))
 
 
+def unlabelled_training(data: Data, arm: Arm) -> int:
+    """Return the number of patients without labels that an arm learns from."""
+    return len(data.pseudo_labels.patients) if data.pseudo_labels and model_of(arm.model).segments else 0
+
+
 def given(data: Data, arm: Arm) -> dict[str, str]:
     """Return what an arm was given of the data and the settings, as texts for `study.arm_differences`.
 
@@ -238,7 +262,9 @@ def given(data: Data, arm: Arm) -> dict[str, str]:
         values["model.head"] = "fully_connected"
     own = {key: _text(value) for key, value in values.items() if has_effect(settings, key)}
     own[TRAIN], own[VALIDATION] = str(learned), str(arm.split.counts.validation)
-    own[LENGTH] = length_text(training.steps, training.epochs, learned)
+    if data.pseudo_labels:
+        own[UNLABELLED] = str(unlabelled_training(data, arm))
+    own[LENGTH] = length_text(training.steps, training.epochs, learned + unlabelled_training(data, arm))
     own[SEARCHED] = ", ".join(name for name in names if name not in RATIOS) or "none"
     if model.segments:
         own[WEIGHTS] = ", ".join(name for name in names if name in RATIOS) or "none"
@@ -279,7 +305,7 @@ def specification(plan: Plan) -> dict[str, Any]:
         "endpoints": ["/".join(endpoint) for endpoint in endpoints_of(plan.data.structures)],
         "seed": plan.seed,
         **({"code": code} if (code := _code(plan)) else {}),
-        "data": {"kind": plan.data.kind, "patients": plan.data.patients, "fingerprint": plan.data.fingerprint},
+        "data": _data(plan.data),
         "resources": {"concurrent": plan.resources.concurrent, "device": plan.resources.device},
         "design": vars(plan.design),
         "searches": [_space(space) for space in plan.spaces],
@@ -291,6 +317,12 @@ def specification(plan: Plan) -> dict[str, Any]:
 def _code(plan: Plan) -> dict[str, str]:
     """Return the digest of the user's own code by the reference to it."""
     return digests(dict.fromkeys(reference for arm in plan.arms for reference in own_code_of(arm.settings)))
+
+
+def _data(data: Data) -> dict[str, Any]:
+    content = {"kind": data.kind, "patients": data.patients, "fingerprint": data.fingerprint}
+    pseudo = data.pseudo_labels
+    return content if pseudo is None else {**content, "unlabelled": list(pseudo.patients), "teacher": pseudo.sha256}
 
 
 def _arm(arm: Arm) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable
 
 from jointnet.models import model_of
+from jointnet.patient_names import names_text
 from study.arm_differences import LENGTH, MODEL, TRAIN, TRIALS, by_value, differences, key_name, sentence, span
 from study.plan.capacity import describe_nodes
 from study.plan.cost import (
@@ -42,6 +43,7 @@ def render(plan: Plan) -> str:
     else:
         lines.append(f"  Data      {plan.data.patients} patients in {plan.data.folder}")
         lines += [f"            {line}" for line in _described(plan.data)]
+    lines += [f"            {line}" for line in _pseudo_labelled(plan.data)]
     lines += [f"  Question  {space.question}" for space in plan.spaces]
     lines += [f"  Settings  {_settings(space)}" for space in plan.spaces]
     lines += _design(plan)
@@ -77,6 +79,18 @@ def _described(data: Data) -> list[str]:
     return [*lines, *data.notes[:MOST_NOTES], *([f"and {more} more; see jointnet.data check"] if more > 0 else [])]
 
 
+def _pseudo_labelled(data: Data) -> list[str]:
+    """Return the lines about the patients without labels."""
+    if data.pseudo_labels is None:
+        return []
+    names, teacher, digest, seen = vars(data.pseudo_labels).values()
+    return _wrapped(
+        f"{len(names)} of them without labels: {names_text(names)}. Arms whose model segments learn from their "
+        f"pseudo-labels by {teacher} (SHA-256 {digest[:12]}, trained and validated on {len(seen)} patients). They are "
+        "not counted as annotated."
+    )
+
+
 def _design(plan: Plan) -> list[str]:
     """Return the lines about the design: folds, validation patients, effort and remarks."""
     design, budget = plan.design, plan.spaces[0].budget
@@ -88,8 +102,9 @@ def _design(plan: Plan) -> list[str]:
             "each fold has its own searches, selections and test evaluations",
         ]
     if design.same_validation:
+        unlabelled = len(plan.data.pseudo_labels.patients) if plan.data.pseudo_labels else 0
         unused = {
-            str(arm.split.counts): plan.data.patients - arm.split.counts.total
+            str(arm.split.counts): plan.data.patients - arm.split.counts.total - unlabelled
             for arm in plan.arms
             if arm.fold == design.folds
         }

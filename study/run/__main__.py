@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jointnet.data import DEFAULT_SPLITS
+from jointnet.model_path import MODEL_FILE
 from jointnet.settings import settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
 from jointnet.system.command_name import command_name
@@ -85,6 +86,8 @@ def parser() -> argparse.ArgumentParser:
     add("--data", type=Path, metavar="DIR", help="folder of scans (default: the built-in phantom)")
     add_dataset_option(what)
     add("--patients", metavar="LIST", help="only these take part, such as 1-25,case_30 or @FILE (default: all)")
+    add("--unlabelled", metavar="LIST", help="models that segment also train on these, with --teacher's pseudo-labels")
+    add("--teacher", type=Path, metavar="MODEL", help=f"joint model: a {MODEL_FILE} or its folder")
     add(
         "--settings", metavar="NAME|FILE",
         help=f"training settings instead of the search space's: {', '.join(settings_names())} or a TOML file",

@@ -27,6 +27,7 @@ from study.plan.plan import Arm, Plan, specification
 from study.plan.plan_text import render
 from study.report.write import write_report
 from study.run.planning import PHANTOM_SEED, checked_patients, chosen_patients, plan_from_options
+from study.run.pseudo_labels import PreparedPatients, predicted_once, pseudo_label_tags
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, retrain_row
 from study.run.stages import OPTUNA_FILE, evaluate_on_test, retrain_winners, search_arms, select_trials
 from study.run.stopping import EXIT_NO_FINISHED_TRIAL, StudyHaltedError, interrupt_on_signals
@@ -80,7 +81,9 @@ def run(options: argparse.Namespace) -> int:
         if not plan.data.folder.exists():
             print("Writing the phantom's scans, about a second for each patient ...", flush=True)
         write_phantom(plan.data.folder, patients=plan.data.patients, seed=PHANTOM_SEED)
-    return _report(plan, conduct(plan, checked_patients(plan.data.folder, plan.data.dataset, chosen_patients(options))))
+    unlabelled = plan.data.pseudo_labels.patients if plan.data.pseudo_labels else ()
+    patients = checked_patients(plan.data.folder, plan.data.dataset, chosen_patients(options), unlabelled)
+    return _report(plan, conduct(plan, patients))
 
 
 def _report(plan: Plan, outcome: StudyOutcome) -> int:
@@ -163,6 +166,7 @@ def _conduct(plan: Plan, patients: Mapping[str, PatientFiles], ledger: Ledger) -
     progress = StudyProgress(_rows(plan), SECONDS_AFTER_SEARCH)
     with progress:
         cached = _prepare(plan, patients, ledger, progress)
+        prepared = PreparedPatients(cached, predicted_once(plan, cached, progress))
         progress.phase("opening the tracking store")
         scans = fingerprint(cached.values())
         tags = {
@@ -171,6 +175,7 @@ def _conduct(plan: Plan, patients: Mapping[str, PatientFiles], ledger: Ledger) -
             "data.kind": plan.data.kind,
             "data.fingerprint": scans,
             "nodes": describe_nodes(plan.nodes),
+            **pseudo_label_tags(plan, prepared.pseudo_labelled),
             **provenance_tags(space.name for space in plan.spaces),
         }
         data = LoggedData(f"{plan.data.kind}, {plan.data.patients} patients", plan.data.kind, scans)
@@ -185,9 +190,9 @@ def _conduct(plan: Plan, patients: Mapping[str, PatientFiles], ledger: Ledger) -
         status, missing = "FAILED", list[str]()
         try:
             with Rounds(session) as rounds:
-                search_arms(session, rounds, cached)
+                search_arms(session, rounds, prepared)
                 selections, missing = select_trials(session)
-                retrain_winners(session, rounds, cached, selections)
+                retrain_winners(session, rounds, prepared, selections)
             missing += evaluate_on_test(session, selections, patients)
             status = "FINISHED"
         except NoFinishedTrialError:
@@ -251,7 +256,7 @@ def _retrain_progress(plan: Plan, arm: Arm) -> ArmProgress:
 def _prepare(
     plan: Plan, patients: Mapping[str, PatientFiles], ledger: Ledger, progress: StudyProgress
 ) -> dict[str, CachedPatient]:
-    """Prepare the training and validation patients and check the sealed test patients' files.
+    """Prepare the training and validation patients, and those without labels, and check the sealed patients' files.
 
     Raises:
         DataError: if scans break a rule, including the test patients'; if the patients' labels do not suffice to
@@ -259,11 +264,12 @@ def _prepare(
     """
     searched = {name for split in plan.splits.values() for name in (*split.train, *split.validation)}
     tested = {name for split in plan.splits.values() for name in split.test}
+    unlabelled = plan.data.pseudo_labels.patients if plan.data.pseudo_labels else ()
     if sealed := select(dict(patients), in_natural_order(tested - searched)):
         progress.phase("checking the files of the sealed test patients")
     defined, errors = check_sealed(sealed)
     cached = prepare(
-        select(dict(patients), in_natural_order(searched)),
+        select(dict(patients), in_natural_order({*searched, *unlabelled})),
         plan.cache,
         lambda done, total: progress.counted("preparing training and validation patients", done, total),
         errors,

@@ -18,6 +18,7 @@ from jointnet.preparation.cache import default_cache, fingerprint_of_files
 from jointnet.preparation.patient_files import PatientFiles, check_headers
 from jointnet.settings import for_data
 from jointnet.system.commands import LARGEST_SEED
+from jointnet.train.pseudo_labels import unlabelled_patients
 from study.machines.address import resolve_address
 from study.machines.cluster import survey
 from study.machines.node_check import SharedFolder
@@ -25,6 +26,7 @@ from study.plan.capacity import Request, resource_errors, resources_of
 from study.plan.plan import Data, Design, Node, Plan, make_arms, make_plan
 from study.plan.splits import Folds, Split, fold_errors, make_folds, make_splits, same_validation, scaled_counts
 from study.plan.splits_file import read_splits_file
+from study.run.pseudo_labels import plan_pseudo_labels
 from study.search.file import MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
 from study.search.space import MOST_EPOCHS, SearchSpace, with_overrides
 from study.search.split_counts import Counts, parse_counts
@@ -55,8 +57,10 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
     except SettingsError as error:
         errors += error.errors
     chosen: tuple[str, ...] | None = None
+    unlabelled: tuple[str, ...] = ()
     try:
         chosen = chosen_patients(options)
+        unlabelled = unlabelled_patients(options.unlabelled, options.teacher, chosen)
     except SettingsError as error:
         errors += error.errors
     counts: tuple[Counts, ...] = ()
@@ -79,12 +83,12 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         errors += error.errors
     if errors:
         raise SettingsError(errors)
-    data, files = _data(options, spaces, chosen)
+    data, files = _data(options, spaces, chosen, unlabelled)
     spaces = tuple(replace(space, base=for_data(space.base, data.structures)) for space in spaces)
-    roles = roles_of(files.values(), data.structures)
-    patients = [name for name in files if name not in roles.unlabelled]
+    roles = roles_of((own for name, own in files.items() if name not in unlabelled), data.structures)
+    patients = [name for name in files if name not in {*roles.unlabelled, *unlabelled}]
     if not files:
-        patients = _phantom_patients(data, chosen)
+        patients = _phantom_patients(data, chosen, unlabelled)
     same = options.same_validation or not _stated_splits(options, spaces)
     folds, remarks = _assign_patients(options, patients, counts, same, roles.partly)
     if chosen is not None:
@@ -94,11 +98,15 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         for fold, splits in enumerate(folds, start=1)
         for arm in make_arms(spaces, splits, fold=fold, folds=len(folds))
     )
+    data = replace(data, partly=roles.partly)
+    if options.teacher is not None:
+        pseudo_labels = plan_pseudo_labels(options.teacher, unlabelled, [arm.split for arm in arms])
+        data = replace(data, pseudo_labels=pseudo_labels)
+    if files:
+        data = replace(data, fingerprint=_fingerprint(files, [arm.split for arm in arms], unlabelled))
     return make_plan(
         arms,
-        data=replace(data, fingerprint=_fingerprint(files, [arm.split for arm in arms]), partly=roles.partly)
-        if files
-        else data,
+        data=data,
         resources=resources_of(request, nodes),
         seed=options.seed,
         out=options.out,
@@ -143,14 +151,14 @@ def _option_errors(options: argparse.Namespace) -> list[str]:
             errors.append(f"{option}: must not be given with --splits-file, which states the patients")
     if options.new and options.study is not None:
         errors.append(f"--new: must not be given with --study, got --study {options.study}")
-    for name in ("data", "dataset", "out", "cache", "splits_file"):
+    for name in ("data", "dataset", "out", "cache", "splits_file", "teacher"):
         path = getattr(options, name)
         if path is not None and re.match(r"\w+:/", str(path)):
             option = f"--{name.replace('_', '-')}"
-            kind = "file" if name == "splits_file" else "folder"
+            kind = "file" if name in ("splits_file", "teacher") else "folder"
             errors.append(f"{option}: must be a {kind}, if need be on mounted storage, not an address, got {path}")
     paths = {"--data": options.data, "--out": options.out, "--cache": options.cache, "--settings": options.settings}
-    paths |= {"--splits-file": options.splits_file, "--dataset": options.dataset}
+    paths |= {"--splits-file": options.splits_file, "--dataset": options.dataset, "--teacher": options.teacher}
     errors += [
         f"{name}: must be a path in UTF-8, the only ones that Ray takes, got {short_repr(str(path))}"
         + ("" if name == "working folder" else "; a link to it may have such a name")
@@ -197,16 +205,21 @@ def chosen_patients(options: argparse.Namespace) -> tuple[str, ...] | None:
     return None if options.patients is None else parse_patients(options.patients)
 
 
-def _phantom_patients(data: Data, chosen: Sequence[str] | None) -> list[str]:
-    """Return the phantom's patients that take part.
+def _phantom_patients(data: Data, chosen: Sequence[str] | None, unlabelled: Sequence[str]) -> list[str]:
+    """Return the phantom's patients that take part with their labels.
 
     Raises:
-        SettingsError: if the phantom lacks a chosen patient.
+        SettingsError: if the phantom lacks a chosen or an unlabelled patient.
     """
     every = [str(number) for number in range(1, data.patients + 1)]
-    if absent := [name for name in chosen or () if name not in every]:
-        raise SettingsError(f"--patients: must be the phantom's, 1-{data.patients}, got {names_text(absent)}")
-    return every if chosen is None else list(chosen)
+    errors = [
+        f"{option}: must be the phantom's, 1-{data.patients}, got {names_text(absent)}"
+        for option, names in (("--patients", chosen or ()), ("--unlabelled", unlabelled))
+        if (absent := [name for name in names if name not in every])
+    ]
+    if errors:
+        raise SettingsError(errors)
+    return [name for name in every if name not in unlabelled] if chosen is None else list(chosen)
 
 
 def _stated_splits(options: argparse.Namespace, spaces: Sequence[SearchSpace]) -> bool:
@@ -258,13 +271,16 @@ def _assign_patients(
 
 
 def _data(
-    options: argparse.Namespace, spaces: Sequence[SearchSpace], chosen: Sequence[str] | None
+    options: argparse.Namespace,
+    spaces: Sequence[SearchSpace],
+    chosen: Sequence[str] | None,
+    unlabelled: Sequence[str],
 ) -> tuple[Data, Mapping[str, PatientFiles]]:
     """Return the data and the files of each patient. There are none for the phantom, which is written later."""
     if options.data is not None:
         folder = options.data.absolute()
         dataset = load_dataset(folder, options.dataset)
-        files = checked_patients(folder, dataset, chosen)
+        files = checked_patients(folder, dataset, chosen, unlabelled)
         notes = tuple(not_read(folder, dataset, files_by_patient(folder, dataset)))
         return Data("folder", folder, len(files), "", dataset.structures, dataset, notes), files
     if options.dataset is not None:
@@ -279,15 +295,20 @@ def _data(
     return Data("phantom", Path("data").absolute() / name, patients, name), {}
 
 
-def _fingerprint(files: Mapping[str, PatientFiles], splits: Sequence[Split]) -> str:
-    """Return the fingerprint of the training and validation patients. The test patients' files are not hashed."""
-    return fingerprint_of_files(
-        select(dict(files), in_natural_order(name for split in splits for name in (*split.train, *split.validation)))
-    )
+def _fingerprint(files: Mapping[str, PatientFiles], splits: Sequence[Split], unlabelled: Sequence[str]) -> str:
+    """Return the fingerprint of the training and validation patients, and of those without labels that are trained on.
+
+    The test patients' files are not hashed.
+    """
+    searched = {name for split in splits for name in (*split.train, *split.validation)}
+    return fingerprint_of_files(select(dict(files), in_natural_order({*searched, *unlabelled})))
 
 
 def checked_patients(
-    folder: Path, dataset: Dataset | None, chosen: Sequence[str] | None = None
+    folder: Path,
+    dataset: Dataset | None,
+    chosen: Sequence[str] | None = None,
+    unlabelled: Sequence[str] = (),
 ) -> Mapping[str, PatientFiles]:
     """Return the patients of a folder after a check of all headers, including the test patients'. No voxels are read.
 
@@ -295,13 +316,16 @@ def checked_patients(
         folder: the folder.
         dataset: its description.
         chosen: the patients that take part; all if None. The files of others are not looked at.
+        unlabelled: patients that take part without labels. Those that they have are not used.
 
     Raises:
         DataError: if the folder or a header breaks a rule.
     """
-    patients, errors = scan_folder(folder, only=chosen, dataset=dataset)
-    if chosen is not None:
-        patients = {files.patient: files for files in select(patients, chosen, errors)}
+    wanted = None if chosen is None else (*chosen, *unlabelled)
+    patients, errors = scan_folder(folder, unlabelled, wanted, dataset=dataset)
+    found = select(patients, unlabelled if wanted is None else wanted, errors)
+    if wanted is not None:
+        patients = {files.patient: files for files in found}
     errors += check_headers(patients.values())
     if errors:
         raise DataError(errors)

@@ -5,11 +5,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from jointnet.data.folder import select
+from jointnet.models import model_of
 from jointnet.own_code import code_of
 from jointnet.preparation.cache import CachedPatient, prepare
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.settings import own_code_of
 from study.plan.plan import Arm, Plan
+from study.run.pseudo_labels import PreparedPatients
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, check_halted
 from study.run.stopping import StudyHaltedError
 from study.run.study_recorder import TEST_FOLDER
@@ -37,13 +39,13 @@ OPTUNA_FILE = "optuna.db"
 RETRAIN_FOLDER = "retrain"
 
 
-def search_arms(session: Session, rounds: Rounds, patients: Mapping[str, CachedPatient]) -> None:
+def search_arms(session: Session, rounds: Rounds, patients: PreparedPatients) -> None:
     """Search the arms whose search is not over, one after the other, within their trials and time.
 
     Args:
         session: session of the study.
         rounds: runs the trials.
-        patients: the training and validation patients, by name.
+        patients: the training and validation patients, and those without labels.
 
     Raises:
         StudyHaltedError: the study was interrupted, or the disk is full.
@@ -74,18 +76,23 @@ def search_arms(session: Session, rounds: Rounds, patients: Mapping[str, CachedP
         session.recorder.scheduled(arm)
 
 
-def arm_task(plan: Plan, arm: Arm, patients: Mapping[str, CachedPatient]) -> ArmTask:
-    """Return the common input of an arm's trials. It has training and validation patients only."""
+def arm_task(plan: Plan, arm: Arm, patients: PreparedPatients) -> ArmTask:
+    """Return the common input of an arm's trials. It has no test patients."""
+    pseudo_labels = plan.data.pseudo_labels if model_of(arm.model).segments else None
     return ArmTask(
         arm=arm.key,
         settings=arm.settings,
-        training=tuple(patients[name] for name in arm.split.train),
-        validation=tuple(patients[name] for name in arm.split.validation),
+        training=(
+            *(patients.labelled[name] for name in arm.split.train),
+            *(patients.pseudo_labelled if pseudo_labels else ()),
+        ),
+        validation=tuple(patients.labelled[name] for name in arm.split.validation),
         seed=plan.seed,
         device=plan.resources.device,
         threads=max(1, int(plan.resources.cpus_per_trial)),
         folder=plan.arm_folder(arm),
         code=tuple(code_of(reference) for reference in own_code_of(arm.settings)),
+        teachers=pseudo_labels.seen if pseudo_labels else (),
     )
 
 
@@ -145,14 +152,14 @@ def select_trials(session: Session) -> tuple[dict[str, Selection], list[str]]:
 
 
 def retrain_winners(
-    session: Session, rounds: Rounds, patients: Mapping[str, CachedPatient], selections: Mapping[str, Selection]
+    session: Session, rounds: Rounds, patients: PreparedPatients, selections: Mapping[str, Selection]
 ) -> None:
     """Retrain the selected trials with the requested seeds that are not done yet.
 
     Args:
         session: session of the study.
         rounds: runs the retrainings.
-        patients: the training and validation patients, by name.
+        patients: the training and validation patients, and those without labels.
         selections: selections by the key of their arm, recorded in the ledger.
 
     Raises:
@@ -181,7 +188,7 @@ def retrain_winners(
             progress.arm_ended(recorder.row, "retrainings")
 
 
-def _retrain_recorder(session: Session, arm: Arm, winner: str, patients: Mapping[str, CachedPatient]) -> ArmRecorder:
+def _retrain_recorder(session: Session, arm: Arm, winner: str, patients: PreparedPatients) -> ArmRecorder:
     """Create the recorder of a winner's retrainings. Their input is that of the search, with another key and folder."""
     task = replace(
         arm_task(session.plan, arm, patients),

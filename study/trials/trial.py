@@ -24,6 +24,7 @@ from jointnet.settings import Settings
 from jointnet.system.atomic_file import write_whole
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 from jointnet.train.loop import train
+from jointnet.train.pseudo_labels import PseudoLabelledPatient
 from study.search.parameters import settings_of_sample
 
 PREVIOUS_FILE = "previous.pt"
@@ -46,23 +47,26 @@ class ArmTask:
     Attributes:
         arm: key of the arm in the ledger.
         settings: settings before a sample is applied. `training.epochs` is the largest number of epochs of a trial.
-        training, validation: the prepared patients, on the common grid.
+        training, validation: the prepared patients, on the common grid. Those without labels come last in `training`,
+            with pseudo-labels.
         seed: training seed. It is the same for all trials of a search, so they differ by their sample only.
         device: `cpu` or `cuda`.
         threads: torch threads of a trial.
         folder: absolute folder, with a subfolder for each trial.
         code: the user's own code that the settings name, for workers that do not have it.
+        teachers: patients that the teacher of the pseudo-labels was trained or validated on.
     """
 
     arm: str
     settings: Settings
-    training: tuple[CachedPatient, ...]
+    training: tuple[CachedPatient | PseudoLabelledPatient, ...]
     validation: tuple[CachedPatient, ...]
     seed: int
     device: str
     threads: int
     folder: Path
     code: tuple[OwnCode, ...] = ()
+    teachers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ def run_trial(spec: TrialSpec, on_epoch: OnEpoch | None = None) -> EpochReport:
         out=spec.folder,
         checkpoints=spec.folder / CHECKPOINTS,
         on_epoch=forward,
+        teachers=spec.task.teachers,
     )
 
 

@@ -1,10 +1,13 @@
 """Methods: what the statistical tests assume and can detect, and the conventions of the measurements."""
 
+from collections.abc import Mapping
+
 from jointnet.evaluate.aggregation import ratio_text
-from study.report.analysis import Analysis
+from study.report.analysis import Analysis, count_of
 from study.report.page import Bullets, Section
 from study.report.records import StudyRecord
 from study.report.tables import Cell, Row, Table, number_or_empty, with_patients
+from study.store_names import PSEUDO_LABELLED_SLICES, TEACHER_PATIENTS, TEACHER_SHA256, UNLABELLED_PATIENTS
 
 CONVENTIONS = (
     "The unit of analysis is the patient. Values are averaged over a patient's slices, then over the retrainings of "
@@ -58,7 +61,22 @@ def conventions(study: StudyRecord, analysis: Analysis) -> Section:
     openings = {arm.openings for arm in study.arms}
     objective = f"The objective is the {ratio_text(analysis.endpoints)} {OBJECTIVE}"
     selection = OPENED_ONCE if openings == {1} else OPENED_AGAIN if max(openings, default=0) > 1 else f"{SELECTION}."
-    return Section("conventions", "Conventions", (Bullets((*CONVENTIONS, objective, selection)),))
+    return Section(
+        "conventions", "Conventions", (Bullets((*CONVENTIONS, objective, selection, *pseudo_labels(study.tags))),)
+    )
+
+
+def pseudo_labels(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the paragraph about the patients without labels of a study; none without such patients."""
+    if UNLABELLED_PATIENTS not in tags:
+        return ()
+    return (
+        f"{count_of(int(tags[UNLABELLED_PATIENTS]), 'patient')} without labels took part by pseudo-labels, in the arms "
+        f"whose model segments: segmentations of a teacher (SHA-256 {tags[TEACHER_SHA256]}) in "
+        f"{tags[PSEUDO_LABELLED_SLICES]} slices, where those of both scans agree after its registration. They are not "
+        f"counted as annotated, and neither are the {count_of(int(tags[TEACHER_PATIENTS]), 'patient')} that the "
+        "teacher was trained and validated on. None of these is a validation or test patient of the study.",
+    )
 
 
 def detectable_table(analysis: Analysis) -> Table:

@@ -2,18 +2,16 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from foreign_folders import LAYOUTS, foreign_names, write_foreign
+from simulation import search_in_process
 
 import jointnet.data.__main__
 import study.run.conduct
 from study import StudyTables, read_study
 from study.run.__main__ import main
-from study.trials.scheduling import ArmSearch
-from study.trials.trial import ArmTask, TrialSpec, run_trial
 
 TINY = """
 question = "Does it run?"
@@ -43,17 +41,6 @@ REPORTED = "spaces"
 """The one whose report is written, which takes most of the time."""
 
 
-def _search(task: ArmTask, search: ArmSearch, *rest: Any) -> None:
-    """Run an arm's trials in this process, without Ray."""
-    try:
-        while (trial := search.next_trial("attempt")) is not None:
-            spec = TrialSpec(task, trial.trial_id, trial.sample, trial.seed)
-            run_trial(spec, lambda told: search.reported("attempt", told.epoch, told.metrics) and None)
-            search.returned("attempt")
-    finally:
-        search.close(None)
-
-
 def _study(data: Path) -> StudyTables:
     assert main(["--search", "tiny", "--data", str(data), "--cache", "cache"]) == 0
     return read_study()
@@ -68,7 +55,7 @@ def test_studies_of_foreign_folders_have_the_same_rows(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("study.run.rounds.ray_session", lambda address: nullcontext())
-    monkeypatch.setattr("study.run.rounds.run_round", _search)
+    monkeypatch.setattr("study.run.rounds.run_round", search_in_process)
     report = study.run.conduct._report
     monkeypatch.setattr("study.run.conduct._report", lambda plan, outcome: 0)
     expected = _study(scan_folder)

@@ -17,6 +17,7 @@ from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.plan import Design, Plan, make_arms
 from study.plan.splits import make_folds
 from study.run.conduct import _rows
+from study.run.pseudo_labels import PreparedPatients
 from study.run.rounds import Session
 from study.run.stages import evaluate_on_test, retrain_winners, search_arms, select_trials
 from study.run.study_recorder import StudyRecorder
@@ -95,7 +96,7 @@ def plan_in(folder: Path, seeds: int = 2, samples: int = 2) -> Plan:
 
 def conduct(plan: Plan, dies_at: int = 0, written: bool = True) -> list[str]:
     """Run the study with one driver."""
-    patients = {name: CachedPatient(name, Path(f"/cache/{name}"), name) for name in PATIENTS}
+    patients = PreparedPatients({name: CachedPatient(name, Path(f"/cache/{name}"), name) for name in PATIENTS})
     with MortalLedger(plan.folder, dies_at, written) as ledger:
         outbox: Any = FlushedOutbox()
         progress = StudyProgress(_rows(plan), 0, Console(file=io.StringIO()))
