@@ -100,7 +100,9 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
     )
     data = replace(data, partly=roles.partly)
     if options.teacher is not None:
-        pseudo_labels = plan_pseudo_labels(options.teacher, unlabelled, [arm.split for arm in arms])
+        pseudo_labels = plan_pseudo_labels(
+            options.teacher, unlabelled, [arm.split for arm in arms], [arm.model for arm in arms]
+        )
         data = replace(data, pseudo_labels=pseudo_labels)
     if files:
         data = replace(data, fingerprint=_fingerprint(files, [arm.split for arm in arms], unlabelled))

@@ -41,13 +41,16 @@ class PreparedPatients:
     pseudo_labelled: tuple[PseudoLabelledPatient, ...] = ()
 
 
-def plan_pseudo_labels(teacher: Path, unlabelled: Sequence[str], splits: Iterable[Split]) -> PseudoLabels:
+def plan_pseudo_labels(
+    teacher: Path, unlabelled: Sequence[str], splits: Iterable[Split], models: Sequence[str] = ()
+) -> PseudoLabels:
     """Return who gets pseudo-labels by which teacher, after a check of the teacher's own patients.
 
     Args:
         teacher: the model file or its folder.
         unlabelled: the patients without labels.
         splits: the splits of all folds.
+        models: the models of the study's arms, whose code may be run where the teacher's file names it.
 
     Raises:
         InputError: if the file is missing or damaged.
@@ -55,7 +58,7 @@ def plan_pseudo_labels(teacher: Path, unlabelled: Sequence[str], splits: Iterabl
             is validated or tested on.
     """
     path = model_file(teacher).absolute()
-    model = load_model(path)
+    model = load_model(path, allow_code=models)
     seen = seen_patients(model)
     held_out = {name for split in splits for name in (*split.validation, *split.test)}
     errors = teacher_errors(model, unlabelled)
@@ -82,7 +85,8 @@ def predicted_once(
     if not labelled:
         device = device_here(plan.resources.device)
         progress.phase("predicting the pseudo-labels")
-        labelled = tuple(pseudo_label(load_model(planned.teacher, device).model, patients, device))
+        teacher = load_model(planned.teacher, device, [arm.model for arm in plan.arms])
+        labelled = tuple(pseudo_label(teacher.model, patients, device))
         _keep(path, labelled)
     progress.note(f"Pseudo-labels in {used_slices(labelled)} slices of {len(labelled)} unlabelled patients.")
     return labelled

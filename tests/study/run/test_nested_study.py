@@ -67,7 +67,7 @@ def opened(measured: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> 
     """Return the test evaluations: test patients, seeds and folder of each."""
     tested: list[tuple[Any, ...]] = []
 
-    def evaluate_held_out(patients: Any, models: Any, folder: Path, device: str) -> HeldOutResult:
+    def evaluate_held_out(patients: Any, models: Any, folder: Path, device: str, code: Any) -> HeldOutResult:
         assert all(path.is_file() for path in models.values())
         tested.append((tuple(patients), tuple(models), str(folder)))
         return HeldOutResult("f", {"test/lost": 0.0})
