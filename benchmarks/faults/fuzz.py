@@ -33,7 +33,7 @@ from broken_toml import broken_toml
 
 from jointnet.data.__main__ import main as data_command
 from jointnet.data.check.inspection import inspect_folder
-from jointnet.data.description import FILE, load_dataset
+from jointnet.data.description import FILE, MSCMRSEG, load_dataset, preset_content
 from jointnet.data.folder import find_patients
 from jointnet.errors import EXIT_DATA, EXIT_USAGE, DataError, InputError
 from jointnet.model_file import load_model, save_model
@@ -71,6 +71,7 @@ def main() -> int:
     warnings.simplefilter("error", RuntimeWarning)
     signal.signal(signal.SIGPROF, _too_slow)
     model = _sound_model()
+    preset_content(MSCMRSEG)  # loads a module that NOBODY may not be able to read
     resource.setrlimit(resource.RLIMIT_AS, (int(1024**2 * _memory_mb("VmSize")) + MEMORY_BYTES, resource.RLIM_INFINITY))
     numbers = range(options.cases) if options.only is None else [options.only]
     outcomes: Counter[tuple[str, str]] = Counter()
