@@ -90,7 +90,7 @@ def test_the_report_reads_only_the_tracking_store():
     reached = set().union(*(_reached(module) for module in _report())) - _report()
     assert (
         reached - {"study", "study.report"}
-        == {"study.arm_differences", "study.store_address", "study.store_names"} | PURE
+        == {"study.arm_differences", "study.setting_text", "study.store_address", "study.store_names"} | PURE
     )
     roots = {module: {name.split(".")[0] for name in _imports(module)} for module in reached | _report()}
     assert not set().union(*roots.values()) & {"ray", "torch", "nibabel"}

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in report.left_out:
         print(f"WARNING: {line}", file=sys.stderr)
     print(report.terminal_table(colour=sys.stdout.isatty()))
-    print(f"Report: {(report.folder / 'report.html').resolve()}")
+    print(f"Report: {(report.folder / 'report.html').resolve()}\n\n{report.terminal_answer()}")
     return 0
 
 

@@ -24,6 +24,7 @@ from study.store_address import (
 from study.store_names import EXPERIMENT
 
 REPORT_ARTIFACTS = "report"
+LONGEST_NOTE = 5000
 PATIENT, PATIENTS = "patient", "patients"
 """Column of tables and name of the array with patients' names. Older studies stored numbers."""
 
@@ -134,14 +135,17 @@ class MlflowStore:
                     contents[path] = local.read_text(encoding="utf-8")
         return contents
 
-    def log_report(self, run_id: str, folder: Path) -> str:
-        """Copy the report's folder to the artifacts of the study's run, under `report/`, and return the error, if any.
+    def log_report(self, run_id: str, folder: Path, answer: str) -> str:
+        """Log a report in the study's run and return the error, if any.
+
+        The folder's files are copied to the artifacts, under `report/`. The answer becomes the run's description.
 
         In a store that was moved, the artifact addresses are corrected first, so that the MLflow UI finds the files.
         """
         try:
             correct_records(self.address)
             self._client.log_artifacts(run_id, str(folder), REPORT_ARTIFACTS)
+            self._client.set_tag(run_id, "mlflow.note.content", answer[:LONGEST_NOTE])
         except Exception as error:  # each artifact store raises its own errors; the report is already written
             return error_text(error)
         return ""

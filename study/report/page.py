@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from study.report.analysis import Analysis
 from study.report.figures import Picture
+from study.report.headline import Headline
 from study.report.mean_tables import BEFORE
 from study.report.records import StudyRecord
 from study.report.tables import CODE, Table, markdown_text
@@ -171,12 +172,14 @@ class Content:
         study: the study.
         analysis: its numbers.
         sections: the sections in the order of the page.
-        summary: the answer in a few sentences, shown before the sections.
+        headline: the answer, with which the page begins.
+        summary: what stands behind it, in a few sentences shown before the sections.
     """
 
     study: StudyRecord
     analysis: Analysis
     sections: tuple[Section, ...]
+    headline: Headline
     summary: tuple[str, ...]
 
     @property
@@ -262,8 +265,10 @@ def html(content: Content, image: ImageAddress) -> str:
 
 def markdown(content: Content) -> str:
     """Return the report's text and tables as Markdown that links to the picture files in the same folder."""
-    parts = [f"# Study {content.study.study_id}", f"Data: {content.data}.", PHANTOM if content.phantom else PRIVATE]
+    parts = [f"# Study {content.study.study_id}"]
+    parts += [markdown_text(sentence) for sentence in content.headline.sentences]
     parts.append(_list(content.summary))
+    parts += [f"Data: {content.data}.", PHANTOM if content.phantom else PRIVATE]
     for section in content.sections:
         if body := _markdown_blocks(section.blocks):
             parts += [f"## {section.heading}", *body]

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
@@ -11,6 +11,7 @@ import pandas as pd
 
 from jointnet.errors import InputError
 from study.report.figures import Picture
+from study.report.headline import Headline
 from study.report.mean_tables import text_table
 from study.report.mlflow_store import MlflowStore
 from study.report.page import Content, ImageAddress, Pictures, html, markdown
@@ -32,7 +33,8 @@ class Report:
         folder: the folder of the report.
         table: Table 1 without the changes from before registration.
         annotated: a sentence with the annotated patients of each row.
-        summary: the answer in a few sentences.
+        headline: the answer.
+        summary: what stands behind it, in a few sentences.
         link: the address of the study's trials in the MLflow UI.
         left_out: why the report could not be copied to the store; empty where it was copied or not meant to be.
     """
@@ -40,22 +42,30 @@ class Report:
     study_id: str
     folder: Path
     table: Table
+    headline: Headline = field(default_factory=lambda: Headline(""))
     annotated: str = ""
     summary: tuple[str, ...] = ()
     link: str = ""
     left_out: tuple[str, ...] = ()
 
     def terminal_table(self, width: int | None = None, colour: bool = False) -> str:
-        """Return the summary and the main table as text, `width` characters wide.
-
-        By default it is as wide as the terminal (60 to 130).
-        """
-        columns = width or max(60, min(130, shutil.get_terminal_size((110, 24)).columns))
-        text = terminal(self.table, columns, colour)
-        lines = [wrapped for line in self.summary for wrapped in fill(line, columns).splitlines()]
+        """Return the main table and the summary as text, `width` characters wide; by default as `terminal_width`."""
+        columns = width or terminal_width()
         note = f"Mean (SD) over patients, mm. > best of its column. {self.annotated}{STARS}"
-        lines += ["", *text.splitlines(), fill(note, columns)]
-        return "\n".join(lines).lstrip("\n") + "\n"
+        lines = [terminal(self.table, columns, colour).strip("\n"), fill(note, columns)]
+        if self.summary:
+            lines += ["", *(fill(line, columns) for line in self.summary)]
+        return "\n".join(lines) + "\n"
+
+    def terminal_answer(self, width: int | None = None) -> str:
+        """Return the answer as text of that width. A command prints it last, where it stays in view."""
+        columns = width or terminal_width()
+        return "\n".join(fill(sentence, columns) for sentence in self.headline.sentences)
+
+
+def terminal_width() -> int:
+    """Return the number of characters in a line of the terminal, between 60 and 130."""
+    return max(60, min(130, shutil.get_terminal_size((110, 24)).columns))
 
 
 def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = True) -> Report:
@@ -86,11 +96,11 @@ def write_report(tracking_uri: str, study_id: str, out: Path, *, log: bool = Tru
     left_out: tuple[str, ...] = ()
     if log:
         with MlflowStore(tracking_uri) as store:
-            error = store.log_report(study.run_id, out)
+            error = store.log_report(study.run_id, out, " ".join(content.headline.sentences))
         left_out = (f"the copy of the report in the tracking store: {error}",) if error else ()
     table = text_table(registration_means(content.analysis), with_changes=False)
     annotated = annotated_sentence(content.analysis)
-    return Report(study_id, out, table, annotated, content.summary, link_to_trials(study), left_out)
+    return Report(study_id, out, table, content.headline, annotated, content.summary, link_to_trials(study), left_out)
 
 
 def _files_in(folder: Path) -> dict[str, bytes]:

@@ -111,6 +111,7 @@ def _report(plan: Plan, outcome: StudyOutcome) -> int:
         print(f"WARNING: {line}. Repeat the command to try it again.", file=sys.stderr)
     for line in outcome.missing:
         print(line, file=sys.stderr)
+    print(f"\n{report.terminal_answer()}", flush=True)
     if outcome.refused:
         raise StudyHaltedError(f"{outcome.refused}. The report has what the store holds", by_user=False)
     return EXIT_NO_FINISHED_TRIAL if outcome.missing else 0

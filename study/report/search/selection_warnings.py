@@ -95,13 +95,17 @@ def warnings(arm: ArmRecord, space: Sequence[SearchParameter], noise_sd: float =
     """
     if not arm.trials:
         return []
-    table = trial_table([arm], space)
-    lines = [*_few(table, space), *_early(arm), *_bounds(arm, space), *_disagreement(table, space, noise_sd)]
+    lines = [doubt.sentence for doubt in _doubts(arm, space, noise_sd)]
     found = optimism(arm, noise_sd)
     if found is not None:
         lines.append(_optimism_text(found, noise_sd))
     name = f"{arm.arm}, fold {arm.fold}" if arm.folds > 1 else arm.arm
     return [f"{name}: {line}" for line in lines]
+
+
+def doubts(arm: ArmRecord, space: Sequence[SearchParameter], noise_sd: float = NOISE_SD) -> list[str]:
+    """Return the same reasons in a few words each, without the optimism: `4 complete trials`, `alpha on its bound`."""
+    return [doubt.short for doubt in _doubts(arm, space, noise_sd)] if arm.trials else []
 
 
 def study_warnings(study: StudyRecord) -> list[str]:
@@ -142,26 +146,43 @@ def undetermined(
     return len(best), {name: part for name, part in spread.items() if part > WIDE}
 
 
-def _few(table: pd.DataFrame, space: Sequence[SearchParameter]) -> list[str]:
+@dataclass(frozen=True)
+class _Doubt:
+    """A reason why the selected trial may not be the best setting, in a few words and as a sentence."""
+
+    short: str
+    sentence: str
+
+
+def _doubts(arm: ArmRecord, space: Sequence[SearchParameter], noise_sd: float) -> list[_Doubt]:
+    table = trial_table([arm], space)
+    return [*_few(table, space), *_early(arm), *_bounds(arm, space), *_disagreement(table, space, noise_sd)]
+
+
+def _few(table: pd.DataFrame, space: Sequence[SearchParameter]) -> list[_Doubt]:
     count, fewest = len(complete(table)), fewest_complete(space)
     if count >= fewest:
         return []
     trained = f"{count or 'none'} of {len(table)} {'trial' if len(table) == 1 else 'trials'} trained all epochs"
-    return [f"{trained}, fewer than {fewest}: little can be said about which settings are good."]
+    short = f"only {count} complete {'trial' if count == 1 else 'trials'}" if count else "no complete trial"
+    return [_Doubt(short, f"{trained}, fewer than {fewest}: little can be said about which settings are good.")]
 
 
-def _early(arm: ArmRecord) -> list[str]:
+def _early(arm: ArmRecord) -> list[_Doubt]:
     selected = arm.selected
     if selected is None or selected.state == "complete":
         return []
     return [
-        f"the selected trial did not train all epochs ({selected.ending} after {selected.epochs}); "
-        "longer trained, it and others might rank otherwise."
+        _Doubt(
+            f"the winner was {selected.ending}",
+            f"the selected trial did not train all epochs ({selected.ending} after {selected.epochs}); "
+            "longer trained, it and others might rank otherwise.",
+        )
     ]
 
 
-def _bounds(arm: ArmRecord, space: Sequence[SearchParameter]) -> list[str]:
-    """Return sentences about the values of the selected trial that lie on a bound."""
+def _bounds(arm: ArmRecord, space: Sequence[SearchParameter]) -> list[_Doubt]:
+    """Return the doubts about the values of the selected trial that lie on a bound."""
     selected = arm.selected
     lines = []
     for one in space if selected is not None else ():
@@ -171,20 +192,22 @@ def _bounds(arm: ArmRecord, space: Sequence[SearchParameter]) -> list[str]:
             continue
         end = bound in _ENDS.get(one.name, ())
         further = "the end of what is possible" if end else "the best may lie beyond it"
-        lines.append(
-            f"{one.name} of the selected trial, {value:.3g}, is on the bound {bound:g} of the search: {further}."
-        )
+        sentence = f"{one.name} of the selected trial, {value:.3g}, is on the bound {bound:g} of the search: {further}."
+        lines.append(_Doubt(f"{one.name.rpartition('.')[2]} on its bound", sentence))
     return lines
 
 
-def _disagreement(table: pd.DataFrame, space: Sequence[SearchParameter], noise_sd: float) -> list[str]:
+def _disagreement(table: pd.DataFrame, space: Sequence[SearchParameter], noise_sd: float) -> list[_Doubt]:
     count, wide = undetermined(table, space, noise_sd)
     if not wide:
         return []
     names = ", ".join(f"{name} ({part:.0%} of its range)" for name, part in wide.items())
     return [
-        f"the best {count} complete trials are equally good (within {2 * noise_sd:.3f}) but do not agree on {names}: "
-        "the search does not determine these."
+        _Doubt(
+            f"the best {count} trials do not agree on {', '.join(name.rpartition('.')[2] for name in wide)}",
+            f"the best {count} complete trials are equally good (within {2 * noise_sd:.3f}) but do not agree on "
+            f"{names}: the search does not determine these.",
+        )
     ]
 
 

@@ -1,6 +1,7 @@
 """The sections of the report, in the order of the page. Each makes its own tables, pictures, texts and CSV files."""
 
 from study.report.analysis import analyse
+from study.report.headline import headline
 from study.report.page import Content
 from study.report.records import StudyRecord
 from study.report.sections.annotations import annotations
@@ -37,4 +38,4 @@ def build(study: StudyRecord) -> Content:
     """
     analysis = analyse(study)
     sections = tuple(section(study, analysis) for section in SECTIONS)
-    return Content(study, analysis, sections, summary(study, analysis))
+    return Content(study, analysis, sections, headline(study, analysis), summary(study, analysis))

@@ -1,7 +1,7 @@
 """Question and answer: a summary, the pre-specified claims and their verdicts, and the best model on validation."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from jointnet.evaluate.aggregation import registration_ratio
@@ -9,7 +9,6 @@ from study.arm_differences import span
 from study.report.analysis import Analysis, count_of, with_fold
 from study.report.page import Block, Bullets, Section, Text, Verdicts
 from study.report.records import ArmRecord, StudyRecord
-from study.report.search.selection_warnings import study_warnings
 from study.report.sections.arms_compared import SCOPES, deciding_interval
 from study.report.statistics.claim_result import TITLES, WHAT_TO_RUN, ClaimResult, claims_frame
 from study.report.statistics.deciding import METHOD
@@ -31,16 +30,17 @@ def answer(study: StudyRecord, analysis: Analysis) -> Section:
     judged: tuple[Block, ...] = (Text(f"{NO_CLAIM}: {analysis.no_claim}."),)
     if primary:
         judged = (Verdicts(primary), claims_table(analysis.claims))
+    lines = tuple(best_models(study, analysis))
     return Section(
         "answer",
         "Question and answer",
-        (*((Text(question),) if question else ()), *judged, Bullets(tuple(best_models(study, analysis)))),
+        (*((Text(question),) if question else ()), *judged, *((Bullets(lines),) if lines else ())),
         {"claims": claims_frame(analysis.claims)},
     )
 
 
 def summary(study: StudyRecord, analysis: Analysis) -> tuple[str, ...]:
-    """Return what won, by how much, and what limits the result, in a few sentences."""
+    """Return what stands behind the headline in a few sentences: claims, tests, what was compared, and limits."""
     ratios = {name: ratio for name in analysis.arms if not math.isnan(ratio := analysis.test_ratio(name))}
     ranked = sorted(ratios, key=lambda name: ratios[name])
     verdicts = [
@@ -50,8 +50,8 @@ def summary(study: StudyRecord, analysis: Analysis) -> tuple[str, ...]:
     ]
     lines = [f"Pre-specified claims: {' '.join(verdicts)}"] if verdicts else []
     if not ranked:
-        return (*lines, "No arm has test values yet, so there is no result.")
-    lines.append(_best_tested(analysis, ranked, ratios))
+        return tuple(lines)
+    lines.append(_best_tested(analysis, ranked[0]))
     if len(ranked) > 1:
         lines.append(_margin_of_best(analysis, ranked[0], ranked[1], ratios[ranked[1]]))
     if analysis.baselines:
@@ -61,18 +61,13 @@ def summary(study: StudyRecord, analysis: Analysis) -> tuple[str, ...]:
     return (*lines, f"Patients and splits: {'; '.join(remarks)}.") if remarks else tuple(lines)
 
 
-def _best_tested(analysis: Analysis, ranked: Sequence[str], ratios: Mapping[str, float]) -> str:
+def _best_tested(analysis: Analysis, best: str) -> str:
     """Return a sentence with the arm of the lowest objective on the test patients and its change from before."""
-    best = ranked[0]
-    first, changes = analysis.changes[best][0], analysis.changes[best]
-    who = f"Lowest test objective of {len(ranked)} arms" if len(ranked) > 1 else "Test objective"
+    changes = analysis.changes[best]
     lower = sum(one.test.difference < 0 and bool(significance_stars(one.holm_p)) for one in changes)
-    title = TITLES[first.metric, first.structure]
     return (
-        f"{who}: {best} with {ratios[best]:.3f}, the {analysis.ratio} of the error after registration "
-        f"divided by the error before it. {title} is {number(first.reference_mean)} mm before and "
-        f"{number(first.compared_mean)} mm after registration; {lower} of {len(changes)} metrics improve at p < 0.05 "
-        "(paired t-test, Holm)."
+        f"{best} has a ratio of {analysis.test_ratio(best):.3f}; {lower} of {len(changes)} metrics improve from before "
+        "registration at p < 0.05 (paired t-test, Holm)."
     )
 
 
@@ -118,10 +113,6 @@ def _limits(study: StudyRecord, analysis: Analysis, best: str) -> list[str]:
         limits.append(f"no test values of {', '.join(untested)}")
     if study.missing:
         limits.append(f"not in the store: {', '.join(study.missing)}")
-    if cautions := study_warnings(study):
-        limits.append(
-            f"{count_of(len(cautions), 'reason')} for caution about the search (section Hyperparameter search)"
-        )
     return limits
 
 
@@ -157,7 +148,7 @@ def _endpoints(results: Sequence[ClaimResult]) -> tuple[str, ...]:
 
 
 def best_models(study: StudyRecord, analysis: Analysis) -> list[str]:
-    """Return sentences with the best model on validation per split, warnings and missing arms."""
+    """Return sentences with the best model on validation of several with one split, warnings and missing arms."""
     lines = []
     values = {name: validation_objective(records) for name, records in analysis.arms.items()}
     first = {name: records[0] for name, records in analysis.arms.items()}
@@ -168,12 +159,13 @@ def best_models(study: StudyRecord, analysis: Analysis) -> list[str]:
     chosen = sorted((name for name, value in values.items() if not math.isnan(value)), key=split)
     for (train, validation), group in groupby(chosen, key=split):
         ranked = sorted(group, key=lambda name: values[name], reverse=study.direction == "maximize")
+        if len(ranked) == 1:
+            continue
         objectives = "; ".join(f"{name} {values[name]:.3f}" for name in ranked)
         over = ", mean over folds" if analysis.arms[ranked[0]][0].folds > 1 else ""
-        what = "the best model on validation is" if len(ranked) > 1 else "the selected model is that of"
         needs = span(record.annotated for name in ranked for record in analysis.arms[name])
         who = f"{train} training and {validation} validation patients ({needs} annotated)"
-        text = f"With {who}, {what} {ranked[0]} (validation objective{over}: {objectives})."
+        text = f"With {who}, the best model on validation is {ranked[0]} (validation objective{over}: {objectives})."
         ratios = [f"{name} {analysis.test_ratio(name):.3f}" for name in ranked if name in analysis.slices]
         lines.append(text + (f" Objective on the test patients: {'; '.join(ratios)}." if ratios else ""))
     if not study.arms:

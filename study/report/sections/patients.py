@@ -18,7 +18,7 @@ from jointnet.scar.threshold import find_scar
 from jointnet.structures import CLASS_INDEX, STRUCTURE_TITLES, STRUCTURES
 from study.report.analysis import Analysis
 from study.report.figures import Picture
-from study.report.page import Block, ColourKey, Heading, Pictures, Section, Text
+from study.report.page import Block, ColourKey, Details, Heading, Pictures, Section, Text
 from study.report.records import ArmRecord, StudyRecord
 from study.report.slice_rows import of_metric
 
@@ -82,7 +82,7 @@ class ChosenPatient:
 
 
 def pictures(study: StudyRecord, analysis: Analysis) -> Section:
-    """Create the section with the pictures of each arm's best, median and worst test patient."""
+    """Create the section with the pictures of each arm's median test patient, and of the best and worst on request."""
     chosen = {name: chosen_patients(records) for name, records in analysis.arms.items()}
     contours = [
         (f"LGE, {STRUCTURE_TITLES[name]}", CONTOUR_COLOURS[name]) for name in STRUCTURES if name in analysis.structures
@@ -91,14 +91,22 @@ def pictures(study: StudyRecord, analysis: Analysis) -> Section:
     blocks: list[Block] = [ColourKey(f"{RANKING} {_BEFORE_KEY}", colours, _AFTER_KEY), Text(SCAR_RULE, "note")]
     for name, patients in chosen.items():
         if patients:
-            drawn = tuple(_picture(patient) for patient in patients)
-            blocks += [Heading(analysis.titles[name], name), Pictures(drawn, titled=True, layout="rows")]
+            shown = next((one for one in patients if one.rank == "median"), patients[-1])
+            blocks += [Heading(analysis.titles[name], name), _pictures([shown])]
+            if others := [one for one in patients if one is not shown]:
+                ranks = " and ".join(one.rank for one in others)
+                patient = "patient" if len(others) == 1 else "patients"
+                blocks.append(Details(f"{ranks.capitalize()} {patient} of {name}", (_pictures(others),)))
     return Section(
         "pictures",
         "Pictures",
         tuple(blocks) if any(chosen.values()) else (),
         subtitle="best, median and worst patient of each arm",
     )
+
+
+def _pictures(patients: Sequence[ChosenPatient]) -> Pictures:
+    return Pictures(tuple(_picture(patient) for patient in patients), titled=True, layout="rows")
 
 
 def chosen_patients(records: Sequence[ArmRecord]) -> tuple[ChosenPatient, ...]:

@@ -248,13 +248,26 @@ def test_a_page_with_patients_says_that_it_must_stay(kind: str, shared: bool, st
 def test_the_summary_stands_before_the_contents_and_in_the_other_forms(text: str, report: Report) -> None:
     summary = text[text.index('class="summary"') : text.index("<nav")]
     claims, best, second, limits = report.summary
+    result, trust, ratio = report.headline.sentences
+    places = [summary.index(f">{part}") for part in (result, trust, ratio)]
+    assert places == sorted(places) and summary.index('class="summary"') < places[0]
+    assert re.fullmatch(
+        r"Best of 4 arms: joint-\d+ t\d of \d+ trials with \d+ training patients, .+; LV CD \d\.\d\d to \d\.\d\d "
+        r"mm on 5 unseen patients, ratio 0\.\d\d\.",
+        result,
+    )
+    assert trust.startswith("Doubtful: synthetic scans; only ") and ratio.startswith("Ratio: the error after ")
+    terminal = report.terminal_answer(2000)
+    assert terminal.splitlines() == [result, trust, ratio]
+    written = (report.folder / "report.md").read_text(encoding="utf-8")
+    assert written.split("\n\n")[1:4] == [result, trust, ratio]
     with (report.folder / "claims.csv").open(newline="") as stream:
         primary = [line for line in csv.DictReader(stream) if line["primary"] == "True"]
     for line in primary:
         assert f"{line['joint']} is {line['claim']} to {line['standalone']} in LV CD: {line['verdict']}." in claims
-    ratios = re.findall(r" with (\d\.\d{3})", best + second)
+    ratios = re.findall(r"(?: with| ratio of) (\d\.\d{3})", best + second)
     assert len(primary) == 2 and len(ratios) == 2 and ratios[0] <= ratios[1]
-    assert "Limits: synthetic scans; 5 test patients of one split; one training seed per arm; " in limits
+    assert "Limits: synthetic scans; 5 test patients of one split; one training seed per arm." in limits
     assert summary.count("<li>") == len(report.summary) == 4
     for form in ((report.folder / "report.md").read_text(encoding="utf-8"), report.terminal_table(2000)):
         assert all(line.replace("<", "&lt;") in form.replace("<", "&lt;") for line in report.summary)
@@ -263,12 +276,12 @@ def test_the_summary_stands_before_the_contents_and_in_the_other_forms(text: str
 @pytest.mark.parametrize(
     ("name", "sentences"),
     [
-        ("empty", ("No arm has test values yet, so there is no result.",)),
+        ("empty", ()),
         (
             "doubtful",
             (
                 "Pre-specified claims: joint-25 is not inferior to standalone-35 in LV CD: cannot be judged. ",
-                "Test objective: joint-25 with ",
+                "joint-25 has a ratio of ",
                 "Limits: synthetic scans; 5 test patients of one split; ",
             ),
         ),
@@ -280,6 +293,9 @@ def test_the_summary_of_an_unfinished_study(name: str, sentences: tuple[str, ...
     assert all(line.startswith(start) for line, start in zip(content.summary, sentences, strict=True))
     if name == "doubtful":
         assert "test patients evaluated more than once by joint-25; no test values of " in content.summary[-1]
+        assert "the test patients were opened more than once" in content.headline.trust
+    else:
+        assert content.headline.sentences == ("No arm has test values yet, so there is no result.",)
 
 
 def test_no_heading_of_the_markdown_repeats_the_caption_below_it(report: Report) -> None:

@@ -1,0 +1,156 @@
+"""The answer of a study in two or three sentences: which setting won, by how much, and whether to trust it.
+
+The terminal, the report and the description of the study's MLflow run show these sentences.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.report.analysis import Analysis, count_of
+from study.report.records import ArmRecord, StudyRecord
+from study.report.search.selection_warnings import NOISE_SD, doubts
+from study.report.search.trial_table import search_parameters
+from study.report.statistics.claim_result import TITLES
+from study.report.statistics.paired import significance_stars
+from study.report.tables import number
+from study.setting_text import setting_text
+
+AS_GOOD = 2 * NOISE_SD
+"""Two ratios that differ by at most two SD of the noise between seeds count as equally good."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The answer of a study.
+
+    Attributes:
+        result: the best setting, and the error before and after registration; or that nothing is better than none.
+        trust: the reasons for doubt, or what to change where nothing is better than no registration.
+        ratio: what the ratio of `result` is; empty where it has none.
+    """
+
+    result: str
+    trust: str = ""
+    ratio: str = ""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The parts that are not empty."""
+        return tuple(part for part in (self.result, self.trust, self.ratio) if part)
+
+
+def headline(study: StudyRecord, analysis: Analysis) -> Headline:
+    """Return the answer of a study, from the arm with the lowest registration ratio on the test patients."""
+    ratios = {name: ratio for name in analysis.arms if not math.isnan(ratio := analysis.test_ratio(name))}
+    if not ratios:
+        return _without_test(study)
+    best = min(ratios, key=lambda name: ratios[name])
+    records, first = analysis.arms[best], analysis.changes[best][0]
+    patients = count_of(analysis.patients[best]["patient"].nunique(), "unseen patient")
+    error = (
+        f"{TITLES[first.metric, first.structure]} {number(first.reference_mean)} to {number(first.compared_mean)} mm "
+        f"on {patients}, ratio {number(ratios[best])}"
+    )
+    explained = (
+        f"Ratio: the error after registration divided by the error before it, {analysis.ratio}; 1 is no better than "
+        "doing nothing."
+    )
+    if ratios[best] >= 1:
+        result = f"Nothing beats doing nothing. The best, {_who(study, records, len(ratios))}: {error}."
+        return Headline(result, _what_to_change(records), explained)
+    reasons = [*_doubts(study, analysis, best), *_as_good(analysis, best, ratios[best])]
+    trust = f"Doubtful: {'; '.join(reasons)}." if reasons else "The search gives no reason for doubt."
+    return Headline(f"Best of {_who(study, records, len(ratios))}; {error}.", trust, explained)
+
+
+def _without_test(study: StudyRecord) -> Headline:
+    """Return the answer of a study without test values: the best selected trial on validation, if any."""
+    sign = -1 if study.direction == "maximize" else 1
+    chosen = [(sign * arm.selected.objective, place) for place, arm in enumerate(study.arms) if arm.selected]
+    if not chosen:
+        return Headline("No arm has test values yet, so there is no result.")
+    value, place = min(chosen)
+    who = _who(study, (study.arms[place],), len(study.arms))
+    return Headline(
+        f"No arm has test values yet, so there is no result. On validation the best of {who}: {study.metric} "
+        f"{sign * value:.3f}."
+    )
+
+
+def _who(study: StudyRecord, records: Sequence[ArmRecord], arms: int) -> str:
+    """Return the number of trials or arms, the training patients, and the winner with its setting."""
+    arm = records[0]
+    trials = sum(len(record.trials) for record in records)
+    training = count_of(arm.train, "training patient")
+    text = f"{count_of(trials, 'trial')} with {training}: {arm.arm}" if arms == 1 else f"{arms} arms: {arm.arm}"
+    within = "" if arms == 1 else f" of {count_of(trials, 'trial')} with {training}"
+    texts = {_setting(study, record) for record in records if record.selected is not None}
+    if len(records) > 1:
+        same = f" ({next(iter(texts))})" if len(texts) == 1 and "" not in texts else ""
+        return f"{text} in {len(records)} folds{within}{same or ', with a setting of its own in each'}"
+    if arm.selected is None:
+        return text
+    setting = next(iter(texts))
+    return f"{text} {arm.selected.trial_id}{within}, {setting or 'the settings of its arm'}"
+
+
+def _setting(study: StudyRecord, arm: ArmRecord) -> str:
+    """Return the setting of the selected trial: the searched parameters."""
+    names = [one.name for one in search_parameters(study.specification, arm)]
+    return setting_text(arm.selected.parameters, names) if arm.selected is not None else ""
+
+
+def _doubts(study: StudyRecord, analysis: Analysis, best: str) -> list[str]:
+    """Return the reasons for doubt about the best arm and its search, short."""
+    records = analysis.arms[best]
+    reasons = ["synthetic scans"] if study.tags.get("data.kind") == "phantom" else []
+    reasons += [
+        reason for record in records for reason in doubts(record, search_parameters(study.specification, record))
+    ]
+    reasons += [reason for record in records if (reason := _default(study, record))]
+    if any(record.openings > 1 for record in records):
+        reasons.append("the test patients were opened more than once")
+    if not any(one.test.difference < 0 and significance_stars(one.holm_p) for one in analysis.changes[best]):
+        reasons.append("no metric changes significantly")
+    return list(dict.fromkeys(reasons))
+
+
+def _default(study: StudyRecord, arm: ArmRecord) -> str:
+    """Return whether the default settings, where the first trial has them, are as good as the selected trial."""
+    of_arm = {each.get("search") for each in study.specification.get("arms", []) if each.get("arm") == arm.arm}
+    searches = [each for each in study.specification.get("searches", []) if each.get("name") in of_arm]
+    if arm.selected is None or not arm.trials or not (searches and searches[0].get("settings_first")):
+        return ""
+    default = min(arm.trials, key=lambda trial: trial.trial_id)
+    if default.trial_id == arm.selected.trial_id:
+        return "the default won"
+    return "the default is as good" if abs(default.objective - arm.selected.objective) <= AS_GOOD else ""
+
+
+def _as_good(analysis: Analysis, best: str, ratio: float) -> list[str]:
+    """Return the other arms, and the rows without training, whose ratio is as good or better."""
+    near = {
+        name: value
+        for name in analysis.titles
+        if name != best and (value := analysis.test_ratio(name)) <= ratio + AS_GOOD
+    }
+    reasons = [f"{name} is as good ({number(value)})" for name, value in near.items() if name in analysis.arms]
+    for name, value in near.items():
+        if name not in analysis.arms:
+            how = "as good" if value >= ratio - AS_GOOD else "better"
+            reasons.append(
+                f"without any training, {name} {'are' if name.endswith('s') else 'is'} {how} ({number(value)})"
+            )
+    return reasons
+
+
+def _what_to_change(records: Sequence[ArmRecord]) -> str:
+    """Return what to change where nothing is better than no registration."""
+    epochs = max((trial.epochs for record in records for trial in record.trials), default=0)
+    trials = max(len(record.trials) for record in records)
+    return (
+        f"What to change: longer training (--max-epochs; the longest trial had {count_of(epochs, 'epoch')}), more "
+        f"trials (--num-samples; there were {trials}), more than {count_of(records[0].train, 'training patient')}, or "
+        "the settings `default`, with a guided head and refinement."
+    )
