@@ -67,6 +67,15 @@ def render(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def fitted(text: str, width: int) -> str:
+    """Return the text of a plan with its lines broken between words where they are longer than `width`."""
+    lines = []
+    for line in text.splitlines():
+        indent = " " * 12 if line.startswith(" ") else ""
+        lines += textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    return "\n".join(lines)
+
+
 def _settings(space: SearchSpace) -> str:
     fixed = ", ".join(f"{key} = {value}" for key, value in space.fixed.items())
     return f"{space.name}: {space.settings}" + (f", with {fixed}" if fixed else "")
@@ -235,7 +244,8 @@ def _disk(plan: Plan) -> list[str]:
     bound = "at most" if _trials_are_fixed(plan) else "about"
     return [
         f"  Disk      {bound} {models:.1f} MB of models, as much again in the tracking store,",
-        f"            {running:.1f} MB for each running training, {ledger:.1f} MB of ledger",
+        f"            {running:.1f} MB for each running training"
+        + (f", {ledger:.0f} MB of records" if ledger >= 1 else ""),
     ]
 
 

@@ -7,6 +7,7 @@ same command resumes the study after any interruption.
 import argparse
 import json
 import math
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from study.plan.capacity import describe_nodes
 from study.plan.cost import arm_epochs, arm_minutes, budget_share_minutes, retrain_minutes
 from study.plan.identity import SPECIFICATION_FILE, with_identity
 from study.plan.plan import Arm, Plan, specification
-from study.plan.plan_text import render
+from study.plan.plan_text import fitted, render
 from study.report.write import write_report
 from study.run.planning import PHANTOM_SEED, checked_patients, chosen_patients, plan_from_options
 from study.run.pseudo_labels import PreparedPatients, predicted_once, pseudo_label_tags
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     """
     plan = with_identity(plan_from_options(options), new=options.new, study=options.study)
     interrupt_on_signals()  # Ray replaces the SIGTERM handler when a cluster's nodes are surveyed
-    print(render(plan), flush=True)
+    print(fitted(render(plan), shutil.get_terminal_size((1000, 24)).columns), flush=True)
     check_experiment(plan.tracking_uri)
     if options.dry_run:
         return 0

@@ -122,7 +122,7 @@ def _export(session: Session) -> None:
     path = session.plan.folder / OPTUNA_FILE
     arms = {arm.key: (arm.parameters, session.ledger.outcomes(arm.key).values()) for arm in session.plan.arms}
     try:
-        write_optuna_file(path, arms)
+        write_optuna_file(path, arms, session.plan.spaces[0].objective.metric)
     except Exception as error:  # no error of this optional file may stop the study
         session.progress.note(f"WARNING: {path} could not be written: {' '.join(str(error).split())[:200]}")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,14 @@ def optuna_trials(
     return trials
 
 
-def write_optuna_file(path: Path, arms: Mapping[str, tuple[Sequence[Parameter], Iterable[TrialOutcome]]]) -> None:
+def write_optuna_file(
+    path: Path, arms: Mapping[str, tuple[Sequence[Parameter], Iterable[TrialOutcome]]], metric: str
+) -> None:
     """Write an SQLite file for optuna-dashboard, with one Optuna study per arm. An older file is replaced atomically.
 
-    The user attribute `trial.id` is the id of a trial. Optuna's own numbers start at 0, so its trial 1 is `t0002`. They
-    are not changed, because Optuna's plots use them as indices. A trial that is not over is WAITING, because no process
-    may be running it when the file is read.
+    The objective has the name `metric`. The user attribute `trial.id` is the id of a trial. Optuna's own numbers start
+    at 0, so its trial 1 is `t0002`. They are not changed, because Optuna's plots use them as indices. A trial that is
+    not over is WAITING, because no process may be running it when the file is read.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     for left in path.parent.glob(f".{path.name}.*part*"):  # temporary files and SQLite journals of a killed driver
@@ -84,6 +87,8 @@ def write_optuna_file(path: Path, arms: Mapping[str, tuple[Sequence[Parameter], 
     try:
         for arm, (parameters, outcomes) in arms.items():
             study = optuna.create_study(study_name=arm, storage=storage, direction="minimize")
+            with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+                study.set_metric_names([metric])
             study.add_trials(optuna_trials(parameters, outcomes, TrialState.WAITING))
         storage.remove_session()
         storage.engine.dispose()

@@ -9,14 +9,18 @@ from types import TracebackType
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from study.search.outcome import TrialOutcome
+from study.setting_text import setting_text
 from study.store_names import TIME_BUDGET
 
 PLAIN_SECONDS = 20.0
 """Without a terminal: least interval between lines about epochs."""
 MOST_ROWS = 12
 """Largest number of rows of the live table. With more arms, those that are over are hidden."""
+MOST_RUNNING = 4
+"""Largest number of running trials that are named."""
 ENDS = {
     "complete": "complete",
     "stopped": "stopped early",
@@ -30,7 +34,8 @@ ENDS = {
 class ArmProgress:
     """Progress of the search of one arm, or of its retrainings.
 
-    `trials` is None where the time budget limits them; `expected_epochs` is then infinite.
+    `trials` is None where the time budget limits them; `expected_epochs` is then infinite. `best` is the best trial so
+    far, `latest` the moment of the latest epoch, `training` the number of epochs of each running trial.
     """
 
     name: str
@@ -43,7 +48,29 @@ class ArmProgress:
     epochs: int = 0
     earlier_epochs: int = 0
     states: dict[str, str] = field(default_factory=dict)
-    best: float | None = None
+    best: TrialOutcome | None = None
+    latest: float | None = None
+    training: dict[str, int] = field(default_factory=dict)
+
+    def add_objective(self, trial: TrialOutcome) -> None:
+        """Take a trial as the best one if it is."""
+        if trial.objective is not None and trial.state != "failed":
+            best = None if self.best is None else self.best.objective
+            self.best = trial if best is None or trial.objective <= best else self.best
+
+    @property
+    def best_text(self) -> str:
+        """The best objective with its trial and setting; "" without one."""
+        if self.best is None:
+            return ""
+        setting = setting_text(self.best.sample)
+        return f"{self.best.objective:.3f} ({self.best.trial_id}{f': {setting}' if setting else ''})"
+
+    @property
+    def endings(self) -> str:
+        """The number of ended trials by how they ended."""
+        counts = {text: self.count(state) for state, text in ENDS.items()}
+        return ", ".join(f"{count} {text}" for text, count in counts.items() if count)
 
     def count(self, state: str) -> int:
         """Return the number of trials in a state."""
@@ -57,7 +84,8 @@ class ArmProgress:
     def remaining_seconds(self, now: float, pace: float) -> float | None:
         """Return the estimated remaining seconds, at most up to the time limit; None where there is no estimate.
 
-        The estimate uses the arm's own epochs once two are done, before that the plan's estimate times `pace`.
+        The estimate uses the arm's own epochs once two are done, before that the plan's estimate times `pace`. It
+        falls between two epochs.
         """
         if self.over:
             return 0.0
@@ -66,7 +94,8 @@ class ArmProgress:
         to_go = max(0.0, self.expected_epochs - self.epochs)
         share_to_come = max(0.0, 1 - self.earlier_epochs / self.expected_epochs)
         by_plan = None if self.expected_seconds is None else self.expected_seconds * share_to_come * pace - elapsed
-        left = elapsed / own * to_go if own >= 2 else by_plan
+        since = 0.0 if self.latest is None else now - self.latest
+        left = (elapsed - since) / own * to_go - since if own >= 2 else by_plan
         to_limit = None if self.limit_seconds is None else self.limit_seconds - elapsed
         estimates = [seconds for seconds in (left, to_limit) if seconds is not None]
         return max(0.0, min(estimates)) if estimates else None
@@ -79,7 +108,8 @@ class ArmProgress:
         own = self.epochs - self.earlier_epochs
         if self.began is None or own < 2 or self.over or not self.expected_seconds or math.isinf(self.expected_epochs):
             return None
-        return (now - self.began) / own / (self.expected_seconds / self.expected_epochs)
+        until = now if self.latest is None else self.latest
+        return (until - self.began) / own / (self.expected_seconds / self.expected_epochs)
 
 
 class StudyProgress:
@@ -93,6 +123,7 @@ class StudyProgress:
         self._phase = "preparing"
         self._pace = 1.0
         self._last_line = 0.0
+        self._over_since: float | None = None
         self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=1, transient=True)
 
     def __enter__(self) -> "StudyProgress":
@@ -132,9 +163,11 @@ class StudyProgress:
         state = self._arms[arm]
         state.over = True
         seconds = time.monotonic() - (state.began or time.monotonic())
-        best = "no objective" if state.best is None else f"best {state.best:.3f}"
-        ends = ", ".join(f"{state.count(name)} {text}" for name, text in ENDS.items())
-        self.note(f"{arm}: {state.ended} {what} ({ends}), {state.epochs} epochs, {best}, {seconds / 60:.1f} min")
+        best = f"best {state.best_text}" if state.best else "no objective"
+        ends = f" ({state.endings})" if state.endings else ""
+        self.note(f"{arm}: {state.ended} {what}{ends}, {state.epochs} epochs, {seconds / 60:.1f} min, {best}")
+        if all(each.over for each in self._arms.values()):
+            self._over_since = time.monotonic()
 
     def add_earlier(self, arm: str, trial: TrialOutcome) -> None:
         """Count a trial of an earlier driver, which is over or will continue."""
@@ -144,23 +177,24 @@ class StudyProgress:
         )
         state.epochs += len(trial.epochs)
         state.earlier_epochs += len(trial.epochs)
-        if trial.objective is not None and trial.state != "failed":
-            state.best = min(trial.objective, math.inf if state.best is None else state.best)
+        state.add_objective(trial)
 
     def trial_started(self, arm: str, trial_id: str) -> None:
         """Count a trial as running."""
         self._arms[arm].states[trial_id] = "running"
+        self._arms[arm].training[trial_id] = 0
 
-    def epoch_done(self, arm: str, objective: float | None) -> None:
-        """Count an epoch of a trial, with its best objective so far."""
+    def epoch_done(self, arm: str, trial: TrialOutcome) -> None:
+        """Count the latest epoch of a trial."""
         state = self._arms[arm]
         state.epochs += 1
-        if objective is not None and (state.best is None or objective < state.best):
-            state.best = objective
+        state.latest = time.monotonic()
+        state.training[trial.trial_id] = trial.epoch
+        state.add_objective(trial)
         self._pace = state.pace(time.monotonic()) or self._pace
         if not self._tty and time.monotonic() - self._last_line >= PLAIN_SECONDS:
             self._last_line = time.monotonic()
-            best = "" if state.best is None else f", best {state.best:.3f}"
+            best = f", best {state.best_text}" if state.best else ""
             ended = state.ended
             of = "" if state.trials is None else f"/{state.trials}"
             self.note(f"{arm}: {ended}{of} ended, epochs {state.epochs}{best}; {self._eta()}")
@@ -176,7 +210,8 @@ class StudyProgress:
         now = time.monotonic()
         parts = [arm.remaining_seconds(now, self._pace) for arm in self._arms.values()]
         estimates = [seconds for seconds in parts if seconds is not None]
-        return self._after + sum(estimates) if len(estimates) == len(parts) else None
+        after = self._after if self._over_since is None else max(0.0, self._after - (now - self._over_since))
+        return after + sum(estimates) if len(estimates) == len(parts) else None
 
     def _eta(self) -> str:
         left = self.remaining_seconds()
@@ -186,15 +221,34 @@ class StudyProgress:
 
     def _render(self) -> RenderableType:
         table = Table(box=None, pad_edge=False)
-        table.add_column("arm")
-        for name in ("trials", "running", *ENDS.values(), "epochs", "best objective"):
+        table.add_column("arm", no_wrap=True)
+        for name in ("trials", "epochs", "best"):
             table.add_column(name, justify="right")
+        table.add_column("ended")
         crowded = len(self._arms) > MOST_ROWS
         visible = [arm for arm in self._arms.values() if not (crowded and arm.over)]
         for arm in visible[:MOST_ROWS]:
-            counts = [str(arm.count(state)) for state in ("running", *ENDS)]
-            best = "" if arm.best is None else f"{arm.best:.3f}"
+            best = "" if arm.best is None else f"{arm.best.objective:.3f}"
             of = "" if arm.trials is None else f"/{arm.trials}"
-            table.add_row(arm.name, f"{arm.ended}{of}", *counts, str(arm.epochs), best)
-        hidden = f", {len(visible) - MOST_ROWS} more arms" if len(visible) > MOST_ROWS else ""
-        return Group(table, f"{self._phase}{hidden}; {self._eta()}")
+            table.add_row(arm.name, f"{arm.ended}{of}", str(arm.epochs), best, arm.endings)
+        hidden = f"; {len(visible) - MOST_ROWS} more arms" if len(visible) > MOST_ROWS else ""
+        ranked = [arm for arm in self._arms.values() if arm.best is not None]
+        leader = min(ranked, key=_objective, default=None)
+        lines = [] if leader is None else [Text(f"Best on validation: {leader.name} {leader.best_text}")]
+        return Group(table, *lines, Text(f"Now {self._phase}{self._running()}{hidden}; {self._eta()}"))
+
+    def _running(self) -> str:
+        """Return the running trials with their number of epochs."""
+        running = [
+            f"{trial_id} after {epochs} epochs" if epochs != 1 else f"{trial_id} after 1 epoch"
+            for arm in self._arms.values()
+            for trial_id, epochs in arm.training.items()
+            if arm.states.get(trial_id) == "running"
+        ]
+        more = f" and {len(running) - MOST_RUNNING} more" if len(running) > MOST_RUNNING else ""
+        return f" ({', '.join(running[:MOST_RUNNING])}{more})" if running else ""
+
+
+def _objective(arm: ArmProgress) -> float:
+    objective = None if arm.best is None else arm.best.objective
+    return math.inf if objective is None else objective

@@ -97,7 +97,7 @@ class ArmRecorder:
         self._ledger.append(
             "epoch", arm=self.task.arm, trial=trial_id, epoch=epoch, metrics=dict(metrics), pruned=pruned, node=node
         )
-        self._progress.epoch_done(self.row, self.outcomes[trial_id].objective)
+        self._progress.epoch_done(self.row, self.outcomes[trial_id])
         self._outbox.put(partial(self._runs.epochs, trial_id))
 
     def attempt_failed(self, trial_id: str, reason: str, most: int) -> None:

@@ -27,14 +27,16 @@ PROGRESS = """
 import sys
 from jointnet.system.terminal import ignore_closed_output
 from rich.console import Console
+from study.search.outcome import TrialOutcome
 from study.trials.progress import ArmProgress, StudyProgress
 ignore_closed_output()
+trial = TrialOutcome(1, "t0001", {}, "running", "", ())
 with StudyProgress({"a": ArmProgress("a", 1, 1.0, 1.0)}, 0.0, Console(force_terminal=len(sys.argv) > 2)) as progress:
     progress.note("first")
     sys.stdin.read()
     for number in range(100):
         progress.note(f"note {number}")
-        progress.epoch_done("a", 0.5)
+        progress.epoch_done("a", trial)
 open(sys.argv[1], "w").write("done")
 sys.exit(7)
 """

@@ -81,7 +81,7 @@ def opened(measured: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("study.run.stages.select", lambda files, numbers: tuple(numbers))
     monkeypatch.setattr("study.run.stages.prepare", lambda files, cache: files)
     monkeypatch.setattr("study.run.stages.evaluate_held_out", evaluate_held_out)
-    monkeypatch.setattr("study.run.stages.write_optuna_file", lambda path, arms: None)
+    monkeypatch.setattr("study.run.stages.write_optuna_file", lambda path, arms, metric: None)
     yield tested
 
 
