@@ -53,8 +53,8 @@ def headline(study: StudyRecord, analysis: Analysis) -> Headline:
         f"on {patients}, ratio {number(ratios[best])}"
     )
     explained = (
-        f"Ratio: the error after registration divided by the error before it, {analysis.ratio}; 1 is no better than "
-        "doing nothing."
+        f"{_measured(first.metric, first.structure)}Ratio: the error after registration divided by the error before "
+        f"it, {analysis.ratio}; 1 is no better than doing nothing."
     )
     if ratios[best] >= 1:
         result = f"Nothing beats doing nothing. The best, {_who(study, records, len(ratios))}: {error}."
@@ -62,6 +62,13 @@ def headline(study: StudyRecord, analysis: Analysis) -> Headline:
     reasons = [*_doubts(study, analysis, best), *_as_good(analysis, best, ratios[best])]
     trust = f"Doubtful: {'; '.join(reasons)}." if reasons else "The search gives no reason for doubt."
     return Headline(f"Best of {_who(study, records, len(ratios))}; {error}.", trust, explained)
+
+
+def _measured(metric: str, structure: str) -> str:
+    """Return what the distance between centres is, for one."""
+    if metric != "cd_mm":
+        return ""
+    return f"{TITLES[metric, structure]}: the distance between the centres of the {structure.upper()} in both scans. "
 
 
 def _without_test(study: StudyRecord) -> Headline:

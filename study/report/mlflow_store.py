@@ -24,7 +24,7 @@ from study.store_address import (
 from study.store_names import EXPERIMENT
 
 REPORT_ARTIFACTS = "report"
-LONGEST_NOTE = 5000
+LONGEST_TAG = 5000
 PATIENT, PATIENTS = "patient", "patients"
 """Column of tables and name of the array with patients' names. Older studies stored numbers."""
 
@@ -145,7 +145,7 @@ class MlflowStore:
         try:
             correct_records(self.address)
             self._client.log_artifacts(run_id, str(folder), REPORT_ARTIFACTS)
-            self._client.set_tag(run_id, "mlflow.note.content", answer[:LONGEST_NOTE])
+            self._client.set_tag(run_id, "mlflow.note.content", answer[:LONGEST_TAG])
         except Exception as error:  # each artifact store raises its own errors; the report is already written
             return error_text(error)
         return ""

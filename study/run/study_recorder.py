@@ -124,7 +124,7 @@ class StudyRecorder:
         """Prepare the UI's table of the trials, best first, with the searched parameters as columns."""
         objective = self._plan.spaces[0].objective
         searched = dict.fromkeys(parameter.name for arm in self._plan.arms for parameter in arm.parameters)
-        weights = LAMBDAS if set(RATIOS) & set(searched) else ()
+        weights = [name.rpartition(".")[2] for name in LAMBDAS] if set(RATIOS) & set(searched) else []
         names = (*weights, *(name for name in searched if name not in RATIOS))
         self._tracker.share_view(TrialView(objective.metric, objective.direction == "minimize", names))
 

@@ -56,7 +56,8 @@ class ArmProgress:
         """Take a trial as the best one if it is."""
         if trial.objective is not None and trial.state != "failed":
             best = None if self.best is None else self.best.objective
-            self.best = trial if best is None or trial.objective <= best else self.best
+            same = self.best is not None and self.best.trial_id == trial.trial_id
+            self.best = trial if best is None or same or trial.objective < best else self.best
 
     @property
     def best_text(self) -> str:
@@ -96,6 +97,8 @@ class ArmProgress:
         by_plan = None if self.expected_seconds is None else self.expected_seconds * share_to_come * pace - elapsed
         since = 0.0 if self.latest is None else now - self.latest
         left = (elapsed - since) / own * to_go - since if own >= 2 else by_plan
+        if own < 2 and elapsed and left is not None and left <= 0:
+            left = None  # slower than planned, and no epoch shows by how much
         to_limit = None if self.limit_seconds is None else self.limit_seconds - elapsed
         estimates = [seconds for seconds in (left, to_limit) if seconds is not None]
         return max(0.0, min(estimates)) if estimates else None
@@ -139,7 +142,7 @@ class StudyProgress:
 
     def note(self, text: str) -> None:
         """Print a permanent line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=not self._tty)
 
     def phase(self, text: str) -> None:
         """Show the current phase of the study."""
@@ -240,7 +243,7 @@ class StudyProgress:
     def _running(self) -> str:
         """Return the running trials with their number of epochs."""
         running = [
-            f"{trial_id} after {epochs} epochs" if epochs != 1 else f"{trial_id} after 1 epoch"
+            f"{trial_id} after {epochs} {'epoch' if epochs == 1 else 'epochs'}" if epochs else f"{trial_id} starting"
             for arm in self._arms.values()
             for trial_id, epochs in arm.training.items()
             if arm.states.get(trial_id) == "running"

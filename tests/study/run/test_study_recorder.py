@@ -1,5 +1,6 @@
 """Whether a tracking store holds what a ledger says, so that nothing of a finished study is written again."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
         client = MlflowClient(empty_store)
         (run,) = client.search_runs(["1"], "tags.`study.kind` = 'arm'")
         assert run.data.params == given(plan.data, arm) and run.data.tags["method"] == arm.method
+        trials = {r.data.tags["trial.id"]: r for r in client.search_runs(["1"], "tags.`study.kind` = 'trial'")}
+        view = json.loads(client.get_experiment("1").tags[f"mlflow.sharedViewState.{plan.study_id}"])
+        columns = {name.split("`")[1] for name in view["selectedColumns"] if name.startswith("params.")}
+        assert {"lambda_1", "alpha"} <= columns <= set(trials["t0001"].data.params)
+        assert run.data.tags["winner"] == "t0001: the settings of its arm"  # this selection has no parameters
+        assert run.data.tags["mlflow.note.content"].startswith("Winner t0001: ")
+        assert [trial.data.tags.get("winner") for trial in trials.values()].count(arm.name) == 1
         for run in client.search_runs(["1"]):
             client.delete_run(run.info.run_id)
             assert not is_complete_in_store(plan, ledger, tracker), run.data.tags["study.kind"]

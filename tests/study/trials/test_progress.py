@@ -56,7 +56,7 @@ def test_plain_lines_where_there_is_no_terminal():
     said = text.getvalue()
     assert "trial a failed: TrainingDivergedError: [NaN]" in said
     assert "3 trials (1 stopped early, 1 stopped by the time budget, 1 failed), 3 epochs, " in said
-    assert " min, best 0.800 (c" in said
+    assert " min, best 0.800 (b: alpha 0.5)" in said
     assert "\x1b" not in said
 
 
@@ -70,6 +70,20 @@ def test_the_time_left_falls_between_epochs_and_after_the_search(monkeypatch: py
     progress.arm_ended("joint-25")
     for moment[0], left in ((1000.0, 30), (1012.0, 18), (1100.0, 0)):
         assert progress.remaining_seconds() == left
+
+
+def test_a_search_slower_than_planned_has_no_estimate_before_its_second_epoch():
+    arm = ArmProgress("joint-25", 4, expected_epochs=10, expected_seconds=100, began=0.0, epochs=1)
+    assert [arm.remaining_seconds(now, pace=1) for now in (60, 120)] == [40, None]
+    arm.limit_seconds = 200
+    assert arm.remaining_seconds(120, pace=1) == 80
+
+
+def test_of_equal_trials_the_first_is_the_best():
+    arm = ArmProgress("joint-25", 4, expected_epochs=10, expected_seconds=None)
+    for trial in (outcome(1, [0.5]), outcome(2, [0.5]), outcome(1, [0.5, 0.5]), outcome(3, [0.1], "failed")):
+        arm.add_objective(trial)
+    assert arm.best == outcome(1, [0.5, 0.5])
 
 
 def test_the_live_table_fits_into_80_columns_and_names_the_best_the_running_and_the_time_left():
