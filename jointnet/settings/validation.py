@@ -6,7 +6,9 @@ that `--schema` prints. pydantic's own messages are not used: they name one boun
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +18,8 @@ from jointnet.own_code import REFERENCE, REFERENCE_WORDS
 
 T = TypeVar("T")
 Schema = dict[str, Any]
+SIMILAR = 0.75
+"""Least similarity of a name that may have been meant (see difflib)."""
 MOST_NAMES = 8
 """Number of keys up to which a message lists all keys of a table."""
 Path = tuple[str, ...]
@@ -40,7 +44,7 @@ def validate(kind: type[T], content: Mapping[str, Any]) -> tuple[T | None, dict[
     errors = dict(_error(schema, content, detail["loc"]) for detail in details)
     # A table that may also be a number has errors as either. Only those of its keys are kept.
     errors = {path: text for path, text in errors.items() if not any(_is_inside(other, path) for other in errors)}
-    return None, {path: errors[path] for path in sorted(errors, key=lambda path: _position(content, path))}
+    return None, _once({path: errors[path] for path in sorted(errors, key=lambda path: _position(content, path))})
 
 
 def json_schema(kind: type[Any]) -> Schema:
@@ -66,8 +70,27 @@ def add_schema_option(options: argparse._ActionsContainer, file: str, schema: Ca
 
 
 def unknown(word: str, key: str, names: Iterable[str]) -> str:
-    """Return the message about an unknown key, section or parameter, with the names that exist."""
-    return f"unknown {word} {short_repr(key)}, must be one of {', '.join(names)}"
+    """Return the message about an unknown key, section or parameter: the name that was meant, or all names.
+
+    A similar name stands for a list of more than MOST_NAMES.
+    """
+    listed = list(names)
+    similar = get_close_matches(key, listed, 1, SIMILAR) if len(listed) > MOST_NAMES else []
+    meant = f"did you mean {similar[0]}?" if similar else f"must be one of {', '.join(listed)}"
+    return f"unknown {word} {short_repr(key)}, {meant}"
+
+
+def _once(errors: Mapping[Path, str]) -> dict[Path, str]:
+    """Return the messages with each long list of names once."""
+    shown, short = set[str](), dict(errors)
+    for path, text in errors.items():
+        head, rule, rest = text.partition(", must be one of ")
+        names, got, value = rest.rpartition(", got ")
+        if rule and names in shown:
+            short[path] = f"{head}{rule}the names above{got}{value}"
+        if names.count(", ") >= MOST_NAMES:
+            shown.add(names)
+    return short
 
 
 def _error(schema: Schema, content: Any, location: tuple[int | str, ...]) -> tuple[Path, str]:
@@ -83,8 +106,11 @@ def _error(schema: Schema, content: Any, location: tuple[int | str, ...]) -> tup
         if table is None or not isinstance(value, Mapping) or not isinstance(part, str):
             break
         properties, others = table.get("properties", {}), table.get("additionalProperties")
-        names = table.get("propertyNames", {}).get("enum", properties)
-        if part in names or (part in value and isinstance(others, dict) and names is properties):
+        keys = table.get("propertyNames", {})
+        keys = [keys, *keys.get("anyOf", ())]
+        names = next((each["enum"] for each in keys if "enum" in each), properties)
+        free = names is properties or any(re.search(each["pattern"], part) for each in keys if "pattern" in each)
+        if part in names or (part in value and isinstance(others, dict) and free):
             path, rule = (*path, part), properties.get(part, others)
             if part not in value:
                 return path, f"is missing; must be {_words(schema, rule)}"

@@ -1,5 +1,6 @@
 """Search files: their tables, and their strict reading. The errors of all files are reported together."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -35,17 +36,17 @@ MOST_MINUTES = 1_000_000
 NOT_SEARCHED = (*LAMBDAS, *SHORT_NAMES.values(), *NOT_FIXED)
 """Settings that have a parameter of another name, or that another key of the file determines."""
 PARAMETERS = (*RATIOS, *SHORT_NAMES, *sorted(set(flat_settings(Settings())) - set(NOT_SEARCHED)))
+OPTION = r"^model\.options\.\S+$"
+"""Names of the settings of one's own models, which may be searched too."""
 REPLACED: Mapping[tuple[str, ...], str] = {
     ("budget", "settings_first"): "was replaced by search.seed_trials: by default the first trial has the settings"
 }
 """Messages about keys of earlier versions."""
 
 if TYPE_CHECKING:
-    ParameterName = str
     EndpointName = str
     ModelName = str
 else:
-    ParameterName = Literal[PARAMETERS]
     EndpointName = Literal[tuple(map("/".join, ENDPOINTS))]
     ModelName = Literal[TRAINED] | Annotated[str, Field(pattern=f"^(?:{REFERENCE.pattern})$")]
 
@@ -54,6 +55,12 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) < len(values):
         raise ValueError("a value is repeated")
     return values
+
+
+def _parameter_name(name: str) -> str:
+    if name not in PARAMETERS and re.search(OPTION, name) is None:
+        raise ValueError("unknown parameter")
+    return name
 
 
 def _describe_fixed(schema: Schema) -> None:
@@ -111,6 +118,12 @@ class ParameterTable:
     """The arms that the parameter applies to, by name, in place of `models`."""
 
 
+Parameters = Annotated[
+    dict[Annotated[str, AfterValidator(_parameter_name)], ParameterTable],
+    Field(json_schema_extra={"propertyNames": {"anyOf": [{"enum": [*PARAMETERS]}, {"pattern": OPTION}]}}),
+]
+
+
 @dataclass(frozen=True, config=TABLE)
 class BudgetTable:
     """The budget of the search."""
@@ -141,7 +154,7 @@ class SearchFile:
     """The models. Each model with each split is an arm. Left out where there are `arms`."""
     arms: Annotated[dict[str, ArmTable], Field(min_length=1, json_schema_extra=_ARM_NAMES)] | None = None
     """Named arms, in place of `models`. Each with each split is an arm, `NAME-25`."""
-    parameters: dict[ParameterName, ParameterTable] = field(default_factory=dict)
+    parameters: Parameters = field(default_factory=dict)
     """The searched parameters by name: `alpha`, a ratio of lambdas, or a settings key such as
     `optimiser.learning_rate`. An arm without parameters is trained once."""
     budget: BudgetTable | None = None
@@ -213,7 +226,7 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
     content = read_toml(path, path.name)
     file, invalid = validate(SearchFile, content)
     errors = [f"{'.'.join(keys)}: {REPLACED.get(keys, text)}" for keys, text in invalid.items()]
-    missing = dict(_missing(content.get("parameters")))
+    missing = dict(_missing(content.get("parameters"), invalid))
     errors += [f"{'.'.join(keys)}: {text}" for keys, text in missing.items()]
     # The valid values of an invalid file are checked against each other too, so that all errors come at once.
     valid = _without(content, invalid)
@@ -244,10 +257,10 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
     return space
 
 
-def _missing(parameters: Any) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the parameters that have neither both bounds nor choices."""
+def _missing(parameters: Any, invalid: Mapping[tuple[str, ...], str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the parameters that have neither both bounds nor choices, apart from those that are invalid anyway."""
     for name, table in parameters.items() if isinstance(parameters, Mapping) else ():
-        if name in PARAMETERS and isinstance(table, Mapping) and "choices" not in table:
+        if ("parameters", name) not in invalid and isinstance(table, Mapping) and "choices" not in table:
             for key in ("low", "high"):
                 if key not in table:
                     yield ("parameters", name, key), "is missing; must be a number, or there must be choices"

@@ -221,3 +221,16 @@ def test_values_of_a_sample_as_text(value: object, text: str):
 )
 def test_what_lies_in_a_domain(domain: Range | Choices, inside: list, outside: list):
     assert all(domain.has(value) for value in inside) and not any(domain.has(value) for value in outside)
+
+
+def test_a_similar_name_is_proposed_and_a_long_list_of_names_stands_once(tmp_path: Path):
+    text = FILE + HEAD.replace("model.head", "model.heads") + BATCH.replace("training.batch", "train.batch")
+    found = errors(
+        tmp_path, text + BATCH.replace("training.batch_size", "zzz") + BATCH.replace("training.batch_size", "yyy")
+    )
+    assert [line.partition(", got")[0].partition(" one of lambda")[0] for line in found] == [
+        "parameters.model.heads: unknown key 'model.heads', did you mean model.head?",
+        "parameters.train.batch_size: unknown key 'train.batch_size', did you mean training.batch_size?",
+        "parameters.zzz: unknown key 'zzz', must be",
+        "parameters.yyy: unknown key 'yyy', must be one of the names above",
+    ]
