@@ -19,7 +19,7 @@ from study.trials.ledger import Event, Ledger
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.recorder import ArmRecorder
 from study.trials.scheduling import ArmSearch
-from study.trials.trial import ArmTask, TrialSpec, run_trial
+from study.trials.trial import ArmTask, TrialSpec
 from study.trials.work import SearchWork
 
 Metrics = Mapping[str, float]
@@ -144,14 +144,3 @@ def trials_of(ledger: Ledger) -> list[tuple[Any, ...]]:
         )
         for t in ledger.outcomes(ARM).values()
     ]
-
-
-def search_in_process(task: ArmTask, search: ArmSearch, *rest: Any) -> None:
-    """Run an arm's trials in this process, without Ray."""
-    try:
-        while (trial := search.next_trial("attempt")) is not None:
-            spec = TrialSpec(task, trial.trial_id, trial.sample, trial.seed)
-            run_trial(spec, lambda told: search.reported("attempt", told.epoch, told.metrics) and None)
-            search.returned("attempt")
-    finally:
-        search.close(None)

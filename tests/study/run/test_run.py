@@ -19,6 +19,7 @@ import pytest
 import scans
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+from tiny_study import search_in_process, tiny_search
 
 import study.export_bundle
 import study.predict
@@ -34,32 +35,8 @@ from study.store_address import default_tracking_uri
 from study.store_names import EXPERIMENT
 from study.trials.ledger import Ledger
 from study.trials.scheduling import ArmSearch, Cause
-from study.trials.trial import ArmTask, TrialSpec, run_trial
+from study.trials.trial import ArmTask
 from study.trials.work import retrain_seeds
-
-TINY = """
-question = "Does it run?"
-models = ["standalone"]
-phantom_patients = 5
-splits = ["1/1/1", "2/1/1"]
-[fixed]
-"model.widths" = [4, 4]
-"training.downsampling" = 4
-[objective]
-metric = "val/registration_ratio"
-direction = "minimize"
-[parameters.alpha]
-low = 0.0
-high = 1.0
-scale = "linear"
-why = "all of it"
-[fidelity]
-max_epochs = 1
-grace_epochs = 1
-reduction_factor = 2
-[budget]
-num_samples = 1
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +47,11 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: str) -> Path:
-    """Return a working directory with an empty store and a search space `tiny`."""
-    (tmp_path / "search_spaces").mkdir()
-    (tmp_path / "search_spaces/tiny.toml").write_text(TINY)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("JOINTNET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    return tmp_path
+def place(workplace: Path) -> Path:
+    """Return the working directory with a search space `tiny`."""
+    text = tiny_search("standalone", splits=["1/1/1", "2/1/1"], phantom_patients=5)
+    (workplace / "search_spaces/tiny.toml").write_text(text)
+    return workplace
 
 
 def _errors(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2) -> list[str]:
@@ -332,24 +305,18 @@ class _NoRay:
 
     def _search(self, task: ArmTask, search: ArmSearch, *rest: Any) -> None:
         self.events.append(("search", [p.patient for p in (*task.training, *task.validation)]))
-        try:
-            while (trial := search.next_trial("attempt")) is not None:
-                if task.arm == self.raising_in:
-                    raise KeyboardInterrupt
-                if self.raising:
-                    raise self.raising
-                if self.signal:
-                    os.kill(os.getpid(), self.signal)
-                if task.arm in self.failing:
-                    search.raised("attempt", Cause.TRAINING, "TrainingDivergedError: NaN")
-                    continue
-                run_trial(
-                    TrialSpec(task, trial.trial_id, trial.sample, trial.seed),
-                    lambda told: search.reported("attempt", told.epoch, told.metrics) and None,
-                )
-                search.returned("attempt")
-        finally:
-            search.close(None)
+        search_in_process(task, search, disturbed=lambda: self._disturb(task.arm, search))
+
+    def _disturb(self, arm: str, search: ArmSearch) -> bool:
+        if arm == self.raising_in:
+            raise KeyboardInterrupt
+        if self.raising:
+            raise self.raising
+        if self.signal:
+            os.kill(os.getpid(), self.signal)
+        if arm in self.failing:
+            search.raised("attempt", Cause.TRAINING, "TrainingDivergedError: NaN")
+        return arm in self.failing
 
 
 def _runs() -> list[Any]:

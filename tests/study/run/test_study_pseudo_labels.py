@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from plans import SPLITS, plan_of
 from scans import prepared, tiny_settings
-from simulation import search_in_process
+from tiny_study import search_in_process, tiny_search
 
 import jointnet.train.pseudo_labels
 import study.run.pseudo_labels
@@ -29,30 +29,6 @@ from study.run.__main__ import main
 from study.run.pseudo_labels import PSEUDO_LABELS_FILE, plan_pseudo_labels, predicted_once
 from study.search.split_counts import parse_counts
 from study.store_address import default_tracking_uri
-
-TINY = """
-question = "Does it run?"
-models = ["joint", "standalone"]
-splits = ["2/1/1"]
-[fixed]
-"model.widths" = [4, 4]
-"model.neighbours" = 0
-"training.downsampling" = 4
-[objective]
-metric = "val/registration_ratio"
-direction = "minimize"
-[parameters.alpha]
-low = 0.0
-high = 1.0
-scale = "linear"
-why = "all of it"
-[fidelity]
-max_epochs = 1
-grace_epochs = 1
-reduction_factor = 2
-[budget]
-num_samples = 1
-"""
 
 
 def write_teacher(path: Path, model: str = "joint", **patients: list[str]) -> Path:
@@ -173,12 +149,8 @@ def test_labels_are_predicted_once_and_again_only_where_the_file_is_lost(tmp_pat
     assert [patient.structures for patient in second] == [patient.structures for patient in first]
 
 
-def test_a_study_with_unlabelled_patients(scan_folder: Path, tmp_path: Path, monkeypatch, empty_store: str, capsys):
-    (tmp_path / "search_spaces").mkdir()
-    (tmp_path / "search_spaces/tiny.toml").write_text(TINY)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+def test_a_study_with_unlabelled_patients(scan_folder: Path, tmp_path: Path, monkeypatch, workplace: Path, capsys):
+    (workplace / "search_spaces/tiny.toml").write_text(tiny_search("joint", "standalone", splits=["2/1/1"]))
     monkeypatch.setattr("study.run.rounds.ray_session", lambda address: nullcontext())
     monkeypatch.setattr("study.run.rounds.run_round", search_in_process)
     monkeypatch.setattr("study.run.stages.evaluators", dict)
