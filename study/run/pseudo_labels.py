@@ -76,7 +76,11 @@ def plan_pseudo_labels(
 def predicted_once(
     plan: Plan, prepared: Mapping[str, CachedPatient], progress: StudyProgress
 ) -> tuple[PseudoLabelledPatient, ...]:
-    """Return the study's patients without labels with their pseudo-labels, predicted where they are not kept yet."""
+    """Return the study's patients without labels with their pseudo-labels, predicted where they are not kept yet.
+
+    Raises:
+        SettingsError: if no slice has pseudo-labels, so that nothing could be learned from these patients.
+    """
     planned = plan.data.pseudo_labels
     if planned is None:
         return ()
@@ -87,6 +91,11 @@ def predicted_once(
         progress.phase("predicting the pseudo-labels")
         teacher = load_model(planned.teacher, device, [arm.model for arm in plan.arms])
         labelled = tuple(pseudo_label(teacher.model, patients, device))
+        if not any(patient.labelled_slices for patient in labelled):
+            raise SettingsError(
+                "--teacher: its segmentations of both scans must agree in at least one slice of the unlabelled "
+                f"patients, got {used_slices(labelled)}; train it longer or on more patients"
+            )
         _keep(path, labelled)
     progress.note(f"Pseudo-labels in {used_slices(labelled)} slices of {len(labelled)} unlabelled patients.")
     return labelled

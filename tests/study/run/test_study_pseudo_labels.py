@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 from plans import SPLITS, plan_of
 from scans import prepared, tiny_settings
@@ -34,6 +35,7 @@ from study.store_address import default_tracking_uri
 def write_teacher(path: Path, model: str = "joint", **patients: list[str]) -> Path:
     """Write a model file of an untrained network, with the names of patients by role."""
     settings = tiny_settings(model__name=model)
+    torch.manual_seed(0)
     save_model(path, build_model(settings).state_dict(), settings, patients, 1)
     return path
 
@@ -147,6 +149,17 @@ def test_labels_are_predicted_once_and_again_only_where_the_file_is_lost(tmp_pat
     assert [patient.patient for patient in second] == ["7", "8"]
     assert [patient.digest for patient in second] == [patient.digest for patient in first]
     assert [patient.structures for patient in second] == [patient.structures for patient in first]
+
+
+def test_a_teacher_that_agrees_with_itself_in_no_slice_is_refused_and_nothing_is_kept(tmp_path: Path, monkeypatch):
+    write_teacher(tmp_path / "model.pt", training=["90"])
+    plan = replace(plan_of(), out=tmp_path, study_id="study")
+    plan = replace(plan, data=replace(plan.data, pseudo_labels=plan_pseudo_labels(tmp_path, ["7"], SPLITS)))
+    patients = {"7": prepared(tmp_path / "cache", 7, np.zeros((2, 2, 224, 224), np.uint8))}
+    monkeypatch.setattr(jointnet.train.pseudo_labels, "LEAST_AGREEMENT", 1.1)
+    with pytest.raises(SettingsError, match=r"--teacher: its segmentations of both scans must agree .* got 0 of 2;"):
+        predicted_once(plan, patients, Silent())  # type: ignore[arg-type]
+    assert not plan.folder.exists()
 
 
 def test_a_study_with_unlabelled_patients(scan_folder: Path, tmp_path: Path, monkeypatch, workplace: Path, capsys):
