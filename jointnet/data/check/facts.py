@@ -87,6 +87,11 @@ class PatientFacts:
         return self.both_fraction is not None and {"cine_label", "lge_label"} <= set(self.files)
 
     @property
+    def partly(self) -> bool:
+        """Whether training accepts the patient, with one segmentation: the patient can only train."""
+        return self.both_fraction is not None and len({"cine_label", "lge_label"} & set(self.files)) == 1
+
+    @property
     def lines(self) -> list[tuple[str, ...]]:
         """The two lines of the table."""
         if self.cine is None:
@@ -125,6 +130,13 @@ class FolderFacts:
         """Number of patients that training accepts: those with valid scans and both label files."""
         return sum(patient.usable for patient in self.patients)
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits that use all patients, if there are enough to validate and test on; else those with both labels."""
+        everyone = proposed_splits(self.usable + sum(patient.partly for patient in self.patients))
+        held_out = [sum(int(part) for part in split.split("/")[1:]) for split in everyone]
+        return everyone if max(held_out, default=0) <= self.usable else proposed_splits(self.usable)
+
     def content(self) -> dict[str, Any]:
         """Return the content of the JSON report. It contains no text from file headers, only numbers."""
         return {
@@ -133,7 +145,7 @@ class FolderFacts:
             "errors": list(self.errors),
             "labelled_without_error": self.usable,
             "splits": {split: suffices(self.usable, split) for split in PAPER_SPLITS},
-            "splits_that_fit": list(proposed_splits(self.usable)),
+            "splits_that_fit": list(self.splits),
             "remarks": list(self.warnings),
         }
 
@@ -144,7 +156,7 @@ class FolderFacts:
     def splits_text(self) -> str:
         """Return a sentence about the splits for which there are enough patients."""
         paper = ", ".join(f"{split} {'yes' if suffices(self.usable, split) else 'no'}" for split in PAPER_SPLITS)
-        fitting = " ".join(proposed_splits(self.usable))
+        fitting = " ".join(self.splits)
         return (
             f"{self.usable} labelled patients without error. Enough for the paper's splits "
             f"(training/validation/test): {paper}. "

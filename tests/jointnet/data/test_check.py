@@ -12,6 +12,7 @@ import pytest
 from scans import axes, cropped, pair, without, write_nifti, write_patient
 
 from jointnet.data.__main__ import main
+from jointnet.data.check.facts import FolderFacts, PatientFacts
 from jointnet.data.check.inspection import slices_reached
 from jointnet.data.check.label_facts import enclosed_slices, label_facts
 from jointnet.data.folder import scan_folder
@@ -280,3 +281,22 @@ def test_who_can_be_what_in_a_described_folder_is_remarked(tmp_path):
         "rv counts as not drawn, not as background, in cine of 1 patients, which never show it: [1]",
         "rv counts as not drawn, not as background, in lge of 1 patients, which never show it: [1]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("whole", "partly", "expected"),
+    [
+        (5, 0, ("2/1/1", "3/1/1")),
+        (5, 3, ("4/1/1", "6/1/1")),
+        (2, 4, ("2/1/1", "4/1/1")),
+        (1, 5, ()),  # validation and test need two
+        (0, 0, ()),
+    ],
+)
+def test_the_splits_use_those_who_can_only_train_too(whole, partly, expected):
+    labelled = [("cine", "lge", "cine_label", "lge_label")] * whole + [("cine", "lge", "cine_label")] * partly
+    patients = [
+        PatientFacts(str(number), files, None, None, None, None, 0.9, None, (), (), ())
+        for number, files in enumerate(labelled)
+    ]
+    assert FolderFacts("", tuple(patients), (), ()).splits == expected

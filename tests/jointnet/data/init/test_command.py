@@ -73,7 +73,10 @@ def test_the_challenge_s_layout_needs_one_where_a_label_file_lacks(scan_folder, 
     assert init(folder, "--write") == 0
     assert load_dataset(folder).in_challenge_layout
     assert main(["check", str(folder)]) == 0
-    assert "because not both scans are labelled: [2]" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "because not both scans are labelled: [2]" in shown.err
+    assert "4 labelled patients without error." in shown.out
+    assert "To use all of them: --splits 2/1/1 3/1/1" in shown.out  # the fifth trains
 
 
 @pytest.mark.parametrize("kind", ["cine", "lge"])
