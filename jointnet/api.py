@@ -23,7 +23,7 @@ from jointnet.predict import pair
 from jointnet.predict.output_files import write_results
 from jointnet.preparation.cache import CachedPatient, prepare
 from jointnet.preparation.patient_files import PatientFiles
-from jointnet.settings import Settings, for_data, load_settings, with_epochs, with_values
+from jointnet.settings import Settings, for_data, load_settings, own_code_of, with_epochs, with_values
 from jointnet.structures import STRUCTURES
 from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
@@ -131,7 +131,7 @@ def train_model(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MODEL_FILE).unlink(missing_ok=True)  # else a training that diverges would leave an earlier model
         train(own, training, validation, seed=seed, device=device, out=folder, on_epoch=on_epoch)
-        return load_model_file(folder / MODEL_FILE, resolve_device(device), [model])
+        return load_model_file(folder / MODEL_FILE, resolve_device(device), own_code_of(own))
 
 
 def load_model(path: str | Path, device: str = "cpu", allow_code: Sequence[str] = ()) -> SavedModel:

@@ -146,6 +146,8 @@ def load_model(path: Path, device: str = "cpu", allow_code: Sequence[str] = ()) 
 def stored_settings(stored: Mapping[str, Any], allow_code: Sequence[str] = (), digest: str | None = None) -> Settings:
     """Return the settings of a file. Code outside `jointnet` that they name as the network is run only if allowed.
 
+    Metrics of the user's own that are not allowed are left out.
+
     Args:
         stored: the settings as nested dictionaries.
         allow_code: as in `load_model`.
@@ -154,7 +156,9 @@ def stored_settings(stored: Mapping[str, Any], allow_code: Sequence[str] = (), d
     Raises:
         SettingsError: if the settings are invalid, or the code is not allowed or has changed.
     """
-    name = stored["model"]["name"]
+    name, training = stored["model"]["name"], stored.get("training", {})
+    allowed = [allowed_reference(each, allow_code) for each in training.get("metrics", ())]
+    stored = {**stored, "training": {**training, "metrics": [each for each in allowed if each is not None]}}
     if not is_reference(name):
         return settings_from_dict(stored)
     place = name.rpartition(":")[0]

@@ -75,6 +75,11 @@ def named(reference: str) -> Any:
     return getattr(module, name)
 
 
+def name_in(reference: str) -> str:
+    """Return the name that a reference has in its file or module, which stands for it in logs."""
+    return _parts(reference)[1]
+
+
 def code_of(reference: str) -> OwnCode:
     """Return the source of a reference: that which this process has run, or would run.
 

@@ -10,7 +10,8 @@ never left out.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,24 @@ from jointnet.evaluate.metrics import (
 )
 from jointnet.geometry import warp_labels
 from jointnet.networks.apply import Prediction, predict
+from jointnet.own_code import name_in, named
 from jointnet.preparation.cache import CachedPatient
-from jointnet.structures import STRUCTURES
+from jointnet.structures import CLASS_INDEX, STRUCTURES
+
+NOT_MOVED = np.eye(2, 3, dtype=np.float32)
+
+
+class OwnMetric(Protocol):
+    """A metric of the user's own, of one structure in one slice."""
+
+    def __call__(self, fixed: NDArray[np.bool_], moved: NDArray[np.bool_], theta: NDArray[np.float32], /) -> float:
+        """Return the value for masks (row, column) on the common grid, cine's and LGE's after registration by theta.
+
+        Before registration `theta` (2, 3) is the identity. A structure that registration moved out of view has an empty
+        mask `moved`. NaN leaves the slice out.
+        """
+        ...
+
 
 COLUMNS = ("patient", "slice", "structure", "metric", "before", "after", "lost")
 
@@ -49,23 +66,27 @@ def evaluate(
 
     Returns:
         Columns `patient slice structure metric before after lost`. `metric` is `cd_mm` (lv, rv), `asd_mm`, `dice`
-        (overlap of LGE's label with cine's), and `dice_cine` and `dice_lge` (`before` NaN) of what the model segments.
+        (overlap of LGE's label with cine's), `dice_cine` and `dice_lge` (`before` NaN) of what the model segments, and
+        the metrics of `settings.training.metrics`.
     """
 
     def predict_patient(patient: CachedPatient) -> Prediction | None:
         return None if model is None else predict(model, patient.images(), device, precision, patient.field())
 
-    return predicted_rows(patients, predict_patient)
+    references = () if model is None else model.settings.training.metrics  # type: ignore[union-attr]
+    return predicted_rows(patients, predict_patient, {name_in(each): named(each) for each in references})
 
 
 def predicted_rows(
-    patients: Sequence[CachedPatient], predict_patient: Callable[[CachedPatient], Prediction | None]
+    patients: Sequence[CachedPatient],
+    predict_patient: Callable[[CachedPatient], Prediction | None],
+    own_metrics: Mapping[str, OwnMetric] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Return the rows of `evaluate` for any prediction; None stands for no registration."""
     rows: list[dict[str, Any]] = []
     for patient in patients:
         labels = np.asarray(patient.labels())
-        rows += patient_rows(patient.patient, labels, _before(patient), predict_patient(patient))
+        rows += patient_rows(patient.patient, labels, _before(patient), predict_patient(patient), own_metrics)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -93,6 +114,7 @@ def patient_rows(
     labels: NDArray[np.uint8],
     before_by_slice: Iterable[Mapping[tuple[str, str], float]],
     prediction: Prediction | None,
+    own_metrics: Mapping[str, OwnMetric] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Return the evaluation rows of one patient.
 
@@ -101,6 +123,7 @@ def patient_rows(
         labels: manual labels (S, 2, H, W), cine first.
         before_by_slice: what `metrics.metrics_before` returns: the metrics before registration of what counts.
         prediction: the predicted registration; None stands for no registration.
+        own_metrics: the user's own metrics by name.
     """
     cine, lge = labels[:, 0], labels[:, 1]
     moved = lge if prediction is None else warp_labels(lge, prediction.theta)
@@ -115,6 +138,13 @@ def patient_rows(
             lost = math.isnan(after["asd_mm", structure])
             scored = (0.0 if metric == "dice" else LOST_MM) if lost else after[metric, structure]
             rows.append((patient, index, structure, metric, value, scored, lost))
+        for name, own in own_metrics.items():
+            for structure in counted:
+                fixed, before_, after_ = (each[index] == CLASS_INDEX[structure] for each in (cine, lge, moved))
+                theta = NOT_MOVED if prediction is None else prediction.theta[index]
+                lost = not after_.any()
+                values = float(own(fixed, before_, NOT_MOVED)), float(own(fixed, after_, theta))
+                rows.append((patient, index, structure, name, *values, lost))
         for name, predicted, truth in _segmentations(prediction, cine, lge):
             overlaps = dice_by_structure(predicted[index], truth[index])
             segmented = [structure for structure in counted if structure in structures]

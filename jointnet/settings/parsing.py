@@ -1,6 +1,6 @@
 """Settings from nested or dotted values and from files. One error lists every unknown key and every invalid value."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
@@ -13,11 +13,13 @@ from pydantic.dataclasses import dataclass
 from jointnet.common_grid import SIZE_PX
 from jointnet.errors import SettingsError, short_repr
 from jointnet.models import Model, model_of
-from jointnet.own_code import is_reference
-from jointnet.settings.schema import TABLE, Settings
+from jointnet.own_code import REFERENCE_WORDS, is_reference, name_in
+from jointnet.settings.schema import BRANCHES, LARGEST_WEIGHT, TABLE, Settings
 from jointnet.settings.validation import validate
 from jointnet.system.toml_file import is_file, parse_toml, read_toml
 
+TABLES = (("model", "options"), ("loss", "terms"))
+"""Settings that are tables themselves."""
 REPLACED: Mapping[tuple[str, ...], str] = {
     ("model", "guide_by_patient"): 'was replaced by registration.pooling, "patient" for true, "independent" for false',
     ("model", "guide_descriptors"): 'was replaced by registration.descriptor_weight; refinement = "none" stands for 0',
@@ -28,7 +30,8 @@ REPLACED: Mapping[tuple[str, ...], str] = {
 def settings_to_dict(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the settings as nested dictionaries of plain values, ready for JSON or TOML."""
     content = asdict(settings)
-    content["model"]["options"] = dict(content["model"]["options"])
+    for section, key in TABLES:
+        content[section][key] = dict(content[section][key])
     return content
 
 
@@ -121,7 +124,8 @@ def flat_settings(settings: Settings) -> dict[str, Any]:
 
 def own_code_of(settings: Settings) -> tuple[str, ...]:
     """Return the references to the user's own code that the settings name."""
-    return tuple(filter(is_reference, (settings.model.name,)))
+    named = (settings.model.name, *dict(settings.loss.terms), *settings.training.metrics)
+    return tuple(filter(is_reference, dict.fromkeys(named)))
 
 
 def settings_names() -> tuple[str, ...]:
@@ -165,6 +169,7 @@ def _consistent(settings: Settings) -> Settings:
     if SIZE_PX % block or block == SIZE_PX:
         rule = "training.downsampling * model.stem * 2 ** (levels of model.widths - 1)"
         errors.append(f"{rule}: must divide {SIZE_PX} and leave maps of more than one pixel, got {block}")
+    errors += _term_errors(dict(settings.loss.terms))
     try:
         model = model_of(settings.model.name)
         if not model.segments and loss.lambda_1 <= 0:
@@ -177,6 +182,20 @@ def _consistent(settings: Settings) -> Settings:
     if errors:
         raise SettingsError(errors)
     return settings
+
+
+def _term_errors(terms: Mapping[str, Any]) -> Iterator[str]:
+    """Yield an error for each of the user's own terms of the loss that breaks a rule. Their code is not run."""
+    names = list(BRANCHES)
+    for reference, weight in terms.items():
+        if not is_reference(reference):
+            yield f"loss.terms: must have keys that are {REFERENCE_WORDS}, got {short_repr(reference)}"
+        elif (name := name_in(reference)) in names:
+            yield f"loss.terms: must have names other than {', '.join(names)}, got {short_repr(reference)}"
+        else:
+            names.append(name)
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= LARGEST_WEIGHT:
+            yield f"loss.terms.{reference}: must be a number between 0 and {LARGEST_WEIGHT:g}, got {short_repr(weight)}"
 
 
 def _options(model: Model, given: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

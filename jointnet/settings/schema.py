@@ -54,9 +54,17 @@ StructureNames = Annotated[
     BeforeValidator(_list_or_tuple),
     AfterValidator(_each_once),
 ]
+References = Annotated[
+    tuple[Annotated[str, Field(pattern=f"^(?:{REFERENCE.pattern})$")], ...], BeforeValidator(_list_or_tuple)
+]
 Options = Annotated[tuple[tuple[str, Any], ...], BeforeValidator(_pairs), WithJsonSchema({"type": "object"})]
 TABLE = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 """Configuration of a table of a TOML file: unknown keys are errors."""
+
+
+BRANCHES = ("registration", "cine", "lge")
+"""Names of the terms of the loss that the models here have."""
+LARGEST_WEIGHT = 1e6
 
 
 def bounded(default: Any, low: float, high: float) -> Any:
@@ -128,14 +136,16 @@ class LossSettings:
     registration branch, where lambda_1 only changes which gradients are clipped.
     """
 
-    lambda_1: float = bounded(1 / 3, 0.0, 1e6)
+    lambda_1: float = bounded(1 / 3, 0.0, LARGEST_WEIGHT)
     """Weight of the registration branch."""
-    lambda_2: float = bounded(1 / 3, 0.0, 1e6)
+    lambda_2: float = bounded(1 / 3, 0.0, LARGEST_WEIGHT)
     """Weight of the cine segmentation branch."""
-    lambda_3: float = bounded(1 / 3, 0.0, 1e6)
+    lambda_3: float = bounded(1 / 3, 0.0, LARGEST_WEIGHT)
     """Weight of the LGE segmentation branch."""
     alpha: float = bounded(0.5, 0.0, 1.0)
     """Share of the cross-entropy in each branch's loss; the rest is the Dice loss."""
+    terms: Options = ()
+    """Weights of your own terms of the loss, by `package.module:NAME` or `file.py:NAME`."""
 
 
 @dataclass(frozen=True, config=TABLE)
@@ -211,6 +221,8 @@ class TrainingSettings:
     weights."""
     validate_every: int = bounded(6, 1, 1000)
     """Number of epochs between validations; the last epoch is always validated."""
+    metrics: References = ()
+    """Your own metrics, as `package.module:NAME` or `file.py:NAME`."""
 
 
 @dataclass(frozen=True, config=TABLE)

@@ -26,7 +26,7 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.models import model_of, require_trained
 from jointnet.networks import build_model
 from jointnet.networks.device import computing_in, resolve_device, training_precision
-from jointnet.own_code import digests
+from jointnet.own_code import digests, named
 from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import OptimiserSettings, Settings, TrainingSettings, own_code_of, settings_to_dict
 from jointnet.structures import STRUCTURES
@@ -34,7 +34,7 @@ from jointnet.train.augmentation import apply_augmentation, draw_augmentation
 from jointnet.train.checkpoints import Checkpoints
 from jointnet.train.dataset import LabelledPatient, ShuffledPasses, SlicePairDataset, SlicePairs
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
-from jointnet.train.losses import branch_losses, weighted_losses
+from jointnet.train.losses import branch_losses, own_losses, weighted_losses
 
 LARGEST_GRADIENT = 5.0
 """Largest norm of a step's gradient; larger gradients are clipped."""
@@ -82,6 +82,8 @@ def train(
         OSError: if a file cannot be written.
     """
     require_trained(settings.model.name)
+    for reference in own_code_of(settings):
+        named(reference)  # an error in it is found at once
     torch_device = torch.device(resolve_device(device))
     torch.manual_seed(seed)
     generator = torch.Generator(torch_device).manual_seed(seed)
@@ -253,6 +255,7 @@ def train_epoch(
         with computing_in(precision, device):
             output = model(batch.cine, batch.lge)
         losses = branch_losses(output, batch.cine_labels, batch.lge_labels, batch.field, batch.labelled, settings.loss)
+        losses |= own_losses(output, batch, settings.loss)
         weighted = weighted_losses(losses, settings.loss)
         total = torch.stack(list(weighted.values())).sum()
         if not torch.isfinite(total):

@@ -1,7 +1,8 @@
 """The paper's dual loss of one branch, and the weighted sum over the branches.
 
 Equation 2: branch = alpha * cross-entropy + (1 - alpha) * Dice loss.
-Equation 3: total = lambda_1 * registration + lambda_2 * cine segmentation + lambda_3 * LGE segmentation.
+Equation 3: total = lambda_1 * registration + lambda_2 * cine segmentation + lambda_3 * LGE segmentation, and the user's
+own terms.
 
 Targets are class probabilities. They lie between 0 and 1 if a coarser pixel contains several classes.
 
@@ -12,14 +13,19 @@ A structure that nobody drew is not background. Its label map is 0, so that it d
 `segmentation_loss` states what it does to the segmentation.
 """
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from jointnet.cpu_kernels.maps import box_maxima
+from jointnet.errors import SettingsError, short_repr
 from jointnet.geometry import warp
 from jointnet.networks.output import Output
+from jointnet.own_code import name_in, named
 from jointnet.settings import LossSettings
+from jointnet.train.augmentation import Batch
 
 LABEL_SMOOTHING = 0.1
 """Share of the uniform distribution that is mixed into a warped label map before its logarithm. The map is exactly 0
@@ -133,7 +139,31 @@ def branch_losses(
     return losses
 
 
+class LossTerm(Protocol):
+    """A term of the loss of the user's own."""
+
+    def __call__(self, output: Output, batch: Batch) -> Tensor:
+        """Return the loss, a scalar, of the network's output for a batch, from which it was computed."""
+        ...
+
+
+def own_losses(output: Output, batch: Batch, settings: LossSettings) -> dict[str, Tensor]:
+    """Return the user's own terms by name.
+
+    Raises:
+        SettingsError: if one is not found, or does not return a scalar.
+    """
+    losses = {}
+    for reference, _ in settings.terms:
+        term: LossTerm = named(reference)
+        loss = losses[name_in(reference)] = term(output, batch)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            raise SettingsError(f"loss.terms: {reference} must return a scalar tensor, got {short_repr(loss)}")
+    return losses
+
+
 def weighted_losses(losses: dict[str, Tensor], settings: LossSettings) -> dict[str, Tensor]:
-    """Return the loss of each branch times its lambda. The lambdas are not normalised."""
+    """Return the loss of each branch times its lambda, and each own term times its weight. They are not normalised."""
     weights = {"registration": settings.lambda_1, "cine": settings.lambda_2, "lge": settings.lambda_3}
+    weights |= {name_in(reference): weight for reference, weight in settings.terms}
     return {name: weights[name] * loss for name, loss in losses.items()}

@@ -128,6 +128,13 @@ class Arm:
         """The name of the model, or the reference to one of the user's own."""
         return self.space.method(self.method).model
 
+    @property
+    def own_code(self) -> tuple[str, ...]:
+        """The references to the user's own code that the trials run."""
+        names = [parameter.name for parameter in self.parameters]
+        drawn = (name.removeprefix("loss.terms.") for name in names if name.startswith("loss.terms."))
+        return tuple(dict.fromkeys((*own_code_of(self.settings), *drawn)))
+
     @cached_property
     def settings(self) -> Settings:
         """The settings before a sample is applied."""
@@ -316,7 +323,7 @@ def specification(plan: Plan) -> dict[str, Any]:
 
 def _code(plan: Plan) -> dict[str, str]:
     """Return the digest of the user's own code by the reference to it."""
-    return digests(dict.fromkeys(reference for arm in plan.arms for reference in own_code_of(arm.settings)))
+    return digests(dict.fromkeys(reference for arm in plan.arms for reference in arm.own_code))
 
 
 def _data(data: Data) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from jointnet.models import model_of
 from jointnet.own_code import code_of
 from jointnet.preparation.cache import CachedPatient, prepare
 from jointnet.preparation.patient_files import PatientFiles
-from jointnet.settings import own_code_of
 from study.plan.plan import Arm, Plan
 from study.run.pseudo_labels import PreparedPatients
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, check_halted
@@ -91,7 +90,7 @@ def arm_task(plan: Plan, arm: Arm, patients: PreparedPatients) -> ArmTask:
         device=plan.resources.device,
         threads=max(1, int(plan.resources.cpus_per_trial)),
         folder=plan.arm_folder(arm),
-        code=tuple(code_of(reference) for reference in own_code_of(arm.settings)),
+        code=tuple(code_of(reference) for reference in arm.own_code),
         teachers=pseudo_labels.seen if pseudo_labels else (),
     )
 
@@ -250,7 +249,7 @@ def evaluate_on_test(
         names, models = arm.split.test, due[arm.key]
         files = {model.number if plan.design.seeds else None: model.model for model in models}
         result = evaluate_held_out(
-            opened[names], files, plan.arm_folder(arm) / TEST_FOLDER, plan.resources.device, [arm.model]
+            opened[names], files, plan.arm_folder(arm) / TEST_FOLDER, plan.resources.device, arm.own_code
         )
         content = {"metrics": result.metrics, "fingerprint": result.fingerprint, "models": names_of(models)}
         ledger.append("tested", arm=arm.key, trial=selections[arm.key].trial.trial_id, **content)

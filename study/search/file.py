@@ -36,8 +36,8 @@ MOST_MINUTES = 1_000_000
 NOT_SEARCHED = (*LAMBDAS, *SHORT_NAMES.values(), *NOT_FIXED)
 """Settings that have a parameter of another name, or that another key of the file determines."""
 PARAMETERS = (*RATIOS, *SHORT_NAMES, *sorted(set(flat_settings(Settings())) - set(NOT_SEARCHED)))
-OPTION = r"^model\.options\.\S+$"
-"""Names of the settings of one's own models, which may be searched too."""
+OWN_KEY = r"^(model\.options|loss\.terms)\.\S+$"
+"""Names of options of one's own models and of weights of one's own terms of the loss, which may be searched too."""
 REPLACED: Mapping[tuple[str, ...], str] = {
     ("budget", "settings_first"): "was replaced by search.seed_trials: by default the first trial has the settings"
 }
@@ -58,7 +58,7 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _parameter_name(name: str) -> str:
-    if name not in PARAMETERS and re.search(OPTION, name) is None:
+    if name not in PARAMETERS and re.search(OWN_KEY, name) is None:
         raise ValueError("unknown parameter")
     return name
 
@@ -120,7 +120,7 @@ class ParameterTable:
 
 Parameters = Annotated[
     dict[Annotated[str, AfterValidator(_parameter_name)], ParameterTable],
-    Field(json_schema_extra={"propertyNames": {"anyOf": [{"enum": [*PARAMETERS]}, {"pattern": OPTION}]}}),
+    Field(json_schema_extra={"propertyNames": {"anyOf": [{"enum": [*PARAMETERS]}, {"pattern": OWN_KEY}]}}),
 ]
 
 

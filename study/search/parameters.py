@@ -143,17 +143,24 @@ def has_effect(settings: Settings, name: str) -> bool:
     Weights of branches of the loss, and what the encoders share, need segmentations.
     """
     model = model_of(settings.model.name)
+    if name.startswith("model.options."):
+        return name in flat_settings(settings)
     if name in (*LAMBDAS, *RATIOS, "model.sharing"):
         return model.segments
     return model.has_setting(name, flat_settings(settings))
 
 
 def value_of(settings: Settings, name: str) -> Any:
-    """Return the value that a parameter has in the settings. A ratio of lambdas is infinite where lambda_1 is 0."""
+    """Return the value that a parameter has in the settings. A ratio of lambdas is infinite where lambda_1 is 0.
+
+    A term of the loss that the settings do not name has the weight 0.
+    """
     values = flat_settings(settings)
     if name in RATIOS:
         first, other = values[LAMBDAS[0]], values[LAMBDAS[1 + RATIOS.index(name)]]
         return other / first if first else math.inf
+    if name not in values and name.startswith("loss.terms."):
+        return 0.0
     return plain(values[SHORT_NAMES.get(name, name)])
 
 

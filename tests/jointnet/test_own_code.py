@@ -4,18 +4,23 @@ import pickle
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from scans import stir, tiny_settings
+from scans import heart, prepared, stir, tiny_settings
 
 from jointnet import own_code
 from jointnet.errors import InputError, SettingsError
+from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model, save_model
 from jointnet.models import model_of
-from jointnet.networks import build_model
+from jointnet.networks import Output, build_model
 from jointnet.own_code import OwnCode, allowed_reference, code_of, digests, is_reference, named, receive
-from jointnet.settings import Settings, load_settings, settings_from_dict, settings_to_dict, with_values
+from jointnet.settings import Settings, load_settings, own_code_of, settings_from_dict, settings_to_dict, with_values
 from jointnet.settings.parsing import flat_settings
+from jointnet.structures import CLASS_INDEX
+from jointnet.train.invented_pairs import InventedPairs
+from jointnet.train.losses import own_losses, weighted_losses
 
 EXAMPLE = Path(__file__).parents[2] / "docs/how-to/own_model.py"
 REFERENCE = f"{EXAMPLE}:MODEL"
@@ -188,3 +193,74 @@ def test_a_model_whose_code_has_changed_is_refused_before_it_runs(tmp_path, exam
     with pytest.raises(InputError, match="must be the code that the model was trained with, digest"):
         load_model(path, allow_code=[str(source)])
     assert not (tmp_path / "ran").exists()
+
+
+LOSS = """
+def drift(output, batch):
+    return output.theta[:, :, 2].square().mean() + 0 * batch.cine.mean()
+
+
+def vector(output, batch):
+    return output.theta
+
+
+def area_mm2(fixed, moved, theta):
+    return moved.sum() * 0.75**2 if theta[0, 2] == 0 else -1
+"""
+
+
+@pytest.fixture
+def loss_file(tmp_path):
+    path = tmp_path / "own_loss.py"
+    path.write_text(LOSS)
+    return path
+
+
+def test_an_own_term_of_the_loss_is_weighted_and_logged_by_its_name(tiny_settings, loss_file):
+    weighted = with_values(tiny_settings, {f"loss.terms.{loss_file}:drift": 3.0})
+    assert own_code_of(weighted) == (f"{loss_file}:drift",)
+    assert flat_settings(weighted)[f"loss.terms.{loss_file}:drift"] == 3.0
+    assert settings_from_dict(settings_to_dict(weighted)) == weighted
+    theta = torch.tensor([[1.0, 0, 2], [0, 1, 0]]).expand(2, 2, 3)
+    batch = InventedPairs(weighted).batch(torch.arange(2))
+    losses = own_losses(Output(theta), batch, weighted.loss)
+    assert {name: loss.item() for name, loss in losses.items()} == {"drift": 2.0}
+    assert weighted_losses({"registration": theta.sum(), **losses}, weighted.loss)["drift"].item() == 6.0
+    with pytest.raises(SettingsError, match=r"loss\.terms: .*vector must return a scalar tensor"):
+        own_losses(Output(theta), batch, with_values(tiny_settings, {f"loss.terms.{loss_file}:vector": 1}).loss)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"loss.terms.drift": 1.0}, "loss.terms: must have keys that are own code"),
+        ({"loss.terms.net.py:cine": 1.0}, "loss.terms: must have names other than registration, cine, lge, got"),
+        ({"loss.terms": {"a.py:drift": 1.0, "b.py:drift": 1.0}}, "cine, lge, drift, got 'b.py:drift'"),
+        ({"loss.terms.net.py:drift": -1}, "loss.terms.net.py:drift: must be a number between 0 and 1e+06, got -1"),
+        ({"loss.terms.net.py:drift": True}, "loss.terms.net.py:drift: must be a number between 0 and 1e+06, got True"),
+        ({"training.metrics": ["dice"]}, "training.metrics: must be"),
+    ],
+)
+def test_own_terms_and_metrics_that_break_a_rule_are_named(values, words):
+    with pytest.raises(SettingsError) as caught:
+        with_values(Settings(), values)
+    assert words in str(caught.value)
+
+
+def test_an_own_metric_is_measured_before_and_after_in_each_slice_and_structure(tmp_path, loss_file):
+    settings = tiny_settings(model__name="standalone", training__metrics=[f"{loss_file}:area_mm2"])
+    labels = np.stack([[heart(), heart((3.0, 0.0))]] * 2)
+    rows = evaluate(build_model(settings).eval(), [prepared(tmp_path / "cache", 1, labels)])
+    own = rows[rows["metric"] == "area_mm2"]
+    assert len(own) == 6 and set(own["structure"]) == {"lv", "myo", "rv"} and not own["lost"].any()
+    areas = own[own["structure"] == "lv"]
+    expected = (labels[0, 1] == CLASS_INDEX["lv"]).sum() * 0.75**2
+    assert areas["before"].tolist() == [expected] * 2
+
+
+def test_metrics_that_a_model_file_names_are_left_out_unless_they_are_allowed(tmp_path, loss_file):
+    settings = tiny_settings(model__name="standalone", training__metrics=[f"{loss_file}:area_mm2"])
+    save_model(tmp_path / "model.pt", build_model(settings).state_dict(), settings, {}, 1)
+    assert load_model(tmp_path / "model.pt").settings.training.metrics == ()
+    allowed = load_model(tmp_path / "model.pt", allow_code=[str(loss_file)])
+    assert allowed.settings.training.metrics == (f"{loss_file}:area_mm2",)

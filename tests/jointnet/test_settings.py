@@ -172,7 +172,7 @@ def test_every_bound_is_inclusive_and_enforced():
         (
             "loss.beta",
             3,
-            "loss.beta: unknown key 'beta', must be one of lambda_1, lambda_2, lambda_3, alpha, got 3",
+            "loss.beta: unknown key 'beta', must be one of lambda_1, lambda_2, lambda_3, alpha, terms, got 3",
         ),
         (
             "a.b",

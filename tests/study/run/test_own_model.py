@@ -29,15 +29,18 @@ splits = ["1/1/1"]
 [fixed]
 "model.widths" = [4, 4]
 "training.downsampling" = 4
-"model.options.width" = 4
+"training.metrics" = ["own_loss.py:area_ratio"]
 [objective]
 metric = "val/registration_ratio"
 direction = "minimize"
-[parameters.alpha]
-low = 0.0
-high = 1.0
-scale = "linear"
-why = "all of it"
+[parameters."model.options.width"]
+choices = [4, 5]
+[parameters."loss.terms.own_loss.py:drift"]
+low = 0.01
+high = 0.1
+[search]
+sampler = "random"
+seed_trials = []
 [fidelity]
 max_epochs = 1
 grace_epochs = 1
@@ -47,23 +50,33 @@ num_samples = 1
 """
 
 
-def search_elsewhere(task: ArmTask, search: ArmSearch, *rest: Any) -> None:
-    """Run an arm's trials as a worker of Ray does that has neither the driver's memory nor its working folder."""
-    sent, here = pickle.dumps(task), dict(own_code._RUN)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir("/")
-        own_code._RUN.clear()
-        while (trial := search.next_trial("attempt")) is not None:
-            config = {"trial_id": trial.trial_id, "sample": dict(trial.sample), "seed": trial.seed}
+LOSS = """
+def drift(output, batch):
+    return output.theta[:, :, 2].square().mean()
 
-            def report(content: dict[str, Any]) -> None:
-                for epoch in (EpochReport(**each) for each in content[REPORT]):
-                    search.reported("attempt", epoch.epoch, epoch.metrics)
 
-            run_in_worker(config, pickle.loads(sent), report)
-            search.returned("attempt")
+def area_ratio(fixed, moved, theta):
+    return moved.sum() / fixed.sum()
+"""
+
+
+RECEIVED: list[list[str]] = []
+"""The references whose code each trial was sent."""
+
+
+def search_here(task: ArmTask, search: ArmSearch, *rest: Any) -> None:
+    """Run an arm's trials in this process, from a task as a worker of Ray receives it."""
+    sent = pickle.dumps(task)
+    while (trial := search.next_trial("attempt")) is not None:
+        config = {"trial_id": trial.trial_id, "sample": dict(trial.sample), "seed": trial.seed}
+
+        def report(content: dict[str, Any]) -> None:
+            for epoch in (EpochReport(**each) for each in content[REPORT]):
+                search.reported("attempt", epoch.epoch, epoch.metrics)
+
+        run_in_worker(config, pickle.loads(sent), report)
+        search.returned("attempt")
     search.close(None)
-    own_code._RUN.update(here)
 
 
 @pytest.fixture
@@ -71,14 +84,22 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: str) -> 
     """Return a working folder with the example, a search of it and an empty store."""
     shutil.copyfile(EXAMPLE, tmp_path / "own_model.py")
     (tmp_path / "own.toml").write_text(SEARCH)
+    (tmp_path / "own_loss.py").write_text(LOSS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("JOINTNET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("study.run.rounds.ray_session", lambda address: nullcontext())
-    monkeypatch.setattr("study.run.rounds.run_round", search_elsewhere)
+    monkeypatch.setattr("study.run.rounds.run_round", search_here)
+    RECEIVED.clear()
+    monkeypatch.setattr("study.trials.trial.receive", lambda codes: RECEIVED.append([each.reference for each in codes]))
     own_code._RUN.clear()
     yield tmp_path
     own_code._RUN.clear()
+
+
+def runs(uri: str) -> list[Any]:
+    client = MlflowClient(uri)
+    return list(client.search_runs([each.experiment_id for each in client.search_experiments()]))
 
 
 def studies(place: Path) -> list[Path]:
@@ -94,7 +115,16 @@ def test_an_own_model_is_searched_reported_registered_and_predicts_where_its_cod
     assert "small-net-1" in said and "one step of small-net was timed" in said
     (folder,) = studies(place)
     digest = own_code.digests(["own_model.py:MODEL"])["own_model.py:MODEL"]
-    assert json.loads((folder / "specification.json").read_text())["code"] == {"own_model.py:MODEL": digest}
+    code = json.loads((folder / "specification.json").read_text())["code"]
+    assert code["own_model.py:MODEL"] == digest
+    assert set(code) == {"own_model.py:MODEL", "own_loss.py:drift", "own_loss.py:area_ratio"}
+    assert RECEIVED == [["own_model.py:MODEL", "own_loss.py:area_ratio", "own_loss.py:drift"]]
+    (trial,) = [run for run in runs(empty_store) if run.data.tags["study.kind"] == "trial"]
+    assert int(trial.data.params["model.options.width"]) in (4, 5)
+    assert 0.01 <= float(trial.data.params["loss.terms.own_loss.py:drift"]) <= 0.1
+    assert {"train/loss/drift", "val/area_ratio/lv"} <= set(trial.data.metrics)
+    (arm,) = [run for run in runs(empty_store) if run.data.tags["study.kind"] == "arm"]
+    assert arm.data.metrics["test/area_ratio/lv"] > 0
     assert "Small net, 1 + 1 = 2 annotated" in (folder / "report" / "report.html").read_text()
     client = MlflowClient(empty_store)
     version = client.get_model_version_by_alias("jointnet-small-net-1", "champion")
