@@ -17,6 +17,7 @@ from jointnet.settings.parsing import flat_settings
 from jointnet.structures import STRUCTURES
 from study.arm_differences import LENGTH, SEARCHED, TRAIN, UNLABELLED, VALIDATION, WEIGHTS, length_text
 from study.plan.splits import Split
+from study.search.first_trials import first_samples
 from study.search.parameters import RATIOS, Parameter, has_effect
 from study.search.space import Budget, SearchSpace
 
@@ -149,6 +150,12 @@ class Arm:
     def first_samples(self) -> tuple[Mapping[str, Any], ...]:
         """The samples of the first trials, which are not drawn."""
         return self.space.first_samples_of(self.method)
+
+    @property
+    def begins_with_settings(self) -> bool:
+        """Return whether the first trial has the settings themselves."""
+        own, _ = first_samples(self.parameters, self.settings, None)
+        return bool(own) and self.first_samples[:1] == own
 
     @property
     def budget(self) -> Budget:
@@ -339,6 +346,7 @@ def _arm(arm: Arm) -> dict[str, Any]:
         "method": arm.method,
         "model": arm.model,
         "split": str(arm.split.counts),
+        "settings_first": bool(arm.parameters) and arm.begins_with_settings,
     }
     return content if arm.folds == 1 else {**content, "fold": arm.fold, "folds": arm.folds}
 

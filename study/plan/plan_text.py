@@ -23,7 +23,7 @@ from study.plan.cost import (
 )
 from study.plan.environment import environment_lines
 from study.plan.plan import Arm, Data, Design, Plan, annotated_training, given
-from study.plan.search_text import begins_with_settings, search_lines
+from study.plan.search_text import search_lines
 from study.search.space import SearchSpace
 from study.store_address import without_secrets
 
@@ -183,7 +183,7 @@ def _trials(arm: Arm) -> str:
     fidelity, samples = arm.space.fidelity, arm.budget.num_samples
     steps = arm.settings.training.steps
     long = "" if steps is None else f" ({steps} steps)"
-    from_settings = begins_with_settings(arm)
+    from_settings = arm.begins_with_settings
     if samples == 1:
         return f"  1 trial{', its settings,' if from_settings else ''} of {fidelity.max_epochs} epochs{long}"
     count = "as many trials as fit" if samples is None else f"{samples:>3} trials"

@@ -29,12 +29,6 @@ def search_lines(plan: Plan, space: SearchSpace) -> list[str]:
     return [f"  {'' if number else 'Search':<9} {line}" for number, line in enumerate(lines)]
 
 
-def begins_with_settings(arm: Arm) -> bool:
-    """Return whether the first trial of an arm has the settings themselves."""
-    own, _ = first_samples(arm.parameters, arm.settings, None)
-    return bool(own) and arm.first_samples[:1] == own
-
-
 def _grid(arm: Arm) -> str:
     """Return how much of the grid an arm tries; "" for another sampler."""
     if arm.space.search.sampler != "grid":
@@ -48,7 +42,7 @@ def _first(arm: Arm) -> list[str]:
     lines = []
     for number, sample in enumerate(arm.first_samples, start=1):
         values = ", ".join(f"{name} {value_text(value)}" for name, value in sample.items())
-        own = "the settings: " if number == 1 and begins_with_settings(arm) else ""
+        own = "the settings: " if number == 1 and arm.begins_with_settings else ""
         lines.append(f"trial {number} of {arm.method}: {own}{values}")
     if not first_samples(arm.parameters, arm.settings, None)[0]:
         _, outside = first_samples(arm.parameters, arm.settings, [{}])

@@ -125,9 +125,11 @@ def _doubts(study: StudyRecord, analysis: Analysis, best: str) -> list[str]:
 
 def _default(study: StudyRecord, arm: ArmRecord) -> str:
     """Return whether the default settings, where the first trial has them, are as good as the selected trial."""
-    of_arm = {each.get("search") for each in study.specification.get("arms", []) if each.get("arm") == arm.arm}
+    planned = [each for each in study.specification.get("arms", []) if each.get("arm") == arm.arm]
+    of_arm = {each.get("search") for each in planned}
     searches = [each for each in study.specification.get("searches", []) if each.get("name") in of_arm]
-    if arm.selected is None or not arm.trials or not (searches and searches[0].get("settings_first")):
+    begins = any(each.get("settings_first") for each in (*planned, *searches))  # older studies: of the search
+    if arm.selected is None or not arm.trials or not begins:
         return ""
     default = min(arm.trials, key=lambda trial: trial.trial_id)
     if default.trial_id == arm.selected.trial_id:

@@ -30,9 +30,12 @@ def _arm(gain: float | None, values=(0.45, 0.5, 0.5, 0.5), selected: int | None 
     return invented.arm(*trials, selected=selected, rows=rows, **changes)
 
 
-def _study(*arms: ArmRecord, settings_first: bool = False, kind: str = "folder", **changes: object) -> StudyRecord:
-    search = {"name": "joint", "parameters": SPACE, "settings_first": settings_first}
-    entries = [{"arm": arm.arm, "search": "joint"} for arm in arms]
+def _study(
+    *arms: ArmRecord, settings_first: bool = False, older: bool = False, kind: str = "folder", **changes: object
+) -> StudyRecord:
+    search = {"name": "joint", "parameters": SPACE, **({"settings_first": settings_first} if older else {})}
+    first = {} if older else {"settings_first": settings_first}
+    entries = [{"arm": arm.arm, "search": "joint", **first} for arm in arms]
     own = {
         **{"run_id": "s", "study_id": "s", "started": datetime(2026, 6, 1, tzinfo=UTC), "minutes": 1.0, "splits": {}},
         **{"tags": {"data.kind": kind}, "specification": {"searches": [search], "arms": entries}},
@@ -67,6 +70,10 @@ def test_one_arm_names_its_winner_the_error_and_each_doubt():
         (_study(_arm(0.45), kind="phantom"), "synthetic scans"),
         (_study(_arm(0.45, selected=1), settings_first=True), ""),  # the default is better, so another one was selected
         (_study(_arm(0.45, values=(0.47, 0.45), selected=1), settings_first=True), "the default is as good"),
+        (
+            _study(_arm(0.45, values=(0.47, 0.45), selected=1), settings_first=True, older=True),
+            "the default is as good",
+        ),
         (_study(_arm(0.45, openings=2)), "the test patients were opened more than once"),
         (_study(_arm(0.45), _arm(0.46, train=35)), "joint-35 is as good (0.46)"),
         (_study(_arm(0.45), _arm(0.6, train=35)), ""),

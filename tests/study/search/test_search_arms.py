@@ -94,6 +94,7 @@ def test_the_specification_tells_the_arms_apart(tmp_path: Path):
         "method": "joint-dense",
         "model": "joint",
         "split": "25/15/5",
+        "settings_first": False,
     }
     before = digest(content)
     search["settings"]["joint-dense"]["model"]["head"] = "guided"
