@@ -47,7 +47,7 @@ def headline(study: StudyRecord, analysis: Analysis) -> Headline:
         return _without_test(study)
     best = min(ratios, key=lambda name: ratios[name])
     records, first = analysis.arms[best], analysis.changes[best][0]
-    patients = count_of(analysis.patients[best]["patient"].nunique(), "unseen patient")
+    patients = count_of(first.test.patients, "unseen patient")
     error = (
         f"{TITLES[first.metric, first.structure]} {number(first.reference_mean)} to {number(first.compared_mean)} mm "
         f"on {patients}, ratio {number(ratios[best])}"

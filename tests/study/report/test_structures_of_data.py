@@ -11,6 +11,7 @@ from jointnet.evaluate.aggregation import ENDPOINTS, endpoints_of
 from study.report import page, tables
 from study.report.analysis import analyse
 from study.report.figures import LIGHT
+from study.report.headline import headline
 from study.report.mean_tables import text_table
 from study.report.medians import median_table, quartiles
 from study.report.reader import read_study
@@ -124,6 +125,12 @@ def test_headings_have_the_number_of_patients_only_where_columns_differ(
     patients: list[list[int]], expected: tuple[str, ...]
 ) -> None:
     assert tables.with_patients(("A", "B"), patients) == expected
+
+
+def test_the_headline_counts_the_patients_of_its_metric(full: StudyRecord) -> None:
+    partial = with_rows(full, "structure != 'lv' or patient != '41'")
+    for study, count in ((full, 5), (partial, 4)):
+        assert f" mm on {count} unseen patients, " in headline(study, analyse(study)).result
 
 
 def test_the_summary_ends_with_who_cannot_be_what(full: StudyRecord) -> None:
