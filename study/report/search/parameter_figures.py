@@ -149,10 +149,10 @@ def triangle_positions(lambdas: np.ndarray) -> np.ndarray:
 def searched_region(space: Sequence[SearchParameter]) -> np.ndarray | None:
     """Return the corners (4, 2) of the searched region, from the bounds of the two ratios.
 
-    None where not both ratios were searched. The sides are straight, because two of the weights have a fixed ratio on
-    each.
+    None where not both were searched between bounds. The sides are straight, because two of the weights have a fixed
+    ratio on each.
     """
-    bounds = {one.name: (one.low, one.high) for one in space}
+    bounds = {one.name: (one.low, one.high) for one in space if not one.choices}
     if not {"lambda_2_to_1", "lambda_3_to_1"} <= set(bounds):
         return None
     (low_2, high_2), (low_3, high_3) = bounds["lambda_2_to_1"], bounds["lambda_3_to_1"]

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import invented_search as invented
 import numpy as np
@@ -47,6 +48,8 @@ def test_the_searched_region_has_the_bounds_of_the_ratios_as_its_sides():
     direction, offset = last - first, inside - first
     assert direction[0] * offset[1] - direction[1] * offset[0] == pytest.approx(0, abs=1e-12)
     assert parameter_figures.searched_region(invented.STANDALONE) is None
+    choices = [replace(one, choices=("1", "2")) for one in invented.JOINT]
+    assert parameter_figures.searched_region(choices) is None
 
 
 @pytest.mark.parametrize(
