@@ -1,5 +1,6 @@
 """Content of data, settings and tracking stores reaches no other file, runs no code, and reveals no name."""
 
+import json
 import re
 import struct
 import zipfile
@@ -11,10 +12,15 @@ import pytest
 import torch
 from scans import pair, tiny_settings, write_patient
 
+import study.predict
+from jointnet import own_code
 from jointnet.errors import InputError
 from jointnet.evaluate import __main__ as evaluate
-from jointnet.model_file import load_model, save_model
+from jointnet.export_bundle import __main__ as export_bundle
+from jointnet.export_bundle.bundle import bundle_files
+from jointnet.model_file import load_model, save_model, stored_settings
 from jointnet.networks import build_model
+from jointnet.predict import __main__ as predict
 from jointnet.system.atomic_file import write_whole
 from jointnet.train import __main__ as train
 from study.store_names import is_plain_name
@@ -102,6 +108,61 @@ def test_weights_that_no_training_leaves_are_refused(tmp_path, value, words):
     torch.save(content, path)
     with pytest.raises(InputError, match=words):
         load_model(path)
+
+
+@pytest.fixture
+def own_model(tmp_path):
+    """A model file of the documentation's example, whose code leaves the file `ran` when it is run; it is not now."""
+    source, mark = tmp_path / "small_net.py", tmp_path / "ran"
+    example = (ROOT / "docs/how-to/own_model.py").read_text()
+    source.write_text(f"{example}\n__import__('pathlib').Path({str(mark)!r}).touch()\n")
+    settings = tiny_settings(model__name=f"{source}:MODEL", model__options__width=4)
+    save_model(tmp_path / "model.pt", build_model(settings).state_dict(), settings, PATIENTS, 1)
+    own_code._RUN.clear()  # as in another process
+    mark.unlink()
+    yield tmp_path
+    own_code._RUN.clear()
+
+
+def commands_on(model, scans_folder, out):
+    """Return the command lines that load a model file, by their main function."""
+    pair_of = ["--cine", str(scans_folder / "patient1_C0.nii.gz"), "--lge", str(scans_folder / "patient1_LGE.nii.gz")]
+    own = ["--data", str(scans_folder), "--model", "joint", "--train", "1", "--val", "1", "--unlabelled", "4"]
+    named = ["--model", str(model / "model.pt")]
+    return {
+        evaluate.main: ["--data", str(scans_folder), *named, "--out", str(out / "rows.csv")],
+        predict.main: [*pair_of, *named, "--out", str(out / "predicted")],
+        study.predict.main: [*pair_of, *named, "--out", str(out / "predicted")],
+        export_bundle.main: [*named, "--out", str(out / "bundle")],
+        train.main: [*own, "--teacher", str(model / "model.pt"), "--out", str(out / "trained")],
+    }
+
+
+def test_no_command_runs_code_that_a_model_file_names_unless_it_is_allowed(own_model, scan_folder, tmp_path, capsys):
+    for main, arguments in commands_on(own_model, scan_folder, tmp_path / "out").items():
+        assert main(arguments) == 2, main.__module__
+        assert main([*arguments, "--allow-code", "other.py", "small_net"]) == 2, main.__module__
+        told = capsys.readouterr().err
+        assert told.count(f"its network is code outside jointnet, {own_model / 'small_net.py'}:MODEL") == 2
+        assert "which was not run" in told and "Traceback" not in told
+        assert not (own_model / "ran").exists() and not (tmp_path / "out").exists()
+    allowed = commands_on(own_model, scan_folder, tmp_path / "out")[evaluate.main]
+    assert evaluate.main([*allowed, "--allow-code", str(own_model / "small_net.py"), "--device", "cpu"]) == 0
+    assert (own_model / "ran").exists()
+
+
+def test_a_bundle_builds_a_network_outside_only_where_it_is_allowed(own_model):
+    code = str(own_model / "small_net.py")
+    saved_model = load_model(own_model / "model.pt", allow_code=[code])
+    content = json.loads(bundle_files(saved_model, "bundle", "", "")["configs/inference.json"])
+    (own_model / "ran").unlink()
+    own_code._RUN.clear()
+    target, stored = content["settings"], content["model_settings"]
+    assert (target["_target_"], target["allow_code"]) == ("jointnet.model_file.stored_settings", "@allow_code")
+    with pytest.raises(InputError, match="which was not run"):
+        stored_settings(stored, content["allow_code"], target["digest"])
+    assert not (own_model / "ran").exists()
+    assert stored_settings(stored, [code], target["digest"]) == saved_model.settings
 
 
 def test_an_output_replaces_files_only(tmp_path, scan_folder):

@@ -70,7 +70,7 @@ class SearchParameter:
     @property
     def title(self) -> str:
         """The name in figures: Greek for alpha and the ratios of loss weights, else the last part of the key."""
-        return _TITLES.get(self.name, self.name.rpartition(".")[2].replace("_", " "))
+        return _TITLES.get(self.name, self.name.replace(":", ".").rpartition(".")[2].replace("_", " "))
 
 
 def search_parameters(specification: Mapping[str, Any], arm: ArmRecord) -> tuple[SearchParameter, ...]:
