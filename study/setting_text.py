@@ -34,4 +34,6 @@ def _weights(parameters: Mapping[str, object]) -> tuple[float, ...] | None:
 
 
 def _value(value: object) -> str:
-    return f"{value:.2g}" if isinstance(value, float) and not value.is_integer() else str(value).removesuffix(".0")
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() else f"{value:.2g}"
+    return str(value)

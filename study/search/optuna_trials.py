@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,13 @@ def write_optuna_file(
             study = optuna.create_study(study_name=arm, storage=storage, direction="minimize")
             with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
                 study.set_metric_names([metric])
-            study.add_trials(optuna_trials(parameters, outcomes, TrialState.WAITING))
+            known = tuple(outcomes)
+            trials = optuna_trials(parameters, known, TrialState.WAITING)
+            for trial, outcome in zip(trials, known, strict=True):
+                if trial.state.is_finished() and outcome.began_ms is not None and outcome.until_ms is not None:
+                    trial.datetime_start = datetime.fromtimestamp(outcome.began_ms / 1000)
+                    trial.datetime_complete = datetime.fromtimestamp(outcome.until_ms / 1000)
+            study.add_trials(trials)
         storage.remove_session()
         storage.engine.dispose()
         part.replace(path)

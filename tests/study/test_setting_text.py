@@ -14,8 +14,9 @@ from study.setting_text import setting_text
         ({"lambda_1": 0.2, "lambda_2": 0.3, "lambda_3": 0.5, "lambda_2_to_1": 1.5, "alpha": 1.0}, ["lambda_2_to_1"],
          "lambda 0.20/0.30/0.50"),
         ({"lambda_1": 0.2, "lambda_2": 0.3, "lambda_3": 0.5, "alpha": 0.5}, ["alpha"], "alpha 0.5"),
-        ({"training.learning_rate": 0.0021987, "model.guide_steps": 4.0, "model.head": "guided", "x": 16}, None,
-         "learning_rate 0.0022, guide_steps 4, head guided, x 16"),
+        ({"training.learning_rate": 0.0021987, "model.guide_steps": 4.0, "model.head": "v2.0", "x": 16}, None,
+         "learning_rate 0.0022, guide_steps 4, head v2.0, x 16"),
+        ({"model.widths": [16, 32], "rate": 1e-5}, None, "widths [16, 32], rate 1e-05"),
         ({"alpha": 0.5}, ["gone", "alpha"], "alpha 0.5"),
     ],
 )  # fmt: skip

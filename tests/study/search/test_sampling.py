@@ -1,6 +1,8 @@
 """Samples depend on seed, number and known trials only; Optuna's states of all outcomes."""
 
 import math
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +139,11 @@ def test_the_export_opens_as_optuna_studies_and_nothing_in_it_is_running(tmp_pat
     path = tmp_path / "optuna.db"
     for left in (".optuna.db.999.part", ".optuna.db.999.part-journal"):  # left by a killed driver
         (tmp_path / left).write_text("half")
-    for trials in ([row[0] for row in ENDS[:3]], [row[0] for row in ENDS]):  # the second replaces the first
+    timed = replace(ENDS[0][0], began_ms=1_000_000, until_ms=1_060_000)
+    for trials in (
+        [row[0] for row in ENDS[:3]],
+        [timed, *(row[0] for row in ENDS[1:])],
+    ):  # the second replaces the first
         write_optuna_file(path, {"joint-25": ([ALPHA], trials), "joint-35": ([ALPHA], [])}, "val/registration_ratio")
     storage = f"sqlite:///{path}"
     assert set(optuna.get_all_study_names(storage)) == {"joint-25", "joint-35"}
@@ -147,6 +153,7 @@ def test_the_export_opens_as_optuna_studies_and_nothing_in_it_is_running(tmp_pat
     assert [trial.user_attrs["trial.id"] for trial in study.trials] == [row[0].trial_id for row in ENDS]
     assert (study.best_trial.user_attrs["trial.id"], study.best_value) == ("t0001", 0.5)
     assert study.metric_names == ["val/registration_ratio"]
+    assert study.trials[0].duration == timedelta(minutes=1)
     optuna.visualization.matplotlib.plot_optimization_history(study)
     assert study.trials[1].intermediate_values == {2: 0.9, 3: 0.9}
     assert [file.name for file in tmp_path.iterdir()] == ["optuna.db"]
