@@ -1,11 +1,11 @@
 """The rules of one parameter's values: its bounds, scale and step, or its choices."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jointnet.errors import SettingsError, short_repr
 from jointnet.settings import Settings, with_values
-from study.search.parameters import ON_STEP, RATIOS, SHORT_NAMES, plain, value_text
+from study.search.parameters import ON_STEP, RATIOS, SHORT_NAMES, plain, value_of, value_text
 
 Table = Mapping[str, Any]
 LARGEST_RATIO = 1e6
@@ -32,8 +32,19 @@ def domain_errors(name: str, table: Table, settings: Settings) -> Iterator[str]:
     bounds = {key: table[key] for key in ("low", "high") if key in table}
     errors = [f"{key}: {line}" for key, bound in bounds.items() for line in _value_errors(name, bound, settings)]
     yield from errors
-    if not errors and len(bounds) == 2:
-        yield from _between_errors(name, table, settings)
+    if not errors and len(bounds) == 2 and _is_whole(name, table["low"], settings):
+        step = table.get("step", 1)
+        if not float(step).is_integer():
+            yield f"step: must be a whole number as {name} is one, got {short_repr(step)}"
+        elif table["low"] < table["high"]:
+            yield from _between_errors(name, range(table["low"], table["high"], int(step)), settings)
+
+
+def _is_whole(name: str, value: float, settings: Settings) -> bool:
+    """Return whether a parameter is a whole number, given a valid value of it."""
+    if name in RATIOS:
+        return False
+    return isinstance(value_of(with_values(settings, {SHORT_NAMES.get(name, name): value}), name), int)
 
 
 def _choice_errors(name: str, choices: list[Any], settings: Settings) -> Iterator[str]:
@@ -62,16 +73,10 @@ def _range_errors(table: Table) -> Iterator[str]:
         steps = (high - low) / step
         if abs(steps - round(steps)) > ON_STEP * max(1.0, steps) or round(steps) < 1:
             yield f"step: must lead from low, {low:g}, to high, {high:g}, got {short_repr(step)}"
-        if isinstance(low, int) and isinstance(high, int) and not float(step).is_integer():
-            yield f"step: must be a whole number as low and high, got {short_repr(step)}"
 
 
-def _between_errors(name: str, table: Table, settings: Settings) -> Iterator[str]:
+def _between_errors(name: str, values: Sequence[int], settings: Settings) -> Iterator[str]:
     """Yield the error of the first invalid value between the bounds of a setting that is a whole number."""
-    low, high, step = table["low"], table["high"], table.get("step", 1)
-    if not isinstance(low, int) or not isinstance(high, int) or not float(step).is_integer():
-        return
-    values = range(low, high, int(step))
     for value in values[1:] if len(values) <= MOST_INTEGERS else ():
         for line in _value_errors(name, value, settings):
             yield f"low, high: every whole number between them must be valid, got {value} ({line}); narrow the bounds"

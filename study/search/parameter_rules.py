@@ -173,11 +173,11 @@ def _condition_errors(name: str, tables: Mapping[str, Table], applies: Mapping[s
 
 
 def _possible(table: Table) -> Range | Choices | None:
-    """Return the values of a table, whole where its bounds are; None where it is not valid."""
+    """Return the values of a table, not only whole ones between its bounds; None where it is not valid."""
     if "choices" in table:
         return Choices(tuple(table["choices"]))
     if "low" in table and "high" in table and table["low"] < table["high"]:
-        return Range(table["low"], table["high"], table.get("scale", "linear"), table.get("step"))
+        return Range(float(table["low"]), float(table["high"]), table.get("scale", "linear"), table.get("step"))
     return None
 
 

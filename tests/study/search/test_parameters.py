@@ -92,7 +92,7 @@ def test_a_parameter_follows_those_of_its_condition_whatever_the_order_in_the_fi
         (HEAD + 'scale = "log"\n', "model.head.scale: must be left out where there are choices, got 'log'"),
         (WIDTHS.replace("[8, 16, 24, 32]", "[8]"), r"widths.choices: must be at least two .* got \[8\]"),
         (BATCH.replace("step = 4", "step = 5"), "batch_size.step: must lead from low, 4, to high, 16, got 5"),
-        (BATCH.replace("step = 4", "step = 1.5"), "batch_size.step: must be a whole number as low and high, got 1.5"),
+        (BATCH.replace("step = 4", "step = 1.5"), "step: must be a whole number as training.batch.* is one, got 1.5"),
         (BATCH.replace("step = 4", "step = 0"), "batch_size.step: must be a number above 0, got 0"),
         (BATCH + 'scale = "log"\n', "batch_size.step: must be left out on a log scale, got 4"),
         (
@@ -124,6 +124,12 @@ def test_a_parameter_follows_those_of_its_condition_whatever_the_order_in_the_fi
 def test_one_broken_rule_of_a_parameter_gives_one_error(tmp_path: Path, text: str, error: str):
     found = errors(tmp_path, FILE + text)
     assert len(found) == 1 and re.search(error, found[0]), found
+
+
+def test_bounds_without_a_point_are_no_reason_to_draw_whole_numbers(tmp_path: Path):
+    space = read(tmp_path, FILE + "[parameters.alpha]\nlow = 0\nhigh = 1\nstep = 0.25\n[search]\nsampler = 'grid'\n")
+    assert space.parameters[0].domain.values == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert space.budget_of("joint").num_samples == 4  # of five points
 
 
 def test_values_that_are_valid_alone_must_be_valid_together(tmp_path: Path):
