@@ -45,7 +45,7 @@ from jointnet.preparation.cache import CachedPatient, prepare
 from jointnet.settings import Settings, settings_to_dict
 from jointnet.train.loop import train
 from jointnet.train.pseudo_labels import pseudo_label
-from study.search.file import load_spaces
+from study.search.file.reading import load_spaces
 
 PHANTOM_PATIENTS = 25
 ROWS = (

@@ -42,8 +42,8 @@ from jointnet.preparation.prepared_patient import prepare_patient
 from jointnet.settings import Settings, load_settings, with_values
 from study.plan.plan import make_arms
 from study.plan.splits import make_splits
-from study.search.file import load_spaces
-from study.search.split_counts import Counts
+from study.search.file.reading import load_spaces
+from study.search.file.split_counts import Counts
 from study.store_names import is_plain_name
 
 ROOT = Path(__file__).parents[2]

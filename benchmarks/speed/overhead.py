@@ -36,7 +36,7 @@ from jointnet.settings import with_values
 from jointnet.train.loop import train
 from study.machines.cluster import ray_session
 from study.plan.plan import Resources
-from study.search.file import load_spaces
+from study.search.file.reading import load_spaces
 from study.search.space import Fidelity
 from study.store_address import sqlite_address
 from study.tracking.outbox import Outbox

@@ -35,7 +35,7 @@ from jointnet.settings import Settings, settings_to_dict, with_values
 from jointnet.system.versions import commit, versions
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import train
-from study.search.file import load_spaces
+from study.search.file.reading import load_spaces
 from study.search.parameters import Parameter, Range, settings_of_sample
 
 TABLE, RECORDED_WITH = "table.csv", "table.json"

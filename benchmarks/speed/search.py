@@ -30,7 +30,7 @@ from scipy.stats import wilcoxon
 from timing import Figure, create_parser, print_figures
 
 from jointnet.train.epoch_report import OBJECTIVE
-from study.search.file import load_spaces
+from study.search.file.reading import load_spaces
 from study.search.optuna_trials import distributions, optuna_trials
 from study.search.outcome import EpochRecord, TrialOutcome, trial_name
 from study.search.parameters import Parameter

@@ -37,7 +37,7 @@ from study.report.statistics.claim_arms import ClaimArm, ClaimArms
 from study.report.statistics.claim_result import SUPPORTED, ClaimResult
 from study.report.statistics.claims import LV_CD, non_inferiority, superiority
 from study.report.statistics.trainings import trainings_of
-from study.search.split_counts import parse_counts
+from study.search.file.split_counts import parse_counts
 
 JOINT, SMALL, LARGE = "joint-small", "standalone-small", "standalone-large"
 GAIN_MM = 1.0

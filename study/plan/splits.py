@@ -14,7 +14,7 @@ import numpy as np
 from jointnet.data import proposed_splits
 from jointnet.errors import SettingsError
 from jointnet.patient_names import in_natural_order
-from study.search.split_counts import Counts
+from study.search.file.split_counts import Counts
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from jointnet.errors import SettingsError, short_repr
 from jointnet.patient_names import in_natural_order, name_error, names_text, near_names_text, normal_name
 from jointnet.system.toml_file import LARGEST_BYTES, parse_toml
 from study.plan.splits import Folds, Split
-from study.search.split_counts import Counts
+from study.search.file.split_counts import Counts
 
 PARTS = ("train", "validation", "test")
 NNUNET_PARTS = ("train", "val")

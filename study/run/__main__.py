@@ -154,7 +154,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _search_file_schema() -> dict[str, Any]:
-    from study.search.file import SearchFile  # pandas takes a second to import
+    from study.search.file.reading import SearchFile  # pandas takes a second to import
 
     return json_schema(SearchFile)
 

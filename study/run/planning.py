@@ -27,9 +27,9 @@ from study.plan.plan import Data, Design, Node, Plan, make_arms, make_plan
 from study.plan.splits import Folds, Split, fold_errors, make_folds, make_splits, same_validation, scaled_counts
 from study.plan.splits_file import read_splits_file
 from study.run.pseudo_labels import plan_pseudo_labels
-from study.search.file import MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
+from study.search.file.reading import MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
+from study.search.file.split_counts import Counts, parse_counts
 from study.search.space import MOST_EPOCHS, SearchSpace, with_overrides
-from study.search.split_counts import Counts, parse_counts
 from study.tracking.open_store import resolve_tracking_uri
 
 PHANTOM_PATIENTS = 45

@@ -7,8 +7,8 @@ from pathlib import Path
 from study.plan.identity import with_identity
 from study.plan.plan import Data, Design, Plan, Resources, make_arms, make_plan
 from study.plan.splits import make_splits
-from study.search.file import load_spaces
-from study.search.split_counts import parse_counts
+from study.search.file.reading import load_spaces
+from study.search.file.split_counts import parse_counts
 
 SPLITS = make_splits(list(map(str, range(1, 46))), parse_counts(["25/15/5", "35/5/5"]), 0)
 SINGLE = Design()

@@ -33,7 +33,7 @@ from study.plan.cost import (
 )
 from study.plan.plan import Arm, Design, make_arms
 from study.plan.plan_text import render
-from study.search.file import load_spaces
+from study.search.file.reading import load_spaces
 from study.search.space import Budget, Fidelity, with_overrides
 
 

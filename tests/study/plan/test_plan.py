@@ -10,8 +10,8 @@ from study.arm_differences import TRAIN
 from study.plan.plan import Design, given, make_arms, specification
 from study.plan.plan_text import render
 from study.plan.splits import make_folds, same_validation
-from study.search.file import load_spaces
-from study.search.split_counts import parse_counts
+from study.search.file.reading import load_spaces
+from study.search.file.split_counts import parse_counts
 
 
 def test_arms_cross_models_and_splits():

@@ -9,7 +9,7 @@ from jointnet.data import PAPER_SPLITS, proposed_splits
 from jointnet.errors import SettingsError
 from jointnet.patient_names import in_natural_order
 from study.plan.splits import fold_errors, fold_sizes, make_folds, make_splits, same_validation, scaled_counts
-from study.search.split_counts import Counts, parse_counts
+from study.search.file.split_counts import Counts, parse_counts
 
 PAPER = parse_counts(PAPER_SPLITS)
 

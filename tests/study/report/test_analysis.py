@@ -13,7 +13,7 @@ from study.plan.splits import make_folds
 from study.report.analysis import analyse
 from study.report.reader import read_study
 from study.report.records import StudyRecord
-from study.search.split_counts import parse_counts
+from study.search.file.split_counts import parse_counts
 
 FOLDS = 4
 

@@ -5,7 +5,7 @@ import pytest
 
 from study.plan.splits import make_folds
 from study.report.statistics.trainings import Trainings, together, trainings_of, unknown_trainings
-from study.search.split_counts import parse_counts
+from study.search.file.split_counts import parse_counts
 
 
 def _sets(patients: int, folds: int, train: int) -> list[frozenset[str]]:

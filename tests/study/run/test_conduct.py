@@ -15,7 +15,7 @@ from study.plan.plan import Plan, make_arms
 from study.plan.splits import make_folds
 from study.run import conduct as conduct_module
 from study.run.conduct import conduct, split_errors
-from study.search.split_counts import parse_counts
+from study.search.file.split_counts import parse_counts
 
 
 class KilledError(BaseException):

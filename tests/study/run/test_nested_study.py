@@ -21,8 +21,8 @@ from study.run.pseudo_labels import PreparedPatients
 from study.run.rounds import Session
 from study.run.stages import evaluate_on_test, retrain_winners, search_arms, select_trials
 from study.run.study_recorder import StudyRecorder
+from study.search.file.split_counts import parse_counts
 from study.search.outcome import NoFinishedTrialError
-from study.search.split_counts import parse_counts
 from study.selection.best_trial import select_best
 from study.selection.held_out import HeldOutResult
 from study.selection.openings import FIRST, is_complete, retrainings

@@ -30,7 +30,7 @@ from jointnet.preparation.patient_files import PatientFiles
 from study.plan import environment
 from study.plan.splits import make_splits
 from study.run.__main__ import main
-from study.search.split_counts import parse_counts
+from study.search.file.split_counts import parse_counts
 from study.store_address import default_tracking_uri
 from study.store_names import EXPERIMENT
 from study.trials.ledger import Ledger

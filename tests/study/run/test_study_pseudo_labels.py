@@ -28,7 +28,7 @@ from study.plan.splits import make_folds
 from study.report.sections.methods import pseudo_labels
 from study.run.__main__ import main
 from study.run.pseudo_labels import PSEUDO_LABELS_FILE, plan_pseudo_labels, predicted_once
-from study.search.split_counts import parse_counts
+from study.search.file.split_counts import parse_counts
 from study.store_address import default_tracking_uri
 
 

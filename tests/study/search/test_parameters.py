@@ -11,7 +11,7 @@ from jointnet.settings import Settings
 from study.plan.identity import digest
 from study.plan.plan import specification
 from study.plan.plan_text import render
-from study.search.file import load_spaces
+from study.search.file.reading import load_spaces
 from study.search.first_trials import first_samples
 from study.search.grid import points
 from study.search.parameters import Choices, Parameter, Range, in_order, settings_of_sample, value_text

@@ -12,9 +12,9 @@ from study.plan.identity import digest
 from study.plan.plan import given, make_arms, specification
 from study.plan.plan_text import render
 from study.plan.splits import make_splits
-from study.search.file import load_spaces
+from study.search.file.reading import load_spaces
+from study.search.file.split_counts import parse_counts
 from study.search.space import Budget, SearchSpace
-from study.search.split_counts import parse_counts
 
 DATA = plan_of().data
 FILE = """

@@ -13,7 +13,7 @@ import pytest
 from jointnet.errors import SettingsError
 from jointnet.settings import load_settings, with_values
 from jointnet.settings.validation import json_schema
-from study.search.file import SearchFile, load_spaces
+from study.search.file.reading import SearchFile, load_spaces
 
 SHIPPED = Path(__file__).parents[3] / "search_spaces"
 GOOD = """

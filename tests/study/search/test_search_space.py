@@ -8,7 +8,7 @@ import pytest
 from jointnet.errors import SettingsError
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE
-from study.search.file import load_spaces
+from study.search.file.reading import load_spaces
 from study.search.parameters import lambdas_of, settings_of_sample
 from study.search.space import Objective, with_overrides
 

@@ -12,7 +12,7 @@ from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.mutual_information import is_installed
 from jointnet.preparation.cache import fingerprint
 from study.plan.splits import Split
-from study.search.split_counts import Counts
+from study.search.file.split_counts import Counts
 from study.selection.baselines import baselines_of, evaluate_baseline, evaluators
 from study.store_names import BASELINES, SIMPLEITK, is_plain_name
 

@@ -11,11 +11,11 @@ from typing import Any
 from jointnet.errors import SettingsError, short_repr
 from jointnet.models import MODELS, NAME, NAME_WORDS, model_of
 from jointnet.settings import Settings
+from study.search.file.parameter_rules import parameter_errors
+from study.search.file.split_counts import parse_counts
 from study.search.first_trials import first_samples
-from study.search.parameter_rules import parameter_errors
 from study.search.samplers import sampler_errors
 from study.search.space import Method, SearchSpace
-from study.search.split_counts import parse_counts
 
 NOT_FIXED = {"model.name": "`models` or `arms.NAME.model`", "training.epochs": "the key `fidelity.max_epochs`"}
 """Settings that another key of the file determines."""

@@ -13,7 +13,7 @@ from typing import Any
 from jointnet.errors import SettingsError, short_repr
 from jointnet.models import model_of
 from jointnet.settings import Settings, with_values
-from study.search.domain_rules import domain_errors
+from study.search.file.domain_rules import domain_errors
 from study.search.grid import grid_size, points
 from study.search.parameters import (
     LAMBDAS,

@@ -18,9 +18,8 @@ from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE
 from jointnet.settings.validation import Schema, json_schema, validate
 from jointnet.system.toml_file import is_file, read_toml
-from study.search.parameter_rules import make_parameters
-from study.search.parameters import LAMBDAS, RATIOS, SHORT_NAMES
-from study.search.rules import (
+from study.search.file.parameter_rules import make_parameters
+from study.search.file.rules import (
     NOT_FIXED,
     contradictions,
     is_option,
@@ -28,6 +27,7 @@ from study.search.rules import (
     not_fixed_errors,
     together_errors,
 )
+from study.search.parameters import LAMBDAS, RATIOS, SHORT_NAMES
 from study.search.space import Budget, Fidelity, Objective, Search, SearchSpace
 
 MOST_TRIALS, MOST_PATIENTS = 100_000, 10_000
@@ -205,7 +205,7 @@ def load_spaces(names: Sequence[str], settings: str | None = None) -> tuple[Sear
 
 def folders() -> tuple[Path, ...]:
     """Return the folders that are searched for search spaces: in the working directory, then the shipped one."""
-    return (Path.cwd() / "search_spaces", Path(__file__).parents[1] / "search_spaces")
+    return (Path.cwd() / "search_spaces", Path(__file__).parents[2] / "search_spaces")
 
 
 def _find(name: str) -> Path:

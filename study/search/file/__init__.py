@@ -1,0 +1,1 @@
+"""Search files: their tables, and the rules between their values."""
