@@ -208,7 +208,7 @@ def test_a_copy_uses_its_own_artifacts_and_leaves_the_original_alone(original: P
     tracker = StudyTracker(uri, "first", {})
     tracker.log_json(tracker.study_run(), "more.json", {})
     with MlflowStore(uri) as store:
-        store.log_report(tracker.study_run(), folder / "mlruns" / "first-0")
+        store.log_report(tracker.study_run(), folder / "mlruns" / "first-0", "the answer")
     assert content(original) == before
 
 
@@ -231,7 +231,7 @@ from study.report.reader import read_study
 study = read_study("sqlite:///mounted/mlruns/mlflow.db", "first")
 print(len(study.arms[0].rows))
 with MlflowStore(study.tracking_uri) as store:
-    print(store.log_report(study.run_id, pathlib.Path("mounted")))
+    print(store.log_report(study.run_id, pathlib.Path("mounted"), "the answer"))
 """
 
 
@@ -332,7 +332,7 @@ def test_a_report_with_test_values_is_not_replaced_by_one_without(folder: Path, 
     for name, text in text_files(build(first), lambda picture, dark: "").items():
         (out / name).write_text(text, encoding="utf-8")
     with MlflowStore(uri) as store:
-        store.log_report(first.run_id, out)
+        store.log_report(first.run_id, out, "the answer")
     before = content(out)
     MlflowClient(uri).delete_run(first.arms[0].run_id)  # as in the MLflow UI
     for study in ("begun", "first"):

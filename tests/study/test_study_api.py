@@ -42,10 +42,10 @@ def test_a_study_without_arms_has_empty_tables(studies: str):
 
 def test_rows_without_annotation_are_there_with_0_annotated_patients(uri: str, tmp_path: Path):
     arms = [replace(arm, trials=arm.trials[:1], selected=0) for arm in synthetic.full_arms()[:2]]
-    synthetic.write_study(uri, "baselines", arms, tmp_path)
+    synthetic.write_study(uri, "rows-without-annotation", arms, tmp_path)
     for name in BASELINES:  # the store returns the newest first
-        synthetic.write_baseline(uri, "baselines", name, synthetic.slice_rows(0.55, False), tmp_path)
-    tables = study.read_study("baselines", uri)
+        synthetic.write_baseline(uri, "rows-without-annotation", name, synthetic.slice_rows(0.55, False), tmp_path)
+    tables = study.read_study("rows-without-annotation", uri)
     found = tables.rows.drop_duplicates("arm").set_index("arm")[["method", "annotated"]]
     assert list(found.index) == [*BASELINES, "joint-25", "joint-35"]
     assert found.to_dict("index") == {

@@ -92,6 +92,7 @@ def test_a_plan_of_folds_names_folders_splits_and_what_is_left_unused():
         "split": "25/5/5",
         "fold": 2,
         "folds": 9,
+        "settings_first": True,
     }
     assert content["design"] == {"folds": 9, "same_validation": True, "seeds": 2, "splits_file": None}
     text = render(plan)
