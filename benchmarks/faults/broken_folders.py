@@ -119,7 +119,7 @@ def _labels(folder: Path, path: Path, rng: np.random.Generator) -> None:
 
 
 def _renamed(folder: Path, path: Path, rng: np.random.Generator) -> None:
-    """Give a file another suffix or another name, also one that is not UTF-8 or very long."""
+    """Change a file's suffix or its name, also to one that is not UTF-8 or very long."""
     stem, suffix = (
         path.name.split(".")[0],
         str(rng.choice([".nii", ".NII.GZ", ".gz", ".mha", "", ".nii.gz.nii", ".dcm", ".nii.gz"])),

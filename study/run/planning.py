@@ -157,7 +157,7 @@ def _option_errors(options: argparse.Namespace) -> list[str]:
         path = getattr(options, name)
         if path is not None and re.match(r"\w+:/", str(path)):
             option = f"--{name.replace('_', '-')}"
-            kind = "file" if name in ("splits_file", "teacher") else "folder"
+            kind = {"dataset": "file", "splits_file": "file", "teacher": "file or folder"}.get(name, "folder")
             errors.append(f"{option}: must be a {kind}, if need be on mounted storage, not an address, got {path}")
     paths = {"--data": options.data, "--out": options.out, "--cache": options.cache, "--settings": options.settings}
     paths |= {"--splits-file": options.splits_file, "--dataset": options.dataset, "--teacher": options.teacher}

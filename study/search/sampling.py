@@ -117,7 +117,7 @@ def _suggested(trial: optuna.Trial, name: str, distribution: BaseDistribution) -
 def _fix_space(
     sampler: optuna.samplers.BaseSampler, space: Mapping[str, BaseDistribution], from_first: bool = False
 ) -> None:
-    """Let a sampler model these parameters, which are the same in every trial. It need not compare all trials.
+    """Set the parameters that a sampler models. They are the same in every trial, so it need not compare all trials.
 
     As by Optuna's own rule it models none before a trial is complete or pruned, unless `from_first`.
     """

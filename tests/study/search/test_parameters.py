@@ -4,18 +4,16 @@ import re
 from pathlib import Path
 
 import pytest
+from own_search import errors, read
 from plans import plan_of
 
-from jointnet.errors import SettingsError
 from jointnet.settings import Settings
 from study.plan.identity import digest
 from study.plan.plan import specification
 from study.plan.plan_text import render
-from study.search.file.reading import load_spaces
 from study.search.first_trials import first_samples
 from study.search.grid import points
 from study.search.parameters import Choices, Parameter, Range, in_order, settings_of_sample, value_text
-from study.search.space import SearchSpace
 
 FILE = """
 question = "Which?"
@@ -38,17 +36,6 @@ GUIDE = '[parameters."model.guide_steps"]\nlow = 2\nhigh = 8\nmodels = ["joint"]
 HIDDEN = (
     '[parameters."model.hidden"]\nchoices = [16, 32]\nmodels = ["joint"]\nwhen = {"model.head" = "fully_connected"}\n'
 )
-
-
-def read(folder: Path, text: str) -> SearchSpace:
-    (folder / "own.toml").write_text(text)
-    return load_spaces([str(folder / "own.toml")])[0]
-
-
-def errors(folder: Path, text: str) -> list[str]:
-    with pytest.raises(SettingsError) as caught:
-        read(folder, text)
-    return [error.removeprefix("own.toml: ") for error in caught.value.errors]
 
 
 def test_settings_of_every_kind_are_searched(tmp_path: Path):

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from own_search import errors, read
 from plans import SPLITS, plan_of
 
-from jointnet.errors import SettingsError
 from study.arm_differences import LENGTH, MODEL, TRAIN, beyond_question, differences
 from study.plan.identity import digest
 from study.plan.plan import given, make_arms, specification
@@ -14,7 +14,7 @@ from study.plan.plan_text import render
 from study.plan.splits import make_splits
 from study.search.file.reading import load_spaces
 from study.search.file.split_counts import parse_counts
-from study.search.space import Budget, SearchSpace
+from study.search.space import Budget
 
 DATA = plan_of().data
 FILE = """
@@ -46,17 +46,6 @@ scale = "log"
 why = "?"
 """
 BUDGET = "[budget]\nnum_samples = 4\n"
-
-
-def read(folder: Path, text: str) -> SearchSpace:
-    (folder / "own.toml").write_text(text)
-    return load_spaces([str(folder / "own.toml")])[0]
-
-
-def errors(folder: Path, text: str) -> list[str]:
-    with pytest.raises(SettingsError) as caught:
-        read(folder, text)
-    return [error.removeprefix("own.toml: ") for error in caught.value.errors]
 
 
 def test_named_arms_have_their_model_and_their_own_settings(tmp_path: Path):
