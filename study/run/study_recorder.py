@@ -1,5 +1,6 @@
 """Writes of a study and its arms to the tracking store, queued in the outbox. Each write is idempotent."""
 
+import math
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -243,12 +244,23 @@ class StudyRecorder:
                     **own,
                 },
                 description=f"{arm.key} of study {self._plan.study_id}, {model.trial_id}, epoch {model.best_epoch}: "
-                f"registration ratio {model.objective:.4f} on validation{why}.",
+                f"registration ratio {model.objective:.4f} on validation{why}. "
+                f"{result_text(self._last('tested', arm)['metrics'], len(arm.split.test))}",
             )
         )
 
     def _last(self, kind: str, arm: Arm) -> Mapping[str, Any]:
         return self._ledger.last(kind, arm.key) or {}
+
+
+def result_text(metrics: Mapping[str, float], patients: int) -> str:
+    """Return the result of a model on the test patients in one line: LV CD before and after, registration ratio."""
+    before, after, ratio = (
+        metrics.get(f"test/{name}", math.nan) for name in ("before/cd_mm/lv", "cd_mm/lv", "registration_ratio")
+    )
+    distance = f"LV CD {before:.2f} to {after:.2f} mm, " if math.isfinite(before) and math.isfinite(after) else ""
+    explained = f"{ratio:.2f} (1: no better than doing nothing)" if math.isfinite(ratio) else "undefined"
+    return f"On {patients} test patients: {distance}registration ratio {explained}."
 
 
 def arm_tags(arm: Arm) -> dict[str, str]:

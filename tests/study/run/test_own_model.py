@@ -129,6 +129,7 @@ def test_an_own_model_is_searched_reported_registered_and_predicts_where_its_cod
     client = MlflowClient(empty_store)
     version = client.get_model_version_by_alias("jointnet-small-net-1", "champion")
     assert (version.tags["model"], version.tags["model.code.digest"]) == ("small-net", digest)
+    assert " on validation. On 1 test patients: LV CD " in version.description
 
     source = (place / "own_model.py").read_text()
     (place / "own_model.py").write_text(source + "# changed\n")

@@ -4,13 +4,21 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 from plans import plan_of
 from simulation import recorder_of, space
 
 from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.plan import given
-from study.run.study_recorder import BASELINE_FILES, TEST_FILES, StudyRecorder, arm_tags, is_complete_in_store
+from study.run.study_recorder import (
+    BASELINE_FILES,
+    TEST_FILES,
+    StudyRecorder,
+    arm_tags,
+    is_complete_in_store,
+    result_text,
+)
 from study.selection.baselines import baselines_of
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
@@ -86,3 +94,21 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
             assert not is_complete_in_store(plan, ledger, tracker), run.data.tags["study.kind"]
             client.restore_run(run.info.run_id)
         assert is_complete_in_store(plan, ledger, tracker)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "text"),
+    [
+        (
+            {"test/before/cd_mm/lv": 2.513, "test/cd_mm/lv": 0.807, "test/registration_ratio": 0.46},
+            "On 5 test patients: LV CD 2.51 to 0.81 mm, registration ratio 0.46 (1: no better than doing nothing).",
+        ),
+        (
+            {"test/before/cd_mm/lv": float("nan"), "test/cd_mm/lv": 0.807, "test/registration_ratio": 1.2},
+            "On 5 test patients: registration ratio 1.20 (1: no better than doing nothing).",
+        ),
+        ({"test/lost": 0.0}, "On 5 test patients: registration ratio undefined."),
+    ],
+)
+def test_the_result_on_the_test_patients_leaves_out_what_the_labels_do_not_define(metrics: dict[str, float], text: str):
+    assert result_text(metrics, 5) == text
