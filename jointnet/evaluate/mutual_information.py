@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM
+from jointnet.evaluate.rows import EvaluatedPatient
 from jointnet.networks.apply import Prediction
-from jointnet.preparation.cache import CachedPatient
 
 RIM_PX = 24
 """Width of the common field's rim that is ignored. An edge of the field is no anatomy and would bias the result."""
@@ -22,7 +22,7 @@ def is_installed() -> bool:
     return find_spec("SimpleITK") is not None
 
 
-def mutual_information(patient: CachedPatient) -> Prediction:
+def mutual_information(patient: EvaluatedPatient) -> Prediction:
     """Register each slice: a translation that maximises Mattes mutual information, on two levels.
 
     A slice in which the optimisation fails, such as one without overlap, is not moved. One thread makes the result

@@ -8,7 +8,7 @@ never left out.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -29,10 +29,35 @@ from jointnet.evaluate.metrics import (
 from jointnet.geometry import warp_labels
 from jointnet.networks.apply import Prediction, predict
 from jointnet.own_code import name_in, named
-from jointnet.preparation.cache import CachedPatient
 from jointnet.structures import CLASS_INDEX, STRUCTURES
 
 NOT_MOVED = np.eye(2, 3, dtype=np.float32)
+
+
+class EvaluatedPatient(Hashable, Protocol):
+    """A patient on the common grid with manual labels: what an evaluation reads. Patients must be hashable."""
+
+    @property
+    def patient(self) -> str:
+        """The patient's name."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """A hash of all data of the patient."""
+        ...
+
+    def images(self) -> NDArray[np.float16]:
+        """Return the images (slice, 2, row, column), cine first."""
+        ...
+
+    def labels(self) -> NDArray[np.uint8]:
+        """Return the class indices (slice, 2, row, column) of `structures.CLASS_INDEX`."""
+        ...
+
+    def field(self) -> NDArray[np.bool_]:
+        """Return the common field (slice, row, column)."""
+        ...
 
 
 class OwnMetric(Protocol):
@@ -52,7 +77,7 @@ COLUMNS = ("patient", "slice", "structure", "metric", "before", "after", "lost")
 
 def evaluate(
     model: nn.Module | None,
-    patients: Sequence[CachedPatient],
+    patients: Sequence[EvaluatedPatient],
     device: str = "cpu",
     precision: torch.dtype = torch.float32,
 ) -> pd.DataFrame:
@@ -70,7 +95,7 @@ def evaluate(
         the metrics of `settings.training.metrics`.
     """
 
-    def predict_patient(patient: CachedPatient) -> Prediction | None:
+    def predict_patient(patient: EvaluatedPatient) -> Prediction | None:
         return None if model is None else predict(model, patient.images(), device, precision, patient.field())
 
     references = () if model is None else model.settings.training.metrics  # type: ignore[union-attr]
@@ -78,8 +103,8 @@ def evaluate(
 
 
 def predicted_rows(
-    patients: Sequence[CachedPatient],
-    predict_patient: Callable[[CachedPatient], Prediction | None],
+    patients: Sequence[EvaluatedPatient],
+    predict_patient: Callable[[EvaluatedPatient], Prediction | None],
     own_metrics: Mapping[str, OwnMetric] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Return the rows of `evaluate` for any prediction; None stands for no registration."""
@@ -90,7 +115,7 @@ def predicted_rows(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def cut_structure_rows(patients: Sequence[CachedPatient]) -> pd.DataFrame:
+def cut_structure_rows(patients: Sequence[EvaluatedPatient]) -> pd.DataFrame:
     """Return `patient slice structure` of all structures in both label maps that are left out: the field cuts them."""
     return pd.DataFrame(
         [(patient.patient, *cut) for patient in patients for cut in _cut(patient)],
@@ -99,13 +124,13 @@ def cut_structure_rows(patients: Sequence[CachedPatient]) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=1024)
-def _before(patient: CachedPatient) -> tuple[dict[tuple[str, str], float], ...]:
+def _before(patient: EvaluatedPatient) -> tuple[dict[tuple[str, str], float], ...]:
     """Return each slice's metrics before registration. They are cached, because every validation needs them."""
     return tuple(metrics_before(np.asarray(patient.labels()), np.asarray(patient.field())))
 
 
 @lru_cache(maxsize=1024)
-def _cut(patient: CachedPatient) -> tuple[tuple[int, str], ...]:
+def _cut(patient: EvaluatedPatient) -> tuple[tuple[int, str], ...]:
     return tuple(shared_structures_cut(np.asarray(patient.labels()), np.asarray(patient.field())))
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 from jointnet.system.lock import locked
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file atomically: write and sync a temporary file beside it, then rename it.
 
     Raises:

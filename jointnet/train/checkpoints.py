@@ -10,7 +10,6 @@ gives bit-identical weights.
 import hashlib
 import io
 import json
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +19,9 @@ import torch
 
 from jointnet.model_file import read_torch
 from jointnet.system.atomic_file import write_whole
+from jointnet.train.checkpoint_files import checkpoint_files, checkpoint_name, remove_old
 
 FORMAT = 2
-KEPT = 2
-"""Number of checkpoints kept on disk."""
 SECONDS_BETWEEN = 10.0
 """Seconds after the last checkpoint from which the next one is due, with or without a validation."""
 
@@ -87,9 +85,8 @@ class Checkpoints:
         written = io.BytesIO()  # torch.save to a full disk raises RuntimeError, not OSError
         torch.save(content, written)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / f"epoch-{epoch:06}.pt", written.getvalue())
-        for old in [*checkpoint_files(self.folder)[KEPT:], *self.folder.glob(".*.part")]:
-            old.unlink(missing_ok=True)
+        write_whole(self.folder / checkpoint_name(epoch), written.getvalue())
+        remove_old(self.folder)
         self._newest = time.monotonic()
 
     def restore(self) -> tuple[int, dict[str, Any]]:
@@ -127,10 +124,3 @@ class Checkpoints:
             raise
         except Exception:  # a damaged archive can raise any exception
             return None
-
-
-def checkpoint_files(folder: Path) -> list[Path]:
-    """Return the checkpoint files in a folder, newest first."""
-    if not folder.is_dir():
-        return []
-    return sorted((path for path in folder.iterdir() if re.fullmatch(r"epoch-\d{6,}\.pt", path.name)), reverse=True)

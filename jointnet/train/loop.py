@@ -20,14 +20,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from jointnet.errors import TrainingDivergedError
 from jointnet.evaluate.aggregation import named_metrics
-from jointnet.evaluate.rows import cut_structure_rows, evaluate
+from jointnet.evaluate.rows import EvaluatedPatient, cut_structure_rows, evaluate
 from jointnet.model_file import save_model
 from jointnet.model_path import MODEL_FILE
 from jointnet.models import model_of, require_trained
 from jointnet.networks import build_model
 from jointnet.networks.device import computing_in, resolve_device, training_precision
 from jointnet.own_code import digests, named
-from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import OptimiserSettings, Settings, TrainingSettings, own_code_of, settings_to_dict
 from jointnet.structures import STRUCTURES
 from jointnet.train.augmentation import apply_augmentation, draw_augmentation
@@ -48,7 +47,7 @@ FUSED = ("cpu", "cuda")
 def train(
     settings: Settings,
     training: Sequence[LabelledPatient],
-    validation: Sequence[CachedPatient],
+    validation: Sequence[EvaluatedPatient],
     *,
     seed: int,
     device: str = "auto",

@@ -18,7 +18,7 @@ from study.machines.address import check_reachable, source_of
 from study.machines.node_check import SharedFolder, check_nodes, folder_errors
 from study.machines.ray_folder import ray_folder, ray_options
 from study.plan.environment import set_environment
-from study.plan.plan import Node
+from study.plan.plan import Node, Transfer
 
 QUIET = ("ray", "ray.tune", "ray.train", "optuna")
 
@@ -60,12 +60,12 @@ def this_machine() -> Node:
     return Node("this machine", usable_cpus(), gpus, usable_memory_bytes())
 
 
-def survey(address: str | None, shared: tuple[SharedFolder, ...]) -> tuple[tuple[Node, ...], list[str]]:
-    """Return the nodes and their errors. On a cluster a check runs on every node.
+def survey(address: str | None, shared: tuple[SharedFolder, ...]) -> tuple[tuple[Node, ...], list[str], Transfer]:
+    """Return the nodes, their errors, and the way of the files. On a cluster a check runs on every node.
 
     Args:
         address: address of a cluster; None for this machine, on which nothing is started or written.
-        shared: the folders that every node must see.
+        shared: the study's folders on this machine, which nodes may share.
 
     Raises:
         SettingsError: there is no cluster to join.
@@ -76,13 +76,14 @@ def survey(address: str | None, shared: tuple[SharedFolder, ...]) -> tuple[tuple
             ray_folder(os.environ)
         except SettingsError as error:
             errors += error.errors
-        return (this_machine(),), errors
+        return (this_machine(),), errors, Transfer()
     with ray_session(address):
         alive = [node for node in ray.nodes() if node["Alive"]]
         nodes = tuple(
             Node(_name(node), node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in alive
         )
-        return nodes, check_nodes({node["NodeID"]: _name(node) for node in alive}, shared, source_of(address))
+        names = {node["NodeID"]: _name(node) for node in alive}
+        return nodes, *check_nodes(names, shared, source_of(address))
 
 
 def _start_here(quiet: Mapping[str, Any]) -> None:

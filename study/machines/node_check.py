@@ -1,8 +1,8 @@
-"""Checks that every node of a cluster has the shared folders, this package and equal versions, before a trial starts.
+"""Checks every node of a cluster before a trial starts, and decides how patients and models go between the nodes.
 
-A study's folders are on storage that all nodes share. The driver writes prepared patients to the cache, where trials
-read them; trials write models, which the driver reads. If a path were a different folder on some node, the study would
-fail hours later, or give wrong results. So the driver creates a marker folder, and a task on every node looks for it.
+Every node must have this package and equal versions. Where all nodes share the study's folders, trials read prepared
+patients from the cache and write models that the driver reads; otherwise both go through Ray. The same path may be
+another folder on another node. So the driver creates a marker folder, and a task on every node looks for it.
 """
 
 import shutil
@@ -17,18 +17,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jointnet.system.home import can_write, nearest_folder
 from jointnet.system.versions import versions
+from study.machines.fit_node import COMPARED, SECONDS_TO_APPEAR, version_errors
+from study.plan.plan import Transfer
 
-COMPARED = ("python", "ray", "torch", "numpy")
-"""Python and the packages that influence a trial. A suffix of the version such as `+cpu` may differ."""
 SECONDS_TO_ANSWER = 300.0
 """Time limit for a busy node to start a process that imports this package."""
-SECONDS_TO_APPEAR = 10.0
-"""A network file system may show a new folder late."""
 
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """A folder that must be the same on all nodes.
+    """A folder of the study that nodes may share.
 
     Attributes:
         option: the command-line option of the folder.
@@ -50,30 +48,34 @@ class NodeAnswer:
     versions: Mapping[str, str]
 
 
-def check_nodes(names: Mapping[str, str], shared: Sequence[SharedFolder], source: str = "--address") -> list[str]:
+def check_nodes(
+    names: Mapping[str, str], shared: Sequence[SharedFolder], source: str = "--address", may_grow: bool = False
+) -> tuple[list[str], Transfer]:
     """Check every node of the cluster that this process is connected to.
 
     Args:
         names: names of the nodes by id.
-        shared: the shared folders. Missing ones are created.
+        shared: the study's folders on this machine. Missing ones are created.
         source: the option or variable that names the cluster, for the messages.
+        may_grow: whether the cluster has an autoscaler, which may add nodes that cannot be asked now.
 
     Returns:
-        One line for each folder that some nodes do not see or cannot write, for each node that does not answer, and for
-        each difference in versions.
+        One line for each node that does not answer and for each difference in versions, and the way of the files.
     """
     mark = f".node-check-{uuid4().hex}"
     marks = [folder.path / mark for folder in shared]
     try:
         for path in marks:
             path.mkdir(parents=True)
-        answers, errors = _run_on_nodes(names, tuple(shared), mark, source)
+        answers, errors = _run_on_nodes(names, () if may_grow else tuple(shared), mark, source)
     except OSError as error:
-        return [f"--out, --cache: must be folders that can be written, got {error}"]
+        return [f"--out, --cache: must be folders that can be written, got {error}"], Transfer()
     finally:
         for path in marks:
             shutil.rmtree(path, ignore_errors=True)
-    return errors + answer_errors(answers, shared, versions(COMPARED))
+    here = versions(COMPARED)
+    errors += [line for name, answer in answers.items() for line in version_errors(answer.versions, here, name)]
+    return errors, transfer_of(answers, shared, may_grow)
 
 
 def folder_errors(shared: Sequence[SharedFolder]) -> list[str]:
@@ -111,34 +113,33 @@ def check_here(
     return NodeAnswer(tuple(unseen), tuple(unwritable), versions(COMPARED))
 
 
-def answer_errors(
-    answers: Mapping[str, NodeAnswer], shared: Sequence[SharedFolder], here: Mapping[str, str]
-) -> list[str]:
-    """Return the errors in the results of the nodes.
+def transfer_of(answers: Mapping[str, NodeAnswer], shared: Sequence[SharedFolder], may_grow: bool = False) -> Transfer:
+    """Decide, once for a study, how patients and models go between the driver and the nodes.
+
+    They stay in shared folders, which is faster, where all nodes see and can write them and no autoscaler can add a
+    node that does not. In all other cases they go through Ray, where any node that joins later is welcome. Without an
+    autoscaler a node can still be added by hand. A trial that starts on one that does not see the folders halts the
+    study (`study.machines.fit_node`); the repeated command resumes it, finds that node here, and goes through Ray.
 
     Args:
         answers: results by the nodes' names.
-        shared: the folders that were checked.
-        here: the driver's versions.
+        shared: the folders that were looked for.
+        may_grow: whether the cluster has an autoscaler.
     """
-    errors = []
+    if may_grow:
+        return Transfer(True, "the cluster's autoscaler may add nodes that do not share the folders")
+    lacking = []
     for folder in shared:
-        rule = f"{folder.option}: must be one folder that all nodes share, got {folder.path}, which"
         unseen = [name for name, answer in answers.items() if folder.option in answer.unseen]
         unwritable = [name for name, answer in answers.items() if folder.option in answer.unwritable]
         if unseen:
-            errors.append(f"{rule} {_who(unseen)} not see")
+            lacking.append(f"{_who(unseen)} not see {folder.path} ({folder.option})")
         if unwritable:
-            errors.append(f"{rule} {_who(unwritable)} see but not write")
-    for package in COMPARED:
-        expected = _public(here.get(package, "none"))
-        for name, answer in answers.items():
-            version = _public(answer.versions.get(package, "none"))
-            if version != expected:
-                errors.append(
-                    f"{package}: must have one version on all nodes, got {expected} here and {version} on {name}"
-                )
-    return errors
+            lacking.append(f"{_who(unwritable)} not write {folder.path} ({folder.option})")
+    if lacking:
+        return Transfer(True, ", ".join(lacking))
+    seen = " and ".join(f"{folder.path} ({folder.option})" for folder in shared)
+    return Transfer(False, f"all {len(answers)} nodes share {seen}" if len(answers) > 1 else f"its node has {seen}")
 
 
 def _run_on_nodes(
@@ -169,7 +170,3 @@ def _run_on_nodes(
 
 def _who(names: Sequence[str]) -> str:
     return f"{' and '.join(names)} {'does' if len(names) == 1 else 'do'}"
-
-
-def _public(version: str) -> str:
-    return version.partition("+")[0]

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from jointnet.models import model_of
 from jointnet.settings import Settings, load_settings
+from jointnet.train.checkpoint_files import KEPT
 from study.plan.plan import Arm, Plan, annotated_training, unlabelled_training
 from study.search.space import Fidelity
 
@@ -188,8 +189,6 @@ def model_megabytes(plan: Plan) -> float | None:
 
 def checkpoint_megabytes(plan: Plan) -> float:
     """Return the largest size in MB of a running trial: while it writes a checkpoint beside the KEPT last ones."""
-    from jointnet.train.checkpoints import KEPT  # imports torch
-
     copies = (KEPT + 1) * COPIES_IN_CHECKPOINT + COPIES_OUTSIDE_CHECKPOINTS
     return max(copies * model_bytes(arm.settings) for arm in plan.arms) / 1e6
 

@@ -78,6 +78,19 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """How prepared patients reach the workers, and models and checkpoints the driver's disk.
+
+    Attributes:
+        through_ray: whether through Ray; otherwise in folders that all nodes see.
+        reason: the reason; "" on this machine alone.
+    """
+
+    through_ray: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Resources:
     """The resources of one trial, its device (`cpu` or `cuda`), and the number of concurrent trials."""
 
@@ -188,6 +201,7 @@ class Plan:
         nodes: the machines that trials may run on.
         remarks: further lines about the design for the text of the plan.
         continues: whether an earlier command started the study.
+        transfer: how patients and models get to and from the nodes. It is no part of what determines the result.
     """
 
     study_id: str
@@ -204,6 +218,7 @@ class Plan:
     design: Design = Design()
     remarks: tuple[str, ...] = ()
     continues: bool = False
+    transfer: Transfer = Transfer()
 
     @property
     def title(self) -> str:
@@ -306,10 +321,13 @@ def make_plan(
     nodes: tuple[Node, ...] = (),
     design: Design = Design(),
     remarks: tuple[str, ...] = (),
+    transfer: Transfer = Transfer(),
 ) -> Plan:
     """Create a plan without a study id, which `study.plan.identity` adds."""
     folders = out.absolute(), cache.absolute()
-    return Plan("", now, arms, data, resources, seed, *folders, tracking_uri, address, nodes, design, remarks)
+    return Plan(
+        "", now, arms, data, resources, seed, *folders, tracking_uri, address, nodes, design, remarks, transfer=transfer
+    )
 
 
 def specification(plan: Plan) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def render(plan: Plan) -> str:
         f"  Tracking  {without_secrets(plan.tracking_uri)}",
         f"  Output    {plan.folder}",
         f"  Cache     {plan.cache}",
+        *_transfer(plan),
         *(f"  {'' if number else 'Environment':<9} {line}" for number, line in enumerate(environment_lines())),
     ]
     return "\n".join(lines)
@@ -235,6 +236,14 @@ def _each_trial(plan: Plan) -> str:
     node = plan.nodes[0]
     memory = "" if node.memory_bytes is None else f" and {node.memory_bytes / 1e9:.3g} GB of memory"
     return f"{each}, of {node.cpus:g} CPU{memory}"
+
+
+def _transfer(plan: Plan) -> list[str]:
+    """Return the line about the way of patients and models on a cluster."""
+    if not plan.transfer.reason:
+        return []
+    way = "patients and models go through Ray" if plan.transfer.through_ray else "in place"
+    return [f"  Files     {way}: {plan.transfer.reason}"]
 
 
 def _disk(plan: Plan) -> list[str]:

@@ -23,7 +23,7 @@ from study.machines.address import resolve_address
 from study.machines.cluster import survey
 from study.machines.node_check import SharedFolder
 from study.plan.capacity import Request, resource_errors, resources_of
-from study.plan.plan import Data, Design, Node, Plan, make_arms, make_plan
+from study.plan.plan import Data, Design, Node, Plan, Transfer, make_arms, make_plan
 from study.plan.splits import Folds, Split, fold_errors, make_folds, make_splits, same_validation, scaled_counts
 from study.plan.splits_file import read_splits_file
 from study.run.pseudo_labels import plan_pseudo_labels
@@ -75,9 +75,10 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         errors += error.errors
     address: str | None = None
     nodes: tuple[Node, ...] = ()
+    transfer = Transfer()
     try:
         address = resolve_address(options.address)
-        nodes, node_errors = survey(address, _shared_folders(options))
+        nodes, node_errors, transfer = survey(address, _shared_folders(options))
         errors += [*node_errors, *resource_errors(request, nodes)]
     except SettingsError as error:
         errors += error.errors
@@ -118,6 +119,7 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         address=address,
         nodes=nodes,
         design=Design(len(folds), same, options.seeds, str(options.splits_file) if options.splits_file else None),
+        transfer=transfer,
         remarks=(*remarks, *roles.text(), *not_drawn_text(files.values(), data.structures)),
     )
 
@@ -193,7 +195,7 @@ def is_job_folder(folder: Path) -> bool:
 
 
 def _shared_folders(options: argparse.Namespace) -> tuple[SharedFolder, ...]:
-    """Return the folders that all nodes of a cluster must see."""
+    """Return the folders of a study that the nodes of a cluster may share."""
     out, cache = options.out.absolute(), (options.cache or default_cache()).absolute()
     return SharedFolder("--out", out, written=True), SharedFolder("--cache", cache, written=False)
 

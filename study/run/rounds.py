@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from study.machines.cluster import ray_session
+from study.plan.identity import SPECIFICATION_FILE
 from study.plan.plan import Arm, Plan
 from study.run.stopping import StudyHaltedError, graceful_first_signal, interrupt_on_signals
 from study.run.study_recorder import StudyRecorder, arm_tags
@@ -20,7 +21,9 @@ from study.trials.progress import StudyProgress
 from study.trials.ray_tune import run_round
 from study.trials.recorder import ArmRecorder
 from study.trials.scheduling import ArmSearch
+from study.trials.through_ray import FilesThroughRay, PatientStore
 from study.trials.trial import ArmTask
+from study.trials.trial_files import SharedFolderFiles, TrialFiles
 
 SECONDS_TO_DELIVER = 120.0
 """Longest wait for an unavailable tracking store, before the test patients are opened and at the end."""
@@ -74,6 +77,8 @@ class Rounds:
         self._session = session
         self._stack = ExitStack()
         self._started = False
+        self._files: TrialFiles = SharedFolderFiles()
+        self._patients = PatientStore()
 
     def __enter__(self) -> "Rounds":
         return self
@@ -90,17 +95,26 @@ class Rounds:
             self._session.progress.phase("starting Ray")
             self._stack.enter_context(ray_session(self._session.plan.address))
             interrupt_on_signals()
+            self._files = _trial_files(self._session.plan)
             self._started = True
 
     def run(self, search: ArmSearch, task: ArmTask, seconds: float | None) -> None:
         """Run the trainings of a round until none is left or the time is over. After Ctrl+C they finish their epoch."""
         plan = self._session.plan
+        sent = self._patients.sent(task) if plan.transfer.through_ray else task
         with graceful_first_signal(lambda: self._stop_gently(search)):
-            run_round(task, search, plan.resources, plan.folder / "tune", seconds)
+            run_round(sent, search, plan.resources, plan.folder / "tune", seconds, files=self._files)
 
     def _stop_gently(self, search: ArmSearch) -> None:
         search.halt(INTERRUPTED)
         self._session.progress.note("Interrupted: running trainings finish their epoch. Ctrl+C again stops them now.")
+
+
+def _trial_files(plan: Plan) -> TrialFiles:
+    """Return what gives the trials their folders: through Ray, or in place, which late nodes must see on a cluster."""
+    if plan.transfer.through_ray:
+        return FilesThroughRay(plan.folder)
+    return SharedFolderFiles((plan.folder / SPECIFICATION_FILE, plan.cache) if plan.address else ())
 
 
 def check_halted(search: ArmSearch) -> None:
@@ -110,4 +124,4 @@ def check_halted(search: ArmSearch) -> None:
         StudyHaltedError: the round was interrupted, or the disk is full.
     """
     if search.halted:
-        raise StudyHaltedError(search.halted, by_user=not search.disk_error) from search.error
+        raise StudyHaltedError(search.halted, by_user=not search.by_error) from search.error

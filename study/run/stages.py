@@ -92,7 +92,16 @@ def arm_task(plan: Plan, arm: Arm, patients: PreparedPatients) -> ArmTask:
         folder=plan.arm_folder(arm),
         code=tuple(code_of(reference) for reference in arm.own_code),
         teachers=pseudo_labels.seen if pseudo_labels else (),
+        downsamplings=_downsamplings(arm),
     )
+
+
+def _downsamplings(arm: Arm) -> tuple[int, ...]:
+    """Return the values of `training.downsampling` that trials of an arm may have."""
+    name = "training.downsampling"
+    searched = [value for each in arm.parameters if each.name == name for value in each.domain.values or ()]
+    stated = [sample[name] for sample in arm.first_samples if name in sample]
+    return tuple(sorted({arm.settings.training.downsampling, *map(int, (*searched, *stated))}))
 
 
 def arm_seconds(plan: Plan, arm: Arm, ledger: Ledger) -> float | None:

@@ -8,6 +8,7 @@ pickled.
 """
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from jointnet.errors import DISK_FULL
+from jointnet.system.versions import versions
+from study.machines.fit_node import COMPARED, UnfitNodeError
 from study.plan.plan import Resources
 from study.store_names import TIME_BUDGET
 from study.trials.scheduling import ArmSearch, Cause
 from study.trials.trial import REPORT, ArmTask, RunTrial, run_in_worker, run_trial
+from study.trials.trial_files import IN_PLACE, TrialFiles
 
 
 def run_round(
@@ -31,6 +35,7 @@ def run_round(
     storage: Path,
     seconds: float | None,
     run: RunTrial = run_trial,
+    files: TrialFiles = IN_PLACE,
 ) -> None:
     """Run the trials of one arm, or its retrainings. Their outcomes are in the ledger.
 
@@ -41,11 +46,14 @@ def run_round(
         storage: absolute folder for Ray Tune's own files; deleted afterwards.
         seconds: time budget, None for no limit. A trial without a validation may exceed it.
         run: trains one trial, in a worker.
+        files: gives the trials their folders.
     """
     shutil.rmtree(storage, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(run_in_worker, task=task, report=tune.report, run=run),
+            tune.with_parameters(
+                run_in_worker, task=task, report=tune.report, run=run, files=files, versions=versions(COMPARED)
+            ),
             {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
         ),
         tune_config=tune.TuneConfig(
@@ -84,7 +92,8 @@ class RoundSearcher(Searcher):
         """Return the configuration of an attempt, None where none can start now, or FINISHED where all is over."""
         trial = self._search.next_trial(trial_id)
         if trial is not None:
-            return {"trial_id": trial.trial_id, "sample": dict(trial.sample), "seed": trial.seed}
+            number = time.monotonic_ns()  # later attempts have larger numbers
+            return {"trial_id": trial.trial_id, "sample": dict(trial.sample), "seed": trial.seed, "attempt": number}
         finished = self._search.idle and (self._search.halted or not self._search.work_left())
         return Searcher.FINISHED if finished else None
 
@@ -166,6 +175,8 @@ def cause_of(error: BaseException | None) -> Cause:
     cause = _unwrapped(error)
     if isinstance(cause, OSError) and cause.errno in DISK_FULL:
         return Cause.DISK
+    if isinstance(cause, UnfitNodeError):
+        return Cause.NODE
     memory = (MemoryError, torch.OutOfMemoryError, ray.exceptions.OutOfMemoryError)
     if isinstance(cause, memory) or (isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause)):
         return Cause.MEMORY

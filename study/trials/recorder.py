@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from jointnet.settings import Settings, settings_to_dict
-from jointnet.train.checkpoints import checkpoint_files
+from jointnet.train.checkpoint_files import checkpoint_files
 from jointnet.train.epoch_report import OBJECTIVE
 from study.search.outcome import TrialOutcome
 from study.search.parameters import value_text
@@ -18,7 +18,8 @@ from study.tracking.outbox import Outbox
 from study.tracking.runs import NOTE, Row, StudyTracker, arm_title
 from study.trials.ledger import Ledger
 from study.trials.progress import StudyProgress
-from study.trials.trial import CHECKPOINTS, ArmTask, TrialSpec, freeze_model, keep_best_only
+from study.trials.trial import ArmTask, TrialSpec, freeze_model, keep_best_only
+from study.trials.trial_files import CHECKPOINTS
 from study.trials.work import Drawn
 
 STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}

@@ -35,12 +35,14 @@ class Cause(Enum):
     MACHINE: a killed worker or node, or an error of the operating system.
     MEMORY: out of memory, on the machine or the GPU.
     DISK: the disk is full.
+    NODE: the node joined after the study began and lacks what its trials need.
     """
 
     TRAINING = "training"
     MACHINE = "machine"
     MEMORY = "memory"
     DISK = "disk"
+    NODE = "node"
 
 
 class ArmSearch:
@@ -53,7 +55,7 @@ class ArmSearch:
 
     Attributes:
         halted: the reason why no trial starts and running ones stop after their epoch; "" while the search continues.
-        disk_error: whether the search was halted because the disk is full or cannot be written.
+        by_error: whether an error of a machine halted the search: a disk that is full or cannot be written, or a node.
         error: the operating system's error that halted the search, if it was raised in this process.
         limit: current limit of concurrent trials. Out-of-memory errors reduce it.
     """
@@ -70,7 +72,7 @@ class ArmSearch:
         self._epoch_seconds = deque([median(earlier) / 1000] if earlier else [], maxlen=EPOCHS_TIMED)
         self.limit = concurrent
         self.halted = ""
-        self.disk_error = False
+        self.by_error = False
         self.error: OSError | None = None
 
     @property
@@ -165,19 +167,20 @@ class ArmSearch:
 
         An error of the training is final: the trial fails. After an error of the machine the trial is retried from its
         last checkpoint; it fails after MOST_ATTEMPTS_WITHOUT_EPOCH attempts without a new epoch between. Out of memory
-        also reduces the number of concurrent trials by one. A full disk halts the search and pauses the trial.
+        also reduces the number of concurrent trials by one. A full disk, or a node that cannot run trials, halts the
+        search and pauses the trial.
         """
         self._failed(self._recorder.outcomes[self._active.pop(attempt)], cause, reason)
 
-    def halt(self, reason: str, disk_error: bool = False) -> None:
+    def halt(self, reason: str, by_error: bool = False) -> None:
         """Start no further trial and stop the running ones after their epoch.
 
         Args:
             reason: shown to the user. The first reason is kept.
-            disk_error: whether the disk is full or cannot be written.
+            by_error: whether an error of a machine is the reason.
         """
         self.halted = self.halted or reason
-        self.disk_error = self.disk_error or disk_error
+        self.by_error = self.by_error or by_error
 
     def close(self, stop_reason: str | None) -> None:
         """End or pause the trials of all attempts, after the process that ran the attempts has stopped.
@@ -228,8 +231,8 @@ class ArmSearch:
         self._rule.update(self._recorder.outcomes[trial.trial_id])
 
     def _failed(self, trial: TrialOutcome, cause: Cause, reason: str) -> None:
-        if cause is Cause.DISK:
-            self.halt(reason, disk_error=True)
+        if cause in (Cause.DISK, Cause.NODE):
+            self.halt(reason, by_error=True)
             self._recorder.paused(trial.trial_id)
             return
         with self._guarded():
@@ -251,4 +254,4 @@ class ArmSearch:
             yield
         except OSError as error:
             self.error = self.error or error
-            self.halt(f"{type(error).__name__}: {error}", disk_error=True)
+            self.halt(f"{type(error).__name__}: {error}", by_error=True)

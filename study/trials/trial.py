@@ -8,7 +8,7 @@ patients.
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,19 @@ import numpy as np
 import torch
 
 from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.evaluate.rows import EvaluatedPatient
 from jointnet.model_file import read_torch
 from jointnet.model_path import MODEL_FILE
 from jointnet.own_code import OwnCode, receive
-from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings
 from jointnet.system.atomic_file import write_whole
+from jointnet.train.dataset import LabelledPatient
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 from jointnet.train.loop import train
-from jointnet.train.pseudo_labels import PseudoLabelledPatient
+from study.machines.fit_node import check_versions
 from study.search.parameters import settings_of_sample
+from study.trials.trial_files import CHECKPOINTS, IN_PLACE, PREVIOUS_FILE, TrialFiles
 
-PREVIOUS_FILE = "previous.pt"
-"""The model of the best reported epoch. `model.pt` may be one epoch ahead of the reports."""
-CHECKPOINTS = "checkpoints"
-"""Folder of checkpoints within the trial's folder, from which a killed trial resumes."""
 BEST_FILE = f"best/{MODEL_FILE}"
 REPORT = "report"
 """Key of a report's content in Ray Tune. The content is a list, which Ray Tune does not flatten."""
@@ -55,18 +53,20 @@ class ArmTask:
         folder: absolute folder, with a subfolder for each trial.
         code: the user's own code that the settings name, for workers that do not have it.
         teachers: patients that the teacher of the pseudo-labels was trained or validated on.
+        downsamplings: the values of `training.downsampling` that trials have; () for that of the settings.
     """
 
     arm: str
     settings: Settings
-    training: tuple[CachedPatient | PseudoLabelledPatient, ...]
-    validation: tuple[CachedPatient, ...]
+    training: tuple[LabelledPatient, ...]
+    validation: tuple[EvaluatedPatient, ...]
     seed: int
     device: str
     threads: int
     folder: Path
     code: tuple[OwnCode, ...] = ()
     teachers: tuple[str, ...] = ()
+    downsamplings: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,20 +132,38 @@ def run_trial(spec: TrialSpec, on_epoch: OnEpoch | None = None) -> EpochReport:
 
 
 def run_in_worker(
-    config: Mapping[str, Any], task: ArmTask, report: Callable[[dict[str, Any]], None], run: RunTrial = run_trial
+    config: Mapping[str, Any],
+    task: ArmTask,
+    report: Callable[[dict[str, Any]], None],
+    run: RunTrial = run_trial,
+    files: TrialFiles = IN_PLACE,
+    versions: Mapping[str, str] | None = None,
 ) -> None:
     """Run one trial in a worker of Ray Tune. The next epoch starts only after the driver's decision.
 
     Args:
-        config: id, sample and seed of the trial.
+        config: id, sample and seed of the trial, and the number of the attempt at it.
         task: the common input of the trials.
         report: `ray.tune.report`; called after every epoch with the `EpochReport` as a plain dict.
         run: trains the trial.
+        files: gives the attempt its folder, and brings its files to the driver's disk.
+        versions: the driver's versions, which this process must have; None to check nothing.
+
+    Raises:
+        UnfitNodeError: this node joined late and cannot run the trial.
     """
+    if versions is not None:
+        check_versions(versions)
     keep_freed_memory()
     receive(task.code)
     spec = TrialSpec(task, str(config["trial_id"]), dict(config["sample"]), config["seed"])
-    run(spec, lambda epoch: report({REPORT: [asdict(epoch)]}))
+    with files.attempt(spec.folder, int(config["attempt"])) as own:
+
+        def forward(epoch: EpochReport) -> None:
+            own.keep()
+            report({REPORT: [asdict(epoch)]})
+
+        run(replace(spec, task=replace(task, folder=own.folder.parent)), forward)
 
 
 def freeze_model(folder: Path, epoch: int) -> Path | None:

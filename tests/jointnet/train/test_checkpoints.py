@@ -13,7 +13,8 @@ from jointnet.system import atomic_file
 from jointnet.system.atomic_file import write_whole
 from jointnet.train import checkpoints as resume
 from jointnet.train import loop as training
-from jointnet.train.checkpoints import KEPT, Checkpoints, checkpoint_files
+from jointnet.train.checkpoint_files import KEPT, checkpoint_files
+from jointnet.train.checkpoints import Checkpoints
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
 from jointnet.train.loop import train
 

@@ -7,16 +7,10 @@ import pytest
 import ray as ray_module
 
 from jointnet.system.versions import versions
-from study.machines.node_check import (
-    COMPARED,
-    NodeAnswer,
-    SharedFolder,
-    answer_errors,
-    check_here,
-    check_nodes,
-    folder_errors,
-)
+from study.machines.fit_node import COMPARED, UnfitNodeError, check_seen, check_versions, version_errors
+from study.machines.node_check import NodeAnswer, SharedFolder, check_here, check_nodes, folder_errors, transfer_of
 from study.machines.ray_folder import SOCKET_IN_FOLDER, ray_folder
+from study.plan.plan import Transfer
 
 OUT, CACHE = SharedFolder("--out", Path("/shared/runs"), True), SharedFolder("--cache", Path("/shared/cache"), False)
 SAME = {"python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0+cpu", "numpy": "2.4.6"}
@@ -33,15 +27,30 @@ def test_a_node_says_what_it_does_not_see_and_leaves_a_sign_where_trials_write(t
     assert not list((tmp_path / "cache/mark").iterdir())
 
 
-def test_the_nodes_that_lack_something_are_named():
-    good = NodeAnswer((), (), SAME)
-    blind = NodeAnswer(("--out", "--cache"), (), SAME)
-    answers = {"a": good, "b": blind, "c": NodeAnswer(("--cache",), ("--out",), SAME)}
-    assert answer_errors(answers, (OUT, CACHE), SAME) == [
-        "--out: must be one folder that all nodes share, got /shared/runs, which b does not see",
-        "--out: must be one folder that all nodes share, got /shared/runs, which c does see but not write",
-        "--cache: must be one folder that all nodes share, got /shared/cache, which b and c do not see",
-    ]
+GOOD = NodeAnswer((), (), SAME)
+BLIND = NodeAnswer(("--out", "--cache"), (), SAME)
+
+
+@pytest.mark.parametrize(
+    ("answers", "may_grow", "expected"),
+    [
+        ({"a": GOOD}, False, (False, "its node has /shared/runs (--out) and /shared/cache (--cache)")),
+        ({"a": GOOD, "b": GOOD}, False, (False, "all 2 nodes share /shared/runs (--out) and /shared/cache (--cache)")),
+        (
+            {"a": GOOD, "b": BLIND, "c": NodeAnswer(("--cache",), ("--out",), SAME)},
+            False,
+            (
+                True,
+                "b does not see /shared/runs (--out), c does not write /shared/runs (--out), "
+                "b and c do not see /shared/cache (--cache)",
+            ),
+        ),
+        ({"a": GOOD}, True, (True, "the cluster's autoscaler may add nodes that do not share the folders")),
+        ({"a": BLIND}, True, (True, "the cluster's autoscaler may add nodes that do not share the folders")),
+    ],
+)
+def test_files_stay_in_shared_folders_where_every_node_that_can_run_a_trial_has_them(answers, may_grow, expected):
+    assert transfer_of(answers, (OUT, CACHE), may_grow) == Transfer(*expected)
 
 
 @pytest.mark.parametrize(
@@ -53,17 +62,30 @@ def test_the_nodes_that_lack_something_are_named():
     ],
 )
 def test_versions_that_shape_a_trial_must_agree(theirs, errors: list[str]):
-    assert answer_errors({"b": NodeAnswer((), (), SAME | theirs)}, (), SAME) == errors
+    assert version_errors(SAME | theirs, SAME, "b") == errors
+
+
+def test_a_node_that_joins_late_must_have_the_drivers_versions_and_see_what_all_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("study.machines.fit_node.SECONDS_TO_APPEAR", 0.0)
+    check_versions(versions(COMPARED))
+    check_seen((tmp_path,))
+    with pytest.raises(UnfitNodeError, match=r"torch: must have one version on all nodes, got 1\.0 here and 2"):
+        check_versions(versions(COMPARED) | {"torch": "1.0"})
+    with pytest.raises(UnfitNodeError, match=f"^{tmp_path}/runs: all nodes shared it .* sends files through Ray$"):
+        check_seen((tmp_path, tmp_path / "runs"))
 
 
 @pytest.mark.slow
 def test_a_real_node_is_asked_and_nothing_is_left_behind(ray: None, tmp_path: Path):
     names = {node["NodeID"]: "here" for node in ray_module.nodes() if node["Alive"]}
     shared = (SharedFolder("--out", tmp_path / "new/out", True), SharedFolder("--cache", tmp_path / "cache", False))
-    assert check_nodes(names, shared) == []
+    found, transfer = check_nodes(names, shared)
+    assert found == [] and not transfer.through_ray and transfer.reason.startswith("its node has ")
     assert not list((tmp_path / "new/out").iterdir()) and not list((tmp_path / "cache").iterdir())
     (tmp_path / "file").write_text("")
-    (error,) = check_nodes(names, (SharedFolder("--out", tmp_path / "file", True),))
+    (error,), _ = check_nodes(names, (SharedFolder("--out", tmp_path / "file", True),))
     assert error.startswith("--out, --cache: must be folders that can be written")
 
 

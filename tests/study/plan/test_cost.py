@@ -12,7 +12,7 @@ from jointnet.model_file import save_model
 from jointnet.models import MODELS
 from jointnet.networks import build_model
 from jointnet.settings import Settings, load_settings, with_values
-from jointnet.train.checkpoints import checkpoint_files
+from jointnet.train.checkpoint_files import checkpoint_files
 from jointnet.train.invented_pairs import seconds_per_step
 from jointnet.train.loop import train
 from study.plan.cost import (

@@ -68,7 +68,7 @@ def search_here(task: ArmTask, search: ArmSearch, *rest: Any) -> None:
     """Run an arm's trials in this process, from a task as a worker of Ray receives it."""
     sent = pickle.dumps(task)
     while (trial := search.next_trial("attempt")) is not None:
-        config = {"trial_id": trial.trial_id, "sample": dict(trial.sample), "seed": trial.seed}
+        config = {"trial_id": trial.trial_id, "sample": dict(trial.sample), "seed": trial.seed, "attempt": 1}
 
         def report(content: dict[str, Any]) -> None:
             for epoch in (EpochReport(**each) for each in content[REPORT]):

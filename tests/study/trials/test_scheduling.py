@@ -25,7 +25,7 @@ from study.search.space import SearchSpace
 from study.store_names import EARLY, TIME_BUDGET
 from study.trials.ledger import Ledger
 from study.trials.scheduling import LEAST_OVERTIME_SECONDS, MOST_ATTEMPTS_WITHOUT_EPOCH, ArmSearch, Cause
-from study.trials.trial import CHECKPOINTS
+from study.trials.trial_files import CHECKPOINTS
 
 
 def searched(folder: Path, own, at_once: int = 1, dies_at: int = 0, written: bool = True) -> list:
@@ -180,7 +180,7 @@ def test_where_memory_was_short_fewer_run_beside_it(started):
 def test_a_full_disk_halts_the_search_and_blames_no_trial(started):
     search, recorder = started
     search.raised("a", Cause.DISK, "OSError: No space left on device")
-    assert (search.halted, search.disk_error) == ("OSError: No space left on device", True)
+    assert (search.halted, search.by_error) == ("OSError: No space left on device", True)
     assert search.next_trial("c") is None
     assert search.reported("b", 2, metrics_of(recorder.outcomes["t0002"].sample, 2))
     search.returned("b")
@@ -195,7 +195,7 @@ def test_a_ledger_that_cannot_be_written_halts_the_search(started, monkeypatch):
 
     monkeypatch.setattr(recorder._ledger, "append", full)
     assert search.reported("a", 2, {"train/loss": 1.0})
-    assert search.disk_error and "No space left" in search.halted
+    assert search.by_error and "No space left" in search.halted
     search.returned("a")
     search.close(TIME_BUDGET)
     assert recorder.outcomes["t0001"].epoch == 1 and state(recorder, "t0001") == ("running", "")
@@ -225,7 +225,7 @@ def test_a_gentle_stop_ends_no_trial_and_a_later_driver_goes_on(started):
         write_model(recorder.task.folder / trial_id, 2)
         assert search.reported(attempt, 2, metrics_of(recorder.outcomes[trial_id].sample, 2))
         search.returned(attempt)
-    assert not search.disk_error and search.next_trial("c") is None
+    assert not search.by_error and search.next_trial("c") is None
     later = ArmSearch(work(space()), recorder, 1)
     later.end_finished()
     run_to_end(later, recorder)

@@ -17,7 +17,6 @@ from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import EpochReport
 from study.trials.trial import (
-    PREVIOUS_FILE,
     ArmTask,
     ObjectiveNotFiniteError,
     TrialSpec,
@@ -25,6 +24,7 @@ from study.trials.trial import (
     keep_best_only,
     run_trial,
 )
+from study.trials.trial_files import PREVIOUS_FILE
 
 TINY = with_values(
     Settings(),
@@ -45,7 +45,7 @@ def spec_in(folder: Path, patients: list[CachedPatient], sample: dict[str, Any] 
 
 
 def test_a_trial_holds_training_and_validation_patients_only():
-    assert [part.name for part in fields(ArmTask) if "CachedPatient" in str(part.type)] == ["training", "validation"]
+    assert [part.name for part in fields(ArmTask) if "Patient" in str(part.type)] == ["training", "validation"]
     assert not any("test" in part.name for cls in (ArmTask, TrialSpec) for part in fields(cls))
 
 
