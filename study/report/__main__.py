@@ -12,6 +12,9 @@ from jointnet.system.command_name import command_name
 from jointnet.system.terminal import ignore_closed_output
 from study.store_address import default_tracking_uri, without_secrets
 
+FOLDERS_HELP = (
+    "report folder (default: mlruns/reports/ID; with --verify that or runs/ID/report, whichever was written last)"
+)
 DIFFERS = 1
 """Exit status of `--verify` where the written report differs from the store."""
 MOST_DIFFERENCES = 50
@@ -20,8 +23,8 @@ EXAMPLES = """\
 examples:
   python -m study.report
       the report of the newest study
-  python -m study.report --study 20260101-120000-0123abcd --out report --verify
-      check every value of a written report against the store
+  python -m study.report --study 20260101-120000-0123abcd --verify
+      check every value of the study's written report against the store
 """
 
 
@@ -39,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if study_id is None:
             study_id = study_ids(uri)[0]
             print(f"Newest study in {without_secrets(uri)}: {study_id}")
-        out = options.out or Path("mlruns/reports") / study_id
         if options.verify:
-            return _verify(uri, study_id, out)
+            return _verify(uri, study_id, options.out or _written_last(study_id))
+        out = options.out or Path("mlruns/reports") / study_id
         report = write_report(uri, study_id, out, log=not options.no_log)
     except InputError as error:
         for line in error.errors:
@@ -70,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tracking-uri", metavar="URI", help="MLflow store (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db)"
     )
     written = parser.add_argument_group("what is written")
-    written.add_argument("--out", type=Path, metavar="DIR", help="report folder (default: mlruns/reports/ID)")
+    written.add_argument("--out", type=Path, metavar="DIR", help=FOLDERS_HELP)
     written.add_argument("--no-log", action="store_true", help="do not copy the report to the study's MLflow run")
     written.add_argument(
         "--verify",
@@ -78,6 +81,18 @@ def _parser() -> argparse.ArgumentParser:
         help=f"write nothing; compare the report in DIR with the store; exit status {DIFFERS} if a value differs",
     )
     return parser
+
+
+def _written_last(study_id: str) -> Path:
+    """Return the folder of the study's newest report: rebuilt by this command, or written by the study itself."""
+    folders = (Path("mlruns/reports") / study_id, Path("runs") / study_id / "report")
+    written = [folder for folder in folders if (folder / "report.html").is_file()]
+    if not written:
+        raise InputError(
+            f"{folders[0]}, {folders[1]}: one must hold a report; give --out of the one to verify, or write one with "
+            f"`python -m study.report --study {study_id}`"
+        )
+    return max(written, key=lambda folder: (folder / "report.html").stat().st_mtime)
 
 
 def _verify(uri: str, study_id: str, out: Path) -> int:

@@ -1,5 +1,6 @@
 """Verification of a report: an unchanged one passes, and a single changed digit is found and reported."""
 
+import os
 import random
 import re
 import shutil
@@ -215,3 +216,21 @@ def test_the_first_line_has_the_files_and_without_a_copy_in_the_store_missing_pi
         f"{tmp_path}: 3 differences from study doubtful in {studies}: {files}.",
         *(f"{name}: is missing" for name in ("claims.csv", "boxplots.svg", "patient-joint-25-best.png")),
     ]
+
+
+def test_without_a_folder_the_report_that_was_written_last_is_verified(
+    studies: str, report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--verify", "--study", synthetic.FULL, "--tracking-uri", studies]
+    rebuilt, of_study = Path("mlruns/reports") / synthetic.FULL, Path("runs") / synthetic.FULL / "report"
+    assert main(arguments) == 2
+    assert f"{rebuilt}, {of_study}: one must hold a report" in capsys.readouterr().err
+    for folder in (of_study, rebuilt):
+        shutil.copytree(report.folder, folder)
+        os.utime(folder / "report.html", (1e9, 1e9 + (folder == rebuilt)))
+        assert main(arguments) == 0
+        assert capsys.readouterr().out.startswith(f"{folder}: every value")
+    os.utime(of_study / "report.html", (2e9, 2e9))
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith(f"{of_study}: every value")
