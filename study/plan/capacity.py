@@ -81,6 +81,15 @@ def trials_on(node: Node, resources: Resources) -> int:
     return min(by_cpus, by_gpus)
 
 
+def larger_share(gpus: float) -> float:
+    """Return the share of a GPU with which about a quarter fewer trials, at least one fewer, share it.
+
+    A share that only one trial can have, and whole GPUs, are returned as they are.
+    """
+    trials = _times(1.0, gpus) if gpus else 0
+    return math.floor(STEPS / (trials * 3 // 4)) / STEPS if trials > 1 else gpus
+
+
 def trials_in_memory(memory_bytes: int) -> int:
     """Return the number of trials that fit in memory, at least one: an estimate must not reject a study."""
     return max(1, int((memory_bytes / 1e6 - MEGABYTES_BESIDE_TRIALS) / MEGABYTES_PER_TRIAL))

@@ -27,6 +27,10 @@ from study.trials.scheduling import ArmSearch, Cause
 from study.trials.trial import REPORT, ArmTask, RunTrial, run_in_worker, run_trial
 from study.trials.trial_files import IN_PLACE, TrialFiles
 
+GPU_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+"""Parts of messages of errors other than `torch.OutOfMemoryError` that mean that a GPU is out of memory: a CUDA context
+or a library (cuBLAS, cuDNN) does not fit."""
+
 
 def run_round(
     task: ArmTask,
@@ -42,7 +46,7 @@ def run_round(
     Args:
         task: the common input of the trials.
         search: decides which trials run and records their events.
-        resources: resources of a trial.
+        resources: resources of a trial. The search decides its GPUs.
         storage: absolute folder for Ray Tune's own files; deleted afterwards.
         seconds: time budget, None for no limit. A trial without a validation may exceed it.
         run: trains one trial, in a worker.
@@ -54,7 +58,7 @@ def run_round(
             tune.with_parameters(
                 run_in_worker, task=task, report=tune.report, run=run, files=files, versions=versions(COMPARED)
             ),
-            {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+            lambda config: _bundle(resources.cpus_per_trial, config["gpus"]),
         ),
         tune_config=tune.TuneConfig(
             num_samples=-1,
@@ -78,6 +82,10 @@ def run_round(
         shutil.rmtree(storage, ignore_errors=True)
 
 
+def _bundle(cpus: float, gpus: float) -> tune.PlacementGroupFactory:
+    return tune.PlacementGroupFactory([{"CPU": cpus} | ({"GPU": gpus} if gpus else {})])
+
+
 class RoundSearcher(Searcher):
     """Returns the next trial to Ray Tune. A Ray Tune trial is an attempt at a trial of the study."""
 
@@ -92,8 +100,13 @@ class RoundSearcher(Searcher):
         """Return the configuration of an attempt, None where none can start now, or FINISHED where all is over."""
         trial = self._search.next_trial(trial_id)
         if trial is not None:
-            number = time.monotonic_ns()  # later attempts have larger numbers
-            return {"trial_id": trial.trial_id, "sample": dict(trial.sample), "seed": trial.seed, "attempt": number}
+            return {
+                "trial_id": trial.trial_id,
+                "sample": dict(trial.sample),
+                "seed": trial.seed,
+                "attempt": time.monotonic_ns(),  # later attempts have larger numbers
+                "gpus": self._search.gpus_of(trial_id),
+            }
         finished = self._search.idle and (self._search.halted or not self._search.work_left())
         return Searcher.FINISHED if finished else None
 
@@ -177,10 +190,12 @@ def cause_of(error: BaseException | None) -> Cause:
         return Cause.DISK
     if isinstance(cause, UnfitNodeError):
         return Cause.NODE
-    memory = (MemoryError, torch.OutOfMemoryError, ray.exceptions.OutOfMemoryError)
-    if isinstance(cause, memory) or (isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause)):
+    text = str(cause) if isinstance(cause, RuntimeError) else ""
+    if isinstance(cause, torch.OutOfMemoryError) or any(each in text for each in GPU_MEMORY):
+        return Cause.GPU_MEMORY
+    if isinstance(cause, MemoryError | ray.exceptions.OutOfMemoryError) or "can't allocate memory" in text:
         return Cause.MEMORY
-    if cause is None or isinstance(cause, OSError | ray.exceptions.RayError):
+    if cause is None or isinstance(cause, OSError | ray.exceptions.RayError | torch.AcceleratorError):
         return Cause.MACHINE
     return Cause.TRAINING
 

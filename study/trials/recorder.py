@@ -113,6 +113,10 @@ class ArmRecorder:
                 f"it {'resumes from its checkpoint' if resumes else 'starts again'}"
             )
 
+    def note(self, text: str) -> None:
+        """Print a permanent line about the arm."""
+        self._progress.note(f"{self.row}: {text}")
+
     def paused(self, trial_id: str) -> None:
         """Mark a trial as interrupted in the progress and the tracking store. A later driver continues it."""
         self._progress.trial_ended(self.row, trial_id, "interrupted", INTERRUPTED)

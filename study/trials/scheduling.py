@@ -13,6 +13,7 @@ from enum import Enum
 from itertools import pairwise
 from statistics import fmean, median
 
+from study.plan.capacity import larger_share
 from study.search.outcome import EpochRecord, TrialOutcome
 from study.search.pruning import pruning_rule
 from study.store_names import EARLY, TIME_BUDGET
@@ -33,7 +34,8 @@ class Cause(Enum):
 
     TRAINING: the loss, the objective, the data, the settings or the code; a retry would fail again.
     MACHINE: a killed worker or node, or an error of the operating system.
-    MEMORY: out of memory, on the machine or the GPU.
+    MEMORY: out of memory, on the machine.
+    GPU_MEMORY: out of memory, on the GPU.
     DISK: the disk is full.
     NODE: the node joined after the study began and lacks what its trials need.
     """
@@ -41,6 +43,7 @@ class Cause(Enum):
     TRAINING = "training"
     MACHINE = "machine"
     MEMORY = "memory"
+    GPU_MEMORY = "GPU memory"
     DISK = "disk"
     NODE = "node"
 
@@ -52,25 +55,28 @@ class ArmSearch:
         work: number, content and fidelity of the trials.
         recorder: holds the trials and records all events.
         concurrent: largest number of concurrent trials.
+        gpus: GPUs of a trial.
 
     Attributes:
         halted: the reason why no trial starts and running ones stop after their epoch; "" while the search continues.
         by_error: whether an error of a machine halted the search: a disk that is full or cannot be written, or a node.
         error: the operating system's error that halted the search, if it was raised in this process.
-        limit: current limit of concurrent trials. Out-of-memory errors reduce it.
+        limit: current limit of concurrent trials. Out-of-memory errors of the machine reduce it.
+        gpus: GPUs of a trial that starts now. Out-of-memory errors of a GPU increase a share of one.
     """
 
-    def __init__(self, work: Work, recorder: ArmRecorder, concurrent: int) -> None:
+    def __init__(self, work: Work, recorder: ArmRecorder, concurrent: int, gpus: float = 0.0) -> None:
         self._work, self._recorder = work, recorder
         self._rule = pruning_rule(work.scheduler, work.fidelity, recorder.outcomes.values())
         self._active: dict[str, str] = {}
         self._since: dict[str, float] = {}
+        self._gpus: dict[str, float] = {}
         settings = recorder.task.settings.training
         self._first_validation = min(settings.validate_every, work.fidelity.max_epochs)
         self._deadline = self._latest = math.inf
         earlier = [b.at_ms - a.at_ms for o in recorder.outcomes.values() for a, b in pairwise(o.epochs)]
         self._epoch_seconds = deque([median(earlier) / 1000] if earlier else [], maxlen=EPOCHS_TIMED)
-        self.limit = concurrent
+        self.limit, self.gpus = concurrent, gpus
         self.halted = ""
         self.by_error = False
         self.error: OSError | None = None
@@ -126,8 +132,15 @@ class ArmSearch:
                 waiting = [self._recorder.drawn(number, self._work.draw(number, outcomes.values()))]
             self._recorder.started(waiting[0])
             self._active[attempt], self._since[attempt] = waiting[0], time.monotonic()
-            return self._recorder.outcomes[waiting[0]]
+            trial = self._recorder.outcomes[waiting[0]]
+            last = 0 < self.gpus < 1 and trial.failures + 1 >= MOST_ATTEMPTS_WITHOUT_EPOCH
+            self._gpus[attempt] = 1.0 if last else self.gpus
+            return trial
         return None
+
+    def gpus_of(self, attempt: str) -> float:
+        """Return the GPUs of a running attempt. The last attempt at a trial that has a share gets a whole one."""
+        return self._gpus[attempt]
 
     def reported(self, attempt: str, epoch: int, metrics: Mapping[str, float], node: str = "") -> bool:
         """Record an epoch of an attempt and return whether the attempt must stop.
@@ -151,6 +164,7 @@ class ArmSearch:
     def returned(self, attempt: str) -> None:
         """Handle an attempt that ended without an error: after all epochs, or because it was stopped."""
         trial = self._recorder.outcomes[self._active.pop(attempt)]
+        del self._gpus[attempt]
         if self._is_finished(trial):
             with self._guarded():
                 self._end(trial)
@@ -167,10 +181,20 @@ class ArmSearch:
 
         An error of the training is final: the trial fails. After an error of the machine the trial is retried from its
         last checkpoint; it fails after MOST_ATTEMPTS_WITHOUT_EPOCH attempts without a new epoch between. Out of memory
-        also reduces the number of concurrent trials by one. A full disk, or a node that cannot run trials, halts the
-        search and pauses the trial.
+        also reduces the number of concurrent trials by one. Out of memory on a GPU increases the share of one that a
+        trial gets: where the number is reduced, the remaining ones may still meet on one of several GPUs. A full disk,
+        or a node that cannot run trials, halts the search and pauses the trial.
         """
-        self._failed(self._recorder.outcomes[self._active.pop(attempt)], cause, reason)
+        trial, gpus = self._recorder.outcomes[self._active.pop(attempt)], self._gpus.pop(attempt)
+        if cause is Cause.GPU_MEMORY and gpus >= 1:
+            reason += "; it had a GPU to itself, so it needs a smaller training.batch_size or model.widths"
+        self._failed(trial, cause, reason)
+        if cause is Cause.GPU_MEMORY and gpus < 1 and (share := larger_share(gpus)) > self.gpus:
+            self._recorder.note(
+                f"a GPU had too little memory for {int(1 / gpus)} trials: from now on a trial gets {share:g} GPU "
+                f"(next time: --gpus-per-trial {share:g})"
+            )
+            self.gpus = share
 
     def halt(self, reason: str, by_error: bool = False) -> None:
         """Start no further trial and stop the running ones after their epoch.

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "faults"))
@@ -11,7 +12,7 @@ import pytest
 import synthetic_store as synthetic
 from mlflow import MlflowClient
 
-from study.machines.cluster import ray_session
+from study.machines.cluster import ray_session, this_machine
 from study.report.reader import read_study
 from study.report.write import Report, write_report
 
@@ -72,6 +73,9 @@ def uri(_migrated: Path) -> str:
 
 @pytest.fixture(scope="session")
 def ray() -> Iterator[None]:
-    """A local Ray, started once per session."""
-    with ray_session(None):
-        yield
+    """A local Ray with a GPU that it only counts, started once per session."""
+    here = replace(this_machine(), gpus=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.machines.cluster.this_machine", lambda: here)
+        with ray_session(None):
+            yield

@@ -2,7 +2,7 @@
 
 import pytest
 
-from study.plan.capacity import Request, describe_nodes, resource_errors, resources_of, trials_on
+from study.plan.capacity import Request, describe_nodes, larger_share, resource_errors, resources_of, trials_on
 from study.plan.plan import Node, Resources
 
 BARE, SMALL, BIG = Node("bare", 0, 0), Node("small", 4, 0), Node("big", 8, 2)
@@ -75,3 +75,11 @@ def test_requests_that_no_node_can_satisfy_are_refused_with_the_nodes(requested,
 
 def test_nodes_are_described_by_kind():
     assert describe_nodes((BIG, SMALL, SMALL)) == "2 nodes of 4 CPU and 0 GPU, 1 node of 8 CPU and 2 GPU"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "larger"),
+    [(0, 0), (2, 2), (1, 1), (0.6, 0.6), (0.5, 1), (1 / 3, 0.5), (0.3333, 0.5), (0.25, 0.3333), (0.1, 0.1428)],
+)
+def test_where_a_share_of_a_gpu_is_too_small_a_quarter_fewer_trials_share_it(gpus: float, larger: float):
+    assert larger_share(gpus) == larger

@@ -35,7 +35,7 @@ from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.ray_tune import cause_of, reason_of, run_round
 from study.trials.recorder import ArmRecorder
 from study.trials.scheduling import ArmSearch, Cause
-from study.trials.trial import ArmTask, ObjectiveNotFiniteError, TrialSpec, run_trial
+from study.trials.trial import ArmTask, ObjectiveNotFiniteError, OnEpoch, RunTrial, TrialSpec, run_trial
 from study.trials.work import RetrainWork, SearchWork, Work, retrain_seeds
 
 ALPHA = Parameter("alpha", Range(0.0, 1.0), ("standalone",))
@@ -79,6 +79,8 @@ def _search(
     at_event: Callable[[ArmSearch, str], None] | None = None,
     at_once: int = 2,
     winner: TrialOutcome | None = None,
+    gpus: float = 0.0,
+    run: RunTrial = run_trial,
 ) -> tuple[list[TrialOutcome], str]:
     """Search an arm with one driver, or retrain its winner; `at_event` is called at every event of the ledger."""
     if not (folder / f"cache-{arm}").exists():
@@ -100,7 +102,7 @@ def _search(
         retrains = "" if winner is None else winner.trial_id
         records = ledger, StudyTracker(uri, arm, {}), outbox, progress
         recorder = ArmRecorder(task, {"arm": arm}, *records, row=arm, retrains=retrains)
-        search = ArmSearch(work, recorder, at_once)
+        search = ArmSearch(work, recorder, at_once, gpus)
         recorder.catch_up()
         search.end_finished()
         if at_event is not None:
@@ -113,7 +115,7 @@ def _search(
 
             ledger.append = noted  # type: ignore[method-assign]
         progress.arm_started(arm, seconds)
-        run_round(task, search, ONE_CPU, folder / "tune", seconds)
+        run_round(task, search, ONE_CPU, folder / "tune", seconds, run)
         assert not (folder / "tune").exists()
         assert outbox.close(60) == 0
         return list(recorder.outcomes.values()), text.getvalue()
@@ -156,6 +158,20 @@ def test_a_trial_that_raises_fails_alone_with_its_reason(ray: None, uri: str, tm
     assert run.info.status == "FAILED" and run.data.tags["trial.state"] == "failed"
     assert run.data.tags["trial.reason"].startswith("ValueError: ")
     assert "failed: ValueError: " in " ".join(said.split())
+
+
+@pytest.mark.slow
+def test_a_trial_that_does_not_fit_beside_another_on_a_gpu_is_trained_where_it_has_more(ray, uri, tmp_path: Path):
+    def needs_a_whole_one(spec: TrialSpec, on_epoch: OnEpoch) -> None:
+        (bundle,) = ray_module.util.get_current_placement_group().bundle_specs
+        if spec.trial_id == "t0001" and bundle["GPU"] < 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        run_trial(spec, on_epoch)
+
+    outcomes, said = _search(uri, tmp_path, _space(2, 1), "standalone-9", gpus=0.5, run=needs_a_whole_one)
+    assert [outcome.state for outcome in outcomes] == ["complete", "complete"]
+    assert "t0001 failed (1 of 3 without a new epoch): OutOfMemoryError: CUDA out of memory." in said
+    assert "a GPU had too little memory for 2 trials: from now on a trial gets 1 GPU (next time: --gpus-per-" in said
 
 
 @pytest.mark.slow
@@ -309,7 +325,10 @@ def wrapped(cause: BaseException) -> BaseException:
         (OSError(errno.EDQUOT, "Disk quota exceeded"), Cause.DISK),
         (OSError(errno.EIO, "Input/output error"), Cause.MACHINE),
         (MemoryError(), Cause.MEMORY),
-        (torch.OutOfMemoryError("CUDA out of memory"), Cause.MEMORY),
+        (torch.OutOfMemoryError("CUDA out of memory"), Cause.GPU_MEMORY),
+        (torch.AcceleratorError("CUDA error: out of memory"), Cause.GPU_MEMORY),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), Cause.GPU_MEMORY),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), Cause.MACHINE),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), Cause.MEMORY),
         (ray_module.exceptions.OutOfMemoryError("killed by the memory monitor"), Cause.MEMORY),
         (ray_module.exceptions.RayActorError(), Cause.MACHINE),

@@ -177,6 +177,42 @@ def test_where_memory_was_short_fewer_run_beside_it(started):
     assert {outcome.state for outcome in recorder.outcomes.values()} == {"running"}
 
 
+def test_out_of_memory_on_a_gpu_leaves_fewer_trials_on_each_and_the_last_attempt_has_one_to_itself(
+    tmp_path, monkeypatch
+):
+    with Ledger(tmp_path) as ledger:
+        recorder = recorder_of(ledger, space())
+        search = ArmSearch(work(space()), recorder, 8, gpus=0.25)
+        notes: list[str] = []
+        monkeypatch.setattr(recorder._progress, "note", notes.append)
+        for attempt in ("a", "b", "c"):
+            search.next_trial(attempt)
+        assert {search.gpus_of(attempt) for attempt in ("a", "b", "c")} == {0.25}
+        search.raised("a", Cause.GPU_MEMORY, "OutOfMemoryError: ...")
+        search.raised("b", Cause.GPU_MEMORY, "OutOfMemoryError: ...")  # it met the same neighbours
+        assert (search.gpus, search.limit) == (0.3333, 8)
+        for attempt, gpus in (("d", 0.3333), ("e", 1.0)):
+            assert search.next_trial(attempt).trial_id == "t0001" and search.gpus_of(attempt) == gpus
+            search.raised(attempt, Cause.GPU_MEMORY, "OutOfMemoryError: ...")
+        assert search.gpus == 0.5  # a trial that does not fit alone says nothing about the others
+        alone = "it had a GPU to itself, so it needs a smaller training.batch_size or model.widths"
+        assert state(recorder, "t0001") == ("failed", f"3 attempts in a row: OutOfMemoryError: ...; {alone}")
+        assert [note for note in notes if "from now on" in note] == [
+            f"{ARM}: a GPU had too little memory for {trials} trials: from now on a trial gets {gpus} GPU "
+            f"(next time: --gpus-per-trial {gpus})"
+            for trials, gpus in ((4, 0.3333), (3, 0.5))
+        ]
+        assert search.next_trial("f").trial_id == "t0002" and search.gpus_of("f") == 0.5
+
+
+def test_the_machines_memory_leaves_the_share_of_a_gpu_as_it_is(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        search = ArmSearch(work(space()), recorder_of(ledger, space()), 8, gpus=0.25)
+        search.next_trial("a")
+        search.raised("a", Cause.MEMORY, "MemoryError")
+        assert (search.gpus, search.limit) == (0.25, 7)
+
+
 def test_a_full_disk_halts_the_search_and_blames_no_trial(started):
     search, recorder = started
     search.raised("a", Cause.DISK, "OSError: No space left on device")
