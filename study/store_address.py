@@ -30,6 +30,12 @@ NO_PROGRESS_BARS = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 """The environment variable that turns off MLflow's progress bar for each file, which would hide a command's output."""
 HIDDEN = "***"
 """Replaces passwords and tokens in printed text."""
+_ADVICE = {
+    "error code 401": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of a user of the server",
+    "Invalid Host header": "MLFLOW_SERVER_ALLOWED_HOSTS of the server must name the host of this address",
+    "413 Client Error": "a proxy before the server must let larger files through (nginx: client_max_body_size 0)",
+}
+"""What to do about an answer of a tracking server or its proxy, by a part of MLflow's message."""
 _RECORDED_IN = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -125,8 +131,13 @@ def without_secrets(value: str) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """Return the first 200 characters of an exception's message in one line, without secrets; else its class."""
-    return without_secrets(" ".join(str(error).split()))[:200] or type(error).__name__
+    """Return the first 200 characters of an exception's message in one line, without secrets; else its class.
+
+    What to do about it comes first, where this is known.
+    """
+    message = " ".join(str(error).split())
+    advice = "".join(f"{text}; got " for answer, text in _ADVICE.items() if answer in message)
+    return advice + without_secrets(message)[:200] or type(error).__name__
 
 
 def make_artifact_folder(address: str) -> str | None:

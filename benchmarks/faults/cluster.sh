@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# The whole of docs/how-to/cluster.md that one machine can show, on two Ray nodes and the phantom; 10 minutes on two cores:
+# The whole of docs/how-to/cluster.md that one machine can show, on two Ray nodes and the phantom; 20 minutes on two idle cores:
 #
-#     sudo PYTHON=$PWD/.venv/bin/python cluster/two_nodes.sh DIR benchmarks/faults/cluster.sh DIR
+#     sudo SHARED=no PYTHON=$PWD/.venv/bin/python cluster/two_nodes.sh DIR benchmarks/faults/cluster.sh DIR [STUDY ...]
 #
-# MLflow on PostgreSQL with a password; a study from a node, one by `ray job submit`, one by ray://, one beside the cluster; then
-# what the store holds of each: minutes, runs by status, trials by node. DIR is an absolute folder. Debian's PostgreSQL is
-# needed, and a user `postgres`.
+# MLflow on PostgreSQL with a password and below a path, artifacts on an S3 stand-in where MOTO_SERVER names moto's program;
+# then the smoke study from a node (`node`), while a node is killed and another joins (`replaced`), over ray:// (`client`), by
+# `ray job submit` (`job`), nested (`nested`), and beside the cluster. Prints of each its minutes, its trials by node, and what
+# differs from the study beside the cluster. SHARED=yes runs the same on shared folders. DIR is an absolute folder. Debian's
+# PostgreSQL is needed, and a user `postgres`.
 set -euo pipefail
 
 work=$1
+shift
+studies=("$@")
+[ $# -gt 0 ] || studies=(node replaced client job nested)
 python=${PYTHON:-$PWD/.venv/bin/python}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 database=$work/local/postgresql
@@ -16,19 +21,25 @@ postgres=(runuser -u postgres --)
 
 install -d -o postgres "$database"
 "${postgres[@]}" initdb --auth trust "$database" >"$work/initdb.log"
-"${postgres[@]}" pg_ctl --pgdata "$database" --silent --wait --log "$database/log" \
+"${postgres[@]}" pg_ctl --pgdata "$database" --silent --wait --timeout 300 --log "$database/log" \
     --options "-p 54329 -c listen_addresses=127.0.0.1 -k $database" start
+trap '"${postgres[@]}" pg_ctl --pgdata "$database" --silent --mode immediate stop' EXIT
 "${postgres[@]}" createdb --host 127.0.0.1 --port 54329 mlflow
 MLFLOW_AUTH_ADMIN_PASSWORD=$("$python" -c 'import secrets; print(secrets.token_urlsafe(24))')
-export MLFLOW_AUTH_ADMIN_PASSWORD PYTHON=$python
-MLFLOW_BACKEND_STORE_URI=postgresql+psycopg2://postgres@127.0.0.1:54329/mlflow \
-    "$root/cluster/tracking_server.sh" "$work/artifacts" 10.77.0.1 5500 >"$work/server.log" 2>&1 &
-trap '"${postgres[@]}" pg_ctl --pgdata "$database" --silent --mode immediate stop' EXIT
-export MLFLOW_TRACKING_URI=http://10.77.0.1:5500
-for _ in $(seq 300); do
-    if curl --silent --fail "$MLFLOW_TRACKING_URI/health" >/dev/null; then break; fi
-    sleep 1
-done
+export MLFLOW_AUTH_ADMIN_PASSWORD PYTHON=$python PYTHONPATH=$root:$root/benchmarks/faults OMP_NUM_THREADS=1
+artifacts=$work/artifacts
+if [ -n "${MOTO_SERVER:-}" ]; then
+    artifacts=s3://heart/studies
+    "$MOTO_SERVER" -H 127.0.0.1 -p 5555 >"$work/moto.log" 2>&1 &
+    curl --silent --fail --retry 600 --retry-delay 1 --retry-connrefused --output /dev/null --request PUT http://127.0.0.1:5555/heart
+    # Only the server knows the object store.
+    s3=(MLFLOW_S3_ENDPOINT_URL=http://127.0.0.1:5555 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=any
+        AWS_SECRET_ACCESS_KEY=any)
+fi
+env MLFLOW_BACKEND_STORE_URI=postgresql+psycopg2://postgres@127.0.0.1:54329/mlflow MLFLOW_STATIC_PREFIX=/mlflow \
+    "${s3[@]:-NO_OBJECT_STORE=}" "$root/cluster/tracking_server.sh" "$artifacts" 10.77.0.1 5500 >"$work/server.log" 2>&1 &
+export MLFLOW_TRACKING_URI=http://10.77.0.1:5500/mlflow
+curl --silent --fail --retry 600 --retry-delay 1 --retry-connrefused --output /dev/null "$MLFLOW_TRACKING_URI/health"
 refused=$(curl --silent --output /dev/null --write-out '%{http_code}' "$MLFLOW_TRACKING_URI/api/2.0/mlflow/experiments/search?max_results=1")
 echo "without a password the tracking server answers $refused"
 export MLFLOW_TRACKING_USERNAME=admin MLFLOW_TRACKING_PASSWORD=$MLFLOW_AUTH_ADMIN_PASSWORD
@@ -42,33 +53,55 @@ timed() {
         'BEGIN { printf "%s: exit status %d after %.1f minutes\n", name, status, seconds / 60 }'
 }
 
+# lose_node NAME: ask for another node once a study has an epoch of node-b.
+lose_node() {
+    until grep -qs '10\.77\.0\.2' "$work/out/$1"/2*/ledger.jsonl; do sleep 0.5; done
+    touch "$work/local/replace-node"
+}
+
 cd "$work"
-study=(-m study.run --new --search smoke --num-samples 4 --out "$work/runs" --cache "$work/cache")
-timed node "$python" "${study[@]}"
-timed client "$python" "${study[@]}" --address ray://10.77.0.1:10001
-timed local "$python" "${study[@]}" --address local --num-samples 1
-# A job has the head's environment, not this one: what the tracking server asks for goes with it.
-environment=$("$python" -c 'import json, os
-print(json.dumps({"env_vars": {k: v for k, v in os.environ.items() if k.startswith("MLFLOW_TRACKING")}}))')
-timed job "$python" -m ray.scripts.scripts job submit --address http://127.0.0.1:8265 --working-dir "$root" \
-    --runtime-env-json "$environment" -- "$python" "${study[@]}"
-
-"$python" - <<'END'
+# Without early stopping, which depends on the order in which trials report, a study on any machines has the same rows.
+{ cat "$root/search_spaces/smoke.toml" && printf '\n[search]\nscheduler = "none"\n'; } >"$work/smoke.toml"
+study=(-m study.run --search "$work/smoke.toml" --num-samples 4 --cache "$work/cache")
+folds=(--folds 2 --splits 4/2 --num-samples 2)
+for name in "${studies[@]}"; do
+    given=("${study[@]}" --out "$work/out/$name") twin=local
+    case $name in
+    replaced) lose_node "$name" & ;;
+    client) given+=(--address ray://10.77.0.1:10001) ;;
+    nested) given+=("${folds[@]}") twin=local-nested ;;
+    esac
+    case $name in
+    job)
+        # A job has the head's environment, not this one: what the tracking server asks for goes with it.
+        environment=$("$python" -c 'import json, os
+names = ("MLFLOW_TRACKING", "PYTHONPATH", "OMP_")
+print(json.dumps({"env_vars": {k: v for k, v in os.environ.items() if k.startswith(names)}}))')
+        timed job "$python" -m ray.scripts.scripts job submit --address http://127.0.0.1:8265 --working-dir "$root" \
+            --runtime-env-json "$environment" -- "$python" "${given[@]}"
+        ;;
+    *) timed "$name" "$python" "${given[@]}" ;;
+    esac
+    if [ ! -e "$work/out/$twin" ]; then
+        alone=("${study[@]}" --out "$work/out/$twin" --address local --concurrent 1)
+        [ "$name" != nested ] || alone+=("${folds[@]}")
+        timed "$twin" "$python" "${alone[@]}"
+    fi
+    "$python" - "$work" "$name" "$twin" <<'END'
+import sys
 from collections import Counter
+from pathlib import Path
 
-from mlflow import MlflowClient
+from disturbed_study import DisturbedStudy, differences
 
-client = MlflowClient()
-runs = client.search_runs([e.experiment_id for e in client.search_experiments()], max_results=1000)
-for study in sorted((run for run in runs if run.data.tags["study.kind"] == "study"), key=lambda run: run.info.start_time):
-    own = [run for run in runs if run.data.tags["study.id"] == study.data.tags["study.id"]]
-    trials = [run for run in own if run.data.tags["study.kind"] == "trial"]
-    print(
-        f"{study.data.tags['study.id']} on {study.data.tags['nodes']}: {len(own)} runs",
-        dict(Counter(run.info.status for run in own)),
-        "trials by node",
-        dict(sorted(Counter(run.data.tags.get("trial.node", "none") for run in trials).items())),
-        "commit",
-        study.data.tags["git.commit"][:8],
-    )
+from study.store_address import default_tracking_uri
+
+work, *names = sys.argv[1:]
+study, twin = (DisturbedStudy(Path(work), name, 0, default_tracking_uri()) for name in names)
+runs = study.runs()
+nodes = Counter(r.data.tags.get("trial.node", "none") for r in runs if r.data.tags["study.kind"] == "trial")
+rows = sum(len(study.rows(run)) for run in runs)
+print(f"{names[0]}: {len(runs)} runs, {rows} metric rows, trials by last node {dict(sorted(nodes.items()))}")
+print(f"{names[0]}: differs from {names[1]} in", {k: v for k, v in differences(study, twin).items() if v} or "nothing")
 END
+done

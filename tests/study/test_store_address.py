@@ -140,6 +140,9 @@ def test_no_password_of_a_store_is_printed(monkeypatch: pytest.MonkeyPatch, caps
     assert "sqlite:////home/me@work/mlflow.db" in ui_command("sqlite:////home/me@work/mlflow.db")
     assert error_text(OSError("no answer\nof http://me:hunter2@host:5000")) == "no answer of http://***@host:5000"
     assert error_text(TimeoutError()) == "TimeoutError"
+    refused = "API request to endpoint /api/2.0/x failed with error code 401 != 200. Response body: 'no'"
+    assert error_text(OSError(refused)).startswith("set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to")
+    assert error_text(OSError(refused)).endswith(f"; got {refused}")
     unknown = "nodatabase://me:hunter2@host/mlflow"
     with pytest.raises(InputError) as caught:
         MlflowStore(unknown)
