@@ -7,6 +7,8 @@ from jointnet.errors import SettingsError
 
 CLIENT = "ray://"
 """Prefix of the address of a Ray client server. The study's driver then runs on the cluster, see `handover`."""
+HEAD = "node:__internal_head__"
+"""Ray's name of the resource that only the head of a cluster has."""
 PORT = 6379
 """Default port of a cluster's head."""
 CLIENT_PORT = 10001

@@ -14,11 +14,12 @@ import torch
 from jointnet.cpu_kernels.allocator import ONE_ARENA
 from jointnet.errors import DISK_FULL, SettingsError
 from jointnet.system.quota import usable_cpus, usable_memory_bytes
-from study.machines.address import check_reachable, source_of
+from study.machines.address import HEAD, check_reachable, source_of
+from study.machines.autoscaler import find_autoscaler
 from study.machines.node_check import SharedFolder, check_nodes, folder_errors
 from study.machines.ray_folder import ray_folder, ray_options
 from study.plan.environment import set_environment
-from study.plan.plan import Node, Transfer
+from study.plan.plan import Autoscaler, Node, Transfer
 
 QUIET = ("ray", "ray.tune", "ray.train", "optuna")
 
@@ -60,8 +61,10 @@ def this_machine() -> Node:
     return Node("this machine", usable_cpus(), gpus, usable_memory_bytes())
 
 
-def survey(address: str | None, shared: tuple[SharedFolder, ...]) -> tuple[tuple[Node, ...], list[str], Transfer]:
-    """Return the nodes, their errors, and the way of the files. On a cluster a check runs on every node.
+def survey(
+    address: str | None, shared: tuple[SharedFolder, ...]
+) -> tuple[tuple[Node, ...], list[str], Transfer, Autoscaler | None]:
+    """Return the nodes, their errors, the way of the files, and the autoscaler. On a cluster every node is checked.
 
     Args:
         address: address of a cluster; None for this machine, on which nothing is started or written.
@@ -76,14 +79,22 @@ def survey(address: str | None, shared: tuple[SharedFolder, ...]) -> tuple[tuple
             ray_folder(os.environ)
         except SettingsError as error:
             errors += error.errors
-        return (this_machine(),), errors, Transfer()
+        return (this_machine(),), errors, Transfer(), None
     with ray_session(address):
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        nodes = tuple(
-            Node(_name(node), node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in alive
-        )
-        names = {node["NodeID"]: _name(node) for node in alive}
-        return nodes, *check_nodes(names, shared, source_of(address))
+        nodes, autoscaler = nodes_by_id(), find_autoscaler()
+        names = {node_id: node.name for node_id, node in nodes.items()}
+        checked = check_nodes(names, shared, source_of(address), may_grow=autoscaler is not None)
+        return tuple(nodes.values()), *checked, autoscaler
+
+
+def nodes_by_id() -> dict[str, Node]:
+    """Return the nodes of the cluster that this process is connected to, as they are now."""
+    found = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            name, own = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})", node["Resources"]
+            found[node["NodeID"]] = Node(name, own.get("CPU", 0.0), own.get("GPU", 0.0), is_head=HEAD in own)
+    return found
 
 
 def _start_here(quiet: Mapping[str, Any]) -> None:
@@ -119,7 +130,3 @@ def _join(address: str, environment: Mapping[str, Any], quiet: Mapping[str, Any]
             f"{source_of(address)}: must be a cluster that runs and that this machine is a node of, got {address}: "
             f"{reason}"
         ) from None
-
-
-def _name(node: dict[str, Any]) -> str:
-    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"

@@ -20,10 +20,8 @@ from typing import Any
 import ray
 
 from jointnet.errors import SettingsError
-from study.machines.address import check_reachable, source_of
+from study.machines.address import HEAD, check_reachable, source_of
 
-HEAD = "node:__internal_head__"
-"""Ray's name of the resource that only the head has."""
 PASSED_ON = ("MLFLOW_", "JOINTNET_")
 SECONDS_BETWEEN_POLLS = 0.5
 

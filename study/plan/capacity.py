@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.plan.plan import Node, Resources
+from study.plan.plan import Autoscaler, Node, Resources
 
 STEPS = 10_000
 """Ray counts resources in ten-thousandths. 4 CPUs therefore hold 40 trials of 0.1 CPU, not 39."""
@@ -25,17 +25,27 @@ class Request:
         cpus_per_trial: CPU cores of one trial.
         gpus_per_trial: GPUs of one trial, a share of one GPU below 1; None for 1 on `cuda` and 0 on `cpu`.
         concurrent: number of concurrent trials; None for as many as fit.
+        waits: whether to wait for nodes also where the cluster has no autoscaler.
     """
 
     device: str
     cpus_per_trial: float
     gpus_per_trial: float | None
     concurrent: int | None
+    waits: bool = False
 
 
-def resource_errors(request: Request, nodes: Sequence[Node]) -> list[str]:
-    """Return the resource requests that no node can satisfy, as errors. Ray would wait for them forever."""
+def resource_errors(request: Request, nodes: Sequence[Node], autoscaler: Autoscaler | None = None) -> list[str]:
+    """Return the resource requests that no node can satisfy, as errors. Ray would wait for them forever.
+
+    Nodes that the autoscaler may start count as if they were there. Where it is unknown which nodes may come, only what
+    is wrong in itself is an error, and `auto` where no node has a GPU: it would mean the CPUs of the head.
+    """
     errors = []
+    possible = [*nodes, *(autoscaler.nodes or () if autoscaler else ())]
+    unknown = request.waits or (autoscaler is not None and autoscaler.nodes is None)
+    has_gpu = any(node.gpus for node in possible)
+    described = describe_cluster(nodes, autoscaler)
     gpus = request.gpus_per_trial
     if not math.isfinite(request.cpus_per_trial) or not math.isfinite(gpus or 0):
         return []  # the command line's own bounds refuse them
@@ -45,28 +55,58 @@ def resource_errors(request: Request, nodes: Sequence[Node]) -> list[str]:
         errors.append(f"--gpus-per-trial: must be 0 with --device cpu, got {gpus:g}")
     if request.device == "cuda" and gpus == 0:
         errors.append("--gpus-per-trial: must be above 0 with --device cuda, got 0")
-    if request.device == "cuda" and not any(node.gpus for node in nodes):
-        errors.append(f"--device: must be cpu or auto where no node has a GPU, got cuda ({describe_nodes(nodes)})")
+    if request.device == "cuda" and not has_gpu and not unknown:
+        errors.append(f"--device: must be cpu or auto where no node has a GPU, got cuda ({described})")
+    if (
+        request.device == "auto"
+        and gpus is None
+        and not has_gpu
+        and autoscaler is not None
+        and autoscaler.nodes is None
+    ):
+        errors.append(
+            "--device: must be cpu or cuda where no node has a GPU now and it cannot be read here which nodes the "
+            f"autoscaler may start, got auto ({described})"
+        )
     if errors:
         return errors
-    resources = resources_of(request, nodes)
-    if not any(trials_on(node, resources) for node in nodes):
+    resources = resources_of(request, nodes, autoscaler)
+    if not unknown and not trials_now(possible, resources):
         errors.append(
             f"--cpus-per-trial, --gpus-per-trial: one node must have them, got {resources.cpus_per_trial:g} CPU and "
-            f"{resources.gpus_per_trial:g} GPU ({describe_nodes(nodes)})"
+            f"{resources.gpus_per_trial:g} GPU ({described})"
         )
     return errors
 
 
-def resources_of(request: Request, nodes: Sequence[Node]) -> Resources:
-    """Return the resources of a trial and the number of concurrent trials: as requested, else as many as fit."""
+def resources_of(request: Request, nodes: Sequence[Node], autoscaler: Autoscaler | None = None) -> Resources:
+    """Return the resources of a trial and the number of concurrent trials: as requested, else as many as may fit."""
     gpus = request.gpus_per_trial
     if gpus is None:
-        needs_gpu = request.device == "cuda" or (request.device == "auto" and any(node.gpus for node in nodes))
+        possible = [*nodes, *(autoscaler.nodes or () if autoscaler else ())]
+        needs_gpu = request.device == "cuda" or (request.device == "auto" and any(node.gpus for node in possible))
         gpus = 1.0 if needs_gpu else 0.0
     one = Resources(1, request.cpus_per_trial, gpus, "cuda" if gpus and request.device != "cpu" else "cpu")
-    fitting = sum(trials_on(node, one) for node in nodes)
-    return Resources(request.concurrent or max(1, fitting), one.cpus_per_trial, one.gpus_per_trial, one.device)
+    fitting = max(1, most_trials(nodes, autoscaler, one))
+    return Resources(request.concurrent or fitting, one.cpus_per_trial, one.gpus_per_trial, one.device)
+
+
+def trials_now(nodes: Sequence[Node], resources: Resources) -> int:
+    """Return the number of trials that fit on these nodes."""
+    return sum(trials_on(node, resources) for node in nodes)
+
+
+def most_trials(nodes: Sequence[Node], autoscaler: Autoscaler | None, resources: Resources) -> int:
+    """Return the number of trials that fit once the autoscaler has started all its nodes.
+
+    Nodes that are there now, except the head, may be its own, so they are not counted twice.
+    """
+    now = trials_now(nodes, resources)
+    if autoscaler is None or autoscaler.nodes is None:
+        return now
+    each = sorted((trials_on(node, resources) for node in autoscaler.nodes), reverse=True)
+    heads = [trials_on(node, resources) for node in nodes if node.is_head]
+    return max(now, sum(each[: autoscaler.most]) + sum(heads))
 
 
 def trials_on(node: Node, resources: Resources) -> int:
@@ -103,6 +143,16 @@ def describe_nodes(nodes: Sequence[Node]) -> str:
         for (cpus, gpus), count in sorted(kinds.items())
     ]
     return ", ".join(parts) or "no nodes"
+
+
+def describe_cluster(nodes: Sequence[Node], autoscaler: Autoscaler | None) -> str:
+    """Return a text about the nodes that are there, and about those that the autoscaler may have."""
+    if autoscaler is None:
+        return describe_nodes(nodes)
+    if autoscaler.nodes is None:
+        return f"{describe_nodes(nodes)}; an autoscaler for nodes that are not known here"
+    limit = f" (at most {autoscaler.most})" if autoscaler.most < len(autoscaler.nodes) else ""
+    return f"{describe_nodes(nodes)}; an autoscaler for {describe_nodes(autoscaler.nodes)}{limit}"
 
 
 def _times(total: float, each: float) -> int:

@@ -1,5 +1,6 @@
 """The plan of a study as frozen values: its arms with their searches and splits, data, resources and folders."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,9 @@ from study.plan.splits import Split
 from study.search.first_trials import first_samples
 from study.search.parameters import RATIOS, Parameter, has_effect
 from study.search.space import Budget, SearchSpace
+
+WAIT_MINUTES = 15.0
+"""Default time limit of a wait for a node. Most clouds start a machine with a container in less."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,28 @@ class Data:
 class Node:
     """A machine that trials may run on: its name, CPU cores, GPUs and memory.
 
-    `memory_bytes` limits the number of trials. It is None, no limit, for the nodes of a cluster.
+    `memory_bytes` limits the number of trials. It is None, no limit, for the nodes of a cluster. `is_head` tells the
+    head of a cluster, which no autoscaler starts or ends.
     """
 
     name: str
     cpus: float
     gpus: float
     memory_bytes: int | None = None
+    is_head: bool = False
+
+
+@dataclass(frozen=True)
+class Autoscaler:
+    """The autoscaler of a cluster.
+
+    Attributes:
+        nodes: the nodes that it may have at the same time, the head not among them; None where they cannot be read.
+        most: largest number of them at the same time.
+    """
+
+    nodes: tuple[Node, ...] | None
+    most: int
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Resources:
-    """The resources of one trial, its device (`cpu` or `cuda`), and the number of concurrent trials."""
+    """The resources of one trial, its device (`cpu` or `cuda`), and the expected number of concurrent trials."""
 
     concurrent: int
     cpus_per_trial: float
@@ -202,6 +221,9 @@ class Plan:
         remarks: further lines about the design for the text of the plan.
         continues: whether an earlier command started the study.
         transfer: how patients and models get to and from the nodes. It is no part of what determines the result.
+        autoscaler: the autoscaler of the cluster; None where it has none.
+        at_once: largest number of concurrent trials; None for as many as fit, on a cluster at each moment.
+        wait_minutes: minutes to wait for a node that a trial fits on.
     """
 
     study_id: str
@@ -219,11 +241,19 @@ class Plan:
     remarks: tuple[str, ...] = ()
     continues: bool = False
     transfer: Transfer = Transfer()
+    autoscaler: Autoscaler | None = None
+    at_once: int | None = None
+    wait_minutes: float = WAIT_MINUTES
 
     @property
     def title(self) -> str:
         """The searches and the start of the study, such as `joint 20261130-104707`, in the names of its runs."""
         return f"{'+'.join(space.name for space in self.spaces)} {self.study_id.rpartition('-')[0] or self.study_id}"
+
+    @property
+    def most_at_once(self) -> float:
+        """The largest number of concurrent trials: infinite where it follows the nodes of a cluster."""
+        return self.at_once or (self.resources.concurrent if self.address is None else math.inf)
 
     @property
     def folder(self) -> Path:
@@ -322,11 +352,18 @@ def make_plan(
     design: Design = Design(),
     remarks: tuple[str, ...] = (),
     transfer: Transfer = Transfer(),
+    autoscaler: Autoscaler | None = None,
+    at_once: int | None = None,
+    wait_minutes: float = WAIT_MINUTES,
 ) -> Plan:
     """Create a plan without a study id, which `study.plan.identity` adds."""
     folders = out.absolute(), cache.absolute()
     return Plan(
-        "", now, arms, data, resources, seed, *folders, tracking_uri, address, nodes, design, remarks, transfer=transfer
+        *("", now, arms, data, resources, seed, *folders, tracking_uri, address, nodes, design, remarks),
+        transfer=transfer,
+        autoscaler=autoscaler,
+        at_once=at_once,
+        wait_minutes=wait_minutes,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from jointnet.models import model_of
 from jointnet.patient_names import names_text
 from study.arm_differences import LENGTH, MODEL, TRAIN, TRIALS, by_value, differences, key_name, sentence, span
-from study.plan.capacity import describe_nodes
+from study.plan.capacity import describe_cluster, trials_now
 from study.plan.cost import (
     MEASURED_SETTINGS,
     arm_minutes,
@@ -53,8 +53,8 @@ def render(plan: Plan) -> str:
     lines += _given(plan)
     lines += [
         f"  Work      {_work(plan)}",
-        f"  Machine   {plan.resources.concurrent} concurrent trainings on {plan.resources.device}, {_each_trial(plan)}",
-        *([f"  Cluster   {plan.address}, {describe_nodes(plan.nodes)}"] if plan.address else []),
+        f"  Machine   {_at_once(plan)} on {plan.resources.device}, {_each_trial(plan)}",
+        *([f"  Cluster   {plan.address}, {describe_cluster(plan.nodes, plan.autoscaler)}"] if plan.address else []),
         f"  Time      {_time(plan)}",
         *_disk(plan),
         "  Test      patients stay sealed until every selection is recorded; each arm is evaluated once, with",
@@ -226,6 +226,17 @@ def _tested_models(plan: Plan) -> str:
     return "the model of its selected trial (--seeds K retrains that trial with K new seeds)"
 
 
+def _at_once(plan: Plan) -> str:
+    """Return a text about the number of concurrent trainings, on a cluster with the number that fit now."""
+    most, now = plan.resources.concurrent, trials_now(plan.nodes, plan.resources)
+    if plan.address is None or (plan.at_once and now >= plan.at_once):
+        return f"{most} concurrent trainings"
+    if plan.at_once:
+        return f"{most} concurrent trainings (now {now})"
+    known = plan.autoscaler is not None and plan.autoscaler.nodes is not None
+    return f"as many concurrent trainings as fit, now {now}{f' of up to {most}' if known else ''},"
+
+
 def _each_trial(plan: Plan) -> str:
     """Return a text about the resources of a trial and, without a cluster, those of this machine."""
     resources = plan.resources
@@ -268,4 +279,7 @@ def _time(plan: Plan) -> str:
     reasons = [f"one step of {name} was timed" for name in timed]
     reasons += [f"scaled from the settings {MEASURED_SETTINGS} by the size of the networks"] if scaled else []
     rough = f", roughly: {'; '.join(reasons)}" if reasons else ""
+    most = plan.resources.concurrent
+    if plan.address and most != trials_now(plan.nodes, plan.resources):
+        rough = f" with {most} at once{rough}"
     return f"about {minutes:.0f} minutes in all{rough}"

@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a study and return the exit status.
 
     0: done. 2: usage error, or the machine cannot run the study. 3: data error. 4: an arm has no finished trial. 5: the
-    disk is full, or the tracking store is unreachable or refused an entry. 130: interrupted. After 5 and 130 repeating
-    the command resumes the study.
+    disk is full, the tracking store is unreachable or refused an entry, or no node came. 130: interrupted. After 5 and
+    130 repeating the command resumes the study.
     """
     ignore_closed_output()
     interrupt_on_signals()
@@ -136,6 +136,11 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--address", metavar="auto|HOST:PORT|ray://HOST:PORT",
         help="a Ray cluster (default: RAY_ADDRESS, else this machine alone)",
+    )  # fmt: skip
+    add(
+        "--wait-for-nodes", type=float, metavar="M",
+        help="minutes to wait while no node of the cluster holds a trial (default: 15, but at the start only for an "
+        "autoscaler)",
     )  # fmt: skip
 
     add = command.add_argument_group("where files go").add_argument

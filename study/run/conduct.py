@@ -21,7 +21,7 @@ from jointnet.phantom.writer import write_phantom
 from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.system.atomic_file import write_whole
-from study.plan.capacity import describe_nodes
+from study.plan.capacity import describe_cluster
 from study.plan.cost import arm_epochs, arm_minutes, budget_share_minutes, retrain_minutes
 from study.plan.identity import SPECIFICATION_FILE, with_identity
 from study.plan.plan import Arm, Plan, specification
@@ -176,7 +176,7 @@ def _conduct(plan: Plan, patients: Mapping[str, PatientFiles], ledger: Ledger) -
             **({REMARKS_TAG: "\n".join(plan.remarks)} if plan.remarks else {}),
             "data.kind": plan.data.kind,
             "data.fingerprint": scans,
-            "nodes": describe_nodes(plan.nodes),
+            "nodes": describe_cluster(plan.nodes, plan.autoscaler),
             **pseudo_label_tags(plan, prepared.pseudo_labelled),
             **provenance_tags(space.name for space in plan.spaces),
         }

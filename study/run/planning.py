@@ -23,7 +23,7 @@ from study.machines.address import resolve_address
 from study.machines.cluster import survey
 from study.machines.node_check import SharedFolder
 from study.plan.capacity import Request, resource_errors, resources_of
-from study.plan.plan import Data, Design, Node, Plan, Transfer, make_arms, make_plan
+from study.plan.plan import WAIT_MINUTES, Data, Design, Node, Plan, Transfer, make_arms, make_plan
 from study.plan.splits import Folds, Split, fold_errors, make_folds, make_splits, same_validation, scaled_counts
 from study.plan.splits_file import read_splits_file
 from study.run.pseudo_labels import plan_pseudo_labels
@@ -47,7 +47,8 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
     """
     started = datetime.now(UTC)
     errors = _option_errors(options)
-    request = Request(options.device, options.cpus_per_trial, options.gpus_per_trial, options.concurrent)
+    waits = options.wait_for_nodes is not None
+    request = Request(options.device, options.cpus_per_trial, options.gpus_per_trial, options.concurrent, waits)
     spaces: tuple[SearchSpace, ...] = ()
     try:
         spaces = tuple(
@@ -75,11 +76,13 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         errors += error.errors
     address: str | None = None
     nodes: tuple[Node, ...] = ()
-    transfer = Transfer()
+    transfer, autoscaler = Transfer(), None
     try:
         address = resolve_address(options.address)
-        nodes, node_errors, transfer = survey(address, _shared_folders(options))
-        errors += [*node_errors, *resource_errors(request, nodes)]
+        if waits and address is None:
+            errors.append(f"--wait-for-nodes: goes with a cluster (--address), got {options.wait_for_nodes:g}")
+        nodes, node_errors, transfer, autoscaler = survey(address, _shared_folders(options))
+        errors += [*node_errors, *resource_errors(request, nodes, autoscaler)]
     except SettingsError as error:
         errors += error.errors
     if errors:
@@ -110,7 +113,7 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
     return make_plan(
         arms,
         data=data,
-        resources=resources_of(request, nodes),
+        resources=resources_of(request, nodes, autoscaler),
         seed=options.seed,
         out=options.out,
         cache=options.cache or default_cache(),
@@ -121,6 +124,9 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         design=Design(len(folds), same, options.seeds, str(options.splits_file) if options.splits_file else None),
         transfer=transfer,
         remarks=(*remarks, *roles.text(), *not_drawn_text(files.values(), data.structures)),
+        autoscaler=autoscaler,
+        at_once=options.concurrent,
+        wait_minutes=options.wait_for_nodes if waits else WAIT_MINUTES,
     )
 
 
@@ -133,6 +139,7 @@ def _option_errors(options: argparse.Namespace) -> list[str]:
         "concurrent": (1, MOST_TRIALS),
         "cpus_per_trial": (0.01, MOST_TRIALS),
         "gpus_per_trial": (0, MOST_TRIALS),
+        "wait_for_nodes": (0, MOST_MINUTES),
         "seed": (0, LARGEST_SEED),
         "folds": (1, MOST_PATIENTS),
         "seeds": (0, MOST_TRIALS),

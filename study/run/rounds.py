@@ -3,11 +3,13 @@
 A round is the trials of an arm's search, or the retrainings of its winner.
 """
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 
 from study.machines.cluster import ray_session
+from study.machines.slots import SECONDS_BETWEEN_LOOKS, ClusterSlots
 from study.plan.identity import SPECIFICATION_FILE
 from study.plan.plan import Arm, Plan
 from study.run.stopping import StudyHaltedError, graceful_first_signal, interrupt_on_signals
@@ -79,6 +81,7 @@ class Rounds:
         self._started = False
         self._files: TrialFiles = SharedFolderFiles()
         self._patients = PatientStore()
+        self._slots: ClusterSlots | None = None
 
     def __enter__(self) -> "Rounds":
         return self
@@ -91,19 +94,52 @@ class Rounds:
 
     def start_ray(self) -> None:
         """Start Ray, or join its cluster, unless that was done already."""
+        plan, progress = self._session.plan, self._session.progress
         if not self._started:
-            self._session.progress.phase("starting Ray")
-            self._stack.enter_context(ray_session(self._session.plan.address))
+            progress.phase("starting Ray")
+            self._stack.enter_context(ray_session(plan.address))
             interrupt_on_signals()
             self._files = _trial_files(self._session.plan)
             self._started = True
+            if plan.address is not None:
+                self._slots = ClusterSlots(plan.resources, plan.wait_minutes, progress.phase)
+                self._stack.callback(self._slots.close)
+
+    def wait(self, search: ArmSearch) -> None:
+        """Wait until a node is there that a trial of the search fits on. The minutes of the search do not count yet.
+
+        Raises:
+            StudyHaltedError: none came in time.
+        """
+        while self._slots is not None and search.work_left():
+            self._follow(search)
+            check_halted(search)
+            if search.slots:
+                return
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def run(self, search: ArmSearch, task: ArmTask, seconds: float | None) -> None:
         """Run the trainings of a round until none is left or the time is over. After Ctrl+C they finish their epoch."""
         plan = self._session.plan
         sent = self._patients.sent(task) if plan.transfer.through_ray else task
         with graceful_first_signal(lambda: self._stop_gently(search)):
-            run_round(sent, search, plan.resources, plan.folder / "tune", seconds, files=self._files)
+            run_round(
+                sent,
+                search,
+                plan.resources,
+                plan.folder / "tune",
+                seconds,
+                files=self._files,
+                follow=lambda: self._follow(search),
+                nodes_may_leave=plan.autoscaler is not None,
+            )
+
+    def _follow(self, search: ArmSearch) -> None:
+        """Tell a search how many trials fit on the nodes now, and end it where none has been there for too long."""
+        if self._slots is not None:
+            search.slots = self._slots.look(search.wanted, search.gpus)
+            if self._slots.overdue and not search.halted:
+                search.strand(self._slots.overdue)
 
     def _stop_gently(self, search: ArmSearch) -> None:
         search.halt(INTERRUPTED)
@@ -121,7 +157,7 @@ def check_halted(search: ArmSearch) -> None:
     """Raise an error if a round was halted.
 
     Raises:
-        StudyHaltedError: the round was interrupted, or the disk is full.
+        StudyHaltedError: the round was interrupted, the disk is full, or no node came in time.
     """
     if search.halted:
         raise StudyHaltedError(search.halted, by_user=not search.by_error) from search.error

@@ -59,8 +59,8 @@ def search_arms(session: Session, rounds: Rounds, patients: PreparedPatients) ->
         rounds.start_ray()
         seconds = arm_seconds(plan, arm, ledger)
         recorder = recorders[arm.key]
-        resources = plan.resources
-        search = ArmSearch(search_work(plan, arm), recorder, resources.concurrent, resources.gpus_per_trial)
+        search = ArmSearch(search_work(plan, arm), recorder, plan.most_at_once, plan.resources.gpus_per_trial)
+        rounds.wait(search)
         ledger.append("searching", arm=arm.key)
         session.recorder.running(arm)
         progress.arm_started(arm.key, seconds, f"searching {arm.key}")
@@ -185,11 +185,11 @@ def retrain_winners(
         winner = selections[arm.key].trial
         recorder = _retrain_recorder(session, arm, winner.trial_id, patients)
         recorder.catch_up()
-        resources = plan.resources
-        search = ArmSearch(retrain_work(plan, arm, winner), recorder, resources.concurrent, resources.gpus_per_trial)
+        search = ArmSearch(retrain_work(plan, arm, winner), recorder, plan.most_at_once, plan.resources.gpus_per_trial)
         search.end_finished()
         if search.work_left():
             rounds.start_ray()
+            rounds.wait(search)
             session.recorder.running(arm)
             progress.arm_started(recorder.row, None, f"retraining {winner.trial_id} of {arm.key}")
             rounds.run(search, recorder.task, None)

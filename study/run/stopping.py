@@ -50,7 +50,7 @@ class StudyHaltedError(Exception):
     """The study stopped before its end. Nothing is lost, and the same command resumes it.
 
     Attributes:
-        by_user: whether the user stopped it; otherwise the disk or the tracking store failed.
+        by_user: whether the user stopped it; otherwise the disk or the tracking store failed, or no node came.
     """
 
     def __init__(self, reason: str, *, by_user: bool) -> None:

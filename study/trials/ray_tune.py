@@ -9,6 +9,7 @@ pickled.
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def run_round(
     seconds: float | None,
     run: RunTrial = run_trial,
     files: TrialFiles = IN_PLACE,
+    follow: Callable[[], None] = lambda: None,
+    nodes_may_leave: bool = False,
 ) -> None:
     """Run the trials of one arm, or its retrainings. Their outcomes are in the ledger.
 
@@ -51,6 +54,9 @@ def run_round(
         seconds: time budget, None for no limit. A trial without a validation may exceed it.
         run: trains one trial, in a worker.
         files: gives the trials their folders.
+        follow: tells the search how many trials fit on the machines now; called several times a second.
+        nodes_may_leave: whether the autoscaler ends idle nodes. A worker then ends with its trial instead of staying on
+            its node for the next one.
     """
     shutil.rmtree(storage, ignore_errors=True)
     tuner = tune.Tuner(
@@ -62,15 +68,15 @@ def run_round(
         ),
         tune_config=tune.TuneConfig(
             num_samples=-1,
-            reuse_actors=True,
-            search_alg=RoundSearcher(search),
+            reuse_actors=not nodes_may_leave,
+            search_alg=RoundSearcher(search, follow),
             scheduler=RoundScheduler(search),
         ),
         run_config=tune.RunConfig(
             name=task.arm.replace("/", "-"),
             storage_path=str(storage),
             verbose=0,
-            callbacks=[RoundCallback(search)],
+            callbacks=[RoundCallback(search, follow)],
             stop=RoundStopper(search),
         ),
     )
@@ -89,15 +95,16 @@ def _bundle(cpus: float, gpus: float) -> tune.PlacementGroupFactory:
 class RoundSearcher(Searcher):
     """Returns the next trial to Ray Tune. A Ray Tune trial is an attempt at a trial of the study."""
 
-    def __init__(self, search: ArmSearch) -> None:
+    def __init__(self, search: ArmSearch, follow: Callable[[], None]) -> None:
         super().__init__()
-        self._search = search
+        self._search, self._follow = search, follow
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the configuration of an attempt, None where none can start now, or FINISHED where all is over."""
+        self._follow()  # also here: Ray Tune's loop stands still while this returns None and no attempt is left
         trial = self._search.next_trial(trial_id)
         if trial is not None:
             return {
@@ -153,13 +160,17 @@ class RoundStopper(tune.Stopper):
 
 
 class RoundCallback(tune.Callback):
-    """Reports the ends of attempts to the search."""
+    """Reports the ends of attempts to the search, and lets it follow the machines."""
 
-    def __init__(self, search: ArmSearch) -> None:
-        self._search = search
+    def __init__(self, search: ArmSearch, follow: Callable[[], None]) -> None:
+        self._search, self._follow = search, follow
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Look at the machines."""
+        self._follow()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report an attempt that returned or was stopped."""

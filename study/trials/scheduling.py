@@ -54,18 +54,19 @@ class ArmSearch:
     Args:
         work: number, content and fidelity of the trials.
         recorder: holds the trials and records all events.
-        concurrent: largest number of concurrent trials.
+        concurrent: largest number of concurrent trials, infinite for as many as there are slots.
         gpus: GPUs of a trial.
 
     Attributes:
         halted: the reason why no trial starts and running ones stop after their epoch; "" while the search continues.
         by_error: whether an error of a machine halted the search: a disk that is full or cannot be written, or a node.
         error: the operating system's error that halted the search, if it was raised in this process.
-        limit: current limit of concurrent trials. Out-of-memory errors of the machine reduce it.
+        stranded: whether the search was halted because no node is there.
+        slots: number of trials that fit on the machines now. On a cluster it changes while the search runs.
         gpus: GPUs of a trial that starts now. Out-of-memory errors of a GPU increase a share of one.
     """
 
-    def __init__(self, work: Work, recorder: ArmRecorder, concurrent: int, gpus: float = 0.0) -> None:
+    def __init__(self, work: Work, recorder: ArmRecorder, concurrent: float, gpus: float = 0.0) -> None:
         self._work, self._recorder = work, recorder
         self._rule = pruning_rule(work.scheduler, work.fidelity, recorder.outcomes.values())
         self._active: dict[str, str] = {}
@@ -76,15 +77,31 @@ class ArmSearch:
         self._deadline = self._latest = math.inf
         earlier = [b.at_ms - a.at_ms for o in recorder.outcomes.values() for a, b in pairwise(o.epochs)]
         self._epoch_seconds = deque([median(earlier) / 1000] if earlier else [], maxlen=EPOCHS_TIMED)
-        self.limit, self.gpus = concurrent, gpus
+        self._concurrent, self._fewer = concurrent, 0
+        self.slots, self.gpus = math.inf, gpus
         self.halted = ""
-        self.by_error = False
+        self.by_error = self.stranded = False
         self.error: OSError | None = None
 
     @property
     def idle(self) -> bool:
         """Return whether no attempt is running."""
         return not self._active
+
+    @property
+    def limit(self) -> float:
+        """The largest number of concurrent trials now. Each out-of-memory error reduces it by one, to one at least."""
+        return min(self.slots, max(1, min(self._concurrent, self.slots) - self._fewer))
+
+    @property
+    def wanted(self) -> float:
+        """The number of slots that trials could use now, if they were there."""
+        if self.halted:
+            return 0
+        to_draw = 0.0
+        if self._may_draw():
+            to_draw = math.inf if self._work.most is None else self._work.most - len(self._recorder.outcomes)
+        return min(self._concurrent, len(self._active) + len(self._waiting()) + to_draw)
 
     @property
     def late(self) -> bool:
@@ -96,8 +113,10 @@ class ArmSearch:
         """Return whether all attempts must stop now: the time is over and each running trial has an objective.
 
         A trial without an objective would end without a model, so the round waits for it, within the overtime. A halted
-        search does not wait.
+        search does not wait, and where no node is there, it stops at once.
         """
+        if self.stranded:
+            return True
         if not self.late or self.halted or time.monotonic() >= self._latest:
             return self.late
         return all(self._recorder.outcomes[trial_id].objective is not None for trial_id in self._active.values())
@@ -206,6 +225,11 @@ class ArmSearch:
         self.halted = self.halted or reason
         self.by_error = self.by_error or by_error
 
+    def strand(self, reason: str) -> None:
+        """Stop everything, because there has been no node for trials for too long."""
+        self.halt(reason, by_error=True)
+        self.stranded = True
+
     def close(self, stop_reason: str | None) -> None:
         """End or pause the trials of all attempts, after the process that ran the attempts has stopped.
 
@@ -269,7 +293,7 @@ class ArmSearch:
                     trial.trial_id, "failed", f"{MOST_ATTEMPTS_WITHOUT_EPOCH} attempts in a row: {reason}"
                 )
             elif cause is Cause.MEMORY:
-                self.limit = max(1, self.limit - 1)
+                self._fewer += self.limit > 1
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -36,7 +36,7 @@ def tiny_search(*models: str, splits: Sequence[str], **more: object) -> str:
 
 
 def search_in_process(
-    task: ArmTask, search: ArmSearch, *rest: Any, disturbed: Callable[[], bool] = lambda: False
+    task: ArmTask, search: ArmSearch, *rest: Any, disturbed: Callable[[], bool] = lambda: False, **more: Any
 ) -> None:
     """Run an arm's trials in this process. `disturbed`, called before each, returns True where it ended the trial."""
     try:

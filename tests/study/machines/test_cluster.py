@@ -101,4 +101,4 @@ def test_a_batch_systems_signal_while_ray_starts_interrupts_as_ctrl_c_does(addre
 
 
 def test_this_machine_is_the_only_node_without_a_cluster(tmp_path: Path):
-    assert survey(None, ()) == ((this_machine(),), [], Transfer())
+    assert survey(None, ()) == ((this_machine(),), [], Transfer(), None)

@@ -2,10 +2,21 @@
 
 import pytest
 
-from study.plan.capacity import Request, describe_nodes, larger_share, resource_errors, resources_of, trials_on
-from study.plan.plan import Node, Resources
+from study.plan.capacity import (
+    Request,
+    describe_cluster,
+    describe_nodes,
+    larger_share,
+    most_trials,
+    resource_errors,
+    resources_of,
+    trials_on,
+)
+from study.plan.plan import Autoscaler, Node, Resources
 
 BARE, SMALL, BIG = Node("bare", 0, 0), Node("small", 4, 0), Node("big", 8, 2)
+HEAD = Node("head", 4, 0, is_head=True)
+UNREADABLE = Autoscaler(None, 0)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +82,61 @@ def test_a_trial_gets_what_is_requested_and_as_many_run_as_fit(requested, nodes,
 def test_requests_that_no_node_can_satisfy_are_refused_with_the_nodes(requested, nodes, error: str):
     (message,) = resource_errors(Request(*requested), nodes)
     assert error in message
+
+
+@pytest.mark.parametrize(
+    ("requested", "nodes", "autoscaler", "expected"),
+    [
+        (("auto", 1, None, None), (), Autoscaler((SMALL, SMALL), 2), (8, 1, 0, "cpu")),
+        (("auto", 1, None, None), (HEAD,), Autoscaler((BIG,), 1), (2, 1, 1, "cuda")),  # the GPUs are asleep
+        (("cpu", 1, None, None), (HEAD,), Autoscaler((BIG,), 1), (12, 1, 0, "cpu")),
+        (("auto", 1, None, None), (SMALL, SMALL), Autoscaler((SMALL, SMALL, SMALL), 3), (12, 1, 0, "cpu")),
+        (("auto", 1, None, 3), (), Autoscaler((BIG,), 1), (3, 1, 1, "cuda")),
+        (("cuda", 4, 0.5, None), (HEAD,), UNREADABLE, (1, 4, 0.5, "cuda")),
+        (("auto", 1, 0.5, None), (HEAD,), UNREADABLE, (1, 1, 0.5, "cuda")),
+        (("auto", 1, None, None, True), (), None, (1, 1, 0, "cpu")),
+    ],
+)
+def test_nodes_that_may_still_come_count(requested, nodes, autoscaler, expected):
+    request = Request(*requested)
+    assert resource_errors(request, nodes, autoscaler) == []
+    assert resources_of(request, nodes, autoscaler) == Resources(*expected)
+
+
+@pytest.mark.parametrize(
+    ("requested", "autoscaler", "error"),
+    [
+        (("auto", 9, None, None), Autoscaler((BIG,), 1), "one node must have them, got 9 CPU and 1 GPU (1 node of 4 "),
+        (("cuda", 1, None, None), Autoscaler((SMALL,), 1), "--device: must be cpu or auto where no node has a GPU"),
+        (("auto", 1, None, None), UNREADABLE, "--device: must be cpu or cuda where no node has a GPU now and it"),
+    ],
+)
+def test_what_no_node_will_ever_have_is_refused_and_an_unknown_autoscaler_needs_the_device(
+    requested, autoscaler, error: str
+):
+    (message,) = resource_errors(Request(*requested), (HEAD,), autoscaler)
+    assert error in message
+
+
+@pytest.mark.parametrize(
+    ("nodes", "autoscaler", "trials"),
+    [
+        ((HEAD, SMALL), Autoscaler((SMALL, SMALL), 2), 12),  # one of the two is there
+        ((HEAD, SMALL, SMALL), Autoscaler((SMALL,), 1), 12),  # one of them is nobody's
+        ((), Autoscaler((SMALL, SMALL, BIG), 2), 12),  # the two largest
+        ((SMALL,), UNREADABLE, 4),
+    ],
+)
+def test_an_autoscalers_nodes_are_counted_once_and_up_to_its_limit(nodes, autoscaler, trials: int):
+    assert most_trials(nodes, autoscaler, Resources(1, 1, 0, "cpu")) == trials
+
+
+def test_a_cluster_is_described_with_what_its_autoscaler_may_start():
+    assert describe_cluster((HEAD,), None) == "1 node of 4 CPU and 0 GPU"
+    asleep = Autoscaler((SMALL, BIG), 1)
+    more = "1 node of 4 CPU and 0 GPU, 1 node of 8 CPU and 2 GPU (at most 1)"
+    assert describe_cluster((HEAD,), asleep) == f"1 node of 4 CPU and 0 GPU; an autoscaler for {more}"
+    assert describe_cluster((), UNREADABLE) == "no nodes; an autoscaler for nodes that are not known here"
 
 
 def test_nodes_are_described_by_kind():

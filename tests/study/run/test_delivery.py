@@ -172,8 +172,8 @@ def test_what_the_store_refuses_keeps_the_study_undelivered_and_the_test_sealed_
 
     monkeypatch.setattr("study.run.conduct.write_report", unwritten)
 
-    def deleting(*arguments: Any) -> None:
-        search(*arguments)
+    def deleting(*arguments: Any, **more: Any) -> None:
+        search(*arguments, **more)
         if [name for name, _ in ray.events].count("search") == 1:
             _client().delete_experiment(_experiment())
 

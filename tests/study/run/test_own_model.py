@@ -64,7 +64,7 @@ RECEIVED: list[list[str]] = []
 """The references whose code each trial was sent."""
 
 
-def search_here(task: ArmTask, search: ArmSearch, *rest: Any) -> None:
+def search_here(task: ArmTask, search: ArmSearch, *rest: Any, **more: Any) -> None:
     """Run an arm's trials in this process, from a task as a worker of Ray receives it."""
     sent = pickle.dumps(task)
     while (trial := search.next_trial("attempt")) is not None:

@@ -303,7 +303,7 @@ class _NoRay:
         monkeypatch.setattr("study.run.stages.prepare", noted_prepare)
         monkeypatch.setattr(study.run.conduct.StudyTracker, "log_json", noted_log)
 
-    def _search(self, task: ArmTask, search: ArmSearch, *rest: Any) -> None:
+    def _search(self, task: ArmTask, search: ArmSearch, *rest: Any, **more: Any) -> None:
         self.events.append(("search", [p.patient for p in (*task.training, *task.validation)]))
         search_in_process(task, search, disturbed=lambda: self._disturb(task.arm, search))
 

@@ -1,6 +1,7 @@
 """The decisions of a search: unchanged by a kill at any event, and correct for each ending of an attempt."""
 
 import errno
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from simulation import (
 
 from jointnet.settings import with_values
 from study.run.rounds import check_halted
-from study.run.stopping import StudyHaltedError, ending_of
+from study.run.stopping import EXIT_HALTED, StudyHaltedError, ending_of
 from study.search.space import SearchSpace
 from study.store_names import EARLY, TIME_BUDGET
 from study.trials.ledger import Ledger
@@ -211,6 +212,37 @@ def test_the_machines_memory_leaves_the_share_of_a_gpu_as_it_is(tmp_path):
         search.next_trial("a")
         search.raised("a", Cause.MEMORY, "MemoryError")
         assert (search.gpus, search.limit) == (0.25, 7)
+
+
+def test_trials_follow_the_slots_of_the_cluster_less_what_memory_was_short_of(started):
+    search, recorder = started
+    search.slots = 3
+    assert search.limit == 2  # as many as requested
+    free = ArmSearch(search._work, recorder, math.inf)
+    free.slots = 3
+    assert (free.limit, free.wanted) == (3, 6)  # two are unfinished, four are to be drawn
+    free.slots = 1
+    assert free.next_trial("a").trial_id == "t0001" and free.next_trial("b") is None
+    free.slots = 3
+    assert free.next_trial("b").trial_id == "t0002" and free.next_trial("c").trial_id == "t0003"
+    free.raised("c", Cause.MEMORY, "OutOfMemoryError: ...")
+    assert free.limit == 2
+    free.slots = 5
+    assert free.limit == 4
+    free.slots = 0
+    assert free.limit == 0 and free.wanted == 6
+
+
+def test_a_search_without_a_node_for_too_long_stops_at_once_and_is_resumed_later(started):
+    search, recorder = started
+    assert not search.must_stop
+    search.strand("no node")
+    assert search.must_stop and search.wanted == 0 and search.next_trial("c") is None
+    search.close(None)
+    assert {outcome.state for outcome in recorder.outcomes.values()} == {"running"}
+    with pytest.raises(StudyHaltedError) as caught:
+        check_halted(search)
+    assert ending_of(caught.value).status == EXIT_HALTED
 
 
 def test_a_full_disk_halts_the_search_and_blames_no_trial(started):
