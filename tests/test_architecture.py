@@ -127,7 +127,8 @@ def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
         "study.tracking.model_code",
     }  # registration of a model, and code that its registered copy loads
     opening = ("open_store", "database")  # they create and open the store
-    writers = {"study.tracking.runs", "study.tracking.presentation", *(f"study.tracking.{name}" for name in opening)}
+    writing = ("runs", "find_runs", "presentation")
+    writers = {f"study.tracking.{name}" for name in (*writing, *opening)}
     assert users == {"study.report.mlflow_store", "study.tracking.download"} | writers | models
     assert not any("study.tracking.model_code" in _imports(name) for name in MODULES)
     assert {name for name in MODULES if "study.tracking.registry" in _imports(name)} == {

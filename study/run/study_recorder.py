@@ -28,10 +28,11 @@ from study.store_names import (
     WINNER_TAG,
     best_name,
 )
+from study.tracking.find_runs import STUDY, RunKey, run_key
 from study.tracking.outbox import Outbox
 from study.tracking.presentation import TrialView
 from study.tracking.registry import Champion, registered_name
-from study.tracking.runs import NOTE, STUDY, RunKey, StudyTracker, run_key
+from study.tracking.runs import NOTE, StudyTracker
 from study.trials.ledger import Ledger
 from study.trials.recorder import end_tags
 from study.trials.work import retrain_prefix

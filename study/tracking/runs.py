@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from jointnet.errors import DISK_FULL, InputError, SettingsError
 from study.plan.environment import set_environment
 from study.store_address import correct_records, error_text, without_secrets
 from study.store_names import VIEW_TAG, WINNER_TAG
+from study.tracking.find_runs import STUDY, RunKey, StudyRuns, key_of, run_key
 from study.tracking.open_store import open_store
 from study.tracking.presentation import LoggedData, TrialView, dataset_inputs, share_view
 from study.tracking.registry import Champion, register
@@ -32,14 +33,9 @@ LONGEST_TAG = 5000
 LONGEST_PARAM = 500
 MOST_METRICS = 1000
 """Maximum number of metrics in one MLflow call."""
-MOST_RUNS = 1000
-"""Maximum number of runs that one search call returns."""
 PERMANENT_CODES = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
 """Error codes of permanent errors: repeating the call does not help."""
 
-RunKey = tuple[tuple[str, str], ...]
-"""The tags that identify a run within its study."""
-STUDY: RunKey = (("study.kind", "study"),)
 Row = tuple[int, int, Mapping[str, float]]
 """Step, Unix time in ms, and metrics."""
 
@@ -66,7 +62,7 @@ class StudyTracker:
         self.began_ms: int | None = None
         self._uri, self._tags = uri, {"study.id": study_id, **tags}
         self._store: tuple[MlflowClient, str] | None = None
-        self._runs: dict[RunKey, str] = {}
+        self._found = StudyRuns(study_id, self._open_store)
         self._attempted: set[RunKey] = set()  # runs that this tracker created or tried to create
         self._with_params: set[str] = set()  # runs whose parameters are logged
         self._placed: set[str] = set()  # runs whose parent run and data are logged
@@ -107,7 +103,7 @@ class StudyTracker:
         """
         self.connect()
         try:
-            runs = {_key_of(run.data.tags): run for run in self._search(f"tags.`study.id` = '{self.study_id}'")}
+            runs = {key_of(run.data.tags): run for run in self._found.search()}
             return all(key in runs and _has(runs[key], tags) for key, tags in ends.items()) and all(
                 self._has_files(runs[key].info.run_id, *paths) for key, paths in files.items()
             )
@@ -174,7 +170,7 @@ class StudyTracker:
 
     def find_trial_run(self, trial_id: str, tags: Mapping[str, str], kind: str = "trial") -> str | None:
         """Return the id of the run of an arm's trial or `retrain`, or None if the store has none."""
-        return self._find(run_key(kind, tags, trial_id))
+        return self._found.find(run_key(kind, tags, trial_id))
 
     def has_ended_run(
         self, kind: str, trial_id: str, tags: Mapping[str, str], last: Mapping[str, str], folder: str | None = None
@@ -188,7 +184,7 @@ class StudyTracker:
             last: tags that are set last; the run must have them.
             folder: folder of artifacts that the run must have.
         """
-        run_id = self._find(run_key(kind, tags, trial_id))
+        run_id = self._found.find(run_key(kind, tags, trial_id))
         if run_id is None:
             return False
         run = self._client.get_run(run_id)
@@ -229,7 +225,7 @@ class StudyTracker:
     def mark_winner(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Tag the run of an arm's selected trial, and remove the tag from one that was selected before."""
         key = (*run_key("trial", tags), (WINNER_TAG, tags["arm"]))
-        for run in self._search(self._condition(key)):
+        for run in self._found.search(key):
             if run.info.run_id != run_id:
                 self._client.delete_tag(run.info.run_id, WINNER_TAG)
         self.tag(run_id, {WINNER_TAG: tags["arm"]})
@@ -310,7 +306,7 @@ class StudyTracker:
         `absent` says that the store cannot hold the run yet, so the search is skipped. A call that failed may still
         have created the run, so from the second attempt on it is searched for.
         """
-        run_id = self._runs.get(key) if absent and key not in self._attempted else self._find(key)
+        run_id = self._found.ids.get(key) if absent and key not in self._attempted else self._found.find(key)
         if run_id is None:
             self._attempted.add(key)
             merged = {**self._tags, **dict(key), **tags}
@@ -320,7 +316,7 @@ class StudyTracker:
             created = client.create_run(experiment, start_time=began_ms, tags=own, run_name=named)
             run_id = str(created.info.run_id)
             self._statuses[run_id] = "RUNNING"
-        self._runs[key] = run_id
+        self._found.ids[key] = run_id
         if run_id not in self._placed:
             if parent := tags.get(PARENT):
                 self._client.set_tag(run_id, PARENT, parent)
@@ -329,47 +325,9 @@ class StudyTracker:
             self._placed.add(run_id)
         return run_id
 
-    def _find(self, key: RunKey) -> str | None:
-        """Return the id of the run with these identifying tags, or None.
-
-        A call that timed out may have left duplicates. All active runs but the first are deleted. If there is no active
-        run, one that was deleted in the MLflow UI is restored with its content.
-        """
-        if key in self._runs:
-            return self._runs[key]
-        runs = self._search(self._condition(key), ViewType.ALL)
-        active = [run for run in runs if run.info.lifecycle_stage == "active"]
-        if runs and not active:
-            self._client.restore_run(runs[0].info.run_id)
-        for duplicate in active[1:]:
-            self._client.delete_run(duplicate.info.run_id)
-        if runs:
-            self._runs[key] = str((active or runs)[0].info.run_id)
-        return self._runs.get(key)
-
     def delete_duplicates(self) -> None:
         """Search for every run again and delete duplicates that a slow server created."""
-        for key, kept in self._runs.items():
-            run_ids = [str(run.info.run_id) for run in self._search(self._condition(key))]
-            for duplicate in run_ids if kept in run_ids else ():
-                if duplicate != kept:
-                    self._client.delete_run(duplicate)
-
-    def _condition(self, key: RunKey) -> str:
-        wanted = {"study.id": self.study_id, **dict(key)}
-        return " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
-
-    def _search(self, condition: str, view: int = ViewType.ACTIVE_ONLY) -> list[Any]:
-        """Return the experiment's runs that match a filter, ordered by start time."""
-        client, experiment = self._open_store()
-        runs: list[Any] = []
-        token = None
-        while True:
-            page = client.search_runs([experiment], condition, view, MOST_RUNS, ["start_time ASC"], token)
-            runs.extend(page)
-            token = page.token
-            if not token:
-                return runs
+        self._found.delete_duplicates()
 
 
 def is_permanent(error: Exception) -> bool:
@@ -382,16 +340,6 @@ def is_permanent(error: Exception) -> bool:
 def arm_title(tags: Mapping[str, str]) -> str:
     """Return the name of an arm's run from its tags: `joint-25`, or `joint-25 fold 2`."""
     return tags["arm"] + (f" fold {tags['fold']}" if "fold" in tags else "")
-
-
-def run_key(kind: str, tags: Mapping[str, str], trial_id: str = "") -> RunKey:
-    """Return the tags that identify the run of an arm, a baseline, a trial or a retraining within its study."""
-    return _key_of({**tags, "study.kind": kind, "trial.id": trial_id})
-
-
-def _key_of(tags: Mapping[str, str]) -> RunKey:
-    """Return the subset of a run's tags that identifies it within its study."""
-    return tuple((name, tags[name]) for name in ("study.kind", "arm", "baseline", "fold", "trial.id") if tags.get(name))
 
 
 def _has(run: Any, tags: Mapping[str, str]) -> bool:

@@ -121,6 +121,7 @@ def test_options_of_an_address_stay_and_what_is_no_file_is_left_as_it_is(tmp_pat
     [
         ("sqlite:////a/b.db", "s1", "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=s1"),
         ("http://me:x@host:5/", "s1", "http://host:5/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=s1"),
+        ("https://host/mlflow/", "s1", "https://host/mlflow/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=s1"),
         ("http://host:5", "", "http://host:5/#/experiments/7/runs?workflowType=machine_learning&searchFilter="
          "tags.%60study.id%60+%3D+%27s1%27"),
     ],
