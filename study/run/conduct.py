@@ -206,7 +206,8 @@ def _conduct(plan: Plan, patients: Mapping[str, PatientFiles], ledger: Ledger) -
         finally:
             progress.phase("writing the last entries to the tracking store")
             recorder.end(status, tuple(line.partition(":")[0] for line in missing))
-            left = outbox.close(SECONDS_TO_DELIVER_INTERRUPTED if status == "KILLED" else SECONDS_TO_DELIVER)
+            most = SECONDS_TO_DELIVER_INTERRUPTED if status == "KILLED" else math.inf
+            left = outbox.close(SECONDS_TO_DELIVER, most)
             if left:
                 progress.note(f"{left} entries are not in the tracking store yet; the same command writes them.")
             elif not outbox.refusals:

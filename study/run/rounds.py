@@ -28,7 +28,7 @@ from study.trials.trial import ArmTask
 from study.trials.trial_files import SharedFolderFiles, TrialFiles
 
 SECONDS_TO_DELIVER = 120.0
-"""Longest wait for an unavailable tracking store, before the test patients are opened and at the end."""
+"""Longest wait for one write to the tracking store, before the test patients are opened and at the end."""
 
 
 @dataclass(frozen=True)

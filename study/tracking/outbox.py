@@ -5,10 +5,12 @@ the study's ledger, so after a kill the next driver writes it from there. The qu
 for lack of room.
 """
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from study.store_address import error_text
@@ -42,6 +44,7 @@ class Outbox:
         self._changed = threading.Condition()
         self._closed = False
         self._flushing = 0
+        self._done = 0  # writes that were executed, refused or left out
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
@@ -57,25 +60,37 @@ class Outbox:
             self._writes.append((write, optional))
             self._changed.notify_all()
 
-    def flush(self, seconds: float) -> int:
-        """Wait at most so many seconds for an empty queue and return the number of required writes that are left."""
+    def flush(self, stalled_seconds: float, seconds: float = math.inf) -> int:
+        """Wait for an empty queue and return the number of required writes that are left.
+
+        Args:
+            stalled_seconds: longest wait for one write. A slow store that takes one after the other is waited for.
+            seconds: longest wait in all.
+        """
+        until = time.monotonic() + seconds
         with self._changed:
             self._flushing += 1
             self._changed.notify_all()
             try:
-                self._changed.wait_for(lambda: not self._writes, timeout=seconds)
+                before = -1
+                while self._writes and self._done > before and (rest := until - time.monotonic()) > 0:
+                    before = self._done
+                    self._changed.wait_for(partial(self._has_done_more, before), timeout=min(stalled_seconds, rest))
             finally:
                 self._flushing -= 1
             return sum(not optional for _, optional in self._writes)
 
-    def close(self, seconds: float) -> int:
+    def close(self, stalled_seconds: float, seconds: float = math.inf) -> int:
         """Flush, stop the thread and return the number of required writes that are left."""
-        left = self.flush(seconds)
+        left = self.flush(stalled_seconds, seconds)
         with self._changed:
             self._closed = True
             self.left_out += [f"{optional}: not done in time" for _, optional in self._writes if optional]
             self._changed.notify_all()
         return left
+
+    def _has_done_more(self, before: int) -> bool:
+        return self._done > before
 
     def _run(self) -> None:
         pause, unreachable_since, round_began = FIRST_RETRY_SECONDS, 0.0, 0.0
@@ -114,4 +129,5 @@ class Outbox:
             pause, unreachable_since, self.error = FIRST_RETRY_SECONDS, 0.0, None
             with self._changed:
                 self._writes.popleft()
+                self._done += 1
                 self._changed.notify_all()

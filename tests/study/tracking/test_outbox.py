@@ -94,6 +94,14 @@ def test_closing_gives_up_what_is_left(box):
     assert outbox.close(0.05) == 2
 
 
+def test_a_slow_store_is_waited_for_as_long_as_it_takes_one_write_after_the_other(box):
+    outbox, _ = box
+    for _ in range(4):
+        outbox.put(lambda: time.sleep(0.5))
+    assert outbox.flush(60, 0.1) >= 3  # seconds in all
+    assert outbox.flush(1.5) == 0
+
+
 def test_writes_come_in_rounds_unless_somebody_waits_for_them(box, monkeypatch):
     outbox, _ = box
     monkeypatch.setattr(module, "ROUND_PAUSE_SECONDS", 3600.0)
