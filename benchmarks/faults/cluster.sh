@@ -36,7 +36,8 @@ if [ -n "${MOTO_SERVER:-}" ]; then
     s3=(MLFLOW_S3_ENDPOINT_URL=http://127.0.0.1:5555 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=any
         AWS_SECRET_ACCESS_KEY=any)
 fi
-env MLFLOW_BACKEND_STORE_URI=postgresql+psycopg2://postgres@127.0.0.1:54329/mlflow MLFLOW_STATIC_PREFIX=/mlflow \
+store=postgresql+psycopg2://postgres@127.0.0.1:54329/mlflow
+env MLFLOW_BACKEND_STORE_URI=$store MLFLOW_STATIC_PREFIX=/mlflow \
     "${s3[@]:-NO_OBJECT_STORE=}" "$root/cluster/tracking_server.sh" "$artifacts" 10.77.0.1 5500 >"$work/server.log" 2>&1 &
 export MLFLOW_TRACKING_URI=http://10.77.0.1:5500/mlflow
 curl --silent --fail --retry 600 --retry-delay 1 --retry-connrefused --output /dev/null "$MLFLOW_TRACKING_URI/health"
@@ -87,17 +88,15 @@ print(json.dumps({"env_vars": {k: v for k, v in os.environ.items() if k.startswi
         [ "$name" != nested ] || alone+=("${folds[@]}")
         timed "$twin" "$python" "${alone[@]}"
     fi
-    "$python" - "$work" "$name" "$twin" <<'END'
+    "$python" - "$work" "$store" "$name" "$twin" <<'END'
 import sys
 from collections import Counter
 from pathlib import Path
 
 from disturbed_study import DisturbedStudy, differences
 
-from study.store_address import default_tracking_uri
-
-work, *names = sys.argv[1:]
-study, twin = (DisturbedStudy(Path(work), name, 0, default_tracking_uri()) for name in names)
+work, database, *names = sys.argv[1:]  # the server would check the password again for each metric
+study, twin = (DisturbedStudy(Path(work), name, 0, database) for name in names)
 runs = study.runs()
 nodes = Counter(r.data.tags.get("trial.node", "none") for r in runs if r.data.tags["study.kind"] == "trial")
 rows = sum(len(study.rows(run)) for run in runs)
