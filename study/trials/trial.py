@@ -155,6 +155,8 @@ def run_in_worker(
     if versions is not None:
         check_versions(versions)
     keep_freed_memory()
+    if task.device == "cuda":
+        torch.cuda.empty_cache()  # what the process's trial before left is free for others on the GPU
     receive(task.code)
     spec = TrialSpec(task, str(config["trial_id"]), dict(config["sample"]), config["seed"])
     with files.attempt(spec.folder, int(config["attempt"])) as own:

@@ -1,7 +1,7 @@
 """One trial without Ray: its training data, its reports, and its files."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from study.trials.trial import (
     TrialSpec,
     freeze_model,
     keep_best_only,
+    run_in_worker,
     run_trial,
 )
 from study.trials.trial_files import PREVIOUS_FILE
@@ -133,3 +134,13 @@ def test_of_a_finished_trial_only_the_frozen_model_is_left(tmp_path: Path):
         path.write_bytes(b"weights")
     keep_best_only(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["best-epoch4.pt"]
+
+
+@pytest.mark.parametrize(("device", "freed"), [("cuda", 1), ("cpu", 0)])
+def test_a_worker_frees_a_gpus_memory_that_its_trial_before_left(device: str, freed: int, tmp_path: Path, monkeypatch):
+    calls: list[None] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append(None))
+    spec = spec_in(tmp_path, [])
+    config = {"trial_id": "t1", "sample": {}, "seed": 0, "attempt": 1}
+    run_in_worker(config, replace(spec.task, device=device), lambda told: None, lambda spec, on_epoch: None)
+    assert len(calls) == freed
