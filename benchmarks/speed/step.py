@@ -33,7 +33,6 @@ from jointnet.train.losses import branch_losses, weighted_losses
 
 BATCHES = 4
 CPU = torch.device("cpu")
-PRECISION = training_precision(CPU)
 HALF_RESOLUTION_PX = 112
 """Slices up to this side use half the resolution of the common grid, larger ones the full resolution."""
 
@@ -57,7 +56,11 @@ def main() -> None:
             )
             figures += measured(settings, side, options.repeats)
     print_figures(
-        figures, options, settings=options.settings, precision=str(PRECISION), batch=settings.training.batch_size
+        figures,
+        options,
+        settings=options.settings,
+        precision=str(training_precision(CPU)),
+        batch=settings.training.batch_size,
     )
 
 
@@ -72,8 +75,8 @@ def measured(settings: Settings, side: int, repeats: int) -> list[Figure]:
         train_epoch(learner, pairs, torch.randperm(len(pairs)).split(settings.training.batch_size), generator, False)
 
     timed: dict[str, Callable[[], Any]] = {
-        "bare": lambda: steps(learner, batch, plain_sum),
-        "with loss": lambda: steps(learner, batch, lambda output: weighted_sum(output, batch, settings)),
+        "bare": lambda: steps(learner, batch, plain_sum, BATCHES),
+        "with loss": lambda: steps(learner, batch, lambda output: weighted_sum(output, batch, settings), BATCHES),
         "whole": epoch,
     }
     what = f"{settings.model.name} {side}"
@@ -87,10 +90,10 @@ def measured(settings: Settings, side: int, repeats: int) -> list[Figure]:
     ]
 
 
-def steps(learner: Learner, batch: Batch, objective: Callable[[Output], torch.Tensor]) -> None:
-    """Take as many optimiser steps as an epoch has, on one fixed batch."""
-    for _ in range(BATCHES):
-        with computing_in(PRECISION, CPU):
+def steps(learner: Learner, batch: Batch, objective: Callable[[Output], torch.Tensor], count: int) -> None:
+    """Take optimiser steps on one fixed batch."""
+    for _ in range(count):
+        with computing_in(learner.precision, batch.cine.device):
             output = learner.model(batch.cine, batch.lge)
         total = objective(output)
         learner.optimiser.zero_grad(set_to_none=True)
@@ -100,7 +103,7 @@ def steps(learner: Learner, batch: Batch, objective: Callable[[Output], torch.Te
 
 def plain_sum(output: Output) -> torch.Tensor:
     """Return the sum of all outputs, the cheapest scalar that depends on each of them."""
-    return torch.stack([each.float().sum() for each in output if each is not None]).sum()
+    return torch.stack([each.float().sum() for each in output if isinstance(each, torch.Tensor)]).sum()
 
 
 def weighted_sum(output: Output, batch: Batch, settings: Settings) -> torch.Tensor:

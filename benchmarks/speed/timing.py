@@ -56,9 +56,9 @@ class Figure:
 
     @property
     def missed(self) -> bool:
-        """Return whether the median misses the goal."""
-        over = self.most is not None and self.median > self.most
-        return over or (self.least is not None and self.median < self.least)
+        """Return whether the median misses the goal. NaN misses every goal."""
+        over = self.most is not None and not self.median <= self.most
+        return over or (self.least is not None and not self.median >= self.least)
 
 
 def in_turn(functions: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> dict[str, list[float]]:

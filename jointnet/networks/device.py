@@ -4,9 +4,12 @@ They compute in 16 bits in training and validation if the device supports it. Te
 bits. Augmentation, losses, alignment and metrics always use at least 32 bits.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from jointnet.errors import SettingsError
 
@@ -36,11 +39,33 @@ def training_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def computing_in(precision: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
-    """Return a context manager that computes in `precision`: torch's autocast for 16 bits, none for 32 bits.
+@contextmanager
+def computing_in(precision: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Compute in `precision`: with torch's autocast in 16 bits, without it in 32 bits.
 
-    On devices that autocast does not support, such as `meta`, it has no effect.
+    In 32 bits the convolutions of a GPU do not use TF32 either, torch's default, which has 10 bits of mantissa. On
+    devices that autocast does not support, such as `meta`, this has no effect.
     """
     if not torch.amp.is_autocast_available(device.type):
-        return nullcontext()
-    return torch.autocast(device.type, dtype=precision, enabled=precision is not torch.float32)
+        yield
+        return
+    exact = precision is torch.float32
+    with torch.autocast(device.type, dtype=precision, enabled=not exact):
+        if not (exact and device.type == "cuda"):
+            yield
+            return
+        before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = before
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return values as a tensor on the device. It is cached, because each copy to a GPU waits for it.
+
+    The result must not be modified.
+    """
+    return torch.tensor(values, device=device)

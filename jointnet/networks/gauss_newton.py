@@ -42,7 +42,7 @@ from jointnet.geometry import (
     theta_from_parameters,
     values_at,
 )
-from jointnet.networks.device import computing_in
+from jointnet.networks.device import computing_in, constant
 from jointnet.networks.guide_maps import LEAST_PIXELS, DescriptorMaps, SegmentationMaps
 
 PATIENT_SD = (math.radians(5), 0.06, 0.06, 0.03, 8 / HALF_EXTENT_MM, 8 / HALF_EXTENT_MM)
@@ -104,7 +104,7 @@ def align(maps: SegmentationMaps, limits: Tensor, steps: int) -> Fit:
     limits = limits.to(maps.start.device)
     with computing_in(torch.float32, maps.start.device):
         start = torch.cat([torch.zeros_like(maps.start).repeat(1, 2), maps.start.clamp(-limits[4:], limits[4:])], 1)
-        prior = Prior(torch.zeros_like(start), torch.tensor(PATIENT_SD, device=start.device))
+        prior = Prior(torch.zeros_like(start), constant(PATIENT_SD, start.device))
         parameters, precision = fit(Evidence(maps.centre, maps), start, prior, limits, steps)
         return Fit(maps, parameters, precision, about(theta_from_parameters(parameters), maps.centre))
 

@@ -98,7 +98,6 @@ def with_absent(scores: Tensor, structures: Sequence[str]) -> Tensor:
     """Return the scores of all classes (B, C, H, W) from those of background and of some structures, by class index."""
     if len(structures) == len(STRUCTURES):
         return scores
-    count, _, height, width = scores.shape
-    placed = scores.new_full((count, CLASSES, height, width), ABSENT)
-    placed[:, [0, *sorted(CLASS_INDEX[name] for name in structures)]] = scores
-    return placed
+    absent = torch.full_like(scores[:, :1], ABSENT)
+    present = dict(zip([0, *sorted(CLASS_INDEX[name] for name in structures)], scores.split(1, 1), strict=True))
+    return torch.cat([present.get(index, absent) for index in range(CLASSES)], 1)  # a list as an index is copied

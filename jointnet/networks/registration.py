@@ -15,7 +15,6 @@ pixels of the maps.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +25,7 @@ from jointnet.cpu_kernels.maps import block_means, box_maxima
 from jointnet.geometry import about, centres, parameters_from_theta, theta_from_parameters
 from jointnet.models import model_of
 from jointnet.networks.affine_head import transform_limits
-from jointnet.networks.device import computing_in
+from jointnet.networks.device import computing_in, constant
 from jointnet.networks.gauss_newton import (
     DAMPING,
     OBSERVATIONS,
@@ -117,8 +116,8 @@ def patient_mean_parameters(parameters: Tensor, precision: Tensor) -> Tensor:
         parameters: transform parameters of each slice (S, 6).
         precision: their inverse variance (S, 6); 0 for a slice without structures.
     """
-    variance = 1 / precision.clamp(min=1e-6) + _row(SLICE_SD, parameters) ** 2
-    prior = 1 / _row(PATIENT_SD, parameters) ** 2
+    variance = 1 / precision.clamp(min=1e-6) + constant(SLICE_SD, parameters.device) ** 2
+    prior = 1 / constant(PATIENT_SD, parameters.device) ** 2
     weight = 1 / variance
     mean = (weight * parameters).sum(0) / (weight.sum(0) + prior)
     for _ in range(ROBUST_ROUNDS):
@@ -130,10 +129,10 @@ def patient_mean_parameters(parameters: Tensor, precision: Tensor) -> Tensor:
 def _from_fit(start: Fit, evidence: Evidence, limits: Tensor, steps: int, pooled: bool) -> Tensor:
     """Return transform parameters (S, 6) fitted to all evidence, starting from the guided head's fit."""
     parameters = start.parameters
-    prior = Prior(torch.zeros_like(parameters), _row(PATIENT_SD, parameters))
+    prior = Prior(torch.zeros_like(parameters), constant(PATIENT_SD, parameters.device))
     if pooled:
         parameters = patient_mean_parameters(parameters, start.precision).expand_as(parameters)
-        prior = Prior(parameters, _row(SLICE_SD, parameters))
+        prior = Prior(parameters, constant(SLICE_SD, parameters.device))
     return fit(evidence, parameters, prior, limits, steps)[0]
 
 
@@ -151,7 +150,8 @@ def _from_prediction(
         pooled: whether to shrink the slices towards the patient's transform.
         refined: whether to fit the transforms to the evidence.
     """
-    uncertain, between = _row(PATIENT_SD if searched else PREDICTION_SD, parameters), _row(SLICE_SD, parameters)
+    uncertain = constant(PATIENT_SD if searched else PREDICTION_SD, parameters.device)
+    between = constant(SLICE_SD, parameters.device)
     if not pooled:
         shift = _search(evidence.descriptors, limits, False) if searched else 0
         return fit(evidence, parameters + shift, Prior(parameters, uncertain), limits, steps)[0]
@@ -242,7 +242,3 @@ def _centre(field: Tensor, heart_mm: tuple[float, float] | None, together: bool)
     total = (centres(field.shape[-1], field.device) * shown[..., None]).sum((1, 2))
     middle = total / shown.sum((1, 2)).clamp(min=1)[:, None]
     return middle.expand(len(field), 2)
-
-
-def _row(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, device=like.device)

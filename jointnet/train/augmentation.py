@@ -24,6 +24,7 @@ from torch import Tensor
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.cpu_kernels.maps import box_means, smooth_map
 from jointnet.geometry import centres, compose, moved_centres, theta_from_parameters, values_at
+from jointnet.networks.device import constant
 from jointnet.preparation.prepared_patient import CEILING
 from jointnet.settings import AugmentationSettings
 from jointnet.structures import CLASS_INDEX, STRUCTURES
@@ -139,8 +140,8 @@ def draw_augmentation(settings: AugmentationSettings, batch: int, generator: tor
     thetas = []
     for rotation_deg, log_scale, translation_mm in deviations:
         shift = translation_mm / HALF_EXTENT_MM
-        spread = [math.radians(rotation_deg), log_scale, log_scale, log_scale, shift, shift]
-        thetas.append(theta_from_parameters(normal(batch, len(spread)) * torch.tensor(spread, device=generator.device)))
+        spread = (math.radians(rotation_deg), log_scale, log_scale, log_scale, shift, shift)
+        thetas.append(theta_from_parameters(normal(batch, len(spread)) * constant(spread, generator.device)))
     first, second = (
         ImageAugmentation(
             theta,

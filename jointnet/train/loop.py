@@ -163,6 +163,7 @@ class Learner:
         optimiser: Adam.
         schedule: the learning rate schedule, one value per step.
         scaler: the gradient scaler, used in fp16.
+        precision: the type the network computes in.
     """
 
     settings: Settings
@@ -171,13 +172,19 @@ class Learner:
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     scaler: torch.amp.GradScaler
+    precision: torch.dtype
 
 
-def new_learner(settings: Settings, steps: int, device: torch.device) -> Learner:
-    """Create an untrained learner.
+def new_learner(settings: Settings, steps: int, device: torch.device, precision: torch.dtype | None = None) -> Learner:
+    """Create an untrained learner. The weights come from torch's global random number generator.
 
-    The weights come from torch's global random number generator. `steps` is the number of steps of the training.
+    Args:
+        settings: the settings of the training.
+        steps: number of steps of the training.
+        device: the device.
+        precision: the type the network computes in; if None, that of a training on the device.
     """
+    precision = precision or training_precision(device)
     model = build_model(settings).to(device)
     optimiser = torch.optim.Adam(
         model.parameters(),
@@ -187,8 +194,8 @@ def new_learner(settings: Settings, steps: int, device: torch.device) -> Learner
     )
     rate = learning_rate_factor(settings.optimiser, steps, settings.training.epochs)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-    scaler = torch.amp.GradScaler(device.type, enabled=training_precision(device) is torch.float16)
-    return Learner(settings, model, copy.deepcopy(model), optimiser, schedule, scaler)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
+    return Learner(settings, model, copy.deepcopy(model), optimiser, schedule, scaler, precision)
 
 
 def epoch_ends(settings: TrainingSettings, steps_per_pass: int) -> tuple[int, ...]:
@@ -245,13 +252,12 @@ def train_epoch(
     optimiser, schedule, scaler = learner.optimiser, learner.schedule, learner.scaler
     model.train()
     device = generator.device
-    precision = training_precision(device)
     sums: dict[str, Tensor] = {}
     gradients: dict[str, float] = {}
     for number, indices in enumerate(batches, start=1):
         batch = pairs.batch(indices)
         batch = apply_augmentation(draw_augmentation(settings.augmentation, len(indices), generator), batch)
-        with computing_in(precision, device):
+        with computing_in(learner.precision, device):
             output = model(batch.cine, batch.lge)
         losses = branch_losses(output, batch.cine_labels, batch.lge_labels, batch.field, batch.labelled, settings.loss)
         losses |= own_losses(output, batch, settings.loss)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -63,6 +64,31 @@ class OneDevice(TorchDispatchMode):
         return func(*args, **options)
 
 
+class CopiesToDevice(TorchFunctionMode):
+    """A mode that counts what is copied from the CPU to the device: moved or new tensors, and lists as an index.
+
+    A GPU is waited for at each, as memory of the CPU that is not pinned is copied at once.
+
+    Attributes:
+        places: number of copies by each function of the package, by `module.function`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: Counter[str] = Counter()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            copied = args[0].is_meta and any(isinstance(each, list) or _on_cpu(each) for each in index)
+        else:
+            copied = func in (torch.tensor, torch.as_tensor) or (func is torch.Tensor.to and _on_cpu(args[0]))
+            copied = copied and result.is_meta
+        self.places.update([_asking()] * copied)
+        return result
+
+
 class OneDeviceGenerator(torch.Generator):
     """A generator of the device, which torch cannot create for `meta`."""
 
@@ -70,6 +96,10 @@ class OneDeviceGenerator(torch.Generator):
     def device(self) -> torch.device:
         """The device."""
         return META
+
+
+def _on_cpu(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.device.type == "cpu" and value.ndim > 0
 
 
 def _asking() -> str:

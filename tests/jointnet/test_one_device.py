@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from one_device import META, MixedDevicesError, OneDevice, OneDeviceGenerator
+from one_device import META, CopiesToDevice, MixedDevicesError, OneDevice, OneDeviceGenerator
 from scans import easy_patients, tiny_settings
 
 from jointnet.evaluate.rows import evaluate
@@ -15,6 +15,7 @@ from jointnet.geometry import pixel_centres
 from jointnet.models import TRAINED, UNTRAINED
 from jointnet.networks import build_model
 from jointnet.networks.apply import predict
+from jointnet.networks.device import constant
 from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, load_settings, settings_names, with_values
 from jointnet.train.dataset import ShuffledPasses, SlicePairDataset
@@ -46,28 +47,32 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> list[CachedPatient]:
     return easy_patients(tmp_path_factory.mktemp("one-device"), 2)
 
 
-def epoch(settings: Settings, patients: list[CachedPatient]) -> OneDevice:
-    """Train one epoch on the device and return the number of reads by function."""
+def epoch(settings: Settings, patients: list[CachedPatient]) -> tuple[OneDevice, CopiesToDevice]:
+    """Train one epoch on the device and return the number of reads and copies by function."""
     learner = new_learner(settings, 1, META)
     pairs = SlicePairDataset(patients, settings.training.downsampling, settings.model.neighbours, META)
     assert len(pairs) == SLICES
-    with OneDevice() as device:
+    constant.cache_clear()
+    with OneDevice() as device, CopiesToDevice() as copies:
         passes = ShuffledPasses(len(pairs), settings.training.batch_size, OneDeviceGenerator())
         batches = [passes.next_batch() for _ in range(passes.steps_per_pass)]
         metrics = train_epoch(learner, pairs, batches, OneDeviceGenerator(), measure_gradients=True)
     assert all(parameter.is_meta and parameter.grad is not None for parameter in learner.model.parameters())
     branches = {"registration", "cine", "lge"} if settings.model.name == "joint" else {"registration"}
     assert {name for name in metrics if name.startswith("train/loss/")} == {f"train/loss/{name}" for name in branches}
-    return device
+    return device, copies
 
 
 @every
 def test_a_training_step_reads_whether_the_loss_is_finite_and_nothing_else(settings, patients):
-    read = epoch(settings, patients).reads
+    device, copies = epoch(settings, patients)
+    read = device.reads
     steps = math.ceil(SLICES / settings.training.batch_size)
     asked = {"train.loop.train_epoch": steps + 1}  # whether the loss of each step is finite, and the means at the end
     shared = {"train.loop.shared_gradient_norms": 1} if settings.model.name == "joint" else {}
     assert dict(read) == asked | shared  # the norms, only if the epoch is validated
+    assert set(copies.places) <= {"networks.device.constant", "networks.gauss_newton._places"}  # both are cached
+    assert copies.places["networks.device.constant"] <= 3  # not again in a second step
 
 
 @pytest.mark.parametrize("settings", SHIPPED + VARIED + NOT_TRAINED)
@@ -117,3 +122,11 @@ def test_reads_are_counted_by_who_asks_and_answered():
         numbers = torch.zeros(3, device=META)
         assert (numbers.tolist(), bool(numbers.sum() > 0), float(numbers[0])) == ([0.0, 0.0, 0.0], True, 1.0)
     assert dict(device.reads) == {"elsewhere": 3}
+
+
+def test_copies_are_counted_by_who_copies():
+    with CopiesToDevice() as copies:
+        numbers = torch.tensor([1.0, 2.0], device=META)
+        numbers[[1, 0]], numbers[:1], numbers[torch.zeros(1, dtype=torch.long)]
+        torch.zeros(2).to(META), numbers.to(META), torch.zeros(2, device=META), torch.tensor([1.0])
+    assert dict(copies.places) == {"elsewhere": 4}
