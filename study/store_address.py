@@ -26,8 +26,13 @@ from study.store_names import EXPERIMENT
 ARTIFACTS = "artifacts"
 """The folder beside an SQLite store's file that holds its artifacts."""
 SECONDS_FOR_LOCK = 60.0
-NO_PROGRESS_BARS = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-"""The environment variable that turns off MLflow's progress bar for each file, which would hide a command's output."""
+CLIENT_DEFAULTS = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a bar for each file would hide a command's output
+    # With artifacts on S3 the client would fetch files from S3 itself, whose address only the server may reach.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+}
+"""Environment variables of MLflow's client that every command sets where the environment does not."""
 HIDDEN = "***"
 """Replaces passwords and tokens in printed text."""
 _ADVICE = {

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 
 from study import USAGE_REPORTS_OFF
-from study.store_address import HIDDEN, NO_PROGRESS_BARS, without_secrets
+from study.store_address import CLIENT_DEFAULTS, HIDDEN, without_secrets
 
 PREFIXES = ("MLFLOW_", "OPTUNA_", "RAY_", "TUNE_")
 WITHOUT_EFFECT = (
@@ -24,7 +24,7 @@ OWN = {
 }
 """Variables matching WITHOUT_EFFECT that a study always sets to these values."""
 DEFAULTS = {
-    **NO_PROGRESS_BARS,
+    **CLIENT_DEFAULTS,
     **USAGE_REPORTS_OFF,
     # One attempt per call: a client that repeats a call by itself may create a run twice.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",

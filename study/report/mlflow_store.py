@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from jointnet.errors import InputError
 from study.store_address import (
-    NO_PROGRESS_BARS,
+    CLIENT_DEFAULTS,
     absolute_address,
     correct_records,
     error_text,
@@ -54,7 +54,7 @@ class MlflowStore:
         path = sqlite_file(tracking_uri)
         if path is not None and not path.is_file():  # MLflow would create the file
             raise InputError(f"{path}: no such tracking store; give --tracking-uri or run `python -m study.run`")
-        for name, value in NO_PROGRESS_BARS.items():
+        for name, value in CLIENT_DEFAULTS.items():
             os.environ.setdefault(name, value)
         self._open = ExitStack()
         try:

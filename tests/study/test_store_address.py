@@ -22,6 +22,7 @@ from study.report.reader import read_study
 from study.report.sections import build
 from study.report.write import text_files, write_report
 from study.store_address import (
+    CLIENT_DEFAULTS,
     absolute_address,
     check_artifacts,
     correct_records,
@@ -131,7 +132,8 @@ def test_the_link_to_the_trials_in_the_ui(address: str, view: str, link: str):
 
 
 def test_no_password_of_a_store_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.delenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", raising=False)
+    for name in CLIENT_DEFAULTS:
+        monkeypatch.delenv(name, raising=False)
     command = ui_command("postgresql://me:hunter2@host/mlflow?password=hunter2")
     assert "--backend-store-uri 'postgresql://***@host/mlflow?password=***'" in command
     assert ui_command("http://me:hunter2@host:5000") == "http://***@host:5000"
@@ -148,7 +150,7 @@ def test_no_password_of_a_store_is_printed(monkeypatch: pytest.MonkeyPatch, caps
     with pytest.raises(InputError) as caught:
         MlflowStore(unknown)
     assert "nodatabase://***@host/mlflow: must be a tracking store that answers" in str(caught.value)
-    assert os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] == "false"
+    assert {os.environ[name] for name in CLIENT_DEFAULTS} == {"false"}
     assert main(["--tracking-uri", unknown]) == 2
     printed = capsys.readouterr()
     assert "hunter2" not in str(caught.value) + printed.out + printed.err
