@@ -25,6 +25,7 @@ PURE = {
         "jointnet.system.command_name",
         "jointnet.system.terminal",
         "jointnet.train.epoch_report",
+        "jointnet.train.objective",
     ),
     *("jointnet.scar", "jointnet.scar.threshold", "jointnet.scar.segments"),
 }

@@ -1,12 +1,11 @@
-"""The report of an epoch, and the best epoch of a training. This module does not import torch."""
+"""The report of an epoch. This module does not import torch."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 OBJECTIVE = "val/registration_ratio"
-"""The metric by which a training keeps its best model, and the only one by which a study ranks its trials."""
+"""The metric by which a training keeps its best model, and a study ranks its trials, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,3 @@ class HasMetrics(Protocol):
     @property
     def metrics(self) -> Mapping[str, float]:
         """The metrics by name."""
-
-
-Report = TypeVar("Report", bound=HasMetrics)
-
-
-def best_report(reports: Iterable[Report]) -> Report | None:
-    """Return the report with the smallest finite objective, the first one if equal; None if no objective is finite."""
-    finite = [report for report in reports if math.isfinite(report.metrics.get(OBJECTIVE, math.nan))]
-    return min(finite, key=lambda report: report.metrics[OBJECTIVE], default=None)

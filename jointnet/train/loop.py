@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from jointnet.errors import TrainingDivergedError
+from jointnet.errors import SettingsError, TrainingDivergedError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import EvaluatedPatient, cut_structure_rows, evaluate
 from jointnet.model_file import save_model
@@ -32,8 +32,9 @@ from jointnet.structures import STRUCTURES
 from jointnet.train.augmentation import apply_augmentation, draw_augmentation
 from jointnet.train.checkpoints import Checkpoints
 from jointnet.train.dataset import LabelledPatient, ShuffledPasses, SlicePairDataset, SlicePairs
-from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
+from jointnet.train.epoch_report import EpochReport
 from jointnet.train.losses import branch_losses, own_losses, weighted_losses
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 
 LARGEST_GRADIENT = 5.0
 """Largest norm of a step's gradient; larger gradients are clipped."""
@@ -56,8 +57,9 @@ def train(
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_resume: Callable[[int], None] | None = None,
     teachers: Sequence[str] = (),
+    objective: Objective = REGISTRATION_RATIO,
 ) -> EpochReport:
-    """Train a model and return the report of its best epoch by `val/registration_ratio`.
+    """Train a model and return the report of its best epoch.
 
     Args:
         settings: all settings of the training except data and seed.
@@ -74,9 +76,10 @@ def train(
         on_resume: called before those calls with the number of epochs that are not trained again.
         teachers: patients whose labels the teacher was trained with. They are stored in the model file, because they
             cannot be test patients.
+        objective: the metric by which the best epoch is chosen.
 
     Raises:
-        SettingsError: if the model is not one that is trained.
+        SettingsError: if the model is not one that is trained, or a validation lacks the objective.
         TrainingDivergedError: if the loss becomes NaN or infinite, or the objective is never finite.
         OSError: if a file cannot be written.
     """
@@ -107,6 +110,7 @@ def train(
         data = [[f"{p.patient} {p.digest}" for p in part] for part in (training, validation)]
         identity = {"settings": settings_to_dict(settings), "seed": seed, "data": data, "teachers": list(teachers)}
         identity |= digests(own_code_of(settings))
+        identity |= {} if objective == REGISTRATION_RATIO else {"objective": asdict(objective)}
         parts = {name: getattr(learner, name) for name in ("model", "averaged", "optimiser", "schedule", "scaler")}
         checkpointing = Checkpoints(checkpoints, identity, {**parts, "passes": passes}, generator)
         done, progress = checkpointing.restore()
@@ -115,7 +119,7 @@ def train(
             best_weights = progress["best_weights"]
             if on_resume is not None:
                 on_resume(done)
-    best = best_report(reports)
+    best = objective.best(reports)
     if best is not None and best_weights is not None and out is not None:
         save_model(out / MODEL_FILE, best_weights, settings, patients, best.epoch)
     if on_epoch is not None:
@@ -129,9 +133,12 @@ def train(
         if validates:
             rows = evaluate(averaged, validation, str(torch_device), training_precision(torch_device))
             metrics |= named_metrics(rows, "val") | {"val/cut": float(len(cut_structure_rows(validation)))}
+            if objective.metric not in metrics:
+                logged = ", ".join(name for name in metrics if name.startswith("val/"))
+                raise SettingsError(f"{objective.metric}: must be a metric of the validation, which has {logged}")
         report = EpochReport(epoch, time.perf_counter() - started, metrics)
         reports.append(report)
-        best = best_report(reports)
+        best = objective.best(reports)
         if best is report:
             best_weights = {name: tensor.detach().cpu().clone() for name, tensor in averaged.state_dict().items()}
             if out is not None:
@@ -141,7 +148,7 @@ def train(
         if on_epoch is not None:
             on_epoch(report)
     if best is None:
-        raise TrainingDivergedError(f"{OBJECTIVE} must be finite in at least one epoch, got none")
+        raise TrainingDivergedError(f"{objective.metric} must be finite in at least one epoch, got none")
     return best
 
 

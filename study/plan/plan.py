@@ -16,6 +16,7 @@ from jointnet.own_code import digests
 from jointnet.settings import Settings, own_code_of, settings_to_dict
 from jointnet.settings.parsing import flat_settings
 from jointnet.structures import STRUCTURES
+from jointnet.train.objective import Objective
 from study.arm_differences import LENGTH, SEARCHED, TRAIN, UNLABELLED, VALIDATION, WEIGHTS, length_text
 from study.plan.splits import Split
 from study.search.first_trials import first_samples
@@ -270,6 +271,11 @@ class Plan:
         return tuple({arm.space.name: arm.space for arm in self.arms}.values())
 
     @property
+    def objective(self) -> Objective:
+        """The metric that ranks the trials of all searches."""
+        return self.spaces[0].objective
+
+    @property
     def splits(self) -> dict[str, Split]:
         """The splits of the study by `Arm.split_key`."""
         return {arm.split_key: arm.split for arm in self.arms}
@@ -370,7 +376,7 @@ def make_plan(
 def specification(plan: Plan) -> dict[str, Any]:
     """Return everything that determines a study's result as plain values for JSON, the scans by their fingerprint."""
     return {
-        "objective": {"metric": plan.spaces[0].objective.metric, "direction": plan.spaces[0].objective.direction},
+        "objective": vars(plan.objective),
         "endpoints": ["/".join(endpoint) for endpoint in endpoints_of(plan.data.structures)],
         "seed": plan.seed,
         **({"code": code} if (code := _code(plan)) else {}),

@@ -46,6 +46,7 @@ def render(plan: Plan) -> str:
     lines += [f"            {line}" for line in _pseudo_labelled(plan.data)]
     lines += [f"  Question  {space.question}" for space in plan.spaces]
     lines += [f"  Settings  {_settings(space)}" for space in plan.spaces]
+    lines.append(f"  Objective {_objective(plan)}")
     lines += _design(plan)
     lines.append("  Arms      arm, train/validation/test, annotated, trials, epochs each, expected minutes (at most)")
     lines += [f"            {_arm(plan, name)}" for name in dict.fromkeys(arm.name for arm in plan.arms)]
@@ -80,6 +81,14 @@ def fitted(text: str, width: int) -> str:
 def _settings(space: SearchSpace) -> str:
     fixed = ", ".join(f"{key} = {value}" for key, value in space.fixed.items())
     return f"{space.name}: {space.settings}" + (f", with {fixed}" if fixed else "")
+
+
+def _objective(plan: Plan) -> str:
+    """Return the line about the metric that ranks the trials."""
+    objective = plan.objective
+    unit = f" in {objective.unit}" if objective.unit else ""
+    one = "; 1 is no better than doing nothing" if objective.is_ratio else ""
+    return f"{objective.metric}, {objective.title}{unit} on the validation patients: {objective.better}{one}"
 
 
 def _described(data: Data) -> list[str]:

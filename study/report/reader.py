@@ -9,7 +9,8 @@ from typing import Any
 
 from jointnet.errors import InputError
 from jointnet.models import MODELS
-from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
+from jointnet.train.epoch_report import OBJECTIVE, EpochReport
+from jointnet.train.objective import Objective
 from study.report.mlflow_store import MlflowStore
 from study.report.records import ArmRecord, BaselineRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, best_metrics, is_plain_name
@@ -96,9 +97,9 @@ def best_value(history: Sequence[tuple[int, float]], direction: str) -> tuple[fl
         direction: `maximize` or `minimize`.
     """
     values = {epoch: value for epoch, value in history if math.isfinite(value) and abs(value) < _INFINITY}
-    sign = -1.0 if direction == "maximize" else 1.0
-    best = best_report(
-        EpochReport(epoch, math.nan, {OBJECTIVE: sign * value}) for epoch, value in sorted(values.items())
+    objective = Objective(direction="maximize" if direction == "maximize" else "minimize")
+    best = objective.best(
+        EpochReport(epoch, math.nan, {objective.metric: value}) for epoch, value in sorted(values.items())
     )
     return (math.nan, 0, 0) if best is None else (values[best.epoch], best.epoch, len(values))
 

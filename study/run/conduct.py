@@ -136,7 +136,7 @@ def conduct(plan: Plan, patients: Mapping[str, PatientFiles]) -> StudyOutcome:
         StudyHaltedError: if it was interrupted, the disk is full or fails, or the tracking store stays unreachable.
         OSError: if a file cannot be read or written before the first session has begun.
     """
-    with Ledger(plan.folder) as ledger:
+    with Ledger(plan.folder, plan.objective) as ledger:
         selections, missing = select_all(plan, ledger, datetime.now(UTC))
         if is_complete(plan, ledger, selections) and _check_complete(plan, ledger):
             if not selections:

@@ -27,6 +27,7 @@ from study.plan.plan import WAIT_MINUTES, Data, Design, Node, Plan, Transfer, ma
 from study.plan.splits import Folds, Split, fold_errors, make_folds, make_splits, same_validation, scaled_counts
 from study.plan.splits_file import read_splits_file
 from study.run.pseudo_labels import plan_pseudo_labels
+from study.search.file.objective_rules import check_objective
 from study.search.file.reading import MOST_MINUTES, MOST_PATIENTS, MOST_TRIALS, load_spaces
 from study.search.file.split_counts import Counts, parse_counts
 from study.search.space import MOST_EPOCHS, SearchSpace, with_overrides
@@ -89,6 +90,7 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
         raise SettingsError(errors)
     data, files = _data(options, spaces, chosen, unlabelled)
     spaces = tuple(replace(space, base=for_data(space.base, data.structures)) for space in spaces)
+    check_objective(spaces, data.structures)
     roles = roles_of((own for name, own in files.items() if name not in unlabelled), data.structures)
     patients = [name for name in files if name not in {*roles.unlabelled, *unlabelled}]
     if not files:

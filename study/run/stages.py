@@ -94,6 +94,7 @@ def arm_task(plan: Plan, arm: Arm, patients: PreparedPatients) -> ArmTask:
         code=tuple(code_of(reference) for reference in arm.own_code),
         teachers=pseudo_labels.seen if pseudo_labels else (),
         downsamplings=_downsamplings(arm),
+        objective=plan.objective,
     )
 
 
@@ -131,7 +132,7 @@ def _export(session: Session) -> None:
     path = session.plan.folder / OPTUNA_FILE
     arms = {arm.key: (arm.parameters, session.ledger.outcomes(arm.key).values()) for arm in session.plan.arms}
     try:
-        write_optuna_file(path, arms, session.plan.spaces[0].objective.metric)
+        write_optuna_file(path, arms, session.plan.objective)
     except Exception as error:  # no error of this optional file may stop the study
         session.progress.note(f"WARNING: {path} could not be written: {' '.join(str(error).split())[:200]}")
 

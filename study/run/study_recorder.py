@@ -11,7 +11,6 @@ from jointnet.models import MODELS, model_of
 from jointnet.own_code import code_of
 from jointnet.system.quota import usable_cpus, usable_memory_bytes
 from jointnet.system.versions import PACKAGES, commit, versions
-from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.identity import SPECIFICATION_FILE
 from study.plan.plan import Arm, Plan, annotated_training, given, specification
 from study.search.parameters import LAMBDAS, RATIOS
@@ -124,11 +123,11 @@ class StudyRecorder:
 
     def _share_view(self) -> None:
         """Prepare the UI's table of the trials, best first, with the searched parameters as columns."""
-        objective = self._plan.spaces[0].objective
+        objective = self._plan.objective
         searched = dict.fromkeys(parameter.name for arm in self._plan.arms for parameter in arm.parameters)
         weights = [name.rpartition(".")[2] for name in LAMBDAS] if set(RATIOS) & set(searched) else []
         names = (*weights, *(name for name in searched if name not in RATIOS))
-        self._tracker.share_view(TrialView(objective.metric, objective.direction == "minimize", names))
+        self._tracker.share_view(TrialView(objective.metric, objective.minimizes, names))
 
     def _log_given(self, arm: Arm) -> None:
         self._tracker.log_params(self._arm_run(arm), given(self._plan.data, arm))
@@ -157,8 +156,10 @@ class StudyRecorder:
         trials = (
             f"Trials for {budget.minutes:g} minutes" if budget.num_samples is None else f"{budget.num_samples} trials"
         )
+        objective = space.objective
+        means = "1 is no better than doing nothing" if objective.is_ratio else objective.better
         ranked = (
-            f"{trials} over {searched}; {space.objective.metric} ranks them (1 is no better than doing nothing)"
+            f"{trials} over {searched}; {objective.metric} ranks them ({means})"
             if searched
             else "One trial with the arm's settings: nothing is searched"
         )
@@ -181,7 +182,8 @@ class StudyRecorder:
         self._tracker.log_rows(run, [(0, self._last("selected", arm)["at_ms"], metrics)])
         if trial_run:
             self._tracker.mark_winner(trial_run, arm_tags(arm))
-        note = f"Winner {winner}; {record.get('metric', OBJECTIVE)} {record['objective']:.4f}. {self._arm_note(arm)}"
+        value = self._plan.objective.text(record["objective"], 4)
+        note = f"Winner {winner}; {self._plan.objective.metric} {value}. {self._arm_note(arm)}"
         self._tracker.tag(
             run,
             {
@@ -245,7 +247,7 @@ class StudyRecorder:
                     **own,
                 },
                 description=f"{arm.key} of study {self._plan.study_id}, {model.trial_id}, epoch {model.best_epoch}: "
-                f"registration ratio {model.objective:.4f} on validation{why}. "
+                f"{self._plan.objective.title} {model.objective_text(4)} on validation{why}. "
                 f"{result_text(self._last('tested', arm)['metrics'], len(arm.split.test))}",
             )
         )

@@ -12,6 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from jointnet.train.objective import Objective
 from study.search.outcome import TrialOutcome
 from study.search.parameters import Choices, Parameter, Range, plain
 from study.store_address import sqlite_address
@@ -72,13 +73,13 @@ def optuna_trials(
 
 
 def write_optuna_file(
-    path: Path, arms: Mapping[str, tuple[Sequence[Parameter], Iterable[TrialOutcome]]], metric: str
+    path: Path, arms: Mapping[str, tuple[Sequence[Parameter], Iterable[TrialOutcome]]], objective: Objective
 ) -> None:
     """Write an SQLite file for optuna-dashboard, with one Optuna study per arm. An older file is replaced atomically.
 
-    The objective has the name `metric`. The user attribute `trial.id` is the id of a trial. Optuna's own numbers start
-    at 0, so its trial 1 is `t0002`. They are not changed, because Optuna's plots use them as indices. A trial that is
-    not over is WAITING, because no process may be running it when the file is read.
+    The objective has the name of its metric. The user attribute `trial.id` is the id of a trial. Optuna's own numbers
+    start at 0, so its trial 1 is `t0002`. They are not changed, because Optuna's plots use them as indices. A trial
+    that is not over is WAITING, because no process may be running it when the file is read.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     for left in path.parent.glob(f".{path.name}.*part*"):  # temporary files and SQLite journals of a killed driver
@@ -87,9 +88,9 @@ def write_optuna_file(
     storage = optuna.storages.RDBStorage(address)
     try:
         for arm, (parameters, outcomes) in arms.items():
-            study = optuna.create_study(study_name=arm, storage=storage, direction="minimize")
+            study = optuna.create_study(study_name=arm, storage=storage, direction=objective.direction)
             with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-                study.set_metric_names([metric])
+                study.set_metric_names([objective.metric])
             known = tuple(outcomes)
             trials = optuna_trials(parameters, known, TrialState.WAITING)
             for trial, outcome in zip(trials, known, strict=True):

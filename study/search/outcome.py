@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jointnet.train.epoch_report import OBJECTIVE, best_report
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.store_names import TIME_BUDGET
 
 
@@ -41,6 +41,7 @@ class TrialOutcome:
         model: model file of the best epoch; None while the trial runs, or where it has none.
         seed: training seed of a retraining; None is the study's seed, as in all trials of a search.
         began_ms, until_ms: times of the draw and of the last event (Unix time in ms).
+        ranked_by: the objective of the study.
     """
 
     number: int
@@ -55,6 +56,7 @@ class TrialOutcome:
     seed: int | None = None
     began_ms: int | None = None
     until_ms: int | None = None
+    ranked_by: Objective = field(default=REGISTRATION_RATIO, repr=False)
 
     @property
     def epoch(self) -> int:
@@ -63,13 +65,22 @@ class TrialOutcome:
 
     @property
     def best(self) -> EpochRecord | None:
-        """The epoch with the smallest finite objective, the first of equal ones; None before the first validation."""
-        return best_report(self.epochs)
+        """The epoch with the best finite objective, the first of equal ones; None before the first validation."""
+        return self.ranked_by.best(self.epochs)
 
     @property
     def objective(self) -> float | None:
         """The best objective so far; None before the first validation."""
-        return None if self.best is None else self.best.metrics[OBJECTIVE]
+        return None if self.best is None else self.best.metrics[self.ranked_by.metric]
+
+    @property
+    def cost(self) -> float:
+        """The best objective so far with the sign with which a lower one is better; infinite without one."""
+        return math.inf if self.objective is None else self.ranked_by.cost(self.objective)
+
+    def objective_text(self, digits: int = 3) -> str:
+        """Return the best objective so far with its unit; "" before the first validation."""
+        return "" if self.objective is None else self.ranked_by.text(self.objective, digits)
 
     @property
     def best_epoch(self) -> int:
@@ -95,11 +106,12 @@ class TrialOutcome:
     def history(self) -> dict[int, float]:
         """The best objective so far after each epoch, from the first epoch with an objective."""
         best_so_far: dict[int, float] = {}
-        best = math.inf
+        best: float | None = None
         for epoch in self.epochs:
-            value = epoch.metrics.get(OBJECTIVE, math.nan)
-            best = min(best, value) if math.isfinite(value) else best
-            if math.isfinite(best):
+            value, cost = self.ranked_by.value(epoch.metrics), self.ranked_by.cost
+            if value is not None and (best is None or cost(value) < cost(best)):
+                best = value
+            if best is not None:
                 best_so_far[epoch.epoch] = best
         return best_so_far
 
@@ -113,18 +125,21 @@ def trial_name(number: int) -> str:
     return f"t{number:04}"
 
 
-def after(outcome: TrialOutcome | None, event: Mapping[str, Any], folder: Path) -> TrialOutcome | None:
+def after(
+    outcome: TrialOutcome | None, event: Mapping[str, Any], folder: Path, objective: Objective = REGISTRATION_RATIO
+) -> TrialOutcome | None:
     """Return a trial's outcome after an event.
 
     Args:
         outcome: the outcome before the event; None before the trial was drawn.
         event: an event of the ledger, see `study.trials.ledger`.
         folder: folder of the study. The path of a model in an event is relative to it.
+        objective: the objective of the study.
     """
     kind, at_ms = event["event"], event.get("at_ms")
     if kind == "drawn":
-        sample = dict(event["sample"])
-        drawn = TrialOutcome(int(event["number"]), str(event["trial"]), sample, seed=event.get("seed"))
+        sample, seed = dict(event["sample"]), event.get("seed")
+        drawn = TrialOutcome(int(event["number"]), str(event["trial"]), sample, seed=seed, ranked_by=objective)
         return replace(drawn, began_ms=at_ms, until_ms=at_ms)
     if outcome is None:
         return None

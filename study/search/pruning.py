@@ -4,14 +4,12 @@ Ray Tune's schedulers keep their state in the driver's memory. These rules are c
 restarted driver prunes the same trials. Tests compare them with Ray Tune's ASHA and Optuna's `MedianPruner`.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from jointnet.train.epoch_report import OBJECTIVE
 from study.search.outcome import TrialOutcome
 from study.search.space import Fidelity
 
@@ -44,9 +42,9 @@ def pruning_rule(scheduler: str, fidelity: Fidelity, outcomes: Iterable[TrialOut
 
 
 class Asha:
-    """The rule of ASHA, with the objectives of an arm's trials at each rung.
+    """The rule of ASHA, with the costs of an arm's trials at each rung: objectives of which a lower one is better.
 
-    The objective of a trial at a rung never changes, so it is stored and not computed again for each decision.
+    The cost of a trial at a rung never changes, so it is stored and not computed again for each decision.
 
     Args:
         fidelity: determines the rungs.
@@ -55,31 +53,32 @@ class Asha:
 
     def __init__(self, fidelity: Fidelity, outcomes: Iterable[TrialOutcome] = ()) -> None:
         self._factor = fidelity.reduction_factor
-        self._objectives: dict[int, dict[str, float]] = {rung: {} for rung in rungs(fidelity)}
+        self._costs: dict[int, dict[str, float]] = {rung: {} for rung in rungs(fidelity)}
         for outcome in outcomes:
             self.update(outcome)
 
     def update(self, trial: TrialOutcome) -> None:
         """Update the rungs with the epochs of a trial so far."""
         history = trial.history
-        for rung, objectives in self._objectives.items():
+        for rung, costs in self._costs.items():
             epoch = _first_at(history, rung)
             if epoch is not None:
-                objectives[trial.trial_id] = history[epoch]
+                costs[trial.trial_id] = trial.ranked_by.cost(history[epoch])
 
     def prunes(self, trial: TrialOutcome) -> bool:
         """Return whether a trial is pruned after its last epoch.
 
         Only the last rung that the trial has reached counts. The last epoch must be the first one at or after this rung
-        with an objective. The trial is pruned if its best objective so far is larger than the 1 / `reduction_factor`
-        quantile of the other trials' objectives at the rung. The first trial at a rung continues.
+        with an objective. The trial is pruned if its lowest cost so far is larger than the 1 / `reduction_factor`
+        quantile of the other trials' costs at the rung. The first trial at a rung continues.
         """
-        reached = [rung for rung in self._objectives if trial.epoch >= rung]
+        reached = [rung for rung in self._costs if trial.epoch >= rung]
         history = trial.history
         if not reached or _first_at(history, reached[-1]) != trial.epoch:
             return False
-        others = [value for name, value in self._objectives[reached[-1]].items() if name != trial.trial_id]
-        return bool(others) and history[trial.epoch] > float(np.quantile(others, 1 / self._factor))
+        others = [value for name, value in self._costs[reached[-1]].items() if name != trial.trial_id]
+        cost = trial.ranked_by.cost(history[trial.epoch])
+        return bool(others) and cost > float(np.quantile(others, 1 / self._factor))
 
 
 class Median:
@@ -97,20 +96,21 @@ class Median:
             self.update(outcome)
 
     def update(self, trial: TrialOutcome) -> None:
-        """Note the objectives of a complete trial."""
+        """Note the costs of a complete trial."""
         if trial.state == "complete":
-            self._complete[trial.trial_id] = trial.history
+            cost = trial.ranked_by.cost
+            self._complete[trial.trial_id] = {epoch: cost(value) for epoch, value in trial.history.items()}
 
     def prunes(self, trial: TrialOutcome) -> bool:
         """Return whether a trial is pruned after its last epoch, which must have an objective.
 
-        It is pruned if its best objective so far is larger than the median of that of the complete trials at the same
+        It is pruned if its lowest cost so far is larger than the median of that of the complete trials at the same
         epoch.
         """
-        if trial.epoch < self._grace or not math.isfinite(trial.epochs[-1].metrics.get(OBJECTIVE, math.nan)):
+        if trial.epoch < self._grace or trial.ranked_by.value(trial.epochs[-1].metrics) is None:
             return False
         others = [history[trial.epoch] for history in self._complete.values() if trial.epoch in history]
-        return bool(others) and trial.history[trial.epoch] > float(np.median(others))
+        return bool(others) and trial.ranked_by.cost(trial.history[trial.epoch]) > float(np.median(others))
 
 
 def _first_at(history: Mapping[int, float], rung: int) -> int | None:

@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.search.grid import Grid
 from study.search.optuna_trials import as_drawn, distributions, optuna_trials
 from study.search.outcome import TrialOutcome
@@ -33,9 +34,13 @@ class Sampler:
         parameters: the searched parameters.
         search: the sampler and its options.
         seed: seed of the study.
+        objective: the metric that ranks the trials.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], search: Search, seed: int) -> None:
+    def __init__(
+        self, parameters: Sequence[Parameter], search: Search, seed: int, objective: Objective = REGISTRATION_RATIO
+    ) -> None:
+        self._objective = objective
         self._parameters, self._search, self._seed = in_order(parameters), search, seed
         self._distributions = distributions(self._parameters)
         self._conditions = any(parameter.when for parameter in self._parameters)
@@ -83,7 +88,9 @@ class Sampler:
         if not self._conditions:
             _fix_space(sampler, self._distributions, from_first=self._search.sampler == "qmc")
         storage = optuna.storages.InMemoryStorage()
-        study = optuna.create_study(sampler=sampler, direction="minimize", storage=storage, study_name="arm")
+        study = optuna.create_study(
+            sampler=sampler, direction=self._objective.direction, storage=storage, study_name="arm"
+        )
         return study, storage
 
     def _suggested(self, trial: optuna.Trial) -> Mapping[str, Any]:

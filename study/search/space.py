@@ -9,21 +9,12 @@ from pydantic.dataclasses import dataclass as validated
 
 from jointnet.settings import Settings, with_epochs, with_values
 from jointnet.settings.schema import TABLE
+from jointnet.train.objective import Objective
 from study.search.first_trials import first_samples
 from study.search.grid import grid_size
 from study.search.parameters import Parameter, in_order
 
 MOST_EPOCHS = 100_000
-
-
-@validated(frozen=True, config=TABLE)
-class Objective:
-    """The metric to optimise on the validation patients. A trial keeps its best model by it."""
-
-    metric: Literal["val/registration_ratio"]
-    """The geometric mean over the registration metrics of the data's structures of after / before."""
-    direction: Literal["minimize"]
-    """A smaller ratio is better."""
 
 
 @validated(frozen=True, config=TABLE)
@@ -103,6 +94,7 @@ class SearchSpace:
         settings: name or file of the base settings.
         base: the base settings with the `fixed` values applied.
         fixed: dotted settings keys and their values, which replace those of `settings`.
+        objective: the metric that ranks the trials, and by which a trial keeps its best model.
         parameters: the searched parameters.
         search: how samples are drawn, and when a trial is pruned.
         splits: split counts of this file, e.g. `6/3/3`; None uses those of the command line.

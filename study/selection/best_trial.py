@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jointnet.train.epoch_report import OBJECTIVE
 from study.plan.plan import Arm, Plan
 from study.search.outcome import NoFinishedTrialError, TrialOutcome
 from study.store_names import TIME_BUDGET, ending
@@ -39,7 +38,7 @@ class Selection:
         """Return the selection as it is recorded in the ledger."""
         return {
             "arm": self.arm,
-            "metric": OBJECTIVE,
+            "metric": self.trial.ranked_by.metric,
             "trial_id": self.trial.trial_id,
             "objective": self.trial.objective,
             "epoch": self.trial.best_epoch,
@@ -52,7 +51,7 @@ class Selection:
 
 
 def select_best(arm: str, trials: Iterable[TrialOutcome], planned: int | None, now: datetime) -> Selection:
-    """Select the trial with the smallest objective, of equal ones the first by id.
+    """Select the trial with the best objective, of equal ones the first by id.
 
     A trial is a candidate if it ended (complete, pruned, or stopped by the time budget), has a finite objective, and
     has the model of its best epoch. Failed and running trials are no candidates. Where fewer than `planned` trials are
@@ -69,7 +68,7 @@ def select_best(arm: str, trials: Iterable[TrialOutcome], planned: int | None, n
         raise NoFinishedTrialError(
             f"{arm}: at least one trial must end with an objective and a model, none did ({reasons})"
         )
-    best = min(candidates, key=lambda trial: (trial.objective, trial.trial_id))
+    best = min(candidates, key=lambda trial: (trial.cost, trial.trial_id))
     assert best.model is not None
     return Selection(arm, best, best.model, len(candidates), remarks, now)
 
@@ -135,7 +134,7 @@ def model_to_register(plan: Plan, ledger: Ledger, name: str) -> EvaluatedModel |
     candidates = [one for one in evaluated if one[1].model is not None and one[1].objective is not None]
     if not candidates:
         return None
-    arm, model, retrained = min(candidates, key=lambda one: (one[1].objective, one[0].fold, one[1].trial_id))
+    arm, model, retrained = min(candidates, key=lambda one: (one[1].cost, one[0].fold, one[1].trial_id))
     index = model.number if retrained else 0
     seed = retrain_seeds(plan.seed, index)[index - 1] if retrained else None
     assert model.model is not None

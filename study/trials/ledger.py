@@ -38,6 +38,7 @@ from typing import Any
 from jointnet.errors import InputError, SettingsError
 from jointnet.system.atomic_file import sync_folder
 from jointnet.system.lock import LockedError, locked
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.search.outcome import TrialOutcome, after
 
 LEDGER_FILE = "ledger.jsonl"
@@ -52,13 +53,15 @@ class Ledger:
 
     Args:
         folder: folder of the study; created where it is missing.
+        objective: the metric that ranks its trials.
 
     Raises:
         SettingsError: another driver has the ledger open.
         InputError: a line other than the last is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, objective: Objective = REGISTRATION_RATIO) -> None:
+        self._objective = objective
         self.folder, self.path = folder, folder / LEDGER_FILE
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
@@ -152,7 +155,7 @@ class Ledger:
     def _follow(self, event: Event) -> None:
         if event["event"] in TRIAL_EVENTS:
             trials = self._outcomes.setdefault(event["arm"], {})
-            outcome = after(trials.get(event["trial"]), event, self.folder)
+            outcome = after(trials.get(event["trial"]), event, self.folder, self._objective)
             if outcome is not None:
                 trials[event["trial"]] = outcome
                 unfinished = self._unfinished.setdefault(event["arm"], set())

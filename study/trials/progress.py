@@ -55,9 +55,9 @@ class ArmProgress:
     def add_objective(self, trial: TrialOutcome) -> None:
         """Take a trial as the best one if it is."""
         if trial.objective is not None and trial.state != "failed":
-            best = None if self.best is None else self.best.objective
+            best = None if self.best is None else self.best.cost
             same = self.best is not None and self.best.trial_id == trial.trial_id
-            self.best = trial if best is None or same or trial.objective < best else self.best
+            self.best = trial if best is None or same or trial.cost < best else self.best
 
     @property
     def best_text(self) -> str:
@@ -65,7 +65,7 @@ class ArmProgress:
         if self.best is None:
             return ""
         setting = setting_text(self.best.sample)
-        return f"{self.best.objective:.3f} ({self.best.trial_id}{f': {setting}' if setting else ''})"
+        return f"{self.best.objective_text()} ({self.best.trial_id}{f': {setting}' if setting else ''})"
 
     @property
     def endings(self) -> str:
@@ -231,12 +231,12 @@ class StudyProgress:
         crowded = len(self._arms) > MOST_ROWS
         visible = [arm for arm in self._arms.values() if not (crowded and arm.over)]
         for arm in visible[:MOST_ROWS]:
-            best = "" if arm.best is None else f"{arm.best.objective:.3f}"
+            best = "" if arm.best is None else arm.best.objective_text()
             of = "" if arm.trials is None else f"/{arm.trials}"
             table.add_row(arm.name, f"{arm.ended}{of}", str(arm.epochs), best, arm.endings)
         hidden = f"; {len(visible) - MOST_ROWS} more arms" if len(visible) > MOST_ROWS else ""
         ranked = [arm for arm in self._arms.values() if arm.best is not None]
-        leader = min(ranked, key=_objective, default=None)
+        leader = min(ranked, key=_cost, default=None)
         lines = [] if leader is None else [Text(f"Best on validation: {leader.name} {leader.best_text}")]
         return Group(table, *lines, Text(f"Now {self._phase}{self._running()}{hidden}; {self._eta()}"))
 
@@ -252,6 +252,5 @@ class StudyProgress:
         return f" ({', '.join(running[:MOST_RUNNING])}{more})" if running else ""
 
 
-def _objective(arm: ArmProgress) -> float:
-    objective = None if arm.best is None else arm.best.objective
-    return math.inf if objective is None else objective
+def _cost(arm: ArmProgress) -> float:
+    return math.inf if arm.best is None else arm.best.cost

@@ -10,7 +10,6 @@ from functools import partial
 
 from jointnet.settings import Settings, settings_to_dict
 from jointnet.train.checkpoint_files import checkpoint_files
-from jointnet.train.epoch_report import OBJECTIVE
 from study.search.outcome import TrialOutcome
 from study.search.parameters import value_text
 from study.store_names import INTERRUPTED, best_name, ending
@@ -292,7 +291,8 @@ class TrialRuns:
     def _end_note(self, outcome: TrialOutcome) -> str:
         best = "No validation."
         if outcome.objective is not None:
-            best = f"Best {OBJECTIVE} {outcome.objective:.4f} in epoch {outcome.best_epoch} of {outcome.epoch}."
+            value = f"{outcome.ranked_by.metric} {outcome.objective_text(4)}"
+            best = f"Best {value} in epoch {outcome.best_epoch} of {outcome.epoch}."
         end = ending(outcome.state, outcome.reason)
         reason = f": {outcome.reason}" if outcome.state == "failed" else ""
         return f"{self._description(outcome)}. {best} Ended: {end}{reason}."

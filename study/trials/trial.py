@@ -23,8 +23,9 @@ from jointnet.own_code import OwnCode, receive
 from jointnet.settings import Settings
 from jointnet.system.atomic_file import write_whole
 from jointnet.train.dataset import LabelledPatient
-from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
+from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.machines.fit_node import check_versions
 from study.search.parameters import settings_of_sample
 from study.trials.trial_files import CHECKPOINTS, IN_PLACE, PREVIOUS_FILE, TrialFiles
@@ -54,6 +55,7 @@ class ArmTask:
         code: the user's own code that the settings name, for workers that do not have it.
         teachers: patients that the teacher of the pseudo-labels was trained or validated on.
         downsamplings: the values of `training.downsampling` that trials have; () for that of the settings.
+        objective: the metric by which a trial keeps its best model.
     """
 
     arm: str
@@ -67,6 +69,7 @@ class ArmTask:
     code: tuple[OwnCode, ...] = ()
     teachers: tuple[str, ...] = ()
     downsamplings: tuple[int, ...] = ()
+    objective: Objective = REGISTRATION_RATIO
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,14 @@ def run_trial(spec: TrialSpec, on_epoch: OnEpoch | None = None) -> EpochReport:
     """
     torch.set_num_threads(spec.task.threads)
     spec.folder.mkdir(parents=True, exist_ok=True)
-    best: EpochReport | None = None
+    best, objective = None, spec.task.objective
 
     def forward(report: EpochReport) -> None:
         nonlocal best
-        value = report.metrics.get(OBJECTIVE)
+        value = report.metrics.get(objective.metric)
         if value is not None and not math.isfinite(value):
-            raise ObjectiveNotFiniteError(f"{OBJECTIVE} must be finite, got {value} in epoch {report.epoch}")
-        best = best_report([report] if best is None else [best, report])
+            raise ObjectiveNotFiniteError(f"{objective.metric} must be finite, got {value} in epoch {report.epoch}")
+        best = objective.best([report] if best is None else [best, report])
         if on_epoch is not None:
             on_epoch(report)
         if best is report:
@@ -128,6 +131,7 @@ def run_trial(spec: TrialSpec, on_epoch: OnEpoch | None = None) -> EpochReport:
         checkpoints=spec.folder / CHECKPOINTS,
         on_epoch=forward,
         teachers=spec.task.teachers,
+        objective=objective,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.plan.plan import Arm, Plan
 from study.search.outcome import TrialOutcome, trial_name
 from study.search.parameters import Parameter
@@ -43,6 +44,7 @@ class SearchWork:
         seed: seed of the study.
         search: the sampler and the scheduler.
         first: samples of the first trials, which are not drawn.
+        objective: the metric that ranks the trials.
     """
 
     key: str
@@ -52,6 +54,7 @@ class SearchWork:
     seed: int
     search: Search = field(default_factory=Search)
     first: tuple[Mapping[str, Any], ...] = ()
+    objective: Objective = REGISTRATION_RATIO
 
     def draw(self, number: int, others: Iterable[TrialOutcome]) -> Drawn:
         """Return the training of a number, from 1, given the outcomes of the other trials."""
@@ -66,7 +69,7 @@ class SearchWork:
 
     @cached_property
     def _sampler(self) -> Sampler:
-        return Sampler(self.parameters, self.search, self.seed)
+        return Sampler(self.parameters, self.search, self.seed, self.objective)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,9 @@ Work = SearchWork | RetrainWork
 def search_work(plan: Plan, arm: Arm) -> SearchWork:
     """Return the trials of an arm's search."""
     space, most = arm.space, arm.budget.num_samples
-    return SearchWork(arm.key, arm.parameters, space.fidelity, most, plan.seed, space.search, arm.first_samples)
+    return SearchWork(
+        arm.key, arm.parameters, space.fidelity, most, plan.seed, space.search, arm.first_samples, space.objective
+    )
 
 
 def retrain_work(plan: Plan, arm: Arm, winner: TrialOutcome) -> RetrainWork:

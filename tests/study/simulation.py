@@ -13,8 +13,9 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.networks import build_model
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.search.parameters import Parameter, Range
-from study.search.space import Budget, Fidelity, Method, Objective, SearchSpace
+from study.search.space import Budget, Fidelity, Method, SearchSpace
 from study.trials.ledger import Event, Ledger
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.recorder import ArmRecorder
@@ -24,6 +25,7 @@ from study.trials.work import SearchWork
 
 Metrics = Mapping[str, float]
 ARM = "standalone-1"
+DICE = Objective("val/dice/lv", "maximize")
 ALPHA = Parameter("alpha", Range(0.0, 1.0), ("standalone",))
 TINY = with_values(Settings(), {"model.name": "standalone", "model.widths": [4, 4], "training.downsampling": 4})
 
@@ -35,8 +37,10 @@ class KilledError(BaseException):
 class MortalLedger(Ledger):
     """A ledger whose driver is killed at the n-th event, before or after the event is written."""
 
-    def __init__(self, folder: Path, dies_at: int = 0, written: bool = True) -> None:
-        super().__init__(folder)
+    def __init__(
+        self, folder: Path, dies_at: int = 0, written: bool = True, objective: Objective = REGISTRATION_RATIO
+    ) -> None:
+        super().__init__(folder, objective)
         self._left, self._written = dies_at, written
 
     def append(self, kind: str, **values: Any) -> Event:
@@ -67,7 +71,7 @@ def space(samples: int | None = 6, epochs: int = 4, grace: int = 2, minutes: flo
         "default",
         base,
         {},
-        Objective("val/registration_ratio", "minimize"),
+        REGISTRATION_RATIO,
         (ALPHA,),
         fidelity,
         budget,
@@ -87,8 +91,9 @@ def recorder_of(ledger: Ledger, own: SearchSpace, outbox: Any = None, tracker: A
 
 
 def metrics_of(sample: Mapping[str, Any], epoch: int) -> dict[str, float]:
-    """Return a trial's metrics. The objective falls with the epochs and has its minimum at alpha 0.3."""
-    return {"train/loss": 1 / epoch, OBJECTIVE: abs(sample["alpha"] - 0.3) + 0.5 / epoch}
+    """Return metrics of a trial. The ratio falls with the epochs and has its minimum at alpha 0.3. Dice mirrors it."""
+    value = abs(sample["alpha"] - 0.3) + 0.5 / epoch
+    return {"train/loss": 1 / epoch, OBJECTIVE: value, DICE.metric: 1 - value}
 
 
 @lru_cache(maxsize=1)

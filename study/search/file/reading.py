@@ -18,6 +18,7 @@ from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE
 from jointnet.settings.validation import Schema, json_schema, validate
 from jointnet.system.toml_file import is_file, read_toml
+from jointnet.train.objective import Objective
 from study.search.file.parameter_rules import make_parameters
 from study.search.file.rules import (
     NOT_FIXED,
@@ -28,7 +29,7 @@ from study.search.file.rules import (
     together_errors,
 )
 from study.search.parameters import LAMBDAS, RATIOS, SHORT_NAMES
-from study.search.space import Budget, Fidelity, Objective, Search, SearchSpace
+from study.search.space import Budget, Fidelity, Search, SearchSpace
 
 MOST_TRIALS, MOST_PATIENTS = 100_000, 10_000
 MOST_MINUTES = 1_000_000
@@ -125,6 +126,16 @@ Parameters = Annotated[
 
 
 @dataclass(frozen=True, config=TABLE)
+class ObjectiveTable:
+    """The metric to optimise on the validation patients. A trial keeps its best model by it."""
+
+    metric: Text
+    """A validation metric that every arm logs, such as `val/registration_ratio` or `val/cd_mm/lv`."""
+    direction: Literal["minimize", "maximize"]
+    """`maximize` where high values are good, as of Dice."""
+
+
+@dataclass(frozen=True, config=TABLE)
 class BudgetTable:
     """The budget of the search."""
 
@@ -148,7 +159,7 @@ class SearchFile:
 
     question: Text
     """The research question, one sentence."""
-    objective: Objective
+    objective: ObjectiveTable
     fidelity: Fidelity
     models: Models | None = None
     """The models. Each model with each split is an arm. Left out where there are `arms`."""
@@ -243,7 +254,7 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
         settings=settings or file.settings,
         base=base,
         fixed=file.fixed,
-        objective=file.objective,
+        objective=Objective(file.objective.metric, file.objective.direction),
         parameters=make_parameters(content.get("parameters", {}), base, methods),
         fidelity=file.fidelity,
         budget=Budget(budget.num_samples, budget.minutes),

@@ -15,8 +15,9 @@ from jointnet.train import checkpoints as resume
 from jointnet.train import loop as training
 from jointnet.train.checkpoint_files import KEPT, checkpoint_files
 from jointnet.train.checkpoints import Checkpoints
-from jointnet.train.epoch_report import OBJECTIVE, EpochReport, best_report
+from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
+from jointnet.train.objective import REGISTRATION_RATIO
 
 EPOCHS = 5
 
@@ -111,7 +112,9 @@ def test_killed_after_any_epoch_and_resumed_equals_uninterrupted_bit_for_bit(pat
     assert [report.epoch for report in again] == [1, 2, 3, 4, 5]
     assert [report.metrics for report in again] == [report.metrics for report in whole]
     assert_same(everything(tmp_path / "killed"), everything(tmp_path / "whole"))
-    assert best_report(again).epoch == torch.load(tmp_path / "killed" / MODEL_FILE, weights_only=True)["epoch"]
+    assert (
+        REGISTRATION_RATIO.best(again).epoch == torch.load(tmp_path / "killed" / MODEL_FILE, weights_only=True)["epoch"]
+    )
 
 
 def test_between_validations_a_checkpoint_is_written_where_one_is_due_only(patients, tmp_path, monkeypatch):
@@ -222,15 +225,3 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path):
     with pytest.raises(OSError, match="none"):
         write_whole(tmp_path / "none" / "a", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-@pytest.mark.parametrize(
-    ("values", "epoch"), [([], None), ([math.nan], None), ([None, 0.9], 2), ([0.5, math.nan, 0.4, 0.4], 3)]
-)
-def test_the_best_report_is_the_first_of_the_least_finite_objective(values, epoch):
-    reports = [
-        EpochReport(number, 1.0, {} if value is None else {OBJECTIVE: value})
-        for number, value in enumerate(values, start=1)
-    ]
-    best = best_report(reports)
-    assert (best and best.epoch) == epoch

@@ -6,16 +6,18 @@ import torch
 from scans import easy_patients, tiny_settings
 from torch import nn
 
-from jointnet.errors import TrainingDivergedError
+from jointnet.errors import SettingsError, TrainingDivergedError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
 from jointnet.model_path import MODEL_FILE
 from jointnet.networks.device import resolve_device
 from jointnet.settings import Settings, TrainingSettings, with_values
+from jointnet.structures import STRUCTURES
 from jointnet.train import loop as training
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import WARM_UP, epoch_ends, learning_rate_factor, shared_gradient_norms, train
+from jointnet.train.objective import Objective, known_directions
 
 REGISTRATION = (
     {f"val/{name}" for name in ("cd_mm/lv", "cd_mm/rv", "asd_mm/lv", "asd_mm/myo", "asd_mm/rv", "lost", "cut")}
@@ -52,6 +54,9 @@ def test_every_epoch_reports_the_documented_metrics(patients, changes, branches)
     for report in reports:
         of_joint = SEGMENTATION | {f"train/gradient/{name}" for name in branches}
         assert set(report.metrics) == losses | REGISTRATION | (of_joint if len(branches) > 1 else set())
+        segmented = STRUCTURES if len(branches) > 1 else ()
+        validated = {name for name in report.metrics if name.startswith("val/")}
+        assert validated - {"val/cut"} == set(known_directions(STRUCTURES, segmented, ()))
         assert all(
             report.metrics[name] > 0
             for name in of_joint & {"train/gradient/cine", "train/gradient/lge"}
@@ -124,6 +129,19 @@ def test_the_best_epoch_is_the_first_of_the_least_objective_and_nan_is_never_bes
     best, reports = run(tiny_settings(training__epochs=6, model__name="standalone"), patients, out=tmp_path)
     assert best is reports[2]
     assert load_model(tmp_path / MODEL_FILE).epoch == 3
+
+
+def test_the_best_epoch_is_that_of_the_objective_which_every_validation_must_have(patients, tmp_path, monkeypatch):
+    values = iter([0.5, 0.9, 0.7])
+    metrics = {"val/dice/lv": 0.0, OBJECTIVE: 0.8}
+    monkeypatch.setattr(training, "named_metrics", lambda rows, prefix: {**metrics, "val/dice/lv": next(values)})
+    settings = tiny_settings(training__epochs=3, model__name="standalone")
+    best, reports = run(settings, patients, out=tmp_path, objective=Objective("val/dice/lv", "maximize"))
+    assert best is reports[1] and load_model(tmp_path / MODEL_FILE).epoch == 2
+    with pytest.raises(
+        SettingsError, match=r"^val/cd_mm/rv: must be a metric of the validation, which has val/dice/lv"
+    ):
+        run(settings, patients, objective=Objective("val/cd_mm/rv"))
 
 
 def test_an_objective_that_is_never_finite_is_an_error(patients, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 from plans import SPLITS, plan_of
 
 from jointnet.errors import SettingsError
+from jointnet.train.objective import Objective
 from study.arm_differences import TRAIN
 from study.plan.plan import Design, given, make_arms, specification
 from study.plan.plan_text import render
@@ -51,6 +52,16 @@ def test_the_specification_holds_what_the_report_reads():
     assert set(content["splits"]) == {"25/15/5", "35/5/5"}
     assert [search["name"] for search in content["searches"]] == ["joint", "standalone"]
     assert [search["base"] for search in specification(plan_of(settings="paper"))["searches"]] == ["paper"]
+
+
+def test_the_plan_names_the_objective_with_its_unit_and_direction():
+    assert "  Objective val/registration_ratio, registration ratio on the validation patients: lower is" in render(
+        plan_of()
+    )
+    plan = plan_of()
+    own = replace(plan.arms[0].space, objective=Objective("val/cd_mm/lv"))
+    text = render(replace(plan, arms=tuple(replace(arm, space=own) for arm in plan.arms)))
+    assert "  Objective val/cd_mm/lv, LV CD in mm on the validation patients: lower is better\n" in text
 
 
 def test_the_plan_names_the_settings_and_what_is_fixed_over_them():

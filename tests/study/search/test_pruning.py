@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from outcomes import outcome
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from simulation import DICE
 
 from study.search.outcome import TrialOutcome
-from study.search.pruning import Asha, rungs
+from study.search.pruning import Asha, pruning_rule, rungs
 from study.search.space import Fidelity
 
 
@@ -109,3 +110,16 @@ def test_what_is_kept_decides_as_a_look_at_everything_does(reports, fidelity: Fi
         assert kept.prunes(now) == plainly_pruned(now, others, fidelity)
         kept.update(now)
         values.setdefault(number, []).append(value)
+
+
+@given(
+    values=st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), min_size=2, max_size=6),
+    scheduler=st.sampled_from(["asha", "median"]),
+)
+def test_where_high_values_are_good_the_mirrored_values_decide_the_same(values, scheduler: str):
+    fidelity = Fidelity(5, 1, 2)
+    low = [outcome(number, list(map(float, had))) for number, had in enumerate(values, start=1)]
+    high = [outcome(t.number, [-e.metrics["val/registration_ratio"] for e in t.epochs], ranked_by=DICE) for t in low]
+    assert [t.best_epoch for t in low] == [t.best_epoch for t in high]
+    decisions = [pruning_rule(scheduler, fidelity, trials[:-1]).prunes(trials[-1]) for trials in (low, high)]
+    assert decisions[0] == decisions[1]

@@ -10,9 +10,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from outcomes import outcome
-from simulation import KilledError, MortalLedger, metrics_of, recorder_of, run_to_end, space, trials_of
+from simulation import DICE, KilledError, MortalLedger, metrics_of, recorder_of, run_to_end, space, trials_of
 
 from jointnet.train.epoch_report import OBJECTIVE
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.search.first_trials import Sample
 from study.search.grid import Grid, grid_size, points
 from study.search.optuna_trials import optuna_trials
@@ -57,32 +58,41 @@ def objective(sample: Sample) -> float:
     return float(0.5 + value + 0.3 * (sample.get("model.head") == "guided"))
 
 
-def searched(sampler: Sampler, count: int) -> list[TrialOutcome]:
-    """Return trials in order. Every third is stopped early, every seventh fails, and the last two run."""
+def searched(sampler: Sampler, count: int, ranked_by: Objective = REGISTRATION_RATIO) -> list[TrialOutcome]:
+    """Return trials in order. Every third is stopped early, every seventh fails, and the last two run.
+
+    Where high values are good, the objective is mirrored.
+    """
     found: list[TrialOutcome] = []
     for number in range(1, count + 1):
         sample = sampler.sample(found, number)
         value = objective(sample)
         values, state = ([value + 0.1], "stopped") if number % 3 == 0 else ([value + 0.1, value], "complete")
         state = "failed" if number % 7 == 0 else "running" if number > count - 2 else state
-        found.append(outcome(number, values, state, EARLY if state == "stopped" else "", dict(sample)))
+        reason = EARLY if state == "stopped" else ""
+        found.append(outcome(number, [*map(ranked_by.cost, values)], state, reason, dict(sample), ranked_by=ranked_by))
     return found
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize(
+    ("name", "ranked_by"), [*((name, REGISTRATION_RATIO) for name in SPACES), ("numbers", DICE), ("conditional", DICE)]
+)
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_sample_is_a_function_of_seed_number_and_outcomes_and_lies_in_the_space(sampler: str, name: str):
+def test_a_sample_is_a_function_of_seed_number_and_outcomes_and_lies_in_the_space(
+    sampler: str, name: str, ranked_by: Objective
+):
     parameters, search = in_order(SPACES[name]), Search(sampler=sampler)
     if not can_draw(sampler, parameters):
         pytest.skip("refused, as tested below")
     count = min(14, grid_size(parameters)) if sampler == "grid" else 14
-    trials = searched(Sampler(parameters, search, 3), count)
+    trials = searched(Sampler(parameters, search, 3, ranked_by), count, ranked_by)
     for trial in trials:
         drawn = dict(trial.sample)
         assert set(drawn) == {one.name for one in parameters if one.is_drawn(drawn)}
         assert all(one.domain.has(drawn[one.name]) for one in parameters if one.name in drawn)
-    assert searched(Sampler(parameters, search, 3), count) == trials
-    assert [t.sample for t in searched(Sampler(parameters, search, 4), count)] != [t.sample for t in trials]
+    assert searched(Sampler(parameters, search, 3, ranked_by), count, ranked_by) == trials
+    others = searched(Sampler(parameters, search, 4, ranked_by), count, ranked_by)
+    assert [t.sample for t in others] != [t.sample for t in trials]
 
 
 def _as_known(trials: Sequence[TrialOutcome]) -> list[TrialOutcome]:
@@ -90,25 +100,32 @@ def _as_known(trials: Sequence[TrialOutcome]) -> list[TrialOutcome]:
     return [replace(trial, sample=dict(trial.sample)) for trial in trials]
 
 
+@pytest.mark.parametrize("ranked_by", [REGISTRATION_RATIO, DICE])
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name.values[0] not in ("random", "qmc", "grid")])
-def test_what_is_modelled_is_better_than_what_is_drawn_at_random(sampler: str):
+def test_what_is_modelled_is_better_than_what_is_drawn_at_random(sampler: str, ranked_by: Objective):
     trials: list[TrialOutcome] = []
-    drawing = Sampler(NUMBERS, Search(sampler=sampler), 1)
+    drawing = Sampler(NUMBERS, Search(sampler=sampler), 1, ranked_by)
     for number in range(1, 31):
         sample = drawing.sample(trials, number)
-        trials.append(outcome(number, [objective(sample)], "complete", "", dict(sample)))
+        value = ranked_by.cost(objective(sample))
+        trials.append(outcome(number, [value], "complete", "", dict(sample), ranked_by=ranked_by))
     first = [objective(trial.sample) for trial in trials[:STARTUP_TRIALS]]
     last = [objective(trial.sample) for trial in trials[-8:]]
     assert sum(last) / len(last) < sum(first) / len(first)
 
 
-@pytest.mark.parametrize("scheduler", ["asha", "median", "none"])
+@pytest.mark.parametrize(
+    ("scheduler", "ranked_by"),
+    [*((name, REGISTRATION_RATIO) for name in ("asha", "median", "none")), ("asha", DICE), ("median", DICE)],
+)
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_search_that_is_killed_anywhere_ends_as_one_that_is_not(sampler: str, scheduler: str, tmp_path: Path):
+def test_a_search_that_is_killed_anywhere_ends_as_one_that_is_not(
+    sampler: str, scheduler: str, ranked_by: Objective, tmp_path: Path
+):
     own = space(5, epochs=3, grace=1)
     search = Search(sampler=sampler, scheduler=scheduler)
     parameters = (Parameter("alpha", Range(0.0, 1.0, "linear", 0.125), ("standalone",)),)
-    work = SearchWork("standalone-1", parameters, own.fidelity, 5, 0, search, ({"alpha": 0.5},))
+    work = SearchWork("standalone-1", parameters, own.fidelity, 5, 0, search, ({"alpha": 0.5},), ranked_by)
 
     def drive(ledger: Ledger) -> None:
         recorder = recorder_of(ledger, own)
@@ -116,16 +133,16 @@ def test_a_search_that_is_killed_anywhere_ends_as_one_that_is_not(sampler: str, 
         found.end_finished()
         run_to_end(found, recorder, train=lambda spec, epoch: metrics_of(spec.sample, epoch))
 
-    with Ledger(tmp_path / "whole") as ledger:
+    with Ledger(tmp_path / "whole", ranked_by) as ledger:
         drive(ledger)
         whole, events = trials_of(ledger), len(ledger.events)
     stopped = sum(trial[3] == "stopped" for trial in whole)
     assert len(whole) == 5 and (scheduler != "none" or not stopped)
     for dies_at, written in ((events // 3, True), (events // 2, False), (events - 2, True)):
         folder = tmp_path / str(dies_at)
-        with pytest.raises(KilledError), MortalLedger(folder, dies_at, written) as ledger:
+        with pytest.raises(KilledError), MortalLedger(folder, dies_at, written, ranked_by) as ledger:
             drive(ledger)
-        with Ledger(folder) as ledger:
+        with Ledger(folder, ranked_by) as ledger:
             drive(ledger)
             assert trials_of(ledger) == whole, (dies_at, written)
 

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 from outcomes import outcome
+from simulation import DICE
 
 from jointnet.train.epoch_report import OBJECTIVE
+from jointnet.train.objective import REGISTRATION_RATIO
 from study.search.optuna_trials import distributions, optuna_trials, write_optuna_file
 from study.search.outcome import TrialOutcome
 from study.search.parameters import Parameter, Range
@@ -144,7 +146,7 @@ def test_the_export_opens_as_optuna_studies_and_nothing_in_it_is_running(tmp_pat
         [row[0] for row in ENDS[:3]],
         [timed, *(row[0] for row in ENDS[1:])],
     ):  # the second replaces the first
-        write_optuna_file(path, {"joint-25": ([ALPHA], trials), "joint-35": ([ALPHA], [])}, "val/registration_ratio")
+        write_optuna_file(path, {"joint-25": ([ALPHA], trials), "joint-35": ([ALPHA], [])}, REGISTRATION_RATIO)
     storage = f"sqlite:///{path}"
     assert set(optuna.get_all_study_names(storage)) == {"joint-25", "joint-35"}
     study = optuna.load_study(study_name="joint-25", storage=storage)
@@ -157,3 +159,11 @@ def test_the_export_opens_as_optuna_studies_and_nothing_in_it_is_running(tmp_pat
     optuna.visualization.matplotlib.plot_optimization_history(study)
     assert study.trials[1].intermediate_values == {2: 0.9, 3: 0.9}
     assert [file.name for file in tmp_path.iterdir()] == ["optuna.db"]
+
+
+def test_the_export_has_the_objectives_direction(tmp_path: Path):
+    trials = [outcome(number, [value], ranked_by=DICE) for number, value in enumerate([0.7, 0.9, 0.8], start=1)]
+    write_optuna_file(tmp_path / "optuna.db", {"joint-25": ([ALPHA], trials)}, DICE)
+    study = optuna.load_study(study_name="joint-25", storage=f"sqlite:///{tmp_path / 'optuna.db'}")
+    assert (study.best_value, study.best_trial.user_attrs["trial.id"]) == (0.9, "t0002")
+    assert study.metric_names == ["val/dice/lv"]

@@ -1,20 +1,14 @@
 """Search spaces: conversion of samples to settings, and overrides of the command."""
 
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 
 from jointnet.errors import SettingsError
 from jointnet.settings import Settings, with_values
-from jointnet.train.epoch_report import OBJECTIVE
 from study.search.file.reading import load_spaces
 from study.search.parameters import lambdas_of, settings_of_sample
-from study.search.space import Objective, with_overrides
-
-
-def test_the_objective_is_what_a_training_keeps_its_model_by():
-    assert get_args(Objective.__annotations__["metric"]) == (OBJECTIVE,)
+from study.search.space import with_overrides
 
 
 def test_lambdas_follow_the_ratios_and_sum_to_one():

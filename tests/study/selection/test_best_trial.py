@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from outcomes import outcome
+from simulation import DICE
 
 from study.search.outcome import NoFinishedTrialError, TrialOutcome
 from study.selection.best_trial import select_best
@@ -16,7 +17,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 def _trial(number: int, objective: float | None, state: str = "complete", reason: str = "", **other) -> TrialOutcome:
     values = [None, None, objective, None, None]
     model = other.pop("model", Path(f"/{number}/model.pt"))
-    return outcome(number, values, state, reason, model=model)
+    return outcome(number, values, state, reason, model=model, **other)
 
 
 def test_the_smallest_objective_wins_also_where_it_was_stopped_early():
@@ -35,6 +36,12 @@ def test_the_smallest_objective_wins_also_where_it_was_stopped_early():
         "frozen_at": "2026-01-02T00:00:00+00:00",
         "validation": {"val/registration_ratio": 0.6},
     }
+
+
+def test_where_high_values_are_good_the_largest_wins_under_its_name():
+    trials = [_trial(number, value, ranked_by=DICE) for number, value in enumerate([0.7, 0.9, 0.8], start=1)]
+    chosen = select_best("joint-25", trials, 3, NOW).as_dict()
+    assert (chosen["trial_id"], chosen["metric"], chosen["objective"]) == ("t0002", "val/dice/lv", 0.9)
 
 
 def test_failed_running_and_modelless_trials_are_no_candidates_and_are_named():

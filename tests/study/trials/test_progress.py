@@ -7,6 +7,7 @@ import pytest
 from outcomes import outcome
 from rich.console import Console
 
+from jointnet.train.objective import Objective
 from study.store_names import EARLY, TIME_BUDGET
 from study.trials.progress import ArmProgress, StudyProgress
 
@@ -84,6 +85,15 @@ def test_of_equal_trials_the_first_is_the_best():
     for trial in (outcome(1, [0.5]), outcome(2, [0.5]), outcome(1, [0.5, 0.5]), outcome(3, [0.1], "failed")):
         arm.add_objective(trial)
     assert arm.best == outcome(1, [0.5, 0.5])
+
+
+def test_the_best_has_the_objectives_direction_and_unit():
+    arm = ArmProgress("joint-25", 4, expected_epochs=10, expected_seconds=None)
+    for number, value in enumerate([0.5, 0.7, 0.6], start=1):
+        arm.add_objective(outcome(number, [value], ranked_by=Objective("val/dice/lv", "maximize")))
+    assert arm.best_text == "0.700 (t0002: alpha 0.5)"
+    arm.best = outcome(1, [2.5], ranked_by=Objective("val/cd_mm/lv"))
+    assert arm.best_text == "2.500 mm (t0001: alpha 0.5)"
 
 
 def test_the_live_table_fits_into_80_columns_and_names_the_best_the_running_and_the_time_left():

@@ -16,6 +16,7 @@ from jointnet.networks import build_model
 from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import EpochReport
+from jointnet.train.objective import Objective
 from study.trials.trial import (
     ArmTask,
     ObjectiveNotFiniteError,
@@ -90,6 +91,14 @@ def test_the_model_of_the_best_reported_epoch_is_kept(
     previous = spec.folder / PREVIOUS_FILE
     assert (int(previous.read_text()) if previous.exists() else None) == best
     assert seen[0].loss.alpha == 0.3
+
+
+def test_the_best_epoch_follows_the_objective_of_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _fake(monkeypatch, [0.7, 0.9, 0.8])
+    spec = spec_in(tmp_path, [])
+    upwards = Objective("val/registration_ratio", "maximize")
+    run_trial(replace(spec, task=replace(spec.task, objective=upwards)))
+    assert (spec.folder / PREVIOUS_FILE).read_text() == "2"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -1,0 +1,102 @@
+"""The objective: the validation metric by which a training keeps its best model, and a study ranks its trials.
+
+This module does not import torch.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from jointnet.evaluate.aggregation import METRIC_TITLES, endpoints_of
+from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
+from jointnet.train.epoch_report import OBJECTIVE, HasMetrics
+
+Direction = Literal["minimize", "maximize"]
+Report = TypeVar("Report", bound=HasMetrics)
+_TITLES = {OBJECTIVE: "registration ratio", "val/lost": "structures moved out of view"}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A validation metric and its direction.
+
+    Attributes:
+        metric: its logged name, such as `val/cd_mm/lv`.
+        direction: `minimize` where low values are good, else `maximize`.
+    """
+
+    metric: str = OBJECTIVE
+    direction: Direction = "minimize"
+
+    @property
+    def is_ratio(self) -> bool:
+        """Return whether it is the registration ratio: 1 is then no better than doing nothing."""
+        return self.metric == OBJECTIVE
+
+    @property
+    def minimizes(self) -> bool:
+        """Return whether low values are good."""
+        return self.direction == "minimize"
+
+    @property
+    def title(self) -> str:
+        """The metric in words without its unit, such as `LV CD`."""
+        kind, _, structure = self.metric.removeprefix("val/").partition("/")
+        words = f"{STRUCTURE_TITLES.get(structure, structure)} {METRIC_TITLES.get(kind, kind)}".strip()
+        return _TITLES.get(self.metric, words)
+
+    @property
+    def unit(self) -> str:
+        """The unit of its values, `mm` or none."""
+        return "mm" if "_mm/" in self.metric else ""
+
+    @property
+    def better(self) -> str:
+        """Which values are better, in words."""
+        return "lower is better" if self.minimizes else "higher is better"
+
+    def text(self, value: float, digits: int = 3) -> str:
+        """Return a value with its unit."""
+        return f"{value:.{digits}f} {self.unit}".rstrip()
+
+    def value(self, metrics: Mapping[str, float]) -> float | None:
+        """Return the finite value among the metrics of an epoch; None where there is none."""
+        value = metrics.get(self.metric, math.nan)
+        return value if math.isfinite(value) else None
+
+    def cost(self, value: float) -> float:
+        """Return the value with the sign with which a lower one is better."""
+        return value if self.minimizes else -value
+
+    def best(self, reports: Iterable[Report]) -> Report | None:
+        """Return the report with the best finite value, the first one if equal; None if no value is finite."""
+        costs = [(self.cost(value), report) for report in reports if (value := self.value(report.metrics)) is not None]
+        return min(costs, key=lambda each: each[0], default=(0.0, None))[1]
+
+
+REGISTRATION_RATIO = Objective()
+"""The objective of a training or a study that states none."""
+
+
+def known_directions(
+    structures: Sequence[str], segmented: Sequence[str], own: Iterable[str]
+) -> dict[str, Direction | None]:
+    """Return the validation metrics that a training logs and that can be its objective, with their direction.
+
+    Args:
+        structures: the data's structures.
+        segmented: those that the model segments.
+        own: names of the user's own metrics, whose direction is not known.
+    """
+    structures = [name for name in STRUCTURES if name in structures]
+    known: dict[str, Direction | None] = {OBJECTIVE: "minimize", "val/lost": "minimize"}
+    known |= {f"val/{metric}/{structure}": "minimize" for metric, structure in endpoints_of(structures)}
+    known |= {f"val/dice/{structure}": "maximize" for structure in structures}
+    known |= {
+        f"val/{image}/{structure}": "maximize"
+        for image in ("dice_cine", "dice_lge")
+        for structure in structures
+        if structure in segmented
+    }
+    return known | {f"val/{name}/{structure}": None for name in own for structure in structures}
