@@ -19,6 +19,8 @@ LENGTH = "training.length"
 SEARCHED, WEIGHTS = "search.parameters", "search.loss_weights"
 """The searched parameters; apart from the others those that weigh the branches of a loss, which has several only where
 the model segments."""
+WARM_START = "search.warm_start"
+"""The study whose best points were tried first, or none; no key in studies of older versions."""
 TRIALS = "search.trials"
 """Trials of the search. They are no parameter in the tracking store, since a study may be continued with more."""
 QUESTION = (MODEL, TRAIN)
@@ -31,6 +33,7 @@ _NAMES = {
     LENGTH: "number of optimiser steps",
     SEARCHED: "searched parameters",
     WEIGHTS: "searched loss weights",
+    WARM_START: "warm start",
     TRIALS: "trials",
 }
 

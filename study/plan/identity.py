@@ -52,6 +52,8 @@ def _search(content: Mapping[str, Any]) -> dict[str, Any]:
         return {"settings_first": True} if content.get("settings_first") else {}
     stated = content["search"]
     own = {key: stated[key] for key, default in DEFAULT_SEARCH.items() if stated[key] != default}
+    if stated.get("warm_start"):
+        own["warm_start"] = stated["warm_start"].rpartition("/")[2]
     seeds = [{}] if stated["seed_trials"] is None else list(stated["seed_trials"])
     if seeds not in ([{}], []):
         own["seed_trials"] = seeds
@@ -101,7 +103,7 @@ def with_identity(plan: Plan, *, new: bool = False, study: str | None = None) ->
     """
     requested = json.loads(json.dumps(specification(plan)))
     if study is not None:
-        original = _specification_of(plan.out / study) if is_plain_name(study) else None
+        original = specification_of(plan.out / study) if is_plain_name(study) else None
         if original is None:
             studies = sorted(path.parent.name for path in plan.out.glob(f"*/{SPECIFICATION_FILE}"))
             raise SettingsError(
@@ -112,7 +114,7 @@ def with_identity(plan: Plan, *, new: bool = False, study: str | None = None) ->
         return _continued(plan, study, original)
     own = digest(requested)
     for folder in sorted(plan.out.glob(f"*-{own}"), reverse=True):
-        original = _specification_of(folder)
+        original = specification_of(folder)
         if not new and original is not None and not differences(original, requested):
             return _continued(plan, folder.name, original)
     return replace(plan, study_id=f"{plan.started:%Y%m%d-%H%M%S}-{own}", continues=False)
@@ -123,7 +125,7 @@ def _continued(plan: Plan, study_id: str, original: Mapping[str, Any]) -> Plan:
     return replace(plan, study_id=study_id, continues=True, design=replace(plan.design, seeds=seeds))
 
 
-def _specification_of(folder: Path) -> dict[str, Any] | None:
+def specification_of(folder: Path) -> dict[str, Any] | None:
     """Read the original specification of a study; None where the folder holds no study."""
     try:
         content = json.loads((folder / SPECIFICATION_FILE).read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from jointnet.settings import Settings, own_code_of, settings_to_dict
 from jointnet.settings.parsing import flat_settings
 from jointnet.structures import STRUCTURES
 from jointnet.train.objective import Objective
-from study.arm_differences import LENGTH, SEARCHED, TRAIN, UNLABELLED, VALIDATION, WEIGHTS, length_text
+from study.arm_differences import LENGTH, SEARCHED, TRAIN, UNLABELLED, VALIDATION, WARM_START, WEIGHTS, length_text
 from study.plan.splits import Split
 from study.search.first_trials import first_samples
 from study.search.parameters import RATIOS, Parameter, has_effect
@@ -330,6 +330,7 @@ def given(data: Data, arm: Arm) -> dict[str, str]:
     if data.pseudo_labels:
         own[UNLABELLED] = str(unlabelled_training(data, arm))
     own[LENGTH] = length_text(training.steps, training.epochs, learned + unlabelled_training(data, arm))
+    own[WARM_START] = "none" if arm.space.warm_start is None else arm.space.warm_start.study
     own[SEARCHED] = ", ".join(name for name in names if name not in RATIOS) or "none"
     if model.segments:
         own[WEIGHTS] = ", ".join(name for name in names if name in RATIOS) or "none"
@@ -432,5 +433,6 @@ def _space(space: SearchSpace) -> dict[str, Any]:
         "fidelity": vars(space.fidelity),
         "budget": vars(space.budget),
         "search": vars(space.search),
+        **({} if space.warm_start is None else {"warm_start": vars(space.warm_start)}),
         "claim": {} if space.margin_mm is None else {"margin_mm": space.margin_mm},
     }

@@ -39,13 +39,16 @@ def _grid(arm: Arm) -> str:
 
 def _first(arm: Arm) -> list[str]:
     """Return the lines about an arm's first trials."""
-    lines = []
+    lines, warm = [], arm.space.warm_start
     for number, sample in enumerate(arm.first_samples, start=1):
         values = ", ".join(f"{name} {value_text(value)}" for name, value in sample.items())
         own = "the settings: " if number == 1 and arm.begins_with_settings else ""
+        own = own or (f"from {warm.study}: " if warm and sample in warm.points.get(arm.method, ()) else "")
         lines.append(f"trial {number} of {arm.method}: {own}{values}")
+    if warm and (outside := warm.outside.get(arm.method)):
+        lines.append(f"{outside} better of {warm.study} lie outside the space of {arm.method} and are left out")
     if not first_samples(arm.parameters, arm.settings, None)[0]:
-        _, outside = first_samples(arm.parameters, arm.settings, [{}])
-        reason = outside[0].partition(": ")[2].partition(",")[0]
+        _, errors = first_samples(arm.parameters, arm.settings, [{}])
+        reason = errors[0].partition(": ")[2].partition(",")[0]
         lines.append(f"no trial of {arm.method} has the settings themselves, which lie outside: {reason}")
     return lines

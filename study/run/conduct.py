@@ -33,6 +33,7 @@ from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, retrain_row
 from study.run.stages import OPTUNA_FILE, evaluate_on_test, retrain_winners, search_arms, select_trials
 from study.run.stopping import EXIT_NO_FINISHED_TRIAL, StudyHaltedError, interrupt_on_signals
 from study.run.study_recorder import StudyRecorder, is_complete_in_store, provenance_tags
+from study.run.warm_start import warm_started
 from study.search.outcome import NoFinishedTrialError
 from study.selection.held_out import check_sealed
 from study.selection.openings import arms_without_model, is_complete, select_all
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         SettingsError, DataError, NoFinishedTrialError, StudyHaltedError, OSError: see `conduct`.
     """
-    plan = with_identity(plan_from_options(options), new=options.new, study=options.study)
+    plan = warm_started(with_identity(plan_from_options(options), new=options.new, study=options.study))
     interrupt_on_signals()  # Ray replaces the SIGTERM handler when a cluster's nodes are surveyed
     print(fitted(render(plan), shutil.get_terminal_size((1000, 24)).columns), flush=True)
     check_experiment(plan.tracking_uri)

@@ -43,6 +43,25 @@ class Search:
     seed_trials: tuple[dict[str, Any], ...] | None = None
     """Values by parameter that are tried first, in order; a parameter that is left out has the value of the settings.
     By default `[{}]`: the first trial has the settings themselves, where they lie in the search space."""
+    warm_start: Annotated[str, Field(pattern=r"\S")] | None = None
+    """Another study, by its id or its folder: its best points are tried after the `seed_trials`."""
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What a search takes from another study.
+
+    Attributes:
+        study: its id.
+        points: its best samples in this search's space, by method.
+        outside: number of better samples that lie outside, by method.
+        patients: the patients that the points depend on. None of them is a test patient.
+    """
+
+    study: str
+    points: Mapping[str, tuple[Mapping[str, Any], ...]]
+    outside: Mapping[str, int]
+    patients: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -101,6 +120,7 @@ class SearchSpace:
         phantom_patients: number of phantom patients when no data is given; None uses the command's default.
         file_epochs: `max_epochs` of the file, over which its `training.steps` are spread; None stands for those of the
             fidelity. Fewer epochs have fewer steps in proportion.
+        warm_start: what is taken from the study that `search` names; None before it is read, and without one.
         margin_mm: non-inferiority margin in mm, of LV CD or by endpoint such as `cd_mm/lv`; None where the file makes
             no claim.
     """
@@ -120,6 +140,7 @@ class SearchSpace:
     margin_mm: float | Mapping[str, float] | None = None
     search: Search = field(default_factory=Search)
     file_epochs: int | None = None
+    warm_start: WarmStart | None = None
 
     def method(self, name: str) -> Method:
         """Return the method of a name."""
@@ -146,7 +167,9 @@ class SearchSpace:
     def first_samples_of(self, method: str) -> tuple[Mapping[str, Any], ...]:
         """Return the samples of an arm's first trials, which are not drawn; none where the settings lie outside."""
         parameters, settings = self.parameters_of(method), self.settings_of(method)
-        return first_samples(parameters, settings, self.search.seed_trials)[0]
+        stated = first_samples(parameters, settings, self.search.seed_trials)[0]
+        taken = () if self.warm_start is None else self.warm_start.points.get(method, ())
+        return (*stated, *(sample for sample in taken if sample not in stated))
 
 
 def with_overrides(
