@@ -65,9 +65,14 @@ class Objective:
         value = metrics.get(self.metric, math.nan)
         return value if math.isfinite(value) else None
 
+    @property
+    def sign(self) -> int:
+        """The factor by which a lower value is better, 1 or -1."""
+        return 1 if self.minimizes else -1
+
     def cost(self, value: float) -> float:
         """Return the value with the sign with which a lower one is better."""
-        return value if self.minimizes else -value
+        return self.sign * value
 
     def best(self, reports: Iterable[Report]) -> Report | None:
         """Return the report with the best finite value, the first one if equal; None if no value is finite."""

@@ -8,8 +8,9 @@ from itertools import combinations
 
 import pandas as pd
 
-from jointnet.evaluate.aggregation import ENDPOINTS, Endpoint, ratio_text, registration_ratio
+from jointnet.evaluate.aggregation import ENDPOINTS, Endpoint, named_metrics, ratio_text, registration_ratio
 from jointnet.models import MODELS
+from jointnet.train.objective import Objective
 from study.arm_differences import span
 from study.report.mean_tables import REGISTRATION, Column
 from study.report.records import ArmRecord, BaselineRecord, StudyRecord, TrialRecord
@@ -30,7 +31,8 @@ class Analysis:
     """The numbers of a study.
 
     Attributes:
-        endpoints: the registration metrics of the objective, those of the data's structures.
+        objective: the metric by which the trials were ranked, and by which the arms are.
+        endpoints: the registration metrics of the data's structures.
         arms: the records by arm, one per fold, in the order of the tables.
         titles: the titles of the rows of Table 1: baselines, then arms.
         slices: per-slice test rows by baseline and arm, of all folds and seeds, with a column `fold`; tested ones only.
@@ -41,6 +43,7 @@ class Analysis:
         no_claim: why none is made; empty where they are.
     """
 
+    objective: Objective
     endpoints: tuple[Endpoint, ...]
     arms: Mapping[str, tuple[ArmRecord, ...]]
     titles: Mapping[str, str]
@@ -92,6 +95,23 @@ class Analysis:
         """Return the registration ratio of an arm or a baseline on the test patients of all folds; NaN without any."""
         return registration_ratio(self.slices[name]) if name in self.slices else math.nan
 
+    def test_value(self, name: str) -> float:
+        """Return the objective of an arm or a baseline on the test patients of all folds; NaN without any."""
+        return objective_value(self.objective, self.slices[name]) if name in self.slices else math.nan
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The arms with an objective on the test patients, the best first."""
+        values = {name: value for name in self.arms if not math.isnan(value := self.test_value(name))}
+        return tuple(sorted(values, key=lambda name: self.objective.cost(values[name])))
+
+
+def objective_value(objective: Objective, rows: pd.DataFrame | None) -> float:
+    """Return the objective of per-slice rows after registration; NaN where there are none, or they lack it."""
+    if rows is None or rows.empty:
+        return math.nan
+    return named_metrics(rows, "val").get(objective.metric, math.nan)
+
 
 def analyse(study: StudyRecord) -> Analysis:
     """Compute the analysis of a study.
@@ -112,6 +132,7 @@ def analyse(study: StudyRecord) -> Analysis:
     }
     claims = _claims(study, {name: frame for name, frame in patients.items() if name in arms}, trainings)
     return Analysis(
+        objective=study.objective,
         endpoints=study.endpoints,
         arms=arms,
         titles={

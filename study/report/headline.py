@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jointnet.evaluate.aggregation import summarise
+from jointnet.train.objective import Objective
 from study.report.analysis import Analysis, count_of
 from study.report.records import ArmRecord, StudyRecord
 from study.report.search.selection_warnings import NOISE_SD, doubts
@@ -41,27 +43,43 @@ class Headline:
 
 
 def headline(study: StudyRecord, analysis: Analysis) -> Headline:
-    """Return the answer of a study, from the arm with the lowest registration ratio on the test patients."""
-    ratios = {name: ratio for name in analysis.arms if not math.isnan(ratio := analysis.test_ratio(name))}
-    if not ratios:
+    """Return the answer of a study, from the arm with the best objective on the test patients."""
+    if not analysis.ranked:
         return _without_test(study)
-    best = min(ratios, key=lambda name: ratios[name])
+    best, arms, ratio = analysis.ranked[0], len(analysis.ranked), analysis.test_ratio(analysis.ranked[0])
     records, first = analysis.arms[best], analysis.changes[best][0]
     patients = count_of(first.test.patients, "unseen patient")
-    error = (
-        f"{TITLES[first.metric, first.structure]} {number(first.reference_mean)} to {number(first.compared_mean)} mm "
-        f"on {patients}, ratio {number(ratios[best])}"
-    )
+    error = f"{_change(analysis, best)} on {patients}, ratio {number(ratio)}"
+    measured = (first.metric, first.structure) if analysis.objective.is_ratio else _endpoint(analysis.objective)
     explained = (
-        f"{_measured(first.metric, first.structure)}Ratio: the error after registration divided by the error before "
+        f"{_measured(*measured)}Ratio: the error after registration divided by the error before "
         f"it, {analysis.ratio}; 1 is no better than doing nothing."
     )
-    if ratios[best] >= 1:
-        result = f"Nothing beats doing nothing. The best, {_who(study, records, len(ratios))}: {error}."
+    if ratio >= 1:
+        result = f"Nothing beats doing nothing. The best, {_who(study, records, arms)}: {error}."
         return Headline(result, _what_to_change(records), explained)
-    reasons = [*_doubts(study, analysis, best), *_as_good(analysis, best, ratios[best])]
+    reasons = [*_doubts(study, analysis, best), *_as_good(analysis, best)]
     trust = f"Doubtful: {'; '.join(reasons)}." if reasons else "The search gives no reason for doubt."
-    return Headline(f"Best of {_who(study, records, len(ratios))}; {error}.", trust, explained)
+    return Headline(f"Best of {_who(study, records, arms)}; {error}.", trust, explained)
+
+
+def _change(analysis: Analysis, name: str) -> str:
+    """Return the objective's metric before and after registration with its unit; of the ratio the first of its own."""
+    objective = analysis.objective
+    if objective.is_ratio:
+        first = analysis.changes[name][0]
+        title = TITLES[first.metric, first.structure]
+        return f"{title} {number(first.reference_mean)} to {number(first.compared_mean)} mm"
+    means = summarise(analysis.slices[name])["before_mean"]
+    before = float(means.get(_endpoint(objective), math.nan))
+    since = "" if math.isnan(before) else f"{number(before)} to "
+    return f"{objective.title} {since}{number(analysis.test_value(name))} {objective.unit}".rstrip()
+
+
+def _endpoint(objective: Objective) -> tuple[str, str]:
+    """Return metric and structure of an objective."""
+    metric, _, structure = objective.metric.removeprefix("val/").partition("/")
+    return metric, structure
 
 
 def _measured(metric: str, structure: str) -> str:
@@ -73,15 +91,15 @@ def _measured(metric: str, structure: str) -> str:
 
 def _without_test(study: StudyRecord) -> Headline:
     """Return the answer of a study without test values: the best selected trial on validation, if any."""
-    sign = -1 if study.direction == "maximize" else 1
-    chosen = [(sign * arm.selected.objective, place) for place, arm in enumerate(study.arms) if arm.selected]
+    objective = study.objective
+    chosen = [(objective.cost(arm.selected.objective), place) for place, arm in enumerate(study.arms) if arm.selected]
     if not chosen:
         return Headline("No arm has test values yet, so there is no result.")
     value, place = min(chosen)
     who = _who(study, (study.arms[place],), len(study.arms))
     return Headline(
-        f"No arm has test values yet, so there is no result. On validation the best of {who}: {study.metric} "
-        f"{sign * value:.3f}."
+        f"No arm has test values yet, so there is no result. On validation the best of {who}: {objective.metric} "
+        f"{objective.text(objective.cost(value))}."
     )
 
 
@@ -134,20 +152,28 @@ def _default(study: StudyRecord, arm: ArmRecord) -> str:
     default = min(arm.trials, key=lambda trial: trial.trial_id)
     if default.trial_id == arm.selected.trial_id:
         return "the default won"
-    return "the default is as good" if abs(default.objective - arm.selected.objective) <= AS_GOOD else ""
+    noise = _as_good_within(study.objective)
+    return "the default is as good" if abs(default.objective - arm.selected.objective) <= noise else ""
 
 
-def _as_good(analysis: Analysis, best: str, ratio: float) -> list[str]:
-    """Return the other arms, and the rows without training, whose ratio is as good or better."""
+def _as_good_within(objective: Objective) -> float:
+    """Return the difference up to which two objectives are equally good; 0 where the noise is not known."""
+    return AS_GOOD if objective.is_ratio else 0.0
+
+
+def _as_good(analysis: Analysis, best: str) -> list[str]:
+    """Return the other arms, and the rows without training, whose objective is as good or better."""
+    own, noise = analysis.objective, _as_good_within(analysis.objective)
+    cost = own.cost(analysis.test_value(best))
     near = {
         name: value
         for name in analysis.titles
-        if name != best and (value := analysis.test_ratio(name)) <= ratio + AS_GOOD
+        if name != best and own.cost(value := analysis.test_value(name)) <= cost + noise
     }
     reasons = [f"{name} is as good ({number(value)})" for name, value in near.items() if name in analysis.arms]
     for name, value in near.items():
         if name not in analysis.arms:
-            how = "as good" if value >= ratio - AS_GOOD else "better"
+            how = "as good" if own.cost(value) >= cost - noise else "better"
             reasons.append(
                 f"without any training, {name} {'are' if name.endswith('s') else 'is'} {how} ({number(value)})"
             )

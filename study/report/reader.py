@@ -64,11 +64,10 @@ def _study(store: MlflowStore, study_id: str, runs: Sequence[Any]) -> StudyRecor
     has_splits = any(name.startswith(f"{SPLIT_TAG}.") for name in top.data.tags)
     files = store.artifacts(top, paths, paths if has_splits else ())
     specification = _json(files.get("specification.json"))
-    metric = str(_find(specification, "metric") or OBJECTIVE)
-    direction = str(_find(specification, "direction") or "minimize")
+    direction = "maximize" if _find(specification, "direction") == "maximize" else "minimize"
+    objective = Objective(str(_find(specification, "metric") or OBJECTIVE), direction)
     arms = [
-        _arm(store, run, kinds["trial"], kinds["retrain"], metric, direction)
-        for run in _newest_per_fold(kinds["arm"], "arm")
+        _arm(store, run, kinds["trial"], kinds["retrain"], objective) for run in _newest_per_fold(kinds["arm"], "arm")
     ]
     return StudyRecord(
         run_id=top.info.run_id,
@@ -78,8 +77,7 @@ def _study(store: MlflowStore, study_id: str, runs: Sequence[Any]) -> StudyRecor
         tags=dict(top.data.tags),
         specification=specification,
         splits=_json(files.get("splits.json")),
-        metric=metric,
-        direction=direction,
+        objective=objective,
         arms=_ordered(arms, [entry["arm"] for entry in specification.get("arms", []) if "arm" in entry]),
         tracking_uri=store.address,
         experiment=str(top.info.experiment_id),
@@ -87,17 +85,16 @@ def _study(store: MlflowStore, study_id: str, runs: Sequence[Any]) -> StudyRecor
     )
 
 
-def best_value(history: Sequence[tuple[int, float]], direction: str) -> tuple[float, int, int]:
+def best_value(history: Sequence[tuple[int, float]], objective: Objective) -> tuple[float, int, int]:
     """Return the best finite value, its epoch, and the number of epochs with a finite value; NaN, 0 and 0 for none.
 
     The rule is the one by which the training keeps a model, so the epoch is that of the trial's model.
 
     Args:
         history: pairs of epoch and value, oldest first. A resumed trial repeats epochs; the later value counts.
-        direction: `maximize` or `minimize`.
+        objective: the objective of the study.
     """
     values = {epoch: value for epoch, value in history if math.isfinite(value) and abs(value) < _INFINITY}
-    objective = Objective(direction="maximize" if direction == "maximize" else "minimize")
     best = objective.best(
         EpochReport(epoch, math.nan, {objective.metric: value}) for epoch, value in sorted(values.items())
     )
@@ -123,7 +120,7 @@ def _baseline(store: MlflowStore, run: Any) -> BaselineRecord:
 
 
 def _arm(
-    store: MlflowStore, run: Any, trials: Sequence[Any], retrains: Sequence[Any], metric: str, direction: str
+    store: MlflowStore, run: Any, trials: Sequence[Any], retrains: Sequence[Any], objective: Objective
 ) -> ArmRecord:
     """Read one arm with its trials, the retrainings of its selected trial, and the artifacts stored so far."""
     tags: dict[str, str] = dict(run.data.tags)
@@ -132,11 +129,11 @@ def _arm(
     files = store.artifacts(run, (*selected, *tested), promised)
     counts = [int(part) for part in tags.get("split", "").split("/") if part.isdigit()]
     train, validation, test = counts if len(counts) == 3 else (0, 0, 0)
-    records = [_trial(store, trial, metric, direction) for trial in trials if _is_child(trial, run)]
+    records = [_trial(store, trial, objective) for trial in trials if _is_child(trial, run)]
     selection = _json(files["selection.json"]) if "selection.json" in files else None
     winner = (selection or {}).get("trial_id")
     retrainings = [
-        _retrain(store, each, metric, direction)
+        _retrain(store, each, objective)
         for each in retrains
         if _is_child(each, run) and each.data.tags.get("retrain.of", winner) == winner
     ]
@@ -159,6 +156,7 @@ def _arm(
         folds=int(tags.get("folds", "1")),
         retrains=tuple(sorted(retrainings, key=lambda each: each.seed_index)),
         given=dict(run.data.params),
+        ranked_by=objective,
     )
 
 
@@ -166,9 +164,9 @@ def _is_child(run: Any, parent: Any) -> bool:
     return bool(run.data.tags.get("mlflow.parentRunId") == parent.info.run_id)
 
 
-def _retrain(store: MlflowStore, run: Any, metric: str, direction: str) -> RetrainRecord:
+def _retrain(store: MlflowStore, run: Any, objective: Objective) -> RetrainRecord:
     """Read one retraining, which is stored like a trial with its own seed."""
-    trial, tags = _trial(store, run, metric, direction), run.data.tags
+    trial, tags = _trial(store, run, objective), run.data.tags
     return RetrainRecord(
         run_id=trial.run_id,
         seed_index=int(tags["retrain.seed_index"]),
@@ -181,11 +179,11 @@ def _retrain(store: MlflowStore, run: Any, metric: str, direction: str) -> Retra
     )
 
 
-def _trial(store: MlflowStore, run: Any, metric: str, direction: str) -> TrialRecord:
+def _trial(store: MlflowStore, run: Any, objective: Objective) -> TrialRecord:
     """Read one trial. The history is requested only where the objective was logged."""
     tags, info = run.data.tags, run.info
-    history = store.history(info.run_id, metric) if metric in run.data.metrics else []
-    objective, epoch, epochs = best_value(history, direction)
+    history = store.history(info.run_id, objective.metric) if objective.metric in run.data.metrics else []
+    value, epoch, epochs = best_value(history, objective)
     state = tags.get("trial.state", "running")
     if state == "running" and info.status in ("KILLED", "FAILED", "FINISHED"):
         state = "failed" if info.status == "FAILED" else "interrupted"
@@ -195,7 +193,7 @@ def _trial(store: MlflowStore, run: Any, metric: str, direction: str) -> TrialRe
         state=state,
         reason=tags.get("trial.reason", ""),
         parameters={name: _number(value) for name, value in run.data.params.items()},
-        objective=objective,
+        objective=value,
         best_epoch=epoch,
         epochs=epochs,
         started=_moment(info.start_time),

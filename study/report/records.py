@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jointnet.evaluate.aggregation import ENDPOINTS, Endpoint
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.arm_differences import annotated_training
 from study.store_names import BASELINES, ending
 
@@ -99,6 +100,7 @@ class ArmRecord:
         given: what the arm was given, as texts for `study.arm_differences`; empty for studies of older versions.
         look: number of the method in the study, which determines colour and marker in figures; 0 and 1 are the methods
             named after the models stand-alone and joint.
+        ranked_by: the objective of the study.
     """
 
     run_id: str
@@ -120,6 +122,7 @@ class ArmRecord:
     retrains: tuple[RetrainRecord, ...] = ()
     given: Mapping[str, str] = field(default_factory=dict)
     look: int = 0
+    ranked_by: Objective = REGISTRATION_RATIO
 
     @property
     def method(self) -> str:
@@ -177,8 +180,7 @@ class StudyRecord:
     tags: Mapping[str, str]
     specification: Mapping[str, Any]
     splits: Mapping[str, Any]
-    metric: str
-    direction: str
+    objective: Objective
     arms: tuple[ArmRecord, ...]
     tracking_uri: str = ""
     experiment: str = ""

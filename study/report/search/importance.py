@@ -68,7 +68,8 @@ def importance(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], seed
 
     Trials that were stopped early are left out, because their objective comes from fewer epochs. Trials of several
     folds are pooled, and the fold is an additional parameter, so that a fold with easier patients is not mistaken for
-    better settings. Where all objectives are positive, their logarithm is explained, because the objective is a ratio.
+    better settings. Where all objectives are positive and low ones are good, as of ratios and distances, their
+    logarithm is explained.
 
     Args:
         arms: the records of one arm, one per fold.
@@ -85,7 +86,7 @@ def importance(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], seed
     if reason:
         return Importance((), *counts, reason, conditional)
     values = usable["objective"].to_numpy(dtype=float)
-    target = np.log(values) if (values > 0).all() else values
+    target = np.log(values) if (values > 0).all() and arms[0].ranked_by.minimizes else values
     drawn = pd.DataFrame({one.name: np.clip(one.position(usable[one.name]), 0, 1) for one in space})
     if folds > 1:
         drawn[FOLD] = usable["fold"].astype(str).to_numpy()

@@ -68,7 +68,8 @@ def best_so_far(arm: ArmRecord) -> pd.DataFrame:
     for count, trial in enumerate(arm.trials, start=1):
         minutes += trial.minutes if math.isfinite(trial.minutes) else 0.0
         if trial.finished and math.isfinite(trial.objective):
-            best = trial.objective if math.isnan(best) else min(best, trial.objective)
+            cost = arm.ranked_by.cost
+            best = trial.objective if math.isnan(best) or cost(trial.objective) < cost(best) else best
         lines.append((count, minutes, best, kind_of(trial)))
     return pd.DataFrame(lines, columns=["trials", "minutes", "best", "kind"])
 
@@ -96,7 +97,7 @@ def at_equal_effort(arms: Sequence[ArmRecord]) -> tuple[Reached, ...]:
     return tuple(found)
 
 
-def draw_effort(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGHT) -> Figure | None:
+def draw_effort(arms: Sequence[ArmRecord], theme: Theme = LIGHT) -> Figure | None:
     """Draw the best objective so far of all arms against trials and minutes; None where nothing could be selected.
 
     The colour shows the method, the dash pattern the number of training patients. A mark shows each trial that was
@@ -121,8 +122,10 @@ def draw_effort(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGHT)
         axes.set_xlim(-0.025 * end, 1.025 * end)
     panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[1].tick_params(labelleft=False)
-    panels[0].set_ylabel(f"Best {objective[0].lower()}{objective[1:]}", fontsize=8.5, color=theme.ink)
-    trial_marks.set_objective_axis(panels[0], values)
+    objective = arms[0].ranked_by
+    title = trial_marks.within(trial_marks.title_of(objective))
+    panels[0].set_ylabel(f"Best {title}", fontsize=8.5, color=theme.ink)
+    trial_marks.set_objective_axis(panels[0], values, objective, theme)
     handles, _ = panels[0].get_legend_handles_labels()
     marks = {
         "complete": (COMPLETE, theme.before),
@@ -141,14 +144,17 @@ def draw_effort(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGHT)
     return figure
 
 
-def effort_alt(arms: Sequence[ArmRecord], objective: str) -> str:
+def effort_alt(arms: Sequence[ArmRecord]) -> str:
     """Return the text alternative of the figure."""
+    if not arms:
+        return ""
     lines = [
         f"{one.arm}{f' fold {one.fold}' if one.fold > 1 else ''} {_number(one.best)} after {one.trials} trials and "
         f"{one.minutes:.0f} minutes"
         for one in at_equal_effort(arms)
     ]
-    return f"Best {objective.lower()} so far against the number of trials and their minutes: {'; '.join(lines)}."
+    title = trial_marks.within(trial_marks.title_of(arms[0].ranked_by))
+    return f"Best {title} so far against the number of trials and their minutes: {'; '.join(lines)}."
 
 
 def effort_sentences(arms: Sequence[ArmRecord]) -> list[str]:
@@ -175,7 +181,7 @@ def _curve(axes: Axes, curve: pd.DataFrame, column: str, colour: str, dashes: ob
     if seen.empty:
         return
     axes.step(seen[column], seen["best"], where="post", color=colour, linewidth=1.6, linestyle=dashes, label=label)
-    better = seen[seen["best"].diff().fillna(-1.0) < 0]
+    better = seen[seen["best"].diff() != 0]
     for kind, own in better.groupby("kind"):
         face = colour if kind == COMPLETE else theme.paper
         axes.scatter(
@@ -220,18 +226,23 @@ def dice_table(arms: Sequence[ArmRecord]) -> tuple[pd.DataFrame, str]:
     usable = table["dice"].where(table["kind"] != OTHER)
     table["front"] = False
     for _, own in table.groupby("fold"):
-        table.loc[own.index, "front"] = pareto_front(own["objective"].to_numpy(), usable[own.index].to_numpy())
+        costs = arms[0].ranked_by.sign * own["objective"].to_numpy()
+        table.loc[own.index, "front"] = pareto_front(costs, usable[own.index].to_numpy())
     return table, "mean segmentation Dice" if segments else "mean overlap Dice"
 
 
-def draw_tradeoff(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGHT) -> Figure | None:
+def draw_tradeoff(arms: Sequence[ArmRecord], theme: Theme = LIGHT) -> Figure | None:
     """Draw the objective against Dice on validation, and the front; None where no trial has both values.
+
+    It is not drawn either where the objective is a Dice itself.
 
     Args:
         arms: the records of one arm, one per fold.
-        objective: the name of the objective.
         theme: the colours.
     """
+    objective = arms[0].ranked_by
+    if objective.metric.startswith((*SEGMENTATION, *OVERLAP)):
+        return None
     table, kind = dice_table(arms)
     dice, values = table["dice"].to_numpy(dtype=float), table["objective"].to_numpy(dtype=float)
     seen = np.isfinite(dice) & np.isfinite(values)
@@ -246,23 +257,23 @@ def draw_tradeoff(arms: Sequence[ArmRecord], objective: str, theme: Theme = LIGH
         axes.step(ordered["dice"], ordered["objective"], where="pre", color=theme.ink, linewidth=1, alpha=0.7, zorder=2)
     trial_marks.scatter(axes, dice, values, table, theme, colour)
     trial_marks.ring(axes, dice, values, table, theme)
-    trial_marks.set_objective_axis(axes, values[seen])
+    trial_marks.set_objective_axis(axes, values[seen], objective, theme)
     low, high = float(dice[seen].min()), float(dice[seen].max())
     margin = 0.06 * (high - low) + 0.005
     axes.set_xlim(low - margin, high + margin)
-    axes.axhline(1, color=theme.ink, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-    axes.set_ylabel(f"{objective} (lower is better)", fontsize=8.5, color=theme.ink)
+    axes.set_ylabel(f"{trial_marks.title_of(objective)}, {objective.better}", fontsize=8.5, color=theme.ink)
     axes.set_xlabel(f"Validation {kind} (higher is better)", fontsize=8.5, color=theme.ink)
     key = Line2D([], [], color=theme.ink, linewidth=1, alpha=0.7, label="front")
     trial_marks.legend(figure, table[seen], theme, colour, [key])
     return figure
 
 
-def tradeoff_alt(arms: Sequence[ArmRecord], objective: str) -> str:
+def tradeoff_alt(arms: Sequence[ArmRecord]) -> str:
     """Return the text alternative of the figure."""
     table, kind = dice_table(arms)
     seen = table[table["dice"].notna() & table["objective"].notna()]
-    text = f"{objective} against validation {kind} of {len(seen)} trials ({endings_text(seen)}); "
+    title = trial_marks.title_of(arms[0].ranked_by)
+    text = f"{title} against validation {kind} of {len(seen)} trials ({endings_text(seen)}); "
     return text + f"{int(seen['front'].sum())} of them on the front, where neither is better without the other worse."
 
 

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
+from jointnet.train.objective import Objective
 from study.report.figures import LIGHT, Theme, dress
 from study.report.records import ArmRecord
 from study.report.search import trial_marks
@@ -50,9 +51,7 @@ _LINE_STYLES: dict[str, Any] = {COMPLETE: "solid", EARLY: (0, (1.2, 1.4)), CUT: 
 _LINE_WIDTHS = {COMPLETE: 1.2, EARLY: 0.9, CUT: 1.0, OTHER: 0.9}
 
 
-def draw_slices(
-    arms: Sequence[ArmRecord], space: Sequence[SearchParameter], objective: str, theme: Theme = LIGHT
-) -> Figure | None:
+def draw_slices(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], theme: Theme = LIGHT) -> Figure | None:
     """Draw one arm's trials, one panel per parameter; None where there is no trial or no searched parameter.
 
     A trial without an objective is a cross at the upper edge.
@@ -60,10 +59,9 @@ def draw_slices(
     Args:
         arms: the records of one arm, one per fold.
         space: the searched parameters.
-        objective: the name of the objective.
         theme: the colours.
     """
-    table = trial_table(arms, space)
+    table, objective = trial_table(arms, space), arms[0].ranked_by
     if table.empty or not space:
         return None
     colour = theme.of_look(arms[0].look)
@@ -77,7 +75,7 @@ def draw_slices(
         first = first or axes
         dress(axes, theme)
         _scale(axes, one, theme)
-        trial_marks.set_objective_axis(axes, values)
+        trial_marks.set_objective_axis(axes, values, objective, theme)
         drawn = table[one.name].to_numpy(dtype=float)
         trial_marks.scatter(axes, drawn, values, table, theme, colour)
         trial_marks.ring(axes, drawn, values, table, theme)
@@ -86,21 +84,20 @@ def draw_slices(
             drawn[lost], np.full(lost.sum(), 0.97), marker="x", s=26, color=theme.ink, linewidth=1.1,
             transform=axes.get_xaxis_transform(),
         )  # fmt: skip
-        axes.axhline(1, color=theme.ink, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axes.set_xlabel(one.title, fontsize=9, color=theme.ink)
         if place % columns:
             axes.tick_params(labelleft=False)
         else:
-            axes.set_ylabel(objective, fontsize=8.5, color=theme.ink)
+            axes.set_ylabel(trial_marks.title_of(objective), fontsize=8.5, color=theme.ink)
     bound = Line2D([], [], color=theme.before, linewidth=1.1, linestyle=_BOUND, label="bound")
     trial_marks.legend(figure, table, theme, colour, [bound])
     return figure
 
 
-def slices_alt(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], objective: str) -> str:
+def slices_alt(arms: Sequence[ArmRecord], space: Sequence[SearchParameter]) -> str:
     """Return the text alternative of the figure."""
     table = trial_table(arms, space)
-    text = f"{objective} of {len(table)} trials ({endings_text(table)}) against each of "
+    text = f"{trial_marks.title_of(arms[0].ranked_by)} of {len(table)} trials ({endings_text(table)}) against each of "
     text += ", ".join(f"{one.name} ({one.extent})" for one in space) + "."
     for _, line in table[table["selected"]].iterrows():
         fold = f" in fold {line['fold']}" if several_folds(table) else ""
@@ -160,23 +157,20 @@ def searched_region(space: Sequence[SearchParameter]) -> np.ndarray | None:
     return triangle_positions(np.array([(1.0, *pair) for pair in ratios]))
 
 
-def draw_triangle(
-    arms: Sequence[ArmRecord], space: Sequence[SearchParameter], objective: str, theme: Theme = LIGHT
-) -> Figure | None:
+def draw_triangle(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], theme: Theme = LIGHT) -> Figure | None:
     """Draw the trials of one arm's folds in the triangle; None where no trial has a loss of several branches.
 
     Args:
         arms: the records of one arm, one per fold.
         space: the searched parameters.
-        objective: the name of the objective, for the colour bar.
         theme: the colours.
     """
-    table = _weighted(arms)
+    table, objective = _weighted(arms), arms[0].ranked_by
     if table.empty:
         return None
     places = triangle_positions(table[list(LAMBDAS)].to_numpy())
     values = table["objective"].to_numpy(dtype=float)
-    colours = trial_marks.objective_colours(values, theme)
+    colours = trial_marks.objective_colours(values, objective, theme)
     figure = Figure(figsize=(5.6, 4.4), layout="constrained", facecolor="none")
     axes = figure.add_subplot()
     _triangle_frame(axes, theme)
@@ -193,11 +187,11 @@ def draw_triangle(
     return figure
 
 
-def triangle_alt(arms: Sequence[ArmRecord], objective: str) -> str:
+def triangle_alt(arms: Sequence[ArmRecord]) -> str:
     """Return the text alternative of the figure."""
     table = _weighted(arms)
     text = f"Triangle of the proportions of lambda_1, lambda_2 and lambda_3, {len(table)} trials"
-    text += f" ({endings_text(table)}), coloured by {objective.lower()}."
+    text += f" ({endings_text(table)}), coloured by {trial_marks.within(trial_marks.title_of(arms[0].ranked_by))}."
     for line in table[table["selected"]].itertuples():
         fold = f" in fold {line.fold}" if several_folds(table) else ""
         text += f" Selected{fold}: {line.lambda_1:.2f}, {line.lambda_2:.2f}, {line.lambda_3:.2f}."
@@ -249,29 +243,24 @@ def _triangle_frame(axes: Axes, theme: Theme) -> None:
         axes.text(x, y, name, fontsize=9, color=theme.ink, ha=side, va="center")
 
 
-def heights(values: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    """Compute the heights of objectives on the last axis: 0 for the smallest, 1 for the ninth decile and above.
+def heights(values: np.ndarray, objective: Objective) -> tuple[np.ndarray, tuple[float, float]]:
+    """Compute the heights of objectives on the last axis, which ends at the best and at the worst decile.
 
     Returns:
         The heights, (n,), NaN where the objective is not finite, and the objectives at heights 0 and 1.
     """
-    seen = values[np.isfinite(values)]
-    if not seen.size:
+    if not np.isfinite(values).any():
         return np.full(len(values), np.nan), (0.0, 1.0)
-    low = float(seen.min())
-    high = max(float(np.quantile(seen, 0.9)), low + 0.01)
+    low, high = trial_marks.objective_range(values, objective)
     return np.clip((values - low) / (high - low), 0, 1), (low, high)
 
 
-def draw_parallel(
-    arms: Sequence[ArmRecord], space: Sequence[SearchParameter], objective: str, theme: Theme = LIGHT
-) -> Figure | None:
+def draw_parallel(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], theme: Theme = LIGHT) -> Figure | None:
     """Draw one arm's trials that have an objective; None where there are none, or no searched parameter.
 
     Args:
         arms: the records of one arm, one per fold.
         space: the searched parameters, one axis each, on the scale of their sampling.
-        objective: the name of the objective, which is the last axis.
         theme: the colours.
     """
     table = trial_table(arms, space)
@@ -280,9 +269,10 @@ def draw_parallel(
     if table.empty or not space:
         return None
     values = table["objective"].to_numpy(dtype=float)
-    last, ends = heights(values)
+    objective = arms[0].ranked_by
+    last, ends = heights(values, objective)
     across = np.column_stack([*(np.clip(one.position(table[one.name]), 0, 1) for one in space), last])
-    cmap, norm = trial_marks.objective_colours(values, theme)
+    cmap, norm = trial_marks.objective_colours(values, objective, theme)
     figure = Figure(figsize=(max(1.1 + 1.45 * len(space), 4.2), 3.7), layout="constrained", facecolor="none")
     axes = figure.add_subplot()
     _vertical_axes(axes, space, ends, objective, theme)
@@ -290,7 +280,7 @@ def draw_parallel(
     for level, kind in enumerate((OTHER, EARLY, CUT, COMPLETE)):
         chosen = (table["kind"] == kind).to_numpy()
         if chosen.any():
-            order = np.argsort(-values[chosen])  # the best trials are drawn last, on top
+            order = np.argsort(-objective.sign * values[chosen])  # the best trials are drawn last, on top
             lines = [np.column_stack([places, line])[np.isfinite(line)] for line in across[chosen][order]]
             shades = theme.ink if kind == OTHER else cmap(norm(values[chosen][order]))
             axes.add_collection(
@@ -306,26 +296,30 @@ def draw_parallel(
     return figure
 
 
-def parallel_alt(arms: Sequence[ArmRecord], space: Sequence[SearchParameter], objective: str) -> str:
+def parallel_alt(arms: Sequence[ArmRecord], space: Sequence[SearchParameter]) -> str:
     """Return the text alternative of the figure."""
     table = trial_table(arms, space)
     seen = table[table["objective"].notna()]
     names = ", ".join(one.name for one in space)
     text = f"Parallel coordinates: {len(seen)} trials ({endings_text(seen)}) as lines over {names} to "
-    text += f"{objective.lower()}"
+    text += trial_marks.within(trial_marks.title_of(arms[0].ranked_by))
     text += f", from {seen['objective'].min():.3f} to {seen['objective'].max():.3f}." if len(seen) else "."
     return text
 
 
 def _vertical_axes(
-    axes: Axes, space: Sequence[SearchParameter], ends: tuple[float, float], objective: str, theme: Theme
+    axes: Axes, space: Sequence[SearchParameter], ends: tuple[float, float], objective: Objective, theme: Theme
 ) -> None:
     """Draw the vertical axes with their names below and the values at their ends."""
     axes.set_facecolor("none")
     axes.axis("off")
     bounds = [(_short(one.text(one.low)), _short(one.text(one.high))) for one in space]
-    bounds.append((f"{ends[0]:.3f}", f"≥ {ends[1]:.3f}"))
-    titles = [*(f"{one.title}\n(log)" if one.log else one.title for one in space), objective.replace(" ", "\n", 1)]
+    low, high = (f"{end:.3f}" for end in ends)
+    bounds.append((low, f"≥ {high}") if objective.minimizes else (f"≤ {low}", high))
+    titles = [
+        *(f"{one.title}\n(log)" if one.log else one.title for one in space),
+        trial_marks.title_of(objective).replace(" ", "\n", 1),
+    ]
     for place, ((low, high), title) in enumerate(zip(bounds, titles, strict=True)):
         axes.plot([place, place], [0, 1], color=theme.before, linewidth=1, zorder=3)
         axes.text(place, -0.03, low, ha="center", va="top", fontsize=7.5, color=theme.ink)

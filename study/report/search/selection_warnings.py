@@ -8,12 +8,15 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from jointnet.evaluate.aggregation import registration_ratio
+from jointnet.train.objective import Objective
+from study.report.analysis import objective_value
 from study.report.records import ArmRecord, StudyRecord
 from study.report.search.trial_table import SearchParameter, complete, fewest_complete, search_parameters, trial_table
 
 NOISE_SD = 0.015
-"""SD of the objective between trainings that differ only in their seed. It is assumed, not measured."""
+"""SD of the registration ratio between trainings that differ only in their seed. It is assumed, not measured.
+
+That of other objectives is not known, so nothing is said that needs it."""
 NEAR = 0.02
 """A value within this fraction of the range from a bound counts as on the bound, on the parameter's own scale."""
 TOP = 0.1
@@ -32,7 +35,9 @@ class Optimism:
         candidates: number of trials that the selected one was the best of.
         validation, test: its objective. Test is NaN before the test evaluation; with retrainings it is the objective of
             their averaged values.
-        expected: by how much the best of that many equally good candidates is expected to look better than it is.
+        expected: by how much the best of that many equally good candidates is expected to look better than it is; NaN
+            where the noise between seeds is not known.
+        objective: what it is.
     """
 
     arm: str
@@ -41,10 +46,11 @@ class Optimism:
     validation: float
     test: float
     expected: float
+    objective: Objective
 
     @property
     def difference(self) -> float:
-        """Test minus validation; above 0 where the selected trial looked better on validation than on test."""
+        """Test minus validation."""
         return self.test - self.validation
 
 
@@ -73,16 +79,16 @@ def optimism(arm: ArmRecord, noise_sd: float = NOISE_SD) -> Optimism | None:
     if selected is None or not math.isfinite(selected.objective):
         return None
     count = sum(trial.finished and math.isfinite(trial.objective) for trial in arm.trials)
-    test = registration_ratio(arm.rows) if arm.rows is not None else math.nan
-    return Optimism(arm.arm, arm.fold, count, selected.objective, test, expected_maximum(count) * noise_sd)
+    test = objective_value(arm.ranked_by, arm.rows)
+    expected = expected_maximum(count) * noise_sd if arm.ranked_by.is_ratio else math.nan
+    return Optimism(arm.arm, arm.fold, count, selected.objective, test, expected, arm.ranked_by)
 
 
 def optimism_table(arms: Sequence[ArmRecord], noise_sd: float = NOISE_SD) -> pd.DataFrame:
     """Return one line per arm and fold: `arm, fold, candidates, validation, test, difference, expected`."""
     found = [one for arm in arms if (one := optimism(arm, noise_sd)) is not None]
-    lines = [{**vars(one), "difference": one.difference} for one in found]
     columns = ["arm", "fold", "candidates", "validation", "test", "difference", "expected"]
-    return pd.DataFrame(lines, columns=columns)
+    return pd.DataFrame([[getattr(one, name) for name in columns] for one in found], columns=columns)
 
 
 def warnings(arm: ArmRecord, space: Sequence[SearchParameter], noise_sd: float = NOISE_SD) -> list[str]:
@@ -156,7 +162,8 @@ class _Doubt:
 
 def _doubts(arm: ArmRecord, space: Sequence[SearchParameter], noise_sd: float) -> list[_Doubt]:
     table = trial_table([arm], space)
-    return [*_few(table, space), *_early(arm), *_bounds(arm, space), *_disagreement(table, space, noise_sd)]
+    found = [*_few(table, space), *_early(arm), *_bounds(arm, space)]
+    return [*found, *_disagreement(table, space, noise_sd)] if arm.ranked_by.is_ratio else found
 
 
 def _few(table: pd.DataFrame, space: Sequence[SearchParameter]) -> list[_Doubt]:
@@ -212,11 +219,12 @@ def _disagreement(table: pd.DataFrame, space: Sequence[SearchParameter], noise_s
 
 
 def _optimism_text(found: Optimism, noise_sd: float) -> str:
-    text = f"the selected trial's objective on validation is {found.validation:.3f}"
+    own = found.objective
+    text = f"the selected trial's objective on validation is {own.text(found.validation)}"
     if math.isfinite(found.test):
-        direction = "worse" if found.difference > 0 else "better"
-        text += f", on test {found.test:.3f}, {abs(found.difference):.3f} {direction} (other patients)"
-    if found.candidates > 1:
+        direction = "worse" if own.cost(found.difference) > 0 else "better"
+        text += f", on test {own.text(found.test)}, {own.text(abs(found.difference))} {direction} (other patients)"
+    if found.candidates > 1 and math.isfinite(found.expected):
         text += f"; as the best of {found.candidates} it is expected to look about {found.expected:.3f} better than "
         text += f"it is (if all are equally good and seeds differ by an SD of {noise_sd:g})"
     return f"{text}."

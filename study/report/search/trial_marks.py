@@ -11,6 +11,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from jointnet.train.objective import Objective
 from study.report.figures import LIGHT, Theme
 from study.report.search.trial_table import COMPLETE, CUT, EARLY, KINDS, OTHER, several_folds
 
@@ -94,32 +95,56 @@ def legend(figure: Figure, table: pd.DataFrame, theme: Theme, colour: str, more:
     )  # fmt: skip
 
 
-def objective_colours(values: np.ndarray, theme: Theme) -> tuple[Colormap, Normalize]:
-    """Return a colour map and its range for objectives. The best has the most contrast with the background.
+def title_of(objective: Objective) -> str:
+    """Return the name of the objective in figures and texts, such as `Validation LV CD (mm)`."""
+    return f"Validation {objective.title}{f' ({objective.unit})' if objective.unit else ''}"
 
-    The range ends at the ninth decile, so that a single outlier does not give all other trials the same colour.
+
+def within(title: str) -> str:
+    """Return such a name as it stands within a sentence."""
+    return f"{title[0].lower()}{title[1:]}"
+
+
+def objective_range(values: np.ndarray, objective: Objective) -> tuple[float, float]:
+    """Return the lowest and highest objective that figures tell apart.
+
+    The range ends at the worst decile, so that a single outlier does not take most of it.
     """
-    seen = values[np.isfinite(values)]
-    low = float(seen.min()) if seen.size else 0.0
-    high = max(float(np.quantile(seen, 0.9)) if seen.size else 1.0, low + 0.01)
+    costs = objective.sign * values[np.isfinite(values)]
+    best = float(costs.min()) if costs.size else 0.0
+    worst = max(float(np.quantile(costs, 0.9)) if costs.size else 1.0, best + 0.01)
+    return (best, worst) if objective.minimizes else (-worst, -best)
+
+
+def objective_colours(values: np.ndarray, objective: Objective, theme: Theme) -> tuple[Colormap, Normalize]:
+    """Return a colour map and its range for objectives. The best has the most contrast with the background."""
     whole = matplotlib.colormaps["viridis" if theme == LIGHT else "viridis_r"]
-    shades = whole(np.linspace(0.0, 0.76 if theme == LIGHT else 0.72, 64))
-    return LinearSegmentedColormap.from_list("objective", shades), Normalize(low, high)
+    shades = whole(np.linspace(0.0, 0.76 if theme == LIGHT else 0.72, 64))[:: objective.sign]
+    return LinearSegmentedColormap.from_list("objective", shades), Normalize(*objective_range(values, objective))
 
 
-def colour_bar(figure: Figure, axes: Axes, colours: tuple[Colormap, Normalize], title: str, theme: Theme) -> None:
-    """Draw the colour bar beside the axes. Values above its range have the last colour."""
+def colour_bar(
+    figure: Figure, axes: Axes, colours: tuple[Colormap, Normalize], objective: Objective, theme: Theme
+) -> None:
+    """Draw the colour bar beside the axes. Values worse than its range have the last colour."""
     mappable = matplotlib.cm.ScalarMappable(colours[1], colours[0])
-    bar = figure.colorbar(mappable, ax=axes, shrink=0.75, pad=0.03, aspect=22, extend="max")
-    bar.set_label(title, fontsize=8.5, color=theme.ink)
+    end = "max" if objective.minimizes else "min"
+    bar = figure.colorbar(mappable, ax=axes, shrink=0.75, pad=0.03, aspect=22, extend=end)
+    bar.set_label(title_of(objective), fontsize=8.5, color=theme.ink)
     bar.ax.tick_params(colors=theme.ink, labelsize=8, length=0)
     bar.outline.set_visible(False)
 
 
-def set_objective_axis(axes: Axes, values: np.ndarray) -> None:
-    """Set the vertical axis to include the objectives and 1, logarithmic where their ratio is above `WIDE`."""
+def set_objective_axis(axes: Axes, values: np.ndarray, objective: Objective, theme: Theme) -> None:
+    """Set the vertical axis to include the objectives, logarithmic where their ratio is above `WIDE`.
+
+    Where the objective is the registration ratio, the axis includes 1, no improvement, with a dashed line.
+    """
     seen = values[np.isfinite(values)]
-    low, high = (float(min(seen.min(), 1)), float(max(seen.max(), 1))) if seen.size else (0.0, 1.0)
+    if objective.is_ratio:
+        seen = np.append(seen, 1.0) if seen.size else np.array([0.0, 1.0])
+        axes.axhline(1, color=theme.ink, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
     if low > 0 and high > WIDE * low:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.2, high * 1.3)

@@ -41,8 +41,7 @@ def answer(study: StudyRecord, analysis: Analysis) -> Section:
 
 def summary(study: StudyRecord, analysis: Analysis) -> tuple[str, ...]:
     """Return what stands behind the headline in a few sentences: claims, tests, what was compared, and limits."""
-    ratios = {name: ratio for name in analysis.arms if not math.isnan(ratio := analysis.test_ratio(name))}
-    ranked = sorted(ratios, key=lambda name: ratios[name])
+    ranked = analysis.ranked
     verdicts = [
         f"{claim.statement}: {'cannot be judged' if math.isnan(claim.difference.test.difference) else claim.verdict}."
         for claim in analysis.claims
@@ -53,45 +52,54 @@ def summary(study: StudyRecord, analysis: Analysis) -> tuple[str, ...]:
         return tuple(lines)
     lines.append(_best_tested(analysis, ranked[0]))
     if len(ranked) > 1:
-        lines.append(_margin_of_best(analysis, ranked[0], ranked[1], ratios[ranked[1]]))
+        lines.append(_margin_of_best(analysis, ranked[0], ranked[1]))
     if analysis.baselines:
-        lines.append(_without_annotation(analysis, ranked[0], ratios[ranked[0]]))
+        lines.append(_without_annotation(analysis, ranked[0]))
     lines.append(f"Limits: {'; '.join(_limits(study, analysis, ranked[0]))}.")
     remarks = study.tags.get(REMARKS_TAG, "").splitlines()
     return (*lines, f"Patients and splits: {'; '.join(remarks)}.") if remarks else tuple(lines)
 
 
 def _best_tested(analysis: Analysis, best: str) -> str:
-    """Return a sentence with the arm of the lowest objective on the test patients and its change from before."""
+    """Return a sentence with the arm of the best objective on the test patients and its change from before."""
     changes = analysis.changes[best]
     lower = sum(one.test.difference < 0 and bool(significance_stars(one.holm_p)) for one in changes)
     return (
-        f"{best} has a ratio of {analysis.test_ratio(best):.3f}; {lower} of {len(changes)} metrics improve from before "
-        "registration at p < 0.05 (paired t-test, Holm)."
+        f"{best} has a {_named(analysis)} of {_value(analysis, best)}; {lower} of {len(changes)} metrics improve from "
+        "before registration at p < 0.05 (paired t-test, Holm)."
     )
 
 
-def _margin_of_best(analysis: Analysis, best: str, second: str, ratio: float) -> str:
+def _named(analysis: Analysis) -> str:
+    return "ratio" if analysis.objective.is_ratio else analysis.objective.title
+
+
+def _value(analysis: Analysis, name: str) -> str:
+    return analysis.objective.text(analysis.test_value(name))
+
+
+def _margin_of_best(analysis: Analysis, best: str, second: str) -> str:
     """Return a sentence with the arm that follows the best and the tests of their differences."""
     family = next(family for pair, family in analysis.between.items() if set(pair) == {best, second})
     different = sum(bool(significance_stars(one.holm_deciding_p)) for one in family)
     of = "" if family[0].deciding.scope == METHOD else f" ({family[0].deciding.scope})"
     return (
-        f"Next: {second} with {ratio:.3f}. These two arms differ at p < 0.05 in {different} of {len(family)} "
-        f"metrics{of}."
+        f"Next: {second} with {_value(analysis, second)}. These two arms differ at p < 0.05 in {different} of "
+        f"{len(family)} metrics{of}."
     )
 
 
-def _without_annotation(analysis: Analysis, best: str, ratio: float) -> str:
+def _without_annotation(analysis: Analysis, best: str) -> str:
     """Return a sentence with the baselines and, for the descriptors, the tests against the best arm."""
-    ratios = {name: analysis.test_ratio(name) for name in analysis.baselines}
-    named = ", ".join(f"{name} {value:.3f}" for name, value in ratios.items())
+    named = ", ".join(f"{name} ratio {analysis.test_ratio(name):.3f}" for name in analysis.baselines)
+    if analysis.objective.is_ratio:
+        named = named.replace(" ratio ", " ")
     text = f"Without any annotated patient: {named}"
     if (family := analysis.between.get((DESCRIPTORS, best))) is None:
         return f"{text}."
     different = sum(bool(significance_stars(one.holm_deciding_p)) for one in family)
     of = "" if family[0].deciding.scope == METHOD else f" ({family[0].deciding.scope})"
-    side = "below" if ratios[DESCRIPTORS] < ratio else "above"
+    side = "below" if analysis.test_ratio(DESCRIPTORS) < analysis.test_ratio(best) else "above"
     return (
         f"{text}. {DESCRIPTORS.capitalize()} are {side} the lowest arm, {best}, and differ from it at p < 0.05 in "
         f"{different} of {len(family)} metrics{of}."
@@ -158,16 +166,16 @@ def best_models(study: StudyRecord, analysis: Analysis) -> list[str]:
 
     chosen = sorted((name for name, value in values.items() if not math.isnan(value)), key=split)
     for (train, validation), group in groupby(chosen, key=split):
-        ranked = sorted(group, key=lambda name: values[name], reverse=study.direction == "maximize")
+        ranked = sorted(group, key=lambda name: study.objective.cost(values[name]))
         if len(ranked) == 1:
             continue
-        objectives = "; ".join(f"{name} {values[name]:.3f}" for name in ranked)
+        objectives = "; ".join(f"{name} {study.objective.text(values[name])}" for name in ranked)
         over = ", mean over folds" if analysis.arms[ranked[0]][0].folds > 1 else ""
         needs = span(record.annotated for name in ranked for record in analysis.arms[name])
         who = f"{train} training and {validation} validation patients ({needs} annotated)"
         text = f"With {who}, the best model on validation is {ranked[0]} (validation objective{over}: {objectives})."
-        ratios = [f"{name} {analysis.test_ratio(name):.3f}" for name in ranked if name in analysis.slices]
-        lines.append(text + (f" Objective on the test patients: {'; '.join(ratios)}." if ratios else ""))
+        tested = [f"{name} {_value(analysis, name)}" for name in ranked if name in analysis.slices]
+        lines.append(text + (f" Objective on the test patients: {'; '.join(tested)}." if tested else ""))
     if not study.arms:
         lines.append("The store holds no arm of this study yet.")
     elif not analysis.tested:
@@ -194,6 +202,8 @@ def _warnings(arm: ArmRecord) -> list[str]:
     if arm.rows is not None and logged is not None:
         own = registration_ratio(arm.rows)
         if not math.isclose(own, logged, rel_tol=1e-6):
-            text = f"{arm.arm}: its logged test objective {logged:.4f} differs from that of its test rows, {own:.4f}."
+            text = (
+                f"{arm.arm}: its logged registration ratio {logged:.4f} differs from that of its test rows, {own:.4f}."
+            )
             lines.append(with_fold(arm, text))
     return lines

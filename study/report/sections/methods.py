@@ -59,10 +59,16 @@ def statistics(study: StudyRecord, analysis: Analysis) -> Section:
 def conventions(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the conventions."""
     openings = {arm.openings for arm in study.arms}
-    objective = f"The objective is the {ratio_text(analysis.endpoints)} {OBJECTIVE}"
+    objective, ratio = analysis.objective, f"the {ratio_text(analysis.endpoints)} {OBJECTIVE}"
+    ranked = f"The objective is {ratio}"
+    if not objective.is_ratio:
+        unit = f" in {objective.unit}" if objective.unit else ""
+        ranked = (
+            f"The objective is {objective.title}{unit}, {objective.metric}; {objective.better}. The ratio is {ratio}"
+        )
     selection = OPENED_ONCE if openings == {1} else OPENED_AGAIN if max(openings, default=0) > 1 else f"{SELECTION}."
     return Section(
-        "conventions", "Conventions", (Bullets((*CONVENTIONS, objective, selection, *pseudo_labels(study.tags))),)
+        "conventions", "Conventions", (Bullets((*CONVENTIONS, ranked, selection, *pseudo_labels(study.tags))),)
     )
 
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jointnet.evaluate.aggregation import registration_ratio
-from study.report.analysis import Analysis
+from study.report.analysis import Analysis, objective_value
 from study.report.figures import DARK, LIGHT, Picture, Theme, dress
 from study.report.page import Block, Bullets, Details, Heading, Pictures, Section, Text
 from study.report.records import ArmRecord, StudyRecord
@@ -33,6 +33,7 @@ from study.report.search.parameter_figures import (
     triangle_alt,
 )
 from study.report.search.selection_warnings import optimism_table, study_warnings
+from study.report.search.trial_marks import set_objective_axis, title_of
 from study.report.search.trial_table import SearchParameter, search_parameters
 from study.report.tables import Table, number_or_empty, text_frame, text_row
 from study.store_names import TIME_BUDGET
@@ -41,28 +42,29 @@ _CORE = ("lambda_1", "lambda_2", "lambda_3", "alpha")
 _TRIALS_NOTE = (
     "Objective of each trial's best epoch, in the order of their start. Filled: complete; hollow: stopped "
     "early; hollow diamond: stopped by the time budget; cross or dashed line: failed or interrupted; ring: selected; "
-    "step: best so far; dashed line at 1: no better than no registration."
+    "step: best so far{}."
 )
+_DASHED = "; dashed line at 1: no better than no registration"
 
 
 def search(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the selected trials, reasons for caution, and the figures of the search."""
-    objective = f"Validation {study.metric.rpartition('/')[2].replace('_', ' ')}"
     selected = selected_table(study)
-    cautions = tuple(study_warnings(study))
+    cautions = (*_warm_starts(study), *study_warnings(study))
     blocks: list[Block] = []
     if selected.rows:
         blocks.append(selected)
     if cautions:
         blocks += [Heading("Reasons for caution"), Bullets(cautions)]
-    if effort := study_pictures(study.arms, objective):
+    if effort := study_pictures(study.arms):
         blocks += [Heading("All arms"), Pictures(effort, titled=True)]
     if any(arm.trials for arm in study.arms):
-        blocks += [Heading("Objective of every trial"), trial_pictures(study, objective), Text(_TRIALS_NOTE, "note")]
+        note = _TRIALS_NOTE.format(_DASHED if study.objective.is_ratio else "")
+        blocks += [Heading("Objective of every trial"), trial_pictures(study), Text(note, "note")]
     of_arms: list[Block] = []
     for name, records in analysis.arms.items():
         space = search_parameters(study.specification, records[0])
-        if pictures := arm_pictures(records, space, importance.importance(records, space), objective):
+        if pictures := arm_pictures(records, space, importance.importance(records, space)):
             blocks_of_arm = (Pictures(pictures, titled=True),)
             of_arms.append(Details(f"{analysis.titles[name]} ({name})", blocks_of_arm, is_open=not of_arms))
     frames = {"optimism": optimism_table(study.arms), "trials": _trial_frame(study)}
@@ -71,15 +73,25 @@ def search(study: StudyRecord, analysis: Analysis) -> Section:
     return Section("search", "Hyperparameter search", (*blocks, *of_arms) or (Text("No trial was started."),), frames)
 
 
-def study_pictures(arms: Sequence[ArmRecord], objective: str) -> tuple[Picture, ...]:
+def _warm_starts(study: StudyRecord) -> list[str]:
+    """Return a sentence for each search that began with points of another study."""
+    searches = [each for each in study.specification.get("searches", []) if each.get("warm_start")]
+    return [
+        f"The search {each.get('name')} was warm-started: it began with the best points of study "
+        f"{each['warm_start']['study']}, whose trials are not counted in its effort."
+        for each in searches
+    ]
+
+
+def study_pictures(arms: Sequence[ArmRecord]) -> tuple[Picture, ...]:
     """Return the figure that compares the arms at equal effort; empty where nothing could be selected."""
-    alt, note = effort_alt(arms, objective), " ".join(effort_sentences(arms))
-    draw = partial(draw_effort, arms, objective)
+    alt, note = effort_alt(arms), " ".join(effort_sentences(arms))
+    draw = partial(draw_effort, arms)
     return tuple(_picture("effort", "Best so far at equal effort", alt, note, draw))
 
 
 def arm_pictures(
-    arms: Sequence[ArmRecord], space: Sequence[SearchParameter], shares: Importance, objective: str
+    arms: Sequence[ArmRecord], space: Sequence[SearchParameter], shares: Importance
 ) -> tuple[Picture, ...]:
     """Return the figures of one arm's search. Those without data are left out.
 
@@ -87,7 +99,6 @@ def arm_pictures(
         arms: the records of one arm, one per fold; at least one.
         space: the searched parameters.
         shares: the importance of the parameters.
-        objective: the name of the objective, e.g. `Validation registration ratio`.
     """
     name = arms[0].arm
     return (
@@ -101,30 +112,30 @@ def arm_pictures(
         *_picture(
             f"{name}-slices",
             "Each parameter by itself",
-            slices_alt(arms, space, objective),
+            slices_alt(arms, space),
             "",
-            partial(draw_slices, arms, space, objective),
+            partial(draw_slices, arms, space),
         ),
         *_picture(
             f"{name}-lambdas",
             "Proportions of the loss weights",
-            triangle_alt(arms, objective),
+            triangle_alt(arms),
             "",
-            partial(draw_triangle, arms, space, objective),
+            partial(draw_triangle, arms, space),
         ),
         *_picture(
             f"{name}-parallel",
             "All parameters together",
-            parallel_alt(arms, space, objective),
+            parallel_alt(arms, space),
             "",
-            partial(draw_parallel, arms, space, objective),
+            partial(draw_parallel, arms, space),
         ),
         *_picture(
             f"{name}-tradeoff",
             "Registration against Dice",
-            tradeoff_alt(arms, objective),
+            tradeoff_alt(arms),
             tradeoff_note(arms),
-            partial(draw_tradeoff, arms, objective),
+            partial(draw_tradeoff, arms),
         ),
     )
 
@@ -137,37 +148,36 @@ def selected_table(study: StudyRecord) -> Table:
     rows = []
     for arm, trial in chosen:
         values = {**(arm.selection or {}).get("parameters", {}), **trial.parameters}
-        ratio = registration_ratio(arm.rows) if arm.rows is not None else math.nan
+        tested = objective_value(arm.ranked_by, arm.rows)
         objective = (arm.selection or {}).get("objective", math.nan)
         words = [f"{arm.arm}, fold {arm.fold}" if arm.folds > 1 else arm.arm, trial.trial_id, trial.ending]
-        words += [str(trial.best_epoch), number_or_empty(float(objective), 3), number_or_empty(ratio, 3)]
+        words += [str(trial.best_epoch), number_or_empty(float(objective), 3), number_or_empty(tested, 3)]
         words += [_value(values.get(name)) for name in names]
         rows.append(text_row(words, trial.run_id))
-    header = ("Trial", "How it ended", "Epoch", "Objective, validation", "Objective, test", *names)
+    unit = f" ({study.objective.unit})" if study.objective.unit else ""
+    objective = (f"Objective{unit}, validation", f"Objective{unit}, test")
+    header = ("Trial", "How it ended", "Epoch", *objective, *names)
     return Table("selected", "The selected trials.", header, tuple(rows), "Arm")
 
 
-def trial_pictures(study: StudyRecord, objective: str) -> Pictures:
+def trial_pictures(study: StudyRecord) -> Pictures:
     """Return one picture per arm and fold with the objective of every trial, and one of all arms for the files."""
-    tried = [arm for arm in study.arms if arm.trials]
+    tried, objective = [arm for arm in study.arms if arm.trials], title_of(study.objective)
 
     def one(arm: ArmRecord) -> Picture:
         name = f"{arm.arm}-fold-{arm.fold}" if arm.folds > 1 else arm.arm
         alt = f"{objective} of the {len(arm.trials)} trials of {name}; the values are in trials.csv."
-        return Picture(f"trials-{name}", "", alt, "", lambda theme: draw_trials([arm], objective, theme, study.arms))
+        return Picture(f"trials-{name}", "", alt, "", lambda theme: draw_trials([arm], theme, study.arms))
 
-    together = Picture("trials", "", "Objective of every trial", "", lambda theme: draw_trials(tried, objective, theme))
+    together = Picture("trials", "", "Objective of every trial", "", lambda theme: draw_trials(tried, theme))
     return Pictures(tuple(one(arm) for arm in tried), combined=together)
 
 
-def draw_trials(
-    arms: Sequence[ArmRecord], title: str, theme: Theme = LIGHT, scale_of: Sequence[ArmRecord] | None = None
-) -> Figure:
+def draw_trials(arms: Sequence[ArmRecord], theme: Theme = LIGHT, scale_of: Sequence[ArmRecord] | None = None) -> Figure:
     """Draw the objective of every trial in the order of their start, and the best so far, one panel per arm.
 
     Args:
         arms: the arms, one panel each.
-        title: the name of the objective.
         theme: the colours.
         scale_of: the arms whose trials set the range of the vertical axis, so that several figures share one scale;
             `arms` where None.
@@ -182,15 +192,10 @@ def draw_trials(
         axes.set_title(arm.arm, fontsize=10, color=theme.ink, loc="left")
         axes.set_xlabel("Trial", fontsize=9, color=theme.ink)
         if place == 0:
-            axes.set_ylabel(title, fontsize=9, color=theme.ink)
-    values = [trial.objective for arm in scale_of or arms for trial in arm.trials if trial.objective > 0]
-    if first is not None and values:
-        low, high = min(*values, 1), max(*values, 1)
-        if high > 4 * low:
-            first.set_yscale("log")
-            first.set_ylim(low / 1.2, high * 1.2)
-        else:
-            first.set_ylim(low - 0.08 * (high - low) - 0.01, high + 0.08 * (high - low) + 0.01)
+            axes.set_ylabel(title_of(arm.ranked_by), fontsize=9, color=theme.ink)
+    values = [trial.objective for arm in scale_of or arms for trial in arm.trials]
+    for axes in figure.axes:
+        set_objective_axis(axes, np.array(values, dtype=float), arms[0].ranked_by, theme)
     return figure
 
 
@@ -218,7 +223,7 @@ def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
         if selected is not None and trial.run_id == selected.run_id:
             axes.scatter(place, value, s=150, facecolor="none", edgecolor=theme.ink, linewidth=1.3, zorder=4)
         if trial.finished:
-            best.append((place, min([value, *(known for _, known in best)])))
+            best.append((place, min([value, *(known for _, known in best)], key=arm.ranked_by.cost)))
     hollow = {"facecolor": theme.paper, "edgecolor": colour, "linewidth": 1.4}
     looks = {
         "complete": {"s": 34, "color": colour},
@@ -230,7 +235,6 @@ def _trial_dots(axes: Axes, arm: ArmRecord, theme: Theme) -> None:
         axes.scatter(*zip(*points, strict=True), **looks.get(how, other), zorder=3)  # type: ignore[arg-type]
     if best:
         axes.step(*zip(*best, strict=True), where="post", color=colour, alpha=0.6, linewidth=1.2, zorder=2)
-    axes.axhline(1, color=theme.ink, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xlim(0.4, max(len(arm.trials), 2) + 0.6)
     names = [trial.trial_id for trial in arm.trials]
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

@@ -132,7 +132,7 @@ def test_the_best_epoch_is_the_first_of_the_least_objective_and_nan_is_never_bes
 
 
 def test_the_best_epoch_is_that_of_the_objective_which_every_validation_must_have(patients, tmp_path, monkeypatch):
-    values = iter([0.5, 0.9, 0.7])
+    values = itertools.cycle([0.5, 0.9, 0.7])
     metrics = {"val/dice/lv": 0.0, OBJECTIVE: 0.8}
     monkeypatch.setattr(training, "named_metrics", lambda rows, prefix: {**metrics, "val/dice/lv": next(values)})
     settings = tiny_settings(training__epochs=3, model__name="standalone")

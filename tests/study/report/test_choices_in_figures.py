@@ -65,17 +65,17 @@ def test_a_choice_is_its_place_and_a_value_that_was_not_drawn_is_nan():
 def test_figures_show_choices_by_name_and_keep_trials_without_a_conditional_value():
     record = searched(12)
     space = search_parameters(SPECIFICATION, record)
-    figure = draw_slices([record], space, "Objective")
+    figure = draw_slices([record], space)
     assert figure is not None
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["guided", "fully_connected"]
-    parallel = draw_parallel([record], space, "Objective")
+    parallel = draw_parallel([record], space)
     assert parallel is not None
     lines = [path for part in parallel.axes[0].collections for path in part.get_paths()]
     assert len(lines) == 12 and {len(line.vertices) for line in lines} == {4, 5}  # one axis fewer without guide_steps
     assert all(np.isfinite(line.vertices).all() for line in lines)
     chosen = record.trials[0] if record.selected is None else record.selected
-    assert f"model.head {chosen.parameters['model.head']}" in slices_alt([record], space, "Objective")
-    assert "12 trials" in parallel_alt([record], space, "Objective")
+    assert f"model.head {chosen.parameters['model.head']}" in slices_alt([record], space)
+    assert "12 trials" in parallel_alt([record], space)
 
 
 def test_importance_takes_choices_and_leaves_out_what_is_conditional():

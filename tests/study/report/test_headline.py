@@ -7,9 +7,11 @@ import invented_search as invented
 import pytest
 import synthetic_store as synthetic
 
+from jointnet.train.objective import Objective
 from study.report.analysis import analyse
 from study.report.headline import Headline, headline
 from study.report.records import ArmRecord, BaselineRecord, StudyRecord
+from study.report.sections.answer import summary
 from study.store_names import DESCRIPTORS
 
 SPACE = {"alpha": {"low": 0.0, "high": 1.0}, "lambda_2_to_1": {"low": 0.1, "high": 10.0, "scale": "log"}}
@@ -39,7 +41,7 @@ def _study(
     own = {
         **{"run_id": "s", "study_id": "s", "started": datetime(2026, 6, 1, tzinfo=UTC), "minutes": 1.0, "splits": {}},
         **{"tags": {"data.kind": kind}, "specification": {"searches": [search], "arms": entries}},
-        **{"metric": "val/registration_ratio", "direction": "minimize", "arms": arms, **changes},
+        **{"objective": arms[0].ranked_by, "arms": arms, **changes},
     }
     return StudyRecord(**own)  # type: ignore[arg-type]
 
@@ -121,3 +123,34 @@ def test_without_test_values_the_best_on_validation_is_named():
     (text,) = _headline(_study(_arm(None), _arm(None, values=(0.4,), train=35))).sentences
     assert text.endswith("On validation the best of 2 arms: joint-35 t1 of 1 trial with 35 training patients, lambda "
                          "0.25/0.50/0.25, alpha 0.99: val/registration_ratio 0.400.")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("objective", "best", "change"),
+    [
+        (Objective("val/cd_mm/rv"), "joint-25", "RV CD {before:.2f} to {after:.2f} mm on 5 unseen patients, ratio 0."),
+        (Objective("val/dice/lv", "maximize"), "joint-35", "LV overlap {before:.2f} to {after:.2f} on 5 unseen"),
+    ],
+)
+def test_another_objective_ranks_the_arms_and_is_named_with_its_unit(objective: Objective, best: str, change: str):
+    metric, structure = objective.metric.split("/")[1:]
+    arms = [_arm(gain, train=train, ranked_by=objective) for gain, train in ((0.5, 25), (0.8, 35))]
+    study = _study(*arms)
+    analysis = analyse(study)
+    found = headline(study, analysis)
+    assert analysis.ranked[0] == best and f": {best} t1 of 4 trials with " in found.result
+    rows = analysis.slices[best]
+    own = rows[(rows["metric"] == metric) & (rows["structure"] == structure)]
+    before, after = own.groupby("patient")[["before", "after"]].mean().mean()
+    assert change.format(before=before, after=after) in found.result
+    assert "as good" not in found.trust  # the noise of this objective is not known
+    first, second, *_ = summary(study, analysis)
+    assert first.startswith(f"{best} has a {objective.title} of {objective.text(after)}; ")
+    assert second.startswith("Next: joint-")
+
+
+def test_without_test_values_the_best_follows_the_objective():
+    dice = Objective("val/dice/lv", "maximize")
+    high = _arm(None, values=(0.9, 0.8), train=35, ranked_by=dice)
+    (text,) = _headline(_study(_arm(None, ranked_by=dice), high)).sentences
+    assert "best of 2 arms: joint-35 t1 of 2 trials" in text and text.endswith("val/dice/lv 0.900.")

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from jointnet.errors import InputError
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.report.mlflow_store import MlflowStore
 from study.report.reader import best_value, read_study, study_ids
 from study.store_names import EXPERIMENT
@@ -23,7 +24,7 @@ SEEDS = (11, 22)
 def test_arms_come_in_the_order_of_the_paper(studies: str) -> None:
     study = read_study(studies, synthetic.PARTIAL)
     assert [arm.arm for arm in study.arms] == ["standalone-25", "standalone-35", "joint-25", "joint-35"]
-    assert (study.metric, study.direction, study.minutes) == (synthetic.RATIO, "minimize", 10.0)
+    assert (study.objective, study.minutes) == (Objective(synthetic.RATIO, "minimize"), 10.0)
     assert (study.arms[2].train, study.arms[2].validation, study.arms[2].test) == (25, 15, 5)
     assert study.missing == ()
 
@@ -64,10 +65,10 @@ def test_parameters_are_numbers_where_they_can_be(studies: str) -> None:
 
 
 def test_best_value_takes_the_last_word_on_a_repeated_epoch() -> None:
-    assert best_value([(1, 0.9), (2, 0.1), (2, 0.7), (3, 0.8)], "minimize") == (0.7, 2, 3)
-    assert best_value([(1, 0.9), (2, 0.7)], "maximize") == (0.9, 1, 2)
-    assert best_value([(1, math.nan), (2, 0.7), (3, -1.8e308)], "minimize") == (0.7, 2, 1)
-    assert math.isnan(best_value([], "minimize")[0])
+    assert best_value([(1, 0.9), (2, 0.1), (2, 0.7), (3, 0.8)], REGISTRATION_RATIO) == (0.7, 2, 3)
+    assert best_value([(1, 0.9), (2, 0.7)], Objective("val/dice/lv", "maximize")) == (0.9, 1, 2)
+    assert best_value([(1, math.nan), (2, 0.7), (3, -1.8e308)], REGISTRATION_RATIO) == (0.7, 2, 1)
+    assert math.isnan(best_value([], REGISTRATION_RATIO)[0])
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:

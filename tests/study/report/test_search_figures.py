@@ -10,12 +10,14 @@ import pytest
 import synthetic_store as synthetic
 from mlflow import MlflowClient
 
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.report import figures
 from study.report.reader import read_study
-from study.report.search import importance, objective_figures, parameter_figures
+from study.report.records import ArmRecord
+from study.report.search import importance, objective_figures, parameter_figures, trial_marks
 from study.report.sections.search import arm_pictures, study_pictures
 
-TITLE = "Validation registration ratio"
+CD = Objective("val/cd_mm/lv")
 
 
 @pytest.mark.parametrize(
@@ -124,11 +126,58 @@ def test_equal_effort_is_told_per_number_of_training_patients():
 
 
 def test_one_trial_that_went_astray_does_not_squeeze_the_objective_axis():
-    heights, ends = parameter_figures.heights(np.array([*np.linspace(0.5, 0.7, 19), 50.0, math.nan]))
+    heights, ends = parameter_figures.heights(
+        np.array([*np.linspace(0.5, 0.7, 19), 50.0, math.nan]), REGISTRATION_RATIO
+    )
     assert heights[0] == 0
     assert heights[-2] == 1
     assert np.isnan(heights[-1])
     assert ends == pytest.approx((0.5, np.quantile([*np.linspace(0.5, 0.7, 19), 50.0], 0.9)))
+
+
+def mirrored(arm: ArmRecord) -> ArmRecord:
+    """Return the arm with an objective of which high values are good: 1 minus the one that it had."""
+    trials = tuple(replace(trial, objective=1 - trial.objective) for trial in arm.trials)
+    return replace(arm, trials=trials, ranked_by=Objective("val/stretch/lv", "maximize"))
+
+
+def test_where_high_values_are_good_figures_show_the_mirrored_search():
+    arm = invented.search(40)
+    other = mirrored(arm)
+    low, high = (objective_figures.best_so_far(one)["best"].to_numpy(dtype=float) for one in (arm, other))
+    assert high == pytest.approx(1 - low, nan_ok=True)
+    fronts = [objective_figures.dice_table([one])[0]["front"].tolist() for one in (arm, other)]
+    assert fronts[0] == fronts[1] and any(fronts[0])
+    values = np.array([trial.objective for trial in arm.trials])
+    below, ends = parameter_figures.heights(values, arm.ranked_by)
+    above, other_ends = parameter_figures.heights(1 - values, other.ranked_by)
+    assert above == pytest.approx(1 - below, nan_ok=True) and other_ends == pytest.approx((1 - ends[1], 1 - ends[0]))
+    shades, mirror = (
+        np.array([cmap(norm(value)) for value in own])
+        for own, (cmap, norm) in (
+            (values[:5], trial_marks.objective_colours(values, arm.ranked_by, figures.LIGHT)),
+            (1 - values[:5], trial_marks.objective_colours(1 - values, other.ranked_by, figures.LIGHT)),
+        )
+    )
+    assert mirror == pytest.approx(shades, abs=0.02)
+
+
+def test_only_the_ratio_has_a_line_at_one_and_each_objective_has_its_name_and_unit():
+    for own, title, lines in (
+        (REGISTRATION_RATIO, "Validation registration ratio", 1),
+        (CD, "Validation LV CD (mm)", 0),
+    ):
+        arm = replace(invented.search(20), ranked_by=own)
+        drawn = parameter_figures.draw_slices([arm], invented.JOINT)
+        assert drawn is not None and drawn.axes[0].get_ylabel() == title
+        assert sum(list(line.get_ydata()) == [1, 1] for line in drawn.axes[0].lines) == lines
+        assert parameter_figures.slices_alt([arm], invented.JOINT).startswith(f"{title} of 20 trials")
+        assert objective_figures.effort_alt([arm]).startswith(f"Best v{title[1:]} so far")
+
+
+def test_a_dice_is_not_drawn_against_dice():
+    arm = replace(invented.search(20), ranked_by=Objective("val/dice_lge/lv", "maximize"))
+    assert objective_figures.draw_tradeoff([arm]) is None
 
 
 DRAWN = [one.parameters for one in invented.search(20).trials]
@@ -164,7 +213,7 @@ def test_what_there_is_is_drawn_and_nothing_else(case: str):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = importance.importance([arm], space)
-        drawn = [*arm_pictures([arm], space, found, TITLE), *study_pictures([arm], TITLE)]
+        drawn = [*arm_pictures([arm], space, found), *study_pictures([arm])]
         assert [picture.name for picture in drawn] == [
             "search-effort" if name == "effort" else f"search-{arm.arm}-{name}" for name in names.split()
         ]
@@ -175,7 +224,7 @@ def test_what_there_is_is_drawn_and_nothing_else(case: str):
 
 
 def test_a_dark_page_has_a_picture_of_its_own():
-    (picture,) = study_pictures([invented.search(5)], TITLE)
+    (picture,) = study_pictures([invented.search(5)])
     light, dark = (figures.figure_bytes(picture.draw(theme), "svg").decode() for theme in (figures.LIGHT, figures.DARK))
     assert figures.LIGHT.ink in light
     assert figures.LIGHT.ink not in dark
@@ -197,15 +246,15 @@ def test_stopped_trials_are_hollow_and_complete_ones_filled():
     arm = invented.search(60)
     kinds = [trial.state for trial in arm.trials]
     for drawn in (
-        parameter_figures.draw_slices([arm], invented.JOINT, TITLE),
-        objective_figures.draw_tradeoff([arm], TITLE),
+        parameter_figures.draw_slices([arm], invented.JOINT),
+        objective_figures.draw_tradeoff([arm]),
     ):
         assert _marks(drawn, "complete") == kinds.count("complete")
         assert _marks(drawn, "early") == kinds.count("stopped")
 
 
 def test_bounds_are_marked_and_axes_are_logarithmic_where_the_space_is():
-    drawn = parameter_figures.draw_slices([invented.search(20)], invented.JOINT, TITLE)
+    drawn = parameter_figures.draw_slices([invented.search(20)], invented.JOINT)
     assert drawn is not None
     for axes, one in zip(drawn.axes, invented.JOINT, strict=True):
         assert axes.get_xscale() == ("log" if one.log else "linear")
@@ -217,13 +266,13 @@ def test_bounds_are_marked_and_axes_are_logarithmic_where_the_space_is():
 def test_folds_share_a_figure_and_their_selected_trials_are_named():
     arms = [invented.search(20, seed=fold, fold=fold, folds=2) for fold in (1, 2)]
     for drawn in (
-        parameter_figures.draw_slices(arms, invented.JOINT, TITLE),
-        parameter_figures.draw_triangle(arms, invented.JOINT, TITLE),
-        objective_figures.draw_tradeoff(arms, TITLE),
+        parameter_figures.draw_slices(arms, invented.JOINT),
+        parameter_figures.draw_triangle(arms, invented.JOINT),
+        objective_figures.draw_tradeoff(arms),
     ):
         assert drawn is not None
         assert {"fold 1", "fold 2"} <= {text.get_text() for text in drawn.axes[0].texts}
-    assert "Selected in fold 2" in parameter_figures.triangle_alt(arms, TITLE)
+    assert "Selected in fold 2" in parameter_figures.triangle_alt(arms)
 
 
 def test_the_store_gives_the_metrics_of_the_best_epoch(empty_store: str, tmp_path):

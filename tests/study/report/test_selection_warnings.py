@@ -6,6 +6,7 @@ import invented_search as invented
 import pandas as pd
 import pytest
 
+from jointnet.train.objective import Objective
 from study.report.search import selection_warnings
 from study.report.search.selection_warnings import expected_maximum, on_bound, optimism, optimism_table
 from study.report.search.trial_table import trial_table
@@ -129,3 +130,23 @@ def test_optimism_is_test_minus_validation():
     assert found.expected == pytest.approx(0.15 / math.sqrt(math.pi))
     assert optimism_table([arm])["difference"].tolist() == pytest.approx([0.1])
     assert "on test 0.600, 0.100 worse" in _about(arm)
+
+
+def test_of_another_objective_nothing_is_said_that_needs_the_noise_between_seeds():
+    arm = _arm([0.5] * 20, [k / 19 for k in range(20)], selected=0, ranked_by=Objective("val/dice/lv", "maximize"))
+    lines = selection_warnings.warnings(arm, [invented.ALPHA])
+    assert lines == [
+        "joint-25: alpha of the selected trial, 0, is on the bound 0 of the search: the end of what is possible.",
+        "joint-25: the selected trial's objective on validation is 0.500.",
+    ]
+
+
+def test_worse_on_test_follows_the_direction_and_has_the_unit():
+    rows = pd.DataFrame([("1", 1, "lv", "dice", 0.5, 0.4, False), ("1", 1, "lv", "cd_mm", 2.0, 0.4, False)])
+    rows.columns = pd.Index(["patient", "slice", "structure", "metric", "before", "after", "lost"])
+    for objective, text in (
+        (Objective("val/dice/lv", "maximize"), "0.500, on test 0.400, 0.100 worse (other patients)."),
+        (Objective("val/cd_mm/lv"), "0.500 mm, on test 0.400 mm, 0.100 mm better (other patients)."),
+    ):
+        arm = _arm([0.5], [0.5], selected=0, rows=rows, ranked_by=objective)
+        assert selection_warnings.warnings(arm, [invented.ALPHA])[-1].endswith(text)
