@@ -186,7 +186,7 @@ def test_command_line_reports_the_newest_study_and_tells_in_words_what_is_missin
     assert "joint-25 opened the test patients 3 times" in text
     assert "its later choices were made with test values known" in text
     assert "test values were not used for any choice" not in text
-    assert "logged test objective 0.5000 differs from that of its test rows" in text
+    assert "logged registration ratio 0.5000 differs from that of its test rows" in text
     assert "No test values: none of its trials finished" in text
     assert "No test values: no trial was started." in text
     ends = "1 complete, 1 interrupted, 1 stopped by the time budget, 1 stopped early"
