@@ -10,7 +10,7 @@ from typing import Any
 from jointnet.errors import InputError
 from jointnet.models import MODELS
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
-from jointnet.train.objective import Objective
+from jointnet.train.objective import Direction, Objective
 from study.report.mlflow_store import MlflowStore
 from study.report.records import ArmRecord, BaselineRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, best_metrics, is_plain_name
@@ -64,7 +64,7 @@ def _study(store: MlflowStore, study_id: str, runs: Sequence[Any]) -> StudyRecor
     has_splits = any(name.startswith(f"{SPLIT_TAG}.") for name in top.data.tags)
     files = store.artifacts(top, paths, paths if has_splits else ())
     specification = _json(files.get("specification.json"))
-    direction = "maximize" if _find(specification, "direction") == "maximize" else "minimize"
+    direction: Direction = "maximize" if _find(specification, "direction") == "maximize" else "minimize"
     objective = Objective(str(_find(specification, "metric") or OBJECTIVE), direction)
     arms = [
         _arm(store, run, kinds["trial"], kinds["retrain"], objective) for run in _newest_per_fold(kinds["arm"], "arm")
