@@ -21,6 +21,8 @@ SLICES = 15
 """Labelled slices of a patient of the phantom, on which the seconds were measured."""
 MINUTES_OUTSIDE_SEARCH = 1.5
 """Minutes for the start of Ray, the cache, the test evaluation and the report."""
+SIZES = ("model.widths", "model.stem", "training.downsampling", "training.batch_size", "training.steps")
+"""Settings that decide the cost of a training."""
 _MANY = 1000
 COPIES_IN_CHECKPOINT = 5
 """The weights, their average, the best weights, and Adam's two moments."""
@@ -44,6 +46,15 @@ def expected_epochs(fidelity: Fidelity, num_samples: int) -> float:
 def relative_work(settings: Settings) -> float:
     """Return the cost of a training step, the sum over levels of pixels x channels^2, relative to MEASURED_SETTINGS."""
     return _work(settings) / _work(load_settings(MEASURED_SETTINGS))
+
+
+def searched_sizes(arm: Arm) -> tuple[str, ...]:
+    """Return the searched parameters by which the cost of a training differs, such as `model.widths`.
+
+    The estimates are of the arm's settings. Options of the user's own models may matter.
+    """
+    names = (parameter.name for parameter in arm.parameters)
+    return tuple(name for name in names if name in SIZES or name.startswith("model.options."))
 
 
 def is_timed(arm: Arm) -> bool:

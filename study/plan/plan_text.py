@@ -19,6 +19,7 @@ from study.plan.cost import (
     model_megabytes,
     relative_work,
     retrain_minutes,
+    searched_sizes,
     training_hours,
 )
 from study.plan.environment import environment_lines
@@ -28,8 +29,10 @@ from study.search.space import SearchSpace
 from study.store_address import without_secrets
 
 MOST_NOTES = 6
-WIDTH = 105
-"""Characters of a line beside its heading."""
+BESIDE = 12
+"""Characters before the text beside a heading."""
+WIDTH = 117
+"""Largest number of characters of a line."""
 
 
 def render(plan: Plan) -> str:
@@ -38,8 +41,10 @@ def render(plan: Plan) -> str:
         f"Study {plan.study_id}{', which this command continues (--new starts another)' if plan.continues else ''}"
     ]
     if plan.data.kind == "phantom":
-        lines.append(f"  Data      BUILT-IN PHANTOM, not real scans: {plan.data.patients} synthetic patients")
-        lines.append(f"            in {plan.data.folder} (--data DIR takes a folder of scans)")
+        lines.append(
+            f"  Data      BUILT-IN PHANTOM, not real scans: {plan.data.patients} synthetic patients in "
+            f"{plan.data.folder} (--data DIR takes a folder of scans)"
+        )
     else:
         lines.append(f"  Data      {plan.data.patients} patients in {plan.data.folder}")
         lines += [f"            {line}" for line in _described(plan.data)]
@@ -58,8 +63,9 @@ def render(plan: Plan) -> str:
         *([f"  Cluster   {plan.address}, {describe_cluster(plan.nodes, plan.autoscaler)}"] if plan.address else []),
         f"  Time      {_time(plan)}",
         *_disk(plan),
-        "  Test      patients stay sealed until every selection is recorded; each arm is evaluated once, with",
-        f"            {_tested_models(plan)}",
+        *_estimated(plan),
+        "  Test      patients stay sealed until every selection is recorded; each arm is evaluated once, with "
+        f"{_tested_models(plan)}",
         f"  Tracking  {without_secrets(plan.tracking_uri)}",
         f"  Output    {plan.folder}",
         f"  Cache     {plan.cache}",
@@ -70,10 +76,11 @@ def render(plan: Plan) -> str:
 
 
 def fitted(text: str, width: int) -> str:
-    """Return the text of a plan with its lines broken between words where they are longer than `width`."""
-    lines = []
+    """Return the text of a plan with its lines broken between words where they are longer than `width` or `WIDTH`."""
+    lines, width = [], min(width, WIDTH)
     for line in text.splitlines():
-        indent = " " * 12 if line.startswith(" ") else ""
+        beside = line[BESIDE:]
+        indent = " " * (BESIDE + len(beside) - len(beside.lstrip())) if line.startswith(" ") else ""
         lines += textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
     return "\n".join(lines)
 
@@ -103,11 +110,11 @@ def _pseudo_labelled(data: Data) -> list[str]:
     if data.pseudo_labels is None:
         return []
     names, teacher, digest, seen = vars(data.pseudo_labels).values()
-    return _wrapped(
+    return [
         f"{len(names)} of them without labels: {names_text(names)}. Arms whose model segments learn from their "
         f"pseudo-labels by {teacher} (SHA-256 {digest[:12]}, trained and validated on {len(seen)} patients). They are "
         "not counted as annotated."
-    )
+    ]
 
 
 def _design(plan: Plan) -> list[str]:
@@ -117,7 +124,7 @@ def _design(plan: Plan) -> list[str]:
     lines = ["one split: the same test patients in every arm"]
     if design.folds > 1:
         lines = [
-            f"nested cross-validation: {design.folds} folds, each patient is tested in {_often(design)} one of them;",
+            f"nested cross-validation: {design.folds} folds, each patient is tested in {_often(design)} one of them; "
             "each fold has its own searches, selections and test evaluations",
         ]
     if design.same_validation:
@@ -171,16 +178,12 @@ def _given(plan: Plan) -> list[str]:
     arms = {arm.name: arm for arm in plan.arms}
     methods = {name: arm.method for name, arm in arms.items()}
     given_to = {name: {**given(plan.data, arm), TRIALS: _trial_count(arm)} for name, arm in arms.items()}
-    lines = _wrapped(sentence(given_to))
+    lines = [text] if (text := sentence(given_to)) else []
     for key, row in differences(given_to).items():
         parts = [f"{value} ({', '.join(names)})" for value, names in by_value(row, methods).items()]
         if key not in (MODEL, TRAIN, LENGTH):
-            lines += _wrapped(f"{key_name(key)}: {', '.join(parts)}", indent="  ")
+            lines.append(f"{key_name(key)}: {', '.join(parts)}")
     return [f"  {'' if number else 'Compared':<9} {line}" for number, line in enumerate(lines)]
-
-
-def _wrapped(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _trial_count(arm: Arm) -> str:
@@ -272,9 +275,8 @@ def _disk(plan: Plan) -> list[str]:
         return [f"  Disk      a model of each training, twice, and {running:.1f} MB for each running training"]
     bound = "at most" if _trials_are_fixed(plan) else "about"
     return [
-        f"  Disk      {bound} {models:.1f} MB of models, as much again in the tracking store,",
-        f"            {running:.1f} MB for each running training"
-        + (f", {ledger:.0f} MB of records" if ledger >= 1 else ""),
+        f"  Disk      {bound} {models:.1f} MB of models, as much again in the tracking store, {running:.1f} MB for "
+        f"each running training{f', {ledger:.0f} MB of records' if ledger >= 1 else ''}"
     ]
 
 
@@ -292,3 +294,10 @@ def _time(plan: Plan) -> str:
     if plan.address and most != trials_now(plan.nodes, plan.resources):
         rough = f" with {most} at once{rough}"
     return f"about {minutes:.0f} minutes in all{rough}"
+
+
+def _estimated(plan: Plan) -> list[str]:
+    """Return the line about what the estimates leave out; none where no cost of a training is searched."""
+    varied = dict.fromkeys(name for arm in plan.arms for name in searched_sizes(arm))
+    text = f"            time and disk are those of the settings; {', '.join(varied)} of the trials may differ"
+    return [text] if varied else []

@@ -54,15 +54,16 @@ def parameter_methods(table: Table, methods: Sequence[Method]) -> tuple[str, ...
 
 
 def parameter_errors(
-    tables: Mapping[str, Table], fixed: Table, base: Settings, methods: Sequence[Method]
+    tables: Mapping[str, Table], fixed: Table, base: Settings, methods: Sequence[Method], every: bool
 ) -> Iterator[str]:
-    """Yield the errors of all parameters.
+    """Yield the errors of all parameters, apart from those that follow from the errors of other methods.
 
     Args:
         tables: the tables by parameter, without invalid values.
         fixed: the fixed values of the file.
         base: the settings that all methods have in common.
         methods: the valid methods.
+        every: whether these are all methods of the file.
     """
     circle = _circle(tables)
     if circle:
@@ -72,18 +73,19 @@ def parameter_errors(
     for name, table in tables.items():
         own = [method for method in methods if method.name in applies[name]]
         errors = [f": {line}" for line in _fixed_errors(name, fixed, own)]
-        if listed := [*_arm_errors(table, methods)]:
+        if listed := [*_arm_errors(table, methods, every)]:
             errors += [f".{line}" for line in listed]
         else:
             conditions = [*_condition_errors(name, tables, applies)]
             contexts = [] if circle or conditions else [*_contexts(name, tables, own, base)]
             effects = [] if circle or conditions else [*_effect_errors(name, table, own, methods, contexts)]
-            settings = [each.settings for each in contexts] or [method.settings(base) for method in own] or [base]
+            settings = [each.settings for each in contexts] or [method.settings(base) for method in own]
+            settings = settings or ([base] if every else [])
             domain = dict.fromkeys(line for each in settings for line in domain_errors(name, table, each))
             errors += [f".{line}" for line in (*conditions, *effects, *domain)]
         wrong = wrong or bool(errors) or not ("choices" in table or {"low", "high"} <= set(table))
         yield from (f"parameters.{name}{line}" for line in errors)
-    if not wrong:
+    if every and not wrong:
         parameters = make_parameters(tables, base, methods)
         found = [line for method in methods for line in _combination_errors(parameters, method, base)]
         yield from (f"parameters: {line}" for line in dict.fromkeys(found))
@@ -124,13 +126,13 @@ def _fixed_errors(name: str, fixed: Table, methods: Sequence[Method]) -> Iterato
                 yield f"must not be searched while {where}.{key} holds {short_repr(table[key])}"
 
 
-def _arm_errors(table: Table, methods: Sequence[Method]) -> Iterator[str]:
-    """Yield the errors of a parameter's lists of models and arms."""
+def _arm_errors(table: Table, methods: Sequence[Method], every: bool) -> Iterator[str]:
+    """Yield the errors of a parameter's lists of models and arms. Other methods of the file may be in them."""
     if "models" in table and "arms" in table:
         yield f"arms: must be left out where there is the key models, got {short_repr(table['arms'])}"
     present = {"models": [method.model for method in methods], "arms": [method.name for method in methods]}
     for key, names in present.items():
-        if key in table and names and not set(table[key]) <= set(names):
+        if every and key in table and names and not set(table[key]) <= set(names):
             listed = ", ".join(dict.fromkeys(names))
             yield f"{key}: must be a list of the file's {key}, {listed}, got {short_repr(table[key])}"
 

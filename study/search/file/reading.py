@@ -243,7 +243,7 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
     valid = _without(content, invalid)
     base, base_errors = _base(settings or valid.get("settings", "default"), valid.get("fixed", {}))
     methods, method_errors = methods_of(content, valid, base)
-    errors += [*base_errors, *method_errors, *contradictions(content, valid, base, methods)]
+    errors += [*base_errors, *method_errors, *contradictions(content, valid, base, methods, not method_errors)]
     if errors or file is None:
         raise SettingsError(f"{path.name}: {line}" for line in errors)
     budget = BudgetTable(1) if file.budget is None else file.budget

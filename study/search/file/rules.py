@@ -86,9 +86,12 @@ def not_fixed_errors(where: str, fixed: Mapping[str, Any]) -> Iterator[str]:
 
 
 def contradictions(
-    content: Mapping[str, Any], valid: Mapping[str, Any], base: Settings, methods: Sequence[Method]
+    content: Mapping[str, Any], valid: Mapping[str, Any], base: Settings, methods: Sequence[Method], every: bool
 ) -> Iterator[str]:
-    """Yield an error for each invalid combination of the valid values of a file."""
+    """Yield an error for each invalid combination of the valid values of a file.
+
+    `every` says whether `methods` are all methods of the file; otherwise others of them are invalid.
+    """
     try:
         parse_counts(valid.get("splits", ()))
     except SettingsError as error:
@@ -102,7 +105,7 @@ def contradictions(
     if methods:
         own = {method.name: method.settings(base) for method in methods}
         yield from (f"objective.{line}" for line in objective_errors(valid.get("objective", {}), own))
-    yield from parameter_errors(valid.get("parameters", {}), valid.get("fixed", {}), base, methods)
+    yield from parameter_errors(valid.get("parameters", {}), valid.get("fixed", {}), base, methods, every)
 
 
 def together_errors(space: SearchSpace) -> Iterator[str]:

@@ -9,7 +9,7 @@ from jointnet.errors import SettingsError
 from jointnet.train.objective import Objective
 from study.arm_differences import TRAIN
 from study.plan.plan import Design, given, make_arms, specification
-from study.plan.plan_text import render
+from study.plan.plan_text import WIDTH, fitted, render
 from study.plan.splits import make_folds, same_validation
 from study.search.file.reading import load_spaces
 from study.search.file.split_counts import parse_counts
@@ -110,3 +110,22 @@ def test_a_plan_of_folds_names_folders_splits_and_what_is_left_unused():
     assert "patients left unused: 10 of 25/5/5" in text and "9 folds, each patient is tested in exactly one" in text
     assert "2 models: its selected trial, retrained with new seeds" in text
     assert "the model of its selected trial (--seeds K" in render(plan_of())
+
+
+@pytest.mark.parametrize("width", [80, 100, 1000])
+def test_lines_are_broken_only_where_the_next_word_does_not_fit(width: int):
+    plan = plan_of("joint", "standalone", design=Design(folds=2))
+    lines = fitted(render(plan), width).splitlines()
+    most = min(width, WIDTH)
+    assert max(map(len, lines)) <= most
+    whole = render(plan).splitlines()
+    begins = [line.split() for line in whole]
+    assert [word for line in lines for word in line.split()] == [word for line in begins for word in line]
+    place = 0
+    for line in whole:
+        words = line.split()
+        while words:
+            shown = lines[place].split()
+            words = words[len(shown) :]
+            assert not words or len(lines[place]) + 1 + len(words[0]) > most
+            place += 1

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -31,8 +32,8 @@ splits = ["1/1/1"]
 "training.downsampling" = 4
 "training.metrics" = ["own_loss.py:area_ratio"]
 [objective]
-metric = "val/registration_ratio"
-direction = "minimize"
+metric = "val/area_ratio/lv"
+direction = "maximize"
 [parameters."model.options.width"]
 choices = [4, 5]
 [parameters."loss.terms.own_loss.py:drift"]
@@ -129,7 +130,17 @@ def test_an_own_model_is_searched_reported_registered_and_predicts_where_its_cod
     client = MlflowClient(empty_store)
     version = client.get_model_version_by_alias("jointnet-small-net-1", "champion")
     assert (version.tags["model"], version.tags["model.code.digest"]) == ("small-net", digest)
-    assert " on validation. On 1 test patients: LV CD " in version.description
+    assert (
+        "LV area_ratio " in version.description and " on validation. On 1 test patients: LV CD " in version.description
+    )
+    values = [trial.data.metrics[name] for name in ("val/area_ratio/lv", "val_best/area_ratio/lv")]
+    assert values[0] == values[1] and "Best val/area_ratio/lv " in trial.data.tags["mlflow.note.content"]
+    assert arm.data.tags["selection.objective"] == str(values[0])
+    assert "maximize" in (folder / "specification.json").read_text()
+    (top,) = [run for run in runs(empty_store) if run.data.tags["study.kind"] == "study"]
+    view = json.loads(client.get_experiment(top.info.experiment_id).tags[f"mlflow.sharedViewState.{folder.name}"])
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`val_best/area_ratio/lv`", False)
+    assert re.search(r"LV area_ratio \d", (folder / "report" / "report.md").read_text())
 
     source = (place / "own_model.py").read_text()
     (place / "own_model.py").write_text(source + "# changed\n")

@@ -172,6 +172,7 @@ def test_the_plan_lists_what_is_searched_and_how(tmp_path: Path):
         "              model.guide_steps 2 to 8, where model.head = guided (joint only)",
         "              trial 1 of joint: the settings: model.head guided, model.widths [16, 32, 64, 96], training",
         "4 trials, the first its settings, of 8 epochs",
+        "time and disk are those of the settings; model.widths, training.batch_size of the trials may differ",
     ):
         assert line in text, line
 

@@ -99,6 +99,16 @@ def test_errors_of_all_files_come_together(tmp_path: Path):
     assert "'nowhere' must be" in text and "must be named once" in text
 
 
+@pytest.mark.parametrize("models", ['["nowhere.py:MODEL"]', '["nowhere.py:MODEL", "joint"]'])
+def test_a_model_file_that_is_missing_is_said_once(models: str, tmp_path: Path):
+    text = GOOD.replace('["joint"]', models) + "[fixed]\n'model.options.width' = 3\n"
+    text += "[parameters.'model.options.depth']\nlow = 1\nhigh = 3\nmodels = ['nowhere.py:MODEL']\n"
+    (line,) = _errors(tmp_path, text)
+    assert line.startswith(
+        "own.toml: models: nowhere.py:MODEL: model.name: 'nowhere.py:MODEL': must be a file that can"
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "error"),
     [
