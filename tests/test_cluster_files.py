@@ -16,6 +16,7 @@ import pytest
 import ray.autoscaler
 import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+from ray.autoscaler._private.util import prepare_config, validate_config
 
 from study.run.__main__ import parser
 
@@ -37,6 +38,7 @@ def _launcher(name: str) -> dict[str, Any]:
 def test_cluster_files_of_ray_up_follow_rays_own_schema(name: str):
     schema = json.loads(Path(ray.autoscaler.__file__).with_name("ray-schema.json").read_text())
     jsonschema.validate(_launcher(name), schema)
+    validate_config(prepare_config(_launcher(name)))
 
 
 @pytest.mark.parametrize("name", ["onprem.yaml", "aws.yaml"])
