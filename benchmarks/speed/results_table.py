@@ -8,8 +8,8 @@ thread, `--jobs` run at once. The patients are a few of the phantom's and batche
 minute; all other settings are the search's.
 
 Writes `table.csv`, a line per training, and `table.json`, its settings, into --out. The same command continues after a
-stop and repeats no training; a folder with a table of other settings or patients is an error. `search.py` replays
-searches on the table.
+stop and repeats no training; a folder with a table of other settings or patients is an error. `early_stopping.py`
+and `samplers.py` replay searches on the table.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import qmc
+from points import sobol_samples
 
 from jointnet.data.folder import find_patients
 from jointnet.errors import TrainingDivergedError
@@ -36,40 +36,11 @@ from jointnet.system.versions import commit, versions
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import train
 from study.search.file.reading import load_spaces
-from study.search.parameters import Parameter, Range, settings_of_sample
+from study.search.parameters import settings_of_sample
 
 TABLE, RECORDED_WITH = "table.csv", "table.json"
 REPEATED = 4
 """Number of the best samples that are trained with further seeds."""
-
-
-def sobol_samples(parameters: Sequence[Parameter], count: int, seed: int) -> list[dict[str, float]]:
-    """Return samples at Sobol points, each parameter on its own scale. A larger count only appends samples."""
-    sequence = qmc.Sobol(len(parameters), rng=np.random.default_rng(seed))
-    samples = []
-    for point in sequence.random_base2(math.ceil(math.log2(max(count, 2))))[:count]:
-        scales = [
-            (d.low * (d.high / d.low) ** x if d.scale == "log" else d.low + (d.high - d.low) * x)
-            for d, x in zip(_ranges(parameters), point.tolist(), strict=True)
-        ]
-        samples.append({parameter.name: value for parameter, value in zip(parameters, scales, strict=True)})
-    return samples
-
-
-def _ranges(parameters: Sequence[Parameter]) -> list[Range]:
-    """Return the ranges of parameters that have no choices."""
-    return [parameter.domain for parameter in parameters if isinstance(parameter.domain, Range)]
-
-
-def place_of(parameters: Sequence[Parameter], sample: Mapping[str, Any]) -> list[float]:
-    """Return the point of the unit cube for a sample."""
-    found = []
-    for parameter, domain in zip(parameters, _ranges(parameters), strict=True):
-        value, low, high = float(sample[parameter.name]), float(domain.low), float(domain.high)
-        if domain.scale == "log":
-            value, low, high = math.log(value), math.log(low), math.log(high)
-        found.append((value - low) / (high - low))
-    return found
 
 
 def read_table(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -116,7 +87,7 @@ def learning_curve(
 def record(
     path: Path,
     pool: ProcessPoolExecutor,
-    wanted: Mapping[tuple[int, int], Mapping[str, float]],
+    wanted: Mapping[tuple[int, int], Mapping[str, Any]],
     settings: Settings,
     patients: tuple[Any, Any],
 ) -> None:
