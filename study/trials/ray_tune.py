@@ -24,6 +24,7 @@ from jointnet.system.versions import versions
 from study.machines.fit_node import COMPARED, UnfitNodeError
 from study.plan.plan import Resources
 from study.store_names import TIME_BUDGET
+from study.trials.file_keeper import StaleAttemptError
 from study.trials.scheduling import ArmSearch, Cause
 from study.trials.trial import REPORT, ArmTask, RunTrial, run_in_worker, run_trial
 from study.trials.trial_files import IN_PLACE, TrialFiles
@@ -206,7 +207,8 @@ def cause_of(error: BaseException | None) -> Cause:
         return Cause.GPU_MEMORY
     if isinstance(cause, MemoryError | ray.exceptions.OutOfMemoryError) or "can't allocate memory" in text:
         return Cause.MEMORY
-    if cause is None or isinstance(cause, OSError | ray.exceptions.RayError | torch.AcceleratorError):
+    machine = (OSError, ray.exceptions.RayError, torch.AcceleratorError, StaleAttemptError)
+    if cause is None or isinstance(cause, machine):
         return Cause.MACHINE
     return Cause.TRAINING
 

@@ -14,6 +14,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,8 @@ from study.trials.trial_files import CHECKPOINTS, AttemptFiles
 
 TEMPORARY = "jointnet-trial-"
 """Prefix of the temporary folders on nodes."""
+SECONDS_TO_LOCK = 60.0
+"""A temporary folder that is not locked after this time was left by a killed worker."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +179,10 @@ def temporary_folder() -> Iterator[Path]:
     """
     base = Path(tempfile.gettempdir())
     for left in base.glob(f"{TEMPORARY}*"):
-        with suppress(OSError), _locked(left):  # another user's, or a running worker's
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):  # another user's, or a running worker's
+            if time.time() - left.stat().st_mtime > SECONDS_TO_LOCK:
+                with _locked(left):
+                    shutil.rmtree(left, ignore_errors=True)
     own = Path(tempfile.mkdtemp(prefix=TEMPORARY))
     try:
         with _locked(own):

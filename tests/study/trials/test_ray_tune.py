@@ -22,6 +22,7 @@ from jointnet.errors import DataError, TrainingDivergedError
 from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from jointnet.train.epoch_report import OBJECTIVE, EpochReport
+from study.machines.fit_node import UnfitNodeError
 from study.plan.plan import Resources
 from study.search.outcome import TrialOutcome
 from study.search.parameters import Parameter, Range
@@ -30,11 +31,13 @@ from study.selection.best_trial import select_best
 from study.store_names import EXPERIMENT, INTERRUPTED, TIME_BUDGET
 from study.tracking.outbox import Outbox
 from study.tracking.runs import StudyTracker, is_permanent
+from study.trials.file_keeper import StaleAttemptError
 from study.trials.ledger import Ledger
 from study.trials.progress import ArmProgress, StudyProgress
 from study.trials.ray_tune import cause_of, reason_of, run_round
 from study.trials.recorder import ArmRecorder
 from study.trials.scheduling import ArmSearch, Cause
+from study.trials.through_ray import TEMPORARY, FilesThroughRay, PatientStore
 from study.trials.trial import ArmTask, ObjectiveNotFiniteError, OnEpoch, RunTrial, TrialSpec, run_trial
 from study.trials.work import RetrainWork, SearchWork, Work, retrain_seeds
 
@@ -81,8 +84,12 @@ def _search(
     winner: TrialOutcome | None = None,
     gpus: float = 0.0,
     run: RunTrial = run_trial,
+    through_ray: bool = False,
 ) -> tuple[list[TrialOutcome], str]:
-    """Search an arm with one driver, or retrain its winner; `at_event` is called at every event of the ledger."""
+    """Search an arm with one driver, or retrain its winner; `at_event` is called at every event of the ledger.
+
+    With `through_ray` no worker can read the cache, or trains in the study's folder.
+    """
     if not (folder / f"cache-{arm}").exists():
         cached_patients(folder / f"cache-{arm}", 3)
     patients = [CachedPatient(str(n), folder / f"cache-{arm}" / f"digest-{n}", f"digest-{n}") for n in (1, 2, 3)]
@@ -115,7 +122,18 @@ def _search(
 
             ledger.append = noted  # type: ignore[method-assign]
         progress.arm_started(arm, seconds)
-        run_round(task, search, ONE_CPU, folder / "tune", seconds, run)
+        if through_ray:
+
+            def run_elsewhere(spec: TrialSpec, on_epoch: OnEpoch) -> EpochReport:
+                assert spec.task.folder.name.startswith(TEMPORARY)
+                return run_trial(spec, on_epoch)
+
+            sent, files = PatientStore().sent(task), FilesThroughRay(folder)
+            (folder / f"cache-{arm}").rename(folder / "hidden")
+            run_round(sent, search, ONE_CPU, folder / "tune", seconds, run_elsewhere, files)
+            (folder / "hidden").rename(folder / f"cache-{arm}")
+        else:
+            run_round(task, search, ONE_CPU, folder / "tune", seconds, run)
         assert not (folder / "tune").exists()
         assert outbox.close(60) == 0
         return list(recorder.outcomes.values()), text.getvalue()
@@ -176,7 +194,10 @@ def test_a_trial_that_does_not_fit_beside_another_on_a_gpu_is_trained_where_it_h
 
 @pytest.mark.slow
 def test_killed_workers_and_a_gentle_stop_change_nothing(ray: None, uri: str, tmp_path: Path):
-    """A worker is killed in the first trial. The driver stops gently in the second, and another driver continues."""
+    """A worker is killed in the first trial. The driver stops gently in the second, and another driver continues.
+
+    The twin's files are in place, this search's go through Ray.
+    """
     space = replace(_space(2, 3), budget=Budget(2, None))
     twin, _ = _search(uri, tmp_path / "twin", space, "standalone-6", at_once=1)
     epochs: list[int] = []
@@ -188,11 +209,11 @@ def test_killed_workers_and_a_gentle_stop_change_nothing(ray: None, uri: str, tm
         if len(epochs) == 4:
             search.halt(INTERRUPTED)
 
-    stopped, said = _search(uri, tmp_path / "own", space, "standalone-7", at_event=disturb, at_once=1)
+    stopped, said = _search(uri, tmp_path / "own", space, "standalone-7", at_event=disturb, at_once=1, through_ray=True)
     assert "an attempt at trial t0001 failed (1 of 3 without a new epoch): " in said
     assert "; it resumes from its checkpoint" in said
     assert sum(outcome.epoch for outcome in stopped) == 4
-    after, _ = _search(uri, tmp_path / "own", space, "standalone-7", at_once=1)
+    after, _ = _search(uri, tmp_path / "own", space, "standalone-7", at_once=1, through_ray=True)
     for mine, other in zip(after, twin, strict=True):
         assert (mine.sample, mine.state, mine.objective) == (other.sample, other.state, other.objective)
         assert [epoch.metrics for epoch in mine.epochs] == [epoch.metrics for epoch in other.epochs]
@@ -321,6 +342,8 @@ def wrapped(cause: BaseException) -> BaseException:
         (DataError("x"), Cause.TRAINING),
         (ValueError("x"), Cause.TRAINING),
         (RuntimeError("shapes differ"), Cause.TRAINING),
+        (UnfitNodeError("node-c joined late"), Cause.NODE),
+        (StaleAttemptError("a later attempt has begun"), Cause.MACHINE),
         (OSError(errno.ENOSPC, "No space left on device"), Cause.DISK),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), Cause.DISK),
         (OSError(errno.EIO, "Input/output error"), Cause.MACHINE),

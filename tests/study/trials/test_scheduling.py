@@ -245,10 +245,14 @@ def test_a_search_without_a_node_for_too_long_stops_at_once_and_is_resumed_later
     assert ending_of(caught.value).status == EXIT_HALTED
 
 
-def test_a_full_disk_halts_the_search_and_blames_no_trial(started):
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [(Cause.DISK, "OSError: No space left on device"), (Cause.NODE, "UnfitNodeError: node-c joined late")],
+)
+def test_a_full_disk_or_an_unfit_node_halts_the_search_and_blames_no_trial(started, cause: Cause, reason: str):
     search, recorder = started
-    search.raised("a", Cause.DISK, "OSError: No space left on device")
-    assert (search.halted, search.by_error) == ("OSError: No space left on device", True)
+    search.raised("a", cause, reason)
+    assert (search.halted, search.by_error) == (reason, True)
     assert search.next_trial("c") is None
     assert search.reported("b", 2, metrics_of(recorder.outcomes["t0002"].sample, 2))
     search.returned("b")

@@ -1,6 +1,7 @@
 """The files of a trial: in place and through Ray they fulfil one contract, and a keeper writes only what it may."""
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,10 +80,15 @@ def test_a_killed_workers_folder_is_removed_by_the_next_one_and_a_running_worker
 ):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / f"{TEMPORARY}killed" / "t0001").mkdir(parents=True)
+    (tmp_path / f"{TEMPORARY}beginning").mkdir()
     (tmp_path / "another").mkdir()
-    with temporary_folder() as running, temporary_folder() as second:
-        assert {path.name for path in tmp_path.iterdir()} == {running.name, second.name, "another"}
-    assert [path.name for path in tmp_path.iterdir()] == ["another"]
+    with temporary_folder() as running:
+        for name in (f"{TEMPORARY}killed", running.name, "another"):
+            os.utime(tmp_path / name, (0, 0))
+        with temporary_folder() as second:
+            left = {running.name, second.name, f"{TEMPORARY}beginning", "another"}
+            assert {path.name for path in tmp_path.iterdir()} == left
+    assert {path.name for path in tmp_path.iterdir()} == {f"{TEMPORARY}beginning", "another"}
 
 
 def test_in_place_a_node_that_joined_late_must_see_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
