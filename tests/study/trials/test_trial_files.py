@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import ray as ray_module
 from cohort import cached_patients
@@ -73,6 +74,24 @@ def test_through_ray_a_trial_trains_elsewhere_and_leaves_nothing(ray: None, tmp_
         own = attempt.folder.parent
         assert own.is_dir() and own.name.startswith(TEMPORARY)
     assert not own.exists()
+
+
+def test_a_keeper_that_dies_is_started_again_and_nothing_is_lost(ray: None, tmp_path: Path):
+    trial = tmp_path / "t0001"
+    with FilesThroughRay(tmp_path).attempt(trial, 1) as attempt:
+        train(attempt, 1, improves=True)
+        attempt.keep()
+        below = psutil.Process().children(recursive=True)
+        keepers = [process for process in below if "ray::FileKeeper" in " ".join(process.cmdline())]
+        assert keepers
+        for keeper in keepers:
+            keeper.kill()
+        train(attempt, 2, improves=True)
+        attempt.keep()
+    assert {name: (trial / name).read_bytes() for name in (MODEL_FILE, PREVIOUS_FILE)} == {
+        MODEL_FILE: b"model 2",
+        PREVIOUS_FILE: b"model 1",
+    }
 
 
 def test_a_killed_workers_folder_is_removed_by_the_next_one_and_a_running_workers_is_not(
