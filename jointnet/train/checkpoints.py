@@ -102,7 +102,8 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
                 continue
             for name, part in self._parts.items():
-                part.load_state_dict(content["parts"][name])
+                if content["parts"][name]:  # a gradient scaler that bf16 did not need has no state
+                    part.load_state_dict(content["parts"][name])
             random = content["random"]
             torch.set_rng_state(random["torch"])
             self._generator.set_state(random["generator"])

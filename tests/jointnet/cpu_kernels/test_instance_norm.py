@@ -88,3 +88,7 @@ def test_which_pass_is_taken(shape):
     assert type(norm(maps_of(shape)).grad_fn).__name__ == "_NormaliseBackward"
     in_order = maps_of(shape, torch.contiguous_format)
     assert type(norm(in_order).grad_fn).__name__ == "NativeGroupNormBackward0"
+
+
+def test_another_device_normalises_a_map_of_one_pixel_in_a_batch_of_one_too():
+    assert InstanceNorm(4).to("meta")(torch.zeros(1, 4, 1, 1, device="meta")).shape == (1, 4, 1, 1)

@@ -225,3 +225,15 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path):
     with pytest.raises(OSError, match="none"):
         write_whole(tmp_path / "none" / "a", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_training_is_resumed_on_a_gpu_that_computes_in_other_16_bits(patients, tmp_path, monkeypatch):
+    """Only fp16 has a gradient scaler, whose state a checkpoint of a training in bf16 lacks."""
+    changes, resumed = {"model__name": "standalone", "training__epochs": 3}, []
+    for precision, kill_after in ((torch.bfloat16, 1), (torch.float16, 2)):
+        monkeypatch.setattr(training, "training_precision", lambda device, own=precision: own)
+        with pytest.raises(KilledError):
+            run(tmp_path, patients, changes, kill_after=kill_after, resumed=resumed)
+    monkeypatch.setattr(training, "training_precision", lambda device: torch.bfloat16)
+    assert [report.epoch for report in run(tmp_path, patients, changes, resumed=resumed)] == [1, 2, 3]
+    assert resumed == [1, 2]
