@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -41,9 +42,10 @@ sys.path.insert(0, str(Path(__file__).parent / "speed"))
 
 from sections import Ran, run_sections, write_figures
 from step import phantom_patients, plain_sum, steps
-from timing import Figure, create_parser, print_figures
+from timing import Figure, print_figures
 
 from jointnet.common_grid import SIZE_PX
+from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import evaluate
 from jointnet.geometry import in_mm
@@ -75,7 +77,7 @@ class Scale:
 
     Attributes:
         patients: patients of the phantom. The last two are validated.
-        settings: values that differ from the settings `quick`.
+        settings: values that differ from the shipped settings.
         sides: sides of the slices in pixels.
         batches: numbers of slice pairs in a step.
         steps: steps that a time is measured over.
@@ -94,7 +96,7 @@ class Scale:
     together: tuple[int, ...]
 
 
-ON_GPU = Scale(8, {"model.widths": [32, 64, 128, 192]}, (112, 224), (8, 32, 128), 20, 8, 8192, (1, 2, 4))
+ON_GPU = Scale(8, {}, (112, 224), (8, 32, 128), 10, 6, 8192, (1, 2, 4))
 ON_CPU = Scale(4, {"model.widths": [4, 8], "model.guide_steps": 2}, (56,), (2,), 2, 2, 128, (1, 2))
 
 
@@ -106,7 +108,7 @@ MEASURES = (
     (OBJECTIVE, ""),
 )
 """What is compared: the largest difference relative to the CPU's; for the gradient the norm of the difference; for the
-transforms the 95th percentile over slices of the displacement; for the objective after a training the difference."""
+transforms the 95th percentile over slices of the distance; for the objective after a training the difference."""
 TOLERANCES = {
     torch.float32: (1e-4, 0.01, 0.05, 0.1, 0.05),
     torch.bfloat16: (0.03, 0.2, 2.0, 0.2, 0.1),
@@ -125,7 +127,7 @@ def parity(device: torch.device, scale: Scale) -> Iterator[Figure]:
     yield augmentation_difference(patients, device, scale)
     yield guided_difference(patients, device)
     for name in TRAINED:
-        settings = settings_of(scale, name, scale.sides[0], scale.batches[0], PLAIN)
+        settings = settings_of(scale, name, scale.sides[0], scale.batches[0], "quick", **PLAIN)
         expected = measured(settings, patients, CPU, torch.float32, scale)
         for precision, bits in BITS.items():
             if device.type == "cuda" and precision is torch.bfloat16 and training_precision(device) is not precision:
@@ -134,7 +136,7 @@ def parity(device: torch.device, scale: Scale) -> Iterator[Figure]:
             apart = (
                 max(abs(a - b) / max(abs(b), 1e-3) for a, b in zip(found.losses, expected.losses, strict=True)),
                 float((found.gradient - expected.gradient).norm() / expected.gradient.norm()),
-                float(np.percentile(displacements_mm(found.theta, expected.theta), 95)),
+                apart_mm(found.theta, expected.theta),
                 max(abs(a - b) / b for a, b in zip(found.epochs, expected.epochs, strict=True)),
                 abs(found.objective - expected.objective),
             )
@@ -156,7 +158,7 @@ def augmentation_difference(patients: Sequence[CachedPatient], device: torch.dev
 
 
 def guided_difference(patients: Sequence[CachedPatient], device: torch.device) -> Figure:
-    """Return the largest displacement between the transforms of the guided head from the drawn labels."""
+    """Return the displacement between the transforms of the guided head from the drawn labels."""
     labels = torch.from_numpy(np.concatenate([np.array(each.labels()) for each in patients])[:, :, ::2, ::2]).long()
     logits = 20 * nn.functional.one_hot(labels, CLASSES).movedim(-1, 2).float()
     limits = transform_limits(load_settings("default").model)
@@ -164,20 +166,11 @@ def guided_difference(patients: Sequence[CachedPatient], device: torch.device) -
     for each in (CPU, device):
         cine, lge = logits.to(each).unbind(1)
         thetas.append(guided_output(cine, lge, limits.to(each), 8).theta.cpu().numpy())
-    return Figure("guided head, 32 bits", (float(displacements_mm(*thetas).max()),), "mm", 0.05)
+    return Figure("guided head, 32 bits", (apart_mm(*thetas),), "mm", 0.05)
 
 
 class Measured(NamedTuple):
-    """What is compared: of a step and of the transforms, both from the same weights, and of a training.
-
-    Attributes:
-        losses: the losses of a step, and the norms of the branches' gradients.
-        gradient: its gradient.
-        theta: transforms of all slices (S, 2, 3).
-        epochs: the mean loss of each epoch of the training.
-        objective: the objective after the training.
-        model: the averaged model of the training.
-    """
+    """Losses, branches' gradient norms and gradient of a step; transforms; and of a training each epoch and its end."""
 
     losses: list[float]
     gradient: Tensor
@@ -219,11 +212,11 @@ def measured(
     return Measured(list(losses.values()), gradient, np.concatenate(theta), epochs, objective, trained)
 
 
-def displacements_mm(theta: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the largest distance (S,) between where two transforms move the corners of the heart's square."""
+def apart_mm(theta: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return how far apart two transforms (S, 2, 3) move the corners of the heart's square, as `MEASURES` states."""
     corners = np.array([(x, y, 1.0) for x in (-HEART_MM, HEART_MM) for y in (-HEART_MM, HEART_MM)])
     apart = (in_mm(theta) - in_mm(other)) @ corners.T
-    return np.hypot(apart[:, 0], apart[:, 1]).max(-1)
+    return float(np.percentile(np.hypot(apart[:, 0], apart[:, 1]).max(-1), 95))
 
 
 # ---- a step: waits, seconds, memory ----
@@ -252,21 +245,30 @@ def waits(device: torch.device, scale: Scale) -> Iterator[Figure]:
         training = Training(patients, settings_of(scale, name, scale.sides[0], scale.batches[0]), device)
         training.steps(3)
         places = Counter(waiting_places(training, scale.steps))
-        if device.type == "cuda":  # one for the loss of a step, and one for the mean losses of an epoch
-            most = 1 + 1.5 / scale.steps
+        most = 1 + 1.5 / scale.steps  # one for the loss of a step, and one for the mean losses of an epoch
+        if device.type == "cuda":
             yield Figure(f"{name}: waits for the GPU", (sum(places.values()) / scale.steps,), "/step", most)
         for place, count in places.most_common(10):
             yield Figure(f"{name}: waits at {place}", (count / scale.steps,), "/step")
         with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")) as profiled:
             training.steps(scale.steps)
-        events = {event.key: event for event in profiled.key_averages()}
-        for key, most in (("aten::_local_scalar_dense", 1), ("cudaStreamSynchronize", 3), ("cudaMemcpyAsync", 3)):
-            if key in events:
-                yield Figure(f"{name}: {key}", (events[key].count / scale.steps,), "/step", most)
-        of = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-        spent = {key[:60]: getattr(event, of) for key, event in events.items()}
-        for key in sorted(spent, key=lambda key: -spent[key])[:10]:
-            yield Figure(f"{name}: time in {key}", (100 * spent[key] / sum(spent.values()),), "%")
+        events = profiled.key_averages()
+        called = {event.key: event.count for event in events}
+        for key, bound in (
+            ("aten::_local_scalar_dense", most),
+            ("cudaStreamSynchronize", most),
+            ("cudaMemcpyAsync", 10),
+        ):
+            if key in called:
+                yield Figure(f"{name}: {key}", (called[key] / scale.steps,), "/step", bound)
+        spent = Counter[str]()
+        for event in events:
+            if device.type != "cuda":
+                spent[event.key] += event.self_cpu_time_total
+            elif event.device_type == DeviceType.CUDA:  # a kernel; the operators that start it have its time too
+                spent[event.key[:60]] += event.self_device_time_total
+        for key, each in spent.most_common(10):
+            yield Figure(f"{name}: time in {key}", (100 * each / spent.total(),), "%")
 
 
 def waiting_places(training: Training, count: int) -> Iterator[str]:
@@ -297,26 +299,34 @@ def speed(device: torch.device, scale: Scale) -> Iterator[Figure]:
     for name in TRAINED:
         for side in scale.sides:
             for size in scale.batches:
-                settings = settings_of(scale, name, side, size)
-                what = f"{name}, {side} px, batch {size}"
-                training = Training(patients, settings, device)
-                batch = training.pairs.batch(training.indices)
-                with FlopCounterMode(display=False) as counter:
-                    steps(training.learner, batch, plain_sum, 1)
-                bare = timed(lambda: steps(training.learner, batch, plain_sum, 1), device, scale.steps)  # noqa: B023
-                if device.type == "cuda":
-                    torch.cuda.reset_peak_memory_stats(device)
-                whole = timed(lambda: training.steps(scale.steps), device, 2) / scale.steps  # noqa: B023
-                least = counter.get_total_flops() / peak
-                yield Figure(f"{what}: step", (1e3 * whole,), "ms", 1e3 * max(0.04, 20 * least))
-                yield Figure(f"{what}: step / that of the bare network", (whole / bare,), "x", 1.5)
-                yield Figure(f"{what}: share of the peak", (100 * least / whole,), "%")
-                if device.type == "cuda":
-                    most = 0.8e-6 * torch.cuda.mem_get_info(device)[1]
-                    yield Figure(f"{what}: memory", (torch.cuda.max_memory_allocated(device) / 1e6,), "MB", most)
-                training.learner.model.to(memory_format=torch.contiguous_format)
-                first = timed(lambda: training.steps(scale.steps), device, 2) / scale.steps  # noqa: B023
-                yield Figure(f"{what}: channels first / last", (first / whole,), "x", least=0.95)
+                what, settings = f"{name}, {side} px, batch {size}", settings_of(scale, name, side, size)
+                try:
+                    yield from of_a_step(what, Training(patients, settings, device), scale, peak)
+                except torch.OutOfMemoryError:
+                    yield Figure(f"{what}: out of memory", (1.0,), "")
+                    torch.cuda.empty_cache()
+
+
+def of_a_step(what: str, training: Training, scale: Scale, peak: float) -> Iterator[Figure]:
+    """Yield seconds and memory of a step, and its share of the peak in floating-point operations per second."""
+    device = training.device
+    batch = training.pairs.batch(training.indices)
+    with FlopCounterMode(display=False) as counter:
+        steps(training.learner, batch, plain_sum, 1)
+    bare = timed(lambda: steps(training.learner, batch, plain_sum, 1), device, scale.steps)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    whole = timed(lambda: training.steps(scale.steps), device, 2) / scale.steps
+    least = counter.get_total_flops() / peak
+    yield Figure(f"{what}: step", (1e3 * whole,), "ms", 1e3 * max(0.04, 20 * least))
+    yield Figure(f"{what}: step / that of the bare network", (whole / bare,), "x", 1.5)
+    yield Figure(f"{what}: share of the peak", (100 * least / whole,), "%")
+    if device.type == "cuda":
+        most = 0.8e-6 * torch.cuda.mem_get_info(device)[1]
+        yield Figure(f"{what}: memory", (torch.cuda.max_memory_allocated(device) / 1e6,), "MB", most)
+    training.learner.model.to(memory_format=torch.contiguous_format)
+    first = timed(lambda: training.steps(scale.steps), device, 2) / scale.steps
+    yield Figure(f"{what}: channels first / last", (first / whole,), "x", least=0.95)
 
 
 def prediction(device: torch.device, scale: Scale) -> Iterator[Figure]:
@@ -357,7 +367,8 @@ def together(device: torch.device, scale: Scale) -> Iterator[Figure]:
                 f"{count} at once: all steps / those of one", (rate / alone,), "x", least=1.2 if count > 1 else 1
             )
             yield Figure(f"{count} at once: memory in use", (max(used) / 1e6,), "MB")
-            del actors
+            for actor in actors:
+                ray.kill(actor)
 
 
 def small_study(device: torch.device, scale: Scale) -> Iterator[Figure]:
@@ -376,10 +387,10 @@ def small_study(device: torch.device, scale: Scale) -> Iterator[Figure]:
 # ---- what the sections share ----
 
 
-def settings_of(scale: Scale, name: str, side: int, batch: int, more: dict[str, Any] | None = None) -> Settings:
+def settings_of(scale: Scale, name: str, side: int, batch: int, shipped: str = "default", **more: Any) -> Settings:
     """Return the settings of a model for slices of a side in pixels and a batch size."""
     own = {"model.name": name, "training.downsampling": SIZE_PX // side, "training.batch_size": batch}
-    return with_values(load_settings("quick"), scale.settings | own | (more or {}))
+    return with_values(load_settings(shipped), scale.settings | own | more)
 
 
 def pairs_of(patients: Sequence[CachedPatient], settings: Settings, device: torch.device) -> SlicePairDataset:
@@ -417,7 +428,7 @@ def used_bytes(device: torch.device) -> float:
 # ---- the command ----
 
 SECTIONS: dict[str, tuple[Callable[[torch.device, Scale], Iterator[Figure]], float]] = {
-    "parity": (parity, 0.3),
+    "parity": (parity, 0.4),
     "waits": (waits, 0.1),
     "speed": (speed, 0.3),
     "predict": (prediction, 0.1),
@@ -429,13 +440,18 @@ SECTIONS: dict[str, tuple[Callable[[torch.device, Scale], Iterator[Figure]], flo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sections, print and write the figures, and return the exit status."""
-    parser = create_parser(__doc__, repeats=1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1 ..., or cpu for a trial in small")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--minutes", type=float, default=10.0, help="limit of all sections (default 10)")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures and the machine")
+    parser.add_argument("--compare", type=Path, help="JSON file of an earlier run; its medians stand beside these")
     parser.add_argument("--figures", type=Path, help=argparse.SUPPRESS)  # runs one section in this process
     options = parser.parse_args(arguments)
-    device = torch.device(resolve_device(options.device))
+    try:
+        device = torch.device(resolve_device(options.device))
+    except SettingsError as error:
+        parser.error(str(error))
     if options.figures is not None:
         section, _ = SECTIONS[options.sections[0]]
         write_figures(section(device, ON_GPU if device.type == "cuda" else ON_CPU), options.figures)

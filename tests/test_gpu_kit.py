@@ -82,6 +82,12 @@ def test_the_other_sections_measure_both_models(figures_of):
         assert f"{model}: prediction of 2 slices" in names
 
 
+def test_without_the_gpu_nothing_is_measured(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main(["--device", "cuda:99"])
+    assert "--device: must be auto or a device of this machine, got 'cuda:99'" in capsys.readouterr().err
+
+
 MET, MISSED, UNKNOWN = (Figure("loss", (value,), "", most=1.0) for value in (0.5, 2.0, math.nan))
 
 

@@ -53,7 +53,7 @@ def run_sections(sections: Mapping[str, tuple[Sequence[str], float]], seconds: f
             try:
                 _, said = process.communicate(timeout=limit)
                 if process.returncode:
-                    error = f"status {process.returncode}: {' '.join(said.split())[-500:]}"
+                    error = f"status {process.returncode}: {' '.join(said.split())[-1500:]}"
             except subprocess.TimeoutExpired:
                 late, error = True, f"out of time after {limit:.0f} s"
                 _stop(process)
