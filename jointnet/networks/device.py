@@ -19,12 +19,15 @@ def resolve_device(device: str) -> str:
 
     Raises:
         SettingsError: if torch does not know the device, or this machine does not have it.
+        RuntimeError: if the device is out of memory, as one that others fill is.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
+        if "out of memory" in str(error):
+            raise
         reason = str(error).splitlines()[0][:160]
         raise SettingsError(f"--device: must be auto or a device of this machine, got {device!r}: {reason}") from None
     return device

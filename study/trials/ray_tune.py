@@ -207,8 +207,8 @@ def cause_of(error: BaseException | None) -> Cause:
         return Cause.GPU_MEMORY
     if isinstance(cause, MemoryError | ray.exceptions.OutOfMemoryError) or "can't allocate memory" in text:
         return Cause.MEMORY
-    machine = (OSError, ray.exceptions.RayError, torch.AcceleratorError, StaleAttemptError)
-    if cause is None or isinstance(cause, machine):
+    machine = (OSError, ray.exceptions.RayError, StaleAttemptError)
+    if cause is None or isinstance(cause, machine) or "CUDA error" in text:
         return Cause.MACHINE
     return Cause.TRAINING
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from jointnet.networks.device import computing_in, training_precision
+from jointnet.networks.device import computing_in, resolve_device, training_precision
 
 CPU = torch.device("cpu")
 
@@ -36,6 +36,15 @@ def test_a_gpus_convolutions_are_exact_in_32_bits(precision, allowed):
     with computing_in(precision, CPU):
         assert torch.backends.cudnn.allow_tf32
     assert torch.backends.cudnn.allow_tf32
+
+
+def test_a_gpu_that_others_fill_is_no_wrong_device(monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")
+
+    monkeypatch.setattr(torch, "zeros", full)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        resolve_device("cuda")
 
 
 def test_other_devices_train_in_32_bits():
