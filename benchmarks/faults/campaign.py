@@ -3,13 +3,15 @@ r"""A fault campaign: disturb small studies at every moment of their lives and c
 python benchmarks/faults/campaign.py --studies 20 --faults 100 --minutes 240 [--seed 0] [--place DIR]
 sudo PYTHON=$PWD/.venv/bin/python HEAD_CPUS=0 cluster/two_nodes.sh DIR \
     .venv/bin/python benchmarks/faults/campaign.py --place DIR --studies 4 --faults 20
+RAY_TMPDIR=/tmp/spot python benchmarks/faults/campaign.py --spot --studies 8 --faults 40
 
 Faults: SIGKILL and SIGTERM to the driver; SIGKILL to a worker, the raylet or the tracking server; a full disk (a small
 tmpfs, where one can be mounted); a damaged newest checkpoint together with a killed driver. On the two nodes of the
 second command, where trials run on the other node than the driver: the network between them is cut, a while or for so
 long that Ray declares the node dead; driver and server are killed; a checkpoint is damaged. A fault comes at one of the
-moments in `moments.py`. Every second study starts in a fresh folder, without phantom, cache and SQLite store; the
-others share these and a tracking server.
+moments in `moments.py`. With `--spot` the studies run on a cluster of this machine (`spot_nodes.py`), and each fault is
+a node that is killed while another joins. Otherwise every second study starts in a fresh folder, without phantom, cache
+and SQLite store; the others share these and a tracking server.
 
 After the driver's end the same command is started again. The studies use the phantom's smallest setting, one trial at a
 time, so that trials, suggestions, metrics, runs, their rows and the tables of the report must all equal the twin's.
@@ -28,13 +30,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
 from disturbed_study import SEARCH, DisturbedStudy, differences, wait_for
-from moments import MOMENTS, Moment, moment_of
+from moments import MOMENTS, Moment, epoch_moments, moment_of
+from spot_nodes import SpotNodes
 
 from study.store_address import sqlite_address
 
@@ -96,10 +100,10 @@ class Server:
 class Disk:
     """A small tmpfs that the studies write to, and a file that fills it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, one_machine: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MB}m", "tmpfs", str(folder)]
-        can = shutil.which("mount") is not None and not ON_A_CLUSTER  # other nodes would not see the tmpfs
+        can = shutil.which("mount") is not None and one_machine  # other nodes would not see the tmpfs
         self.mounted = can and subprocess.run(command, capture_output=True, check=False).returncode == 0
         self._folder, self._balloon = folder, folder / "balloon"
 
@@ -124,8 +128,22 @@ class Disk:
             subprocess.run(["umount", "-l", str(self._folder)], capture_output=True, check=False)
 
 
-def hurt(kind: str, study: DisturbedStudy, server: Server, disk: Disk, draw: random.Random) -> bool:
+@dataclass(frozen=True)
+class Targets:
+    """What a fault can hit beside the study itself. `nodes` is None except with `--spot`."""
+
+    server: Server
+    disk: Disk
+    nodes: SpotNodes | None
+
+
+def hurt(kind: str, study: DisturbedStudy, targets: Targets, draw: random.Random) -> bool:
     """Inject one fault into a study and return whether there was a target for it."""
+    server, disk = targets.server, targets.disk
+    if kind == "node":
+        assert targets.nodes is not None
+        targets.nodes.replace(draw)
+        return True
     if kind == "worker":
         return wait_for(study, lambda hurt: hurt.kill_below(*WORKERS), WORKER_SECONDS)
     if kind == "driver":
@@ -158,12 +176,14 @@ def cut_network(seconds: float) -> bool:
     return True
 
 
-def kinds_at(moment: Moment, study: DisturbedStudy, disk: Disk, draw: random.Random) -> list[str]:
+def kinds_at(moment: Moment, study: DisturbedStudy, targets: Targets, draw: random.Random) -> list[str]:
     """Return the kinds of faults that are possible at a moment, in random order."""
+    if targets.nodes is not None:
+        return ["node"]
     here = [*ALWAYS, *moment.kinds, *moment.kinds]  # kinds specific to the moment are twice as likely
     unfit = {"worker", "raylet", "disk"} if ON_A_CLUSTER else {"network"}
     unfit |= set() if study.server else {"server"}
-    unfit |= set() if disk.mounted else {"disk"}
+    unfit |= set() if targets.disk.mounted else {"disk"}
     kinds = [kind for kind in here if kind not in unfit]
     draw.shuffle(kinds)
     return list(dict.fromkeys(kinds))
@@ -178,9 +198,7 @@ def deal_moments(count: int, fresh: bool, draw: random.Random) -> list[Moment]:
     return sorted(dealt, key=MOMENTS.index)
 
 
-def disturb(
-    study: DisturbedStudy, moments: list[Moment], server: Server, disk: Disk, draw: random.Random, until: float
-) -> int:
+def disturb(study: DisturbedStudy, moments: list[Moment], targets: Targets, draw: random.Random, until: float) -> int:
     """Run a study to its end with a fault at each of these moments, and return the number of hung drivers.
 
     Raises:
@@ -210,8 +228,8 @@ def disturb(
             time.sleep(draw.uniform(0, moments[0].seconds))
             moment = moment_of(study) or moments[0]  # the next moment may have begun during the pause
             moments.pop(0)
-            for kind in kinds_at(moment, study, disk, draw):
-                if study.ended() is None and hurt(kind, study, server, disk, draw):
+            for kind in kinds_at(moment, study, targets, draw):
+                if study.ended() is None and hurt(kind, study, targets, draw):
                     study.done.append((moment.name, kind))
                     failures = 0
                     break
@@ -231,21 +249,26 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="different studies; each seed has one twin")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--nested", action="store_true", help="studies of two folds that retrain with two seeds")
+    parser.add_argument("--spot", action="store_true", help="kill nodes while others join, and nothing else")
     parser.add_argument("--place", type=Path, metavar="DIR", help="keeps all that is written; a temporary folder else")
     options = parser.parse_args()
-    more = ("--num-samples", "4", *(("--folds", "2", "--seeds", "2") if options.nested else ()))
+    samples = "2" if options.spot else "4"
+    more = ("--num-samples", samples, *(("--folds", "2", "--seeds", "2") if options.nested else ()))
     place = (options.place or Path(tempfile.mkdtemp(prefix="faults-"))).absolute()
     (place / "out").mkdir(parents=True, exist_ok=True)
     (place / "disturbed").mkdir(exist_ok=True)
     (place / "faults.toml").write_text(SEARCH)
     until = time.monotonic() + 60 * options.minutes
-    draw, server, disk = random.Random(options.seed), Server(place), Disk(place / "out" / "disturbed")
+    one_machine = not ON_A_CLUSTER and not options.spot
+    draw, server, disk = random.Random(options.seed), Server(place), Disk(place / "out" / "disturbed", one_machine)
     if not disk.mounted:
-        print("no tmpfs could be mounted: the disk is not filled in this campaign")
+        print("no tmpfs is mounted: the disk is not filled in this campaign")
     faults, wrong = Counter[tuple[str, str]](), Counter[str]()
     begun = ended = hung = 0
     twins: dict[int, DisturbedStudy] = {}
     server.start()
+    nodes = SpotNodes() if options.spot else None
+    targets = Targets(server, disk, nodes)
     try:
         for number in range(options.studies):
             if time.monotonic() > until:
@@ -253,13 +276,14 @@ def main() -> int:
             seed = number % options.seeds
             if seed not in twins:
                 twins[seed] = DisturbedStudy(place, f"twin-{seed}", seed, server.uri, more)
-                disturb(twins[seed], [], server, disk, draw, until)
-            fresh = number % 2 == 1 and not ON_A_CLUSTER
+                disturb(twins[seed], [], targets, draw, until)
+            fresh = number % 2 == 1 and one_machine
             study = DisturbedStudy(place, f"disturbed/{number}", seed, None if fresh else server.uri, more)
             share = -(-(options.faults - faults.total()) // (options.studies - number))
             begun += 1
             try:
-                hung += disturb(study, deal_moments(share, fresh, draw), server, disk, draw, until)
+                moments = epoch_moments(share, draw) if options.spot else deal_moments(share, fresh, draw)
+                hung += disturb(study, moments, targets, draw, until)
                 found = differences(study, twins[seed])
                 ended += 1
             except TimeoutError as error:
@@ -276,6 +300,8 @@ def main() -> int:
     finally:
         server.kill()
         disk.unmount()
+        if nodes is not None:
+            nodes.close()
     print(f"studies {ended} of {begun} ended, {faults.total()} faults, {hung} hung drivers")
     for moment in MOMENTS:
         kinds = Counter({kind: count for (name, kind), count in faults.items() if name == moment.name})

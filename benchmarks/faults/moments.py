@@ -1,5 +1,6 @@
 """The moments of a study at which a fault can be injected, in chronological order."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,6 +57,16 @@ MOMENTS = (
     Moment("test being opened", _has("selected"), _has("tested"), 2.0),
     Moment("report being written", _has("tested"), lambda study: study.ended() == 0, 6.0),
 )
+
+
+def epoch_moments(count: int, draw: random.Random, epochs: int = 8) -> list[Moment]:
+    """Return moments after random numbers of epochs, out of about as many as a study of the campaign has."""
+    after = sorted(draw.randrange(epochs) for _ in range(count))
+    return [Moment("any epoch", _has_epochs(number), lambda _: False, 4.0) for number in after]
+
+
+def _has_epochs(number: int) -> Condition:
+    return lambda study: study.epochs() >= number and any(event["event"] == "drawn" for event in study.events())
 
 
 def moment_of(study: DisturbedStudy) -> Moment | None:

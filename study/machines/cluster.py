@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 import ray
 import torch
+from ray._private import worker
 
 from jointnet.cpu_kernels.allocator import ONE_ARENA
 from jointnet.errors import DISK_FULL, SettingsError
@@ -40,6 +41,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    worker._worker_logs_enabled = False  # else the last lines of the log of each lost node are printed
     arenas = {name: value for name, value in ONE_ARENA.items() if name not in os.environ}
     try:
         if address is None:

@@ -36,7 +36,7 @@ class ClusterSlots:
         self._wait = Wait(resources, minutes)
         self._looked_at, self._count = -SECONDS_BETWEEN_LOOKS, 0
         self._asking: list[Any] = []
-        self._task = ray.remote(num_cpus=resources.cpus_per_trial, max_retries=0)(_nothing)
+        self._task = ray.remote(num_cpus=resources.cpus_per_trial, max_retries=0)(lambda: None)
 
     @property
     def overdue(self) -> str:
@@ -101,7 +101,3 @@ class Wait:
         if self._since is None or now - self._since < self._minutes * 60:
             return ""
         return f"no {self._node} was there for {self._minutes:g} minutes (--wait-for-nodes)"
-
-
-def _nothing() -> None:
-    """Take the resources of a trial for a moment."""

@@ -291,7 +291,7 @@ def _time(plan: Plan) -> str:
     reasons += [f"scaled from the settings {MEASURED_SETTINGS} by the size of the networks"] if scaled else []
     rough = f", roughly: {'; '.join(reasons)}" if reasons else ""
     most = plan.resources.concurrent
-    if plan.address and most != trials_now(plan.nodes, plan.resources):
+    if plan.address and most > trials_now(plan.nodes, plan.resources):
         rough = f" with {most} at once{rough}"
     return f"about {minutes:.0f} minutes in all{rough}"
 

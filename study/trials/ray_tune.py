@@ -32,6 +32,8 @@ from study.trials.trial_files import IN_PLACE, TrialFiles
 GPU_MEMORY = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 """Parts of messages of errors other than `torch.OutOfMemoryError` that mean that a GPU is out of memory: a CUDA context
 or a library (cuBLAS, cuDNN) does not fit."""
+NODE_GONE = ("node has died", "node was terminated", "node is dead")
+"""Texts of Ray's errors of an actor whose node is gone. They have no type or field of their own."""
 
 
 def run_round(
@@ -202,6 +204,8 @@ def cause_of(error: BaseException | None) -> Cause:
         return Cause.DISK
     if isinstance(cause, UnfitNodeError):
         return Cause.NODE
+    if isinstance(cause, ray.exceptions.RayError) and any(each in str(cause) for each in NODE_GONE):
+        return Cause.LOST
     text = str(cause) if isinstance(cause, RuntimeError) else ""
     if isinstance(cause, torch.OutOfMemoryError) or any(each in text for each in GPU_MEMORY):
         return Cause.GPU_MEMORY

@@ -105,12 +105,16 @@ class ArmRecorder:
         self._ledger.append("failure", arm=self.task.arm, trial=trial_id, reason=reason)
         outcome = self.outcomes[trial_id]
         if outcome.failures < most:
-            resumes = checkpoint_files(self._spec(outcome).folder / CHECKPOINTS)
             count = f"{outcome.failures} of {most} without a new epoch"
-            self._progress.note(
-                f"{self.row}: an attempt at trial {trial_id} failed ({count}): {reason.rstrip('.')}; "
-                f"it {'resumes from its checkpoint' if resumes else 'starts again'}"
-            )
+            self._note_retry(outcome, f"an attempt at trial {trial_id} failed ({count}): {reason.rstrip('.')}")
+
+    def node_lost(self, trial_id: str) -> None:
+        """Note that an attempt ended with its node, and how the trial is retried."""
+        self._note_retry(self.outcomes[trial_id], f"the node of trial {trial_id} is gone")
+
+    def _note_retry(self, outcome: TrialOutcome, what: str) -> None:
+        resumes = checkpoint_files(self._spec(outcome).folder / CHECKPOINTS)
+        self._progress.note(f"{self.row}: {what}; it {'resumes from its checkpoint' if resumes else 'starts again'}")
 
     def note(self, text: str) -> None:
         """Print a permanent line about the arm."""

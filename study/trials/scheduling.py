@@ -6,7 +6,7 @@ use Ray. The decisions follow from the ledger, so a restarted driver decides as 
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -23,6 +23,9 @@ from study.trials.work import Work
 MOST_ATTEMPTS_WITHOUT_EPOCH = 3
 """A trial fails after this many consecutive attempts that the machine ended without a new epoch between them."""
 
+MOST_LOST_NODES = 20
+"""So many consecutive attempts that ended with their node are not counted: spot machines leave without notice."""
+
 LEAST_OVERTIME_SECONDS = 60.0
 """Least overtime for trials without an objective. The overtime is the duration of the round where that is longer."""
 EPOCHS_TIMED = 32
@@ -33,7 +36,8 @@ class Cause(Enum):
     """The cause of a failed attempt.
 
     TRAINING: the loss, the objective, the data, the settings or the code; a retry would fail again.
-    MACHINE: a killed worker or node, or an error of the operating system.
+    MACHINE: a killed worker, or an error of the operating system.
+    LOST: the node is gone.
     MEMORY: out of memory, on the machine.
     GPU_MEMORY: out of memory, on the GPU.
     DISK: the disk is full.
@@ -42,6 +46,7 @@ class Cause(Enum):
 
     TRAINING = "training"
     MACHINE = "machine"
+    LOST = "lost"
     MEMORY = "memory"
     GPU_MEMORY = "GPU memory"
     DISK = "disk"
@@ -70,6 +75,7 @@ class ArmSearch:
         self._work, self._recorder = work, recorder
         self._rule = pruning_rule(work.scheduler, work.fidelity, recorder.outcomes.values())
         self._active: dict[str, str] = {}
+        self._lost = Counter[tuple[str, int]]()  # lost nodes by trial and epoch
         self._since: dict[str, float] = {}
         self._gpus: dict[str, float] = {}
         settings = recorder.task.settings.training
@@ -199,10 +205,12 @@ class ArmSearch:
         """Handle an attempt that ended with an error.
 
         An error of the training is final: the trial fails. After an error of the machine the trial is retried from its
-        last checkpoint; it fails after MOST_ATTEMPTS_WITHOUT_EPOCH attempts without a new epoch between. Out of memory
-        also reduces the number of concurrent trials by one. Out of memory on a GPU increases the share of one that a
-        trial gets: where the number is reduced, the remaining ones may still meet on one of several GPUs. A full disk,
-        or a node that cannot run trials, halts the search and pauses the trial.
+        An error of the training is final: the trial fails. After an error of the machine the trial is retried from its
+        last checkpoint; it fails after MOST_ATTEMPTS_WITHOUT_EPOCH attempts without a new epoch between, those not
+        counted that lost their node. Out of memory also reduces the number of concurrent trials by one. Out of memory
+        on a GPU increases the share of one that a trial gets: where the number is reduced, the remaining ones may still
+        meet on one of several GPUs. A full disk, or a node that cannot run trials, halts the search and pauses the
+        trial.
         """
         trial, gpus = self._recorder.outcomes[self._active.pop(attempt)], self._gpus.pop(attempt)
         if cause is Cause.GPU_MEMORY and gpus >= 1:
@@ -286,6 +294,10 @@ class ArmSearch:
         with self._guarded():
             if cause is Cause.TRAINING:
                 self._recorder.ended(trial.trial_id, "failed", reason)
+                return
+            if cause is Cause.LOST and self._lost[trial.trial_id, trial.epoch] < MOST_LOST_NODES:
+                self._lost[trial.trial_id, trial.epoch] += 1
+                self._recorder.node_lost(trial.trial_id)
                 return
             self._recorder.attempt_failed(trial.trial_id, reason, MOST_ATTEMPTS_WITHOUT_EPOCH)
             if trial.failures + 1 >= MOST_ATTEMPTS_WITHOUT_EPOCH:

@@ -8,7 +8,7 @@ from plans import SPLITS, plan_of
 from jointnet.errors import SettingsError
 from jointnet.train.objective import Objective
 from study.arm_differences import TRAIN
-from study.plan.plan import Design, given, make_arms, specification
+from study.plan.plan import Autoscaler, Design, Node, Resources, given, make_arms, specification
 from study.plan.plan_text import WIDTH, fitted, render
 from study.plan.splits import make_folds, same_validation
 from study.search.file.reading import load_spaces
@@ -44,6 +44,28 @@ def test_the_plan_lists_where_everything_goes_and_marks_a_phantom():
     ):
         assert text_part in text, text_part
     assert "PHANTOM" not in render(plan_of(kind="folder"))
+
+
+ASLEEP = Autoscaler((Node("w", 2, 0),) * 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "concurrent", "machine"),
+    [
+        ({"address": None}, 2, "2 concurrent trainings on cpu"),
+        ({"autoscaler": ASLEEP}, 4, "as many concurrent trainings as fit, now 0 of up to 4, on cpu"),
+        ({"autoscaler": Autoscaler(None, 0)}, 1, "as many concurrent trainings as fit, now 0, on cpu"),
+        ({"nodes": (Node("a", 3, 0),)}, 3, "as many concurrent trainings as fit, now 3, on cpu"),
+        ({"nodes": (Node("a", 3, 0),), "at_once": 2}, 2, "2 concurrent trainings on cpu"),
+        ({"autoscaler": ASLEEP, "at_once": 3}, 3, "3 concurrent trainings (now 0) on cpu"),
+    ],
+)
+def test_the_number_of_trainings_on_a_cluster_is_that_of_this_moment_and_its_limit(cluster, concurrent, machine):
+    one = Resources(concurrent, 1.0, 0.0, "cpu")
+    plan = replace(plan_of(), **{"address": "10.0.0.1:6379", "nodes": (), "resources": one, **cluster})
+    text = render(plan)
+    assert f"  Machine   {machine}, 1 CPU each" in text
+    assert (f"with {concurrent} at once" in text) == ("now 0" in machine)
 
 
 def test_the_specification_holds_what_the_report_reads():

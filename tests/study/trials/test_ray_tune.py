@@ -355,6 +355,7 @@ def wrapped(cause: BaseException) -> BaseException:
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), Cause.MEMORY),
         (ray_module.exceptions.OutOfMemoryError("killed by the memory monitor"), Cause.MEMORY),
         (ray_module.exceptions.RayActorError(), Cause.MACHINE),
+        (ray_module.exceptions.RayActorError(None, "The actor died because its node has died. Node Id: 1"), Cause.LOST),
         (ray_module.exceptions.WorkerCrashedError(), Cause.MACHINE),
         (None, Cause.MACHINE),
     ],

@@ -25,7 +25,13 @@ from study.run.stopping import EXIT_HALTED, StudyHaltedError, ending_of
 from study.search.space import SearchSpace
 from study.store_names import EARLY, TIME_BUDGET
 from study.trials.ledger import Ledger
-from study.trials.scheduling import LEAST_OVERTIME_SECONDS, MOST_ATTEMPTS_WITHOUT_EPOCH, ArmSearch, Cause
+from study.trials.scheduling import (
+    LEAST_OVERTIME_SECONDS,
+    MOST_ATTEMPTS_WITHOUT_EPOCH,
+    MOST_LOST_NODES,
+    ArmSearch,
+    Cause,
+)
 from study.trials.trial_files import CHECKPOINTS
 
 
@@ -167,6 +173,21 @@ def test_an_epoch_between_failures_starts_the_count_again(started):
             assert search.next_trial(f"{attempt}+").trial_id == "t0001"
         search.reported(next(n for n, t in search._active.items() if t == "t0001"), epoch, {"train/loss": 1.0})
     assert state(recorder, "t0001") == ("running", "")
+
+
+def test_nodes_that_leave_do_not_count_against_a_trial_unless_it_is_always_the_same_epoch(started, monkeypatch):
+    search, recorder = started
+    notes: list[str] = []
+    monkeypatch.setattr(recorder._progress, "note", notes.append)
+    attempt = "a"
+    for number in range(MOST_LOST_NODES):
+        search.raised(attempt, Cause.LOST, "its node has died")
+        attempt = f"after {number}"
+        assert search.next_trial(attempt).trial_id == "t0001"
+    assert recorder.outcomes["t0001"].failures == 0
+    assert set(notes) == {f"{recorder.row}: the node of trial t0001 is gone; it starts again"}
+    search.raised(attempt, Cause.LOST, "its node has died")
+    assert recorder.outcomes["t0001"].failures == 1
 
 
 def test_where_memory_was_short_fewer_run_beside_it(started):
