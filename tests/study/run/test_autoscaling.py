@@ -20,7 +20,7 @@ def test_a_study_asks_for_a_node_waits_for_it_and_lets_it_go(workplace: Path):
         assert cluster.nodes() == 0
         environment = {**cluster.environment, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "study.run", "--search", "tiny", "--address", cluster.address]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         assert "as many concurrent trainings as fit, now 0 of up to 1, on cpu, 1 CPU each" in done.stdout
         assert "1 node of 0 CPU and 0 GPU; an autoscaler for 1 node of 1 CPU and 0 GPU" in done.stdout
