@@ -40,7 +40,7 @@ def _grid(arm: Arm) -> str:
 def _first(arm: Arm) -> list[str]:
     """Return the lines about an arm's first trials."""
     lines, warm = [], arm.space.warm_start
-    for number, sample in enumerate(arm.first_samples, start=1):
+    for number, sample in enumerate(arm.first_samples[: arm.budget.num_samples], start=1):
         values = ", ".join(f"{name} {value_text(value)}" for name, value in sample.items())
         own = "the settings: " if number == 1 and arm.begins_with_settings else ""
         own = own or (f"from {warm.study}: " if warm and sample in warm.points.get(arm.method, ()) else "")

@@ -149,6 +149,9 @@ def _differences(plan: Plan, other: Mapping[str, Any]) -> Iterator[str]:
     if other["data"]["fingerprint"] != plan.data.fingerprint:
         own = f"fingerprint {plan.data.fingerprint}"
         yield f"must have this study's training and validation data, {own}, it has {other['data']['fingerprint']}"
+    teacher = plan.data.pseudo_labels.sha256 if plan.data.pseudo_labels else None
+    if other["data"].get("teacher") != teacher:
+        yield f"must have this study's teacher of pseudo-labels, {teacher}, it has {other['data'].get('teacher')}"
     objective = other["objective"]
     if Objective(objective["metric"], objective["direction"]) != plan.objective:
         own = f"{plan.objective.direction} {plan.objective.metric}"

@@ -20,6 +20,7 @@ from study.plan.splits import make_splits
 from study.run.warm_start import MOST_POINTS, warm_started
 from study.search.file.split_counts import parse_counts
 from study.search.parameters import Range
+from study.search.space import Budget
 from study.trials.ledger import Ledger
 
 COUNTS = parse_counts(["25/15/5", "35/5/5"])
@@ -73,6 +74,9 @@ def test_the_best_points_of_each_arm_come_after_the_settings(tmp_path: Path):
     text = render(plan)
     assert f"trial 2 of joint: from {other.study_id}: lambda_2_to_1 1" in text
     assert "alpha 0.4" in text
+    two = replace(plan.arms[0].space, budget=Budget(2, None))
+    text = render(replace(plan, arms=tuple(replace(arm, space=two) for arm in plan.arms)))
+    assert "trial 2 of joint: " in text and "trial 3 of joint: " not in text
 
 
 def test_where_high_values_are_good_the_highest_are_the_best(tmp_path: Path):
@@ -131,6 +135,15 @@ def test_every_reason_against_another_study_is_said_at_once(tmp_path: Path):
     ]
     assert lines[1].endswith("minimize val/registration_ratio, it has minimize val/cd_mm/lv")
     assert lines[3].endswith("it also searched alpha")
+
+
+def test_what_another_teacher_labelled_is_refused(tmp_path: Path):
+    other = other_study(tmp_path, {"joint-25": [(0.5, 0.2)]})
+    content = json.loads((other.folder / SPECIFICATION_FILE).read_text())
+    content["data"]["teacher"] = "abc"
+    (other.folder / SPECIFICATION_FILE).write_text(json.dumps(content))
+    with pytest.raises(SettingsError, match="must have this study's teacher of pseudo-labels, None, it has abc"):
+        warm_started(asking(plan_of(out=tmp_path), other.study_id))
 
 
 def test_patients_of_the_study_before_the_other_are_no_test_patients_either(tmp_path: Path):
