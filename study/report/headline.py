@@ -55,7 +55,7 @@ def headline(study: StudyRecord, analysis: Analysis) -> Headline:
         f"{_measured(*measured)}Ratio: the error after registration divided by the error before "
         f"it, {analysis.ratio}; 1 is no better than doing nothing."
     )
-    if ratio >= 1:
+    if _is_no_better(analysis, best):
         result = f"Nothing beats doing nothing. The best, {_who(study, records, arms)}: {error}."
         return Headline(result, _what_to_change(records), explained)
     reasons = [*_doubts(study, analysis, best), *_as_good(analysis, best)]
@@ -70,10 +70,21 @@ def _change(analysis: Analysis, name: str) -> str:
         first = analysis.changes[name][0]
         title = TITLES[first.metric, first.structure]
         return f"{title} {number(first.reference_mean)} to {number(first.compared_mean)} mm"
-    means = summarise(analysis.slices[name])["before_mean"]
-    before = float(means.get(_endpoint(objective), math.nan))
+    before = _before(analysis, name)
     since = "" if math.isnan(before) else f"{number(before)} to "
     return f"{objective.title} {since}{number(analysis.test_value(name))} {objective.unit}".rstrip()
+
+
+def _before(analysis: Analysis, name: str) -> float:
+    """Return the objective's metric before registration; NaN where it has none."""
+    return float(summarise(analysis.slices[name])["before_mean"].get(_endpoint(analysis.objective), math.nan))
+
+
+def _is_no_better(analysis: Analysis, name: str) -> bool:
+    """Return whether the objective is no better than before registration; by the ratio where there is no such value."""
+    before = math.nan if analysis.objective.is_ratio else _before(analysis, name)
+    cost = analysis.objective.cost
+    return analysis.test_ratio(name) >= 1 if math.isnan(before) else cost(analysis.test_value(name)) >= cost(before)
 
 
 def _endpoint(objective: Objective) -> tuple[str, str]:

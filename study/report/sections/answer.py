@@ -65,13 +65,13 @@ def _best_tested(analysis: Analysis, best: str) -> str:
     changes = analysis.changes[best]
     lower = sum(one.test.difference < 0 and bool(significance_stars(one.holm_p)) for one in changes)
     return (
-        f"{best} has a {_named(analysis)} of {_value(analysis, best)}; {lower} of {len(changes)} metrics improve from "
+        f"{best} has {_named(analysis)} {_value(analysis, best)}; {lower} of {len(changes)} metrics improve from "
         "before registration at p < 0.05 (paired t-test, Holm)."
     )
 
 
 def _named(analysis: Analysis) -> str:
-    return "ratio" if analysis.objective.is_ratio else analysis.objective.title
+    return "a ratio of" if analysis.objective.is_ratio else analysis.objective.title
 
 
 def _value(analysis: Analysis, name: str) -> str:
