@@ -100,8 +100,9 @@ def _without_annotation(analysis: Analysis, best: str) -> str:
     different = sum(bool(significance_stars(one.holm_deciding_p)) for one in family)
     of = "" if family[0].deciding.scope == METHOD else f" ({family[0].deciding.scope})"
     side = "below" if analysis.test_ratio(DESCRIPTORS) < analysis.test_ratio(best) else "above"
+    place = "lowest" if analysis.objective.is_ratio else "best"
     return (
-        f"{text}. {DESCRIPTORS.capitalize()} are {side} the lowest arm, {best}, and differ from it at p < 0.05 in "
+        f"{text}. {DESCRIPTORS.capitalize()} are {side} the {place} arm, {best}, and differ from it at p < 0.05 in "
         f"{different} of {len(family)} metrics{of}."
     )
 
