@@ -67,7 +67,7 @@ def test_only_the_head_on_aws_has_a_lasting_disk_and_workers_come_from_zero():
     assert content["provider"]["cache_stopped_nodes"] is True
     assert (gpu["min_workers"], gpu["max_workers"], head["resources"]["CPU"]) == (0, content["max_workers"], 0)
     mounts = [option for option in content["docker"]["head_run_options"] if option.startswith("--volume")]
-    assert mounts == ["--volume=/study:/study"] and "--volume" not in str(content["docker"]["run_options"])
+    assert mounts == ["--volume=/data:/data"] and "--volume" not in str(content["docker"]["run_options"])
 
 
 def test_node_types_of_aws_are_those_of_its_interface():
@@ -94,12 +94,12 @@ def test_only_the_head_of_the_ray_job_has_a_volume_and_it_holds_every_path_of_th
     for pod in (head, files["spec"]):
         (volume,) = pod["volumes"]
         assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-        assert pod["containers"][0]["volumeMounts"] == [{"name": volume["name"], "mountPath": "/study"}]
-    assert head["containers"][0]["workingDir"] == "/study"  # where the tracking store is without a server
+        assert pod["containers"][0]["volumeMounts"] == [{"name": volume["name"], "mountPath": "/data"}]
+    assert head["containers"][0]["workingDir"] == "/data"  # where the tracking store is without a server
     assert all("volumes" not in group["template"]["spec"] for group in spec["workerGroupSpecs"])
     words = shlex.split(_rayjob()["spec"]["entrypoint"])
     paths = [words[words.index(option) + 1] for option in ("--data", "--out", "--cache")]
-    assert all(path.startswith("/study/") for path in paths)
+    assert all(path.startswith("/data/") for path in paths)
 
 
 def test_the_autoscaler_of_ray_reads_node_types_from_zero_out_of_the_ray_job():
@@ -179,6 +179,12 @@ def test_every_command_is_one_that_the_study_takes(command: str):
 def test_lasting_folders_are_given_wherever_a_command_runs_on_a_cluster():
     for command in _commands():
         assert re.search(r"--out /\w+/runs --cache /\w+/cache", command), command
+
+
+@pytest.mark.parametrize("name", ["aws.yaml", "onprem.yaml", "kuberay.yaml", "kuberay-volume.yaml"])
+def test_no_folder_of_a_study_hides_a_package(name: str):
+    """In `/` or `~`, Python would import a folder `study` in place of the package, which is installed as editable."""
+    assert re.findall(r"(?:~|[\s:])/(?:study|jointnet)\b(?!-)", (ROOT / "cluster" / name).read_text()) == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
