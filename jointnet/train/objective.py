@@ -1,6 +1,6 @@
 """The objective: the validation metric by which a training keeps its best model, and a study ranks its trials.
 
-This module does not import torch.
+This module does not import torch, and pandas, which is slow to import, only where names of metrics are needed.
 """
 
 import math
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from jointnet.evaluate.aggregation import METRIC_TITLES, endpoints_of
 from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
 from jointnet.train.epoch_report import OBJECTIVE, HasMetrics
 
@@ -42,6 +41,8 @@ class Objective:
     @property
     def title(self) -> str:
         """The metric in words without its unit, such as `LV CD`."""
+        from jointnet.evaluate.aggregation import METRIC_TITLES
+
         kind, _, structure = self.metric.removeprefix("val/").partition("/")
         words = f"{STRUCTURE_TITLES.get(structure, structure)} {METRIC_TITLES.get(kind, kind)}".strip()
         return _TITLES.get(self.metric, words)
@@ -94,6 +95,8 @@ def known_directions(
         segmented: those that the model segments.
         own: names of the user's own metrics, whose direction is not known.
     """
+    from jointnet.evaluate.aggregation import endpoints_of
+
     structures = [name for name in STRUCTURES if name in structures]
     known: dict[str, Direction | None] = {OBJECTIVE: "minimize", "val/lost": "minimize"}
     known |= {f"val/{metric}/{structure}": "minimize" for metric, structure in endpoints_of(structures)}

@@ -204,7 +204,8 @@ def cause_of(error: BaseException | None) -> Cause:
         return Cause.DISK
     if isinstance(cause, UnfitNodeError):
         return Cause.NODE
-    if isinstance(cause, ray.exceptions.RayError) and any(each in str(cause) for each in NODE_GONE):
+    gone = isinstance(cause, ray.exceptions.RayError) and any(each in str(cause) for each in NODE_GONE)
+    if gone or isinstance(cause, ray.exceptions.ActorUnavailableError):  # before Ray notices that the node is gone
         return Cause.LOST
     text = str(cause) if isinstance(cause, RuntimeError) else ""
     if isinstance(cause, torch.OutOfMemoryError) or any(each in text for each in GPU_MEMORY):

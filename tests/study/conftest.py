@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def uri(_migrated: Path) -> str:
 def ray() -> Iterator[None]:
     """A local Ray with a GPU that it only counts, started once per session."""
     here = replace(this_machine(), gpus=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("study.machines.cluster.this_machine", lambda: here)
-        with ray_session(None):
-            yield
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("study.machines.cluster.this_machine", lambda: here)
+            stack.enter_context(ray_session(None))
+        yield

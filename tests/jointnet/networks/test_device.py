@@ -29,8 +29,8 @@ def test_a_gpu_trains_in_16_bits_of_one_kind_or_the_other(monkeypatch, has_bf16,
 
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
 @pytest.mark.parametrize(("precision", "allowed"), [(torch.float32, False), (torch.bfloat16, True)])
-def test_a_gpus_convolutions_are_exact_in_32_bits(precision, allowed):
-    assert torch.backends.cudnn.allow_tf32  # torch's default
+def test_a_gpus_convolutions_are_exact_in_32_bits(monkeypatch, precision, allowed):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default
     with computing_in(precision, torch.device("cuda")):
         assert torch.backends.cudnn.allow_tf32 is allowed
     with computing_in(precision, CPU):

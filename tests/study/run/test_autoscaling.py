@@ -22,8 +22,9 @@ def test_a_study_asks_for_a_node_waits_for_it_and_lets_it_go(workplace: Path):
         command = [sys.executable, "-m", "study.run", "--search", "tiny", "--address", cluster.address]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        assert "as many concurrent trainings as fit, now 0 of up to 1, on cpu, 1 CPU each" in done.stdout
-        assert "1 node of 0 CPU and 0 GPU; an autoscaler for 1 node of 1 CPU and 0 GPU" in done.stdout
+        plan = " ".join(done.stdout.split())  # its lines are as wide as the terminal
+        assert "as many concurrent trainings as fit, now 0 of up to 1, on cpu, 1 CPU each" in plan
+        assert "1 node of 0 CPU and 0 GPU; an autoscaler for 1 node of 1 CPU and 0 GPU" in plan
         assert "\nwaiting for a node with 1 CPU: 0 min of at most 15\n" in done.stdout
         assert "standalone-2: 1 trials (1 complete)" in done.stdout
         until = time.monotonic() + 300

@@ -43,6 +43,9 @@ class NoRounds:
     def start_ray(self) -> None:
         """Do nothing."""
 
+    def wait(self, search: ArmSearch) -> None:
+        """Return at once."""
+
     def run(self, search: ArmSearch, task: ArmTask, seconds: float | None) -> None:
         """Run the search to its end."""
         run_to_end(search, search._recorder)

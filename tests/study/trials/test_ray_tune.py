@@ -356,6 +356,7 @@ def wrapped(cause: BaseException) -> BaseException:
         (ray_module.exceptions.OutOfMemoryError("killed by the memory monitor"), Cause.MEMORY),
         (ray_module.exceptions.RayActorError(), Cause.MACHINE),
         (ray_module.exceptions.RayActorError(None, "The actor died because its node has died. Node Id: 1"), Cause.LOST),
+        (ray_module.exceptions.ActorUnavailableError("The actor is unavailable: no answer", None), Cause.LOST),
         (ray_module.exceptions.WorkerCrashedError(), Cause.MACHINE),
         (None, Cause.MACHINE),
     ],
