@@ -142,9 +142,8 @@ class LossSettings:
     """Weight of the cine segmentation branch."""
     lambda_3: float = bounded(1 / 3, 0.0, LARGEST_WEIGHT)
     """Weight of the LGE segmentation branch."""
-    alpha: float = bounded(0.1, 0.0, 1.0)
-    """Share of the cross-entropy in each branch's loss; the rest is the Dice loss. With 0.5 small structures stay
-    background for hundreds of steps."""
+    alpha: float = bounded(0.5, 0.0, 1.0)
+    """Share of the cross-entropy in each branch's loss; the rest is the Dice loss."""
     terms: Options = ()
     """Weights of your own terms of the loss, by `package.module:NAME` or `file.py:NAME`."""
 

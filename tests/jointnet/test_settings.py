@@ -252,10 +252,10 @@ def test_the_paper_s_settings_are_the_paper_s():
 
 
 def test_default_is_the_defaults_and_a_base_is_kept():
-    base = with_values(Settings(), {"loss.lambda_1": 0.9})
+    base = with_values(Settings(), {"loss.alpha": 0.9})
     assert load_settings("default") == Settings()
     assert load_settings("default", base) == base
-    assert load_settings("paper", base).loss.lambda_1 == 0.9
+    assert load_settings("paper", base).loss.alpha == 0.9
 
 
 def test_a_file_names_only_what_differs(tmp_path):

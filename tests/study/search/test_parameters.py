@@ -136,11 +136,11 @@ def test_seed_trials_are_tried_first_and_take_what_they_leave_out_from_the_setti
     )
     own = space.settings_of("joint")
     assert space.first_samples_of("joint") == (
-        {"model.head": "fully_connected", "alpha": 0.1},
+        {"model.head": "fully_connected", "alpha": 0.5},
         {"model.head": "guided", "model.guide_steps": 3, "alpha": 0.0},
         {"model.head": "guided", "model.guide_steps": own.model.guide_steps, "alpha": 0.0},
     )
-    assert space.first_samples_of("standalone") == ({"alpha": 0.1}, {"alpha": 0.0})
+    assert space.first_samples_of("standalone") == ({"alpha": 0.5}, {"alpha": 0.0})
 
 
 def test_a_seed_trial_outside_is_refused_and_the_settings_outside_are_not_tried(tmp_path: Path):
