@@ -65,7 +65,7 @@ class ClusterSlots:
         self._ask(0)
 
     def _ask(self, missing: float) -> None:
-        """Have as many tasks waiting as slots are missing."""
+        """Create or cancel tasks, so that as many wait as slots are missing."""
         waiting = ray.wait(self._asking, num_returns=len(self._asking), timeout=0)[1] if self._asking else []
         count = int(max(0, min(missing, MOST_ASKED)))
         for surplus in waiting[count:]:

@@ -99,7 +99,7 @@ class Rounds:
             progress.phase("starting Ray")
             self._stack.enter_context(ray_session(plan.address))
             interrupt_on_signals()
-            self._files = _trial_files(self._session.plan)
+            self._files = _trial_files(plan)
             self._started = True
             if plan.address is not None:
                 self._slots = ClusterSlots(plan.resources, plan.wait_minutes, progress.phase)
@@ -135,7 +135,7 @@ class Rounds:
             )
 
     def _follow(self, search: ArmSearch) -> None:
-        """Tell a search how many trials fit on the nodes now, and end it where none has been there for too long."""
+        """Set the number of trials that fit on the nodes now, and end the search where no node came in time."""
         if self._slots is not None:
             search.slots = self._slots.look(search.wanted, search.gpus)
             if self._slots.overdue and not search.halted:
