@@ -8,6 +8,7 @@ https://docs.kernel.org/scheduler/sched-bwc.html. Limits of parent groups apply,
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 MOUNT = PurePosixPath("/sys/fs/cgroup")
@@ -37,6 +38,19 @@ def limit_threads() -> None:
     import torch  # takes seconds, so only if there is a quota
 
     torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads meanwhile: predictions depend on their number in the last digits of a float."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def whole_cpus(affinity: int, quota: float | None) -> int:

@@ -9,6 +9,7 @@ from jointnet.common_grid import SIZE_PX
 from jointnet.geometry import centres
 from jointnet.settings import Settings
 from jointnet.structures import CLASS_INDEX, CLASSES, STRUCTURES
+from jointnet.system.quota import torch_threads
 from jointnet.train.augmentation import Batch
 from jointnet.train.loop import new_learner, train_epoch
 
@@ -51,19 +52,14 @@ class InventedPairs:
 
 def seconds_per_step(settings: Settings) -> float:
     """Return the seconds of a training step on this machine's CPU, of the second of two steps, with one thread."""
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1), torch.random.fork_rng(devices=()):
         learner, generator = new_learner(settings, 2, torch.device("cpu")), torch.Generator().manual_seed(0)
         batches = [torch.arange(settings.training.batch_size)]
         for _ in range(2):
             started = time.perf_counter()
             train_epoch(learner, InventedPairs(settings), batches, generator, False)
             seconds = time.perf_counter() - started
-        return seconds
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_rng_state(state)
+    return seconds
 
 
 def _hearts(side: int, middle: Tensor) -> Tensor:

@@ -119,6 +119,11 @@ class Resources:
     gpus_per_trial: float
     device: str
 
+    @property
+    def threads(self) -> int:
+        """The threads of torch with which a model is trained, and predicts where the result is part of the study."""
+        return max(1, int(self.cpus_per_trial))
+
 
 @dataclass(frozen=True)
 class Design:

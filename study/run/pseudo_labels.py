@@ -17,6 +17,7 @@ from jointnet.model_path import model_file
 from jointnet.patient_names import in_natural_order, names_text
 from jointnet.preparation.cache import CachedPatient
 from jointnet.system.atomic_file import write_whole
+from jointnet.system.quota import torch_threads
 from jointnet.train.pseudo_labels import PseudoLabelledPatient, pseudo_label, seen_patients, teacher_errors
 from study.plan.plan import Plan, PseudoLabels
 from study.plan.splits import Split
@@ -90,7 +91,8 @@ def predicted_once(
         device = device_here(plan.resources.device)
         progress.phase("predicting the pseudo-labels")
         teacher = load_model(planned.teacher, device, [arm.model for arm in plan.arms])
-        labelled = tuple(pseudo_label(teacher.model, patients, device))
+        with torch_threads(plan.resources.threads):
+            labelled = tuple(pseudo_label(teacher.model, patients, device))
         if not any(patient.labelled_slices for patient in labelled):
             raise SettingsError(
                 "--teacher: its segmentations of both scans must agree in at least one slice of the unlabelled "

@@ -9,6 +9,7 @@ from jointnet.models import model_of
 from jointnet.own_code import code_of
 from jointnet.preparation.cache import CachedPatient, prepare
 from jointnet.preparation.patient_files import PatientFiles
+from jointnet.system.quota import torch_threads
 from study.plan.plan import Arm, Plan
 from study.run.pseudo_labels import PreparedPatients
 from study.run.rounds import SECONDS_TO_DELIVER, Rounds, Session, check_halted
@@ -89,7 +90,7 @@ def arm_task(plan: Plan, arm: Arm, patients: PreparedPatients) -> ArmTask:
         validation=tuple(patients.labelled[name] for name in arm.split.validation),
         seed=plan.seed,
         device=plan.resources.device,
-        threads=max(1, int(plan.resources.cpus_per_trial)),
+        threads=plan.resources.threads,
         folder=plan.arm_folder(arm),
         code=tuple(code_of(reference) for reference in arm.own_code),
         teachers=pseudo_labels.seen if pseudo_labels else (),
@@ -255,16 +256,17 @@ def evaluate_on_test(
         names: prepare(select(dict(patients), names), plan.cache)
         for names in dict.fromkeys(arm.split.test for arm in arms)
     }
-    _evaluate_baselines(session, opened)
-    for arm in arms:
-        session.progress.phase(f"evaluating {arm.key} on the test patients")
-        names, models = arm.split.test, due[arm.key]
-        files = {model.number if plan.design.seeds else None: model.model for model in models}
-        result = evaluate_held_out(
-            opened[names], files, plan.arm_folder(arm) / TEST_FOLDER, plan.resources.device, arm.own_code
-        )
-        content = {"metrics": result.metrics, "fingerprint": result.fingerprint, "models": names_of(models)}
-        ledger.append("tested", arm=arm.key, trial=selections[arm.key].trial.trial_id, **content)
+    with torch_threads(plan.resources.threads):
+        _evaluate_baselines(session, opened)
+        for arm in arms:
+            session.progress.phase(f"evaluating {arm.key} on the test patients")
+            names, models = arm.split.test, due[arm.key]
+            files = {model.number if plan.design.seeds else None: model.model for model in models}
+            result = evaluate_held_out(
+                opened[names], files, plan.arm_folder(arm) / TEST_FOLDER, plan.resources.device, arm.own_code
+            )
+            content = {"metrics": result.metrics, "fingerprint": result.fingerprint, "models": names_of(models)}
+            ledger.append("tested", arm=arm.key, trial=selections[arm.key].trial.trial_id, **content)
     for arm in testable:
         session.recorder.tested(arm)
     for baseline in baselines_of(plan):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from plans import plan_of
 from rich.console import Console
 from simulation import KilledError, MortalLedger, NullOutbox, run_to_end, space
@@ -129,6 +130,20 @@ def left(folder: Path) -> list[Any]:
             if event["event"] in ("selected", "opened", "tested", "baseline")
         ]
         return [trainings, sorted(events, key=lambda event: (event["arm"], event["event"]))]
+
+
+def test_models_and_baselines_are_tested_with_the_threads_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plan, before, threads = plan_in(tmp_path / "study"), torch.get_num_threads(), list[int]()
+
+    def evaluated(*_: Any) -> HeldOutResult:
+        threads.append(torch.get_num_threads())
+        return HeldOutResult("f", {"test/lost": 0.0})
+
+    for name in ("evaluate_held_out", "evaluate_baseline"):
+        monkeypatch.setattr(f"study.run.stages.{name}", evaluated)
+    conduct(replace(plan, resources=replace(plan.resources, cpus_per_trial=before + 1.5)))
+    assert threads == [before + 1] * (2 + 2 * len(BASELINES))
+    assert torch.get_num_threads() == before
 
 
 def test_an_undisturbed_study_searches_retrains_and_opens_each_fold_once(tmp_path: Path, opened):

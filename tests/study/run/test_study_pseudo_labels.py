@@ -133,6 +133,7 @@ def test_labels_are_predicted_once_and_again_only_where_the_file_is_lost(tmp_pat
     plan = replace(plan_of(), out=tmp_path, study_id="study")
     (tmp_path / "study").mkdir()
     plan = replace(plan, data=replace(plan.data, pseudo_labels=plan_pseudo_labels(tmp_path, ["7", "8"], SPLITS)))
+    plan = replace(plan, resources=replace(plan.resources, cpus_per_trial=3.0))
     patients = {
         str(number): prepared(tmp_path / "cache", number, np.zeros((2 + number % 2, 2, 224, 224), np.uint8))
         for number in (7, 8)
@@ -140,12 +141,16 @@ def test_labels_are_predicted_once_and_again_only_where_the_file_is_lost(tmp_pat
     calls = []
     real = study.run.pseudo_labels.pseudo_label
     monkeypatch.setattr(jointnet.train.pseudo_labels, "LEAST_AGREEMENT", 0.0)
-    monkeypatch.setattr(study.run.pseudo_labels, "pseudo_label", lambda *given: calls.append(1) or real(*given))
+    monkeypatch.setattr(
+        study.run.pseudo_labels,
+        "pseudo_label",
+        lambda *given: calls.append(torch.get_num_threads()) or real(*given),
+    )
     first = predicted_once(plan, patients, Silent())  # type: ignore[arg-type]
     if damage is not None:
         damage(plan.folder / PSEUDO_LABELS_FILE)
     second = predicted_once(plan, patients, Silent())  # type: ignore[arg-type]
-    assert len(calls) == (1 if damage is None else 2)
+    assert calls == [3] * (1 if damage is None else 2)  # the threads of a trial, however this process was started
     assert [patient.patient for patient in second] == ["7", "8"]
     assert [patient.digest for patient in second] == [patient.digest for patient in first]
     assert [patient.structures for patient in second] == [patient.structures for patient in first]
