@@ -7,12 +7,13 @@
 # their own, and share every other folder, as over NFS. With SHARED=no they share nothing: DIR (with HOME in it) and /tmp are
 # each node's own, and everything else, such as this repository, is read-only. COMMAND runs on node-a with RAY_ADDRESS set.
 # Each node gives Ray CPUS_PER_NODE (1) cores, the head HEAD_CPUS. Where Ray gives node-b up, it joins again by itself.
-# Once COMMAND creates DIR/local/replace-node, node-b is killed with all its processes and node-c (10.77.0.3) joins.
-# Afterwards, however COMMAND ends, all nodes are gone with all their processes; nothing else on the machine is touched.
+# Whenever COMMAND creates DIR/local/replace-node, the newest node is killed with all its processes and another joins, first
+# node-c (10.77.0.3). Afterwards, however COMMAND ends, all nodes are gone with all their processes, and what node-a wrote
+# is there for the next call with this DIR, as on a head's volume; nothing else on the machine is touched.
 set -euo pipefail
 
 if [ $# -lt 2 ] || [ "$(id -u)" -ne 0 ]; then
-    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 python=${PYTHON:-$PWD/.venv/bin/python}
@@ -106,15 +107,17 @@ nsenter --target "$a" --net ip link set eth0 up
 on "$a" "${ray[@]}" --num-cpus "${HEAD_CPUS:-$cpus}" --head --node-ip-address 10.77.0.1 --port 6379 \
     >"$work/node-a/start.log" 2>&1
 join node-b 2
-b=$holder
+newest=$holder number=2
 on "$a" "$python" "$here/wait_for_nodes.py" 10.77.0.1:6379 2 300
 on "$a" env RAY_ADDRESS=10.77.0.1:6379 "$@" &
-command=$! replaced=no status=0
+command=$! status=0 asked=/proc/$a/root$work/local/replace-node
 while kill -0 "$command" 2>/dev/null; do
-    if [ "$replaced" = no ] && [ -e "/proc/$a/root$work/local/replace-node" ]; then
-        kill -KILL "$b"
-        join node-c 3
-        replaced=yes
+    if [ -e "$asked" ]; then
+        kill -KILL "$newest"
+        number=$((number + 1))
+        join "node-$(printf '%s' abcdefghijklmnopqrstuvwxyz | cut -c "$number")" "$number"
+        newest=$holder
+        rm "$asked"
     fi
     sleep 0.5
 done

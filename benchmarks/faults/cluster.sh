@@ -1,30 +1,34 @@
 #!/usr/bin/env bash
-# The whole of docs/how-to/cluster.md that one machine can show, on two Ray nodes and the phantom; 20 minutes on two idle cores:
+# The whole of docs/how-to/cluster.md that one machine can show, on two Ray nodes and the phantom; an hour on two idle cores:
 #
 #     sudo SHARED=no PYTHON=$PWD/.venv/bin/python cluster/two_nodes.sh DIR benchmarks/faults/cluster.sh DIR [STUDY ...]
 #
 # MLflow on PostgreSQL with a password and below a path, artifacts on an S3 stand-in where MOTO_SERVER names moto's program;
-# then the smoke study from a node (`node`), while a node is killed and another joins (`replaced`), over ray:// (`client`), by
-# `ray job submit` (`job`), nested (`nested`), and beside the cluster. Prints of each its minutes, its trials by node, and what
-# differs from the study beside the cluster. SHARED=yes runs the same on shared folders. DIR is an absolute folder. Debian's
+# then the smoke study from a node (`node`), over ray:// (`client`) and by `ray job submit` (`job`); each also nested
+# (`node-nested`), while a node is killed and another joins (`node-replaced`), and both (`node-nested-replaced`). Each is
+# compared with one beside the cluster: prints its minutes, its trials by node, and what differs. SHARED=yes runs the same on
+# shared folders. DIR is an absolute folder; called again with it, an interrupted study resumes on a new head. Debian's
 # PostgreSQL is needed, and a user `postgres`.
 set -euo pipefail
 
 work=$1
 shift
 studies=("$@")
-[ $# -gt 0 ] || studies=(node replaced client job nested)
+[ $# -gt 0 ] || studies=({node,client,job}{,-nested}{,-replaced})
 python=${PYTHON:-$PWD/.venv/bin/python}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 database=$work/local/postgresql
 postgres=(runuser -u postgres --)
 
-install -d -o postgres "$database"
-"${postgres[@]}" initdb --auth trust "$database" >"$work/initdb.log"
+if [ ! -e "$database" ]; then
+    install -d -o postgres "$database"
+    "${postgres[@]}" initdb --auth trust "$database" >"$work/initdb.log"
+fi
 "${postgres[@]}" pg_ctl --pgdata "$database" --silent --wait --timeout 300 --log "$database/log" \
     --options "-p 54329 -c listen_addresses=127.0.0.1 -k $database" start
 trap '"${postgres[@]}" pg_ctl --pgdata "$database" --silent --mode immediate stop' EXIT
-"${postgres[@]}" createdb --host 127.0.0.1 --port 54329 mlflow
+connection=(--host 127.0.0.1 --port 54329)
+"${postgres[@]}" psql "${connection[@]}" --quiet --command '' mlflow 2>/dev/null || "${postgres[@]}" createdb "${connection[@]}" mlflow
 MLFLOW_AUTH_ADMIN_PASSWORD=$("$python" -c 'import secrets; print(secrets.token_urlsafe(24))')
 export MLFLOW_AUTH_ADMIN_PASSWORD PYTHON=$python PYTHONPATH=$root:$root/benchmarks/faults OMP_NUM_THREADS=1
 artifacts=$work/artifacts
@@ -54,40 +58,41 @@ timed() {
         'BEGIN { printf "%s: exit status %d after %.1f minutes\n", name, status, seconds / 60 }'
 }
 
-# lose_node NAME: ask for another node once a study has an epoch of node-b.
+# lose_node NAME ADDRESS: ask for another node once a study has an epoch of the node at an address.
 lose_node() {
-    until grep -qs '10\.77\.0\.2' "$work/out/$1"/2*/ledger.jsonl; do sleep 0.5; done
+    until grep -qsF "$2" "$work/out/$1"/2*/ledger.jsonl; do sleep 0.5; done
     touch "$work/local/replace-node"
 }
 
 cd "$work"
 # Without early stopping, which depends on the order in which trials report, a study on any machines has the same rows.
 { cat "$root/search_spaces/smoke.toml" && printf '\n[search]\nscheduler = "none"\n'; } >"$work/smoke.toml"
-study=(-m study.run --search "$work/smoke.toml" --num-samples 4 --cache "$work/cache")
-folds=(--folds 2 --splits 3/1 --num-samples 2)
+study=(-m study.run --search "$work/smoke.toml" --cache "$work/cache")
+newest=2 # number of the node that is lost next
 for name in "${studies[@]}"; do
-    given=("${study[@]}" --out "$work/out/$name") twin=local
+    twin=local given=("${study[@]}") loser=
+    case $name in *-nested*) twin=local-nested given+=(--folds 2 --splits 3/1) ;; esac
+    alone=("${given[@]}" --out "$work/out/$twin" --address local --concurrent 1)
+    given+=(--out "$work/out/$name")
+    case $name in client*) given+=(--address ray://10.77.0.1:10001) ;; esac
+    case $name in *-replaced) lose_node "$name" "10.77.0.$newest" & loser=$! ;; esac
     case $name in
-    replaced) lose_node "$name" & ;;
-    client) given+=(--address ray://10.77.0.1:10001) ;;
-    nested) given+=("${folds[@]}") twin=local-nested ;;
-    esac
-    case $name in
-    job)
+    job*)
         # A job has the head's environment, not this one: what the tracking server asks for goes with it.
         environment=$("$python" -c 'import json, os
-names = ("MLFLOW_TRACKING", "PYTHONPATH", "OMP_")
+names = ("MLFLOW_TRACKING", "PYTHONPATH")
 print(json.dumps({"env_vars": {k: v for k, v in os.environ.items() if k.startswith(names)}}))')
-        timed job "$python" -m ray.scripts.scripts job submit --address http://127.0.0.1:8265 --working-dir "$root" \
+        timed "$name" "$python" -m ray.scripts.scripts job submit --address http://127.0.0.1:8265 --working-dir "$root" \
             --runtime-env-json "$environment" -- "$python" "${given[@]}"
         ;;
     *) timed "$name" "$python" "${given[@]}" ;;
     esac
-    if [ ! -e "$work/out/$twin" ]; then
-        alone=("${study[@]}" --out "$work/out/$twin" --address local --concurrent 1)
-        [ "$name" != nested ] || alone+=("${folds[@]}")
-        timed "$twin" "$python" "${alone[@]}"
+    if [ -n "$loser" ] && kill "$loser" 2>/dev/null; then
+        echo "$name: no node was lost"
+    elif [ -n "$loser" ]; then
+        newest=$((newest + 1))
     fi
+    compgen -G "$work/out/$twin/2*/report" >/dev/null || timed "$twin" "$python" "${alone[@]}"
     "$python" - "$work" "$store" "$name" "$twin" <<'END'
 import sys
 from collections import Counter
