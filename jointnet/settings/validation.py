@@ -146,13 +146,15 @@ def _words(schema: Schema, rule: Schema) -> str:
         return REFERENCE_WORDS if REFERENCE.pattern in rule.get("pattern", "") else "text that is not blank"
     if rule["type"] == "array":
         if "minItems" not in rule:
-            return "a list"
+            return f"a list of {', '.join(rule['items']['enum'])}" if "enum" in rule["items"] else "a list"
         least = {1: "one", 2: "two"}[rule["minItems"]]
         if not rule["items"]:
             return f"a list of at least {least} values"
         item = _words(schema, rule["items"])
         if item.startswith("one of "):
             return f"a list of at least {least} {item.removeprefix('one ')}, each once"
+        if "maxItems" in rule:
+            return f"a list of {rule['minItems']} to {rule['maxItems']} different values"
         return f"at least {least} {item.removeprefix('a ').replace('number', 'numbers')}"
     number = "a whole number" if rule["type"] == "integer" else "a number"
     if "minimum" in rule:

@@ -110,7 +110,7 @@ def train(
         data = [[f"{p.patient} {p.digest}" for p in part] for part in (training, validation)]
         identity = {"settings": settings_to_dict(settings), "seed": seed, "data": data, "teachers": list(teachers)}
         identity |= digests(own_code_of(settings))
-        identity |= {} if objective == REGISTRATION_RATIO else {"objective": asdict(objective)}
+        identity |= {} if objective == REGISTRATION_RATIO else {"objective": objective.as_dict()}
         parts = {name: getattr(learner, name) for name in ("model", "averaged", "optimiser", "schedule", "scaler")}
         checkpointing = Checkpoints(checkpoints, identity, {**parts, "passes": passes}, generator)
         done, progress = checkpointing.restore()
@@ -133,9 +133,11 @@ def train(
         if validates:
             rows = evaluate(averaged, validation, str(torch_device), training_precision(torch_device))
             metrics |= named_metrics(rows, "val") | {"val/cut": float(len(cut_structure_rows(validation)))}
-            if objective.metric not in metrics:
+            if lacking := [each.metric for each in objective.all if each.metric not in metrics]:
                 logged = ", ".join(name for name in metrics if name.startswith("val/"))
-                raise SettingsError(f"{objective.metric}: must be a metric of the validation, which has {logged}")
+                raise SettingsError(
+                    f"{name}: must be a metric of the validation, which has {logged}" for name in lacking
+                )
         report = EpochReport(epoch, time.perf_counter() - started, metrics)
         reports.append(report)
         best = objective.best(reports)

@@ -1,12 +1,14 @@
 """The objective: the validation metric by which a training keeps its best model, and a study ranks its trials.
 
-This module does not import torch, and pandas, which is slow to import, only where names of metrics are needed.
+Further metrics make a Pareto front of the trials. They choose neither the best model of a trial nor the best trial.
+
+This module does not import torch, and numpy and pandas, which are slow to import, only where they are needed.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
 from jointnet.train.epoch_report import OBJECTIVE, HasMetrics
@@ -23,10 +25,32 @@ class Objective:
     Attributes:
         metric: its logged name, such as `val/cd_mm/lv`.
         direction: `minimize` where low values are good, else `maximize`.
+        further: the other metrics of a Pareto front, each without further ones.
     """
 
     metric: str = OBJECTIVE
     direction: Direction = "minimize"
+    further: tuple["Objective", ...] = ()
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Objective":
+        """Return the objective of plain values, as `as_dict` gives them."""
+        return cls(content["metric"], content["direction"], tuple(map(cls.from_dict, content.get("further", ()))))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the objective as plain values for JSON, without a key of further metrics where there are none."""
+        further = [each.as_dict() for each in self.further]
+        return {"metric": self.metric, "direction": self.direction, **({"further": further} if further else {})}
+
+    @property
+    def all(self) -> tuple["Objective", ...]:
+        """The metric itself and the further ones, each by itself."""
+        return (replace(self, further=()), *self.further)
+
+    @property
+    def rule(self) -> str:
+        """All metrics with their directions, such as `minimize val/cd_mm/lv and maximize val/dice/lv`."""
+        return " and ".join(f"{each.direction} {each.metric}" for each in self.all)
 
     @property
     def is_ratio(self) -> bool:
@@ -74,6 +98,27 @@ class Objective:
     def cost(self, value: float) -> float:
         """Return the value with the sign with which a lower one is better."""
         return self.sign * value
+
+    def values(self, metrics: Mapping[str, float]) -> tuple[float, ...] | None:
+        """Return the finite values of all metrics of the front in an epoch; None where one is missing."""
+        values = [value for each in self.all if (value := each.value(metrics)) is not None]
+        return tuple(values) if len(values) == len(self.all) else None
+
+    def front(self, values: Sequence[Sequence[float]]) -> list[bool]:
+        """Return which trials are on the Pareto front: no other is as good by every metric and better by one.
+
+        Args:
+            values: the values of all metrics for each trial. A trial with a value that is not finite is not on the
+                front.
+        """
+        import numpy as np
+
+        signs = [each.sign for each in self.all]
+        costs = np.array(values, dtype=float).reshape(-1, len(signs)) * signs
+        costs[~np.isfinite(costs).all(axis=1)] = np.nan
+        return [
+            not (np.isnan(own).any() or ((costs <= own).all(axis=1) & (costs < own).any(axis=1)).any()) for own in costs
+        ]
 
     def best(self, reports: Iterable[Report]) -> Report | None:
         """Return the report with the best finite value, the first one if equal; None if no value is finite."""

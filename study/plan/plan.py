@@ -382,7 +382,7 @@ def make_plan(
 def specification(plan: Plan) -> dict[str, Any]:
     """Return everything that determines a study's result as plain values for JSON, the scans by their fingerprint."""
     return {
-        "objective": vars(plan.objective),
+        "objective": plan.objective.as_dict(),
         "endpoints": ["/".join(endpoint) for endpoint in endpoints_of(plan.data.structures)],
         "seed": plan.seed,
         **({"code": code} if (code := _code(plan)) else {}),

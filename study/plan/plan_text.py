@@ -52,6 +52,7 @@ def render(plan: Plan) -> str:
     lines += [f"  Question  {space.question}" for space in plan.spaces]
     lines += [f"  Settings  {_settings(space)}" for space in plan.spaces]
     lines.append(f"  Objective {_objective(plan)}")
+    lines += [f"            {line}" for line in _front(plan)]
     lines += _design(plan)
     lines.append("  Arms      arm, train/validation/test, annotated, trials, epochs each, expected minutes (at most)")
     lines += [f"            {_arm(plan, name)}" for name in dict.fromkeys(arm.name for arm in plan.arms)]
@@ -96,6 +97,17 @@ def _objective(plan: Plan) -> str:
     unit = f" in {objective.unit}" if objective.unit else ""
     one = "; 1 is no better than doing nothing" if objective.is_ratio else ""
     return f"{objective.metric}, {objective.title}{unit} on the validation patients: {objective.better}{one}"
+
+
+def _front(plan: Plan) -> list[str]:
+    """Return the lines about the Pareto front; none where the objective has one metric."""
+    further = [f"{each.metric}, {each.title}: {each.better}" for each in plan.objective.further]
+    if not further:
+        return []
+    return [
+        f"beside it {'; '.join(further)}; the report shows the Pareto front of {len(further) + 1} metrics",
+        f"{plan.objective.metric} alone chooses: a trial's best epoch, the winner, and so what is tested and retrained",
+    ]
 
 
 def _described(data: Data) -> list[str]:

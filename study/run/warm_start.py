@@ -78,7 +78,7 @@ def _read(plan: Plan, space: SearchSpace) -> WarmStart:
         )
     patients = _patients(other)
     errors = [*_differences(plan, other), *_leaks(plan, patients)]
-    objective = Objective(other["objective"]["metric"], other["objective"]["direction"])
+    objective = Objective.from_dict(other["objective"])
     trials = _trials(folder, objective)
     points, outside = dict[str, tuple[Sample, ...]](), dict[str, int]()
     for method in space.methods:
@@ -152,10 +152,9 @@ def _differences(plan: Plan, other: Mapping[str, Any]) -> Iterator[str]:
     teacher = plan.data.pseudo_labels.sha256 if plan.data.pseudo_labels else None
     if other["data"].get("teacher") != teacher:
         yield f"must have this study's teacher of pseudo-labels, {teacher}, it has {other['data'].get('teacher')}"
-    objective = other["objective"]
-    if Objective(objective["metric"], objective["direction"]) != plan.objective:
-        own = f"{plan.objective.direction} {plan.objective.metric}"
-        yield f"must have this study's objective, {own}, it has {objective['direction']} {objective['metric']}"
+    objective = Objective.from_dict(other["objective"])
+    if objective != plan.objective:
+        yield f"must have this study's objective, {plan.objective.rule}, it has {objective.rule}"
 
 
 def _leaks(plan: Plan, patients: tuple[str, ...]) -> Iterator[str]:
@@ -189,9 +188,9 @@ def _best(arms: list[list[TrialOutcome]]) -> list[Sample]:
 
     Objectives of arms with other patients are not compared, apart from those of one rank.
     """
-    ranked = [sorted(trials, key=lambda trial: (trial.cost, trial.trial_id)) for trials in arms]
+    ranked = [sorted(trials, key=lambda trial: (trial.costs, trial.trial_id)) for trials in arms]
     ordered = sorted(
-        ((rank, trial.cost, place, trial) for place, arm in enumerate(ranked) for rank, trial in enumerate(arm)),
+        ((rank, trial.costs, place, trial) for place, arm in enumerate(ranked) for rank, trial in enumerate(arm)),
         key=lambda each: each[:3],
     )
     return [json.loads(json.dumps(dict(trial.sample))) for *_, trial in ordered]

@@ -49,6 +49,8 @@ def optuna_trials(
 ) -> list[FrozenTrial]:
     """Convert outcomes to Optuna trials. Their intermediate values are the best objective so far after each epoch.
 
+    An objective of several metrics gives a trial several values and, as in Optuna, no intermediate ones.
+
     A trial that trained all its epochs is COMPLETE. A trial stopped by early stopping or the time budget is PRUNED. A
     failed trial, or a complete one without an objective, is FAIL. A trial that is not over is `unfinished`.
     """
@@ -57,15 +59,15 @@ def optuna_trials(
     trials = []
     for outcome in outcomes:
         state = states.get(outcome.state, unfinished)
-        if state == TrialState.COMPLETE and outcome.objective is None:
+        if state == TrialState.COMPLETE and outcome.values is None:
             state = TrialState.FAIL
         trials.append(
             optuna.trial.create_trial(
                 state=state,
-                value=outcome.objective if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+                values=outcome.values if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
                 params={name: _encoded(value) for name, value in outcome.sample.items()},
                 distributions={name: by_name[name] for name in outcome.sample},
-                intermediate_values=outcome.history,
+                intermediate_values={} if outcome.ranked_by.further else outcome.history,
                 user_attrs={"trial.id": outcome.trial_id, "reason": outcome.reason},
             )
         )
@@ -77,9 +79,9 @@ def write_optuna_file(
 ) -> None:
     """Write an SQLite file for optuna-dashboard, with one Optuna study per arm. An older file is replaced atomically.
 
-    The objective has the name of its metric. The user attribute `trial.id` is the id of a trial. Optuna's own numbers
-    start at 0, so its trial 1 is `t0002`. They are not changed, because Optuna's plots use them as indices. A trial
-    that is not over is WAITING, because no process may be running it when the file is read.
+    The objectives have the names of their metrics. The user attribute `trial.id` is the id of a trial. Optuna's own
+    numbers start at 0, so its trial 1 is `t0002`. They are not changed, because Optuna's plots use them as indices. A
+    trial that is not over is WAITING, because no process may be running it when the file is read.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     for left in path.parent.glob(f".{path.name}.*part*"):  # temporary files and SQLite journals of a killed driver
@@ -88,9 +90,10 @@ def write_optuna_file(
     storage = optuna.storages.RDBStorage(address)
     try:
         for arm, (parameters, outcomes) in arms.items():
-            study = optuna.create_study(study_name=arm, storage=storage, direction=objective.direction)
+            directions = [each.direction for each in objective.all]
+            study = optuna.create_study(study_name=arm, storage=storage, directions=directions)
             with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-                study.set_metric_names([objective.metric])
+                study.set_metric_names([each.metric for each in objective.all])
             known = tuple(outcomes)
             trials = optuna_trials(parameters, known, TrialState.WAITING)
             for trial, outcome in zip(trials, known, strict=True):

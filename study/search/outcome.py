@@ -74,9 +74,18 @@ class TrialOutcome:
         return None if self.best is None else self.best.metrics[self.ranked_by.metric]
 
     @property
-    def cost(self) -> float:
-        """The best objective so far with the sign with which a lower one is better; infinite without one."""
-        return math.inf if self.objective is None else self.ranked_by.cost(self.objective)
+    def values(self) -> tuple[float, ...] | None:
+        """The values of all metrics of the objective in the best epoch; None where one is missing."""
+        return None if self.best is None else self.ranked_by.values(self.best.metrics)
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """What ranks the trial: the best objective so far, and of equal ones the further metrics of the same epoch.
+
+        Their signs are those with which lower ones are better. What is missing is infinite.
+        """
+        known = [(each, each.value(self.metrics)) for each in self.ranked_by.all]
+        return tuple(math.inf if value is None else each.cost(value) for each, value in known)
 
     def objective_text(self, digits: int = 3) -> str:
         """Return the best objective so far with its unit; "" before the first validation."""

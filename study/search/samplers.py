@@ -17,6 +17,8 @@ from study.search.space import Search
 STARTUP_TRIALS = 5
 """Number of trials that a model-based sampler draws at random before it fits its model."""
 GRID = "grid"
+FOR_SEVERAL = ("tpe", "gp", "random", "qmc", GRID)
+"""Samplers that can draw for an objective of several metrics."""
 REPLAYED = ("cmaes", "qmc")
 """Samplers whose suggestion also depends on their own earlier ones."""
 CLASSES: Mapping[str, tuple[type[optuna.samplers.BaseSampler], Mapping[str, Any]]] = {

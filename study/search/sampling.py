@@ -34,7 +34,7 @@ class Sampler:
         parameters: the searched parameters.
         search: the sampler and its options.
         seed: seed of the study.
-        objective: the metric that ranks the trials.
+        objective: the metric that ranks the trials, and further ones that a sampler also follows.
     """
 
     def __init__(
@@ -88,9 +88,8 @@ class Sampler:
         if not self._conditions:
             _fix_space(sampler, self._distributions, from_first=self._search.sampler == "qmc")
         storage = optuna.storages.InMemoryStorage()
-        study = optuna.create_study(
-            sampler=sampler, direction=self._objective.direction, storage=storage, study_name="arm"
-        )
+        directions = [each.direction for each in self._objective.all]
+        study = optuna.create_study(sampler=sampler, directions=directions, storage=storage, study_name="arm")
         return study, storage
 
     def _suggested(self, trial: optuna.Trial) -> Mapping[str, Any]:

@@ -39,7 +39,8 @@ class Search:
     options: dict[str, bool | int | float | str] = field(default_factory=dict)
     """Arguments of Optuna's class of this sampler, such as `n_startup_trials`."""
     scheduler: Literal["asha", "median", "none"] = "asha"
-    """Early stopping: ASHA, worse than the median of the complete trials at the same epoch, or none."""
+    """Early stopping: ASHA, worse than the median of the complete trials at the same epoch, or none. An objective of
+    several metrics has none."""
     seed_trials: tuple[dict[str, Any], ...] | None = None
     """Values by parameter that are tried first, in order; a parameter that is left out has the value of the settings.
     By default `[{}]`: the first trial has the settings themselves, where they lie in the search space."""
@@ -113,7 +114,8 @@ class SearchSpace:
         settings: name or file of the base settings.
         base: the base settings with the `fixed` values applied.
         fixed: dotted settings keys and their values, which replace those of `settings`.
-        objective: the metric that ranks the trials, and by which a trial keeps its best model.
+        objective: the metric that ranks the trials, and by which a trial keeps its best model; with further metrics of
+            a Pareto front.
         parameters: the searched parameters.
         search: how samples are drawn, and when a trial is pruned.
         splits: split counts of this file, e.g. `6/3/3`; None uses those of the command line.

@@ -25,6 +25,7 @@ class Selection:
     Attributes:
         candidates: number of candidates for the selection.
         remarks: lines about trials that were no candidates or were stopped by the time budget.
+        front: the candidates on the Pareto front of an objective of several metrics, by id; else None.
     """
 
     arm: str
@@ -33,6 +34,7 @@ class Selection:
     candidates: int
     remarks: tuple[str, ...]
     frozen_at: datetime
+    front: tuple[str, ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the selection as it is recorded in the ledger."""
@@ -47,11 +49,12 @@ class Selection:
             "remarks": list(self.remarks),
             "frozen_at": self.frozen_at.isoformat(),
             "validation": {name: value for name, value in self.trial.metrics.items() if name.startswith("val/")},
+            **({} if self.front is None else {"front": list(self.front)}),
         }
 
 
 def select_best(arm: str, trials: Iterable[TrialOutcome], planned: int | None, now: datetime) -> Selection:
-    """Select the trial with the best objective, of equal ones the first by id.
+    """Select the trial with the best objective, of equal ones that with the better further metrics, then the first.
 
     A trial is a candidate if it ended (complete, pruned, or stopped by the time budget), has a finite objective, and
     has the model of its best epoch. Failed and running trials are no candidates. Where fewer than `planned` trials are
@@ -68,9 +71,19 @@ def select_best(arm: str, trials: Iterable[TrialOutcome], planned: int | None, n
         raise NoFinishedTrialError(
             f"{arm}: at least one trial must end with an objective and a model, none did ({reasons})"
         )
-    best = min(candidates, key=lambda trial: (trial.cost, trial.trial_id))
+    best = min(candidates, key=lambda trial: (trial.costs, trial.trial_id))
     assert best.model is not None
-    return Selection(arm, best, best.model, len(candidates), remarks, now)
+    return Selection(arm, best, best.model, len(candidates), remarks, now, _front(candidates))
+
+
+def _front(candidates: list[TrialOutcome]) -> tuple[str, ...] | None:
+    """Return the ids of the trials on the Pareto front; None where the objective has one metric."""
+    objective = candidates[0].ranked_by
+    if not objective.further:
+        return None
+    missing = (math.nan,) * len(objective.all)
+    on_front = objective.front([trial.values or missing for trial in candidates])
+    return tuple(trial.trial_id for trial, chosen in zip(candidates, on_front, strict=True) if chosen)
 
 
 def is_candidate(trial: TrialOutcome) -> bool:
@@ -134,7 +147,7 @@ def model_to_register(plan: Plan, ledger: Ledger, name: str) -> EvaluatedModel |
     candidates = [one for one in evaluated if one[1].model is not None and one[1].objective is not None]
     if not candidates:
         return None
-    arm, model, retrained = min(candidates, key=lambda one: (one[1].cost, one[0].fold, one[1].trial_id))
+    arm, model, retrained = min(candidates, key=lambda one: (one[1].costs, one[0].fold, one[1].trial_id))
     index = model.number if retrained else 0
     seed = retrain_seeds(plan.seed, index)[index - 1] if retrained else None
     assert model.model is not None

@@ -55,9 +55,9 @@ class ArmProgress:
     def add_objective(self, trial: TrialOutcome) -> None:
         """Take a trial as the best one if it is."""
         if trial.objective is not None and trial.state != "failed":
-            best = None if self.best is None else self.best.cost
+            best = None if self.best is None else self.best.costs
             same = self.best is not None and self.best.trial_id == trial.trial_id
-            self.best = trial if best is None or same or trial.cost < best else self.best
+            self.best = trial if best is None or same or trial.costs < best else self.best
 
     @property
     def best_text(self) -> str:
@@ -236,7 +236,7 @@ class StudyProgress:
             table.add_row(arm.name, f"{arm.ended}{of}", str(arm.epochs), best, arm.endings)
         hidden = f"; {len(visible) - MOST_ROWS} more arms" if len(visible) > MOST_ROWS else ""
         ranked = [arm for arm in self._arms.values() if arm.best is not None]
-        leader = min(ranked, key=_cost, default=None)
+        leader = min(ranked, key=_costs, default=None)
         lines = [] if leader is None else [Text(f"Best on validation: {leader.name} {leader.best_text}")]
         return Group(table, *lines, Text(f"Now {self._phase}{self._running()}{hidden}; {self._eta()}"))
 
@@ -252,5 +252,5 @@ class StudyProgress:
         return f" ({', '.join(running[:MOST_RUNNING])}{more})" if running else ""
 
 
-def _cost(arm: ArmProgress) -> float:
-    return math.inf if arm.best is None else arm.best.cost
+def _costs(arm: ArmProgress) -> tuple[float, ...]:
+    return (math.inf,) if arm.best is None else arm.best.costs

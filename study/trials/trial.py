@@ -55,7 +55,7 @@ class ArmTask:
         code: the user's own code that the settings name, for workers that do not have it.
         teachers: patients that the teacher of the pseudo-labels was trained or validated on.
         downsamplings: the values of `training.downsampling` that trials have; () for that of the settings.
-        objective: the metric by which a trial keeps its best model.
+        objective: the metric by which a trial keeps its best model, and the further ones that it must have.
     """
 
     arm: str
@@ -112,9 +112,10 @@ def run_trial(spec: TrialSpec, on_epoch: OnEpoch | None = None) -> EpochReport:
 
     def forward(report: EpochReport) -> None:
         nonlocal best
-        value = report.metrics.get(objective.metric)
-        if value is not None and not math.isfinite(value):
-            raise ObjectiveNotFiniteError(f"{objective.metric} must be finite, got {value} in epoch {report.epoch}")
+        for each in objective.all:
+            value = report.metrics.get(each.metric)
+            if value is not None and not math.isfinite(value):
+                raise ObjectiveNotFiniteError(f"{each.metric} must be finite, got {value} in epoch {report.epoch}")
         best = objective.best([report] if best is None else [best, report])
         if on_epoch is not None:
             on_epoch(report)

@@ -26,6 +26,8 @@ from study.trials.work import SearchWork
 Metrics = Mapping[str, float]
 ARM = "standalone-1"
 DICE = Objective("val/dice/lv", "maximize")
+RIVALS = Objective(OBJECTIVE, further=(Objective(DICE.metric, "minimize"),))
+"""Two metrics of which a trial has the lower one the better the other is: all trials are on the front."""
 ALPHA = Parameter("alpha", Range(0.0, 1.0), ("standalone",))
 TINY = with_values(Settings(), {"model.name": "standalone", "model.widths": [4, 4], "training.downsampling": 4})
 

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from jointnet.errors import SettingsError, short_repr
@@ -18,7 +18,7 @@ from jointnet.settings.parsing import flat_settings
 from jointnet.settings.schema import TABLE
 from jointnet.settings.validation import Schema, json_schema, validate
 from jointnet.system.toml_file import is_file, read_toml
-from jointnet.train.objective import Objective
+from jointnet.train.objective import Direction, Objective
 from study.search.file.parameter_rules import make_parameters
 from study.search.file.rules import (
     NOT_FIXED,
@@ -32,7 +32,7 @@ from study.search.parameters import LAMBDAS, RATIOS, SHORT_NAMES
 from study.search.space import Budget, Fidelity, Search, SearchSpace
 
 MOST_TRIALS, MOST_PATIENTS = 100_000, 10_000
-MOST_MINUTES = 1_000_000
+MOST_MINUTES, MOST_METRICS = 1_000_000, 3
 
 NOT_SEARCHED = (*LAMBDAS, *SHORT_NAMES.values(), *NOT_FIXED)
 """Settings that have a parameter of another name, or that another key of the file determines."""
@@ -80,6 +80,8 @@ Step = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
 Margin = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
 Minutes = Annotated[float, Field(strict=True, gt=0, le=MOST_MINUTES)]
 _OnceEach = Field(min_length=1, json_schema_extra={"uniqueItems": True})
+_Several = Field(min_length=2, max_length=MOST_METRICS, json_schema_extra={"uniqueItems": True})
+_OneOrSeveral: Schema = {"oneOf": [{"required": ["metric", "direction"]}, {"required": ["metrics", "directions"]}]}
 Models = Annotated[tuple[ModelName, ...], _OnceEach, AfterValidator(_unique)]
 Fixed = Annotated[dict[str, Any], Field(json_schema_extra=_describe_fixed)]
 
@@ -125,14 +127,29 @@ Parameters = Annotated[
 ]
 
 
-@dataclass(frozen=True, config=TABLE)
+@dataclass(frozen=True, config=ConfigDict(**TABLE, json_schema_extra=_OneOrSeveral))
 class ObjectiveTable:
-    """The metric to optimise on the validation patients. A trial keeps its best model by it."""
+    """The metric to optimise on the validation patients. A trial keeps its best model by it.
 
-    metric: Text
+    In its place, `metrics` and `directions` keep a Pareto front. The first metric then is the one that chooses.
+    """
+
+    metric: Text | None = None
     """A validation metric that every arm logs, such as `val/registration_ratio` or `val/cd_mm/lv`."""
-    direction: Literal["minimize", "maximize"]
+    direction: Direction | None = None
     """`maximize` where high values are good, as of Dice."""
+    metrics: Annotated[tuple[Text, ...], _Several, AfterValidator(_unique)] | None = None
+    """Two or three such metrics in place of `metric`. The trials that are best by their trade-off are the front."""
+    directions: tuple[Direction, ...] | None = None
+    """The direction of each of them, in place of `direction`."""
+
+    @property
+    def objective(self) -> Objective:
+        """The objective of the valid table."""
+        if self.metrics is None:
+            return Objective(str(self.metric), self.direction or "minimize")
+        first, *further = map(Objective, self.metrics, self.directions or ())
+        return replace(first, further=tuple(further))
 
 
 @dataclass(frozen=True, config=TABLE)
@@ -254,14 +271,14 @@ def _read(path: Path, settings: str | None) -> SearchSpace:
         settings=settings or file.settings,
         base=base,
         fixed=file.fixed,
-        objective=Objective(file.objective.metric, file.objective.direction),
+        objective=file.objective.objective,
         parameters=make_parameters(content.get("parameters", {}), base, methods),
         fidelity=file.fidelity,
         budget=Budget(budget.num_samples, budget.minutes),
         splits=file.splits,
         phantom_patients=file.phantom_patients,
         margin_mm=None if file.claim is None else file.claim.margin_mm,
-        search=file.search,
+        search=file.search if file.objective.metrics is None else replace(file.search, scheduler="none"),
     )
     if wrong := [*together_errors(space)]:
         raise SettingsError(f"{path.name}: {line}" for line in wrong)

@@ -11,7 +11,7 @@ from typing import Any
 from jointnet.errors import SettingsError, short_repr
 from jointnet.models import MODELS, NAME, NAME_WORDS, model_of
 from jointnet.settings import Settings
-from study.search.file.objective_rules import objective_errors
+from study.search.file.objective_rules import key_errors, objective_errors, several_errors
 from study.search.file.parameter_rules import parameter_errors
 from study.search.file.split_counts import parse_counts
 from study.search.first_trials import first_samples
@@ -102,6 +102,10 @@ def contradictions(
         yield f"fidelity.grace_epochs: must be at most max_epochs, {most}, got {grace}"
     if content.get("parameters") and "budget" not in content:
         yield "budget: is missing; must be a table with num_samples where there are parameters"
+    if isinstance(content.get("objective"), Mapping):
+        yield from (f"objective.{line}" for line in key_errors(content["objective"]))
+    if "metrics" in valid.get("objective", {}):
+        yield from (f"search.{line}" for line in several_errors(valid.get("search", {})))
     if methods:
         own = {method.name: method.settings(base) for method in methods}
         yield from (f"objective.{line}" for line in objective_errors(valid.get("objective", {}), own))

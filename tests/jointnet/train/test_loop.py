@@ -142,6 +142,9 @@ def test_the_best_epoch_is_that_of_the_objective_which_every_validation_must_hav
         SettingsError, match=r"^val/cd_mm/rv: must be a metric of the validation, which has val/dice/lv"
     ):
         run(settings, patients, objective=Objective("val/cd_mm/rv"))
+    both = Objective("val/dice/rv", further=(Objective(OBJECTIVE), Objective("val/lost")))
+    with pytest.raises(SettingsError, match=r"(?s)^val/dice/rv: must be a metric .*\nval/lost: must be a metric"):
+        run(settings, patients, objective=both)
 
 
 def test_an_objective_that_is_never_finite_is_an_error(patients, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from plans import plan_of
 
 from jointnet.errors import SettingsError
+from jointnet.train.objective import Objective
 from study.plan.identity import SPECIFICATION_FILE, differences, digest, identity, with_identity
 from study.plan.plan import Design, Plan, specification
 from study.search.space import with_overrides
@@ -25,6 +26,11 @@ def begun(plan: Plan) -> Plan:
 
 def changed(plan: Plan, **overrides) -> Plan:
     arms = tuple(replace(arm, space=with_overrides(arm.space, **overrides)) for arm in plan.arms)
+    return replace(plan, arms=arms, study_id="", continues=False)
+
+
+def searching(plan: Plan, **changes) -> Plan:
+    arms = tuple(replace(arm, space=replace(arm.space, **changes)) for arm in plan.arms)
     return replace(plan, arms=arms, study_id="", continues=False)
 
 
@@ -72,6 +78,10 @@ def test_trials_minutes_concurrency_and_texts_are_not_part_of_it(tmp_path: Path)
         (
             lambda p: replace(p, resources=replace(p.resources, device="cuda")),
             'device: must be "cpu" as when the study began, got "cuda"',
+        ),
+        (
+            lambda p: searching(p, objective=replace(p.objective, further=(Objective("val/lost"),))),
+            'objective.further: must be nothing as when the study began, got [{"metric": "val/lost", "direction": ',
         ),
         (lambda p: replace(p, arms=p.arms[:1]), 'arms: must be ["joint-25", "joint-35"] as when'),
     ],

@@ -84,6 +84,21 @@ def test_the_plan_names_the_objective_with_its_unit_and_direction():
     own = replace(plan.arms[0].space, objective=Objective("val/cd_mm/lv"))
     text = render(replace(plan, arms=tuple(replace(arm, space=own) for arm in plan.arms)))
     assert "  Objective val/cd_mm/lv, LV CD in mm on the validation patients: lower is better\n" in text
+    assert "front" not in text
+
+
+def test_the_plan_names_the_further_metrics_and_says_which_one_chooses():
+    objective = Objective("val/cd_mm/lv", further=(Objective("val/dice/lv", "maximize"), Objective("val/lost")))
+    plan = plan_of()
+    own = replace(plan.arms[0].space, objective=objective)
+    plan = replace(plan, arms=tuple(replace(arm, space=own) for arm in plan.arms))
+    text = render(plan)
+    assert (
+        "beside it val/dice/lv, LV overlap: higher is better; val/lost, structures moved out of view: lower is" in text
+    )
+    assert "; the report shows the Pareto front of 3 metrics\n" in text
+    assert "val/cd_mm/lv alone chooses: a trial's best epoch, the winner, and so what is tested and retrained\n" in text
+    assert specification(plan)["objective"] == objective.as_dict()
 
 
 def test_the_plan_names_the_settings_and_what_is_fixed_over_them():

@@ -79,12 +79,26 @@ def test_the_best_points_of_each_arm_come_after_the_settings(tmp_path: Path):
     assert "trial 2 of joint: " in text and "trial 3 of joint: " not in text
 
 
-def test_where_high_values_are_good_the_highest_are_the_best(tmp_path: Path):
-    dice = Objective("val/dice/lv", "maximize")
+DICE = Objective("val/dice/lv", "maximize")
+BOTH = replace(DICE, further=(Objective("val/cd_mm/lv"),))
+
+
+@pytest.mark.parametrize("dice", [DICE, BOTH])
+def test_where_high_values_are_good_the_highest_are_the_best(dice: Objective, tmp_path: Path):
+    """Of several metrics the first one ranks."""
     arms = searching(plan_of(), objective=dice).arms
     other = other_study(tmp_path, {"joint-25": [(0.7, 0.1), (0.9, 0.2), (0.8, 0.3)]}, arms=arms)
     plan = warm_started(asking(plan_of(out=tmp_path), other.study_id, objective=dice))
     assert alphas(plan) == [0.2, 0.3, 0.1]
+
+
+def test_a_study_of_other_further_metrics_is_refused(tmp_path: Path):
+    other = other_study(tmp_path, {"joint-25": [(0.7, 0.1)]}, arms=searching(plan_of(), objective=DICE).arms)
+    rule = (
+        "must have this study's objective, maximize val/dice/lv and minimize val/cd_mm/lv, it has maximize val/dice/lv"
+    )
+    with pytest.raises(SettingsError, match=f"{rule}$"):
+        warm_started(asking(plan_of(out=tmp_path), other.study_id, objective=BOTH))
 
 
 def test_points_outside_a_smaller_space_are_left_out_and_said(tmp_path: Path):

@@ -49,13 +49,24 @@ def test_other_metrics_are_refused_with_the_reason(metric, direction, settings, 
     assert line.startswith(error)
 
 
+def test_each_of_several_metrics_follows_the_rules_of_one():
+    table = {"metrics": ("val/dice/lv", "val/cut", "val/loss"), "directions": ("minimize", "minimize", "minimize")}
+    assert [line.partition(", ")[0] for line in objective_errors(table, {"arm": JOINT})] == [
+        "directions: must be maximize for val/dice/lv",
+        "metrics: unknown metric 'val/cut'",
+        "metrics: must be a metric of the validation",
+    ]
+    assert not [*objective_errors({"metrics": ("val/dice/lv", "val/cd_mm/lv")}, {"arm": JOINT})]
+
+
 def test_a_structure_that_the_data_do_not_have_is_refused():
     own = replace(alpha_space(), objective=Objective("val/cd_mm/rv"))
     check_objective([own], ("lv", "myo", "rv"))
-    with pytest.raises(
-        SettingsError, match=r"^own: objective.metric: must be of a structure of the data, lv, myo, got"
-    ):
-        check_objective([own], ("lv", "myo"))
+    several = replace(own, objective=replace(DICE, further=(own.objective,)))
+    for space, key in ((own, "metric"), (several, "metrics")):
+        rule = f"^own: objective.{key}: must be of a structure of the data, lv, myo, got 'val/cd_mm/rv'$"
+        with pytest.raises(SettingsError, match=rule):
+            check_objective([space], ("lv", "myo"))
 
 
 def test_all_searches_of_a_study_have_one_objective():
@@ -65,3 +76,6 @@ def test_all_searches_of_a_study_have_one_objective():
         SettingsError, match=r"the same \[objective\], got own minimizes val/reg.*, other maximizes val/di"
     ):
         check_objective([one, other], ("lv",))
+    both = replace(one, objective=replace(REGISTRATION_RATIO, further=(DICE,)))
+    with pytest.raises(SettingsError, match=r"_ratio, other minimizes val/reg.*_ratio and maximizes val/dice/lv$"):
+        check_objective([one, replace(both, name="other")], ("lv",))

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from outcomes import outcome
-from simulation import DICE, KilledError, MortalLedger, metrics_of, recorder_of, run_to_end, space, trials_of
+from simulation import DICE, RIVALS, KilledError, MortalLedger, metrics_of, recorder_of, run_to_end, space, trials_of
 
 from jointnet.train.epoch_report import OBJECTIVE
 from jointnet.train.objective import REGISTRATION_RATIO, Objective
@@ -20,10 +20,10 @@ from study.search.optuna_trials import optuna_trials
 from study.search.outcome import TrialOutcome
 from study.search.parameters import Choices, Parameter, Range, in_order
 from study.search.pruning import Median, pruning_rule
-from study.search.samplers import CLASSES, STARTUP_TRIALS, options_of, sampler_errors
+from study.search.samplers import CLASSES, FOR_SEVERAL, STARTUP_TRIALS, options_of, sampler_errors
 from study.search.sampling import Sampler
 from study.search.space import Fidelity, Search
-from study.store_names import EARLY
+from study.store_names import EARLY, TIME_BUDGET
 from study.trials.ledger import Ledger
 from study.trials.scheduling import ArmSearch
 from study.trials.work import SearchWork
@@ -48,8 +48,12 @@ CONDITIONAL = (
 SPACES = {"numbers": NUMBERS, "rate": (*NUMBERS, RATE), "choices": CHOICES, "conditional": CONDITIONAL}
 
 
-def can_draw(sampler: str, parameters: Sequence[Parameter]) -> bool:
-    return not [*sampler_errors(Search(sampler=sampler), parameters)]
+THREE = replace(RIVALS, further=(*RIVALS.further, Objective("val/lost")))
+
+
+def can_draw(sampler: str, parameters: Sequence[Parameter], ranked_by: Objective) -> bool:
+    refused = ranked_by.further and sampler not in FOR_SEVERAL
+    return not refused and not [*sampler_errors(Search(sampler=sampler), parameters)]
 
 
 def objective(sample: Sample) -> float:
@@ -59,9 +63,9 @@ def objective(sample: Sample) -> float:
 
 
 def searched(sampler: Sampler, count: int, ranked_by: Objective = REGISTRATION_RATIO) -> list[TrialOutcome]:
-    """Return trials in order. Every third is stopped early, every seventh fails, and the last two run.
+    """Return trials in order. Every third is stopped, every seventh fails, and the last two run.
 
-    Where high values are good, the objective is mirrored.
+    Where high values are good, the objective is mirrored. A second metric is the better the worse the first one is.
     """
     found: list[TrialOutcome] = []
     for number in range(1, count + 1):
@@ -69,22 +73,29 @@ def searched(sampler: Sampler, count: int, ranked_by: Objective = REGISTRATION_R
         value = objective(sample)
         values, state = ([value + 0.1], "stopped") if number % 3 == 0 else ([value + 0.1, value], "complete")
         state = "failed" if number % 7 == 0 else "running" if number > count - 2 else state
-        reason = EARLY if state == "stopped" else ""
-        found.append(outcome(number, [*map(ranked_by.cost, values)], state, reason, dict(sample), ranked_by=ranked_by))
+        reason = (TIME_BUDGET if ranked_by.further else EARLY) if state == "stopped" else ""
+        several = [(ranked_by.cost(value), 1 - value, number % 4)[: len(ranked_by.all)] for value in values]
+        found.append(outcome(number, several, state, reason, dict(sample), ranked_by=ranked_by))
     return found
 
 
 @pytest.mark.parametrize(
-    ("name", "ranked_by"), [*((name, REGISTRATION_RATIO) for name in SPACES), ("numbers", DICE), ("conditional", DICE)]
+    ("name", "ranked_by"),
+    [
+        *((name, REGISTRATION_RATIO) for name in SPACES),
+        *(("numbers", ranked_by) for ranked_by in (DICE, RIVALS, THREE)),
+        *(("conditional", ranked_by) for ranked_by in (DICE, RIVALS)),
+    ],
 )
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_sample_is_a_function_of_seed_number_and_outcomes_and_lies_in_the_space(
     sampler: str, name: str, ranked_by: Objective
 ):
     parameters, search = in_order(SPACES[name]), Search(sampler=sampler)
-    if not can_draw(sampler, parameters):
+    if not can_draw(sampler, parameters, ranked_by):
         pytest.skip("refused, as tested below")
-    count = min(14, grid_size(parameters)) if sampler == "grid" else 14
+    count = 8 if sampler == "gp" and ranked_by.further else 14  # the Gaussian process of several metrics is slow
+    count = min(count, grid_size(parameters)) if sampler == "grid" else count
     trials = searched(Sampler(parameters, search, 3, ranked_by), count, ranked_by)
     for trial in trials:
         drawn = dict(trial.sample)
@@ -116,12 +127,17 @@ def test_what_is_modelled_is_better_than_what_is_drawn_at_random(sampler: str, r
 
 @pytest.mark.parametrize(
     ("scheduler", "ranked_by"),
-    [*((name, REGISTRATION_RATIO) for name in ("asha", "median", "none")), ("asha", DICE), ("median", DICE)],
+    [
+        *((name, REGISTRATION_RATIO) for name in ("asha", "median", "none")),
+        *(("asha", DICE), ("median", DICE), ("none", RIVALS)),
+    ],
 )
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_search_that_is_killed_anywhere_ends_as_one_that_is_not(
     sampler: str, scheduler: str, ranked_by: Objective, tmp_path: Path
 ):
+    if ranked_by.further and sampler not in FOR_SEVERAL:
+        pytest.skip("refused by the rules of search files")
     own = space(5, epochs=3, grace=1)
     search = Search(sampler=sampler, scheduler=scheduler)
     parameters = (Parameter("alpha", Range(0.0, 1.0, "linear", 0.125), ("standalone",)),)
@@ -145,6 +161,13 @@ def test_a_search_that_is_killed_anywhere_ends_as_one_that_is_not(
         with Ledger(folder, ranked_by) as ledger:
             drive(ledger)
             assert trials_of(ledger) == whole, (dies_at, written)
+
+
+def test_a_second_metric_changes_what_is_drawn():
+    trials = searched(Sampler(NUMBERS, Search(), 1, RIVALS), 14, RIVALS)
+    assert Sampler(NUMBERS, Search(), 1, RIVALS).sample(trials, 15) != Sampler(NUMBERS, Search(), 1).sample(
+        [replace(trial, ranked_by=REGISTRATION_RATIO) for trial in trials], 15
+    )
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

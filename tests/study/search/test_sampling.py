@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 from outcomes import outcome
-from simulation import DICE
+from simulation import DICE, RIVALS
 
 from jointnet.train.epoch_report import OBJECTIVE
-from jointnet.train.objective import REGISTRATION_RATIO
+from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.search.optuna_trials import distributions, optuna_trials, write_optuna_file
 from study.search.outcome import TrialOutcome
 from study.search.parameters import Parameter, Range
@@ -167,3 +167,48 @@ def test_the_export_has_the_objectives_direction(tmp_path: Path):
     study = optuna.load_study(study_name="joint-25", storage=f"sqlite:///{tmp_path / 'optuna.db'}")
     assert (study.best_value, study.best_trial.user_attrs["trial.id"]) == (0.9, "t0002")
     assert study.metric_names == ["val/dice/lv"]
+
+
+@pytest.mark.parametrize(
+    ("trial", "state", "values"),
+    [
+        (outcome(1, [(0.9, 0.1), (0.5, 0.3), (0.7, 0.2)], ranked_by=RIVALS), TrialState.COMPLETE, [0.5, 0.3]),
+        (outcome(2, [(0.9, 0.1)], "stopped", TIME_BUDGET, ranked_by=RIVALS), TrialState.PRUNED, [0.9, 0.1]),
+        (outcome(3, [(0.9, math.nan)], ranked_by=RIVALS), TrialState.FAIL, None),
+        (outcome(4, [0.9], ranked_by=RIVALS), TrialState.FAIL, None),
+        (outcome(5, [(0.9, 0.1)], "failed", "NaN", ranked_by=RIVALS), TrialState.FAIL, None),
+        (outcome(6, [(0.9, 0.1)], "running", ranked_by=RIVALS), TrialState.RUNNING, None),
+    ],
+)
+def test_several_metrics_are_those_of_the_best_epoch_by_the_first(trial, state, values):
+    (optunas,) = optuna_trials([ALPHA], [trial], TrialState.RUNNING)
+    assert (optunas.state, optunas.values, optunas.intermediate_values) == (state, values, {})
+    assert 0 <= Sampler([ALPHA], TPE, 0, RIVALS).sample([trial], 7)["alpha"] <= 1
+
+
+FEW = st.sampled_from([0.1, 0.2, 0.3, math.nan])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(FEW, FEW, FEW), max_size=8), st.booleans())
+def test_the_front_is_optunas(values: list[tuple[float, ...]], maximized: bool):
+    ends = [Objective("val/dice/lv", "maximize" if maximized else "minimize"), Objective("val/lost")]
+    objective = Objective(OBJECTIVE, further=tuple(ends))
+    trials = [outcome(number, [own], ranked_by=objective) for number, own in enumerate(values, start=1)]
+    study = optuna.create_study(directions=[each.direction for each in objective.all])
+    study.add_trials(optuna_trials([ALPHA], trials, TrialState.RUNNING))
+    front = [trial for trial, chosen in zip(trials, objective.front(values), strict=True) if chosen]
+    assert [trial.user_attrs["trial.id"] for trial in study.best_trials] == [trial.trial_id for trial in front]
+
+
+def test_the_export_has_all_metrics_with_their_names(tmp_path: Path):
+    both = Objective(OBJECTIVE, further=(DICE,))
+    trials = [
+        outcome(1, [(0.9, 0.5)], ranked_by=both),
+        outcome(2, [(0.5, 0.3)], ranked_by=both),
+        outcome(3, [(0.6, 0.2)], ranked_by=both),
+    ]
+    write_optuna_file(tmp_path / "optuna.db", {"joint-25": ([ALPHA], trials)}, both)
+    study = optuna.load_study(study_name="joint-25", storage=f"sqlite:///{tmp_path / 'optuna.db'}")
+    assert study.metric_names == ["val/registration_ratio", "val/dice/lv"]
+    assert [trial.user_attrs["trial.id"] for trial in study.best_trials] == ["t0001", "t0002"]

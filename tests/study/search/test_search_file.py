@@ -375,3 +375,53 @@ def test_the_study_prints_the_schema_without_its_required_options():
     command = [sys.executable, "-m", "study.run", "--schema"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == json.loads(json.dumps(json_schema(SearchFile)))
+
+
+ONE = 'metric = "val/registration_ratio"\ndirection = "minimize"'
+BOTH = 'metrics = ["val/cd_mm/lv", "val/dice/lv"]\ndirections = ["minimize", "maximize"]'
+THREE = BOTH.replace("]", ', "val/lost"]', 1).replace('maximize"]', 'maximize", "minimize"]')
+
+
+@pytest.mark.parametrize(
+    ("objective", "metrics"),
+    [
+        (BOTH, ["val/cd_mm/lv", "val/dice/lv"]),
+        (f'{BOTH}\n[search]\nsampler = "gp"\nscheduler = "none"', ["val/cd_mm/lv", "val/dice/lv"]),
+        (THREE, ["val/cd_mm/lv", "val/dice/lv", "val/lost"]),
+    ],
+)
+def test_several_metrics_make_a_front_without_early_stopping(objective: str, metrics: list[str], tmp_path: Path):
+    (space,) = load_spaces([_file(tmp_path, GOOD.replace(ONE, objective))])
+    assert [each.metric for each in space.objective.all] == metrics and space.objective.metric == metrics[0]
+    assert [each.direction for each in space.objective.all] == ["minimize", "maximize", "minimize"][: len(metrics)]
+    assert space.search.scheduler == "none"
+
+
+@pytest.mark.parametrize(
+    ("objective", "errors"),
+    [
+        ("", ["metric: is missing; must be a metric of the v", "direction: is missing; must be one of minimize, max"]),
+        ('metric = "val/cd_mm/lv"', ["direction: is missing; must be one of minimize, maximize"]),
+        (f'{BOTH}\nmetric = "val/lost"', ["metric: must be left out beside metrics, got 'val/lost'"]),
+        (f'{BOTH}\ndirection = "minimize"', ["direction: must be left out in favour of directions, got 'minimize'"]),
+        (f'{ONE}\ndirections = ["minimize"]', ["directions: must be left out in favour of direction, got ["]),
+        (BOTH.partition("\n")[0], ["directions: is missing; must be a list of minimize, maximize"]),
+        (BOTH.replace(', "val/dice/lv"', ""),
+         ["metrics: must be a list of 2 to 3 different values, got ['val/cd_mm/lv']",
+          "directions: must be one for each of the 1 metrics, got ['minimize', 'maximize']"]),
+        (BOTH.replace("dice", "cd_mm").replace("max", "min"), ["metrics: must be a list of 2 to 3 different val"]),
+        (THREE.replace(", ", ', "val/dice/rv", ', 1).replace("]", ', "val/cut"]', 1),
+         ["metrics: must be a list of 2 to 3 different values, got", "directions: must be one for each of the 5 met"]),
+        (BOTH.replace('"minimize"', '"down"'), ["directions: must be a list of minimize, maximize, got ['down', 'max"]),
+        (BOTH.replace('"minimize", ', ""), ["directions: must be one for each of the 2 metrics, got ['maximize']"]),
+        (BOTH.replace("dice", "dise"), ["metrics: unknown metric 'val/dise/lv', did you mean val/dice/lv?"]),
+        (f'{BOTH}\n[search]\nscheduler = "asha"\nsampler = "cmaes"',
+         ["search.scheduler: must be none, as by default, where the objective has several metrics, because early "
+          "stopping compares one, got 'asha'", "search.sampler: must be one of tpe, gp, random, qmc, grid where"]),
+    ],
+)  # fmt: skip
+def test_errors_of_several_metrics_come_together(objective: str, errors: list[str], tmp_path: Path):
+    found = _errors(tmp_path, GOOD.replace(ONE, objective))
+    assert len(found) == len(errors), found
+    for line, error in zip(found, errors, strict=True):
+        assert line.startswith(f"own.toml: {'' if error.startswith('search.') else 'objective.'}{error}"), line

@@ -1,5 +1,7 @@
 """The selection of a trial: the smallest objective among the trials that ended with a model."""
 
+import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 from outcomes import outcome
 from simulation import DICE
 
+from jointnet.train.objective import Objective
 from study.search.outcome import NoFinishedTrialError, TrialOutcome
 from study.selection.best_trial import select_best
 from study.store_names import EARLY, TIME_BUDGET
@@ -14,7 +17,7 @@ from study.store_names import EARLY, TIME_BUDGET
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def _trial(number: int, objective: float | None, state: str = "complete", reason: str = "", **other) -> TrialOutcome:
+def _trial(number: int, objective, state: str = "complete", reason: str = "", **other) -> TrialOutcome:
     values = [None, None, objective, None, None]
     model = other.pop("model", Path(f"/{number}/model.pt"))
     return outcome(number, values, state, reason, model=model, **other)
@@ -42,6 +45,19 @@ def test_where_high_values_are_good_the_largest_wins_under_its_name():
     trials = [_trial(number, value, ranked_by=DICE) for number, value in enumerate([0.7, 0.9, 0.8], start=1)]
     chosen = select_best("joint-25", trials, 3, NOW).as_dict()
     assert (chosen["trial_id"], chosen["metric"], chosen["objective"]) == ("t0002", "val/dice/lv", 0.9)
+
+
+def test_of_several_metrics_the_first_selects_and_the_front_is_recorded():
+    own = Objective("val/lost", further=(DICE,))
+    values = [(1.0, 0.9), (0.0, 0.5), (0.0, 0.7), (2.0, 0.8), (1.0, 0.95), (0.0, 0.99)]
+    trials = [_trial(number, value, ranked_by=own) for number, value in enumerate(values, start=1)]
+    trials[-1] = replace(trials[-1], state="failed")
+    chosen = select_best("joint-25", trials, 6, NOW)
+    assert chosen.trial.trial_id == "t0003"  # of equal ones the better by Dice: it is on the front
+    assert chosen.as_dict()["front"] == ["t0003", "t0005"] and chosen.as_dict()["objective"] == 0.0
+    trials[2] = _trial(3, (0.0, math.nan), ranked_by=own)
+    chosen = select_best("joint-25", trials, 6, NOW)
+    assert (chosen.trial.trial_id, chosen.front) == ("t0002", ("t0002", "t0005"))
 
 
 def test_failed_running_and_modelless_trials_are_no_candidates_and_are_named():

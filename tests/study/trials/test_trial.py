@@ -108,6 +108,14 @@ def test_an_objective_that_is_not_finite_fails_the_trial(value: float, tmp_path:
         run_trial(spec_in(tmp_path, []))
 
 
+def test_a_further_metric_that_is_not_finite_fails_the_trial_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _fake(monkeypatch, [0.9, math.nan])
+    spec = spec_in(tmp_path, [])
+    both = Objective("val/lost", further=(spec.task.objective,))
+    with pytest.raises(ObjectiveNotFiniteError, match=r"val/registration_ratio must be finite, got nan in epoch 2"):
+        run_trial(replace(spec, task=replace(spec.task, objective=both)))
+
+
 def test_the_frozen_model_is_that_of_the_reported_epoch(tmp_path: Path):
     """A trial that is stopped from outside may have written one more epoch than it reported."""
     weights = build_model(TINY).state_dict()
