@@ -44,7 +44,10 @@ from sections import Ran, run_sections, write_figures
 from step import phantom_patients, plain_sum, steps
 from timing import Figure, print_figures
 
+from jointnet.batches.augmentation import apply_augmentation, draw_augmentation
+from jointnet.batches.dataset import ShuffledPasses, SlicePairDataset
 from jointnet.common_grid import SIZE_PX
+from jointnet.compute.device import resolve_device, training_precision
 from jointnet.errors import SettingsError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import evaluate
@@ -52,14 +55,11 @@ from jointnet.geometry import in_mm
 from jointnet.models import TRAINED
 from jointnet.networks import build_model, guided_output, transform_limits
 from jointnet.networks.apply import predict
-from jointnet.networks.device import resolve_device, training_precision
 from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import AugmentationSettings, Settings, load_settings, with_values
 from jointnet.structures import CLASSES
-from jointnet.train.augmentation import apply_augmentation, draw_augmentation
-from jointnet.train.dataset import ShuffledPasses, SlicePairDataset
-from jointnet.train.epoch_report import OBJECTIVE
 from jointnet.train.loop import new_learner, train_epoch
+from jointnet.train.objective import OBJECTIVE
 
 CPU = torch.device("cpu")
 BITS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}

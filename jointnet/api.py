@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from jointnet.compute.device import resolve_device
 from jointnet.data.check.inspection import inspect_folder
 from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
@@ -17,7 +18,6 @@ from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import SavedModel, open_model
 from jointnet.model_file import load_model as load_model_file
 from jointnet.model_path import MODEL_FILE
-from jointnet.networks.device import resolve_device
 from jointnet.patient_names import in_natural_order, names_text
 from jointnet.predict import pair
 from jointnet.predict.output_files import write_results
@@ -25,8 +25,8 @@ from jointnet.preparation.cache import CachedPatient, prepare
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.settings import Settings, for_data, load_settings, own_code_of, with_epochs, with_values
 from jointnet.structures import STRUCTURES
-from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
+from jointnet.train.objective import EpochReport
 
 
 def check_folder(

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from study.report.reader import read_study as read_records
-from study.report.reader import study_ids
-from study.report.records import StudyRecord
+from study.report.store.reader import read_study as read_records
+from study.report.store.reader import study_ids
+from study.report.store.records import StudyRecord
 from study.store_address import default_tracking_uri
 
 _ARM_COLUMNS = ["arm", "fold", "method", "model", "train", "validation", "annotated", "test"]

@@ -22,9 +22,7 @@ PURE = {
         "jointnet.outlines",
         "jointnet.own_code",
         "jointnet.patient_names",
-        "jointnet.system.command_name",
         "jointnet.system.terminal",
-        "jointnet.train.epoch_report",
         "jointnet.train.objective",
     ),
     *("jointnet.scar", "jointnet.scar.threshold", "jointnet.scar.segments"),
@@ -105,7 +103,7 @@ REPORT_OF_A_RUN = ("study.run.conduct", "study.report.write")
 def test_the_search_uses_the_report_by_its_command_only():
     others = set(MODULES) - _report()
     used = {(name, other) for name in others for other in _imports(name) & set(MODULES) if _room(other) == "report"}
-    interface = {("study.api", "study.report.reader"), ("study.api", "study.report.records")}
+    interface = {("study.api", "study.report.store.reader"), ("study.api", "study.report.store.records")}
     assert used == {REPORT_OF_A_RUN} | interface
 
 
@@ -130,7 +128,7 @@ def test_one_module_writes_to_mlflow_one_reads_and_one_fetches_models():
     opening = ("open_store", "database")  # they create and open the store
     writing = ("runs", "find_runs", "presentation")
     writers = {f"study.tracking.{name}" for name in (*writing, *opening)}
-    assert users == {"study.report.mlflow_store", "study.tracking.download"} | writers | models
+    assert users == {"study.report.store.mlflow_store", "study.tracking.download"} | writers | models
     assert not any("study.tracking.model_code" in _imports(name) for name in MODULES)
     assert {name for name in MODULES if "study.tracking.registry" in _imports(name)} == {
         "study.tracking.runs",
@@ -193,8 +191,14 @@ def test_no_module_imports_itself_through_others():
     assert not circles - packages, sorted(circles)
 
 
-ROOMS = ("search", "plan", "machines", "tracking", "trials", "selection", "run")
-"""Of `study` without the report. Each may use those before it."""
+ROOMS = {
+    "jointnet": (
+        *("compute", "system", "settings", "preparation", "alignment", "networks", "evaluate", "data", "batches"),
+        *("train", "predict", "scar", "contract", "export_bundle", "phantom", "view"),
+    ),
+    "study": ("search", "plan", "machines", "tracking", "trials", "selection", "run"),
+}
+"""The folders of the packages, of `study` without the report. Each may use those before it."""
 
 
 def _room(module: str) -> str:
@@ -202,18 +206,41 @@ def _room(module: str) -> str:
     return parts[1] if parts[0] == "study" and len(parts) > 2 else ""
 
 
-@pytest.mark.parametrize("room", ROOMS)
+def _folder(module: str) -> str:
+    """Return the folder of a module within its package, of a folder's `__init__.py` too; empty for the package's."""
+    parts = MODULES[module].relative_to(ROOT).parts
+    return parts[1] if len(parts) > 2 else ""
+
+
+@pytest.mark.parametrize("room", ROOMS["study"])
 def test_a_room_of_the_study_uses_those_before_it_only(room: str):
     own = [module for module in MODULES if _room(module) == room]
     imports = {(module, name) for module in own for name in _imports(module) & set(MODULES)} - {REPORT_OF_A_RUN}
     used = {_room(name) for _, name in imports}
-    before = ROOMS[: ROOMS.index(room) + 1]
+    before = ROOMS["study"][: ROOMS["study"].index(room) + 1]
     assert used - {"", "report"} <= set(before)  # what may use the report is tested above
+
+
+COMMANDS = ("__main__", "command")
+"""Modules of a room that may use every room: they start what others do."""
+
+
+@pytest.mark.parametrize("room", ROOMS["jointnet"])
+def test_a_room_of_the_science_uses_those_before_it_only(room: str):
+    science = {module for module in MODULES if module.startswith("jointnet.")}
+    own = {module for module in science if _folder(module) == room and module.split(".")[-1] not in COMMANDS}
+    assert own
+    used = {_folder(name) for module in own for name in _imports(module) & science}
+    assert used - {""} <= set(ROOMS["jointnet"][: ROOMS["jointnet"].index(room) + 1])
+
+
+def test_every_folder_of_the_science_is_in_the_order():
+    assert {_folder(module) for module in MODULES if module.startswith("jointnet.")} == {"", *ROOMS["jointnet"]}
 
 
 def test_every_module_of_the_study_has_a_room_but_the_small_commands_and_what_the_report_shares():
     loose = {name for name in MODULES if name.startswith("study.") and not _room(name)}
-    rooms = {f"study.{room}" for room in (*ROOMS, "report")}
+    rooms = {f"study.{room}" for room in (*ROOMS["study"], "report")}
     commands = {"study.predict", "study.export_bundle"}
     shared = {"study.arm_differences", "study.setting_text", "study.store_address", "study.store_names"}
     assert loose - rooms == commands | shared | {"study.api"}

@@ -22,7 +22,7 @@ import pandas as pd
 from results_table import best_so_far, read_table
 from timing import Figure, create_parser, print_figures
 
-from jointnet.train.epoch_report import OBJECTIVE
+from jointnet.train.objective import OBJECTIVE
 from study.search.file.reading import load_spaces
 from study.search.outcome import EpochRecord, TrialOutcome, trial_name
 from study.search.pruning import Asha

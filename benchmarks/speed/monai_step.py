@@ -23,9 +23,9 @@ import torch
 from step import FewSlices, downsampling_of, few_slices, phantom_patients
 from timing import Figure, create_parser, in_turn, print_figures, ratios
 
-from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.batches.augmentation import Batch
+from jointnet.compute.allocator import keep_freed_memory
 from jointnet.settings import Settings, load_settings, with_values
-from jointnet.train.augmentation import Batch
 from jointnet.train.loop import new_learner, train_epoch
 
 PATIENTS = 12

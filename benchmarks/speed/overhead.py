@@ -31,7 +31,7 @@ from cohort import cached_patients
 from rich.console import Console
 from timing import Figure, create_parser, print_figures, ratios
 
-from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.compute.allocator import keep_freed_memory
 from jointnet.settings import with_values
 from jointnet.train.loop import train
 from study.machines.cluster import ray_session

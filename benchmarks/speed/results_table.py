@@ -33,8 +33,8 @@ from jointnet.phantom.writer import write_phantom
 from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
 from jointnet.settings import Settings, settings_to_dict, with_values
 from jointnet.system.versions import commit, versions
-from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import train
+from jointnet.train.objective import OBJECTIVE, EpochReport
 from study.search.file.reading import load_spaces
 from study.search.parameters import settings_of_sample
 

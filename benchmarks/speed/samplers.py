@@ -32,7 +32,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold, cross_val_predict
 
-from jointnet.train.epoch_report import OBJECTIVE
+from jointnet.train.objective import OBJECTIVE
 from study.search.file.reading import load_spaces
 from study.search.outcome import EpochRecord, TrialOutcome, trial_name
 from study.search.parameters import Parameter

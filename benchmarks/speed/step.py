@@ -17,17 +17,17 @@ from typing import Any
 import torch
 from timing import Figure, create_parser, in_turn, print_figures, ratios
 
+from jointnet.batches.augmentation import Batch
+from jointnet.batches.dataset import SlicePairDataset
 from jointnet.common_grid import SIZE_PX
-from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.compute.allocator import keep_freed_memory
+from jointnet.compute.device import computing_in, training_precision
 from jointnet.data.folder import find_patients
 from jointnet.models import TRAINED
-from jointnet.networks.device import computing_in, training_precision
 from jointnet.networks.output import Output
 from jointnet.phantom.writer import write_phantom
 from jointnet.preparation.cache import CachedPatient, prepare
 from jointnet.settings import Settings, load_settings, with_values
-from jointnet.train.augmentation import Batch
-from jointnet.train.dataset import SlicePairDataset
 from jointnet.train.loop import Learner, new_learner, train_epoch
 from jointnet.train.losses import branch_losses, weighted_losses
 

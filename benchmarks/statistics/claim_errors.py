@@ -32,11 +32,11 @@ import numpy as np
 import pandas as pd
 
 from study.plan.splits import Split, make_folds
-from study.report.slice_rows import PATIENT_COLUMNS
 from study.report.statistics.claim_arms import ClaimArm, ClaimArms
 from study.report.statistics.claim_result import SUPPORTED, ClaimResult
 from study.report.statistics.claims import LV_CD, non_inferiority, superiority
 from study.report.statistics.trainings import trainings_of
+from study.report.store.slice_rows import PATIENT_COLUMNS
 from study.search.file.split_counts import parse_counts
 
 JOINT, SMALL, LARGE = "joint-small", "standalone-small", "standalone-large"

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from jointnet.settings import settings_names
-from jointnet.system.command_name import command_name
 from jointnet.system.commands import run_command
+from jointnet.system.terminal import command_name
 
 EXIT_BROKEN = 1
 """Exit status where a check fails."""

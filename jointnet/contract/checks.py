@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from jointnet.batches.invented_pairs import InventedPairs
 from jointnet.common_grid import SIZE_PX
 from jointnet.geometry import identity
 from jointnet.model_file import load_model, save_model
@@ -19,7 +20,6 @@ from jointnet.models import model_of
 from jointnet.networks import Output, build_model
 from jointnet.settings import Settings, own_code_of, with_values
 from jointnet.structures import CLASS_INDEX, CLASSES, STRUCTURES
-from jointnet.train.invented_pairs import InventedPairs
 from jointnet.train.loop import new_learner, train_epoch
 
 STEPS = 8

@@ -9,8 +9,8 @@ from pathlib import Path
 from jointnet.errors import DataError, SettingsError
 from jointnet.patient_names import parse_patients
 from jointnet.system.atomic_file import write_whole
-from jointnet.system.command_name import command_name
 from jointnet.system.commands import add_dataset_option, run_command
+from jointnet.system.terminal import command_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointnet.model_path import MODEL_FILE, WITHOUT_TRAINING
-from jointnet.system.command_name import command_name
 from jointnet.system.commands import add_code_option, add_dataset_option, run_command
+from jointnet.system.terminal import command_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ import sys
 
 import pandas as pd
 
+from jointnet.compute.device import resolve_device
 from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
 from jointnet.data.roles import roles_of
@@ -13,10 +14,9 @@ from jointnet.evaluate.aggregation import measured_endpoints, ratio_text, regist
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import cut_structure_rows, evaluate
 from jointnet.model_file import open_model
-from jointnet.networks.device import resolve_device
 from jointnet.patient_names import names_text, parse_patients
 from jointnet.preparation.cache import prepare
-from jointnet.preparation.cut_structures import left_out_text
+from jointnet.preparation.counted_structures import left_out_text
 from jointnet.system.atomic_file import write_whole
 
 WRITTEN_COLUMNS = ["patient", "slice", "structure", "metric", "before", "after"]

@@ -25,7 +25,7 @@ from scipy.spatial import cKDTree
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX
 from jointnet.evaluate.aggregation import ENDPOINTS, endpoints_of
-from jointnet.preparation.cut_structures import cut_structures
+from jointnet.preparation.counted_structures import cut_structures
 from jointnet.structures import CENTRED, CLASS_INDEX, STRUCTURES
 
 Mask = NDArray[np.bool_]

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jointnet.cpu_kernels.maps import block_means
+from jointnet.alignment.gauss_newton import align
+from jointnet.alignment.guide_maps import segmentation_maps
+from jointnet.compute.maps import block_means
 from jointnet.networks.affine_head import transform_limits
 from jointnet.networks.apply import Prediction
-from jointnet.networks.gauss_newton import align
-from jointnet.networks.guide_maps import segmentation_maps
 from jointnet.settings import ModelSettings
 from jointnet.structures import CLASSES
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from jointnet.errors import SettingsError
 from jointnet.model_path import LOCAL_MODELS, ModelNames
-from jointnet.system.command_name import command_name
 from jointnet.system.commands import add_code_option, run_command
+from jointnet.system.terminal import command_name
 
 NOT_STATED = "not stated"
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jointnet.common_grid import HALF_EXTENT_MM
-from jointnet.cpu_kernels.instance_norm import InstanceNorm
+from jointnet.compute.instance_norm import InstanceNorm
 from jointnet.geometry import TRANSFORM_PARAMETERS
 from jointnet.settings import ModelSettings
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jointnet.common_grid import SIZE_PX
-from jointnet.cpu_kernels.maps import block_means, box_maxima, likeliest
+from jointnet.compute.device import computing_in
+from jointnet.compute.maps import block_means, box_maxima, likeliest
 from jointnet.geometry import bounding_box
-from jointnet.networks.device import computing_in
 from jointnet.networks.output import Output
 from jointnet.networks.registration import register
 from jointnet.settings import Settings

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from jointnet.alignment.gauss_newton import align
+from jointnet.alignment.guide_maps import guide_map, segmentation_maps
 from jointnet.common_grid import SIZE_PX
 from jointnet.geometry import theta_from_parameters
 from jointnet.networks.affine_head import AffineHead, coarsest_px, transform_limits
-from jointnet.networks.gauss_newton import align
-from jointnet.networks.guide_maps import guide_map, segmentation_maps
 from jointnet.networks.output import Output
 from jointnet.networks.unet import Decoder, Encoder, initialise
 from jointnet.settings import Settings

@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from jointnet.networks.gauss_newton import Fit
+from jointnet.alignment.gauss_newton import Fit
 
 
 class Output(NamedTuple):

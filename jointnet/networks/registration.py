@@ -20,13 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jointnet.common_grid import HALF_EXTENT_MM
-from jointnet.cpu_kernels.maps import block_means, box_maxima
-from jointnet.geometry import about, centres, parameters_from_theta, theta_from_parameters
-from jointnet.models import model_of
-from jointnet.networks.affine_head import transform_limits
-from jointnet.networks.device import computing_in, constant
-from jointnet.networks.gauss_newton import (
+from jointnet.alignment.gauss_newton import (
     DAMPING,
     OBSERVATIONS,
     PATIENT_SD,
@@ -36,7 +30,7 @@ from jointnet.networks.gauss_newton import (
     fit,
     fit_together,
 )
-from jointnet.networks.guide_maps import (
+from jointnet.alignment.guide_maps import (
     GUIDE_PX,
     LEAST_PIXELS,
     DescriptorMaps,
@@ -45,7 +39,13 @@ from jointnet.networks.guide_maps import (
     guide_map,
     segmentation_maps,
 )
-from jointnet.networks.mind import mind_descriptors
+from jointnet.alignment.mind import mind_descriptors
+from jointnet.common_grid import HALF_EXTENT_MM
+from jointnet.compute.device import computing_in, constant
+from jointnet.compute.maps import block_means, box_maxima
+from jointnet.geometry import about, centres, parameters_from_theta, theta_from_parameters
+from jointnet.models import model_of
+from jointnet.networks.affine_head import transform_limits
 from jointnet.networks.output import Output
 from jointnet.settings import Settings
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jointnet.cpu_kernels.instance_norm import InstanceNorm
+from jointnet.compute.instance_norm import InstanceNorm
 from jointnet.structures import CLASSES
 
 SCORES_SPREAD = 0.1

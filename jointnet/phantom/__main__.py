@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jointnet.system.command_name import command_name
 from jointnet.system.commands import run_command
+from jointnet.system.terminal import command_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jointnet.model_path import LOCAL_MODELS, WITHOUT_TRAINING, ModelNames
-from jointnet.system.command_name import command_name
 from jointnet.system.commands import (
     EXIT_INTERRUPTED,
     add_code_option,
@@ -18,6 +17,7 @@ from jointnet.system.commands import (
     forget_interrupt,
     run_command,
 )
+from jointnet.system.terminal import command_name
 
 
 def main(

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jointnet.compute.device import resolve_device
 from jointnet.data.challenge_files import NAME
 from jointnet.data.description import Dataset, load_dataset
 from jointnet.data.folder import scan_folder
@@ -20,7 +21,6 @@ from jointnet.evaluate.command import WRITTEN_COLUMNS, table
 from jointnet.evaluate.rows import COLUMNS
 from jointnet.model_file import SavedModel, open_model
 from jointnet.models import model_of
-from jointnet.networks.device import resolve_device
 from jointnet.patient_names import near_names_text, parse_patients, patient_folders
 from jointnet.predict.output_files import ROWS, table_bytes, write_results
 from jointnet.predict.pair import PairResult, predict_pair

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from jointnet.common_grid import PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.errors import DataError
-from jointnet.preparation.drawn_structures import drawn_structures
+from jointnet.preparation.counted_structures import drawn_structures
 from jointnet.preparation.labels import CHALLENGE_VALUES, LabelValues
 from jointnet.preparation.patient_files import PatientFiles, check_headers
 from jointnet.preparation.prepared_patient import (

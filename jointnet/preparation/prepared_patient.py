@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jointnet.cpu_kernels.maps import block_means
+from jointnet.compute.maps import block_means
 from jointnet.errors import DataError
 from jointnet.preparation.grid import Stack, common_grid, sample
 from jointnet.preparation.labels import CHALLENGE_VALUES, LabelValues, class_indices

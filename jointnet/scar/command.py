@@ -24,7 +24,7 @@ from jointnet.preparation.labels import CHALLENGE_VALUES, LabelValues
 from jointnet.scar import ScarSettings
 from jointnet.scar.manual import errors_against, read_manual
 from jointnet.scar.measurements import WHOLE, measure, wall_of
-from jointnet.scar.outputs import OUTPUTS, number, write_tables, write_volumes
+from jointnet.scar.output.files import OUTPUTS, number, write_tables, write_volumes
 from jointnet.scar.pair import Pair, read_pair
 from jointnet.scar.perturbation import perturbed_figures, spread_table
 from jointnet.scar.segments import APICAL, BASAL, levels, septum_middles

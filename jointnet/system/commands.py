@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.compute.allocator import keep_freed_memory
 from jointnet.errors import EXIT_USAGE, InputError
 from jointnet.system.quota import limit_threads
 from jointnet.system.terminal import ignore_closed_output

@@ -1,4 +1,4 @@
-"""Text in columns, and standard output and error that drop what cannot be written instead of raising an error.
+"""The name of the command, text in columns, and standard output that drops what cannot be written.
 
 After a reader has ended (`| head`, `| tee` after Ctrl+C), a terminal was closed or the disk of `> log` is full, every
 further print fails. This must not end a training. Characters that the stream's encoding lacks, such as in a path that
@@ -13,10 +13,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 NOBODY_READS = (errno.EPIPE, errno.EIO)
 """Error numbers if the reader or the terminal is gone. They are not reported, as nobody reads the output."""
+
+
+def command_name(module: str) -> str:
+    """Return the console script that was called, such as `jointnet-train`, or else `python -m MODULE`."""
+    script = Path(sys.argv[0]).name
+    return script if script.startswith("jointnet-") else f"python -m {module}"
 
 
 def in_columns(lines: Sequence[Sequence[str]]) -> str:

@@ -13,8 +13,8 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.models import TRAINED
 from jointnet.settings import Settings, settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
-from jointnet.system.command_name import command_name
 from jointnet.system.commands import add_code_option, add_dataset_option, run_command
+from jointnet.system.terminal import command_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from typing import TextIO
 import numpy as np
 import torch
 
+from jointnet.compute.device import resolve_device
 from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
 from jointnet.data.roles import roles_of
@@ -20,15 +21,14 @@ from jointnet.evaluate.rows import cut_structure_rows
 from jointnet.model_file import SavedModel, load_model
 from jointnet.model_path import MODEL_FILE, model_file
 from jointnet.models import require_trained
-from jointnet.networks.device import resolve_device
 from jointnet.patient_names import in_natural_order, names_text, parse_patients
 from jointnet.preparation.cache import CachedPatient, fingerprint, prepare
-from jointnet.preparation.cut_structures import left_out_text
+from jointnet.preparation.counted_structures import left_out_text
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.settings import Settings, for_data, load_settings, settings_to_dict, with_epochs, with_values
 from jointnet.system.commands import LARGEST_SEED
-from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import train
+from jointnet.train.objective import OBJECTIVE, EpochReport
 from jointnet.train.pseudo_labels import (
     PseudoLabelledPatient,
     pseudo_label,

@@ -18,6 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from jointnet.batches.augmentation import apply_augmentation, draw_augmentation
+from jointnet.batches.dataset import LabelledPatient, ShuffledPasses, SlicePairDataset, SlicePairs
+from jointnet.compute.device import computing_in, resolve_device, training_precision
 from jointnet.errors import SettingsError, TrainingDivergedError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import EvaluatedPatient, cut_structure_rows, evaluate
@@ -25,16 +28,12 @@ from jointnet.model_file import save_model
 from jointnet.model_path import MODEL_FILE
 from jointnet.models import model_of, require_trained
 from jointnet.networks import build_model
-from jointnet.networks.device import computing_in, resolve_device, training_precision
 from jointnet.own_code import digests, named
 from jointnet.settings import OptimiserSettings, Settings, TrainingSettings, own_code_of, settings_to_dict
 from jointnet.structures import STRUCTURES
-from jointnet.train.augmentation import apply_augmentation, draw_augmentation
 from jointnet.train.checkpoints import Checkpoints
-from jointnet.train.dataset import LabelledPatient, ShuffledPasses, SlicePairDataset, SlicePairs
-from jointnet.train.epoch_report import EpochReport
 from jointnet.train.losses import branch_losses, own_losses, weighted_losses
-from jointnet.train.objective import REGISTRATION_RATIO, Objective
+from jointnet.train.objective import REGISTRATION_RATIO, EpochReport, Objective
 
 LARGEST_GRADIENT = 5.0
 """Largest norm of a step's gradient; larger gradients are clipped."""

@@ -19,13 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jointnet.cpu_kernels.maps import box_maxima
+from jointnet.batches.augmentation import Batch
+from jointnet.compute.maps import box_maxima
 from jointnet.errors import SettingsError, short_repr
 from jointnet.geometry import warp
 from jointnet.networks.output import Output
 from jointnet.own_code import name_in, named
 from jointnet.settings import LossSettings
-from jointnet.train.augmentation import Batch
 
 LABEL_SMOOTHING = 0.1
 """Share of the uniform distribution that is mixed into a warped label map before its logarithm. The map is exactly 0
@@ -89,7 +89,7 @@ def counted_structures(cine: Tensor, lge: Tensor, field: Tensor) -> Tensor:
     """Return which structures count in the registration loss of each slice pair, as bool (B, structures) by class.
 
     These are the structures that both label maps (B, C, H, W) show and that the common field (B, 1, H, W) does not cut,
-    as in `jointnet.preparation.cut_structures`: no pixel that is mostly of the structure lies outside the field or
+    as in `jointnet.preparation.counted_structures`: no pixel that is mostly of the structure lies outside the field or
     beside a pixel outside.
     """
     outside = F.pad(1 - field, (1, 1, 1, 1), value=1.0)

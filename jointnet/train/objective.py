@@ -1,4 +1,4 @@
-"""The objective: the validation metric by which a training keeps its best model, and a study ranks its trials.
+"""The report of an epoch, and the objective among its metrics, which selects a training's model and a study's trial.
 
 Further metrics make a Pareto front of the trials. They choose neither the best model of a trial nor the best trial.
 
@@ -8,10 +8,39 @@ This module does not import torch, and numpy and pandas, which are slow to impor
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
-from jointnet.train.epoch_report import OBJECTIVE, HasMetrics
+
+OBJECTIVE = "val/registration_ratio"
+"""The metric by which a training keeps its best model, and a study ranks its trials, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """The number, duration and metrics of one epoch.
+
+    Attributes:
+        epoch: the epoch's number, from 1.
+        seconds: wall time of training and validation.
+        metrics: `train/loss` and `train/loss/<branch>`. After a validation also `val/registration_ratio`,
+            `val/<metric>/<structure>`, `val/lost`, `val/cut` (structures left out because the common field cuts them)
+            and `train/gradient/<branch>`. The last one is the norm of the weighted branch's gradient on the parameters
+            that branches share, in the epoch's last step.
+    """
+
+    epoch: int
+    seconds: float
+    metrics: dict[str, float]
+
+
+class HasMetrics(Protocol):
+    """Anything with the metrics of an epoch."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics by name."""
+
 
 Direction = Literal["minimize", "maximize"]
 Report = TypeVar("Report", bound=HasMetrics)

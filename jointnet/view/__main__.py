@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointnet.errors import SettingsError
-from jointnet.system.command_name import command_name
 from jointnet.system.commands import run_command
+from jointnet.system.terminal import command_name
 
 LARGEST_PORT = 65535
 

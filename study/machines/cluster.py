@@ -12,7 +12,7 @@ import ray
 import torch
 from ray._private import worker
 
-from jointnet.cpu_kernels.allocator import ONE_ARENA
+from jointnet.compute.allocator import ONE_ARENA
 from jointnet.errors import DISK_FULL, SettingsError
 from jointnet.system.quota import usable_cpus, usable_memory_bytes
 from study.machines.address import HEAD, check_reachable, source_of
@@ -30,7 +30,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     """Start Ray on this machine where `address` is None, else join that cluster. Shut Ray down or leave on exit.
 
     On this machine a new instance of Ray is always started, even where another one runs. The workers keep the memory
-    of a trial for the next one (`jointnet.cpu_kernels.allocator`), unless the environment sets those variables.
+    of a trial for the next one (`jointnet.compute.allocator`), unless the environment sets those variables.
 
     Raises:
         SettingsError: there is no cluster to join, or Ray cannot be started on this machine.

@@ -7,10 +7,12 @@ is timed.
 """
 
 import math
+import time
 from functools import lru_cache
 
 from jointnet.models import model_of
 from jointnet.settings import Settings, load_settings
+from jointnet.system.quota import torch_threads
 from jointnet.train.checkpoint_files import KEPT
 from study.plan.plan import Arm, Plan, annotated_training, unlabelled_training
 from study.search.space import Fidelity
@@ -84,9 +86,24 @@ def seconds_per_epoch(plan: Plan, arm: Arm) -> float | None:
 @lru_cache
 def _timed(settings: Settings) -> float:
     """Return the seconds per epoch and training patient from the time of one step."""
-    from jointnet.train.invented_pairs import seconds_per_step  # imports torch
-
     return seconds_per_step(settings) * SLICES / settings.training.batch_size
+
+
+def seconds_per_step(settings: Settings) -> float:
+    """Return the seconds of a training step on this machine's CPU, of the second of two steps, with one thread."""
+    import torch  # slow to import
+
+    from jointnet.batches.invented_pairs import InventedPairs
+    from jointnet.train.loop import new_learner, train_epoch
+
+    with torch_threads(1), torch.random.fork_rng(devices=()):
+        learner, generator = new_learner(settings, 2, torch.device("cpu")), torch.Generator().manual_seed(0)
+        batches = [torch.arange(settings.training.batch_size)]
+        for _ in range(2):
+            started = time.perf_counter()
+            train_epoch(learner, InventedPairs(settings), batches, generator, False)
+            seconds = time.perf_counter() - started
+    return seconds
 
 
 def arm_epochs(plan: Plan, arm: Arm) -> float | None:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jointnet.errors import EXIT_USAGE, InputError
-from jointnet.system.command_name import command_name
-from jointnet.system.terminal import ignore_closed_output
+from jointnet.system.terminal import command_name, ignore_closed_output
 from study.store_address import default_tracking_uri, without_secrets
 
 FOLDERS_HELP = (
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     uri = options.tracking_uri or default_tracking_uri()
     try:
         # MLflow, pandas and matplotlib take seconds to import, so --help does without them.
-        from study.report.reader import study_ids
+        from study.report.store.reader import study_ids
         from study.report.write import write_report
 
         study_id = options.study

@@ -13,13 +13,13 @@ from jointnet.models import MODELS
 from jointnet.train.objective import Objective
 from study.arm_differences import span
 from study.report.mean_tables import REGISTRATION, Column
-from study.report.records import ArmRecord, BaselineRecord, StudyRecord, TrialRecord
-from study.report.slice_rows import check_rows, over_folds, retrainings
 from study.report.statistics.claim_arms import ClaimArm, claim_arms
 from study.report.statistics.claim_result import ClaimResult
 from study.report.statistics.claims import LV_CD, given_margins, non_inferiority, superiority
 from study.report.statistics.comparisons import Comparison, compare_arms, compare_with_before
 from study.report.statistics.trainings import Trainings, together, trainings_of, unknown_trainings
+from study.report.store.records import ArmRecord, BaselineRecord, StudyRecord, TrialRecord
+from study.report.store.slice_rows import check_rows, over_folds, retrainings
 from study.store_names import BASELINES, DESCRIPTORS, SHORT_TITLE_TAG, TITLE_TAG
 
 Family = tuple[Comparison, ...]
@@ -36,7 +36,7 @@ class Analysis:
         arms: the records by arm, one per fold, in the order of the tables.
         titles: the titles of the rows of Table 1: baselines, then arms.
         slices: per-slice test rows by baseline and arm, of all folds and seeds, with a column `fold`; tested ones only.
-        patients: their patients over folds and seeds, as returned by `study.report.slice_rows.over_folds`.
+        patients: their patients over folds and seeds, as returned by `study.report.store.slice_rows.over_folds`.
         changes: each of them compared with before registration, in the registration metrics.
         between: the comparisons of each arm with the descriptors, then of two arms, by reference and compared arm.
         claims: the results of the claims stated in advance; empty where none is made.

@@ -26,7 +26,7 @@ class Theme:
         paper: of the background.
         before: of values before registration.
         baselines: of the baselines, in the order of `BASELINES`.
-        methods: of the methods by `study.report.records.ArmRecord.look`; they repeat after the last.
+        methods: of the methods by `study.report.store.records.ArmRecord.look`; they repeat after the last.
     """
 
     ink: str

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from jointnet.evaluate.aggregation import summarise
 from jointnet.train.objective import Objective
 from study.report.analysis import Analysis, count_of
-from study.report.records import ArmRecord, StudyRecord
 from study.report.search.selection_warnings import NOISE_SD, doubts
 from study.report.search.trial_table import search_parameters
 from study.report.statistics.claim_result import TITLES
 from study.report.statistics.paired import significance_stars
+from study.report.store.records import ArmRecord, StudyRecord
 from study.report.tables import number
 from study.setting_text import setting_text
 

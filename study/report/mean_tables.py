@@ -8,9 +8,9 @@ import pandas as pd
 
 from jointnet.evaluate.aggregation import ENDPOINTS, METRIC_TITLES
 from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
-from study.report.slice_rows import of_metric
 from study.report.statistics.comparisons import Comparison, comparison_line
 from study.report.statistics.paired import mean_sd, significance_stars
+from study.report.store.slice_rows import of_metric
 from study.report.tables import Cell, Row, Table, number, with_patients
 
 BEFORE = "before"
@@ -124,8 +124,8 @@ def mean_table(
     Args:
         name: the table's name.
         caption: the table's title.
-        values_of: by arm, the patients returned by `study.report.slice_rows.over_folds`, or rows per slice where `unit`
-            is `slices`. An arm of `labels` without values has empty cells.
+        values_of: by arm, the patients returned by `study.report.store.slice_rows.over_folds`, or rows per slice
+            where `unit` is `slices`. An arm of `labels` without values has empty cells.
         labels: the titles of the arms, in the order of the table.
         columns: the metrics.
         changes: by arm, its comparisons with before, one per column; None where nothing is tested.

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from study.report.mean_tables import BEFORE, Column, widest
-from study.report.slice_rows import of_metric
+from study.report.store.slice_rows import of_metric
 from study.report.tables import Cell, Row, Table, number, with_patients
 
 COLUMNS = ["arm", "metric", "structure", "n", "mean", "lower_quartile", "median", "upper_quartile"]
@@ -17,7 +17,7 @@ def quartiles(values_of: Mapping[str, pd.DataFrame], columns: Sequence[Column]) 
     """Compute mean, median and quartiles over patients before registration and of each baseline and arm.
 
     Args:
-        values_of: by baseline and arm, the patients returned by `study.report.slice_rows.over_folds`.
+        values_of: by baseline and arm, the patients returned by `study.report.store.slice_rows.over_folds`.
         columns: the metrics.
 
     Returns:

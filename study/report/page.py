@@ -12,7 +12,7 @@ from study.report.analysis import Analysis
 from study.report.figures import Picture
 from study.report.headline import Headline
 from study.report.mean_tables import BEFORE
-from study.report.records import StudyRecord
+from study.report.store.records import StudyRecord
 from study.report.tables import CODE, Table, markdown_text
 from study.report.tables import markdown as markdown_table
 from study.store_address import HIDDEN, without_secrets

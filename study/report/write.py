@@ -13,12 +13,12 @@ from jointnet.errors import InputError
 from study.report.figures import Picture
 from study.report.headline import Headline
 from study.report.mean_tables import text_table
-from study.report.mlflow_store import MlflowStore
 from study.report.page import Content, ImageAddress, Pictures, html, markdown
-from study.report.reader import read_study
 from study.report.sections import build
 from study.report.sections.provenance import link_to_trials
 from study.report.sections.registration import STARS, annotated_sentence, registration_means
+from study.report.store.mlflow_store import MlflowStore
+from study.report.store.reader import read_study
 from study.report.tables import Table, latex, markdown_text, terminal
 from study.report.tables import markdown as markdown_table
 from study.report.verify import differences, stored_differences

@@ -16,10 +16,9 @@ from jointnet.data import DEFAULT_SPLITS
 from jointnet.model_path import MODEL_FILE
 from jointnet.settings import settings_names
 from jointnet.settings.validation import add_schema_option, json_schema
-from jointnet.system.command_name import command_name
 from jointnet.system.commands import add_dataset_option, forget_interrupt
 from jointnet.system.quota import limit_threads
-from jointnet.system.terminal import ignore_closed_output
+from jointnet.system.terminal import command_name, ignore_closed_output
 from study.machines.address import is_client, resolve_address
 from study.plan.environment import set_environment
 from study.run.stopping import EXIT_HALTED, FAILURES, ending_of, full_disks, interrupt_on_signals

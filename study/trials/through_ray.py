@@ -27,11 +27,11 @@ import ray
 from numpy.typing import NDArray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from jointnet.batches.dataset import LabelledPatient
 from jointnet.evaluate.rows import EvaluatedPatient
 from jointnet.model_path import MODEL_FILE
 from jointnet.preparation.prepared_patient import NetworkArrays
 from jointnet.train.checkpoint_files import checkpoint_files
-from jointnet.train.dataset import LabelledPatient
 from study.trials.file_keeper import Content, FileKeeper
 from study.trials.trial import ArmTask
 from study.trials.trial_files import CHECKPOINTS, AttemptFiles

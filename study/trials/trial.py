@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from jointnet.cpu_kernels.allocator import keep_freed_memory
+from jointnet.batches.dataset import LabelledPatient
+from jointnet.compute.allocator import keep_freed_memory
 from jointnet.evaluate.rows import EvaluatedPatient
 from jointnet.model_file import read_torch
 from jointnet.model_path import MODEL_FILE
 from jointnet.own_code import OwnCode, receive
 from jointnet.settings import Settings
 from jointnet.system.atomic_file import write_whole
-from jointnet.train.dataset import LabelledPatient
-from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
-from jointnet.train.objective import REGISTRATION_RATIO, Objective
+from jointnet.train.objective import REGISTRATION_RATIO, EpochReport, Objective
 from study.machines.fit_node import check_versions
 from study.search.parameters import settings_of_sample
 from study.trials.trial_files import CHECKPOINTS, IN_PLACE, PREVIOUS_FILE, TrialFiles

@@ -10,15 +10,15 @@ import torch
 from one_device import META, CopiesToDevice, MixedDevicesError, OneDevice, OneDeviceGenerator
 from scans import easy_patients, tiny_settings
 
+from jointnet.batches.dataset import ShuffledPasses, SlicePairDataset
+from jointnet.compute.device import constant
 from jointnet.evaluate.rows import evaluate
 from jointnet.geometry import pixel_centres
 from jointnet.models import TRAINED, UNTRAINED
 from jointnet.networks import build_model
 from jointnet.networks.apply import predict
-from jointnet.networks.device import constant
 from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, load_settings, settings_names, with_values
-from jointnet.train.dataset import ShuffledPasses, SlicePairDataset
 from jointnet.train.loop import new_learner, train_epoch
 
 SLICES = 4
@@ -71,8 +71,8 @@ def test_a_training_step_reads_whether_the_loss_is_finite_and_nothing_else(setti
     asked = {"train.loop.train_epoch": steps + 1}  # whether the loss of each step is finite, and the means at the end
     shared = {"train.loop.shared_gradient_norms": 1} if settings.model.name == "joint" else {}
     assert dict(read) == asked | shared  # the norms, only if the epoch is validated
-    assert set(copies.places) <= {"networks.device.constant", "networks.gauss_newton._places"}  # both are cached
-    assert copies.places["networks.device.constant"] <= 3  # not again in a second step
+    assert set(copies.places) <= {"compute.device.constant", "alignment.gauss_newton._places"}  # both are cached
+    assert copies.places["compute.device.constant"] <= 3  # not again in a second step
 
 
 @pytest.mark.parametrize("settings", SHIPPED + VARIED + NOT_TRAINED)

@@ -10,6 +10,7 @@ import torch
 from scans import heart, prepared, stir, tiny_settings
 
 from jointnet import own_code
+from jointnet.batches.invented_pairs import InventedPairs
 from jointnet.errors import InputError, SettingsError
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model, save_model
@@ -19,7 +20,6 @@ from jointnet.own_code import OwnCode, allowed_reference, code_of, digests, is_r
 from jointnet.settings import Settings, load_settings, own_code_of, settings_from_dict, settings_to_dict, with_values
 from jointnet.settings.parsing import flat_settings
 from jointnet.structures import CLASS_INDEX
-from jointnet.train.invented_pairs import InventedPairs
 from jointnet.train.losses import own_losses, weighted_losses
 
 EXAMPLE = Path(__file__).parents[2] / "docs/how-to/own_model.py"

@@ -14,7 +14,7 @@ import synthetic_store as synthetic
 from mlflow import MlflowClient
 
 from study.machines.cluster import ray_session, this_machine
-from study.report.reader import read_study
+from study.report.store.reader import read_study
 from study.report.write import Report, write_report
 
 

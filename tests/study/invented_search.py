@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from study.report.records import ArmRecord, TrialRecord
 from study.report.search.trial_table import SearchParameter
+from study.report.store.records import ArmRecord, TrialRecord
 from study.store_names import EARLY, TIME_BUDGET
 
 BEGIN = datetime(2026, 6, 1, tzinfo=UTC)

@@ -12,8 +12,7 @@ from jointnet.model_file import save_model
 from jointnet.model_path import MODEL_FILE
 from jointnet.networks import build_model
 from jointnet.settings import Settings, with_values
-from jointnet.train.epoch_report import OBJECTIVE
-from jointnet.train.objective import REGISTRATION_RATIO, Objective
+from jointnet.train.objective import OBJECTIVE, REGISTRATION_RATIO, Objective
 from study.search.parameters import Parameter, Range
 from study.search.space import Budget, Fidelity, Method, SearchSpace
 from study.trials.ledger import Event, Ledger

@@ -17,9 +17,9 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from jointnet.errors import InputError, SettingsError
 from study.report.__main__ import main
-from study.report.mlflow_store import MlflowStore
-from study.report.reader import read_study
 from study.report.sections import build
+from study.report.store.mlflow_store import MlflowStore
+from study.report.store.reader import read_study
 from study.report.write import text_files, write_report
 from study.store_address import (
     CLIENT_DEFAULTS,
@@ -232,8 +232,8 @@ def test_a_driver_that_sees_the_store_under_another_path_does_not_lead_this_one_
 
 READ_AND_LOG = """
 import sys, pathlib
-from study.report.mlflow_store import MlflowStore
-from study.report.reader import read_study
+from study.report.store.mlflow_store import MlflowStore
+from study.report.store.reader import read_study
 study = read_study("sqlite:///mounted/mlruns/mlflow.db", "first")
 print(len(study.arms[0].rows))
 with MlflowStore(study.tracking_uri) as store:
@@ -277,7 +277,7 @@ def test_a_file_that_cannot_be_read_is_left_to_mlflow(folder: Path, monkeypatch,
 
     monkeypatch.setattr("study.store_address.open_to_read", refuse)
     check_artifacts(store_of(folder))
-    monkeypatch.setattr("study.report.mlflow_store.readable", refuse)
+    monkeypatch.setattr("study.report.store.mlflow_store.readable", refuse)
     assert main(["--tracking-uri", store_of(folder), "--study", "first"]) == 2
     assert "must be a tracking store that answers: unable to open database file" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ import pytest
 import synthetic_store as synthetic
 
 import study
-from study.report.slice_rows import ROW_COLUMNS
+from study.report.store.slice_rows import ROW_COLUMNS
 from study.store_names import BASELINES
 
 ARMS = ["arm", "fold", "method", "model", "train", "validation", "annotated", "test"]

@@ -8,7 +8,7 @@ from typing import Any
 from jointnet.data import PAPER_SPLITS, proposed_splits, suffices
 from jointnet.data.check.label_facts import LabelFacts
 from jointnet.patient_names import names_text
-from jointnet.preparation.cut_structures import left_out_text
+from jointnet.preparation.counted_structures import left_out_text
 from jointnet.structures import STRUCTURES
 from jointnet.system.terminal import in_columns
 

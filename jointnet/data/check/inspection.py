@@ -17,7 +17,7 @@ from jointnet.data.roles import roles_of
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, labelled_structures, shared_structures_cut
 from jointnet.patient_names import in_natural_order, items_in_order
-from jointnet.preparation.drawn_structures import drawn_structures
+from jointnet.preparation.counted_structures import drawn_structures
 from jointnet.preparation.grid import CommonGrid, Stack, common_grid
 from jointnet.preparation.patient_files import PatientFiles, check_headers
 from jointnet.preparation.prepared_patient import prepare_patient, read_image, read_label, voxel_errors

@@ -18,8 +18,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import FanovaImportanceEvaluator
 
 from study.report.figures import LIGHT, Theme, dress
-from study.report.records import ArmRecord
 from study.report.search.trial_table import SearchParameter, complete, fewest_complete, trial_table
+from study.report.store.records import ArmRecord
 
 FOLD = "fold"
 FITS = 10

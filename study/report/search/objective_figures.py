@@ -16,7 +16,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from study.report.figures import LIGHT, Theme, dress
-from study.report.records import ArmRecord
 from study.report.search import trial_marks
 from study.report.search.trial_table import (
     COMPLETE,
@@ -28,6 +27,7 @@ from study.report.search.trial_table import (
     several_folds,
     trial_table,
 )
+from study.report.store.records import ArmRecord
 
 SEGMENTATION = ("val/dice_cine/", "val/dice_lge/")
 OVERLAP = ("val/dice/",)

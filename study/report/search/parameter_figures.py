@@ -20,7 +20,6 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from jointnet.train.objective import Objective
 from study.report.figures import LIGHT, Theme, dress
-from study.report.records import ArmRecord
 from study.report.search import trial_marks
 from study.report.search.trial_table import (
     COMPLETE,
@@ -33,6 +32,7 @@ from study.report.search.trial_table import (
     several_folds,
     trial_table,
 )
+from study.report.store.records import ArmRecord
 
 _PER_ROW = 3
 MOST_CHARACTERS = 16

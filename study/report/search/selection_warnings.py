@@ -10,8 +10,8 @@ import pandas as pd
 
 from jointnet.train.objective import Objective
 from study.report.analysis import objective_value
-from study.report.records import ArmRecord, StudyRecord
 from study.report.search.trial_table import SearchParameter, complete, fewest_complete, search_parameters, trial_table
+from study.report.store.records import ArmRecord, StudyRecord
 
 NOISE_SD = 0.015
 """SD of the registration ratio between trainings that differ only in their seed. It is assumed, not measured.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.report.records import ArmRecord, TrialRecord
+from study.report.store.records import ArmRecord, TrialRecord
 from study.store_names import TIME_BUDGET
 
 LAMBDAS = ("lambda_1", "lambda_2", "lambda_3")

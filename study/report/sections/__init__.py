@@ -3,7 +3,6 @@
 from study.report.analysis import analyse
 from study.report.headline import headline
 from study.report.page import Content
-from study.report.records import StudyRecord
 from study.report.sections.annotations import annotations
 from study.report.sections.answer import answer, summary
 from study.report.sections.arms_compared import arms_compared
@@ -13,6 +12,7 @@ from study.report.sections.patients import pictures
 from study.report.sections.provenance import provenance, tracking
 from study.report.sections.registration import dice, registration
 from study.report.sections.search import search
+from study.report.store.records import StudyRecord
 
 SECTIONS = (
     answer,

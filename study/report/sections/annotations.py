@@ -12,9 +12,9 @@ from study.report.analysis import Analysis, method_title
 from study.report.figures import LIGHT, MARKERS, Picture, Theme, dress
 from study.report.mean_tables import BEFORE, Column, widest
 from study.report.page import Details, Pictures, Section
-from study.report.records import ArmRecord, StudyRecord
-from study.report.slice_rows import of_metric
 from study.report.statistics.paired import CONFIDENCE, mean_sd
+from study.report.store.records import ArmRecord, StudyRecord
+from study.report.store.slice_rows import of_metric
 from study.report.tables import Table, interval, text_row, with_patients
 from study.store_names import BASELINES, DESCRIPTORS, SIMPLEITK
 

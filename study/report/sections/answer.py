@@ -8,11 +8,11 @@ from jointnet.evaluate.aggregation import registration_ratio
 from study.arm_differences import span
 from study.report.analysis import Analysis, count_of, with_fold
 from study.report.page import Block, Bullets, Section, Text, Verdicts
-from study.report.records import ArmRecord, StudyRecord
 from study.report.sections.arms_compared import SCOPES, deciding_interval
 from study.report.statistics.claim_result import TITLES, WHAT_TO_RUN, ClaimResult, claims_frame
 from study.report.statistics.deciding import METHOD
 from study.report.statistics.paired import significance_stars
+from study.report.store.records import ArmRecord, StudyRecord
 from study.report.tables import Table, number, p_value, text_row, with_patients
 from study.store_names import DESCRIPTORS, REMARKS_TAG
 

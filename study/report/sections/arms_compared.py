@@ -2,11 +2,11 @@
 
 from study.report.analysis import Analysis
 from study.report.page import Details, Section
-from study.report.records import StudyRecord
 from study.report.statistics.claim_result import TITLES
 from study.report.statistics.comparisons import Comparison, comparison_frame
 from study.report.statistics.deciding import METHOD, ONE_SPLIT, ONE_TRAINING
 from study.report.statistics.paired import significance_stars
+from study.report.store.records import StudyRecord
 from study.report.tables import Cell, Row, Table, interval, p_value, text_row, with_patients
 
 SCOPES = {

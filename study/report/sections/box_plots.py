@@ -13,8 +13,8 @@ from study.report.analysis import Analysis, method_title
 from study.report.figures import LIGHT, Picture, Theme, dress
 from study.report.mean_tables import Column, widest
 from study.report.page import Pictures, Section, Text
-from study.report.records import ArmRecord, StudyRecord
-from study.report.slice_rows import of_metric
+from study.report.store.records import ArmRecord, StudyRecord
+from study.report.store.slice_rows import of_metric
 from study.report.tables import with_patients
 from study.store_names import BASELINES
 
@@ -60,7 +60,7 @@ def draw_boxplots(
     Every patient is a dot in each box, and a thin line joins the dots of a patient.
 
     Args:
-        patients: per-patient means by baseline and arm, as returned by `study.report.slice_rows.over_folds`.
+        patients: per-patient means by baseline and arm, as returned by `study.report.store.slice_rows.over_folds`.
         baselines: the names of the baselines, in the order of the boxes.
         arms: the arms in the order of the boxes; those without patients are left out.
         columns: the heading of each metric, one panel each.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from study.arm_differences import TRIALS, Given, differences, key_name, sentence
 from study.report.analysis import Analysis
 from study.report.page import Block, Text
-from study.report.records import ArmRecord
+from study.report.store.records import ArmRecord
 from study.report.tables import Table, text_row
 
 _NOTE = (

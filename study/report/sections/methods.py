@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from jointnet.evaluate.aggregation import ratio_text
 from study.report.analysis import Analysis, count_of
 from study.report.page import Bullets, Section
-from study.report.records import StudyRecord
+from study.report.store.records import StudyRecord
 from study.report.tables import Cell, Row, Table, number_or_empty, with_patients
 from study.store_names import PSEUDO_LABELLED_SLICES, TEACHER_PATIENTS, TEACHER_SHA256, UNLABELLED_PATIENTS
 

@@ -19,8 +19,8 @@ from jointnet.structures import CLASS_INDEX, STRUCTURE_TITLES, STRUCTURES
 from study.report.analysis import Analysis
 from study.report.figures import Picture
 from study.report.page import Block, ColourKey, Details, Heading, Pictures, Section, Text
-from study.report.records import ArmRecord, StudyRecord
-from study.report.slice_rows import of_metric
+from study.report.store.records import ArmRecord, StudyRecord
+from study.report.store.slice_rows import of_metric
 
 RANKING = (
     "Patients are ranked by their own registration ratio, the geometric mean over the registration metrics of "

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from study.report.analysis import Analysis, trial_endings
 from study.report.page import Definitions, Section, Text
-from study.report.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
+from study.report.store.records import ArmRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.report.tables import Row, Table, number, number_or_empty, text_frame, text_row
 from study.store_address import trials_link, ui_command
 from study.store_names import VIEW_TAG

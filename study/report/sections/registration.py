@@ -19,11 +19,11 @@ from study.report.mean_tables import (
 )
 from study.report.medians import median_table, quartiles
 from study.report.page import Card, Cards, Section, Text, run_links
-from study.report.records import ArmRecord, StudyRecord
 from study.report.sections.given import given_blocks
-from study.report.slice_rows import PATIENT_COLUMNS, ROW_COLUMNS, SEED, lost_structures
 from study.report.statistics.comparisons import compare_with_before
 from study.report.statistics.paired import smallest_wilcoxon_p
+from study.report.store.records import ArmRecord, StudyRecord
+from study.report.store.slice_rows import PATIENT_COLUMNS, ROW_COLUMNS, SEED, lost_structures
 from study.store_names import BASELINES, current_remark
 
 STARS = (

@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator
 from study.report.analysis import Analysis, objective_value
 from study.report.figures import DARK, LIGHT, Picture, Theme, dress
 from study.report.page import Block, Bullets, Details, Heading, Pictures, Section, Text
-from study.report.records import ArmRecord, StudyRecord
 from study.report.search import importance
 from study.report.search.importance import Importance
 from study.report.search.objective_figures import (
@@ -35,6 +34,7 @@ from study.report.search.parameter_figures import (
 from study.report.search.selection_warnings import optimism_table, study_warnings
 from study.report.search.trial_marks import set_objective_axis, title_of
 from study.report.search.trial_table import SearchParameter, search_parameters
+from study.report.store.records import ArmRecord, StudyRecord
 from study.report.tables import Table, number_or_empty, text_frame, text_row
 from study.store_names import TIME_BUDGET
 

@@ -103,7 +103,7 @@ def non_inferiority(
     also need a Holm-adjusted p below 0.05 in the family of all of them.
 
     Args:
-        patients_of: each arm's patients over all folds, as returned by `study.report.slice_rows.over_folds`.
+        patients_of: each arm's patients over all folds, as returned by `study.report.store.slice_rows.over_folds`.
         arms: the three arms.
         margins: given margins in mm by endpoint; those of other endpoints are estimated.
         primary: the primary endpoint, which decides the claim.
@@ -152,7 +152,7 @@ def superiority(
     training of each model, and endpoints other than the primary one are as in `non_inferiority`.
 
     Args:
-        patients_of: each arm's patients over all folds, as returned by `study.report.slice_rows.over_folds`.
+        patients_of: each arm's patients over all folds, as returned by `study.report.store.slice_rows.over_folds`.
         arms: the arms.
         primary: the primary endpoint, which decides the claim.
         endpoints: the family of endpoints.

@@ -10,7 +10,6 @@ import pandas as pd
 
 from jointnet.evaluate.aggregation import ENDPOINTS, Endpoint
 from jointnet.patient_names import natural_key
-from study.report.slice_rows import of_metric
 from study.report.statistics.cross_validation import FoldTest, fold_test, untested_folds
 from study.report.statistics.deciding import DecidingTest, deciding_test
 from study.report.statistics.paired import (
@@ -25,6 +24,7 @@ from study.report.statistics.paired import (
     without,
 )
 from study.report.statistics.trainings import Trainings
+from study.report.store.slice_rows import of_metric
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def compare_with_before(
     """Compare an arm after registration with before, Holm over the endpoints.
 
     Args:
-        patients: the arm's patients over all folds, as returned by `study.report.slice_rows.over_folds`.
+        patients: the arm's patients over all folds, as returned by `study.report.store.slice_rows.over_folds`.
         trainings: the trainings of the arm; None where unknown.
         endpoints: the family of endpoints; one comparison each, in this order.
     """

@@ -4,13 +4,13 @@ import pytest
 import torch
 from scans import stir, tiny_settings
 
+from jointnet.alignment.guide_maps import guide_map
 from jointnet.common_grid import HALF_EXTENT_MM
 from jointnet.contract.checks import CHECKS
 from jointnet.geometry import identity
 from jointnet.models import MODELS, TRAINED
 from jointnet.networks import build_model
 from jointnet.networks.affine_head import coarsest_px, transform_limits
-from jointnet.networks.guide_maps import guide_map
 from jointnet.networks.unet import Decoder, Encoder, pixels_from_channels
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.structures import CLASS_INDEX, STRUCTURES

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from scans import heart, tiny_settings
 
+from jointnet.alignment.guide_maps import descriptor_maps
 from jointnet.common_grid import HALF_EXTENT_MM, SIZE_PX
 from jointnet.geometry import about, identity, invert, theta_from_parameters, warp
 from jointnet.networks import build_model
 from jointnet.networks.apply import predict
-from jointnet.networks.guide_maps import descriptor_maps
 from jointnet.networks.output import Output
 from jointnet.networks.registration import PREDICTION_SD, SLICE_SD, _search, register
 from jointnet.structures import CLASS_INDEX

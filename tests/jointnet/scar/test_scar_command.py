@@ -11,8 +11,8 @@ from jointnet.errors import EXIT_DATA, EXIT_USAGE, DataError
 from jointnet.phantom.scanner import rotation
 from jointnet.preparation.grid import Stack
 from jointnet.scar.__main__ import main
+from jointnet.scar.output.pictures import bullseye, scar_overlay, surface_picture
 from jointnet.scar.pair import read_pair, short_axis_view, without_padding
-from jointnet.scar.pictures import bullseye, scar_overlay, surface_picture
 from jointnet.structures import CLASS_INDEX, LABEL_VALUE
 
 SPACING_MM = (5.0, 1.0, 1.0)

@@ -15,9 +15,8 @@ from jointnet.train import checkpoints as resume
 from jointnet.train import loop as training
 from jointnet.train.checkpoint_files import KEPT, checkpoint_files
 from jointnet.train.checkpoints import Checkpoints
-from jointnet.train.epoch_report import EpochReport
 from jointnet.train.loop import train
-from jointnet.train.objective import REGISTRATION_RATIO
+from jointnet.train.objective import REGISTRATION_RATIO, EpochReport
 
 EPOCHS = 5
 

@@ -6,18 +6,17 @@ import torch
 from scans import easy_patients, tiny_settings
 from torch import nn
 
+from jointnet.compute.device import resolve_device
 from jointnet.errors import SettingsError, TrainingDivergedError
 from jointnet.evaluate.aggregation import named_metrics
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
 from jointnet.model_path import MODEL_FILE
-from jointnet.networks.device import resolve_device
 from jointnet.settings import Settings, TrainingSettings, with_values
 from jointnet.structures import STRUCTURES
 from jointnet.train import loop as training
-from jointnet.train.epoch_report import OBJECTIVE, EpochReport
 from jointnet.train.loop import WARM_UP, epoch_ends, learning_rate_factor, shared_gradient_norms, train
-from jointnet.train.objective import Objective, known_directions
+from jointnet.train.objective import OBJECTIVE, EpochReport, Objective, known_directions
 
 REGISTRATION = (
     {f"val/{name}" for name in ("cd_mm/lv", "cd_mm/rv", "asd_mm/lv", "asd_mm/myo", "asd_mm/rv", "lost", "cut")}

@@ -8,7 +8,7 @@ from scans import heart
 
 from jointnet.geometry import identity, theta_from_parameters
 from jointnet.networks import Output
-from jointnet.preparation.cut_structures import cut_structures
+from jointnet.preparation.counted_structures import cut_structures
 from jointnet.settings import Settings, with_values
 from jointnet.structures import CLASS_INDEX, STRUCTURES
 from jointnet.train import losses

@@ -5,8 +5,7 @@ import math
 import pytest
 
 from jointnet.structures import STRUCTURES
-from jointnet.train.epoch_report import OBJECTIVE, EpochReport
-from jointnet.train.objective import REGISTRATION_RATIO, Objective, known_directions
+from jointnet.train.objective import OBJECTIVE, REGISTRATION_RATIO, EpochReport, Objective, known_directions
 
 
 @pytest.mark.parametrize(

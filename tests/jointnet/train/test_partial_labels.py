@@ -7,12 +7,12 @@ import pytest
 import torch
 from scans import easy_patients, heart, prepared, tiny_settings
 
+from jointnet.batches.dataset import SlicePairDataset
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model
 from jointnet.networks import build_model
 from jointnet.structures import CLASS_INDEX, STRUCTURES
-from jointnet.train.dataset import SlicePairDataset
 from jointnet.train.loop import new_learner, train, train_epoch
 from jointnet.train.losses import branch_losses
 

@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from scans import feed_forward_settings, heart, prepared, stir, tiny_settings
 from torch import nn
 
+from jointnet.batches.dataset import SlicePairDataset
 from jointnet.errors import SettingsError
 from jointnet.geometry import identity
 from jointnet.networks import Output, build_model
 from jointnet.structures import CLASS_INDEX
-from jointnet.train.dataset import SlicePairDataset
 from jointnet.train.pseudo_labels import LEAST_AGREEMENT, agreement, pseudo_label
 
 

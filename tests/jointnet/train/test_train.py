@@ -15,7 +15,7 @@ from jointnet.train import checkpoints as resume
 from jointnet.train import loop as training
 from jointnet.train.__main__ import main
 from jointnet.train.command import EpochLog, draw_patients
-from jointnet.train.epoch_report import EpochReport
+from jointnet.train.objective import EpochReport
 
 TINY = """
 [model]

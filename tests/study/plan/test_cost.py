@@ -13,7 +13,6 @@ from jointnet.models import MODELS
 from jointnet.networks import build_model
 from jointnet.settings import Settings, load_settings, with_values
 from jointnet.train.checkpoint_files import checkpoint_files
-from jointnet.train.invented_pairs import seconds_per_step
 from jointnet.train.loop import train
 from study.plan.cost import (
     COPIES_IN_CHECKPOINT,
@@ -29,6 +28,7 @@ from study.plan.cost import (
     relative_work,
     retrain_minutes,
     seconds_per_epoch,
+    seconds_per_step,
     training_hours,
 )
 from study.plan.plan import Arm, Design, make_arms
@@ -145,7 +145,7 @@ def test_a_step_of_a_model_that_was_never_measured_is_timed(monkeypatch: pytest.
         timed.append(settings.model.name)
         return 1.0
 
-    monkeypatch.setattr("jointnet.train.invented_pairs.seconds_per_step", one_second)
+    monkeypatch.setattr("study.plan.cost.seconds_per_step", one_second)
     assert seconds_per_epoch(plan, arm) == pytest.approx(patients * SLICES / arm.settings.training.batch_size)
     assert "roughly: one step of joint was timed" in render(plan)
     assert timed == ["joint"]  # once, although several arms and texts need it

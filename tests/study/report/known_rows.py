@@ -7,8 +7,8 @@ import pandas as pd
 
 from jointnet.evaluate.aggregation import ENDPOINTS
 from study.report.mean_tables import Column, MeanTable, mean_table
-from study.report.slice_rows import PATIENT_COLUMNS, ROW_COLUMNS, per_patient
 from study.report.statistics.comparisons import compare_with_before
+from study.report.store.slice_rows import PATIENT_COLUMNS, ROW_COLUMNS, per_patient
 
 
 def rows_of(values: dict[int, list[tuple[float, float]]], metric: str = "cd_mm", structure: str = "lv") -> pd.DataFrame:

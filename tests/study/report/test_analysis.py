@@ -11,8 +11,8 @@ import synthetic_store as synthetic
 from study.plan.plan import Arm
 from study.plan.splits import make_folds
 from study.report.analysis import analyse
-from study.report.reader import read_study
-from study.report.records import StudyRecord
+from study.report.store.reader import read_study
+from study.report.store.records import StudyRecord
 from study.search.file.split_counts import parse_counts
 
 FOLDS = 4

@@ -12,11 +12,11 @@ from jointnet.errors import InputError
 from study.report.analysis import analyse
 from study.report.mean_tables import REGISTRATION
 from study.report.page import html, run_links
-from study.report.reader import read_study
-from study.report.records import ArmRecord, BaselineRecord, StudyRecord
 from study.report.sections import build
 from study.report.sections.annotations import _places, draw_curve, mean_errors
 from study.report.sections.registration import registration_means
+from study.report.store.reader import read_study
+from study.report.store.records import ArmRecord, BaselineRecord, StudyRecord
 from study.report.verify import differences
 from study.report.write import csv_frames, text_files, write_report
 from study.store_names import DESCRIPTORS, SIMPLEITK

@@ -5,11 +5,11 @@ import math
 import numpy as np
 from invented_search import arm, trial
 
-from study.report.records import ArmRecord
 from study.report.search.importance import importance, note
 from study.report.search.parameter_figures import draw_parallel, draw_slices, parallel_alt, slices_alt
 from study.report.search.selection_warnings import warnings
 from study.report.search.trial_table import SearchParameter, search_parameters, trial_table
+from study.report.store.records import ArmRecord
 
 SPECIFICATION = {
     "arms": [{"arm": "joint-25", "search": "own", "method": "joint"}],

@@ -10,8 +10,8 @@ import synthetic_store as synthetic
 from jointnet.train.objective import Objective
 from study.report.analysis import analyse
 from study.report.headline import Headline, headline
-from study.report.records import ArmRecord, BaselineRecord, StudyRecord
 from study.report.sections.answer import summary
+from study.report.store.records import ArmRecord, BaselineRecord, StudyRecord
 from study.store_names import DESCRIPTORS
 
 SPACE = {"alpha": {"low": 0.0, "high": 1.0}, "lambda_2_to_1": {"low": 0.1, "high": 10.0, "scale": "log"}}

@@ -9,10 +9,10 @@ from known_rows import patients_of
 from study.arm_differences import TRAIN
 from study.report.mean_tables import REGISTRATION
 from study.report.medians import dominated, median_table, quartiles
-from study.report.reader import read_study
-from study.report.records import StudyRecord
 from study.report.sections import build
 from study.report.sections.given import given_table
+from study.report.store.reader import read_study
+from study.report.store.records import StudyRecord
 from study.report.tables import text_frame
 from study.report.write import csv_frames, text_files
 

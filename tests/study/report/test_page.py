@@ -15,10 +15,10 @@ import synthetic_store as synthetic
 from jointnet.evaluate.aggregation import named_metrics
 from study.report import page, tables
 from study.report.analysis import analyse
-from study.report.reader import read_study
-from study.report.records import StudyRecord
 from study.report.sections import build
 from study.report.sections.registration import arm_card, registration_means
+from study.report.store.reader import read_study
+from study.report.store.records import StudyRecord
 from study.report.write import Report, csv_frames
 
 NEVER_CLOSED = {"meta", "link", "img", "source", "br"}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import synthetic_store as synthetic
 
-from study.report.reader import read_study
-from study.report.records import ArmRecord, StudyRecord
 from study.report.sections import build
+from study.report.store.reader import read_study
+from study.report.store.records import ArmRecord, StudyRecord
 from study.report.write import csv_frames, text_files
 
 NUMBERS = ("41", "42", "43", "44", "45")

@@ -11,8 +11,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from study.report import mean_tables
 from study.report.analysis import analyse
 from study.report.figures import photo_bytes
-from study.report.reader import read_study
-from study.report.records import ArmRecord
 from study.report.sections.annotations import draw_curve, mean_errors
 from study.report.sections.patients import (
     _checkerboard,
@@ -21,6 +19,8 @@ from study.report.sections.patients import (
     scar_fraction,
     scar_mask,
 )
+from study.report.store.reader import read_study
+from study.report.store.records import ArmRecord
 
 
 def record(gains: dict[int, float], fold: int = 1, arrays: bool = True, old: bool = False) -> ArmRecord:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from jointnet.errors import InputError
 from study.report.__main__ import main
-from study.report.reader import read_study
+from study.report.store.reader import read_study
 from study.report.write import Report, write_report
 from study.store_names import EXPERIMENT
 

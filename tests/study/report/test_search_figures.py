@@ -12,10 +12,10 @@ from mlflow import MlflowClient
 
 from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.report import figures
-from study.report.reader import read_study
-from study.report.records import ArmRecord
 from study.report.search import importance, objective_figures, parameter_figures, trial_marks
 from study.report.sections.search import arm_pictures, study_pictures
+from study.report.store.reader import read_study
+from study.report.store.records import ArmRecord
 
 CD = Objective("val/cd_mm/lv")
 

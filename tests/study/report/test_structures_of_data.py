@@ -14,8 +14,6 @@ from study.report.figures import LIGHT
 from study.report.headline import headline
 from study.report.mean_tables import text_table
 from study.report.medians import median_table, quartiles
-from study.report.reader import read_study
-from study.report.records import ArmRecord, StudyRecord
 from study.report.sections import build
 from study.report.sections.annotations import draw_curve, efficiency_table, mean_errors
 from study.report.sections.answer import claims_table
@@ -23,6 +21,8 @@ from study.report.sections.arms_compared import between_table
 from study.report.sections.box_plots import every_patient
 from study.report.sections.methods import detectable_table
 from study.report.sections.registration import registration_means
+from study.report.store.reader import read_study
+from study.report.store.records import ArmRecord, StudyRecord
 from study.report.write import csv_frames
 from study.store_names import REMARKS_TAG
 

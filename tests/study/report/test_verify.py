@@ -12,8 +12,8 @@ import pytest
 import synthetic_store as synthetic
 
 from study.report.__main__ import DIFFERS, main
-from study.report.reader import read_study
 from study.report.sections import build
+from study.report.store.reader import read_study
 from study.report.verify import differences, stored_differences
 from study.report.write import Report, text_files, write_report
 

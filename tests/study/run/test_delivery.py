@@ -10,7 +10,7 @@ import test_run as study_run
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from study.report.reader import read_study
+from study.report.store.reader import read_study
 from study.report.write import Report
 from study.run.__main__ import main
 from study.store_address import default_tracking_uri

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from disturbed_study import SEARCH, DisturbedStudy, differences, wait_for
 
-from jointnet.train.epoch_report import OBJECTIVE
+from jointnet.train.objective import OBJECTIVE
 
 
 def _end(study: DisturbedStudy) -> None:

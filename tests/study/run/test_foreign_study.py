@@ -11,7 +11,7 @@ from tiny_study import search_in_process, tiny_search
 
 import jointnet.data.__main__
 from study import StudyTables, read_study
-from study.report.reader import read_study as read_records
+from study.report.store.reader import read_study as read_records
 from study.run.__main__ import main
 from study.store_address import default_tracking_uri
 from study.store_names import REMARKS_TAG

@@ -14,7 +14,7 @@ from simulation import KilledError, MortalLedger, NullOutbox, run_to_end, space
 
 from jointnet.preparation.cache import CachedPatient
 from jointnet.preparation.patient_files import PatientFiles
-from jointnet.train.epoch_report import OBJECTIVE
+from jointnet.train.objective import OBJECTIVE
 from study.plan.plan import Design, Plan, make_arms
 from study.plan.splits import make_folds
 from study.run.conduct import _rows

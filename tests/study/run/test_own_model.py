@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 import study.predict
 from jointnet import own_code
-from jointnet.train.epoch_report import EpochReport
+from jointnet.train.objective import EpochReport
 from study.run.__main__ import main
 from study.trials.scheduling import ArmSearch
 from study.trials.trial import REPORT, ArmTask, run_in_worker

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from plans import plan_of
 from simulation import recorder_of, space
 
-from jointnet.train.epoch_report import OBJECTIVE
+from jointnet.train.objective import OBJECTIVE
 from study.plan.plan import given
 from study.run.study_recorder import (
     BASELINE_FILES,

@@ -12,8 +12,7 @@ from optuna.trial import TrialState
 from outcomes import outcome
 from simulation import DICE, RIVALS, KilledError, MortalLedger, metrics_of, recorder_of, run_to_end, space, trials_of
 
-from jointnet.train.epoch_report import OBJECTIVE
-from jointnet.train.objective import REGISTRATION_RATIO, Objective
+from jointnet.train.objective import OBJECTIVE, REGISTRATION_RATIO, Objective
 from study.search.first_trials import Sample
 from study.search.grid import Grid, grid_size, points
 from study.search.optuna_trials import optuna_trials

@@ -14,8 +14,7 @@ from optuna.trial import TrialState
 from outcomes import outcome
 from simulation import DICE, RIVALS
 
-from jointnet.train.epoch_report import OBJECTIVE
-from jointnet.train.objective import REGISTRATION_RATIO, Objective
+from jointnet.train.objective import OBJECTIVE, REGISTRATION_RATIO, Objective
 from study.search.optuna_trials import distributions, optuna_trials, write_optuna_file
 from study.search.outcome import TrialOutcome
 from study.search.parameters import Parameter, Range

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from plans import plan_of
 
-from jointnet.train.epoch_report import OBJECTIVE
+from jointnet.train.objective import OBJECTIVE
 from study.plan.plan import Plan
 from study.search.space import Budget
 from study.selection.openings import (

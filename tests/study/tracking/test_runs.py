@@ -12,7 +12,7 @@ from simulation import TINY
 
 from jointnet.errors import SettingsError
 from jointnet.settings import with_values
-from jointnet.train.epoch_report import OBJECTIVE
+from jointnet.train.objective import OBJECTIVE
 from study.search.outcome import trial_name
 from study.store_names import EARLY, EXPERIMENT, INTERRUPTED, TIME_BUDGET
 from study.tracking.outbox import Outbox

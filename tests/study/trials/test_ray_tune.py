@@ -21,7 +21,7 @@ from rich.console import Console
 from jointnet.errors import DataError, TrainingDivergedError
 from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, with_values
-from jointnet.train.epoch_report import OBJECTIVE, EpochReport
+from jointnet.train.objective import OBJECTIVE, EpochReport
 from study.machines.fit_node import UnfitNodeError
 from study.plan.plan import Resources
 from study.search.outcome import TrialOutcome

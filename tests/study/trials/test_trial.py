@@ -15,8 +15,7 @@ from jointnet.model_path import MODEL_FILE
 from jointnet.networks import build_model
 from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, with_values
-from jointnet.train.epoch_report import EpochReport
-from jointnet.train.objective import Objective
+from jointnet.train.objective import EpochReport, Objective
 from study.trials.trial import (
     ArmTask,
     ObjectiveNotFiniteError,

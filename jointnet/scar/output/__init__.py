@@ -1,0 +1,1 @@
+"""The files of one heart's results: tables, volumes, surfaces and pictures."""
