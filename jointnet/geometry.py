@@ -76,12 +76,6 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     return torch.cat([linear, shift], -1)
 
 
-def invert(theta: Tensor) -> Tensor:
-    """Return the inverse affine, shape (..., 2, 3); `theta` must have a non-zero determinant."""
-    linear = torch.linalg.inv(theta[..., :2])
-    return torch.cat([linear, -linear @ theta[..., 2:]], -1)
-
-
 def in_mm(theta: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return theta as affines (S, 2, 3) of (column, row) in mm from the centre of the field of view."""
     affine = np.array(theta, dtype=np.float64)

@@ -8,7 +8,7 @@ import pandas as pd
 from jointnet.compute.device import resolve_device
 from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
-from jointnet.data.roles import roles_of
+from jointnet.data.patient_roles import roles_of
 from jointnet.errors import DataError, SettingsError
 from jointnet.evaluate.aggregation import measured_endpoints, ratio_text, registration_ratio, summarise
 from jointnet.evaluate.metrics import defined_metrics, undefined_metric_errors

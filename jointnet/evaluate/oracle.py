@@ -21,16 +21,15 @@ MAP_PIXELS = 4
 """Side, in common-grid pixels, of a pixel of the aligned maps: 3 mm. Block means keep sub-pixel positions."""
 
 
-def oracle(labels: NDArray[np.uint8], settings: ModelSettings | None = None) -> Prediction:
-    """Fit the affine of each slice to its manual labels by Gauss-Newton, within the transform limits of the models.
+def oracle(labels: NDArray[np.uint8]) -> Prediction:
+    """Fit the affine of each slice to its manual labels by Gauss-Newton, within the default transform limits.
 
     Args:
         labels: label maps (S, 2, H, W) of one patient, cine first, with the values of `structures.CLASS_INDEX`.
-        settings: the settings that define the limits; the defaults if None.
     """
     indices = torch.from_numpy(np.array(labels))
     maps = torch.stack([(indices == index).float() for index in range(1, CLASSES)], 2)
     cine, lge = (block_means(maps[:, image], MAP_PIXELS) for image in (0, 1))
     with torch.inference_mode():
-        theta = align(segmentation_maps(cine, lge), transform_limits(settings or ModelSettings()), STEPS).theta
+        theta = align(segmentation_maps(cine, lge), transform_limits(ModelSettings()), STEPS).theta
     return Prediction(theta.numpy(), None, None)

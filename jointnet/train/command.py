@@ -14,7 +14,7 @@ import torch
 from jointnet.compute.device import resolve_device
 from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
-from jointnet.data.roles import roles_of
+from jointnet.data.patient_roles import roles_of
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.evaluate.metrics import defined_metrics, labelled_structures, undefined_metric_errors
 from jointnet.evaluate.rows import cut_structure_rows

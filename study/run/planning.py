@@ -11,7 +11,7 @@ from pathlib import Path
 from jointnet.data import DEFAULT_SPLITS
 from jointnet.data.description import Dataset, load_dataset
 from jointnet.data.folder import files_by_patient, not_read, scan_folder, select
-from jointnet.data.roles import not_drawn_text, roles_of
+from jointnet.data.patient_roles import not_drawn_text, roles_of
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.patient_names import in_natural_order, names_text, parse_patients
 from jointnet.preparation.cache import default_cache, fingerprint_of_files

@@ -246,3 +246,9 @@ def stir(model: nn.Module, spread: float = 0.2) -> nn.Module:
         for parameter in model.parameters():
             parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
     return model
+
+
+def invert(theta: torch.Tensor) -> torch.Tensor:
+    """Return the inverse affine, shape (..., 2, 3); `theta` must have a non-zero determinant."""
+    linear = torch.linalg.inv(theta[..., :2])
+    return torch.cat([linear, -linear @ theta[..., 2:]], -1)

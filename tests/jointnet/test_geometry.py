@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scans import disc
+from scans import disc, invert
 
 from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM, SIZE_PX, SLICE_MM
 from jointnet.geometry import (
@@ -16,7 +16,6 @@ from jointnet.geometry import (
     centres,
     compose,
     identity,
-    invert,
     moved_centres,
     parameters_from_theta,
     pixel_centres,

@@ -13,7 +13,7 @@ from jointnet.data.check.facts import FolderFacts, PatientFacts, ScanFacts, scan
 from jointnet.data.check.label_facts import label_facts
 from jointnet.data.description import SCANS, Dataset, load_dataset
 from jointnet.data.folder import complete_patients, files_by_patient, not_read
-from jointnet.data.roles import roles_of
+from jointnet.data.patient_roles import roles_of
 from jointnet.errors import DataError
 from jointnet.evaluate.metrics import defined_metrics, labelled_structures, shared_structures_cut
 from jointnet.patient_names import in_natural_order, items_in_order

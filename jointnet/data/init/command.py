@@ -7,9 +7,9 @@ import sys
 
 from jointnet.data.description import FILE, ROLES, dataset_from_content
 from jointnet.data.init.content import Answers
+from jointnet.data.init.label_meaning import meaning_of
 from jointnet.data.init.survey import Survey, survey
-from jointnet.data.init.text import patients_table
-from jointnet.data.init.values import meaning_of
+from jointnet.data.init.toml_text import patients_table
 from jointnet.data.patterns import pattern_errors
 from jointnet.errors import DataError, SettingsError, short_repr
 from jointnet.structures import STRUCTURES

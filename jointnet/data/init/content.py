@@ -7,8 +7,8 @@ import numpy as np
 
 from jointnet.data.description import SCANS
 from jointnet.data.ed_frame import ed_frame, ed_table
-from jointnet.data.init.look import MOST_COMPARED, ScanFiles, spread
-from jointnet.data.init.values import MOST_VALUES, Meaning, meaning, regions
+from jointnet.data.init.label_meaning import MOST_VALUES, Meaning, meaning, regions
+from jointnet.data.init.scan_files import MOST_COMPARED, ScanFiles, spread
 from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
 
 FRAMES_COMPARED = 3

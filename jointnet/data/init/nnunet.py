@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jointnet.data.description import LARGEST_VALUE, SCANS
-from jointnet.data.init.names import KINDS, words_of
-from jointnet.data.init.values import Meaning
+from jointnet.data.init.label_meaning import Meaning
+from jointnet.data.init.series import KINDS, words_of
 from jointnet.errors import short_repr
 from jointnet.structures import STRUCTURES
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from jointnet.data.description import LONGEST_NAME, MSCMRSEG, ROLES, SCANS, preset_content, presets
 from jointnet.data.init.content import Answers, Files, Findings, find_content
-from jointnet.data.init.look import ScanFiles, label_patterns, pairs_on_one_grid
-from jointnet.data.init.names import Series, as_series, group_by_patient, series_of_patients
+from jointnet.data.init.file_roles import FileRoles, find_roles
+from jointnet.data.init.label_meaning import meaning_of
 from jointnet.data.init.nnunet import Declared, declared
-from jointnet.data.init.roles import Roles, find_roles
-from jointnet.data.init.text import description_text, label_tables
-from jointnet.data.init.values import meaning_of
+from jointnet.data.init.scan_files import ScanFiles, label_patterns, pairs_on_one_grid
+from jointnet.data.init.series import Series, as_series, group_by_patient, series_of_patients
+from jointnet.data.init.toml_text import description_text, label_tables
 from jointnet.data.patterns import literal_length, match
 from jointnet.errors import short_repr
 from jointnet.patient_names import items_in_order
@@ -38,7 +38,7 @@ class Survey:
     scans: ScanFiles
     preset: str | None
     files: Files
-    roles: Roles
+    roles: FileRoles
     content: Findings
     text: str
 

@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from scans import tiny_settings
+from scans import invert, tiny_settings
 
 from jointnet.alignment import gauss_newton, guide_maps
 from jointnet.alignment.gauss_newton import directions, monomials, normal_equations
 from jointnet.alignment.guide_maps import segmentation_maps
 from jointnet.common_grid import HALF_EXTENT_MM
-from jointnet.geometry import about, bounding_box, centres, identity, invert, pixel_centres, theta_from_parameters
+from jointnet.geometry import about, bounding_box, centres, identity, pixel_centres, theta_from_parameters
 from jointnet.networks import registration
 from jointnet.networks.affine_head import transform_limits
 from jointnet.networks.output import Output

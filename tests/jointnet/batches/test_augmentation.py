@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from scans import heart
+from scans import heart, invert
 
 from jointnet.batches.augmentation import (
     BRIGHTNESS_LIMITS,
@@ -26,7 +26,7 @@ from jointnet.batches.augmentation import (
     kept_field,
 )
 from jointnet.common_grid import HALF_EXTENT_MM
-from jointnet.geometry import compose, identity, invert, theta_from_parameters, warp
+from jointnet.geometry import compose, identity, theta_from_parameters, warp
 from jointnet.settings import AugmentationSettings, Settings, with_values
 from jointnet.structures import CLASS_INDEX
 

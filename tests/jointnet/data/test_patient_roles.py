@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from jointnet.data.roles import not_drawn_text, roles_of
+from jointnet.data.patient_roles import not_drawn_text, roles_of
 from jointnet.preparation.patient_files import PatientFiles
 from jointnet.structures import STRUCTURES
 

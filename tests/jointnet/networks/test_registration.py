@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scans import heart, tiny_settings
+from scans import heart, invert, tiny_settings
 
 from jointnet.alignment.guide_maps import descriptor_maps
 from jointnet.common_grid import HALF_EXTENT_MM, SIZE_PX
-from jointnet.geometry import about, identity, invert, theta_from_parameters, warp
+from jointnet.geometry import about, identity, theta_from_parameters, warp
 from jointnet.networks import build_model
 from jointnet.networks.apply import predict
 from jointnet.networks.output import Output

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jointnet.data.init.values import Meaning, meaning, regions
+from jointnet.data.init.label_meaning import Meaning, meaning, regions
 
 GRID = np.stack(np.meshgrid(np.arange(64.0), np.arange(60.0), indexing="ij"))
 

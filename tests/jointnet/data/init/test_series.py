@@ -3,7 +3,7 @@
 import pytest
 from foreign_folders import LAYOUTS, ROLES
 
-from jointnet.data.init.names import group_by_patient, readings, series_of_patients, words_of
+from jointnet.data.init.series import group_by_patient, readings, series_of_patients, words_of
 
 
 def paths_of(patterns, patients):

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from jointnet.data.description import LARGEST_VALUE
 from jointnet.data.found_files import folder_paths
-from jointnet.data.init.names import Series
-from jointnet.data.init.values import MOST_VALUES
+from jointnet.data.init.label_meaning import MOST_VALUES
+from jointnet.data.init.series import Series
 from jointnet.data.patterns import ENDINGS, normal
 from jointnet.errors import DataError, short_repr
 from jointnet.preparation.patient_files import AFFINE_TOLERANCE_MM

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from jointnet.data.description import ROLES, SCANS
 from jointnet.data.init.content import Files, Findings
-from jointnet.data.init.look import ScanFiles
-from jointnet.data.init.values import Meaning
+from jointnet.data.init.label_meaning import Meaning
+from jointnet.data.init.scan_files import ScanFiles
 from jointnet.preparation.grid import Stack
 from jointnet.structures import STRUCTURES
 from jointnet.system.terminal import in_columns

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jointnet.data.init.names import as_series
-from jointnet.data.init.roles import find_roles
+from jointnet.data.init.file_roles import find_roles
+from jointnet.data.init.series import as_series
 
 FOUR = ("cine", "lge", "cine_label", "lge_label")
 

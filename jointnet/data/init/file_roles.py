@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from jointnet.data.description import SCANS
-from jointnet.data.init.names import Series
+from jointnet.data.init.series import Series
 
 TITLES = {"cine": "the cine", "lge": "LGE", "cine_label": "the cine's labels", "lge_label": "LGE's labels"}
 MOST_CANDIDATES = 8
 
 
 @dataclass(frozen=True)
-class Roles:
+class FileRoles:
     """What each series is.
 
     Attributes:
@@ -30,7 +30,7 @@ def find_roles(
     label_like: Collection[str],
     same_grid: Collection[tuple[str, str]],
     given: Mapping[str, str] | None = None,
-) -> Roles:
+) -> FileRoles:
     """Return what each series is.
 
     Args:
@@ -83,7 +83,7 @@ def find_roles(
             unsure += [f"{pattern} is left out: its grid is not that of {patterns[scan]}" for pattern in far]
     if patterns.keys() <= set(SCANS) and not questions:
         unsure.append("no label files were found; training needs them for both scans of some patients")
-    return Roles(patterns, tuple(unsure), tuple(questions))
+    return FileRoles(patterns, tuple(unsure), tuple(questions))
 
 
 def _largest(series: Sequence[Series]) -> list[Series]:
