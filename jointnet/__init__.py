@@ -4,7 +4,7 @@ This package is usable on its own. It depends on torch and nibabel, but not on r
 `__all__` are its Python interface; they are imported when they are first used, so that commands start fast.
 
 Importing it sets `HOME`, the user's name and matplotlib's folder in the environment where they are missing or unusable
-(`jointnet.system.home`), because libraries that are imported later fail without.
+(`jointnet.system.home`), because libraries that are imported later need them.
 """
 
 from importlib import import_module

@@ -88,10 +88,10 @@ def train_model(
 ) -> SavedModel:
     """Train a model and return it with the weights of its best epoch by `val/registration_ratio`.
 
-    Its structures are those of the settings that are labelled in any of the patients.
+    It learns those structures of the settings that are labelled in at least one of the patients.
 
     Args:
-        training: the training patients. Of some only one scan, or not every structure, may be labelled.
+        training: the training patients. Some may have labels of one scan only, or of some structures only.
         validation: the patients on whom the best epoch is chosen.
         model: `standalone`, `joint`, or a reference to your own (`docs/how-to/own-model.md`).
         settings: name or file of the settings, or the settings themselves, whose model name is replaced by `model`.
@@ -137,7 +137,7 @@ def train_model(
 def load_model(path: str | Path, device: str = "cpu", allow_code: Sequence[str] = ()) -> SavedModel:
     """Read a model from a `model.pt` or from the folder that holds it. No code in the file is executed.
 
-    The name `descriptors` gives the registration by the images alone, which needs no training and has no file.
+    The name `descriptors` stands for registration by the images alone, which needs no training and has no file.
 
     Args:
         path: the name, the file or the folder.

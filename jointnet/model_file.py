@@ -134,7 +134,7 @@ def load_model(path: Path, device: str = "cpu", allow_code: Sequence[str] = ()) 
         _check_weights(content["weights"], settings)
         model = build_model(settings).to(device)
         model.load_state_dict(content["weights"])
-        patients = {role: tuple(map(str, names)) for role, names in content["patients"].items()}  # once numbers
+        patients = {role: tuple(map(str, names)) for role, names in content["patients"].items()}  # or numbers
         return SavedModel(model.eval(), settings, patients, int(content["epoch"]), path)
     except InputError:
         raise
@@ -195,7 +195,7 @@ def read_torch(content: bytes, device: str = "cpu") -> Any:
     """Return the content of a `torch.save` archive. Only tensors and plain values are allowed (`weights_only`).
 
     Checksums are verified, because torch itself would not detect a flipped bit. No code is executed, and no more memory
-    is used than the file is large.
+    is used than the size of the file.
 
     Raises:
         ValueError: if it is not such an archive, or is damaged.

@@ -1,11 +1,11 @@
-"""Code of the user's own that settings name: models, terms of the loss and metrics outside this package.
+"""The user's own code that settings name: models, terms of the loss and metrics outside this package.
 
 A reference is `package.module:NAME` or `folder/file.py:NAME`. A file may import installed packages, but no file beside
 it. The source is read before it is run, so that its digest is known and it can be sent to other machines. This module
 does not import torch.
 
-A command runs the code that its user names. What a file from elsewhere names is run only if `--allow-code` names it,
-too (`allowed_reference`).
+A command runs the code that its user names. Code that a file from elsewhere names is run only if `--allow-code` also
+names it (`allowed_reference`).
 """
 
 import hashlib
@@ -81,7 +81,7 @@ def name_in(reference: str) -> str:
 
 
 def code_of(reference: str) -> OwnCode:
-    """Return the source of a reference: that which this process has run, or would run.
+    """Return the source of a reference: the one that this process has run, or would run.
 
     Raises:
         SettingsError: if it is not found.
@@ -118,7 +118,7 @@ def receive(codes: Iterable[OwnCode]) -> None:
 
 
 def allowed_reference(reference: str, allowed: Sequence[str]) -> str | None:
-    """Return the reference to run for one that a file from elsewhere names; None if no value of `--allow-code` does.
+    """Return the reference to run for one in a file from elsewhere; None if no value of `--allow-code` allows it.
 
     A value is the name of a package or module, or the path of the file, which may be elsewhere on this machine.
     """

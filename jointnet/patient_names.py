@@ -80,7 +80,7 @@ def name_error(name: str) -> str:
 
 
 def shareable_name(name: str) -> str:
-    """Return a name for files that are given away: a number itself, for other texts the start of their SHA-256."""
+    """Return a name for files that are shared: a number as it is, other names as a part of their SHA-256."""
     return name if name.isdecimal() else f"sha256:{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
@@ -105,7 +105,7 @@ def parse_patients(text: str, option: str = "--patients") -> tuple[str, ...]:
         text: names and ranges of numbers, separated by commas, such as `1-25,case_30`; a range such as `001-025` keeps
             its zeros. Or `@FILE`, a text file with one name per line; empty lines and lines that begin with # are
             skipped. A name that has a comma or looks like a range can only be in a file.
-        option: the option that the list is the value of.
+        option: the option whose value the list is.
 
     Raises:
         SettingsError: with all errors of the list.

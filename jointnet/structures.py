@@ -24,4 +24,4 @@ CENTRED: tuple[str, ...] = ("lv", "rv")
 """The structures whose centre distance is measured: the two blood pools."""
 
 SURROUNDED: tuple[str, str] = ("lv", "myo")
-"""A structure and the one that surrounds it in short-axis slices. Exchanged labels are detected by this."""
+"""A structure and the one that surrounds it in short-axis slices. It is used to detect exchanged labels."""

@@ -91,7 +91,7 @@ def segmentation_maps(cine: Tensor, lge: Tensor) -> SegmentationMaps:
 def descriptor_maps(cine: Tensor, lge: Tensor, counts: Tensor, weight: float) -> DescriptorMaps | None:
     """Return the descriptor maps with their weights, or None if no pixel has a weight.
 
-    The maps together count as one map for each direction, because those of opposite neighbours say nearly the same.
+    The maps together count as one map for each direction, because those of opposite neighbours are nearly equal.
 
     Args:
         cine: MIND descriptors of cine (B, D, H, W).

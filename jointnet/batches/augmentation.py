@@ -6,8 +6,8 @@ deformation (`common`, `elastic`), which vary pose and shape. LGE gets a further
 and theta the affine of an image, moved(x) = image(theta x + E(theta x)).
 
 The brightness of blood, muscle and scar in LGE depends on the inversion time and on the infarct. A small data set shows
-only few of the combinations, and a network trained on them mistakes a bright infarct for blood. So LGE also gets random
-offsets of the structures' intensities and synthetic scars in the myocardium.
+only a few of the combinations, and a network trained on them mistakes a bright infarct for blood. So LGE also gets
+random offsets of the structures' intensities and synthetic scars in the myocardium.
 
 Fields of view are cut at random, each side of each image by itself, and move with their image. Both images are then set
 to 0 outside the field that they have in common, as in prepared scans. Edges of two different fields would reveal the
@@ -53,10 +53,10 @@ BRIGHTNESS_LIMITS = (0.6, 2.2)
 TEXTURE = 0.15
 """Share of the original intensity in a scar's pixel."""
 CUT_MARGIN_MM = 4.5
-"""Smallest distance from a cut to the labelled pixels of the image that is cut, or of the other image if nobody drew
-this one's. A scan shows its whole heart."""
+"""Smallest distance from a cut to the labelled pixels of the image that is cut, or of the other image if this one has
+no labels. A scan shows the whole heart."""
 WHOLLY_INSIDE = 0.999
-"""Interpolated field from which a pixel counts as inside: all pixels that it is interpolated from are."""
+"""Value of the interpolated field from which a pixel counts as inside: all pixels that it comes from are inside."""
 
 
 class ImageAugmentation(NamedTuple):

@@ -1,4 +1,4 @@
-"""Where and how networks compute. No module here knows what is computed.
+"""The device that networks compute on, and operations that are faster on a CPU than torch's own.
 
 - `device`: the device, and the numerical precision on it.
 - `instance_norm`: instance normalisation of maps in channels-last order, faster on a CPU; elsewhere it is torch's own.

@@ -19,7 +19,7 @@ def resolve_device(device: str) -> str:
 
     Raises:
         SettingsError: if torch does not know the device, or this machine does not have it.
-        RuntimeError: if the device is out of memory, as one that others fill is.
+        RuntimeError: if the device is out of memory, for example because other processes use it.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

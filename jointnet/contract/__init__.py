@@ -1,1 +1,1 @@
-"""The contract that every network keeps: `python -m jointnet.contract CODE` checks it."""
+"""The contract that every network must fulfil: `python -m jointnet.contract CODE` checks it."""

@@ -42,7 +42,8 @@ def has_the_shapes_and_types(settings: Settings) -> None:
     for name in ("cine_logits", "lge_logits"):
         scores = getattr(output, name)
         _require(
-            (scores is not None) == segments, f"{name} must be {'scores' if segments else 'None'}: the entry says so"
+            (scores is not None) == segments,
+            f"{name} must be {'scores' if segments else 'None'}, as the model's entry says",
         )
         if scores is not None:
             whole = SIZE_PX // settings.training.downsampling
@@ -87,7 +88,7 @@ def keeps_slices_apart(settings: Settings) -> None:
 
 
 def keeps_no_statistics(settings: Settings) -> None:
-    """A step in training changes weights only: no batch normalisation, whose statistics the average does not have."""
+    """A training step changes weights only: no batch normalisation, because averaged weights have no statistics."""
     model = _stirred(settings).train()
     before = {name: value.clone() for name, value in model.named_buffers()}
     model(*_images(settings))
@@ -177,11 +178,11 @@ CHECKS: Mapping[str, Callable[[Settings], None]] = {
         survives_a_file,
     )
 }
-"""The checks by what they check."""
+"""The checks by the property that they check, as it is printed."""
 
 
 def variants(settings: Settings) -> dict[str, Settings]:
-    """Return the settings under which a network keeps the contract: as given, with neighbours, without a structure."""
+    """Return the settings under which a network is checked: as given, with neighbours, without a structure."""
     found = {"": settings, "with neighbouring slices": with_values(settings, {"model.neighbours": 1})}
     if model_of(settings.model.name).segments:
         found["without the RV"] = with_values(settings, {"model.structures": ["lv", "myo"]})

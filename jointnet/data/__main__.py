@@ -49,7 +49,7 @@ def _add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "init",
         help="propose the dataset.toml that describes a folder; nothing is written without --write",
         description="Look at names, headers and labels of a folder in any layout, and propose the dataset.toml that "
-        "describes it. What cannot be told is asked for by the option that tells it. Scans are not changed.",
+        "describes it. Where something cannot be determined, name it by an option. Scans are not changed.",
         epilog="example: python -m jointnet.data init data/hospital --cine '{id}/cine/{id}_sax.nii.gz' --write",
     )
     init.add_argument("folder", type=Path, metavar="DIR", help="folder of scans in NIfTI files")
@@ -65,7 +65,7 @@ def _add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="values in the segmentations, such as lv=1 myo=2,3 rv=4 ignore=5 scar=3",
     )
     init.add_argument(
-        "--frame", metavar="N", help="frame of a 4D cine, counted from 0; `ed`: as Info.cfg or a table says"
+        "--frame", metavar="N", help="frame of a 4D cine, counted from 0; `ed`: as Info.cfg or a table states"
     )
     init.set_defaults(run=_init)
 

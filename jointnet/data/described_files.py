@@ -14,7 +14,7 @@ from jointnet.patient_names import in_natural_order, name_error, normal_name
 def described_files(folder: Path, dataset: Dataset, only: Collection[str] | None = None) -> FolderFiles:
     """Return the files of all patients of a folder by the patterns of its description.
 
-    Of several patterns that fit a file, the one with most text beside its placeholders counts. Links to files are
+    If several patterns fit a file, the one with the most text besides its placeholders is used. Links to files are
     followed, and a link and its target count as one file. Hidden files and folders are left out.
 
     Args:

@@ -44,7 +44,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """What the files of a folder are.
+    """The description of a folder's files.
 
     Attributes:
         name: the folder's name for readers; "" if it has none.
@@ -52,7 +52,7 @@ class Dataset:
         cine_values, lge_values: the label values of the manual segmentations. The values of a structure that is not in
             `structures` count as background.
         structures: the structures that are learned and measured, in the order of `structures.STRUCTURES`.
-        unlabelled: scan, structure and patient of what nobody drew.
+        unlabelled: scan, structure and patient of each structure that was not drawn.
         frame: the frame of a 4D cine, counted from 0; `ed` for the end-diastolic one, as Info.cfg or a table states.
         file: the file of the description; None for a folder without one.
     """
@@ -78,7 +78,7 @@ class Dataset:
         return f"{name}described by {self.file}; structures {', '.join(self.structures)}{frame}"
 
     def unlabelled_of(self, patient: str) -> frozenset[tuple[str, str]]:
-        """Return the scan and structure of what nobody drew in a patient."""
+        """Return scan and structure of each structure that was not drawn in a patient."""
         return frozenset((scan, structure) for scan, structure, name in self.unlabelled if name == patient)
 
 
@@ -132,7 +132,7 @@ class _Reader:
         self.errors: list[str] = []
 
     def dataset(self, content: Mapping[str, Any]) -> Dataset:
-        """Return the description; without meaning if there are errors."""
+        """Return the description, which is not to be used if there are errors."""
         own = self._known(content)
         preset = self._preset(own)
         whole = _merged({} if preset is None else preset_content(preset), own)
@@ -237,7 +237,7 @@ class _Reader:
         return values
 
     def _check_values(self, where: str, own: Mapping[str, Any], values: LabelValues) -> None:
-        """Add an error for each value that means two things, and for scar outside the myocardium."""
+        """Add an error for each value with two meanings, and for scar outside the myocardium."""
         first: dict[int, str] = {}
         for key, numbers in (*values.structures, ("ignore", values.ignored)):
             for number in numbers:
@@ -282,7 +282,7 @@ class _Reader:
         return tuple(name for name in STRUCTURES if name in stated)
 
     def _unlabelled(self, table: Mapping[str, Any]) -> frozenset[tuple[str, str, str]]:
-        """Return scan, structure and patient of what nobody drew."""
+        """Return scan, structure and patient of each structure that was not drawn."""
         named = [("", table), *((scan, table[scan]) for scan in SCANS if scan in table)]
         found = set()
         for scan, own in named:

@@ -49,7 +49,7 @@ def ed_frame(patient: str, cine: Path, table: EdTable | None, errors: list[str])
 
     Args:
         patient: the patient's name.
-        cine: the cine, beside which `Info.cfg` may be; it comes before the table.
+        cine: the cine. An `Info.cfg` beside it is used instead of the table.
         table: the folder's table, if it has one.
         errors: the error is added.
     """

@@ -59,8 +59,8 @@ def complete_patients(
 ) -> tuple[dict[str, PatientFiles], list[str]]:
     """Return the complete patients of the files found in a folder, and all errors in the file names.
 
-    A scan without a segmentation is unlabelled where the folder has a description. In the challenge's layout, which
-    has them all, it is an error, as of an incomplete download. Args are those of `scan_folder`.
+    A scan without a segmentation is unlabelled where the folder has a description. In the challenge's layout, where
+    every scan has one, it is an error: the download may be incomplete. Args are those of `scan_folder`.
     """
     labels_needed = labels_needed and dataset.file is None
     complete, errors = {}, list(folder_files.errors)

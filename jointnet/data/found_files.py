@@ -22,7 +22,7 @@ class FolderFiles(NamedTuple):
         errors: errors in the file names.
         overlooked: paths by patient and role whose names are only nearly right, or that are not files, such as broken
             links.
-        unmatched: NIfTI files whose names are not even nearly those of a role, in order.
+        unmatched: NIfTI files whose names do not fit any role, not even nearly, in order.
         frames: the frame of each patient's cine, counted from 0, if the folder's description states it.
     """
 

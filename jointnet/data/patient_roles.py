@@ -1,4 +1,4 @@
-"""Who can be what: which patients of a folder can be trained on, and which can validate and test, by their labels.
+"""Which patients of a folder can be trained on, and which can be validated and tested on, by their labels.
 
 A training learns a scan's segmentation from that scan's labels, and registration from structures that both scans'
 labels have. Validation and test measure registration, so they need both.
@@ -13,7 +13,7 @@ from jointnet.structures import STRUCTURES
 
 
 class Roles(NamedTuple):
-    """The patients of a folder by their labels, each in the folder's order.
+    """The patients of a folder by their labels, in the folder's order.
 
     Attributes:
         whole: a structure is labelled in both scans. They can train, validate and test.
@@ -27,7 +27,7 @@ class Roles(NamedTuple):
     unlabelled: tuple[str, ...]
 
     def text(self) -> tuple[str, ...]:
-        """Return a sentence about each part that needs one; none if all patients can be everything."""
+        """Return a sentence about each part with limits; none if all patients can train, validate and test."""
         lines = []
         if self.partly:
             lines.append(
@@ -43,7 +43,7 @@ class Roles(NamedTuple):
 
 
 def roles_of(patients: Iterable[PatientFiles], structures: Sequence[str] = STRUCTURES) -> Roles:
-    """Return who can be what, from the files and from what their description says. No file is opened.
+    """Return the patients by their labels, from the files and their description. No file is opened.
 
     Args:
         patients: the files of each patient.

@@ -71,7 +71,7 @@ def nearly_matches(pattern: str, path: str) -> str | None:
 
 
 def literal_length(pattern: str) -> int:
-    """Return the number of characters of a pattern that are not placeholders; the larger, the more it says."""
+    """Return the number of characters of a pattern that are not placeholders; more make it more specific."""
     return len(TOKEN.sub("", pattern))
 
 
@@ -105,7 +105,7 @@ def _loose(pattern: str) -> re.Pattern[str]:
 
 
 def _compiled(pattern: str, named: dict[str, str], literal: object) -> re.Pattern[str]:
-    """Return the regular expression of a pattern. A placeholder's second place must have the text of its first."""
+    """Return the regular expression of a pattern. A repeated placeholder must match the same text."""
     assert callable(literal)
     parts, end, seen = [], 0, set()
     for token in TOKEN.finditer(pattern):

@@ -46,7 +46,7 @@ def measured_endpoints(rows: pd.DataFrame) -> tuple[Endpoint, ...]:
 
 
 def ratio_text(endpoints: Iterable[Endpoint]) -> str:
-    """Return over which metrics the registration ratio is the geometric mean."""
+    """Return a text that names the metrics of the registration ratio, a geometric mean."""
     names = [f"{STRUCTURE_TITLES[structure]} {METRIC_TITLES[metric]}" for metric, structure in endpoints]
     return f"geometric mean over {', '.join(names)}"
 
@@ -85,9 +85,9 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 def registration_ratio(rows: pd.DataFrame) -> float:
     """Return the geometric mean, over the registration metrics, of after / before, each a mean over patients.
 
-    It is over the metrics of `measured_endpoints`: those of structures that nobody drew have no rows. A value of 1
-    means no improvement over the unregistered scans. The ratio is NaN if nothing could be measured, or if the scans
-    agree exactly before registration.
+    It is over the metrics of `measured_endpoints`: structures that were not drawn have no rows. A value of 1 means no
+    improvement over the unregistered scans. The ratio is NaN if nothing could be measured, or if the scans agree
+    exactly before registration.
     """
     return _ratio(_structure_means(rows))
 

@@ -61,7 +61,7 @@ class EvaluatedPatient(Hashable, Protocol):
 
 
 class OwnMetric(Protocol):
-    """A metric of the user's own, of one structure in one slice."""
+    """The user's own metric of one structure in one slice."""
 
     def __call__(self, fixed: NDArray[np.bool_], moved: NDArray[np.bool_], theta: NDArray[np.float32], /) -> float:
         """Return the value for masks (row, column) on the common grid, cine's and LGE's after registration by theta.

@@ -26,7 +26,7 @@ def build_model(settings: Settings) -> nn.Module:
     """Create the model that the settings define, for images of the training size.
 
     Its weights are in channels-last order, which makes convolutions faster and does not change the results. Its
-    attribute `settings` has the settings.
+    attribute `settings` holds the settings.
     """
     model: nn.Module = model_of(settings.model.name).build(settings)
     model.settings = settings  # type: ignore[assignment]

@@ -24,7 +24,7 @@ class Output(NamedTuple):
 
 
 class Network(Protocol):
-    """What a network must be: a torch module of this call. `python -m jointnet.contract` checks it.
+    """The interface of a network: a torch module with this call. `python -m jointnet.contract` checks it.
 
     Before training theta is the identity, and no structure has a probability of half or more. Theta is bounded by the
     limits of `settings.model`, as `jointnet.networks.affine_head` computes it. Slices of a batch have no influence on

@@ -198,8 +198,8 @@ def _search(descriptors: DescriptorMaps | None, limits: Tensor, together: bool) 
 def _segmentations(output: Output) -> SegmentationMaps | None:
     """Return the maps of the predicted segmentations.
 
-    None if the network does not segment, or if both images of the patient together show next to nothing, such as early
-    in a training with few patients. The refinement is then that without segmentations.
+    None if the network does not segment, or if both images of the patient together show almost no structure, as early
+    in a training with few patients. The refinement then uses no segmentations.
     """
     if output.fit is not None:
         maps = output.fit.maps
@@ -223,7 +223,7 @@ def _disc(centre: Tensor, size_px: int) -> Tensor:
 
 
 def _off_the_rim(field: Tensor) -> Tensor:
-    """Return 1 for pixels (S, `GUIDE_PX`, `GUIDE_PX`) off the rim of the field (S, H, W) that both scans show, else 0.
+    """Return 1 for pixels (S, `GUIDE_PX`, `GUIDE_PX`) inside the rim of the common field (S, H, W), else 0.
 
     The descriptors of these pixels do not depend on what is outside the field.
     """

@@ -172,7 +172,7 @@ def prepare(
                 locked_patients.append(outcome)
             else:
                 finish(number, outcome)
-        if len(locked_patients) == len(left):  # other processes are preparing all that is left
+        if len(locked_patients) == len(left):  # other processes prepare all patients that remain
             for locked in locked_patients:
                 if locked.owner and (process := (locked.owner.host, locked.owner.pid)) not in named:
                     named.add(process)
@@ -245,7 +245,7 @@ def in_parallel(make: Callable[[Item], Result], items: Sequence[Item]) -> Iterat
 def _digest(files: PatientFiles) -> str:
     """Return the digest of a patient's files and of the preparation rules, the name of the patient in the cache.
 
-    What a description of the files says counts only where it differs from the challenge's rules.
+    A description of the files changes the digest only where it differs from the challenge's rules.
     """
     digest = hashlib.sha256(RULES.encode())
     for path in files.paths:
@@ -264,7 +264,7 @@ def _digest(files: PatientFiles) -> str:
 
 
 def _values_text(values: LabelValues) -> str:
-    """Return what of label values changes the prepared labels, in one order."""
+    """Return the part of the label values that changes the prepared labels, in a fixed order."""
     return repr((sorted((name, sorted(own)) for name, own in values.structures), sorted(values.ignored)))
 
 

@@ -82,7 +82,7 @@ def class_indices(
 
 
 def _advice(unknown: NDArray[np.float32], values: LabelValues) -> str:
-    """Return what to do about values that have no meaning."""
+    """Return advice about values that have no meaning."""
     if values != CHALLENGE_VALUES:
         return "; say what they are in [labels] of dataset.toml, or that they count as background in its `ignore`"
     looks_like = next(

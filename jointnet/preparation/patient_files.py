@@ -23,7 +23,7 @@ class PatientFiles:
         cine_label, lge_label: the manual segmentations; None for one that is not there or not used.
         cine_values, lge_values: the label values of the manual segmentations.
         cine_frame: the frame of a 4D cine and of a 4D segmentation of it, counted from 0; None for 3D files.
-        unlabelled: scan (`cine` or `lge`) and structure of what nobody drew, although the scan has a segmentation.
+        unlabelled: scan (`cine` or `lge`) and structure that was not drawn, although the scan has a segmentation.
     """
 
     patient: str
@@ -54,7 +54,7 @@ class PatientFiles:
 
 
 class ScanFiles(NamedTuple):
-    """One scan of a patient, with the names of `PatientFiles`; `undrawn` are the structures that nobody drew."""
+    """One scan of a patient, with the names of `PatientFiles`; `undrawn` are the structures that were not drawn."""
 
     image: Path
     label: Path | None

@@ -1,7 +1,7 @@
 """Preparation of one patient: read and check the files, resample to the common grid, normalise intensities.
 
-From a prepared patient the arrays at a network's resolution follow: images averaged, and label pixels and pixels of the
-common field counted over blocks of pixels.
+The arrays at a network's resolution are computed from a prepared patient: over blocks of pixels, images are averaged,
+and pixels of labels and of the common field are counted.
 """
 
 import math

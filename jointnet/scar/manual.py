@@ -1,4 +1,4 @@
-"""Scar drawn by hand in LGE's segmentation, and the error of measured scar against it. It is never measured from."""
+"""Scar drawn by hand in LGE's segmentation, and the error of measured scar against it. Only the error uses it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ class ManualScar:
 
 
 def read_manual(path: Path, values: LabelValues) -> ManualScar:
-    """Return the scar that a segmentation holds; none of its scar values is a heart without scar.
+    """Return the scar of a segmentation. A segmentation without scar values is a heart without scar.
 
     Raises:
         DataError: with all errors of the file.

@@ -46,7 +46,7 @@ def make_folder_once(
         fill: function that writes the content into a temporary folder, which is then renamed.
         lock: lock file, see `jointnet.system.lock`.
         wait: whether to wait for another process or thread that is creating the folder.
-        is_there: function that returns whether nothing must be done; if None, whether the folder exists.
+        is_there: function that returns whether the folder is complete already; if None, whether it exists.
 
     Raises:
         LockedError: if another process or thread is creating the folder and `wait` is False.

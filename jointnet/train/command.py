@@ -45,8 +45,8 @@ def first_patients(
 ) -> tuple[str, ...]:
     """Return the patients that take part: the first `training + validation` in natural order.
 
-    The patients after them stay unseen with every seed. Those of `train_only`, of whom not both scans are labelled,
-    are not validated on.
+    The patients after them stay unseen with every seed. Patients of `train_only`, who lack labels of a scan, are not
+    validated on.
 
     Raises:
         SettingsError: if there are too few patients, or a count is less than 1.
@@ -80,14 +80,14 @@ def draw_patients(
     train_only: Collection[str] = (),
     incomplete: Collection[str] = (),
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Draw the training and validation patients from `first_patients`. The seed decides who validates.
+    """Draw the training and validation patients from `first_patients`. The seed decides who is validated on.
 
     Args:
         patients: the patients to draw from.
         training: number of training patients.
         validation: number of validation patients.
         seed: the seed of the draw.
-        train_only: patients of whom not both scans are labelled. None of them validates.
+        train_only: patients who lack labels of a scan. They are not validated on.
         incomplete: patients of whom not all structures can be measured. They validate only where the others do not
             suffice, of whom one is kept to train on.
 

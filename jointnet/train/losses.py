@@ -9,8 +9,8 @@ Targets are class probabilities. They lie between 0 and 1 if a coarser pixel con
 Outside the common field of the two images nothing can be seen. Its pixels do not count in the segmentation loss, and a
 structure that it cuts does not count in the slice's registration loss.
 
-A structure that nobody drew is not background. Its label map is 0, so that it does not count in the registration loss;
-`segmentation_loss` states what it does to the segmentation.
+A structure that was not drawn is not background. Its label map is 0, so that it does not count in the registration
+loss; `segmentation_loss` states what it does to the segmentation.
 """
 
 from typing import Protocol
@@ -78,7 +78,7 @@ def segmentation_loss(logits: Tensor, target: Tensor, field: Tensor, alpha: floa
 
 def _marginal(log_probabilities: Tensor, labelled: Tensor) -> Tensor:
     """Return log-probabilities (B, C, H, W) with that of background or any structure that is not labelled first."""
-    if labelled.device.type == "cpu" and labelled.all():  # the sum below would have one term; a GPU would wait to ask
+    if labelled.device.type == "cpu" and labelled.all():  # not on a GPU, which would wait
         return log_probabilities
     unlabelled = torch.cat([torch.ones_like(labelled[:, :1]), 1 - labelled], 1)
     merged = log_probabilities.masked_fill(unlabelled[:, :, None, None] == 0, -torch.inf).logsumexp(1, keepdim=True)
@@ -140,7 +140,7 @@ def branch_losses(
 
 
 class LossTerm(Protocol):
-    """A term of the loss of the user's own."""
+    """The user's own term of the loss."""
 
     def __call__(self, output: Output, batch: Batch) -> Tensor:
         """Return the loss, a scalar, of the network's output for a batch, from which it was computed."""

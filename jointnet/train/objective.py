@@ -1,4 +1,4 @@
-"""The report of an epoch, and the objective among its metrics, which selects a training's model and a study's trial.
+"""The report of an epoch, and the objective: the metric that selects a training's best epoch and a study's best trial.
 
 Further metrics make a Pareto front of the trials. They choose neither the best model of a trial nor the best trial.
 
@@ -121,11 +121,11 @@ class Objective:
 
     @property
     def sign(self) -> int:
-        """The factor by which a lower value is better, 1 or -1."""
+        """1 where lower values are better, else -1."""
         return 1 if self.minimizes else -1
 
     def cost(self, value: float) -> float:
-        """Return the value with the sign with which a lower one is better."""
+        """Return the value, negated if higher is better."""
         return self.sign * value
 
     def values(self, metrics: Mapping[str, float]) -> tuple[float, ...] | None:
@@ -156,7 +156,7 @@ class Objective:
 
 
 REGISTRATION_RATIO = Objective()
-"""The objective of a training or a study that states none."""
+"""The default objective of a training or a study."""
 
 
 def known_directions(

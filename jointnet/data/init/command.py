@@ -26,7 +26,8 @@ def run_init(options: argparse.Namespace) -> None:
 
     Raises:
         SettingsError: if an option is invalid, or the file to write exists.
-        DataError: if there are no scans, or something cannot be told; the messages name the options that tell it.
+        DataError: if there are no scans, or something cannot be determined; the messages name the options that state
+            it.
     """
     to = options.folder / FILE if options.dataset is None else options.dataset
     answers = _answers(options)
@@ -57,7 +58,7 @@ def run_init(options: argparse.Namespace) -> None:
 
 
 def _answers(options: argparse.Namespace) -> Answers:
-    """Return what the options say.
+    """Return the values of the options.
 
     Raises:
         SettingsError: with all errors in them.

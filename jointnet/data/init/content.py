@@ -15,14 +15,14 @@ FRAMES_COMPARED = 3
 """Number of 4D label files whose frames are counted."""
 MOST_FRAMES = 60
 MOST_NAMED = 6
-"""Number of patients that a remark names."""
+"""Largest number of patients that a remark names."""
 Files = Mapping[str, Mapping[str, str]]
 """The path of each file in the folder, by patient and role."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the user says: pattern by role, what label values stand for, and the frame of a 4D cine, `ed` or from 0."""
+    """The user's options: pattern by role, meaning of the label values, and frame of a 4D cine, from 0 or `ed`."""
 
     patterns: Mapping[str, str] = field(default_factory=dict)
     meaning: Meaning | None = None
@@ -31,7 +31,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class ScanLabels:
-    """The label files of a scan: the values that they hold by patient, and what the values stand for."""
+    """The label files of a scan: the values that they hold by patient, and the meaning of the values."""
 
     held: Mapping[str, frozenset[int]]
     meaning: Meaning
@@ -44,7 +44,7 @@ class ScanLabels:
 
 @dataclass(frozen=True)
 class Findings:
-    """What of a description follows from the files' content.
+    """The part of a description that follows from the files' content.
 
     Attributes:
         labels: the labels by scan, for scans with label files.
@@ -52,7 +52,7 @@ class Findings:
         unlabelled: patients by scan ("" for both) and structure whose label file lacks a structure that others hold.
         frame: frame of a 4D cine, counted from 0, or `ed`; None for 3D cines.
         unsure: what is doubtful, each a sentence.
-        questions: what could not be told, each a sentence that names the option that tells it.
+        questions: what could not be determined, each a sentence that names the option that states it.
     """
 
     labels: Mapping[str, ScanLabels]
@@ -64,7 +64,7 @@ class Findings:
 
 
 def find_content(files: Files, scans: ScanFiles, answers: Answers, known: Meaning | None = None) -> Findings:
-    """Return what the files hold; `known` is what the label values of a convention stand for, if it fixes them."""
+    """Return what the files hold. `known` is the meaning of a convention's label values; None if it has none."""
     unsure: list[str] = []
     questions: list[str] = []
     frame = _frame(files, scans, answers.frame, unsure, questions)
@@ -99,7 +99,7 @@ def find_content(files: Files, scans: ScanFiles, answers: Answers, known: Meanin
 def _frame(
     files: Files, scans: ScanFiles, given: int | str | None, unsure: list[str], questions: list[str]
 ) -> int | str | None:
-    """Return the frame of 4D cines; if it is open, add a question."""
+    """Return the frame of 4D cines; if it cannot be determined, add a question."""
     series: dict[str, dict[str, str]] = {"cine": {}, "cine_label": {}}
     for role, patient, path in (
         (role, name, own[role]) for role in series for name, own in files.items() if role in own
@@ -136,7 +136,7 @@ def _most_labelled(path: str, scans: ScanFiles) -> int:
 
 
 def _telling(held: Mapping[str, frozenset[int]]) -> list[str]:
-    """Return some patients that hold all values between them."""
+    """Return some patients whose label files together hold all values."""
     seen = spread(list(held), MOST_COMPARED)
     for value in sorted(set().union(*held.values()))[:MOST_VALUES]:
         if not any(value in held[patient] for patient in seen):
@@ -152,11 +152,11 @@ def _told(
     unsure: list[str],
     questions: list[str],
 ) -> Meaning:
-    """Return what a scan's label values stand for: what a convention says if that fits, else what was found."""
+    """Return the meaning of a scan's label values: that of a convention if it fits, else what was found."""
     if known is not None and set().union(*held.values()) <= known.values and (not found.told or found.within(known)):
         return known
     if known is not None and found.told and set().union(*held.values()) <= known.values:
-        unsure.append(f"labels of {scan}: the values do not lie as their names say; what their places say is taken")
+        unsure.append(f"labels of {scan}: the positions of the labels contradict their names; the positions are used")
     if not found.told:
         questions.append(
             f"--values: what do the labels of {scan} stand for? {found.unsure[0]}. "

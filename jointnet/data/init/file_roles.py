@@ -16,8 +16,8 @@ class FileRoles:
 
     Attributes:
         patterns: pattern by role, for the roles that were found.
-        unsure: choices that no word tells, each a sentence.
-        questions: what could not be told, each a sentence that names the option that tells it.
+        unsure: choices that no word in a name supports, each a sentence.
+        questions: what could not be determined, each a sentence that names the option that states it.
     """
 
     patterns: Mapping[str, str]
@@ -55,7 +55,7 @@ def find_roles(
         if not found and len(rest) == 1 and patterns.keys() & set(SCANS):
             found = rest
             unsure.append(
-                f"{rest[0].pattern} is taken as {TITLES[role]}, because no other scan is left; no word says so"
+                f"{rest[0].pattern} is taken as {TITLES[role]}, because no other scan is left; its name does not say so"
             )
         if len(largest := _largest(found)) == 1:
             patterns[role] = largest[0].pattern

@@ -33,7 +33,7 @@ MOST_VALUES = 20
 
 @dataclass(frozen=True)
 class Regions:
-    """How the values of label arrays lie.
+    """The size and the borders of the regions of label arrays, by value.
 
     Attributes:
         places: the values and 0, in ascending order.
@@ -62,14 +62,14 @@ class Regions:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the values stand for.
+    """The meaning of label values.
 
     Attributes:
         structures: values by structure, the myocardium's main value first.
         scar: the myocardium's values that lie within its wall.
         ignored: values that are none of the structures.
         unsure: what is doubtful, each a sentence.
-        told: whether the values can be told at all.
+        told: whether the meaning could be determined.
     """
 
     structures: Mapping[str, tuple[int, ...]]
@@ -80,7 +80,7 @@ class Meaning:
 
     @property
     def values(self) -> set[int]:
-        """All values that stand for something."""
+        """All values that have a meaning."""
         return {value for own in self.structures.values() for value in own} | set(self.ignored)
 
     def within(self, other: "Meaning") -> bool:
@@ -96,7 +96,7 @@ def meaning_of(table: Mapping[str, Any]) -> Meaning:
 
 
 def regions(arrays: Sequence[NDArray[np.int64]]) -> Regions:
-    """Return how the values of label arrays (I, J, K) lie, over all slices of all arrays."""
+    """Return the regions of label arrays (I, J, K), over all slices of all arrays."""
     places = np.unique(np.concatenate([[0], *map(np.unique, arrays)]))
     count, background = len(places), int(np.searchsorted(places, 0))
     borders = np.zeros((count, count), np.int64)
@@ -128,7 +128,7 @@ def _cropped(array: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def meaning(seen: Regions) -> Meaning:
-    """Return what the values stand for."""
+    """Return the meaning of the values."""
     if len(seen.values) == 1:
         (value,) = seen.values
         if 2 * seen.rings[value] >= seen.slices[value]:

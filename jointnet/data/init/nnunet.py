@@ -1,4 +1,4 @@
-"""What nnU-Net's `dataset.json` says: which channel is the cine and which LGE, and what the label values stand for."""
+"""The content of nnU-Net's `dataset.json`: which channel is cine and which LGE, and the meaning of the label values."""
 
 import json
 import re
@@ -26,11 +26,11 @@ MEANT = {name: key for key, names in NAMES.items() for name in names.split("|")}
 
 
 class Declared(NamedTuple):
-    """What the file says.
+    """The content of the file.
 
     Attributes:
-        patterns: pattern of the scans, if the channels' names tell them apart.
-        values: what the label values stand for; None if it does not say.
+        patterns: pattern of the scans, if the channels' names distinguish them.
+        values: the meaning of the label values; None if the file does not state it.
         unsure: what is not used, each a sentence.
     """
 
@@ -40,7 +40,7 @@ class Declared(NamedTuple):
 
 
 def declared(folder: Path) -> Declared:
-    """Return what the file in a folder says; nothing if there is none."""
+    """Return the content of the file in a folder; empty if there is none."""
     path = folder / FILE
     if not path.is_file():
         return Declared({}, None, ())
@@ -62,7 +62,9 @@ def _declared(channels: Any, labels: list[tuple[str, tuple[int, ...]]]) -> Decla
     if len(set(told)) == len(SCANS):
         patterns = {scan: f"imagesTr/{{id}}_{number:04d}.nii.gz" for scan, number in zip(SCANS, told, strict=True)}
     if unknown := [name for name, _ in labels if _plain(name) not in MEANT]:
-        text = f"{FILE}: labels named {', '.join(map(short_repr, unknown))} are not known, so places tell the values"
+        text = (
+            f"{FILE}: labels named {', '.join(map(short_repr, unknown))} are not known; positions identify the values"
+        )
         return Declared(patterns, None, (text,))
     values: dict[str, tuple[int, ...]] = {key: () for key in NAMES}
     for name, own in labels:
@@ -72,7 +74,7 @@ def _declared(channels: Any, labels: list[tuple[str, tuple[int, ...]]]) -> Decla
     structures = {name: tuple(dict.fromkeys(values[name])) for name in STRUCTURES if values[name]}
     several = [value for own in structures.values() for value in own]
     if len(set(several)) < len(several):
-        return Declared(patterns, None, (f"{FILE}: a label value has two meanings, so places tell the values",))
+        return Declared(patterns, None, (f"{FILE}: a label value has two meanings; positions identify the values",))
     return Declared(patterns, Meaning(structures, scar) if structures else None, ())
 
 

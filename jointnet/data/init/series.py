@@ -1,8 +1,8 @@
 """Which part of the files' names is the patient, from the names alone.
 
 Files whose paths differ only in the patient are a series, such as all cines. A patient is a text that stands in the
-paths of several series, so that the same texts fill the same place in each. Where that tells too few patients, folders
-above the patient and numbers that differ from file to file, such as dates, are left open (`**`, `*`).
+paths of several series, so that the same texts fill the same place in each. Where this finds too few patients, folders
+above the patient (`**`) and numbers that differ from file to file, such as dates (`*`), become wildcards.
 """
 
 import re
@@ -19,9 +19,9 @@ PIECES = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
 NUMBER = re.compile(r"(?<![^\W_])[0-9]+(?![^\W_])(?:\W?[0-9]+(?![^\W_]))*")
 """Numbers without a letter beside them, and such as `2024-01-31`."""
 OPENINGS: tuple[tuple[str, ...], ...] = ((), ("folders",), ("numbers",), ("folders", "numbers"))
-"""What of a path may be left open, in the order tried: the folders above the patient's name, as `**`, and numbers."""
+"""Parts of a path that may become wildcards, in the order tried: the folders above the patient's name, and numbers."""
 COVERED = 0.9
-"""Share of the paths in series from which, with one series of LGE, nothing is left open."""
+"""Share of the paths that must be in series, with one series of LGE, so that no wildcards are tried."""
 MOST_WORDS = 16
 """Number of words of a folder's or file's name that are looked at."""
 MOST_SEEDS = 200
@@ -43,7 +43,7 @@ class Series:
     Attributes:
         pattern: their path, with `{id}` for the patient.
         files: path by patient, in natural order.
-        kinds: what the words of the path say that they are: of `cine`, `lge`, `label` and `other`.
+        kinds: the kinds that the words of the path name: of `cine`, `lge`, `label` and `other`.
     """
 
     pattern: str
@@ -51,11 +51,11 @@ class Series:
     kinds: frozenset[str]
 
     def says(self, scan: str) -> bool:
-        """Return whether words say that a series is of a scan. In `SA_LGE`, `SA` is the view, so LGE decides."""
+        """Return whether the words name a scan. In `SA_LGE`, `SA` is the view, so it is LGE."""
         return scan in self.kinds and (scan == "lge" or "lge" not in self.kinds)
 
     def shows(self, scan: str) -> bool:
-        """Return whether words say that these are the images of a scan."""
+        """Return whether the words name the images of a scan."""
         return self.says(scan) and not self.kinds & {"label", "other"}
 
 
@@ -77,7 +77,7 @@ def group_by_patient(paths: Iterable[str]) -> tuple[Series, ...]:
 
 
 def _grouped(paths: Sequence[str], opening: Collection[str]) -> tuple[Series, ...]:
-    """Return the best choice of series, with the parts of paths left open that `OPENINGS` names."""
+    """Return the best choice of series, with wildcards for the parts of paths in `opening`."""
     by_pattern: dict[str, dict[str, str]] = defaultdict(dict)
     by_patient: dict[str, set[str]] = defaultdict(set)
     twice: set[str] = set()
@@ -116,7 +116,7 @@ def series_of_patients(paths: Iterable[str], patients: Iterable[str]) -> dict[st
 
 
 def as_series(found: Mapping[str, Mapping[str, str]]) -> tuple[Series, ...]:
-    """Return series of path by patient by pattern. Words that all patterns have say nothing."""
+    """Return the series of paths by patient and pattern. Words that all patterns have are ignored."""
     words = {pattern: words_of(pattern.replace(ID, " ")) for pattern in found}
     common = frozenset.intersection(*words.values()) if len(words) > 1 else frozenset()
     series = (
@@ -135,7 +135,7 @@ def readings(path: str, opening: Collection[str] = ()) -> list[tuple[str, str]]:
 
     Args:
         path: the path.
-        opening: which other parts are left open, of `OPENINGS`.
+        opening: parts that become wildcards, of `OPENINGS`.
     """
     end = next((ending for ending in sorted(ENDINGS, key=len) if path.endswith(ending)), "")
     segments = [PIECES.findall(segment) for segment in path.removesuffix(end).split("/")]
@@ -177,7 +177,7 @@ def _filled(pieces: Sequence[str], run: Sequence[str]) -> str:
 
 
 def _merit(series: Sequence[Series]) -> tuple[float, ...]:
-    """Return what makes one choice of the patients better than another, the most important first."""
+    """Return the sort key of a choice of patients, the most important part first; a larger one is better."""
     if not series:
         return ()
     count = Counter(patient for one in series for patient in one.files)

@@ -49,7 +49,7 @@ class Survey:
 
     @property
     def questions(self) -> tuple[str, ...]:
-        """What could not be told, each a sentence that names the option that tells it."""
+        """What could not be determined, each a sentence that names the option that states it."""
         return (*self.roles.questions, *self.content.questions)
 
     @property
@@ -90,7 +90,7 @@ def survey(folder: Path, answers: Answers) -> Survey:
     known = meaning_of(fixed["labels"]) if "labels" in fixed else said.values
     content = find_content(files, scans, answers, known)
     tables = label_tables(content)
-    if tables and not fixed.get("labels", {}).keys() <= tables["labels"].keys():  # some of its values would be left
+    if tables and not fixed.get("labels", {}).keys() <= tables["labels"].keys():  # some of its values would remain
         preset, fixed = None, {}
     name = "".join(letter for letter in folder.resolve().name if letter.isprintable())[:LONGEST_NAME]
     text = description_text(name, roles.patterns, content, preset, fixed)

@@ -76,7 +76,7 @@ def label_tables(found: Findings) -> dict[str, dict[str, int | list[int]]]:
 
 
 def _stated(meanings: Sequence[Meaning]) -> dict[str, int | list[int]]:
-    """Return the values that some meanings together give, as a table states them."""
+    """Return the values of several meanings together, as a table states them."""
     structures = {
         name: list(dict.fromkeys(value for one in meanings for value in one.structures.get(name, ())))
         for name in STRUCTURES
@@ -89,7 +89,7 @@ def _stated(meanings: Sequence[Meaning]) -> dict[str, int | list[int]]:
 
 
 def patients_table(files: Files, found: Findings, scans: ScanFiles) -> str:
-    """Return a table of what was found: a line for each patient, or for many, a line for all that are alike."""
+    """Return a table of what was found: a line for each patient or, for many, for all patients that are alike."""
     alike: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for patient, own in files.items():
         held = tuple(_held(patient, own, scan, found) for scan in SCANS)
@@ -114,7 +114,7 @@ def _held(patient: str, own: Mapping[str, str], scan: str, found: Findings) -> s
 
 
 def _geometry(paths: Sequence[str | None], scans: ScanFiles) -> str:
-    """Return the range of the number of voxels and of the voxel sizes of scans that are there in all or no patients."""
+    """Return the ranges of voxel counts and sizes of scans that exist in all of the patients or in none."""
     headers = [header for path in paths if path is not None and (header := scans.header(path)) is not None]
     if not headers:
         return "missing" if None in paths else "unreadable"

@@ -99,7 +99,7 @@ def test_init_uses_channels_and_names_and_says_where_places_differ(scan_folder, 
     content["labels"] = {"background": 0, "LV": 1, "MYO": 2, "RV": 3}
     (folder / "dataset.json").write_text(json.dumps(content))
     assert main(["init", str(folder), "--write"]) == 0
-    assert "unsure: labels of cine: the values do not lie as their names say" in capsys.readouterr().out
+    assert "unsure: labels of cine: the positions of the labels contradict their names" in capsys.readouterr().out
     assert dict(load_dataset(folder).cine_values.structures) == {"lv": (3,), "myo": (2,), "rv": (1,)}
 
 
