@@ -82,14 +82,14 @@ class ModelSettings:
     options: Options = ()
     """Settings of your own model: the fields of its dataclass."""
     structures: StructureNames = STRUCTURES
-    """The structures that are learned: those that are labelled in the data."""
+    """The structures that are learned, if the data have labels of them."""
     widths: Widths = (32, 64, 96, 128)
     """Channels per resolution level of an encoder, finest first."""
     stem: int = bounded(2, 1, 8)
-    """Side of the blocks of pixels that become channels before the first convolution. 2 reduces the cost of the finest
-    level by a factor of four; 1 changes nothing."""
+    """Side of the blocks of pixels that become channels before the first convolution. 2 quarters the cost of the finest
+    level."""
     neighbours: int = bounded(0, 0, 5)
-    """Number of neighbouring slices on either side, 5 mm apart, that are further input channels."""
+    """Neighbouring slices on either side, 5 mm apart, that are further input channels."""
     sharing: Literal["none", "encoder", "network"] = "network"
     """Joint only. What cine and LGE share: `none` (one U-Net each, as in the paper), the `encoder`, or the whole
     `network`. Shared parts have separate normalisations for each modality."""
@@ -99,20 +99,20 @@ class ModelSettings:
     hidden: int = bounded(64, 1, 4096)
     """Units of the dense layer of the stand-alone model and the fully connected head."""
     guide_steps: int = bounded(4, 1, 100)
-    """Number of Gauss-Newton steps of the guided head. Refinement by descriptors takes twice as many."""
+    """Gauss-Newton steps of the guided head. Refinement by descriptors takes twice as many."""
     max_rotation_deg: float = bounded(20.0, 0.0, 90.0)
-    """Largest rotation of the predicted affine, in degrees either way."""
+    """Largest rotation of the predicted affine, in degrees."""
     max_scale: float = bounded(1.35, 1.0, 3.0)
     """Largest scale factor of the predicted affine; the smallest is its reciprocal."""
     max_shear: float = bounded(0.2, 0.0, 1.0)
-    """Largest shear of the predicted affine, either way."""
+    """Largest shear of the predicted affine."""
     max_translation_mm: float = bounded(25.0, 0.0, 80.0)
-    """Largest translation of the predicted affine along each axis, in mm either way."""
+    """Largest translation of the predicted affine along each axis, in mm."""
 
 
 @dataclass(frozen=True, config=TABLE)
 class RegistrationSettings:
-    """Settings of the stages that follow the network in validation and prediction, the same for every model.
+    """Settings of the stages after the network in validation and prediction.
 
     A network registers each slice alone. These stages register the slices of a patient together.
     """
@@ -172,8 +172,8 @@ class AugmentationSettings:
     log_gamma: float = bounded(0.25, 0.0, 2.0)
     """SD of log(gamma) of the gamma correction of each image."""
     curve: float = bounded(0.15, 0.0, 2.0)
-    """SD of the displacements of the knots of a piecewise linear intensity map of each image, which may make blood
-    darker than muscle, as the inversion time does in LGE."""
+    """SD of the shifts of the knots of a piecewise linear intensity map of each image. Blood may become darker than
+    muscle, as in LGE."""
     log_bias: float = bounded(0.2, 0.0, 2.0)
     """SD of the logarithm of a smooth bias field of each image."""
     structure_offset: float = bounded(0.12, 0.0, 1.0)
@@ -181,7 +181,7 @@ class AugmentationSettings:
     scar_probability: float = bounded(0.5, 0.0, 1.0)
     """Probability of a synthetic scar in the myocardium in LGE."""
     field_cut_mm: float = bounded(27.0, 0.0, 80.0)
-    """Largest width cut from each side of an image's field of view, in mm, drawn uniformly for each side."""
+    """Largest width in mm cut from each side of an image's field of view, drawn uniformly."""
     field_cut_probability: float = bounded(0.5, 0.0, 1.0)
     """Probability that an image's field of view is cut, drawn for cine and LGE separately."""
 
@@ -193,7 +193,7 @@ class OptimiserSettings:
     learning_rate: float = bounded(1e-3, 1e-7, 1.0)
     """Initial learning rate."""
     schedule: Literal["cosine", "step"] = "cosine"
-    """How the learning rate falls: by `step_factor` every `step_epochs` epochs (`step`), or to zero (`cosine`)."""
+    """The learning rate falls by `step_factor` every `step_epochs` epochs (`step`), or to zero (`cosine`)."""
     step_factor: float = bounded(0.99, 1e-3, 1.0)
     """Factor of the learning rate, with `schedule = "step"` only."""
     step_epochs: int = bounded(2, 1, 10_000)
@@ -207,20 +207,19 @@ class TrainingSettings:
     """Settings of the training loop."""
 
     epochs: int = bounded(60, 1, 100_000)
-    """Number of epochs. An epoch is a pass over the training slices, unless `steps` is given."""
+    """Epochs: passes over the training slices, unless `steps` is given."""
     steps: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = None
-    """Number of optimiser steps of the whole training, spread evenly over the epochs, so that trainings with different
-    numbers of patients have equal lengths. Epochs are then only the units of validation and pruning."""
+    """Optimiser steps of the whole training, spread evenly over the epochs, so that trainings with different numbers of
+    patients have equal lengths."""
     batch_size: int = bounded(8, 1, 4096)
-    """Number of slice pairs per step."""
+    """Slice pairs per step."""
     downsampling: int = bounded(2, 1, 4)
-    """Side, in pixels of the common grid, of the blocks whose means are the networks' input. Metrics are always
-    computed on the common grid."""
+    """Side, in pixels of the common grid, of the blocks whose means are the networks' input. Metrics are computed on
+    the common grid."""
     average_decay: float = bounded(0.99, 0.0, 0.9999)
-    """Decay per step of the exponential moving average of the weights, which is validated and saved; 0 uses the last
-    weights."""
+    """Decay per step of the exponential moving average of the weights, which is validated and saved; 0: no average."""
     validate_every: int = bounded(6, 1, 1000)
-    """Number of epochs between validations; the last epoch is always validated."""
+    """Epochs between validations; the last epoch is always validated."""
     metrics: References = ()
     """Your own metrics, as `package.module:NAME` or `file.py:NAME`."""
 

@@ -1,7 +1,8 @@
 """Validation of the tables of TOML files against pydantic dataclasses, and the JSON schema of such files.
 
-Every error names the key, the whole rule of its value and the value received. The rule is worded from the JSON schema
-that `--schema` prints. pydantic's own messages are not used: they name one bound at a time and none of our terms.
+Every error names the key, the whole rule of its value and the value received. The words of the rule come from the JSON
+schema that `--schema` prints. pydantic's own messages are not used: they name one bound at a time and none of our
+terms.
 """
 
 import argparse
