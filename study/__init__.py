@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["StudyTables", "list_studies", "read_study"]
 
 USAGE_REPORTS_OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "RAY_USAGE_STATS_ENABLED": "0"}
-"""Environment variables without which these packages report their use to their makers. MLflow reads its own as soon as
-it is imported."""
+"""Environment variables that turn off the usage reports of these packages. MLflow reads its own when it is imported."""
 for _name, _value in USAGE_REPORTS_OFF.items():
     os.environ.setdefault(_name, _value)
 if _missing := [_name for _name in ("ray", "mlflow", "optuna") if PathFinder.find_spec(_name) is None]:

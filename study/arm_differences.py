@@ -1,4 +1,4 @@
-"""What each arm of a study was given, and whether arms differ in more than the question.
+"""The settings and data of each arm of a study, and whether arms differ in more than the question.
 
 The plan and the report use it: the plan has the settings, the report reads the same texts from the tracking store. This
 module imports nothing of the project.
@@ -17,14 +17,14 @@ UNLABELLED = "data.unlabelled"
 LENGTH = "training.length"
 """Length of a training: optimiser steps, or passes over a number of patients, whose steps differ with that number."""
 SEARCHED, WEIGHTS = "search.parameters", "search.loss_weights"
-"""The searched parameters; apart from the others those that weigh the branches of a loss, which has several only where
-the model segments."""
+"""The searched parameters. Those that weigh the branches of a loss are apart: only a model that segments has
+several."""
 WARM_START = "search.warm_start"
 """The study whose best points were tried first, or none; no key in studies of older versions."""
 TRIALS = "search.trials"
 """Trials of the search. They are no parameter in the tracking store, since a study may be continued with more."""
 QUESTION = (MODEL, TRAIN)
-"""What the comparisons of a study ask about: joint against stand-alone, fewer against more patients."""
+"""The question of a study's comparisons: joint against stand-alone, fewer against more patients."""
 _NAMES = {
     MODEL: "model",
     TRAIN: "training patients",
@@ -62,7 +62,7 @@ def span(numbers: Iterable[int]) -> str:
 def differences(given: Mapping[str, Given]) -> dict[str, dict[str, str]]:
     """Return the values of all arms for each key in which at least two arms differ, by key and arm.
 
-    A key that an arm lacks has no effect on it, and is no difference.
+    A key that an arm lacks has no effect on it and is not a difference.
     """
     keys = dict.fromkeys(key for values in given.values() for key in values)
     rows = {key: {arm: values[key] for arm, values in given.items() if key in values} for key in keys}
@@ -99,7 +99,7 @@ def by_value(row: Mapping[str, str], methods: Mapping[str, str]) -> dict[str, tu
 
     Args:
         row: the value of each arm.
-        methods: the method of each arm. It stands for its arms where all of them have the same value.
+        methods: the method of each arm. Its name replaces those of its arms where all of them have the same value.
     """
     whole = {method for method in methods.values() if len({row[arm] for arm in row if methods[arm] == method}) == 1}
     names = {arm: methods[arm] if methods[arm] in whole else arm for arm in row}

@@ -40,7 +40,7 @@ _ADVICE = {
     "Invalid Host header": "MLFLOW_SERVER_ALLOWED_HOSTS of the server must name the host of this address",
     "413 Client Error": "a proxy before the server must let larger files through (nginx: client_max_body_size 0)",
 }
-"""What to do about an answer of a tracking server or its proxy, by a part of MLflow's message."""
+"""Advice about an answer of a tracking server or its proxy, by a part of MLflow's message."""
 _RECORDED_IN = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -138,7 +138,7 @@ def without_secrets(value: str) -> str:
 def error_text(error: BaseException) -> str:
     """Return the first 200 characters of an exception's message in one line, without secrets; else its class.
 
-    What to do about it comes first, where this is known.
+    Advice, where there is one, comes first.
     """
     message = " ".join(str(error).split())
     advice = "".join(f"{text}; got " for answer, text in _ADVICE.items() if answer in message)
@@ -219,8 +219,8 @@ def open_to_read(file: Path) -> sqlite3.Connection:
 def _outdated(file: Path) -> tuple[str, str] | None:
     """Return the recorded and the correct address of the artifacts, or None if the records need no correction.
 
-    A recorded folder elsewhere counts as chosen on purpose, and thus correct, if it exists, no database file is beside
-    it, and the folder beside this store's file holds none of the experiment's runs.
+    A recorded folder elsewhere counts as correct, because it was chosen on purpose, if it exists, no database file is
+    beside it, and the folder beside this store's file holds none of the experiment's runs.
 
     Raises:
         SettingsError: if the records need correction, but there is no artifact folder beside the store's file.

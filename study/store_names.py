@@ -24,7 +24,7 @@ OPENINGS_TAG = "test.openings"
 selection, a test evaluation. Where a tag is set and its file is missing, the file was lost."""
 
 REMARKS_TAG = "plan.remarks"
-"""Tag of a study with the plan's remarks about its patients and splits, one a line, such as who can only train."""
+"""Tag of a study with the plan's remarks about its patients and splits, one per line."""
 UNLABELLED_PATIENTS, PSEUDO_LABELLED_SLICES = "data.unlabelled", "data.pseudo_labelled_slices"
 TEACHER_SHA256, TEACHER_PATIENTS = "teacher.sha256", "teacher.patients"
 """Tags of the runs of a study with patients without labels: their number, the slices with pseudo-labels, and of the

@@ -94,7 +94,7 @@ def _endpoint(objective: Objective) -> tuple[str, str]:
 
 
 def _measured(metric: str, structure: str) -> str:
-    """Return what the distance between centres is, for one."""
+    """Return an explanation of the distance between centres, for its endpoint."""
     if metric != "cd_mm":
         return ""
     return f"{TITLES[metric, structure]}: the distance between the centres of the {structure.upper()} in both scans. "

@@ -1,7 +1,7 @@
 """The whole study in its order: plan, prepare the data, search, select, retrain, evaluate on the test, report.
 
-The test patients are opened only after the selection. Every step is in the study's ledger before it is acted on, so the
-same command resumes the study after any interruption.
+The test patients are opened only after the selection. Every step is written to the study's ledger before anything
+depends on it, so the same command resumes the study after any interruption.
 """
 
 import argparse
@@ -53,7 +53,7 @@ SECONDS_TO_DELIVER_INTERRUPTED = 15.0
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """The parts that a completed study lacks.
+    """The parts that are missing in a completed study.
 
     Attributes:
         missing: one line for each arm without a finished trial.
@@ -293,8 +293,8 @@ def _prepare(
 def split_errors(plan: Plan, defined: Mapping[str, DefinedMetrics]) -> list[str]:
     """Return an error for each part of a split on which nothing could be learned or measured.
 
-    `defined` holds for each patient the metrics that its labels define. The test patients of all folds are checked
-    together, as in the report, because a fold may have only one.
+    `defined` has the metrics that each patient's labels define. The test patients of all folds are checked together, as
+    in the report, because a fold may have only one.
     """
     errors, structures = [], plan.data.structures
     for key, split in plan.splits.items():

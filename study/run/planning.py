@@ -1,4 +1,4 @@
-"""From the options of the command to the plan of a study, after checking both and all nodes."""
+"""The plan of a study from the options of the command, after all of them and all nodes are checked."""
 
 import argparse
 import os
@@ -260,9 +260,9 @@ def _assign_patients(
 ) -> tuple[Folds, tuple[str, ...]]:
     """Assign the patients to the splits of each fold and return them with remarks for the plan.
 
-    A file of splits states them. Otherwise the seed decides.
-    With folds, default split sizes are scaled to fit. Sizes given on the command line are not. `same` gives all splits
-    the same validation patients. Those of `train_only` neither validate nor test.
+    A file of splits states them. Otherwise the seed decides. With folds, default split sizes are scaled to fit. Sizes
+    given on the command line are not. `same` gives all splits the same validation patients. Patients of `train_only`
+    are neither validated nor tested on.
     """
     if options.splits_file is not None:
         stated = read_splits_file(options.splits_file, patients, options.seed, train_only)

@@ -45,7 +45,7 @@ class PreparedPatients:
 def plan_pseudo_labels(
     teacher: Path, unlabelled: Sequence[str], splits: Iterable[Split], models: Sequence[str] = ()
 ) -> PseudoLabels:
-    """Return who gets pseudo-labels by which teacher, after a check of the teacher's own patients.
+    """Return the patients who get pseudo-labels and the teacher, after a check of the teacher's own patients.
 
     Args:
         teacher: the model file or its folder.
@@ -55,8 +55,8 @@ def plan_pseudo_labels(
 
     Raises:
         InputError: if the file is missing or damaged.
-        SettingsError: if the teacher does not segment, or took part in its training an unlabelled patient, or one that
-            is validated or tested on.
+        SettingsError: if the teacher does not segment, or was trained on an unlabelled patient or on one that is
+            validated or tested on.
     """
     path = model_file(teacher).absolute()
     model = load_model(path, allow_code=models)

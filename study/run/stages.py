@@ -110,9 +110,9 @@ def _downsamplings(arm: Arm) -> tuple[int, ...]:
 def arm_seconds(plan: Plan, arm: Arm, ledger: Ledger) -> float | None:
     """Return the seconds left for the search of an arm, its share minus the seconds already searched; None: no limit.
 
-    With `per_arm` the share is the budget's minutes. Otherwise it is what the earlier arms of the same search left,
-    divided equally among this arm and the later ones. An arm that exceeded its share, to reach a first validation,
-    counts with its share only.
+    With `per_arm` the share is the budget's minutes. Otherwise it is the time that the earlier arms of the same search
+    left, divided equally among this arm and the later ones. An arm that exceeded its share, to reach a first
+    validation, counts with its share only.
     """
     budget = arm.budget
     if budget.minutes is None:
@@ -280,7 +280,7 @@ def _evaluate_baselines(session: Session, opened: Mapping[tuple[str, ...], Seque
     """Evaluate the baselines of the folds whose test patients are open, once per fold.
 
     They come before the arms, so that the baselines of a fold whose arms are tested are never missing after an
-    interruption. A baseline that fails is left out with a warning: it is no part of the study's question.
+    interruption. A baseline that fails is left out with a warning, because it is not part of the study's question.
     """
     plan, ledger = session.plan, session.ledger
     for baseline in baselines_of(plan):

@@ -1,6 +1,6 @@
-"""The points with which a search begins that is warm-started: the best ones that another study found.
+"""The first points of a warm-started search: the best ones that another study found.
 
-The other study is read once, when a study begins. What was found is then in the specification, so that the study is
+The other study is read once, when a study begins. The points are then in the specification, so the study can be
 continued without the other one's folder.
 """
 
@@ -132,7 +132,7 @@ def _key(arm: Mapping[str, Any]) -> str:
 
 
 def _patients(specification: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return whom a study's points depend on: training and validation patients, also those of its own warm start."""
+    """Return the training and validation patients of a study, and those that its own warm start depends on."""
     names = {
         str(name)
         for split in specification["splits"].values()
@@ -145,7 +145,7 @@ def _patients(specification: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _differences(plan: Plan, other: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the reasons why the objectives of another study say nothing about this one."""
+    """Yield the reasons why the objectives of another study cannot be used in this one."""
     if other["data"]["fingerprint"] != plan.data.fingerprint:
         own = f"fingerprint {plan.data.fingerprint}"
         yield f"must have this study's training and validation data, {own}, it has {other['data']['fingerprint']}"
@@ -158,7 +158,7 @@ def _differences(plan: Plan, other: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _leaks(plan: Plan, patients: tuple[str, ...]) -> Iterator[str]:
-    """Yield an error where a search over other patients knows the test patients of this study."""
+    """Yield an error where another study's search used test patients of this study."""
     tested = {name for split in plan.splits.values() for name in split.test}
     if known := in_natural_order(tested & set(patients)):
         yield (

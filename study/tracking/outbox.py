@@ -18,7 +18,7 @@ from study.store_address import error_text
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 15.0
 ROUND_PAUSE_SECONDS = 5.0
-"""Pause between two rounds of writes. Data that collects meanwhile is written in one call, which is cheaper."""
+"""Pause between two rounds of writes. Data that arrives meanwhile is written in one call, which is cheaper."""
 
 
 class Outbox:

@@ -1,4 +1,4 @@
-"""What the MLflow UI shows of a study: model training, not GenAI; its trials, best first; its data as a dataset."""
+"""The view of a study in the MLflow UI: model training, not GenAI; its trials, best first; its data as a dataset."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ class TrialView:
 
 @dataclass(frozen=True)
 class LoggedData:
-    """The data of a study: a name that tells nothing of its place, and the digest of its scans."""
+    """The data of a study: a name that does not reveal its folder, and the digest of its scans."""
 
     name: str
     kind: str

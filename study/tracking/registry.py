@@ -175,7 +175,7 @@ def _version_of_alias(client: MlflowClient, name: str, alias: str) -> str | None
 
 
 def _written(code: OwnCode, folder: Path) -> list[Path]:
-    """Write the user's own code to a folder and return what is at its top: a file or a package."""
+    """Write the user's own code to a folder and return the path of its file or package."""
     for name, content in code.files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)

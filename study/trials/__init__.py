@@ -1,4 +1,4 @@
-"""The life of a trial, one file a step.
+"""The life of a trial, one file per step.
 
 1. `work`: it is drawn from the outcomes of the trials before it (`study.search`), or retrains the winner of a search.
 2. `scheduling`: its attempts start, and are repeated after errors of the machine; `ray_tune` runs them in workers.
@@ -6,5 +6,6 @@
    are in place (`trial_files`), or go `through_ray` to the driver's disk, which a `file_keeper` writes.
 4. `recorder`: every event goes to the ledger (`ledger`), then to MLflow and to the terminal (`progress`).
 
-The ledger is our own, because a study must resume after a kill at any moment, with or without Ray's or MLflow's state.
+The ledger is this project's own, because a study must resume after a kill at any moment, with or without the state of
+Ray or MLflow.
 """

@@ -1,4 +1,4 @@
-"""Writes the files of trials to the driver's disk, where nodes do not see it.
+"""Writes the files of trials to the driver's disk if the nodes do not share it.
 
 The keeper is an actor of Ray on the driver's node (`study.trials.through_ray`). It imports neither torch nor Ray, so
 its process is small and this class can be tested without Ray.
@@ -20,11 +20,11 @@ Content = NDArray[np.uint8]
 
 
 class StaleAttemptError(Exception):
-    """A later attempt at the trial has begun, so files of this one are refused. Ray gave its node up."""
+    """A later attempt at the trial has begun, so files of this one are refused. Ray took its node for lost."""
 
 
 class FileKeeper:
-    """The folders of a study's trials. One call runs at a time, so that the disk gets one file after the other.
+    """The folders of a study's trials. One call runs at a time, so that files are written one after the other.
 
     Args:
         study: the study's folder. Nothing is written outside.

@@ -22,7 +22,7 @@ from study.trials.trial_files import CHECKPOINTS
 from study.trials.work import Drawn
 
 STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
-"""MLflow status by state. KILLED are interrupted trials, and those that the time budget stopped without a model."""
+"""MLflow status by state. KILLED: interrupted trials, and those that the time budget stopped without a model."""
 MODEL_FOLDER = "model"
 """Artifact folder of a trial's run."""
 

@@ -21,10 +21,10 @@ from study.trials.recorder import ArmRecorder
 from study.trials.work import Work
 
 MOST_ATTEMPTS_WITHOUT_EPOCH = 3
-"""A trial fails after this many consecutive attempts that the machine ended without a new epoch between them."""
+"""A trial fails after this many consecutive attempts that the machine ended, without a new epoch between them."""
 
 MOST_LOST_NODES = 20
-"""So many consecutive attempts that ended with their node are not counted: spot machines leave without notice."""
+"""Number of consecutive attempts that may end with their node without being counted: spot machines may vanish."""
 
 LEAST_OVERTIME_SECONDS = 60.0
 """Least overtime for trials without an objective. The overtime is the duration of the round where that is longer."""
@@ -205,12 +205,10 @@ class ArmSearch:
         """Handle an attempt that ended with an error.
 
         An error of the training is final: the trial fails. After an error of the machine the trial is retried from its
-        An error of the training is final: the trial fails. After an error of the machine the trial is retried from its
-        last checkpoint; it fails after MOST_ATTEMPTS_WITHOUT_EPOCH attempts without a new epoch between, those not
-        counted that lost their node. Out of memory also reduces the number of concurrent trials by one. Out of memory
-        on a GPU increases the share of one that a trial gets: where the number is reduced, the remaining ones may still
-        meet on one of several GPUs. A full disk, or a node that cannot run trials, halts the search and pauses the
-        trial.
+        last checkpoint; it fails after MOST_ATTEMPTS_WITHOUT_EPOCH attempts without a new epoch between them. Attempts
+        that lost their node are not counted. Out of memory also reduces the number of concurrent trials by one. Out of
+        memory on a GPU also increases a trial's share of a GPU, because the remaining trials may still run on the same
+        one of several GPUs. A full disk, or a node that cannot run trials, halts the search and pauses the trial.
         """
         trial, gpus = self._recorder.outcomes[self._active.pop(attempt)], self._gpus.pop(attempt)
         if cause is Cause.GPU_MEMORY and gpus >= 1:
@@ -253,7 +251,7 @@ class ArmSearch:
                 self._recorder.paused(trial.trial_id)
 
     def _waiting(self) -> list[str]:
-        """Return the ids of the unfinished trials that no attempt runs and that there is time for."""
+        """Return the ids of the unfinished trials without a running attempt that can continue in the time left."""
         active = set(self._active.values())
         return [o.trial_id for o in self._recorder.unfinished() if o.trial_id not in active and self._in_time(o)]
 

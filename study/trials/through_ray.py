@@ -1,13 +1,13 @@
-"""Patients to the nodes and files back to the driver's disk, where nothing is shared but Ray.
+"""Transfer of patients to the nodes and of files back to the driver's disk through Ray, if no folder is shared.
 
 **Patients**: the arrays that trials read are put into Ray's object store once for a study. Ray copies them to a node
 when its first trial needs them. All workers of a node read that copy, in shared memory, without copies of their own.
 
 **Files**: an actor on the driver's node, `FileKeeper`, writes them. A worker waits for it before it reports an epoch.
-So trials do not outrun the disk, at most one model and one checkpoint of each running trial are on their way, and
+So trials are not faster than the disk, at most one model and one checkpoint of each running trial are in transfer, and
 ledger and disk agree as in a shared folder. Files within the report would need no actor, but the driver would then
-write and sync in the loop that decides about all trials. The actor ends with the driver. If it dies alone, Ray starts
-it again and repeats the call, which writes the same.
+write them in the loop that decides about all trials. The actor ends with the driver. If it dies alone, Ray starts it
+again and repeats the call, which writes the same.
 """
 
 import fcntl
@@ -109,13 +109,13 @@ class PatientStore:
 
 
 def _trained(patient: LabelledPatient, blocks: Sequence[int]) -> dict[str, Any]:
-    """Return what a training reads of a patient. Plain arrays, as Ray does not pass memory maps without a copy."""
+    """Return the arrays of a patient that a training reads. They are plain arrays, because Ray copies memory maps."""
     by_block = {f"block {block}": tuple(map(np.asarray, patient.network_arrays(block))) for block in blocks}
     return {"labelled": patient.labelled(), **by_block}
 
 
 def _validated(patient: EvaluatedPatient) -> dict[str, Any]:
-    """Return what a validation reads of a patient."""
+    """Return the arrays of a patient that a validation reads."""
     arrays = {"images": patient.images(), "labels": patient.labels(), "field": patient.field()}
     return {name: np.asarray(array) for name, array in arrays.items()}
 
@@ -165,7 +165,7 @@ class SentFiles:
         self._sent = versions
 
     def _versions(self) -> dict[Path, tuple[int, ...]]:
-        """Return what tells each file from the one before of the same name, the model first."""
+        """Return the version of each file, by which a new file of the same name is recognised, the model first."""
         paths = [self.folder / MODEL_FILE, *checkpoint_files(self.folder / CHECKPOINTS)[:1]]
         stats = {path: path.stat() for path in paths if path.is_file()}
         return {path: (stat.st_ino, stat.st_mtime_ns, stat.st_size) for path, stat in stats.items()}

@@ -160,7 +160,7 @@ def run_in_worker(
         check_versions(versions)
     keep_freed_memory()
     if task.device == "cuda":
-        torch.cuda.empty_cache()  # what the process's trial before left is free for others on the GPU
+        torch.cuda.empty_cache()  # GPU memory of the process's trial before is free for others
     receive(task.code)
     spec = TrialSpec(task, str(config["trial_id"]), dict(config["sample"]), config["seed"])
     with files.attempt(spec.folder, int(config["attempt"])) as own:

@@ -1,10 +1,10 @@
-"""Where an attempt at a trial trains, and how the files of a trial get to the study's folder on the driver's disk.
+"""The folder in which an attempt at a trial trains, and the way of its files to the driver's disk.
 
-There are two ways, chosen once for a study (`study.machines.node_check.transfer_of`). Where all nodes share the study's
-folder, a trial trains in its own folder there (`SharedFolderFiles`). Otherwise it trains in a temporary folder of its
-node, and files come and go through Ray (`study.trials.through_ray`). For both holds: before an epoch is reported, its
-model and its checkpoint are on the driver's disk, so the ledger never names a model that is not there, and a node that
-vanishes takes no more of a training with it than lies between two checkpoints.
+There are two ways; one is chosen for each study (`study.machines.node_check.transfer_of`). Where all nodes share the
+study's folder, a trial trains in its own folder there (`SharedFolderFiles`). Otherwise it trains in a temporary folder
+of its node, and files come and go through Ray (`study.trials.through_ray`). In both, the model and the checkpoint of an
+epoch are on the driver's disk before the epoch is reported. So the ledger never names a missing model, and a lost node
+loses only the training since its last checkpoint.
 
 This module imports neither Ray nor torch.
 """
@@ -52,7 +52,7 @@ class TrialFiles(Protocol):
             number: number of the attempt, larger than those of all earlier attempts at the trial.
 
         Raises:
-            UnfitNodeError: this node does not see the study's folder, and should.
+            UnfitNodeError: this node does not see the study's folder, which all nodes share.
         """
         ...
 
@@ -71,8 +71,8 @@ class FilesInPlace:
 class SharedFolderFiles:
     """Attempts train in the folders on the driver's disk.
 
-    Of two attempts at one trial, of which one runs on a node that Ray gave up, both write there. Both train the same,
-    and a model whose epoch is not that of the ledger is not used.
+    If Ray takes a node for lost that still runs, two attempts at one trial write to the same folder. Both train the
+    same, and a model whose epoch is not that of the ledger is not used.
 
     Attributes:
         seen: paths that a worker must see, since every node did when the study began. A node may have joined later.

@@ -1,4 +1,4 @@
-"""Which training is drawn next: a trial of a search, or a retraining of the winner with a new seed.
+"""The next training: a trial of a search, or a retraining of its winner with a new seed.
 
 The trials of a search and the retrainings of its winner differ in the number of trainings, in their content, and in
 whether early stopping applies. Scheduling, training and recording are the same for both.

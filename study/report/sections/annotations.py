@@ -143,7 +143,7 @@ def draw_curve(
 
 
 def _draw_levels(axes: Axes, own: pd.DataFrame, theme: Theme) -> None:
-    """Draw what needs no annotation: the line before registration, and the baselines at 0."""
+    """Draw the values without annotation: the line before registration, and the baselines at 0."""
     for one in own[own["method"] == BEFORE].to_dict("records"):
         axes.axhline(one["mean"], color=theme.before, linewidth=1.4, linestyle=(0, (4, 3)), label="Before")
         if np.isfinite(one["low"]):
@@ -160,7 +160,7 @@ def _draw_levels(axes: Axes, own: pd.DataFrame, theme: Theme) -> None:
 
 
 def _places(table: pd.DataFrame) -> tuple[dict[tuple[int, int], float], dict[int, str], float]:
-    """Return where arms stand on the axis.
+    """Return the places of the arms on the axis.
 
     Returns:
         The place by annotated and training patients, the labels of the axis by annotated patients, and the smallest

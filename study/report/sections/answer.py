@@ -40,7 +40,7 @@ def answer(study: StudyRecord, analysis: Analysis) -> Section:
 
 
 def summary(study: StudyRecord, analysis: Analysis) -> tuple[str, ...]:
-    """Return what stands behind the headline in a few sentences: claims, tests, what was compared, and limits."""
+    """Return the reasons for the headline in a few sentences: claims, tests, what was compared, and limits."""
     ranked = analysis.ranked
     verdicts = [
         f"{claim.statement}: {'cannot be judged' if math.isnan(claim.difference.test.difference) else claim.verdict}."
@@ -108,7 +108,7 @@ def _without_annotation(analysis: Analysis, best: str) -> str:
 
 
 def _limits(study: StudyRecord, analysis: Analysis, best: str) -> list[str]:
-    """Return what limits the trust in the results."""
+    """Return the reasons that limit the trust in the results."""
     folds = analysis.arms[best][0].folds
     patients = count_of(analysis.patients[best]["patient"].nunique(), "test patient")
     limits = [f"{patients} {f'in {folds} folds' if folds > 1 else 'of one split'}"]

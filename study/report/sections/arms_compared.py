@@ -14,7 +14,7 @@ SCOPES = {
     ONE_SPLIT: "over patients, for the models of this one split",
     ONE_TRAINING: "over patients, for the models that the searches chose",
 }
-"""What the deciding intervals are over, by their scope."""
+"""The variation that the deciding intervals cover, by their scope."""
 
 
 def arms_compared(study: StudyRecord, analysis: Analysis) -> Section:

@@ -1,4 +1,4 @@
-"""What each arm was given: the settings in which arms differ, and whether they differ in more than the question."""
+"""The settings in which arms differ, and whether they differ in more than the question."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Which arms the claims are about, how many patients each needs annotated, and what else they differ in."""
+"""The arms of the claims, the annotated patients that each needs, and their other differences."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ _MODELS = ("joint", "standalone")
 
 @dataclass(frozen=True)
 class ClaimArm:
-    """An arm as the claims see it.
+    """The properties of an arm that the claims need.
 
     Attributes:
         name: such as `joint-25`.

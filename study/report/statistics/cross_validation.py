@@ -58,7 +58,7 @@ def fold_test(
         after: the same patients in the same order, same unit.
         folds: the outer fold in which each patient was tested, same order.
         train_patients: number of training patients of a model; the smaller number where arms differ, because it gives
-            the larger correction. Validation patients do not count, for the same reason. None where unknown.
+            the larger correction. Validation patients are not counted, for the same reason. None where unknown.
     """
     first, second = paired_arrays(before, after)
     groups = pd.Series(second - first).groupby(np.asarray(folds))

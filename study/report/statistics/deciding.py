@@ -10,7 +10,7 @@ from study.report.statistics.paired import ALPHA, PairedTest
 from study.report.statistics.trainings import Trainings
 
 METHOD, ONE_SPLIT, ONE_TRAINING = "method", "this split only", "these models only"
-"""What an interval holds for: the methods, the models of this one split, or the models that the search chose."""
+"""The scope of an interval: the methods, the models of this one split, or the models that the search chose."""
 
 POWER = 0.8
 
@@ -25,7 +25,7 @@ class DecidingTest:
         freedom: its degrees of freedom, or NaN.
         p: the two-sided p value, or NaN.
         low, high: the 95 % interval, in the unit of the difference, or NaN.
-        over: what the interval is wide for: `patients`, or `folds` where training sets and seeds add to it.
+        over: the variation that decides its width: `patients`, or `folds` where training sets and seeds add to it.
     """
 
     scope: str
