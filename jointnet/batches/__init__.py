@@ -1,1 +1,1 @@
-"""The batches that a training step reads: slice pairs of patients, their augmentation, and invented pairs."""
+"""The batches that a training step reads: slice pairs of patients, their augmentation, and synthetic pairs."""

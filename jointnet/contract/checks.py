@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from jointnet.batches.invented_pairs import InventedPairs
+from jointnet.batches.synthetic_pairs import SyntheticPairs
 from jointnet.common_grid import SIZE_PX
 from jointnet.geometry import identity
 from jointnet.model_file import load_model, save_model
@@ -143,11 +143,11 @@ def computes_in_16_bits(settings: Settings) -> None:
 
 
 def learns(settings: Settings) -> None:
-    """A short training on one invented batch lowers its loss."""
+    """A short training on one synthetic batch lowers its loss."""
     torch.manual_seed(0)
     still = with_values(settings, {f"augmentation.{name}": 0.0 for name in asdict(settings.augmentation)})
     learner, generator = new_learner(still, 2 * STEPS, torch.device("cpu")), torch.Generator().manual_seed(0)
-    pairs, batch = InventedPairs(still), [torch.arange(2)]
+    pairs, batch = SyntheticPairs(still), [torch.arange(2)]
     losses = [train_epoch(learner, pairs, batch, generator, False)["train/loss"] for _ in range(STEPS)]
     _require(losses[-1] < losses[0], f"{STEPS} steps must lower the loss, got {losses[0]:.5g}, then {losses[-1]:.5g}")
 

@@ -99,7 +99,7 @@ def _check(options: argparse.Namespace) -> None:
     errors = []
     if options.data is not None:
         errors += [
-            f"--{name.replace('_', '-')}: goes with --cine, not with --data, got {getattr(options, name)}"
+            f"--{name.replace('_', '-')}: must be given with --cine, not with --data, got {getattr(options, name)}"
             for name in PAIR_ONLY
             if getattr(options, name) is not None
         ]
@@ -107,13 +107,15 @@ def _check(options: argparse.Namespace) -> None:
         if options.lge is None:
             errors.append("--lge: must be given with --cine, got none")
         if options.patients is not None:
-            errors.append(f"--patients: goes with --data, got {options.patients}")
+            errors.append(f"--patients: must be given with --data, got {options.patients}")
         if options.frame is not None and options.frame < 0:
             errors.append(f"--frame: must not be negative, got {options.frame}")
         if (options.cine_label is None) != (options.lge_label is None):
             errors.append("--cine-label, --lge-label: must be given together, got one of them")
         if options.cine_labels is not None and not options.inverse:
-            errors.append("--cine-labels: goes with --inverse; for evaluation the manual segmentation is --cine-label")
+            errors.append(
+                "--cine-labels: must be given with --inverse; manual segmentations to compare with: --cine-label"
+            )
     if options.threads is not None and options.threads < 1:
         errors.append(f"--threads: must be at least 1, got {options.threads}")
     if options.out.exists() and not options.out.is_dir():

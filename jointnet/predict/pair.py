@@ -128,7 +128,7 @@ def predict_pair(
     began = time.perf_counter()
     name = saved.settings.model.name
     if heart is not None and model_of(name).segments:
-        raise SettingsError(f"--heart: goes with a model that does not segment; {name} finds the heart itself")
+        raise SettingsError(f"--heart: must be left out with a model that segments; {name} finds the heart itself")
     if errors := check_headers([files]):
         raise DataError(errors)
     images, labels, field, _ = prepare_patient(files)

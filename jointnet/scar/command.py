@@ -211,10 +211,10 @@ def _settings(options: argparse.Namespace) -> ScarSettings:
     errors: list[str] = []
     if options.data is None and options.labels is None:
         errors.append("--labels: must be given with --lge, got none")
-    with_other = ("labels", "cine") if options.data is not None else ("patients", "predicted")
+    needed, names = ("--data", ("patients", "predicted")) if options.data is None else ("--lge", ("labels", "cine"))
     errors += [
-        f"--{name}: goes with {'--lge' if options.data is not None else '--data'}, got {getattr(options, name)}"
-        for name in with_other
+        f"--{name}: must be given with {needed}, got {getattr(options, name)}"
+        for name in names
         if getattr(options, name) is not None
     ]
     if options.registration_sd_mm is not None and not (

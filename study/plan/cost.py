@@ -93,7 +93,7 @@ def seconds_per_step(settings: Settings) -> float:
     """Return the seconds of a training step on this machine's CPU, of the second of two steps, with one thread."""
     import torch  # slow to import
 
-    from jointnet.batches.invented_pairs import InventedPairs
+    from jointnet.batches.synthetic_pairs import SyntheticPairs
     from jointnet.train.loop import new_learner, train_epoch
 
     with torch_threads(1), torch.random.fork_rng(devices=()):
@@ -101,7 +101,7 @@ def seconds_per_step(settings: Settings) -> float:
         batches = [torch.arange(settings.training.batch_size)]
         for _ in range(2):
             started = time.perf_counter()
-            train_epoch(learner, InventedPairs(settings), batches, generator, False)
+            train_epoch(learner, SyntheticPairs(settings), batches, generator, False)
             seconds = time.perf_counter() - started
     return seconds
 

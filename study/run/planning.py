@@ -81,7 +81,7 @@ def plan_from_options(options: argparse.Namespace) -> Plan:
     try:
         address = resolve_address(options.address)
         if waits and address is None:
-            errors.append(f"--wait-for-nodes: goes with a cluster (--address), got {options.wait_for_nodes:g}")
+            errors.append(f"--wait-for-nodes: must be given with a cluster (--address), got {options.wait_for_nodes:g}")
         nodes, node_errors, transfer, autoscaler = survey(address, _shared_folders(options))
         errors += [*node_errors, *resource_errors(request, nodes, autoscaler)]
     except SettingsError as error:
@@ -297,7 +297,7 @@ def _data(
         notes = tuple(not_read(folder, dataset, files_by_patient(folder, dataset)))
         return Data("folder", folder, len(files), "", dataset.structures, dataset, notes), files
     if options.dataset is not None:
-        raise SettingsError(f"--dataset: goes with --data, got {options.dataset}")
+        raise SettingsError(f"--dataset: must be given with --data, got {options.dataset}")
     own = {space.phantom_patients for space in spaces if space.phantom_patients}
     if len(own) > 1:
         raise SettingsError(

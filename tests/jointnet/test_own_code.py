@@ -10,7 +10,7 @@ import torch
 from scans import heart, prepared, stir, tiny_settings
 
 from jointnet import own_code
-from jointnet.batches.invented_pairs import InventedPairs
+from jointnet.batches.synthetic_pairs import SyntheticPairs
 from jointnet.errors import InputError, SettingsError
 from jointnet.evaluate.rows import evaluate
 from jointnet.model_file import load_model, save_model
@@ -222,7 +222,7 @@ def test_an_own_term_of_the_loss_is_weighted_and_logged_by_its_name(tiny_setting
     assert flat_settings(weighted)[f"loss.terms.{loss_file}:drift"] == 3.0
     assert settings_from_dict(settings_to_dict(weighted)) == weighted
     theta = torch.tensor([[1.0, 0, 2], [0, 1, 0]]).expand(2, 2, 3)
-    batch = InventedPairs(weighted).batch(torch.arange(2))
+    batch = SyntheticPairs(weighted).batch(torch.arange(2))
     losses = own_losses(Output(theta), batch, weighted.loss)
     assert {name: loss.item() for name, loss in losses.items()} == {"drift": 2.0}
     assert weighted_losses({"registration": theta.sum(), **losses}, weighted.loss)["drift"].item() == 6.0

@@ -216,7 +216,7 @@ def test_a_study_is_another_where_the_description_changes_the_data(hospital, tmp
 
 def test_a_study_s_description_needs_a_folder(hospital, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="--dataset: goes with --data"):
+    with pytest.raises(InputError, match="--dataset: must be given with --data"):
         plan_from_options(parser().parse_args(["--search", "smoke", "--dataset", str(hospital[1])]))
 
 

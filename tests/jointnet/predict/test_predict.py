@@ -317,7 +317,7 @@ def test_a_point_in_the_heart_says_where_it_is(scan_folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("model", "point", "told"),
     [
-        ("joint", (0, 0, 0), "--heart: goes with a model that does not segment; joint finds the heart itself"),
+        ("joint", (0, 0, 0), "--heart: must be left out with a model that segments; joint finds the heart itself"),
         ("descriptors", (900, 0, 0), "--heart: must be a point within 84 mm of the centre of the region that both"),
         ("standalone", (900, 0, 0), "--heart: must be a point within 84 mm"),
     ],
@@ -464,12 +464,12 @@ def test_a_model_file_with_code_is_refused_and_runs_nothing(scan_folder, tmp_pat
     "more, told",
     [
         (["--cine", "C0.nii.gz"], "--lge: must be given"),
-        (["--cine", "C0.nii.gz", "--lge", "L.nii.gz", "--patients", "1"], "--patients: goes with --data"),
-        (["--data", "D", "--lge", "L.nii.gz"], "--lge: goes with --cine"),
-        (["--data", "D", "--cine-labels", "L.nii.gz"], "--cine-labels: goes with --cine"),
-        (["--data", "D", "--heart", "1", "2", "3"], "--heart: goes with --cine"),
+        (["--cine", "C0.nii.gz", "--lge", "L.nii.gz", "--patients", "1"], "--patients: must be given with --data"),
+        (["--data", "D", "--lge", "L.nii.gz"], "--lge: must be given with --cine"),
+        (["--data", "D", "--cine-labels", "L.nii.gz"], "--cine-labels: must be given with --cine"),
+        (["--data", "D", "--heart", "1", "2", "3"], "--heart: must be given with --cine"),
         (["--cine", "C0.nii.gz", "--lge", "L.nii.gz", "--cine-label", "x"], "must be given together"),
-        (["--cine", "C0.nii.gz", "--lge", "L.nii.gz", "--cine-labels", "x"], "goes with --inverse"),
+        (["--cine", "C0.nii.gz", "--lge", "L.nii.gz", "--cine-labels", "x"], "must be given with --inverse"),
         (["--data", "D", "--threads", "0"], "--threads: must be at least 1"),
         (["--data", "D", "--device", "toaster"], "--device"),
     ],

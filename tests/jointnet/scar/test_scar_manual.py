@@ -211,11 +211,11 @@ def test_a_pair_with_the_values_of_a_description(folder, tmp_path, capsys):
     ("arguments", "told"),
     [
         (["--lge", "a"], ["--labels: must be given with --lge, got none"]),
-        (["--lge", "a", "--labels", "b", "--patients", "1"], ["--patients: goes with --data, got 1"]),
-        (["--lge", "a", "--labels", "b", "--predicted", "p"], ["--predicted: goes with --data, got p"]),
+        (["--lge", "a", "--labels", "b", "--patients", "1"], ["--patients: must be given with --data, got 1"]),
+        (["--lge", "a", "--labels", "b", "--predicted", "p"], ["--predicted: must be given with --data, got p"]),
         (
             ["--data", "d", "--labels", "b", "--cine", "c"],
-            ["--labels: goes with --lge, got b", "--cine: goes with --lge, got c"],
+            ["--labels: must be given with --lge, got b", "--cine: must be given with --lge, got c"],
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Invented slice pairs, on which a step of a model is timed and its training is tried: discs in a ring, and noise."""
+"""Synthetic slice pairs, to time a training step and to check a network: discs in a ring, and noise."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ SHIFT = 0.1
 """Largest displacement of cine and LGE along each axis, in the same unit."""
 
 
-class InventedPairs:
+class SyntheticPairs:
     """Slice pairs of the shape that a training with some settings has, always the same ones.
 
     Args:
