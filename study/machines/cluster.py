@@ -66,7 +66,7 @@ def this_machine() -> Node:
 def survey(
     address: str | None, shared: tuple[SharedFolder, ...]
 ) -> tuple[tuple[Node, ...], list[str], Transfer, Autoscaler | None]:
-    """Return the nodes, their errors, the way of the files, and the autoscaler. On a cluster every node is checked.
+    """Return the nodes, their errors, the transfer of files, and the autoscaler. On a cluster every node is checked.
 
     Args:
         address: address of a cluster; None for this machine, on which nothing is started or written.

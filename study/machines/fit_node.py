@@ -1,4 +1,4 @@
-"""What a node needs for a study's trials: the driver's versions, and to see the folders that all nodes share.
+"""The requirements of a node for trials: the driver's versions, and access to the folders that all nodes share.
 
 All nodes are checked before a study starts (`study.machines.node_check`). A node may join later, so a trial checks its
 own node when it starts. This module does not import Ray.

@@ -1,4 +1,4 @@
-"""Checks every node of a cluster before a trial starts, and decides how patients and models go between the nodes.
+"""Check of every node of a cluster before a trial starts, and the choice how patients and models are transferred.
 
 Every node must have this package and equal versions. Where all nodes share the study's folders, trials read prepared
 patients from the cache and write models that the driver reads; otherwise both go through Ray. The same path may be

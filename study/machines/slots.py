@@ -1,9 +1,9 @@
 """Slots for trials on the nodes of a cluster while nodes come and go, and the demand for more nodes.
 
-The autoscaler starts nodes for tasks that wait for resources. So for every slot that is missing a task waits that asks
-for the resources of a trial. It does nothing, and ends with this process however that ends: unlike the demand of
-`ray.autoscaler.sdk.request_resources`, which would keep machines running, and of which a cluster has only one. Nothing
-else is on a node without a trial, so the autoscaler may end it.
+The autoscaler starts nodes for tasks that wait for resources. So for every missing slot there is a waiting task that
+requests the resources of a trial. The task does nothing, and it ends with this process in every case. A demand by
+`ray.autoscaler.sdk.request_resources` would remain and keep machines running, and a cluster has only one. A node
+without a trial has nothing else to do, so the autoscaler may end it.
 """
 
 import time
@@ -19,7 +19,7 @@ from study.plan.plan import Resources
 
 SECONDS_BETWEEN_LOOKS = 2.0
 MOST_ASKED = 100
-"""Largest number of slots that are asked for at once."""
+"""Largest number of slots that are requested at once."""
 
 
 class ClusterSlots:
@@ -28,7 +28,7 @@ class ClusterSlots:
     Args:
         resources: the resources of a trial.
         minutes: time limit of the wait for a node that a trial fits on.
-        show: shows what is waited for.
+        show: shows the text of the wait.
     """
 
     def __init__(self, resources: Resources, minutes: float, show: Callable[[str], None]) -> None:
@@ -40,11 +40,11 @@ class ClusterSlots:
 
     @property
     def overdue(self) -> str:
-        """Why nothing more is waited for; "" while there is a slot or the time limit is not reached."""
+        """The reason why the wait is over; "" while there is a slot or the time limit is not reached."""
         return self._wait.overdue(time.monotonic())
 
     def look(self, wanted: float, gpus: float) -> int:
-        """Return the number of slots now, and ask the autoscaler for those that are missing to the wanted number.
+        """Return the number of slots now, and request the missing ones, up to the wanted number, from the autoscaler.
 
         Args:
             wanted: number of slots that can be used.
@@ -61,7 +61,7 @@ class ClusterSlots:
         return self._count
 
     def close(self) -> None:
-        """Ask for nothing any more."""
+        """Cancel all requests."""
         self._ask(0)
 
     def _ask(self, missing: float) -> None:
@@ -89,7 +89,7 @@ class Wait:
         self._since: float | None = None
 
     def text(self, slots: int, now: float) -> str:
-        """Return what is shown of the wait at a moment in seconds: "" where nothing is waited for or was before."""
+        """Return the text of the wait at a moment in seconds; "" where there is no wait."""
         if slots:
             ended, self._since = self._since is not None, None
             return "training" if ended else ""
@@ -97,7 +97,7 @@ class Wait:
         return f"waiting for a {self._node}: {(now - self._since) // 60:.0f} min of at most {self._minutes:g}"
 
     def overdue(self, now: float) -> str:
-        """Return why nothing more is waited for; "" before the time limit."""
+        """Return the reason why the wait is over; "" before the time limit."""
         if self._since is None or now - self._since < self._minutes * 60:
             return ""
         return f"no {self._node} was there for {self._minutes:g} minutes (--wait-for-nodes)"

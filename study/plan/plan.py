@@ -53,7 +53,7 @@ class Data:
             that it is generated from.
         structures: the structures that are labelled. Models, objective and tables have no others.
         dataset: the description of the folder; None for the phantom.
-        notes: what of the folder is not read.
+        notes: lines about files of the folder that are not read.
         partly: patients of whom not both scans are labelled. A model that only registers learns nothing from them.
         pseudo_labels: the patients without labels; None if none takes part.
     """
@@ -319,7 +319,7 @@ def unlabelled_training(data: Data, arm: Arm) -> int:
 
 
 def given(data: Data, arm: Arm) -> dict[str, str]:
-    """Return what an arm was given of the data and the settings, as texts for `study.arm_differences`.
+    """Return an arm's data and settings, as texts for `study.arm_differences`.
 
     Settings that have no effect on the arm's model are left out. A model without segmentations has a fully connected
     head, whatever `model.head` is.

@@ -1,4 +1,4 @@
-"""Splits that a file states by the patients' names: who trains, who validates and who is tested.
+"""Splits that a file states by the patients' names: training, validation and test patients.
 
 The file is JSON, `{"train": [...], "validation": [...], "test": [...]}` or a list of these, or TOML with the same keys
 in tables `[[split]]`. Entries with the same test patients are splits of one fold, each of which gives arms of its own.
@@ -26,7 +26,7 @@ NNUNET_PARTS = ("train", "val")
 TABLE = "split"
 """Name of the TOML tables."""
 DRAWN_SHARE = 5
-"""One in this many of nnU-Net's training patients validates."""
+"""One in this many of nnU-Net's training patients becomes a validation patient."""
 MOST_SPLITS = 1000
 
 

@@ -1,4 +1,4 @@
-"""Trials as Optuna's: for its samplers, and for optuna-dashboard."""
+"""Conversion of trials to Optuna's, for its samplers and for optuna-dashboard."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def _distribution(domain: Range | Choices) -> BaseDistribution:
 
 
 def as_drawn(parameter: Parameter, value: Any) -> Any:
-    """Return a value that Optuna suggests as the parameter's own."""
+    """Return a value that Optuna suggests as the parameter's value."""
     if not isinstance(parameter.domain, Choices):
         return value
     return next(each for each in parameter.domain.values if _encoded(each) == value)

@@ -103,7 +103,7 @@ class TrialOutcome:
 
     @property
     def out_of_time(self) -> bool:
-        """Return whether the time budget stopped the trial. It can be selected, and continues with more time."""
+        """Return whether the time budget stopped the trial. It can be selected, and continues if there is time."""
         return self.state == "stopped" and self.reason == TIME_BUDGET
 
     @property

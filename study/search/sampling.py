@@ -1,4 +1,4 @@
-"""How the sample of a trial is drawn, by Optuna's samplers, from the trials so far.
+"""Drawing of a trial's sample by Optuna's samplers, given the trials so far.
 
 A sample depends on the seed, the trial's number and the other trials' samples and outcomes only, so the same trial is
 drawn after a restart. No sampler keeps anything between two samples. Those whose suggestion depends on their own

@@ -50,7 +50,7 @@ class Search:
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What a search takes from another study.
+    """The points that a search takes from another study.
 
     Attributes:
         study: its id.
@@ -82,7 +82,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Method:
-    """What a search file compares: a model with its own settings. A method with a split of the patients is an arm.
+    """A model with its own settings, which a search file compares. A method with a split of the patients is an arm.
 
     Attributes:
         name: NAME of `[arms.NAME]`, or the model's name in a file without such tables.

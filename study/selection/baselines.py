@@ -1,7 +1,7 @@
 """Baselines: registration without annotation, evaluated on the test patients for comparison with the arms.
 
-A baseline is trained on nothing, so it needs no annotated patients. It is no arm: it is neither searched nor selected,
-and no claim is about it. It is evaluated once per fold, after the test patients were opened for an arm.
+A baseline is not trained, so it needs no annotated patients. It is not an arm: it is neither searched nor selected, and
+no claim is about it. It is evaluated once per fold, after the test patients were opened for an arm.
 """
 
 from collections.abc import Callable, Mapping, Sequence

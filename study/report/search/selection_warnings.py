@@ -16,7 +16,7 @@ from study.report.store.records import ArmRecord, StudyRecord
 NOISE_SD = 0.015
 """SD of the registration ratio between trainings that differ only in their seed. It is assumed, not measured.
 
-That of other objectives is not known, so nothing is said that needs it."""
+That of other objectives is not known, so there are no warnings that need it."""
 NEAR = 0.02
 """A value within this fraction of the range from a bound counts as on the bound, on the parameter's own scale."""
 TOP = 0.1

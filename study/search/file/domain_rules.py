@@ -58,7 +58,7 @@ def _choice_errors(name: str, choices: list[Any], settings: Settings) -> Iterato
 
 
 def _range_errors(table: Table) -> Iterator[str]:
-    """Yield the errors of bounds, scale and step, whatever they are the values of."""
+    """Yield the errors of bounds, scale and step, for any kind of value."""
     low, high, step = table.get("low"), table.get("high"), table.get("step")
     if low is not None and high is not None and low >= high:
         yield f"low: must be below high, {short_repr(high)}, got {short_repr(low)}"

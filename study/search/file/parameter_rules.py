@@ -217,7 +217,7 @@ def _without_effect(model: str, name: str) -> Mapping[str, Any]:
 
 
 def _matters(settings: Settings, name: str) -> bool:
-    """Return whether searching a parameter changes a model. A model without segmentations has one kind of head."""
+    """Return whether a parameter has an effect on a model. A model without segmentations has one kind of head."""
     return has_effect(settings, name) and (name != "model.head" or model_of(settings.model.name).segments)
 
 

@@ -38,7 +38,8 @@ NOT_SEARCHED = (*LAMBDAS, *SHORT_NAMES.values(), *NOT_FIXED)
 """Settings that have a parameter of another name, or that another key of the file determines."""
 PARAMETERS = (*RATIOS, *SHORT_NAMES, *sorted(set(flat_settings(Settings())) - set(NOT_SEARCHED)))
 OWN_KEY = r"^(model\.options|loss\.terms)\.\S+$"
-"""Names of options of one's own models and of weights of one's own terms of the loss, which may be searched too."""
+"""Names of options of the user's own models and of weights of the user's own loss terms, which may be searched as
+well."""
 REPLACED: Mapping[tuple[str, ...], str] = {
     ("budget", "settings_first"): "was replaced by search.seed_trials: by default the first trial has the settings"
 }
