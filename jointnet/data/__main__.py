@@ -49,7 +49,7 @@ def _add_init(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "init",
         help="propose the dataset.toml that describes a folder; nothing is written without --write",
         description="Look at names, headers and labels of a folder in any layout, and propose the dataset.toml that "
-        "describes it. Where something cannot be determined, name it by an option. Scans are not changed.",
+        "describes it. State by an option what cannot be determined. Scans are not changed.",
         epilog="example: python -m jointnet.data init data/hospital --cine '{id}/cine/{id}_sax.nii.gz' --write",
     )
     init.add_argument("folder", type=Path, metavar="DIR", help="folder of scans in NIfTI files")
