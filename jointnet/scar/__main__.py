@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     spread.add_argument(
         "--perturbations", type=int, default=200, help="number of random displacements (default: %(default)s)"
     )
-    spread.add_argument("--seed", type=int, default=0, help="of the displacements (default: %(default)s)")
+    spread.add_argument("--seed", type=int, default=0, help="seed of the displacements (default: %(default)s)")
     return parser
 
 

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add_schema_option(parser, "a settings file", lambda: json_schema(Settings))
     model.add_argument("--epochs", type=int, metavar="N", help="number of epochs, instead of that of the settings")
     model.add_argument(
-        "--seed", type=int, default=0, help="of weights, order, augmentation and choice of the validation patients"
+        "--seed", type=int, default=0, help="seed of weights, order, augmentation and choice of validation patients"
     )
     run = parser.add_argument_group("run")
     run.add_argument(

@@ -83,7 +83,7 @@ class Objective:
 
     @property
     def is_ratio(self) -> bool:
-        """Return whether it is the registration ratio: 1 is then no better than doing nothing."""
+        """Return whether it is the registration ratio: 1 then means no improvement."""
         return self.metric == OBJECTIVE
 
     @property

@@ -95,7 +95,7 @@ def _objective(plan: Plan) -> str:
     """Return the line about the metric that ranks the trials."""
     objective = plan.objective
     unit = f" in {objective.unit}" if objective.unit else ""
-    one = "; 1 is no better than doing nothing" if objective.is_ratio else ""
+    one = "; 1 means no improvement" if objective.is_ratio else ""
     return f"{objective.metric}, {objective.title}{unit} on the validation patients: {objective.better}{one}"
 
 

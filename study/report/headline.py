@@ -53,10 +53,10 @@ def headline(study: StudyRecord, analysis: Analysis) -> Headline:
     measured = (first.metric, first.structure) if analysis.objective.is_ratio else _endpoint(analysis.objective)
     explained = (
         f"{_measured(*measured)}Ratio: the error after registration divided by the error before "
-        f"it, {analysis.ratio}; 1 is no better than doing nothing."
+        f"it, {analysis.ratio}; 1 means no improvement."
     )
     if _is_no_better(analysis, best):
-        result = f"Nothing beats doing nothing. The best, {_who(study, records, arms)}: {error}."
+        result = f"No arm is better than no registration. The best, {_who(study, records, arms)}: {error}."
         return Headline(result, _what_to_change(records), explained)
     reasons = [*_doubts(study, analysis, best), *_as_good(analysis, best)]
     trust = f"Doubtful: {'; '.join(reasons)}." if reasons else "The search gives no reason for doubt."

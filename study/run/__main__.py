@@ -107,18 +107,18 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add(
         "--seeds", type=int, default=0, metavar="K",
-        help="retrain each arm's selected trial with K new seeds and test those models (default: test the trial)",
+        help="retrain each arm's selected trial with K new seeds and test those models (default: its own model)",
     )  # fmt: skip
     add("--seed", type=int, default=0, help="seed of splits, sampler and trainings (default: 0)")
 
     add = command.add_argument_group("effort").add_argument
     add("--num-samples", type=int, metavar="N", help="trials per arm (default: the search space's)")
-    add("--max-epochs", type=int, metavar="E", help="most epochs of a trial (default: the search space's)")
+    add("--max-epochs", type=int, metavar="E", help="largest number of epochs of a trial (default: the search space's)")
     add("--minutes", type=float, metavar="M", help="time budget of each search (default: the search space's)")
     add(
         "--equal-compute",
         action="store_true",
-        help="use --minutes for each arm and fold, and as many trials as fit in them",
+        help="give each arm and fold --minutes, and as many trials as fit in them",
     )
 
     add = command.add_argument_group("machines").add_argument
@@ -138,7 +138,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add(
         "--wait-for-nodes", type=float, metavar="M",
-        help="minutes to wait while no node of the cluster holds a trial (default: 15, but at the start only for an "
+        help="minutes to wait for a node that a trial fits on (default: 15, but at the start only for an "
         "autoscaler)",
     )  # fmt: skip
 

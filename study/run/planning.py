@@ -173,7 +173,7 @@ def _option_errors(options: argparse.Namespace) -> list[str]:
     paths = {"--data": options.data, "--out": options.out, "--cache": options.cache, "--settings": options.settings}
     paths |= {"--splits-file": options.splits_file, "--dataset": options.dataset, "--teacher": options.teacher}
     errors += [
-        f"{name}: must be a path in UTF-8, the only ones that Ray takes, got {short_repr(str(path))}"
+        f"{name}: must be a path in UTF-8, because Ray accepts no others, got {short_repr(str(path))}"
         + ("" if name == "working folder" else "; a link to it may have such a name")
         for name, path in {"working folder": Path.cwd(), **paths, "--search": " ".join(options.search)}.items()
         if path is not None and not _is_utf8(str(path))

@@ -157,7 +157,7 @@ class StudyRecorder:
             f"Trials for {budget.minutes:g} minutes" if budget.num_samples is None else f"{budget.num_samples} trials"
         )
         objective = space.objective
-        means = "1 is no better than doing nothing" if objective.is_ratio else objective.better
+        means = "1 means no improvement" if objective.is_ratio else objective.better
         ranked = (
             f"{trials} over {searched}; {objective.metric} ranks them ({means})"
             if searched
@@ -262,7 +262,7 @@ def result_text(metrics: Mapping[str, float], patients: int) -> str:
         metrics.get(f"test/{name}", math.nan) for name in ("before/cd_mm/lv", "cd_mm/lv", "registration_ratio")
     )
     distance = f"LV CD {before:.2f} to {after:.2f} mm, " if math.isfinite(before) and math.isfinite(after) else ""
-    explained = f"{ratio:.2f} (1: no better than doing nothing)" if math.isfinite(ratio) else "undefined"
+    explained = f"{ratio:.2f} (1 means no improvement)" if math.isfinite(ratio) else "undefined"
     return f"On {patients} test patients: {distance}registration ratio {explained}."
 
 

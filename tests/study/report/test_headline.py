@@ -99,7 +99,9 @@ def test_what_needs_no_training_and_is_as_good_or_better_is_a_doubt():
 
 def test_where_nothing_beats_doing_nothing_it_says_what_to_change():
     found = _headline(_study(_arm(1.02), _arm(1.1, train=35)))
-    assert found.result.startswith("Nothing beats doing nothing. The best, 2 arms: joint-25 t1 of 4 trials with 25 ")
+    assert found.result.startswith(
+        "No arm is better than no registration. The best, 2 arms: joint-25 t1 of 4 trials with 25 "
+    )
     assert "ratio 1.02." in found.result
     assert found.trust.startswith("What to change: longer training (--max-epochs; the longest trial had 12 epochs), ")
 
@@ -147,7 +149,7 @@ def test_another_objective_ranks_the_arms_and_is_named_with_its_unit(objective: 
     first, second, *_ = summary(study, analysis)
     assert first.startswith(f"{best} has {objective.title} {objective.text(after)}; ")
     worse = objective.cost(after) >= objective.cost(before)  # of these rows, overlaps are worse than before
-    assert found.result.startswith("Nothing beats doing nothing. " if worse else "Best of 2 arms: ")
+    assert found.result.startswith("No arm is better than no registration. " if worse else "Best of 2 arms: ")
     assert second.startswith("Next: joint-")
 
 

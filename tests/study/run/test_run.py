@@ -192,7 +192,7 @@ def test_a_path_that_ray_cannot_name_is_found_by_a_dry_run(place: Path, capsys, 
     monkeypatch.chdir(folder)
     space = str(place / "search_spaces/tiny.toml")
     found = _errors(capsys, "--search", space, "--out", str(folder / "runs"), "--dry-run")
-    rule = "must be a path in UTF-8, the only ones that Ray takes, got"
+    rule = "must be a path in UTF-8, because Ray accepts no others, got"
     assert [error.partition(" '")[0] for error in found] == [f"working folder: {rule}", f"--out: {rule}"]
     assert "caf\\udce9" in found[0] and found[1].endswith("; a link to it may have such a name")
 

@@ -101,11 +101,11 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
     [
         (
             {"test/before/cd_mm/lv": 2.513, "test/cd_mm/lv": 0.807, "test/registration_ratio": 0.46},
-            "On 5 test patients: LV CD 2.51 to 0.81 mm, registration ratio 0.46 (1: no better than doing nothing).",
+            "On 5 test patients: LV CD 2.51 to 0.81 mm, registration ratio 0.46 (1 means no improvement).",
         ),
         (
             {"test/before/cd_mm/lv": float("nan"), "test/cd_mm/lv": 0.807, "test/registration_ratio": 1.2},
-            "On 5 test patients: registration ratio 1.20 (1: no better than doing nothing).",
+            "On 5 test patients: registration ratio 1.20 (1 means no improvement).",
         ),
         ({"test/lost": 0.0}, "On 5 test patients: registration ratio undefined."),
     ],
