@@ -24,7 +24,7 @@ from jointnet.train.loop import new_learner, train_epoch
 
 STEPS = 8
 """Steps of the training that is tried."""
-STIRRED = 0.2
+NOISE_SD = 0.2
 """SD of the noise that is added to the weights, so that the network predicts something before training."""
 
 
@@ -34,7 +34,7 @@ class BrokenContractError(Exception):
 
 def has_the_shapes_and_types(settings: Settings) -> None:
     """Theta is (B, 2, 3) in 32 bits; a model that segments returns scores of all classes for both images."""
-    output = _stirred(settings)(*_images(settings))
+    output = _with_noise(settings)(*_images(settings))
     _require(isinstance(output, Output), f"must return an Output, got {type(output).__name__}")
     _require(output.theta.shape == (3, 2, 3), f"theta must have the shape (3, 2, 3), got {tuple(output.theta.shape)}")
     _require(output.theta.dtype == torch.float32, f"theta must be float32, got {output.theta.dtype}")
@@ -69,14 +69,14 @@ def starts_at_the_identity(settings: Settings) -> None:
 def segments_its_structures_only(settings: Settings) -> None:
     """Structures that the settings do not name have the probability 0 (`jointnet.networks.with_absent`)."""
     absent = [CLASS_INDEX[name] for name in STRUCTURES if name not in settings.model.structures]
-    for name, scores in _scores(_stirred(settings)(*_images(settings))).items():
+    for name, scores in _scores(_with_noise(settings)(*_images(settings))).items():
         most = float(scores.float().softmax(1)[:, absent].max().detach()) if absent else 0.0
         _require(most == 0, f"{name}: structures that are not learned must have the probability 0, got {most:.3g}")
 
 
 def keeps_slices_apart(settings: Settings) -> None:
     """In evaluation the prediction for a slice does not depend on the others of its batch."""
-    model, (cine, lge) = _stirred(settings).eval(), _images(settings)
+    model, (cine, lge) = _with_noise(settings).eval(), _images(settings)
     together = model(cine, lge)
     for index in range(len(cine)):
         alone = model(cine[index : index + 1], lge[index : index + 1])
@@ -89,7 +89,7 @@ def keeps_slices_apart(settings: Settings) -> None:
 
 def keeps_no_statistics(settings: Settings) -> None:
     """A training step changes weights only: no batch normalisation, because averaged weights have no statistics."""
-    model = _stirred(settings).train()
+    model = _with_noise(settings).train()
     before = {name: value.clone() for name, value in model.named_buffers()}
     model(*_images(settings))
     changed = [name for name, value in model.named_buffers() if not torch.equal(value, before[name])]
@@ -100,7 +100,7 @@ def stays_within_the_limits(settings: Settings) -> None:
     """However large the weights, theta is finite, and its scales and shear obey `settings.model`."""
     limits = {"model.max_rotation_deg": 5.0, "model.max_scale": 1.1, "model.max_shear": 0.05}
     narrow = with_values(settings, limits)
-    model = _stirred(narrow)
+    model = _with_noise(narrow)
     with torch.no_grad():
         for weights in model.parameters():
             weights.mul_(10)
@@ -117,7 +117,7 @@ def stays_within_the_limits(settings: Settings) -> None:
 
 def trains_all_its_weights(settings: Settings) -> None:
     """The gradient reaches every parameter and is finite."""
-    model = _stirred(settings)
+    model = _with_noise(settings)
     output = model(*_images(settings))
     loss = sum(
         (
@@ -137,7 +137,7 @@ def trains_all_its_weights(settings: Settings) -> None:
 def computes_in_16_bits(settings: Settings) -> None:
     """With bfloat16, as in training on most devices, theta is finite and in 32 bits."""
     with torch.autocast("cpu", torch.bfloat16):
-        theta = _stirred(settings)(*_images(settings)).theta
+        theta = _with_noise(settings)(*_images(settings)).theta
     _require(theta.dtype == torch.float32, f"theta must be float32 in 16 bits, too, got {theta.dtype}")
     _require(bool(torch.isfinite(theta).all()), "theta must be finite in 16 bits")
 
@@ -152,10 +152,10 @@ def learns(settings: Settings) -> None:
     _require(losses[-1] < losses[0], f"{STEPS} steps must lower the loss, got {losses[0]:.5g}, then {losses[-1]:.5g}")
 
 
-def survives_a_file(settings: Settings) -> None:
+def is_restored_from_a_file(settings: Settings) -> None:
     """The same seed gives the same weights, and a model file gives them back with the same predictions."""
-    model, images = _stirred(settings).eval(), _images(settings)
-    twin = _stirred(settings)
+    model, images = _with_noise(settings).eval(), _images(settings)
+    twin = _with_noise(settings)
     _require(_same(model.state_dict(), twin.state_dict()), "the same seed must give the same weights")
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder) / "model.pt", model.state_dict(), settings, {}, 1)
@@ -175,7 +175,7 @@ CHECKS: Mapping[str, Callable[[Settings], None]] = {
         trains_all_its_weights,
         computes_in_16_bits,
         learns,
-        survives_a_file,
+        is_restored_from_a_file,
     )
 }
 """The checks by the property that they check, as it is printed."""
@@ -199,12 +199,12 @@ def _new(settings: Settings) -> nn.Module:
     return build_model(settings)
 
 
-def _stirred(settings: Settings) -> nn.Module:
+def _with_noise(settings: Settings) -> nn.Module:
     """Return a new model with noise added to its weights."""
     model, generator = _new(settings), torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weights in model.parameters():
-            weights.add_(STIRRED * torch.randn(weights.shape, generator=generator))
+            weights.add_(NOISE_SD * torch.randn(weights.shape, generator=generator))
     return model
 
 

@@ -91,7 +91,7 @@ def register(
         descriptors = None
         if stages.refinement == "descriptors":
             described = [mind_descriptors(images[:, [image]], GUIDE_PX) for image in (0, 1)]
-            counts = _off_the_rim(field) * (_disc(centre, GUIDE_PX) if maps is None else _around_heart(maps))
+            counts = _within_rim(field) * (_disc(centre, GUIDE_PX) if maps is None else _around_heart(maps))
             descriptors = descriptor_maps(described[0], described[1], counts, stages.descriptor_weight)
         evidence = Evidence(centre, maps, descriptors)
         steps = settings.model.guide_steps * (1 if stages.refinement == "none" else REFINEMENT)
@@ -222,7 +222,7 @@ def _disc(centre: Tensor, size_px: int) -> Tensor:
     return (apart.square().sum(-1) < (DISC_MM / HALF_EXTENT_MM) ** 2).float()
 
 
-def _off_the_rim(field: Tensor) -> Tensor:
+def _within_rim(field: Tensor) -> Tensor:
     """Return 1 for pixels (S, `GUIDE_PX`, `GUIDE_PX`) inside the rim of the common field (S, H, W), else 0.
 
     The descriptors of these pixels do not depend on what is outside the field.

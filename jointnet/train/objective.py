@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from jointnet.structures import STRUCTURE_TITLES, STRUCTURES
 
 OBJECTIVE = "val/registration_ratio"
-"""The metric by which a training keeps its best model, and a study ranks its trials, unless told otherwise."""
+"""The metric by which a training keeps its best model, and a study ranks its trials, unless another is stated."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class RegistrationModel(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Read the weights. Only tensors and plain values are loaded.
 
-        A network outside `jointnet` is built only where `mlflow.pyfunc.load_model` is told so, by
+        A network outside `jointnet` is built only where `mlflow.pyfunc.load_model` allows it by
         `model_config={"allow_code": ["PACKAGE or FILE.py"]}`. Its code is shipped in the folder `code`.
         """
         path = Path(context.artifacts["model"])

@@ -84,11 +84,11 @@ def find_content(files: Files, scans: ScanFiles, answers: Answers, known: Meanin
         if held and answers.meaning is not None:
             labels[scan] = ScanLabels(held, answers.meaning)
         elif held:
-            seen = _telling(held)
+            seen = _with_all_values(held)
             found = meaning(
                 regions([array for one in seen if (array := scans.labels(paths[one], of_frame)) is not None])
             )
-            labels[scan] = ScanLabels(held, _told(scan, held, found, known, unsure, questions))
+            labels[scan] = ScanLabels(held, _meaning_in(scan, held, found, known, unsure, questions))
     if not labels and known is None and any(f"{scan}_label" in own for own in files.values() for scan in SCANS):
         questions.append(f"{scans.folder}: must hold a segmentation that can be read, but none of them can be")
     structures = _structures(labels, unsure if not questions else [])
@@ -135,7 +135,7 @@ def _most_labelled(path: str, scans: ScanFiles) -> int:
     return int(np.argmax([0 if array is None else int(np.count_nonzero(array)) for array in arrays]))
 
 
-def _telling(held: Mapping[str, frozenset[int]]) -> list[str]:
+def _with_all_values(held: Mapping[str, frozenset[int]]) -> list[str]:
     """Return some patients whose label files together hold all values."""
     seen = spread(list(held), MOST_COMPARED)
     for value in sorted(set().union(*held.values()))[:MOST_VALUES]:
@@ -144,7 +144,7 @@ def _telling(held: Mapping[str, frozenset[int]]) -> list[str]:
     return seen
 
 
-def _told(
+def _meaning_in(
     scan: str,
     held: Mapping[str, frozenset[int]],
     found: Meaning,
@@ -153,11 +153,11 @@ def _told(
     questions: list[str],
 ) -> Meaning:
     """Return the meaning of a scan's label values: that of a convention if it fits, else what was found."""
-    if known is not None and set().union(*held.values()) <= known.values and (not found.told or found.within(known)):
-        return known
-    if known is not None and found.told and set().union(*held.values()) <= known.values:
+    if known is not None and set().union(*held.values()) <= known.values:
+        if not found.is_clear or found.within(known):
+            return known
         unsure.append(f"labels of {scan}: the positions of the labels contradict their names; the positions are used")
-    if not found.told:
+    if not found.is_clear:
         questions.append(
             f"--values: what do the labels of {scan} stand for? {found.unsure[0]}. "
             "Say it for both scans, such as: --values lv=1 myo=2,3 rv=4"

@@ -47,10 +47,10 @@ def find_roles(
         free = (one for one in series if one.pattern not in patterns.values() and "other" not in one.kinds)
         return [one for one in free if (one.pattern in label_like) == label]
 
-    for role in sorted(SCANS, key=lambda role: not any(one.says(role) for one in left(label=False))):
+    for role in sorted(SCANS, key=lambda role: not any(one.is_of(role) for one in left(label=False))):
         if role in patterns:
             continue
-        found = [one for one in left(label=False) if one.says(role)]
+        found = [one for one in left(label=False) if one.is_of(role)]
         rest = [one for one in left(label=False) if not one.kinds & set(SCANS)]
         if not found and len(rest) == 1 and patterns.keys() & set(SCANS):
             found = rest
@@ -69,9 +69,9 @@ def find_roles(
         role = f"{scan}_label"
         if role in patterns or scan not in patterns:
             continue
-        fitting = [one for one in left(label=True) if not one.says(other)]
+        fitting = [one for one in left(label=True) if not one.is_of(other)]
         on_grid = [one for one in fitting if (patterns[scan], one.pattern) in same_grid]
-        named = [one for one in on_grid if one.says(scan)]
+        named = [one for one in on_grid if one.is_of(scan)]
         if len(largest := _largest(named or on_grid)) == 1:
             patterns[role] = largest[0].pattern
             if not named:
@@ -79,7 +79,7 @@ def find_roles(
         elif largest:
             questions.append(_question(role, largest))
         else:
-            far = [one.pattern for one in fitting if one.says(scan)]
+            far = [one.pattern for one in fitting if one.is_of(scan)]
             unsure += [f"{pattern} is left out: its grid is not that of {patterns[scan]}" for pattern in far]
     if patterns.keys() <= set(SCANS) and not questions:
         unsure.append("no label files were found; training needs them for both scans of some patients")

@@ -69,14 +69,14 @@ class Meaning:
         scar: the myocardium's values that lie within its wall.
         ignored: values that are none of the structures.
         unsure: what is doubtful, each a sentence.
-        told: whether the meaning could be determined.
+        is_clear: whether the meaning could be determined.
     """
 
     structures: Mapping[str, tuple[int, ...]]
     scar: tuple[int, ...] = ()
     ignored: tuple[int, ...] = ()
     unsure: tuple[str, ...] = ()
-    told: bool = True
+    is_clear: bool = True
 
     @property
     def values(self) -> set[int]:
@@ -133,11 +133,11 @@ def meaning(seen: Regions) -> Meaning:
         (value,) = seen.values
         if 2 * seen.rings[value] >= seen.slices[value]:
             return Meaning({"myo": (value,)})
-        return _untold(f"{value} is the only label and no ring: it may be LV pool, myocardium or RV")
+        return _unclear(f"{value} is the only label and no ring: it may be LV pool, myocardium or RV")
     enclosed = [value for value in seen.values if 1 - seen.share(value, (0,)) >= ENCLOSED]
     if not enclosed:
         listed = ", ".join(map(str, seen.values)) or "none"
-        return _untold(f"of the labels ({listed}) none is enclosed by others, as the LV pool is by the myocardium")
+        return _unclear(f"of the labels ({listed}) none is enclosed by others, as the LV pool is by the myocardium")
     pool = max(enclosed, key=lambda value: seen.voxels[value])
     unsure = [
         f"{value} is enclosed by labels as {pool} is and nearly as large; {pool} is taken as the LV pool"
@@ -184,8 +184,8 @@ def _wall(seen: Regions, pool: int, main: int, rest: Sequence[int]) -> list[int]
         wall.remove(min(outside, key=lambda value: shares[value] - least[value]))
 
 
-def _untold(reason: str) -> Meaning:
-    return Meaning({}, unsure=(reason,), told=False)
+def _unclear(reason: str) -> Meaning:
+    return Meaning({}, unsure=(reason,), is_clear=False)
 
 
 def _listed(values: Sequence[int]) -> str:

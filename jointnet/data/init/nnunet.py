@@ -57,10 +57,10 @@ def declared(folder: Path) -> Declared:
 def _declared(channels: Any, labels: list[tuple[str, tuple[int, ...]]]) -> Declared:
     kinds = {int(number): {KINDS.get(word) for word in words_of(str(name))} for number, name in channels}
     shown = {scan: [number for number, own in kinds.items() if scan in own] for scan in SCANS}
-    told = [numbers[0] for numbers in shown.values() if len(numbers) == 1]
+    named = [numbers[0] for numbers in shown.values() if len(numbers) == 1]
     patterns = {}
-    if len(set(told)) == len(SCANS):
-        patterns = {scan: f"imagesTr/{{id}}_{number:04d}.nii.gz" for scan, number in zip(SCANS, told, strict=True)}
+    if len(set(named)) == len(SCANS):
+        patterns = {scan: f"imagesTr/{{id}}_{number:04d}.nii.gz" for scan, number in zip(SCANS, named, strict=True)}
     if unknown := [name for name, _ in labels if _plain(name) not in MEANT]:
         text = (
             f"{FILE}: labels named {', '.join(map(short_repr, unknown))} are not known; positions identify the values"

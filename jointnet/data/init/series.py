@@ -50,13 +50,13 @@ class Series:
     files: Mapping[str, str]
     kinds: frozenset[str]
 
-    def says(self, scan: str) -> bool:
+    def is_of(self, scan: str) -> bool:
         """Return whether the words name a scan. In `SA_LGE`, `SA` is the view, so it is LGE."""
         return scan in self.kinds and (scan == "lge" or "lge" not in self.kinds)
 
-    def shows(self, scan: str) -> bool:
+    def is_image_of(self, scan: str) -> bool:
         """Return whether the words name the images of a scan."""
-        return self.says(scan) and not self.kinds & {"label", "other"}
+        return self.is_of(scan) and not self.kinds & {"label", "other"}
 
 
 def group_by_patient(paths: Iterable[str]) -> tuple[Series, ...]:
@@ -69,7 +69,7 @@ def group_by_patient(paths: Iterable[str]) -> tuple[Series, ...]:
     best = _grouped(paths, OPENINGS[0])
     for opening in OPENINGS[1:]:
         covered = {path for one in best for path in one.files.values()}
-        if len([one for one in best if one.shows("lge")]) == 1 and len(covered) >= COVERED * len(paths):
+        if len([one for one in best if one.is_image_of("lge")]) == 1 and len(covered) >= COVERED * len(paths):
             break
         opened = _grouped(paths, opening)
         best = opened if _merit(opened)[:2] > _merit(best)[:2] else best
@@ -181,7 +181,7 @@ def _merit(series: Sequence[Series]) -> tuple[float, ...]:
     if not series:
         return ()
     count = Counter(patient for one in series for patient in one.files)
-    cine, lge = ([one.files.keys() for one in series if one.shows(scan)] for scan in ("cine", "lge"))
+    cine, lge = ([one.files.keys() for one in series if one.is_image_of(scan)] for scan in ("cine", "lge"))
     named = len(cine[0] & lge[0]) if cine and lge else 0
     covered = len({path for one in series for patient, path in one.files.items() if count[patient] > 1})
     ends = {PIECES.findall(patient)[-1] for patient in count}

@@ -51,7 +51,7 @@ FAR = disc(8, 8, 5)
 )
 def test_what_the_values_stand_for(labels, structures, scar, ignored):
     found = meaning(regions([labels]))
-    assert found.told
+    assert found.is_clear
     assert (found.structures, found.scar, found.ignored) == (structures, scar, ignored)
     assert bool(found.unsure) == bool(scar or ignored)
 
@@ -73,9 +73,9 @@ def test_a_patient_without_scar_tells_which_value_is_healthy():
 )
 def test_what_cannot_be_told(labels, said):
     found = meaning(regions([labels]))
-    assert not found.told
+    assert not found.is_clear
     assert said in found.unsure[0]
-    assert found == Meaning({}, unsure=found.unsure, told=False)
+    assert found == Meaning({}, unsure=found.unsure, is_clear=False)
 
 
 def test_a_small_rv_and_a_second_enclosed_region_are_doubtful():
