@@ -110,7 +110,7 @@ class StudyRecorder:
     def _arm_run(self, arm: Arm) -> str:
         return self._tracker.arm_run(arm_tags(arm))
 
-    def _log_status(self, run: Callable[[], str], status: str, ended_ms: int | None) -> None:
+    def _log_status(self, run: Callable[[], str], status: str, ended_ms: int | None = None) -> None:
         self._tracker.set_status(run(), status, ended_ms)
 
     def _log_study(self) -> None:
