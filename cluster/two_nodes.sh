@@ -83,7 +83,8 @@ begin() {
 on() {
     local process=$1
     shift
-    nsenter --target "$process" --net --uts --pid --mount --wdns="$PWD" env HOME="$home" "$@"
+    # A session of its own has its own share of a busy machine's time (Linux' autogroups), as a machine would.
+    setsid --wait nsenter --target "$process" --net --uts --pid --mount --wdns="$PWD" env HOME="$home" "$@"
 }
 
 # join NAME NUMBER: a node with the address 10.77.0.NUMBER, connected to node-a, that joins again whenever Ray gives it up.
@@ -99,13 +100,23 @@ join() {
     disown
 }
 
+# listens: whether Ray's client server does, which ends by itself where the head's start takes more than 30 s.
+listens() {
+    on "$a" bash -c 'for _ in $(seq 100); do (: </dev/tcp/10.77.0.1/10001) && exit; sleep 1; done 2>/dev/null; exit 1'
+}
+
 ray=("$python" -m ray.scripts.scripts start --object-store-memory 200000000)
 begin node-a && a=$begun
 nsenter --target "$a" --net ip link add eth0 type bridge # it outlives a node that is killed
 nsenter --target "$a" --net ip address add 10.77.0.1/24 dev eth0
 nsenter --target "$a" --net ip link set eth0 up
-on "$a" "${ray[@]}" --num-cpus "${HEAD_CPUS:-$cpus}" --head --node-ip-address 10.77.0.1 --port 6379 \
-    >"$work/node-a/start.log" 2>&1
+tries=1
+until on "$a" "${ray[@]}" --num-cpus "${HEAD_CPUS:-$cpus}" --head --node-ip-address 10.77.0.1 --port 6379 \
+    >"$work/node-a/start.log" 2>&1 && listens; do # on a busy machine Ray gives up, too
+    [ "$tries" -lt 5 ] || { cat "$work/node-a/start.log" >&2 && exit 1; }
+    tries=$((tries + 1))
+    on "$a" "$python" -m ray.scripts.scripts stop --force >/dev/null 2>&1 || true # sees only the node's own processes
+done
 join node-b 2
 newest=$holder number=2
 on "$a" "$python" "$here/wait_for_nodes.py" 10.77.0.1:6379 2 300

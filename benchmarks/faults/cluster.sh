@@ -5,16 +5,16 @@
 #
 # MLflow on PostgreSQL with a password and below a path, artifacts on an S3 stand-in where MOTO_SERVER names moto's program;
 # then the smoke study from a node (`node`), over ray:// (`client`) and by `ray job submit` (`job`); each also nested
-# (`node-nested`), while a node is killed and another joins (`node-replaced`), and both (`node-nested-replaced`). Each is
-# compared with one beside the cluster: prints its minutes, its trials by node, and what differs. SHARED=yes runs the same on
-# shared folders. DIR is an absolute folder; called again with it, an interrupted study resumes on a new head. Debian's
+# (`node-nested`), while a node is killed and another joins (`node-replaced`), and both (`node-nested-replaced`); and by a job
+# whose driver is killed before the same job is submitted again (`job-killed`). Each is compared with one beside the cluster:
+# prints its minutes, its trials by node, and what differs. SHARED=yes runs the same on shared folders. DIR is an absolute folder; called again with it, an interrupted study resumes on a new head. Debian's
 # PostgreSQL is needed, and a user `postgres`.
 set -euo pipefail
 
 work=$1
 shift
 studies=("$@")
-[ $# -gt 0 ] || studies=({node,client,job}{,-nested}{,-replaced})
+[ $# -gt 0 ] || studies=({node,client,job}{,-nested}{,-replaced} job-killed)
 python=${PYTHON:-$PWD/.venv/bin/python}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 database=$work/local/postgresql
@@ -64,29 +64,41 @@ lose_node() {
     touch "$work/local/replace-node"
 }
 
+# kill_driver NAME: kill the driver of a study once it has an epoch.
+kill_driver() {
+    until grep -qs '"epoch"' "$work/out/$1"/2*/ledger.jsonl; do sleep 0.5; done
+    pkill -KILL -f "^$python -m study.run .*--out $work/out/$1( |\$)"
+}
+
 cd "$work"
 # Without early stopping, which depends on the order in which trials report, a study on any machines has the same rows.
 { cat "$root/search_spaces/smoke.toml" && printf '\n[search]\nscheduler = "none"\n'; } >"$work/smoke.toml"
-study=(-m study.run --search "$work/smoke.toml" --cache "$work/cache")
+sed 's/^\[fixed\]/&\n"training.downsampling" = 2/' "$work/smoke.toml" >"$work/nested.toml" # it has twice the trainings
 newest=2 # number of the node that is lost next
 for name in "${studies[@]}"; do
-    twin=local given=("${study[@]}") loser=
-    case $name in *-nested*) twin=local-nested given+=(--folds 2 --splits 3/1) ;; esac
+    twin=local search=smoke folds=() loser=
+    case $name in *-nested*) twin=local-nested search=nested folds=(--folds 2 --splits 3/1) ;; esac
+    given=(-m study.run --search "$work/$search.toml" --cache "$work/cache" "${folds[@]}")
     alone=("${given[@]}" --out "$work/out/$twin" --address local --concurrent 1)
     given+=(--out "$work/out/$name")
     case $name in client*) given+=(--address ray://10.77.0.1:10001) ;; esac
-    case $name in *-replaced) lose_node "$name" "10.77.0.$newest" & loser=$! ;; esac
+    case $name in
+    *-replaced) lose_node "$name" "10.77.0.$newest" & loser=$! ;;
+    *-killed) kill_driver "$name" & ;;
+    esac
     case $name in
     job*)
         # A job has the head's environment, not this one: what the tracking server asks for goes with it.
         environment=$("$python" -c 'import json, os
 names = ("MLFLOW_TRACKING", "PYTHONPATH")
 print(json.dumps({"env_vars": {k: v for k, v in os.environ.items() if k.startswith(names)}}))')
-        timed "$name" "$python" -m ray.scripts.scripts job submit --address http://127.0.0.1:8265 --working-dir "$root" \
-            --runtime-env-json "$environment" -- "$python" "${given[@]}"
+        start=("$python" -m ray.scripts.scripts job submit --address http://127.0.0.1:8265 --working-dir "$root"
+            --runtime-env-json "$environment" -- "$python" "${given[@]}")
         ;;
-    *) timed "$name" "$python" "${given[@]}" ;;
+    *) start=("$python" "${given[@]}") ;;
     esac
+    timed "$name" "${start[@]}"
+    case $name in *-killed) timed "$name" "${start[@]}" ;; esac
     if [ -n "$loser" ] && kill "$loser" 2>/dev/null; then
         echo "$name: no node was lost"
     elif [ -n "$loser" ]; then
