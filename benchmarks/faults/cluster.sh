@@ -49,11 +49,15 @@ refused=$(curl --silent --output /dev/null --write-out '%{http_code}' "$MLFLOW_T
 echo "without a password the tracking server answers $refused"
 export MLFLOW_TRACKING_USERNAME=admin MLFLOW_TRACKING_PASSWORD=$MLFLOW_AUTH_ADMIN_PASSWORD
 
-# timed NAME COMMAND: run a study, keep what it says, tell its minutes.
+# timed NAME COMMAND: run a study, keep what it says, tell its minutes. Where it halted, as on a slow store, it is repeated.
 timed() {
-    local name=$1 began=$SECONDS status=0
+    local name=$1 began=$SECONDS status=5 tries=0 halts
     shift
-    "$@" >"$work/$name.log" 2>&1 || status=$?
+    until [ "$status" -ne 5 ] || [ "$tries" -eq 4 ]; do
+        tries=$((tries + 1)) status=0 halts=$(grep -cs '^Stopped: ' "$work/$name.log" || true)
+        "$@" >>"$work/$name.log" 2>&1 || status=$?
+        [ "$(grep -c '^Stopped: ' "$work/$name.log" || true)" -le "${halts:-0}" ] || status=5 # the job's own status is 1
+    done
     awk -v name="$name" -v status="$status" -v seconds="$((SECONDS - began))" \
         'BEGIN { printf "%s: exit status %d after %.1f minutes\n", name, status, seconds / 60 }'
 }

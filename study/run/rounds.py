@@ -54,8 +54,10 @@ class Session:
     def halted_by_store(self, consequence: str = "") -> StudyHaltedError:
         """Return the error of a study with entries that wait for the tracking store. Its cause is the store's error."""
         error = self.outbox.error
-        reason = "" if error is None else f" ({error_text(error)})"
-        halted = StudyHaltedError(f"the tracking store is unavailable{reason}{consequence}", by_user=False)
+        reason = f"took more than {SECONDS_TO_DELIVER:g} s for an entry"
+        if error is not None:
+            reason = f"is unavailable ({error_text(error)})"
+        halted = StudyHaltedError(f"the tracking store {reason}{consequence}", by_user=False)
         halted.__cause__ = error
         return halted
 

@@ -114,7 +114,7 @@ def test_a_command_is_to_be_repeated_only_where_that_can_help(error: BaseExcepti
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (None, 5, "the tracking store is unavailable."),
+        (None, 5, "the tracking store took more than 120 s for an entry."),
         (ConnectionError("refused"), 5, "the tracking store is unavailable (refused)."),
         (
             PermissionError(errno.EACCES, "Denied", "/store"),
