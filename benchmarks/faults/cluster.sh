@@ -29,7 +29,8 @@ fi
 trap '"${postgres[@]}" pg_ctl --pgdata "$database" --silent --mode immediate stop' EXIT
 connection=(--host 127.0.0.1 --port 54329)
 "${postgres[@]}" psql "${connection[@]}" --quiet --command '' mlflow 2>/dev/null || "${postgres[@]}" createdb "${connection[@]}" mlflow
-MLFLOW_AUTH_ADMIN_PASSWORD=$("$python" -c 'import secrets; print(secrets.token_urlsafe(24))')
+[ -e "$work/password" ] || (umask 077 && "$python" -c 'import secrets; print(secrets.token_urlsafe(24))' >"$work/password")
+MLFLOW_AUTH_ADMIN_PASSWORD=$(cat "$work/password")
 export MLFLOW_AUTH_ADMIN_PASSWORD PYTHON=$python PYTHONPATH=$root:$root/benchmarks/faults OMP_NUM_THREADS=1
 artifacts=$work/artifacts
 if [ -n "${MOTO_SERVER:-}" ]; then
