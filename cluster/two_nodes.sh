@@ -102,7 +102,7 @@ join() {
 
 # listens: whether Ray's client server does, which ends by itself where the head's start takes more than 30 s.
 listens() {
-    on "$a" bash -c 'for _ in $(seq 100); do (: </dev/tcp/10.77.0.1/10001) && exit; sleep 1; done 2>/dev/null; exit 1'
+    on "$a" bash -c "for try in {1..100}; do (: </dev/tcp/10.77.0.1/10001) && exit; sleep 1; done 2>/dev/null; exit 1"
 }
 
 ray=("$python" -m ray.scripts.scripts start --object-store-memory 200000000)
