@@ -68,50 +68,44 @@ def expected_maximum(count: int) -> float:
     return float(np.trapezoid(1.0 - power[x >= 0], x[x >= 0]) - np.trapezoid(power[x <= 0], x[x <= 0]))
 
 
-def optimism(arm: ArmRecord, noise_sd: float = NOISE_SD) -> Optimism | None:
-    """Compute the optimism of an arm's selection; None where nothing was selected.
-
-    Args:
-        arm: one arm (of one fold).
-        noise_sd: SD of the objective between trainings that differ only in their seed.
-    """
+def optimism(arm: ArmRecord) -> Optimism | None:
+    """Compute the optimism of the selection of an arm (of one fold); None where nothing was selected."""
     selected = arm.selected
     if selected is None or not math.isfinite(selected.objective):
         return None
     count = sum(trial.finished and math.isfinite(trial.objective) for trial in arm.trials)
     test = objective_value(arm.ranked_by, arm.rows)
-    expected = expected_maximum(count) * noise_sd if arm.ranked_by.is_ratio else math.nan
+    expected = expected_maximum(count) * NOISE_SD if arm.ranked_by.is_ratio else math.nan
     return Optimism(arm.arm, arm.fold, count, selected.objective, test, expected, arm.ranked_by)
 
 
-def optimism_table(arms: Sequence[ArmRecord], noise_sd: float = NOISE_SD) -> pd.DataFrame:
+def optimism_table(arms: Sequence[ArmRecord]) -> pd.DataFrame:
     """Return one line per arm and fold: `arm, fold, candidates, validation, test, difference, expected`."""
-    found = [one for arm in arms if (one := optimism(arm, noise_sd)) is not None]
+    found = [one for arm in arms if (one := optimism(arm)) is not None]
     columns = ["arm", "fold", "candidates", "validation", "test", "difference", "expected"]
     return pd.DataFrame([[getattr(one, name) for name in columns] for one in found], columns=columns)
 
 
-def warnings(arm: ArmRecord, space: Sequence[SearchParameter], noise_sd: float = NOISE_SD) -> list[str]:
+def warnings(arm: ArmRecord, space: Sequence[SearchParameter]) -> list[str]:
     """Return sentences on why the selected trial may not be the best setting.
 
     Args:
         arm: one arm (of one fold).
         space: the searched parameters.
-        noise_sd: SD of the objective between trainings that differ only in their seed.
     """
     if not arm.trials:
         return []
-    lines = [doubt.sentence for doubt in _doubts(arm, space, noise_sd)]
-    found = optimism(arm, noise_sd)
+    lines = [doubt.sentence for doubt in _doubts(arm, space)]
+    found = optimism(arm)
     if found is not None:
-        lines.append(_optimism_text(found, noise_sd))
+        lines.append(_optimism_text(found))
     name = f"{arm.arm}, fold {arm.fold}" if arm.folds > 1 else arm.arm
     return [f"{name}: {line}" for line in lines]
 
 
-def doubts(arm: ArmRecord, space: Sequence[SearchParameter], noise_sd: float = NOISE_SD) -> list[str]:
+def doubts(arm: ArmRecord, space: Sequence[SearchParameter]) -> list[str]:
     """Return the same reasons in a few words each, without the optimism: `4 complete trials`, `alpha on its bound`."""
-    return [doubt.short for doubt in _doubts(arm, space, noise_sd)] if arm.trials else []
+    return [doubt.short for doubt in _doubts(arm, space)] if arm.trials else []
 
 
 def study_warnings(study: StudyRecord) -> list[str]:
@@ -129,9 +123,7 @@ def on_bound(parameter: SearchParameter, value: float) -> float | None:
     return parameter.high if place >= 1 - NEAR else None
 
 
-def undetermined(
-    table: pd.DataFrame, space: Sequence[SearchParameter], noise_sd: float
-) -> tuple[int, dict[str, float]]:
+def undetermined(table: pd.DataFrame, space: Sequence[SearchParameter]) -> tuple[int, dict[str, float]]:
     """Return the parameters on which the best complete trials differ although they are equally good.
 
     The best trials are the fraction `TOP` of the complete trials, at least `FEWEST_TOP`, and all that tie with the last
@@ -144,7 +136,7 @@ def undetermined(
     usable = complete(table)
     count = max(FEWEST_TOP, math.ceil(TOP * len(usable)))
     best = usable.nsmallest(count, "objective", keep="all")
-    if len(best) < FEWEST_TOP or np.ptp(best["objective"].to_numpy()) > 2 * noise_sd:
+    if len(best) < FEWEST_TOP or np.ptp(best["objective"].to_numpy()) > 2 * NOISE_SD:
         return len(best), {}
     spread = {
         one.name: float(np.ptp(one.position(best[one.name].dropna()))) for one in space if best[one.name].notna().any()
@@ -160,10 +152,10 @@ class _Doubt:
     sentence: str
 
 
-def _doubts(arm: ArmRecord, space: Sequence[SearchParameter], noise_sd: float) -> list[_Doubt]:
+def _doubts(arm: ArmRecord, space: Sequence[SearchParameter]) -> list[_Doubt]:
     table = trial_table([arm], space)
     found = [*_few(table, space), *_early(arm), *_bounds(arm, space)]
-    return [*found, *_disagreement(table, space, noise_sd)] if arm.ranked_by.is_ratio else found
+    return [*found, *_disagreement(table, space)] if arm.ranked_by.is_ratio else found
 
 
 def _few(table: pd.DataFrame, space: Sequence[SearchParameter]) -> list[_Doubt]:
@@ -204,21 +196,21 @@ def _bounds(arm: ArmRecord, space: Sequence[SearchParameter]) -> list[_Doubt]:
     return lines
 
 
-def _disagreement(table: pd.DataFrame, space: Sequence[SearchParameter], noise_sd: float) -> list[_Doubt]:
-    count, wide = undetermined(table, space, noise_sd)
+def _disagreement(table: pd.DataFrame, space: Sequence[SearchParameter]) -> list[_Doubt]:
+    count, wide = undetermined(table, space)
     if not wide:
         return []
     names = ", ".join(f"{name} ({part:.0%} of its range)" for name, part in wide.items())
     return [
         _Doubt(
             f"the best {count} trials do not agree on {', '.join(name.rpartition('.')[2] for name in wide)}",
-            f"the best {count} complete trials are equally good (within {2 * noise_sd:.3f}) but do not agree on "
+            f"the best {count} complete trials are equally good (within {2 * NOISE_SD:.3f}) but do not agree on "
             f"{names}: the search does not determine these.",
         )
     ]
 
 
-def _optimism_text(found: Optimism, noise_sd: float) -> str:
+def _optimism_text(found: Optimism) -> str:
     own = found.objective
     text = f"the selected trial's objective on validation is {own.text(found.validation)}"
     if math.isfinite(found.test):
@@ -226,5 +218,5 @@ def _optimism_text(found: Optimism, noise_sd: float) -> str:
         text += f", on test {own.text(found.test)}, {own.text(abs(found.difference))} {direction} (other patients)"
     if found.candidates > 1 and math.isfinite(found.expected):
         text += f"; as the best of {found.candidates} it is expected to look about {found.expected:.3f} better than "
-        text += f"it is (if all are equally good and seeds differ by an SD of {noise_sd:g})"
+        text += f"it is (if all are equally good and seeds differ by an SD of {NOISE_SD:g})"
     return f"{text}."

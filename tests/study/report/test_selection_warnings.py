@@ -60,14 +60,14 @@ def _arm(values, alphas, selected=None, ending="complete", **changes):
 )
 def test_the_best_trials_may_not_agree(values, alphas, found):
     table = trial_table([_arm(values, alphas)], [invented.ALPHA])
-    assert selection_warnings.undetermined(table, [invented.ALPHA], 0.015)[1] == pytest.approx(found)
+    assert selection_warnings.undetermined(table, [invented.ALPHA])[1] == pytest.approx(found)
 
 
 def test_the_best_tenth_is_judged_where_there_are_many():
     values = [0.5 + k / 10000 for k in range(50)]
     alphas = [0.5] * 5 + [k / 45 for k in range(45)]
     table = trial_table([_arm(values, alphas)], [invented.ALPHA])
-    assert selection_warnings.undetermined(table, [invented.ALPHA], 0.015) == (5, {})
+    assert selection_warnings.undetermined(table, [invented.ALPHA]) == (5, {})
 
 
 def _about(arm, space=(invented.ALPHA,)) -> str:
@@ -123,11 +123,11 @@ def test_optimism_is_test_minus_validation():
     rows.columns = pd.Index(["patient", "slice", "structure", "metric", "before", "after", "lost"])
     arm = _arm([0.5, 0.7, 0.2], [0.4, 0.5, 0.6], selected=0, rows=rows)
     failed = invented.trial(9, 0.1, "failed")
-    found = optimism(invented.arm(*arm.trials, failed, selected=0, rows=rows), noise_sd=0.1)
+    found = optimism(invented.arm(*arm.trials, failed, selected=0, rows=rows))
     assert found is not None
     assert found.candidates == 3  # a failed trial could not have been selected
     assert found.difference == pytest.approx(0.6 - 0.5)
-    assert found.expected == pytest.approx(0.15 / math.sqrt(math.pi))
+    assert found.expected == pytest.approx(1.5 * selection_warnings.NOISE_SD / math.sqrt(math.pi))
     assert optimism_table([arm])["difference"].tolist() == pytest.approx([0.1])
     assert "on test 0.600, 0.100 worse" in _about(arm)
 
