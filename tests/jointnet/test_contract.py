@@ -65,7 +65,7 @@ def broken(folder: Path, output: str, own: str = "None", segments: bool = False)
         ("computes in 16 bits", {"output": "Output(theta.to(torch.get_autocast_dtype('cpu')))"}, "got torch.bfloat16"),
         ("learns", {"output": "Output(2 * identity(len(theta)) - theta.detach() + 0 * theta)"}, "must lower the loss"),
         (
-            "survives a file",
+            "is restored from a file",
             {"own": "nn.Parameter(torch.tensor(float(id(self) % 997)))", "output": "Output(theta)"},
             "the same seed must give the same weights",
         ),
