@@ -78,12 +78,11 @@ kill_driver() {
 cd "$work"
 # Without early stopping, which depends on the order in which trials report, a study on any machines has the same rows.
 { cat "$root/search_spaces/smoke.toml" && printf '\n[search]\nscheduler = "none"\n'; } >"$work/smoke.toml"
-sed 's/^\[fixed\]/&\n"training.downsampling" = 2/' "$work/smoke.toml" >"$work/nested.toml" # it has twice the trainings
 newest=2 # number of the node that is lost next
 for name in "${studies[@]}"; do
-    twin=local search=smoke folds=() loser=
-    case $name in *-nested*) twin=local-nested search=nested folds=(--folds 2 --splits 3/1) ;; esac
-    given=(-m study.run --search "$work/$search.toml" --cache "$work/cache" "${folds[@]}")
+    twin=local design=(--num-samples 4) loser=
+    case $name in *-nested*) twin=local-nested design=(--num-samples 2 --folds 2 --splits 3/1) ;; esac
+    given=(-m study.run --search "$work/smoke.toml" --cache "$work/cache" "${design[@]}")
     alone=("${given[@]}" --out "$work/out/$twin" --address local --concurrent 1)
     given+=(--out "$work/out/$name")
     case $name in client*) given+=(--address ray://10.77.0.1:10001) ;; esac
