@@ -60,7 +60,8 @@ def check_nodes(
         may_grow: whether the cluster has an autoscaler, which may add nodes that cannot be asked now.
 
     Returns:
-        One line for each node that does not answer and for each difference in versions, and the way of the files.
+        One line for each node that is there and does not answer and for each difference in versions, and the way of the
+        files.
     """
     mark = f".node-check-{uuid4().hex}"
     marks = [folder.path / mark for folder in shared]
@@ -162,6 +163,8 @@ def _run_on_nodes(
                 f"{source}: every node must answer within {SECONDS_TO_ANSWER:g} s, got none from {names[node_id]}"
             )
         except Exception as error:  # Ray raises many types for a node that is lost or lacks a package
+            if node_id not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
+                continue  # it has left, as nodes may at any time
             cause = getattr(error, "cause", None) or error
             reason = " ".join(str(cause).split())[:300] or type(cause).__name__
             errors.append(f"{source}: every node must be able to run this package, got {names[node_id]}: {reason}")

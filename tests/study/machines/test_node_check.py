@@ -81,7 +81,7 @@ def test_a_node_that_joins_late_must_have_the_drivers_versions_and_see_what_all_
 def test_a_real_node_is_asked_and_nothing_is_left_behind(ray: None, tmp_path: Path):
     names = {node["NodeID"]: "here" for node in ray_module.nodes() if node["Alive"]}
     shared = (SharedFolder("--out", tmp_path / "new/out", True), SharedFolder("--cache", tmp_path / "cache", False))
-    found, transfer = check_nodes(names, shared)
+    found, transfer = check_nodes({**names, "e" * len(next(iter(names))): "one that has left"}, shared)
     assert found == [] and not transfer.through_ray and transfer.reason.startswith("its node has ")
     assert not list((tmp_path / "new/out").iterdir()) and not list((tmp_path / "cache").iterdir())
     (tmp_path / "file").write_text("")
