@@ -15,6 +15,8 @@ OLDER_BEST = "best/val/"
 
 WINNER_TAG = "winner"
 """Tag of the run of an arm's selected trial (the arm's name), and of the arm's run (the trial and its parameters)."""
+PARETO_TAG = "pareto"
+"""Tag of the runs of an arm's trials on the Pareto front of an objective of several metrics: `front`."""
 VIEW_TAG = "ui.view"
 """Tag of the study's run: the key of the MLflow UI's shared view of its trials."""
 SPLIT_TAG = "split.sha256"

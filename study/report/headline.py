@@ -5,11 +5,12 @@ The terminal, the report and the description of the study's MLflow run show thes
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jointnet.evaluate.aggregation import summarise
 from jointnet.train.objective import Objective
 from study.report.analysis import Analysis, count_of
+from study.report.search.front import front_sentence
 from study.report.search.selection_warnings import NOISE_SD, doubts
 from study.report.search.trial_table import search_parameters
 from study.report.statistics.claim_result import TITLES
@@ -30,20 +31,27 @@ class Headline:
         result: the best setting, and the error before and after registration; or that nothing is better than none.
         trust: the reasons for doubt, or what to change where nothing is better than no registration.
         ratio: what the ratio of `result` is; empty where it has none.
+        front: how many trials are on the Pareto front; empty where the objective has one metric.
     """
 
     result: str
     trust: str = ""
     ratio: str = ""
+    front: str = ""
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """The parts that are not empty."""
-        return tuple(part for part in (self.result, self.trust, self.ratio) if part)
+        return tuple(part for part in (self.result, self.trust, self.front, self.ratio) if part)
 
 
 def headline(study: StudyRecord, analysis: Analysis) -> Headline:
     """Return the answer of a study, from the arm with the best objective on the test patients."""
+    return replace(_answer(study, analysis), front=front_sentence(study))
+
+
+def _answer(study: StudyRecord, analysis: Analysis) -> Headline:
+    """Return the answer without the sentence about the Pareto front."""
     if not analysis.ranked:
         return _without_test(study)
     best, arms, ratio = analysis.ranked[0], len(analysis.ranked), analysis.test_ratio(analysis.ranked[0])

@@ -20,6 +20,7 @@ from study.setting_text import setting_text
 from study.store_names import (
     BASELINES,
     OPENINGS_TAG,
+    PARETO_TAG,
     SELECTED_TAG,
     SHORT_TITLE_TAG,
     SPLIT_TAG,
@@ -127,7 +128,8 @@ class StudyRecorder:
         searched = dict.fromkeys(parameter.name for arm in self._plan.arms for parameter in arm.parameters)
         weights = [name.rpartition(".")[2] for name in LAMBDAS] if set(RATIOS) & set(searched) else []
         names = (*weights, *(name for name in searched if name not in RATIOS))
-        self._tracker.share_view(TrialView(objective.metric, objective.minimizes, names))
+        further = tuple(each.metric for each in objective.further)
+        self._tracker.share_view(TrialView(objective.metric, objective.minimizes, names, further))
 
     def _log_given(self, arm: Arm) -> None:
         self._tracker.log_params(self._arm_run(arm), given(self._plan.data, arm))
@@ -158,8 +160,10 @@ class StudyRecorder:
         )
         objective = space.objective
         means = "1 means no improvement" if objective.is_ratio else objective.better
+        further = " and ".join(each.metric for each in objective.further)
+        front = f", and makes a Pareto front with {further} (tag `{PARETO_TAG}`)" if further else ""
         ranked = (
-            f"{trials} over {searched}; {objective.metric} ranks them ({means})"
+            f"{trials} over {searched}; {objective.metric} ranks them ({means}){front}"
             if searched
             else "One trial with the arm's settings: nothing is searched"
         )
@@ -181,7 +185,10 @@ class StudyRecorder:
         metrics = {best_name(name): value for name, value in record.get("validation", {}).items()}
         self._tracker.log_rows(run, [(0, self._last("selected", arm)["at_ms"], metrics)])
         if trial_run:
-            self._tracker.mark_winner(trial_run, arm_tags(arm))
+            self._tracker.mark_trials([trial_run], arm_tags(arm), WINNER_TAG, arm.name)
+        if "front" in record:
+            front = [self._tracker.find_trial_run(trial_id, arm_tags(arm)) for trial_id in record["front"]]
+            self._tracker.mark_trials([run for run in front if run], arm_tags(arm), PARETO_TAG, "front")
         value = self._plan.objective.text(record["objective"], 4)
         note = f"Winner {winner}; {self._plan.objective.metric} {value}. {self._arm_note(arm)}"
         self._tracker.tag(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from study.store_names import best_name
+from study.store_names import PARETO_TAG, WINNER_TAG, best_name
 
 KIND = "mlflow.experimentKind"
 """The experiment's tag by which most versions of MLflow 3 choose between their views for training and for GenAI."""
@@ -26,11 +26,13 @@ class TrialView:
         metric: the objective, such as `val/registration_ratio`.
         ascending: whether low values are good.
         parameters: names of the parameters in its columns.
+        further: the further metrics of a Pareto front.
     """
 
     metric: str
     ascending: bool
     parameters: tuple[str, ...]
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class LoggedData:
 def share_view(client: MlflowClient, experiment: str, study_id: str, view: TrialView) -> None:
     """Set the experiment's tags for its kind and for the table of the study's trials, named after the study."""
     objective = f"metrics.`{best_name(view.metric)}`"
-    columns = [objective, *(f"params.`{name}`" for name in view.parameters), "tags.`winner`", "tags.`trial.state`"]
+    others = [f"metrics.`{best_name(name)}`" for name in view.further]
+    columns = [objective, *others, *(f"params.`{name}`" for name in view.parameters), f"tags.`{WINNER_TAG}`"]
+    columns += [*([f"tags.`{PARETO_TAG}`"] if view.further else []), "tags.`trial.state`"]
     state = {
         "searchFilter": f"tags.`study.id` = '{study_id}' and tags.`study.kind` = 'trial'",
         "orderByKey": objective,

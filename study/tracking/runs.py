@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from jointnet.errors import DISK_FULL, InputError, SettingsError
 from study.plan.environment import set_environment
 from study.store_address import correct_records, error_text, without_secrets
-from study.store_names import VIEW_TAG, WINNER_TAG
+from study.store_names import VIEW_TAG
 from study.tracking.find_runs import STUDY, RunKey, StudyRuns, key_of, run_key
 from study.tracking.open_store import open_store
 from study.tracking.presentation import LoggedData, TrialView, dataset_inputs, share_view
@@ -222,13 +222,13 @@ class StudyTracker:
         """Set the description of a run that the MLflow UI shows."""
         self.tag(run_id, {NOTE: text})
 
-    def mark_winner(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Tag the run of an arm's selected trial, and remove the tag from one that was selected before."""
-        key = (*run_key("trial", tags), (WINNER_TAG, tags["arm"]))
-        for run in self._found.search(key):
-            if run.info.run_id != run_id:
-                self._client.delete_tag(run.info.run_id, WINNER_TAG)
-        self.tag(run_id, {WINNER_TAG: tags["arm"]})
+    def mark_trials(self, run_ids: Sequence[str], tags: Mapping[str, str], name: str, value: str) -> None:
+        """Tag the runs of an arm's trials, and remove the tag from other trials of the arm that had it."""
+        for run in self._found.search((*run_key("trial", tags), (name, value))):
+            if run.info.run_id not in run_ids:
+                self._client.delete_tag(run.info.run_id, name)
+        for run_id in run_ids:
+            self.tag(run_id, {name: value})
 
     def share_view(self, view: TrialView) -> None:
         """Make the MLflow UI open the experiment as model training, and prepare the table of the study's trials."""

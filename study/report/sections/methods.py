@@ -66,6 +66,9 @@ def conventions(study: StudyRecord, analysis: Analysis) -> Section:
         ranked = (
             f"The objective is {objective.title}{unit}, {objective.metric}; {objective.better}. The ratio is {ratio}"
         )
+    if objective.further:
+        others = " and ".join(f"{each.metric} ({each.better})" for each in objective.further)
+        ranked += f". The search also followed {others}, for the Pareto front; the objective alone chose the winners"
     selection = OPENED_ONCE if openings == {1} else OPENED_AGAIN if max(openings, default=0) > 1 else f"{SELECTION}."
     return Section(
         "conventions", "Conventions", (Bullets((*CONVENTIONS, ranked, selection, *pseudo_labels(study.tags))),)

@@ -14,15 +14,9 @@ from study.report.analysis import Analysis, objective_value
 from study.report.figures import DARK, LIGHT, Picture, Theme, dress
 from study.report.page import Block, Bullets, Details, Heading, Pictures, Section, Text
 from study.report.search import importance
+from study.report.search.effort import draw_effort, effort_alt, effort_sentences
+from study.report.search.front import front_of, front_sentence, front_table
 from study.report.search.importance import Importance
-from study.report.search.objective_figures import (
-    draw_effort,
-    draw_tradeoff,
-    effort_alt,
-    effort_sentences,
-    tradeoff_alt,
-    tradeoff_note,
-)
 from study.report.search.parameter_figures import (
     draw_parallel,
     draw_slices,
@@ -32,6 +26,7 @@ from study.report.search.parameter_figures import (
     triangle_alt,
 )
 from study.report.search.selection_warnings import optimism_table, study_warnings
+from study.report.search.tradeoff import draw_tradeoff, tradeoff_alt, tradeoff_note
 from study.report.search.trial_marks import set_objective_axis, title_of
 from study.report.search.trial_table import SearchParameter, search_parameters
 from study.report.store.records import ArmRecord, StudyRecord
@@ -49,11 +44,13 @@ _DASHED = "; dashed line at 1: no better than no registration"
 
 def search(study: StudyRecord, analysis: Analysis) -> Section:
     """Create the section with the selected trials, reasons for caution, and the figures of the search."""
-    selected = selected_table(study)
+    selected, front = selected_table(study), front_table(study) if study.objective.further else None
     cautions = (*_warm_starts(study), *study_warnings(study))
     blocks: list[Block] = []
     if selected.rows:
         blocks.append(selected)
+    if front is not None and front.rows:
+        blocks += [Heading("Pareto front"), Text(front_sentence(study)), front, front_pictures(analysis)]
     if cautions:
         blocks += [Heading("Reasons for caution"), Bullets(cautions)]
     if effort := study_pictures(study.arms):
@@ -68,8 +65,7 @@ def search(study: StudyRecord, analysis: Analysis) -> Section:
             blocks_of_arm = (Pictures(pictures, titled=True),)
             of_arms.append(Details(f"{analysis.titles[name]} ({name})", blocks_of_arm, is_open=not of_arms))
     frames = {"optimism": optimism_table(study.arms), "trials": _trial_frame(study)}
-    if selected.rows:
-        frames["selected"] = text_frame(selected)
+    frames |= {table.name: text_frame(table) for table in (selected, front) if table is not None and table.rows}
     return Section("search", "Hyperparameter search", (*blocks, *of_arms) or (Text("No trial was started."),), frames)
 
 
@@ -90,6 +86,20 @@ def study_pictures(arms: Sequence[ArmRecord]) -> tuple[Picture, ...]:
     return tuple(_picture("effort", "Best so far at equal effort", alt, note, draw))
 
 
+def front_pictures(analysis: Analysis) -> Pictures:
+    """Return the figure of the Pareto front of each arm that has one."""
+    return Pictures(
+        tuple(
+            picture
+            for name, arms in analysis.arms.items()
+            for picture in _picture(
+                f"{name}-front", name, tradeoff_alt(arms), tradeoff_note(arms), partial(draw_tradeoff, arms)
+            )
+        ),
+        titled=True,
+    )
+
+
 def arm_pictures(
     arms: Sequence[ArmRecord], space: Sequence[SearchParameter], shares: Importance
 ) -> tuple[Picture, ...]:
@@ -101,6 +111,7 @@ def arm_pictures(
         shares: the importance of the parameters.
     """
     name = arms[0].arm
+    pareto = arms[0].ranked_by.further  # a front has its own place
     return (
         *_picture(
             f"{name}-importance",
@@ -135,7 +146,7 @@ def arm_pictures(
             "Registration against Dice",
             tradeoff_alt(arms),
             tradeoff_note(arms),
-            partial(draw_tradeoff, arms),
+            lambda theme: None if pareto else draw_tradeoff(arms, theme),
         ),
     )
 
@@ -251,10 +262,15 @@ def _trial_frame(study: StudyRecord) -> pd.DataFrame:
     """Return a frame with all trials of all arms, in the order of their start."""
     lines = []
     for arm in study.arms:
+        front = [trial.run_id for trial in front_of(arm)] if study.objective.further else []
         for trial in arm.trials:
             head = {"arm": arm.arm, "fold": arm.fold, "trial": trial.trial_id, "state": trial.state}
             tail = {"best_epoch": trial.best_epoch, "epochs": trial.epochs, "minutes": trial.minutes}
-            head_and_values: Mapping[str, object] = {**head, "objective": trial.objective, **tail, **trial.parameters}
+            head["objective"] = trial.objective
+            if study.objective.further:
+                head |= {each.metric: trial.validation.get(each.metric, math.nan) for each in study.objective.further}
+                head["front"] = trial.run_id in front
+            head_and_values: Mapping[str, object] = {**head, **tail, **trial.parameters}
             lines.append({**head_and_values, "reason": trial.reason, "run_id": trial.run_id})
     return pd.DataFrame(lines, columns=None if lines else ["arm", "fold", "trial", "state", "objective"])
 

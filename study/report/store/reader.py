@@ -63,8 +63,7 @@ def _study(store: MlflowStore, study_id: str, runs: Sequence[Any]) -> StudyRecor
     has_splits = any(name.startswith(f"{SPLIT_TAG}.") for name in top.data.tags)
     files = store.artifacts(top, paths, paths if has_splits else ())
     specification = _json(files.get("specification.json"))
-    direction: Direction = "maximize" if _find(specification, "direction") == "maximize" else "minimize"
-    objective = Objective(str(_find(specification, "metric") or OBJECTIVE), direction)
+    objective = _objective(specification)
     arms = [
         _arm(store, run, kinds["trial"], kinds["retrain"], objective) for run in _newest_per_fold(kinds["arm"], "arm")
     ]
@@ -223,6 +222,14 @@ def _ordered(arms: Sequence[ArmRecord], planned: Sequence[str]) -> tuple[ArmReco
     for arm in ordered:
         looks.setdefault(arm.method, len(looks))
     return tuple(replace(arm, look=looks[arm.method]) for arm in ordered)
+
+
+def _objective(specification: Mapping[str, Any]) -> Objective:
+    """Return the objective of a specification; in older ones it stands at another depth, or is not named."""
+    if isinstance(specification.get("objective"), Mapping):
+        return Objective.from_dict(specification["objective"])
+    direction: Direction = "maximize" if _find(specification, "direction") == "maximize" else "minimize"
+    return Objective(str(_find(specification, "metric") or OBJECTIVE), direction)
 
 
 def _find(content: Any, key: str) -> Any:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from jointnet.train.objective import REGISTRATION_RATIO, Objective
 from study.report import figures
-from study.report.search import importance, objective_figures, parameter_figures, trial_marks
+from study.report.search import effort, importance, parameter_figures, tradeoff, trial_marks
 from study.report.sections.search import arm_pictures, study_pictures
 from study.report.store.reader import read_study
 from study.report.store.records import ArmRecord
@@ -69,27 +69,27 @@ def test_the_searched_region_has_the_bounds_of_the_ratios_as_its_sides():
     ],
 )
 def test_the_front_is_what_no_other_trial_beats(ratio, dice, expected):
-    assert (
-        objective_figures.pareto_front(np.array(ratio, dtype=float), np.array(dice, dtype=float)).tolist() == expected
-    )
+    trials = [
+        invented.trial(number, value, validation={"val/dice/lv": own})
+        for number, (value, own) in enumerate(zip(ratio, dice, strict=True))
+    ]
+    assert tradeoff.tradeoff_table([invented.arm(*trials)])[0]["front"].tolist() == expected
 
 
 def test_the_dice_is_of_segmentation_where_a_model_segments_else_of_overlap():
     overlap = {"val/dice/lv": 0.8, "val/dice/rv": 0.6, "val/cd_mm/lv": 3.0}
     both = {**overlap, "val/dice_cine/lv": 0.9, "val/dice_lge/lv": 0.7}
-    table, kind = objective_figures.dice_table(
-        [invented.arm(invented.trial(0, 0.7, validation=overlap), model="standalone")]
-    )
-    assert (table["dice"].iloc[0], kind) == (pytest.approx(0.7), "mean overlap Dice")
-    table, kind = objective_figures.dice_table([invented.arm(invented.trial(0, 0.7, validation=both))])
-    assert (table["dice"].iloc[0], kind) == (pytest.approx(0.8), "mean segmentation Dice")
+    for validation, expected, name in ((overlap, 0.7, "mean overlap Dice"), (both, 0.8, "mean segmentation Dice")):
+        table, objective = tradeoff.tradeoff_table([invented.arm(invented.trial(0, 0.7, validation=validation))])
+        assert [each.title for each in objective.all] == ["registration ratio", name]
+        assert table[name].iloc[0] == pytest.approx(expected) and not objective.further[0].minimizes
 
 
 def test_failed_trials_are_not_on_the_front_and_folds_have_fronts_of_their_own():
     good, bad = {"val/dice/lv": 0.9}, {"val/dice/lv": 0.5}
     first = invented.arm(invented.trial(0, 0.5, "failed", validation=good), invented.trial(1, 0.6, validation=bad))
     second = invented.arm(invented.trial(2, 0.9, "early", validation=bad), fold=2, folds=2)
-    assert objective_figures.dice_table([first, second])[0]["front"].tolist() == [False, True, True]
+    assert tradeoff.tradeoff_table([first, second])[0]["front"].tolist() == [False, True, True]
 
 
 def test_the_best_so_far_counts_all_effort_and_only_what_can_be_selected():
@@ -101,7 +101,7 @@ def test_the_best_so_far_counts_all_effort_and_only_what_can_be_selected():
         invented.trial(4, 0.8, "cut", minutes=5),
         invented.trial(5, 0.6, "running", minutes=math.nan),
     )
-    curve = objective_figures.best_so_far(arm)
+    curve = effort.best_so_far(arm)
     assert curve["best"].tolist() == pytest.approx([math.nan, 0.9, 0.9, 0.7, 0.7, 0.7], nan_ok=True)
     assert curve["minutes"].tolist() == [1, 3, 6, 10, 15, 15]
 
@@ -109,18 +109,16 @@ def test_the_best_so_far_counts_all_effort_and_only_what_can_be_selected():
 def test_arms_are_compared_at_the_effort_of_the_one_that_had_least():
     slow = invented.arm(*(invented.trial(k, value, minutes=10) for k, value in enumerate((0.9, 0.8))))
     quick = [invented.trial(k, value, minutes=4) for k, value in enumerate((1.0, 0.95, 0.85, 0.7))]
-    found = objective_figures.at_equal_effort(
-        [slow, invented.arm(*quick, model="standalone"), invented.arm(model="other")]
-    )
+    found = effort.at_equal_effort([slow, invented.arm(*quick, model="standalone"), invented.arm(model="other")])
     # The common effort is 2 trials or 16 minutes. The slow arm has ended one trial within 16 minutes.
     assert [(one.best, one.best_at_trials, one.best_at_minutes) for one in found] == [(0.8, 0.8, 0.9), (0.7, 0.95, 0.7)]
     assert [(one.trials, one.minutes) for one in found] == [(2, 20), (4, 16)]
-    assert objective_figures.at_equal_effort([]) == ()
+    assert effort.at_equal_effort([]) == ()
 
 
 def test_equal_effort_is_told_per_number_of_training_patients():
     arms = [invented.search(12, model, train=train) for train in (25, 35) for model in ("joint", "standalone")]
-    lines = objective_figures.effort_sentences([*arms, invented.search(12, train=45)])
+    lines = effort.effort_sentences([*arms, invented.search(12, train=45)])
     starts = [f"With {train} training patients: joint-{train} 12 trials" for train in (25, 35)]
     assert [line.split(",")[0] for line in lines] == starts
 
@@ -144,9 +142,9 @@ def mirrored(arm: ArmRecord) -> ArmRecord:
 def test_where_high_values_are_good_figures_show_the_mirrored_search():
     arm = invented.search(40)
     other = mirrored(arm)
-    low, high = (objective_figures.best_so_far(one)["best"].to_numpy(dtype=float) for one in (arm, other))
+    low, high = (effort.best_so_far(one)["best"].to_numpy(dtype=float) for one in (arm, other))
     assert high == pytest.approx(1 - low, nan_ok=True)
-    fronts = [objective_figures.dice_table([one])[0]["front"].tolist() for one in (arm, other)]
+    fronts = [tradeoff.tradeoff_table([one])[0]["front"].tolist() for one in (arm, other)]
     assert fronts[0] == fronts[1] and any(fronts[0])
     values = np.array([trial.objective for trial in arm.trials])
     below, ends = parameter_figures.heights(values, arm.ranked_by)
@@ -172,12 +170,12 @@ def test_only_the_ratio_has_a_line_at_one_and_each_objective_has_its_name_and_un
         assert drawn is not None and drawn.axes[0].get_ylabel() == title
         assert sum(list(line.get_ydata()) == [1, 1] for line in drawn.axes[0].lines) == lines
         assert parameter_figures.slices_alt([arm], invented.JOINT).startswith(f"{title} of 20 trials")
-        assert objective_figures.effort_alt([arm]).startswith(f"Best v{title[1:]} so far")
+        assert effort.effort_alt([arm]).startswith(f"Best v{title[1:]} so far")
 
 
 def test_a_dice_is_not_drawn_against_dice():
     arm = replace(invented.search(20), ranked_by=Objective("val/dice_lge/lv", "maximize"))
-    assert objective_figures.draw_tradeoff([arm]) is None
+    assert tradeoff.draw_tradeoff([arm]) is None
 
 
 DRAWN = [one.parameters for one in invented.search(20).trials]
@@ -247,7 +245,7 @@ def test_stopped_trials_are_hollow_and_complete_ones_filled():
     kinds = [trial.state for trial in arm.trials]
     for drawn in (
         parameter_figures.draw_slices([arm], invented.JOINT),
-        objective_figures.draw_tradeoff([arm]),
+        tradeoff.draw_tradeoff([arm]),
     ):
         assert _marks(drawn, "complete") == kinds.count("complete")
         assert _marks(drawn, "early") == kinds.count("stopped")
@@ -268,7 +266,7 @@ def test_folds_share_a_figure_and_their_selected_trials_are_named():
     for drawn in (
         parameter_figures.draw_slices(arms, invented.JOINT),
         parameter_figures.draw_triangle(arms, invented.JOINT),
-        objective_figures.draw_tradeoff(arms),
+        tradeoff.draw_tradeoff(arms),
     ):
         assert drawn is not None
         assert {"fold 1", "fold 2"} <= {text.get_text() for text in drawn.axes[0].texts}

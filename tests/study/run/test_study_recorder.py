@@ -43,7 +43,7 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
                 "epoch", arm=arm.key, trial=f"t000{number}", epoch=1, metrics={OBJECTIVE: 0.5}, pruned=False, node=""
             )
         ledger.append("ended", arm=arm.key, trial="t0001", state="complete", reason="", model=None)
-        ledger.append("selected", arm=arm.key, selection={"trial_id": "t0001", "objective": 0.5})
+        ledger.append("selected", arm=arm.key, selection={"trial_id": "t0001", "objective": 0.5, "front": ["t0001"]})
         ledger.append("opened", arm=arm.key, trial="t0001", reason="first", models=[["t0001", 1]])
         ledger.append("tested", arm=arm.key, trial="t0001", metrics={}, fingerprint="t", models=[["t0001", 1]])
         baseline = baselines_of(plan)[-1]
@@ -89,6 +89,10 @@ def test_a_store_holds_a_study_with_a_trial_that_never_ended_and_lacks_it_withou
         assert run.data.tags["winner"] == "t0001: the settings of its arm"  # this selection has no parameters
         assert run.data.tags["mlflow.note.content"].startswith("Winner t0001: ")
         assert [trial.data.tags.get("winner") for trial in trials.values()].count(arm.name) == 1
+        assert {name: trial.data.tags.get("pareto") for name, trial in trials.items()} == {
+            "t0001": "front",
+            "t0002": None,
+        }
         for run in client.search_runs(["1"]):
             client.delete_run(run.info.run_id)
             assert not is_complete_in_store(plan, ledger, tracker), run.data.tags["study.kind"]

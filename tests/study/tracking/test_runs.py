@@ -204,9 +204,14 @@ def test_one_trial_of_an_arm_is_its_winner(uri: str, tmp_path: Path):
     for winner in ("t0001", "t0002", "t0002"):
         run_id = driver.tracker.find_trial_run(winner, TAGS)
         assert run_id is not None
-        driver.tracker.mark_winner(run_id, TAGS)
+        driver.tracker.mark_trials([run_id], TAGS, "winner", "joint-2")
         tagged = {name for name, run in _runs(uri, "s-winner").items() if run.data.tags.get("winner") == "joint-2"}
         assert tagged == {winner}
+    for front in (["t0001"], ["t0001", "t0002"], ["t0002"]):
+        driver.tracker.mark_trials(
+            [driver.tracker.find_trial_run(name, TAGS) or "" for name in front], TAGS, "pareto", "front"
+        )
+        assert {name for name, run in _runs(uri, "s-winner").items() if "pareto" in run.data.tags} == {*front}
     driver.close()
 
 
@@ -215,13 +220,14 @@ def test_the_ui_opens_as_training_on_the_trials_and_names_the_data(uri: str):
     data = LoggedData("phantom, 8 patients", "phantom", "0123456789" * 5)
     for _ in range(2):  # a later driver changes nothing
         tracker = StudyTracker(uri, "s-view", {}, "smoke 1", data)
-        tracker.share_view(TrialView(OBJECTIVE, True, ("lambda_1", "alpha")))
+        tracker.share_view(TrialView(OBJECTIVE, True, ("lambda_1", "alpha"), ("val/dice/lv",)))
         tracker.arm_run(TAGS)
     client, runs = MlflowClient(uri), _runs(uri, "s-view")
     experiment = client.get_experiment(runs["study"].info.experiment_id)
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     state = json.loads(experiment.tags["mlflow.sharedViewState.s-view"])
     assert state["orderByKey"] == state["selectedColumns"][0] == "metrics.`val_best/registration_ratio`"
+    assert state["selectedColumns"][1] == "metrics.`val_best/dice/lv`" and "tags.`pareto`" in state["selectedColumns"]
     assert state["orderByAsc"] is True and "params.`alpha`" in state["selectedColumns"]
     found = client.search_runs(
         [experiment.experiment_id], state["searchFilter"], order_by=[f"{state['orderByKey']} ASC"]

@@ -1,11 +1,10 @@
-"""Figures of the objective: the best so far at equal effort of the arms, and its trade-off with Dice.
+"""The figure of the effort: the best objective so far of all arms, against their trials and minutes.
 
-`optuna.visualization.matplotlib` has a history and a Pareto front too, but not of several arms, against minutes, or
-within a fold.
+`optuna.visualization.matplotlib` has a history too, but not of several arms or against minutes.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +21,7 @@ from study.report.search.trial_table import (
     CUT,
     EARLY,
     OTHER,
-    endings_text,
     kind_of,
-    several_folds,
-    trial_table,
 )
 from study.report.store.records import ArmRecord
 
@@ -192,104 +188,3 @@ def _curve(axes: Axes, curve: pd.DataFrame, column: str, colour: str, dashes: ob
 
 def _number(value: float) -> str:
     return "none yet" if math.isnan(value) else f"{value:.3f}"
-
-
-def mean_dice(validation: Mapping[str, float], prefixes: Sequence[str]) -> float:
-    """Return the mean over the metrics whose names begin with one of the prefixes; NaN where none does."""
-    values = [value for name, value in validation.items() if name.startswith(tuple(prefixes))]
-    return float(np.mean(values)) if values else float("nan")
-
-
-def pareto_front(low_is_better: np.ndarray, high_is_better: np.ndarray) -> np.ndarray:
-    """Return a mask (n,) of the Pareto-optimal points: no other is as good in both values and better in one.
-
-    Points with a value that is not finite are never in the front.
-    """
-    low, high = np.asarray(low_is_better, dtype=float), np.asarray(high_is_better, dtype=float)
-    as_good = (low[:, None] <= low[None, :]) & (high[:, None] >= high[None, :])
-    better = (low[:, None] < low[None, :]) | (high[:, None] > high[None, :])
-    return np.isfinite(low) & np.isfinite(high) & ~(as_good & better).any(axis=0)
-
-
-def dice_table(arms: Sequence[ArmRecord]) -> tuple[pd.DataFrame, str]:
-    """Return the trial table with the columns `dice` and `front`, and the name of the Dice used.
-
-    Dice is that of the segmentations (mean over cine, LGE and structures) where the model segments, else the overlap of
-    the LGE label with that of cine, both at the best epoch. The front is computed per fold, from trials that can be
-    selected.
-    """
-    table = trial_table(arms)
-    metrics = [trial.validation for arm in arms for trial in arm.trials]
-    segments = any(name.startswith(SEGMENTATION) for one in metrics for name in one)
-    prefixes = SEGMENTATION if segments else OVERLAP
-    table["dice"] = np.array([mean_dice(one, prefixes) for one in metrics], dtype=float)
-    usable = table["dice"].where(table["kind"] != OTHER)
-    table["front"] = False
-    for _, own in table.groupby("fold"):
-        costs = arms[0].ranked_by.sign * own["objective"].to_numpy()
-        table.loc[own.index, "front"] = pareto_front(costs, usable[own.index].to_numpy())
-    return table, "mean segmentation Dice" if segments else "mean overlap Dice"
-
-
-def draw_tradeoff(arms: Sequence[ArmRecord], theme: Theme = LIGHT) -> Figure | None:
-    """Draw the objective against Dice on validation, and the front; None where no trial has both values.
-
-    It is not drawn either where the objective is a Dice itself.
-
-    Args:
-        arms: the records of one arm, one per fold.
-        theme: the colours.
-    """
-    objective = arms[0].ranked_by
-    if objective.metric.startswith((*SEGMENTATION, *OVERLAP)):
-        return None
-    table, kind = dice_table(arms)
-    dice, values = table["dice"].to_numpy(dtype=float), table["objective"].to_numpy(dtype=float)
-    seen = np.isfinite(dice) & np.isfinite(values)
-    if not seen.any():
-        return None
-    colour = theme.of_look(arms[0].look)
-    figure = Figure(figsize=(4.9, 3.8), layout="constrained", facecolor="none")
-    axes = figure.add_subplot()
-    dress(axes, theme)
-    for _, own in table[table["front"]].groupby("fold"):
-        ordered = own.sort_values("dice")
-        axes.step(ordered["dice"], ordered["objective"], where="pre", color=theme.ink, linewidth=1, alpha=0.7, zorder=2)
-    trial_marks.scatter(axes, dice, values, table, theme, colour)
-    trial_marks.ring(axes, dice, values, table, theme)
-    trial_marks.set_objective_axis(axes, values[seen], objective, theme)
-    low, high = float(dice[seen].min()), float(dice[seen].max())
-    margin = 0.06 * (high - low) + 0.005
-    axes.set_xlim(low - margin, high + margin)
-    axes.set_ylabel(f"{trial_marks.title_of(objective)}, {objective.better}", fontsize=8.5, color=theme.ink)
-    axes.set_xlabel(f"Validation {kind} (higher is better)", fontsize=8.5, color=theme.ink)
-    key = Line2D([], [], color=theme.ink, linewidth=1, alpha=0.7, label="front")
-    trial_marks.legend(figure, table[seen], theme, colour, [key])
-    return figure
-
-
-def tradeoff_alt(arms: Sequence[ArmRecord]) -> str:
-    """Return the text alternative of the figure."""
-    table, kind = dice_table(arms)
-    seen = table[table["dice"].notna() & table["objective"].notna()]
-    title = trial_marks.title_of(arms[0].ranked_by)
-    text = f"{title} against validation {kind} of {len(seen)} trials ({endings_text(seen)}); "
-    return text + f"{int(seen['front'].sum())} of them on the front, where neither is better without the other worse."
-
-
-def tradeoff_note(arms: Sequence[ArmRecord]) -> str:
-    """Return the note that compares the selected trial with that of highest Dice, or why nothing is shown."""
-    table, kind = dice_table(arms)
-    seen = table[(table["kind"] != OTHER) & table["dice"].notna() & table["objective"].notna()]
-    if seen.empty:
-        return "The trade-off with Dice is not shown: the store has no metrics of the trials' best epochs."
-    text = ""
-    for fold, own in seen.groupby("fold"):
-        chosen = own[own["selected"]]
-        if len(chosen):
-            best = own.sort_values("dice").iloc[-1]
-            where = f"Fold {fold}: the" if several_folds(table) else "The"
-            text += f"{where} selected trial has objective {chosen['objective'].iloc[0]:.3f} at "
-            text += f"{kind} {chosen['dice'].iloc[0]:.3f}; the trial of highest Dice, {best['dice']:.3f}, "
-            text += f"has objective {best['objective']:.3f}. "
-    return text.strip()
