@@ -118,7 +118,7 @@ def dress(axes: Axes, theme: Theme) -> None:
     axes.set_facecolor("none")
     axes.grid(axis="y", color=theme.faint, linewidth=0.7, zorder=0)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=theme.ink, labelsize=8, length=0)
+    axes.tick_params(which="both", colors=theme.ink, labelsize=8, length=0)
     for name, spine in axes.spines.items():
         spine.set_visible(name == "bottom")
         spine.set_color(theme.faint)

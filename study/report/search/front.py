@@ -42,7 +42,8 @@ def front_table(study: StudyRecord) -> Table:
         tuple(rows),
         "Arm",
         "Metrics on validation at the trial's best epoch by the first metric. No other trial of the arm and fold is as "
-        "good by every metric and better by one. All that this report says of the objective is about the first metric.",
+        "good by every metric and better by one; a difference within the noise between seeds is no trade-off. All that "
+        "this report says of the objective is about the first metric.",
     )
 
 
@@ -52,5 +53,5 @@ def _row(study: StudyRecord, arm: ArmRecord, trial: TrialRecord) -> Row:
     names = [one.name for one in search_parameters(study.specification, arm)]
     words = [f"{arm.arm}, fold {arm.fold}" if arm.folds > 1 else arm.arm]
     words += [f"{trial.trial_id} (winner)" if won else trial.trial_id, str(trial.best_epoch)]
-    words += [*(number(value, 3) for value in values), setting_text(trial.parameters, names)]
+    words += [*(number(value, 4) for value in values), setting_text(trial.parameters, names)]
     return text_row(words, trial.run_id)

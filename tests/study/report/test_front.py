@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from jointnet.train.objective import Objective
-from study.report import figures
+from study.report import figures, page
 from study.report.analysis import analyse
 from study.report.headline import headline
 from study.report.page import Heading, Pictures, Text
 from study.report.search.front import front_of, front_sentence, front_table
 from study.report.search.tradeoff import draw_tradeoff, tradeoff_alt, tradeoff_note
+from study.report.sections import build
 from study.report.sections.methods import conventions
 from study.report.sections.search import search
 from study.report.store.reader import _objective
@@ -70,9 +71,9 @@ def test_the_table_has_the_metrics_the_setting_and_the_winner():
     assert table.header == ("Trial", "Epoch", "LV CD (mm)", "LV overlap", "Setting")
     words = [[row.heading, *(cell.text for cell in row.cells)] for row in table.rows]
     assert words == [
-        ["joint-25", "t1 (winner)", "3", "1.000", "0.600", "alpha 0.1"],
-        ["joint-25", "t0", "3", "2.000", "0.800", "alpha 0"],
-        ["joint-25", "t3", "3", "3.000", "0.900", "alpha 0.3"],
+        ["joint-25", "t1 (winner)", "3", "1.0000", "0.6000", "alpha 0.1"],
+        ["joint-25", "t0", "3", "2.0000", "0.8000", "alpha 0"],
+        ["joint-25", "t3", "3", "3.0000", "0.9000", "alpha 0.3"],
     ]
     assert [row.sources for row in table.rows] == [("run1",), ("run0",), ("run3",)]
     folds = front_table(_study(*(_arm(TWO, fold=fold, folds=2) for fold in (1, 2))))
@@ -153,3 +154,11 @@ def test_the_objective_of_a_specification_has_its_further_metrics():
     for objective in (TWO, THREE, OVERLAP):
         assert _objective({"searches": [{"metric": "x"}], "objective": objective.as_dict()}) == objective
     assert _objective({"searches": [{"objective": OVERLAP.as_dict()}]}) == OVERLAP  # an older one
+
+
+def test_the_page_begins_with_the_front_beside_the_answer():
+    study = _study(_arm(TWO))
+    text = page.html(build(study), lambda picture, dark: "")
+    assert 0 < text.index(f"<p>{front_sentence(study)}</p>") < text.index('<h2 id="contents">')
+    one = page.html(build(_study(_arm(Objective("val/cd_mm/lv")))), lambda picture, dark: "")
+    assert "Pareto" not in one
