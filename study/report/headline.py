@@ -189,13 +189,13 @@ def _as_good(analysis: Analysis, best: str) -> list[str]:
         for name in analysis.titles
         if name != best and own.cost(value := analysis.test_value(name)) <= cost + noise
     }
-    reasons = [f"{name} is as good ({number(value)})" for name, value in near.items() if name in analysis.arms]
+    metric = "ratio" if own.is_ratio else own.title
+    values = {name: f"({metric} {number(value)} {own.unit}".rstrip() + ")" for name, value in near.items()}
+    reasons = [f"{name} is as good {values[name]}" for name in near if name in analysis.arms]
     for name, value in near.items():
         if name not in analysis.arms:
             how = "as good" if own.cost(value) >= cost - noise else "better"
-            reasons.append(
-                f"without any training, {name} {'are' if name.endswith('s') else 'is'} {how} ({number(value)})"
-            )
+            reasons.append(f"without any training, {name} {'are' if name.endswith('s') else 'is'} {how} {values[name]}")
     return reasons
 
 

@@ -77,7 +77,7 @@ def test_one_arm_names_its_winner_the_error_and_each_doubt():
             "the default is as good",
         ),
         (_study(_arm(0.45, openings=2)), "the test patients were opened more than once"),
-        (_study(_arm(0.45), _arm(0.46, train=35)), "joint-35 is as good (0.46)"),
+        (_study(_arm(0.45), _arm(0.46, train=35)), "joint-35 is as good (ratio 0.46)"),
         (_study(_arm(0.45), _arm(0.6, train=35)), ""),
     ],
 )
@@ -90,11 +90,19 @@ def test_each_doubt_stands_in_its_case_only(study: StudyRecord, words: str):
 
 def test_what_needs_no_training_and_is_as_good_or_better_is_a_doubt():
     study = _study(_arm(0.5))
-    for gain, word in ((0.3, "better (0.30)"), (0.51, "as good (0.51)"), (0.6, "")):
+    for gain, word in ((0.3, "better (ratio 0.30)"), (0.51, "as good (ratio 0.51)"), (0.6, "")):
         rows = synthetic.slice_rows(1.0, False)
         rows["after"] = rows["before"] * gain
         trust = _headline(replace(study, baselines=(BaselineRecord("b", DESCRIPTORS, rows),))).trust
         assert (f"without any training, descriptors are {word}" in trust) == bool(word)
+
+
+def test_a_value_in_a_doubt_has_the_name_and_the_unit_of_its_metric():
+    study = _study(_arm(0.5, ranked_by=Objective("val/cd_mm/lv")))
+    rows = synthetic.slice_rows(1.0, False)
+    rows["after"] = 0.25
+    trust = _headline(replace(study, baselines=(BaselineRecord("b", DESCRIPTORS, rows),))).trust
+    assert "without any training, descriptors are better (LV CD 0.25 mm)" in trust
 
 
 def test_where_nothing_beats_doing_nothing_it_says_what_to_change():
