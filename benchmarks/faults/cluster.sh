@@ -63,6 +63,18 @@ timed() {
         'BEGIN { printf "%s: exit status %d after %.1f minutes\n", name, status, seconds / 60 }'
 }
 
+# submitted OPTIONS: run a job to its end. Where a node is killed, Ray's command may end before the job does.
+submitted() {
+    local id=study-$RANDOM status
+    "$python" -m ray.scripts.scripts job submit --address http://127.0.0.1:8265 --submission-id "$id" "$@" || true
+    until status=$("$python" -m ray.scripts.scripts job status --address http://127.0.0.1:8265 "$id" 2>&1) &&
+        [[ $status == *SUCCEEDED* || $status == *FAILED* || $status == *STOPPED* || $status == *succeeded* || $status == *failed* ]]; do
+        sleep 5
+    done
+    echo "$status"
+    [[ $status == *SUCCEEDED* || $status == *succeeded* ]]
+}
+
 # lose_node NAME ADDRESS: ask for another node once a study has an epoch of the node at an address.
 lose_node() {
     until grep -qsF "$2" "$work/out/$1"/2*/ledger.jsonl; do sleep 0.5; done
@@ -96,8 +108,7 @@ for name in "${studies[@]}"; do
         environment=$("$python" -c 'import json, os
 names = ("MLFLOW_TRACKING", "PYTHONPATH")
 print(json.dumps({"env_vars": {k: v for k, v in os.environ.items() if k.startswith(names)}}))')
-        start=("$python" -m ray.scripts.scripts job submit --address http://127.0.0.1:8265 --working-dir "$root"
-            --runtime-env-json "$environment" -- "$python" "${given[@]}")
+        start=(submitted --working-dir "$root" --runtime-env-json "$environment" -- "$python" "${given[@]}")
         ;;
     *) start=("$python" "${given[@]}") ;;
     esac
