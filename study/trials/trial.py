@@ -205,8 +205,7 @@ def _model_epoch(content: bytes) -> int | None:
 
 
 def keep_best_only(folder: Path) -> None:
-    """Remove all files of a finished trial but its frozen model, also those that a killed worker had half written."""
+    """Remove all files of a finished trial but its frozen model, also those that a killed process had half written."""
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    for name in (MODEL_FILE, PREVIOUS_FILE):
-        for path in (folder / name, *folder.glob(f".{name}.*.part")):
-            path.unlink(missing_ok=True)
+    for path in (folder / MODEL_FILE, folder / PREVIOUS_FILE, *folder.rglob(".*.part")):
+        path.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from jointnet.preparation.cache import CachedPatient
 from jointnet.settings import Settings, with_values
 from jointnet.train.objective import EpochReport, Objective
 from study.trials.trial import (
+    BEST_FILE,
     ArmTask,
     ObjectiveNotFiniteError,
     TrialSpec,
@@ -145,11 +146,14 @@ def test_weights_that_are_not_finite_are_no_model(tmp_path: Path):
 
 def test_of_a_finished_trial_only_the_frozen_model_is_left(tmp_path: Path):
     (tmp_path / "checkpoints").mkdir()
-    half_written = [tmp_path / f".{name}.12840.part" for name in (MODEL_FILE, PREVIOUS_FILE)]
-    for path in (tmp_path / "best-epoch4.pt", tmp_path / MODEL_FILE, tmp_path / PREVIOUS_FILE, *half_written):
+    best = tmp_path / BEST_FILE
+    best.parent.mkdir()
+    models = [best, tmp_path / MODEL_FILE, tmp_path / PREVIOUS_FILE]
+    for path in (*models, *(path.with_name(f".{path.name}.12840.part") for path in models)):
         path.write_bytes(b"weights")
     keep_best_only(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["best-epoch4.pt"]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [best]
+    assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.parametrize(("device", "freed"), [("cuda", 1), ("cpu", 0)])
