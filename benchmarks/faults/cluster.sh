@@ -7,8 +7,9 @@
 # then the smoke study from a node (`node`), over ray:// (`client`) and by `ray job submit` (`job`); each also nested
 # (`node-nested`), while a node is killed and another joins (`node-replaced`), and both (`node-nested-replaced`); and by a job
 # whose driver is killed before the same job is submitted again (`job-killed`). Each is compared with one beside the cluster:
-# prints its minutes, its trials by node, and what differs. SHARED=yes runs the same on shared folders. DIR is an absolute folder; called again with it, an interrupted study resumes on a new head. Debian's
-# PostgreSQL is needed, and a user `postgres`.
+# prints its minutes, its trials by node, and what differs. SHARED=yes runs the same on shared folders. DIR is an absolute
+# folder; called again with it, an interrupted study resumes on a new head. Debian's PostgreSQL is needed, and a user
+# `postgres`.
 set -euo pipefail
 
 work=$1

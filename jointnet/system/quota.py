@@ -42,7 +42,7 @@ def limit_threads() -> None:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads meanwhile: predictions depend on their number in the last digits of a float."""
+    """Set the number of torch's threads within the context. The last digits of predictions depend on it."""
     import torch
 
     before = torch.get_num_threads()

@@ -80,7 +80,12 @@ def _change(analysis: Analysis, name: str) -> str:
         return f"{title} {number(first.reference_mean)} to {number(first.compared_mean)} mm"
     before = _before(analysis, name)
     since = "" if math.isnan(before) else f"{number(before)} to "
-    return f"{objective.title} {since}{number(analysis.test_value(name))} {objective.unit}".rstrip()
+    return f"{objective.title} {since}{_with_unit(objective, analysis.test_value(name))}"
+
+
+def _with_unit(objective: Objective, value: float) -> str:
+    """Return a value of the objective with its unit."""
+    return f"{number(value)} {objective.unit}".rstrip()
 
 
 def _before(analysis: Analysis, name: str) -> float:
@@ -190,7 +195,7 @@ def _as_good(analysis: Analysis, best: str) -> list[str]:
         if name != best and own.cost(value := analysis.test_value(name)) <= cost + noise
     }
     metric = "ratio" if own.is_ratio else own.title
-    values = {name: f"({metric} {number(value)} {own.unit}".rstrip() + ")" for name, value in near.items()}
+    values = {name: f"({metric} {_with_unit(own, value)})" for name, value in near.items()}
     reasons = [f"{name} is as good {values[name]}" for name in near if name in analysis.arms]
     for name, value in near.items():
         if name not in analysis.arms:
