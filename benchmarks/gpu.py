@@ -27,6 +27,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -203,7 +204,8 @@ def measured(
     for _ in range(MOST_HALVINGS):
         learner.model.load_state_dict(weights)
         losses = train_epoch(learner, pairs, batches[:1], generator, True)
-        gradient = torch.cat([each.grad.flatten().float().cpu() for each in learner.model.parameters()])
+        gradients = [each.grad for each in learner.model.parameters() if each.grad is not None]
+        gradient = torch.cat([each.flatten().float().cpu() for each in gradients])
         if torch.isfinite(gradient).all():
             break
     learner.model.load_state_dict(weights)
@@ -293,7 +295,7 @@ def speed(device: torch.device, scale: Scale) -> Iterator[Figure]:
     peak = 0.0
     for each in dict.fromkeys((torch.float32, precision)):
         matrix = torch.randn(scale.matrix, scale.matrix, device=device, dtype=each)
-        seconds = timed(lambda matrix=matrix: matrix @ matrix, device, scale.steps)
+        seconds = timed(partial(torch.matmul, matrix, matrix), device, scale.steps)
         peak = 2 * scale.matrix**3 / seconds
         yield Figure(f"product of matrices in {BITS[each]}", (peak / 1e12,), "TFLOP/s")
     for name in TRAINED:
@@ -324,7 +326,7 @@ def of_a_step(what: str, training: Training, scale: Scale, peak: float) -> Itera
     if device.type == "cuda":
         most = 0.8e-6 * torch.cuda.mem_get_info(device)[1]
         yield Figure(f"{what}: memory", (torch.cuda.max_memory_allocated(device) / 1e6,), "MB", most)
-    training.learner.model.to(memory_format=torch.contiguous_format)
+    training.learner.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     first = timed(lambda: training.steps(scale.steps), device, 2) / scale.steps
     yield Figure(f"{what}: channels first / last", (first / whole,), "x", least=0.95)
 
@@ -335,7 +337,7 @@ def prediction(device: torch.device, scale: Scale) -> Iterator[Figure]:
     images, field = np.array(patient.images()), np.array(patient.field())
     for name in TRAINED:
         model = build_model(settings_of(scale, name, scale.sides[0], scale.batches[0])).to(device)
-        seconds = timed(lambda model=model: predict(model, images, device, field=field), device, scale.steps)
+        seconds = timed(partial(predict, model, images, device, field=field), device, scale.steps)
         yield Figure(f"{name}: prediction of {len(images)} slices", (1e3 * seconds,), "ms", 1000)
 
 

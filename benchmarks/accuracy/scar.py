@@ -55,17 +55,19 @@ class Case(NamedTuple):
 def cases_of(files: PatientFiles) -> dict[str, Case]:
     """Return the cases of a phantom patient on the common grid, with LGE as acquired and as moved by the oracle."""
     errors: list[str] = []
-    (_, cine_stack), (lge, lge_stack) = read_image(files.cine, errors), read_image(files.lge, errors)
-    scar = true_scar(SEED, files.patient).astype(np.uint8)
-    grid = common_grid(cine_stack, lge_stack)
-    (cine_labels,), _ = sample([(read_label(files.cine_label, errors), 0)], cine_stack, grid)
-    stacks = [(lge, 1), (read_label(files.lge_label, errors), 0), (scar, 0)]
-    (lge, lge_labels, scar), inside = sample(stacks, lge_stack, grid)
+    cine, lge = read_image(files.cine, errors), read_image(files.lge, errors)
+    labels = [None if path is None else read_label(path, errors) for path in (files.cine_label, files.lge_label)]
+    grid = cine and lge and common_grid(cine[1], lge[1])
+    if cine is None or lge is None or grid is None or labels[0] is None or labels[1] is None:
+        raise RuntimeError(f"patient {files.patient}: must have readable, overlapping scans and labels, got {errors}")
+    scar = true_scar(SEED, int(files.patient)).astype(np.uint8)
+    (cine_labels,), _ = sample([(labels[0], 0)], cine[1], grid)
+    (moving, lge_labels, scar), inside = sample([(lge[0], 1), (labels[1], 0), (scar, 0)], lge[1], grid)
     theta = oracle(np.stack([cine_labels, lge_labels], 1)).theta
-    still = np.where(inside, lge, np.nan).astype(np.float32)
+    still = np.where(inside, moving, np.nan).astype(np.float32)
     moved, reached = (
         warp(torch.from_numpy(each.astype(np.float32))[:, None], torch.from_numpy(theta))[:, 0].numpy()
-        for each in (lge, inside)
+        for each in (moving, inside)
     )
     return {
         "LGE's own labels": Case(still, lge_labels, scar > 0),
@@ -82,7 +84,7 @@ def rows_of(files: PatientFiles, settings: ScarSettings, cases: dict[str, Case],
     true = measure(
         own.truth & (own.labels == CLASS_INDEX["myo"]), np.ones(own.labels.shape, bool), wall_of(own.labels, SPACING_MM)
     )
-    common = {"patient": files.patient, "method": settings.method}
+    common: dict[str, object] = {"patient": files.patient, "method": settings.method}
     rows = []
     for name, case in cases.items():
         scar = find_scar(case.lge, case.labels, SPACING_MM, settings)

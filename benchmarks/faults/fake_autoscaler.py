@@ -17,7 +17,7 @@ import psutil
 import ray
 
 MARK = "JOINTNET_FAKE_CLUSTER"
-EMPTY = {
+EMPTY: dict[str, object] = {
     **{name: {} for name in ("auth", "docker", "file_mounts")},
     **{name: [] for name in ("initialization_commands", "setup_commands", "head_setup_commands")},
     **{name: [] for name in ("worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")},
@@ -49,8 +49,13 @@ class FakeCluster:
 def configuration(gcs_address: str, cpus: int, most: int, idle_minutes: float) -> dict[str, object]:
     """Return the configuration of an autoscaler of at most `most` nodes, and of a head without CPUs."""
     node = {"CPU": cpus, "object_store_memory": 80 * 10**6}
-    provider = ("use_node_id_as_ip", "disable_node_updaters", "disable_launch_config_check")
-    provider += ("foreground_node_launch", "launch_multiple")
+    provider = (
+        "use_node_id_as_ip",
+        "disable_node_updaters",
+        "disable_launch_config_check",
+        "foreground_node_launch",
+        "launch_multiple",
+    )
     return {
         "cluster_name": "fake",
         "max_workers": most,

@@ -257,7 +257,7 @@ def _sound_model() -> tuple[bytes, Settings]:
     settings = with_values(Settings(), {"model.widths": [4, 4], "model.hidden": 2})
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.pt"
-        save_model(path, build_model(settings).state_dict(), settings, {"training": [1], "validation": [2]}, 1)
+        save_model(path, build_model(settings).state_dict(), settings, {"training": ["1"], "validation": ["2"]}, 1)
         return path.read_bytes(), settings
 
 

@@ -59,7 +59,8 @@ def best_so_far(table: pd.DataFrame) -> np.ndarray:
 
     The shape is (trainings, epochs).
     """
-    objectives = table[sorted((name for name in table.columns if name.isdigit()), key=int)].to_numpy(float)
+    epochs = sorted((name for name in map(str, table.columns) if name.isdigit()), key=int)
+    objectives = table[epochs].to_numpy(float)
     return np.where(np.isnan(objectives), np.nan, np.fmin.accumulate(objectives, axis=1))
 
 
@@ -100,7 +101,8 @@ def record(
     }
     for done, future in enumerate(as_completed(futures), start=1):
         ((number, seed), sample), curve = futures[future], future.result()
-        line = {"sample": number, "seed": seed, **sample, **dict(enumerate(curve, start=1))}
+        epochs = {str(epoch): value for epoch, value in enumerate(curve, start=1)}
+        line = {"sample": number, "seed": seed, **sample, **epochs}
         pd.DataFrame([line]).to_csv(path, mode="a", header=not path.exists(), index=False)
         print(f"{done}/{len(missing)}: sample {number}, seed {seed}: {np.nanmin(curve):.4f}", flush=True)
 

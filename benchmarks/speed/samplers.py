@@ -20,7 +20,7 @@ import argparse
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from points import place_of, sobol_samples
@@ -42,7 +42,7 @@ from study.search.space import Search
 HERE = Path(__file__).parent
 COUNTS = (6, 12, 24, 48)
 """Numbers of trials after which regrets are compared."""
-RANDOM = "random"
+RANDOM: Final = "random"
 HEAD = "model.head"
 SLOW = ("gp", "qmc", "cmaes")
 """Samplers that take seconds for a search, and are repeated less often."""
@@ -58,7 +58,7 @@ GRID = 2**14
 
 def searches() -> dict[str, tuple[Search, bool]]:
     """Return the compared searches by name, and whether each begins with the settings."""
-    found = {RANDOM: (Search(RANDOM), True)}
+    found: dict[str, tuple[Search, bool]] = {RANDOM: (Search(RANDOM), True)}
     for startup in (2, 5, 10):
         found[f"tpe, {startup} random"] = (Search("tpe", {"n_startup_trials": startup}), True)
     found["random, settings not first"] = (Search(RANDOM), False)
@@ -197,7 +197,8 @@ def main() -> None:
     table, _ = read_table(options.table)
     table = table.assign(objective=np.fmin(best_so_far(table)[:, -1], WORST))
     table = table[table[HEAD] == "fully_connected"]
-    places = [place_of(parameters, row) for row in table.to_dict("records")]
+    trainings = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    places = [place_of(parameters, training) for training in trainings]
     rows = np.column_stack([places, table["objective"]])
     process = fitted(rows[:, :-1], rows[:, -1])
     noise = print_quality(process, parameters, rows)

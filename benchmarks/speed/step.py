@@ -134,7 +134,8 @@ class FewSlices:
         middle = slice(self.edge, batch.cine.shape[-1] - self.edge)
         if not self.edge:
             return batch
-        return Batch(*(each[..., middle, middle].contiguous() for each in batch[:-1]), batch.labelled)
+        maps = {name: each[..., middle, middle] for name, each in batch._asdict().items() if name != "labelled"}
+        return batch._replace(**{name: each.contiguous() for name, each in maps.items()})
 
 
 def phantom_patients(count: int) -> list[CachedPatient]:

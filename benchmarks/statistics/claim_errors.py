@@ -23,10 +23,11 @@ patients) and 0.5 mm (three of 5), the joint model's below 0.1 mm; between seeds
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,8 @@ POWER_EVERY = 8
 """One study in so many is also judged with each of these effects."""
 
 VALIDATION = 4
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -193,10 +196,17 @@ def _frame(design: Design, after: np.ndarray) -> pd.DataFrame:
     return design.frame.assign(after=after)
 
 
+def shares(studies: Sequence[Mapping[Key, bool]]) -> dict[Key, float]:
+    """Return the share of studies in which each key is true."""
+    return {key: float(np.mean([each[key] for each in studies])) for key in studies[0]}
+
+
 def simulate(scenario: Scenario, studies: int, seed: int) -> list[dict[str, object]]:
     """Return a line per claim."""
     random, design = np.random.default_rng(seed), design_of(scenario)
-    wrong, alone, found = [], [], []
+    wrong: list[dict[str, bool]] = []
+    alone: list[dict[str, bool]] = []
+    found: list[dict[tuple[str, float], bool]] = []
     for number in range(studies):
         drawn = errors(scenario, design, random)
         at = judged(design, drawn, 0.0)
@@ -210,7 +220,7 @@ def simulate(scenario: Scenario, studies: int, seed: int) -> list[dict[str, obje
                     for name, one in judged(design, drawn, effect).items()
                 }
             )
-    rates = {what: pd.DataFrame(each).mean() for what, each in (("wrong", wrong), ("alone", alone), ("found", found))}
+    by_patients, powers = shares(alone), shares(found)
     return [
         {
             "scenario": scenario.name,
@@ -220,10 +230,10 @@ def simulate(scenario: Scenario, studies: int, seed: int) -> list[dict[str, obje
             "training": f"{scenario.small}, {scenario.large}",
             "claim": claim,
             "wrong %": f"{100 * share:.1f} ({100 * np.sqrt(share * (1 - share) / studies):.1f})",
-            "patients %": f"{100 * rates['alone'][claim]:.1f}",
-            **{f"finds {effect:g} mm %": f"{100 * rates['found'][claim, effect]:.0f}" for effect in EFFECTS_MM},
+            "patients %": f"{100 * by_patients[claim]:.1f}",
+            **{f"finds {effect:g} mm %": f"{100 * powers[claim, effect]:.0f}" for effect in EFFECTS_MM},
         }
-        for claim, share in rates["wrong"].items()
+        for claim, share in shares(wrong).items()
     ]
 
 

@@ -21,6 +21,8 @@ class Options:
 class SmallNet(nn.Module):
     """Two convolutions with instance normalisation, and class scores that are 0 before training."""
 
+    limits: Tensor
+
     def __init__(self, settings: Settings, options: Options) -> None:
         super().__init__()
         self.model, width = settings.model, options.width
@@ -29,8 +31,8 @@ class SmallNet(nn.Module):
             self.features.append(nn.Conv2d(channels, width, 5, padding=2, bias=False))
             self.features.append(nn.InstanceNorm2d(width, affine=True)).append(nn.ReLU())
         self.scores = nn.Conv2d(width, 1 + len(self.model.structures), 1)
-        nn.init.zeros_(self.scores.weight)
-        nn.init.zeros_(self.scores.bias)
+        for parameter in self.scores.parameters():
+            nn.init.zeros_(parameter)
         self.register_buffer("limits", transform_limits(self.model), persistent=False)
 
     def segment(self, image: Tensor) -> Tensor:
