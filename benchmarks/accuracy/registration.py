@@ -5,7 +5,8 @@ python benchmarks/accuracy/registration.py --out runs/registration [--data DIR] 
 
 Rows without annotation: before registration, MIND descriptors, and SimpleITK where it is installed
 (`pip install -e '.[benchmark]'`). Rows with annotation: an arm of a search file, at its own settings with nothing
-searched, and a number of training patients, e.g. `joint-16`. The oracle is the best affine found on the manual labels.
+searched, and a number of training patients, e.g. `joint-16`. The oracle is the best affine found on the manual labels,
+of all structures or of some; or, for each slice, the mean of those of the patient's other slices.
 
 Every patient is in one test fold per seed. `--validation` of the others choose the best epoch, and the training
 patients are the first of the rest, so fewer are a subset of more. Each model is trained on `--data` and tested on the
@@ -30,12 +31,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from jointnet.data.folder import find_patients
 from jointnet.evaluate.aggregation import ENDPOINTS, METRIC_TITLES, patient_means, registration_ratio
 from jointnet.evaluate.mutual_information import is_installed, mutual_information
 from jointnet.evaluate.oracle import oracle
-from jointnet.evaluate.rows import evaluate, predicted_rows
+from jointnet.evaluate.rows import EvaluatedPatient, evaluate, predicted_rows
 from jointnet.model_file import load_model, untrained_model
 from jointnet.model_path import MODEL_FILE
 from jointnet.models import MODELS
@@ -43,6 +45,7 @@ from jointnet.networks.apply import Prediction
 from jointnet.phantom.writer import write_phantom
 from jointnet.preparation.cache import CachedPatient, prepare
 from jointnet.settings import Settings, settings_to_dict
+from jointnet.structures import CLASS_INDEX
 from jointnet.train.loop import train
 from jointnet.train.pseudo_labels import pseudo_label
 from study.search.file.reading import load_spaces
@@ -167,14 +170,34 @@ def without_annotation(patients: Patients) -> Iterator[pd.DataFrame]:
         "before registration": measured(None, patients),
         "descriptors": measured(untrained_model("descriptors").model, patients),
         "oracle": predicted(patients, lambda patient: oracle(patient.labels())),
+        "oracle of LV and myocardium": predicted(patients, lambda patient: oracle(only(patient.labels(), "lv", "myo"))),
+        "oracle of RV": predicted(patients, lambda patient: oracle(only(patient.labels(), "rv"))),
+        "oracle of the patient's other slices": predicted(patients, lambda patient: oracle_elsewhere(patient.labels())),
     }
     if is_installed():
         found["SimpleITK, mutual information"] = predicted(patients, mutual_information)
     for name, rows in found.items():
-        yield rows.assign(row=name, annotated="all" if name == "oracle" else "0", seed=0)
+        yield rows.assign(row=name, annotated="all" if name.startswith("oracle") else "0", seed=0)
 
 
-def predicted(patients: Patients, predict: Callable[[CachedPatient], Prediction]) -> pd.DataFrame:
+def only(labels: NDArray[np.uint8], *structures: str) -> NDArray[np.uint8]:
+    """Return label maps with the given structures and background only."""
+    return labels * np.isin(labels, [CLASS_INDEX[name] for name in structures]).astype(np.uint8)
+
+
+def oracle_elsewhere(labels: NDArray[np.uint8]) -> Prediction:
+    """Return for each slice the mean oracle of the other slices with labels in both images; if none, no change."""
+    own = oracle(labels).theta
+    labelled = ((labels > 0).sum((2, 3)) > 0).all(axis=1)
+    theta = np.broadcast_to(np.eye(2, 3, dtype=own.dtype), own.shape).copy()
+    for index in range(len(own)):
+        others = labelled & (np.arange(len(own)) != index)
+        if others.any():
+            theta[index] = own[others].mean(0)
+    return Prediction(theta, None, None)
+
+
+def predicted(patients: Patients, predict: Callable[[EvaluatedPatient], Prediction]) -> pd.DataFrame:
     """Return the rows of all fields of view with any prediction of a patient."""
     return pd.concat([predicted_rows(group, predict).assign(fields=name) for name, group in patients.items()])
 
