@@ -186,9 +186,9 @@ def _equations(evidence: Evidence, parameters: Tensor) -> _Equations:
         precision = weight[:, None] * curvature.diagonal(dim1=1, dim2=2).detach() / (variance + DAMPING)
     if (further := evidence.descriptors) is not None:
         rows, columns = further.box
-        places = moved_centres(theta, further.lge.shape[-1])
-        compared = _compare(further.cine, further.lge, places[:, rows, columns])
-        counts = further.counts.square()
+        places = moved_centres(theta, further.lge.shape[-1])[:, rows, columns]
+        compared = _compare(further.cine, further.lge, places)
+        counts = further.counts.square() * values_at(further.shown, places).squeeze(1)
         if maps is None:
             weight = 1 / (counts.sum((1, 2)) + LEAST_PIXELS)
             residual = (compared[0].square().sum(1) * counts).sum((1, 2)) / further.weight**2

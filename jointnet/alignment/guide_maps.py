@@ -49,6 +49,7 @@ class DescriptorMaps(NamedTuple):
         cine: maps of cine within the box (B, D, h, w).
         lge: maps of LGE, followed by their derivatives along columns and rows, (B, 3 D, H, W).
         counts: weight of each pixel of the box (B, h, w).
+        shown: 1 for LGE's pixels (B, 1, H, W) whose descriptors count, else 0.
         weight: the weight of the descriptors, which is a factor of all maps.
     """
 
@@ -56,6 +57,7 @@ class DescriptorMaps(NamedTuple):
     cine: Tensor
     lge: Tensor
     counts: Tensor
+    shown: Tensor
     weight: float
 
 
@@ -88,7 +90,7 @@ def segmentation_maps(cine: Tensor, lge: Tensor) -> SegmentationMaps:
     return SegmentationMaps(cine * agreement, _with_derivatives(lge * agreement), heart, centre, seen.sum(1), start)
 
 
-def descriptor_maps(cine: Tensor, lge: Tensor, counts: Tensor, weight: float) -> DescriptorMaps | None:
+def descriptor_maps(cine: Tensor, lge: Tensor, counts: Tensor, shown: Tensor, weight: float) -> DescriptorMaps | None:
     """Return the descriptor maps with their weights, or None if no pixel has a weight.
 
     The maps together count as one map for each direction, because those of opposite neighbours are nearly equal.
@@ -97,6 +99,7 @@ def descriptor_maps(cine: Tensor, lge: Tensor, counts: Tensor, weight: float) ->
         cine: MIND descriptors of cine (B, D, H, W).
         lge: the same for LGE.
         counts: weight of each pixel of cine (B, H, W).
+        shown: 1 for LGE's pixels (B, H, W) whose descriptors count, else 0.
         weight: weight of the descriptors.
     """
     box = bounding_box(counts > 0)
@@ -105,7 +108,12 @@ def descriptor_maps(cine: Tensor, lge: Tensor, counts: Tensor, weight: float) ->
     rows, columns = box
     factor = weight * math.sqrt(DIRECTIONS / cine.shape[1])
     return DescriptorMaps(
-        box, factor * cine[:, :, rows, columns], _with_derivatives(factor * lge), counts[:, rows, columns], weight
+        box,
+        factor * cine[:, :, rows, columns],
+        _with_derivatives(factor * lge),
+        counts[:, rows, columns],
+        shown[:, None],
+        weight,
     )
 
 

@@ -8,7 +8,8 @@ in every slice.
 *Refinement* aligns MIND descriptors of the images, together with the segmentations if there are any, by Gauss-Newton
 steps with a prior about the pooled transform. Descriptors add detail that segmentations lack, but need a good initial
 alignment. They count within and just around the segmented heart. Without segmentations they count within a disc about
-the middle of the region that both scans show, or about a given point. Near the rim of that region nothing counts.
+the middle of the region that both scans show, or about a given point. Near the rim of that region nothing counts, in
+either image.
 
 Without a network (`model.name = "descriptors"`) the refinement starts with a search of the patient's translation on the
 pixels of the maps.
@@ -91,8 +92,9 @@ def register(
         descriptors = None
         if stages.refinement == "descriptors":
             described = [mind_descriptors(images[:, [image]], GUIDE_PX) for image in (0, 1)]
-            counts = _within_rim(field) * (_disc(centre, GUIDE_PX) if maps is None else _around_heart(maps))
-            descriptors = descriptor_maps(described[0], described[1], counts, stages.descriptor_weight)
+            shown = _within_rim(field)
+            counts = shown * (_disc(centre, GUIDE_PX) if maps is None else _around_heart(maps))
+            descriptors = descriptor_maps(described[0], described[1], counts, shown, stages.descriptor_weight)
         evidence = Evidence(centre, maps, descriptors)
         steps = settings.model.guide_steps * (1 if stages.refinement == "none" else REFINEMENT)
         if output.fit is not None and maps is not None:
@@ -168,7 +170,8 @@ def _from_prediction(
 def _search(descriptors: DescriptorMaps | None, limits: Tensor, together: bool) -> Tensor | float:
     """Return the transform parameters of the best translation by whole pixels, of all slices (1, 6) or each (S, 6).
 
-    The sum of squared differences at every translation follows from two correlations.
+    The sum of squared differences at every translation follows from correlations. A translation by which more than half
+    of the pixels that count in cine meet none that counts in LGE is not considered.
     """
     if descriptors is None:
         return 0.0
@@ -176,12 +179,16 @@ def _search(descriptors: DescriptorMaps | None, limits: Tensor, together: bool) 
     rows, columns = descriptors.box
     size_px, slices = descriptors.lge.shape[-1], len(cine)
     reach = max(1, size_px // 7)
-    lge = F.pad(descriptors.lge[:, : cine.shape[1]], (reach, reach, reach, reach))
-    lge = lge[:, :, rows.start : rows.stop + 2 * reach, columns.start : columns.stop + 2 * reach]
-    products = F.conv2d(lge.flatten(0, 1)[None], cine * counts[:, None], groups=slices)
-    squares = F.conv2d(lge.square().sum(1)[None], counts[:, None], groups=slices)
-    residual = (cine.square().sum(1) * counts).sum((1, 2))[:, None, None] + (squares - 2 * products)[0]
-    residual = residual / (counts.sum((1, 2)) + LEAST_PIXELS)[:, None, None]
+    maps = torch.cat([descriptors.shown, descriptors.shown * descriptors.lge[:, : cine.shape[1]]], 1)
+    maps = F.pad(maps, (reach, reach, reach, reach))
+    maps = maps[:, :, rows.start : rows.stop + 2 * reach, columns.start : columns.stop + 2 * reach]
+    shown, lge = maps[:, 0], maps[:, 1:]
+    products = F.conv2d(lge.flatten(0, 1)[None], cine * counts[:, None], groups=slices)[0]
+    lge_squares = F.conv2d(lge.square().sum(1)[None], counts[:, None], groups=slices)[0]
+    cine_squares = F.conv2d(shown[None], (cine.square().sum(1) * counts)[:, None], groups=slices)[0]
+    pixels = F.conv2d(shown[None], counts[:, None], groups=slices)[0]
+    residual = (cine_squares + lge_squares - 2 * products) / (pixels + LEAST_PIXELS)
+    residual = residual.masked_fill(pixels < counts.sum((1, 2))[:, None, None] / 2, torch.inf)
     least = residual.amin((1, 2), keepdim=True) / descriptors.weight**2 / OBSERVATIONS
     cost = residual / (least + DAMPING)
     shifts = torch.arange(-reach, reach + 1, device=cine.device) * (2 / size_px)

@@ -1,5 +1,6 @@
 """The stages after the network: pooling over the slices of a patient, and refinement by descriptors."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from scans import heart, invert, tiny_settings
 
 from jointnet.alignment.guide_maps import descriptor_maps
-from jointnet.common_grid import HALF_EXTENT_MM, SIZE_PX
+from jointnet.common_grid import HALF_EXTENT_MM, PIXEL_MM, SIZE_PX
 from jointnet.geometry import about, identity, theta_from_parameters, warp
 from jointnet.networks import build_model
 from jointnet.networks.apply import predict
@@ -196,29 +197,57 @@ def test_what_cine_shows_outside_the_common_field_counts_nothing(segmented):
     assert error_mm(found, everywhere) > 0.1
 
 
+@pytest.mark.parametrize("side_mm", [78, 90, 132])
+def test_what_lge_shows_at_the_rim_of_the_common_field_counts_nothing(side_mm):
+    """Otherwise the rim, which is at the same place in both images, pulls the transform towards the identity."""
+    parameters = torch.tensor([0, 0, 0, 0, 12 / HALF_EXTENT_MM, 0])
+    wanted = thetas(parameters.expand(SLICES, 6))
+    edge = (SIZE_PX - round(side_mm / PIXEL_MM)) // 2
+    field = np.zeros((SLICES, SIZE_PX, SIZE_PX), bool)
+    field[:, edge:-edge, edge:-edge] = True
+    images = scan_pair(wanted)
+    found = predict(descriptors_model(), images * field[:, None], field=field).theta
+    np.testing.assert_allclose(found[:, 0, 2] * HALF_EXTENT_MM, 12, atol=0.3)
+
+
 @pytest.mark.parametrize("together", [True, False])
-def test_the_search_finds_what_trying_every_translation_finds(together):
+@pytest.mark.parametrize("first_column", [0, 22])
+def test_the_search_finds_what_trying_every_translation_finds(first_column, together):
     generator = torch.Generator().manual_seed(0)
     cine, lge = torch.rand(2, SLICES, 4, 56, 56, generator=generator)
     shift = (3, -2)  # rows, columns
     lge = 0.7 * torch.roll(cine, shift, (2, 3)) + 0.3 * lge
     counts = torch.zeros(SLICES, 56, 56)
     counts[:, 16:40, 14:42] = torch.rand(SLICES, 24, 28, generator=generator)
-    maps = descriptor_maps(cine, lge, counts, 2.0)
+    shown = torch.zeros(SLICES, 56, 56)
+    shown[:, :, first_column:] = 1
+    maps = descriptor_maps(cine, lge, counts, shown, 2.0)
     found = _search(maps, torch.ones(6), together)
     assert found.shape == (1 if together else SLICES, 6)
     torch.testing.assert_close(found[:, 4:], torch.tensor([shift[1], shift[0]]) * (2 / 56.0) + 0 * found[:, 4:])
-    residuals = {
-        (row, column): ((cine - torch.roll(lge, (-row, -column), (2, 3))) ** 2 * counts[:, None] ** 2).sum()
-        for row in range(-5, 6)
-        for column in range(-5, 6)
-    }
+    residuals = {}
+    for shift_back in itertools.product(range(-5, 6), range(-5, 6)):
+        back = tuple(-each for each in shift_back)
+        weight = counts**2 * torch.roll(shown, back, (1, 2))
+        squares = (cine - torch.roll(lge, back, (2, 3))) ** 2
+        residuals[shift_back] = (squares.sum(1) * weight).sum() / weight.sum()
     assert min(residuals, key=residuals.get) == shift
+
+
+def test_the_search_considers_no_translation_with_little_overlap():
+    """LGE's left half would agree perfectly where hardly any pixel of both images counts."""
+    cine, lge = torch.ones(1, 4, 56, 56), torch.zeros(1, 4, 56, 56)
+    counts, shown = torch.zeros(1, 56, 56), torch.zeros(1, 56, 56)
+    counts[:, 20:36, 20:36], shown[:, 20:36, 20:36] = 1, 1
+    lge[..., :28] = 1
+    found = _search(descriptor_maps(cine, lge, counts, shown, 1.0), torch.ones(6), True)[0, 4:]
+    columns, rows = (28 * found).round().abs().tolist()
+    assert (16 - columns) * (16 - rows) >= 16**2 / 2
 
 
 def test_a_searched_translation_stays_within_the_limits():
     cine = torch.rand(1, 4, 56, 56, generator=torch.Generator().manual_seed(0))
-    maps = descriptor_maps(cine, torch.roll(cine, 4, 3), torch.ones(1, 56, 56) * (cine[:, 0] > -1), 1.0)
+    maps = descriptor_maps(cine, torch.roll(cine, 4, 3), torch.ones(1, 56, 56), torch.ones(1, 56, 56), 1.0)
     limits = torch.full((6,), 0.1)
     assert float(_search(maps, limits, True)[0, 4]) == pytest.approx(0.1)
 
