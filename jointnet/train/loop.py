@@ -298,7 +298,8 @@ def shared_gradient_norms(losses: Mapping[str, Tensor], parameters: Iterable[nn.
     """Return the Euclidean norm of each branch's gradient on the parameters that at least two branches use.
 
     The lambdas affect only parameters that several branches share. On a parameter of a single branch, Adam cancels any
-    constant factor. The gradient norms on the shared parameters therefore show the effect of the lambdas.
+    constant factor, as long as gradients are not clipped. The gradient norms on the shared parameters therefore show
+    the effect of the lambdas.
 
     Args:
         losses: a scalar for each branch, already multiplied by its lambda. Their graph is retained.
