@@ -6,6 +6,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -24,6 +25,7 @@ from study.report.statistics.claim_result import (
     REFUTED,
     SUPERIOR,
     SUPPORTED,
+    TITLES,
     ClaimResult,
 )
 from study.report.statistics.comparisons import Comparison, Endpoint, adjusted, aligned, compare
@@ -100,7 +102,8 @@ def non_inferiority(
     above 0.
 
     The primary endpoint is judged by its interval alone, because it is a single endpoint named in advance. The others
-    also need a Holm-adjusted p below 0.05 in the family of all of them.
+    also need a Holm-adjusted p below 0.05 in the family of all of them, and are supported only where the primary
+    endpoint is.
 
     Args:
         patients_of: each arm's patients over all folds, as returned by `study.report.store.slice_rows.over_folds`.
@@ -134,9 +137,11 @@ def non_inferiority(
                 reason = reason or "the stand-alone model gained nothing from more training patients"
         family.append(compare(endpoint, limit, values[joint], arms.trainings_of(joint, small, large), reason))
         parts.append((difference, gain, margin, source))
-    return tuple(
-        _result(NOT_INFERIOR, arms, contrast, *part, primary)
-        for contrast, part in zip(adjusted(family), parts, strict=True)
+    return _primary_first(
+        [
+            _result(NOT_INFERIOR, arms, contrast, *part, primary)
+            for contrast, part in zip(adjusted(family), parts, strict=True)
+        ]
     )
 
 
@@ -169,8 +174,8 @@ def superiority(
     for endpoint in endpoints:
         values, reason = aligned(patients_of, (joint, small), endpoint)
         family.append(compare(endpoint, values[small], values[joint], arms.trainings_of(joint, small), reason))
-    return tuple(
-        _result(SUPERIOR, arms, contrast, contrast, None, 0.0, NO_EFFECT, primary) for contrast in adjusted(family)
+    return _primary_first(
+        [_result(SUPERIOR, arms, contrast, contrast, None, 0.0, NO_EFFECT, primary) for contrast in adjusted(family)]
     )
 
 
@@ -237,6 +242,17 @@ def _verdict(contrast: Comparison, difference: Comparison, primary: bool, source
             "the joint model is not shown to be worse at all, and the margin may be too small by chance",
         )
     return REFUTED, ""
+
+
+def _primary_first(results: Sequence[ClaimResult]) -> tuple[ClaimResult, ...]:
+    """Return the results of a claim. A secondary endpoint is supported only where the primary one is."""
+    first = next(one for one in results if one.primary)
+    if first.verdict == SUPPORTED:
+        return tuple(results)
+    reason = f"the primary endpoint, {TITLES[first.metric, first.structure]}, is not supported"
+    return tuple(
+        replace(one, verdict=INCONCLUSIVE, reason=reason) if one.verdict == SUPPORTED else one for one in results
+    )
 
 
 def _check(primary: Endpoint, endpoints: Sequence[Endpoint]) -> None:

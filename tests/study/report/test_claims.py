@@ -1,6 +1,7 @@
 """Verdicts with known answers, from SciPy's t interval of the contrast and from the construction of the arms."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from scipy import stats
 from jointnet.errors import InputError
 from jointnet.evaluate.aggregation import ENDPOINTS
 from study.report.statistics.claim_arms import ClaimArm, ClaimArms
-from study.report.statistics.claim_result import claims_frame
+from study.report.statistics.claim_result import ClaimResult, claims_frame
 from study.report.statistics.claims import (
     LV_CD,
     given_margins,
@@ -138,6 +139,27 @@ def test_only_secondary_endpoints_answer_for_being_five() -> None:
     assert [one.verdict for one in other] == ["inconclusive"] * 4 + ["supported"]
     with pytest.raises(ValueError, match="the primary endpoint must be one of"):
         superiority(arms, ARMS, primary=("dice", "lv"))
+
+
+@pytest.mark.parametrize(
+    ("primary", "verdict"), [(-1.0, "supported"), (0.0, "inconclusive"), (1.0, "refuted"), (math.nan, "inconclusive")]
+)
+@pytest.mark.parametrize("judge", [superiority, non_inferiority])
+def test_a_secondary_endpoint_is_supported_only_where_the_primary_one_is(
+    judge: Callable[..., tuple[ClaimResult, ...]], primary: float, verdict: str
+) -> None:
+    # The joint model is better in all other endpoints but the last, where it is worse.
+    arms = _arms(-1.0, 0.0, -0.5)
+    joint = arms["joint-25"]
+    for endpoint, change in ((LV_CD, primary), (ENDPOINTS[-1], 1.0)):
+        own = (joint["metric"] == endpoint[0]) & (joint["structure"] == endpoint[1])
+        joint.loc[own, "after"] += 1.0 + change
+    first, *others, last = judge(arms, ARMS)
+    assert (first.primary, first.verdict) == (True, verdict)
+    assert {one.verdict for one in others} == {"supported" if verdict == "supported" else "inconclusive"}
+    said = "below 0. But the primary endpoint, LV CD, is not supported."
+    assert all((said in one.sentence) == (verdict != "supported") for one in others)
+    assert last.verdict == "refuted"
 
 
 @pytest.mark.parametrize(
