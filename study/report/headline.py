@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from jointnet.evaluate.aggregation import summarise
 from jointnet.train.objective import Objective
-from study.report.analysis import Analysis, count_of
+from study.report.analysis import Analysis, annotated, count_of
 from study.report.search.front import front_sentence
 from study.report.search.selection_warnings import NOISE_SD, doubts
 from study.report.search.trial_table import search_parameters
@@ -128,12 +128,12 @@ def _without_test(study: StudyRecord) -> Headline:
 
 
 def _who(study: StudyRecord, records: Sequence[ArmRecord], arms: int) -> str:
-    """Return the number of trials or arms, the training patients, and the winner with its setting."""
+    """Return the number of trials or arms, the annotated patients, and the winner with its setting."""
     arm = records[0]
     trials = sum(len(record.trials) for record in records)
-    training = count_of(arm.train, "training patient")
-    text = f"{count_of(trials, 'trial')} with {training}: {arm.arm}" if arms == 1 else f"{arms} arms: {arm.arm}"
-    within = "" if arms == 1 else f" of {count_of(trials, 'trial')} with {training}"
+    patients = f"{annotated(records)} patients"
+    text = f"{count_of(trials, 'trial')} with {patients}: {arm.arm}" if arms == 1 else f"{arms} arms: {arm.arm}"
+    within = "" if arms == 1 else f" of {count_of(trials, 'trial')} with {patients}"
     texts = {_setting(study, record) for record in records if record.selected is not None}
     if len(records) > 1:
         same = f" ({next(iter(texts))})" if len(texts) == 1 and "" not in texts else ""
@@ -210,6 +210,6 @@ def _what_to_change(records: Sequence[ArmRecord]) -> str:
     trials = max(len(record.trials) for record in records)
     return (
         f"What to change: longer training (--max-epochs; the longest trial had {count_of(epochs, 'epoch')}), more "
-        f"trials (--num-samples; there were {trials}), more than {count_of(records[0].train, 'training patient')}, or "
+        f"trials (--num-samples; there were {trials}), more than {annotated(records)} patients, or "
         "the settings `default`, with a guided head and refinement."
     )

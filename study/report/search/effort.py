@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from study.report.analysis import annotated
 from study.report.figures import LIGHT, Theme, dress
 from study.report.search import trial_marks
 from study.report.search.trial_table import (
@@ -158,10 +159,11 @@ def effort_sentences(arms: Sequence[ArmRecord]) -> list[str]:
     lines = []
     for train in sorted({arm.train for arm in arms}):
         for fold in sorted({arm.fold for arm in arms}):
-            found = at_equal_effort([arm for arm in arms if arm.train == train and arm.fold == fold])
+            own = [arm for arm in arms if arm.train == train and arm.fold == fold]
+            found = at_equal_effort(own)
             if len(found) < 2:
                 continue
-            where = f"With {train} training patients" + (f", fold {fold}" if any(a.folds > 1 for a in arms) else "")
+            where = f"With {annotated(own)} patients" + (f", fold {fold}" if any(a.folds > 1 for a in arms) else "")
             spent = "; ".join(f"{one.arm} {one.trials} trials, {one.minutes:.0f} min" for one in found)
             same = "; ".join(
                 f"{one.arm} {_number(one.best_at_trials)} and {_number(one.best_at_minutes)}" for one in found

@@ -55,7 +55,7 @@ def test_one_arm_names_its_winner_the_error_and_each_doubt():
     found = _headline(study)
     before = analyse(study).changes["joint-25"][0].reference_mean
     assert found.result == (
-        "Best of 4 trials with 25 training patients: joint-25 t1, lambda 0.25/0.50/0.25, alpha 0.99; LV CD "
+        "Best of 4 trials with 25 + 15 = 40 annotated patients: joint-25 t1, lambda 0.25/0.50/0.25, alpha 0.99; LV CD "
         f"{before:.2f} to {0.45 * before:.2f} mm on 5 unseen patients, ratio 0.45."
     )
     assert found.trust == (
@@ -112,6 +112,7 @@ def test_where_nothing_beats_doing_nothing_it_says_what_to_change():
     )
     assert "ratio 1.02." in found.result
     assert found.trust.startswith("What to change: longer training (--max-epochs; the longest trial had 12 epochs), ")
+    assert "more than 25 + 15 = 40 annotated patients, or " in found.trust
 
 
 def test_folds_have_a_setting_of_their_own():
@@ -120,7 +121,7 @@ def test_folds_have_a_setting_of_their_own():
     arms = [replace(arm, rows=arm.rows[arm.rows["patient"].isin(own)]) for arm, own in zip(arms, patients, strict=True)]  # type: ignore[index]
     result = _headline(_study(*arms)).result
     assert result.startswith(
-        "Best of 8 trials with 25 training patients: joint-25 in 2 folds, with a setting of its own "
+        "Best of 8 trials with 25 + 15 = 40 annotated patients: joint-25 in 2 folds, with a setting of its own "
     )
     same = [replace(arm, selection={"trial_id": "t1"}) for arm in arms]
     assert "in 2 folds (lambda 0.25/0.50/0.25, alpha 0.99); LV CD" in _headline(_study(*same)).result
@@ -131,8 +132,10 @@ def test_without_test_values_the_best_on_validation_is_named():
         "No arm has test values yet, so there is no result.",
     )
     (text,) = _headline(_study(_arm(None), _arm(None, values=(0.4,), train=35))).sentences
-    assert text.endswith("On validation the best of 2 arms: joint-35 t1 of 1 trial with 35 training patients, lambda "
-                         "0.25/0.50/0.25, alpha 0.99: val/registration_ratio 0.400.")  # fmt: skip
+    assert text.endswith(
+        "On validation the best of 2 arms: joint-35 t1 of 1 trial with 35 + 15 = 50 annotated patients, lambda "
+        "0.25/0.50/0.25, alpha 0.99: val/registration_ratio 0.400."
+    )
 
 
 @pytest.mark.parametrize(

@@ -252,8 +252,8 @@ def test_the_summary_stands_before_the_contents_and_in_the_other_forms(text: str
     places = [summary.index(f">{part}") for part in (result, trust, ratio)]
     assert places == sorted(places) and summary.index('class="summary"') < places[0]
     assert re.fullmatch(
-        r"Best of 4 arms: joint-\d+ t\d of \d+ trials with \d+ training patients, .+; LV CD \d\.\d\d to \d\.\d\d "
-        r"mm on 5 unseen patients, ratio 0\.\d\d\.",
+        r"Best of 4 arms: joint-\d+ t\d of \d+ trials with \d+ \+ \d+ = \d+ annotated patients, .+; LV CD \d\.\d\d to "
+        r"\d\.\d\d mm on 5 unseen patients, ratio 0\.\d\d\.",
         result,
     )
     assert trust.startswith("Doubtful: synthetic scans; only ") and "Ratio: the error after " in ratio

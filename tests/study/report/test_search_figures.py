@@ -11,6 +11,7 @@ import synthetic_store as synthetic
 from mlflow import MlflowClient
 
 from jointnet.train.objective import REGISTRATION_RATIO, Objective
+from study.arm_differences import TRAIN
 from study.report import figures
 from study.report.search import effort, importance, parameter_figures, tradeoff, trial_marks
 from study.report.sections.search import arm_pictures, study_pictures
@@ -119,8 +120,10 @@ def test_arms_are_compared_at_the_effort_of_the_one_that_had_least():
 def test_equal_effort_is_told_per_number_of_training_patients():
     arms = [invented.search(12, model, train=train) for train in (25, 35) for model in ("joint", "standalone")]
     lines = effort.effort_sentences([*arms, invented.search(12, train=45)])
-    starts = [f"With {train} training patients: joint-{train} 12 trials" for train in (25, 35)]
+    starts = [f"With {train} + 15 = {train + 15} annotated patients: joint-{train} 12 trials" for train in (25, 35)]
     assert [line.split(",")[0] for line in lines] == starts
+    arms[1] = replace(arms[1], given={TRAIN: "20"})  # a model that only registers learns nothing from the other 5
+    assert effort.effort_sentences(arms[:2])[0].startswith("With 20-25 + 15 = 35-40 annotated patients: ")
 
 
 def test_one_trial_that_went_astray_does_not_squeeze_the_objective_axis():
