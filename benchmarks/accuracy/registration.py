@@ -15,15 +15,19 @@ segments a second time, with the fold's other patients labelled by its first mod
 
 `--jobs` trainings share the cores; one whose result is in --out already is not repeated (give another --out after the
 code has changed). Without --data a phantom of 25 patients is used. Prints a table of the registration ratio and one
-of the endpoints, and writes them to `table.txt`, and all rows to `rows.csv`.
+of the endpoints, and how many structures the common field cuts, and writes them to `table.txt`, and all rows to
+`rows.csv`. The milliseconds per slice are those of predicting on one thread, with all stages of the model and without
+the stages after the network (`feed-forward`): the median over the patients of a fold, mean over folds.
 """
 
 import argparse
+import copy
 import json
+import math
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,14 +41,14 @@ from jointnet.data.folder import find_patients
 from jointnet.evaluate.aggregation import ENDPOINTS, METRIC_TITLES, patient_means, registration_ratio
 from jointnet.evaluate.mutual_information import is_installed, mutual_information
 from jointnet.evaluate.oracle import oracle
-from jointnet.evaluate.rows import EvaluatedPatient, evaluate, predicted_rows
+from jointnet.evaluate.rows import EvaluatedPatient, cut_structure_rows, evaluate, predicted_rows
 from jointnet.model_file import load_model, untrained_model
 from jointnet.model_path import MODEL_FILE
 from jointnet.models import MODELS
-from jointnet.networks.apply import Prediction
+from jointnet.networks.apply import Prediction, predict
 from jointnet.phantom.writer import write_phantom
 from jointnet.preparation.cache import CachedPatient, prepare
-from jointnet.settings import Settings, settings_to_dict
+from jointnet.settings import Settings, settings_to_dict, with_values
 from jointnet.structures import CLASS_INDEX
 from jointnet.train.loop import train
 from jointnet.train.pseudo_labels import pseudo_label
@@ -157,11 +161,36 @@ def measured(model: torch.nn.Module | None, patients: Patients) -> pd.DataFrame:
     """Return the rows of a model for all fields of view, with the milliseconds per slice that predicting takes."""
     parts = []
     for name, group in patients.items():
-        started = time.perf_counter()
         rows = evaluate(model, group)
-        spent = time.perf_counter() - started
-        parts.append(rows.assign(fields=name, ms_per_slice=1000 * spent / sum(patient.slices for patient in group)))
+        if model is not None:
+            rows["ms"] = predicting_ms(model, group)
+            rows["ms_feed_forward"] = predicting_ms(feed_forward(model), group)
+        parts.append(rows.assign(fields=name))
     return pd.concat(parts, ignore_index=True)
+
+
+def feed_forward(model: torch.nn.Module) -> torch.nn.Module:
+    """Return the same network without the stages after it."""
+    settings: Settings = model.settings  # type: ignore[assignment]
+    stages = {"registration.pooling": "independent", "registration.refinement": "none"}
+    alone = copy.copy(model)
+    alone.settings = with_values(settings, stages)  # type: ignore[assignment]
+    return alone
+
+
+def predicting_ms(model: torch.nn.Module, patients: Sequence[EvaluatedPatient]) -> float:
+    """Return the milliseconds per slice that predicting takes on one thread: the median over patients."""
+    scans = [(np.array(patient.images()), np.array(patient.field())) for patient in patients]
+    threads, spent_ms = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    try:
+        for images, field in [scans[0], *scans]:  # the first prediction is slower
+            started = time.perf_counter()
+            predict(model, images, field=field)
+            spent_ms.append(1000 * (time.perf_counter() - started) / len(images))
+    finally:
+        torch.set_num_threads(threads)
+    return float(np.median(spent_ms[1:]))
 
 
 def without_annotation(patients: Patients) -> Iterator[pd.DataFrame]:
@@ -223,9 +252,15 @@ def figures(rows: pd.DataFrame) -> dict[str, float]:
     for metric in ("dice_cine", "dice_lge"):
         own = by_patient[by_patient.index.get_level_values("metric") == metric]
         values[metric] = float(own["after"].mean())
-    values["ms per slice"] = float(rows["ms_per_slice"].mean()) if "ms_per_slice" in rows else np.nan
-    values["minutes per training"] = float(rows["minutes"].mean()) if "minutes" in rows else np.nan
+    columns = {"ms per slice": "ms", "ms per slice, feed-forward": "ms_feed_forward", "minutes per training": "minutes"}
+    values |= {title: float(rows[column].mean()) if column in rows else np.nan for title, column in columns.items()}
     return values
+
+
+def cut_text(patients: Patients) -> str:
+    """Return a line with the number of structures that the common field cuts, for each kind of fields of view."""
+    counts = ", ".join(f"{name} {len(cut_structure_rows(group))}" for name, group in patients.items())
+    return f"structures of a slice that the common field cuts, left out everywhere: {counts}\n"
 
 
 def tables(rows: pd.DataFrame) -> str:
@@ -266,13 +301,17 @@ def main() -> None:
         write_phantom(folder, patients=PHANTOM_PATIENTS)
     named = {WHOLE: folder, **{name: Path(path) for name, _, path in (each.partition("=") for each in options.also)}}
     patients = {name: prepare(list(find_patients(path).values())) for name, path in named.items()}
+    left = len(patients[WHOLE]) - math.ceil(len(patients[WHOLE]) / options.folds) - options.validation
+    if any(not 1 <= int(row.rpartition("-")[2]) <= left for row in options.rows):
+        rule = f"test and validation patients leave {left} to train on, so a COUNT must be 1 to {left}"
+        parser.error(f"--rows: {rule}, got {' '.join(options.rows)}")
     found = list(without_annotation(patients))
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         for seed in range(options.seeds):
             found += pool.map(carry_out, tasks_of(patients, arms, seed, options))
     rows = pd.concat(found, ignore_index=True)
     rows.to_csv(options.out / "rows.csv", index=False)
-    text = tables(rows)
+    text = tables(rows) + cut_text(patients)
     (options.out / "table.txt").write_text(text)
     print(text)
 
