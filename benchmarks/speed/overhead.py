@@ -73,7 +73,7 @@ def main() -> None:
     """Run studies and trainings by hand in turn, and print the figures."""
     parser = create_parser(__doc__, repeats=1)
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=4, help="of a trial")
+    parser.add_argument("--epochs", type=int, default=4, help="of a trial, each a pass over its slices")
     parser.add_argument("--patients", type=int, default=4, help="to train on; two more validate")
     parser.add_argument("--slices", type=int, default=8, help="of a patient")
     parser.add_argument("--store", metavar="URI", help="tracking store (default: a new SQLite file)")
@@ -102,7 +102,8 @@ def main() -> None:
 def task_in(folder: Path, epochs: int, patients: Sequence[Any]) -> ArmTask:
     """Return the common input of the trials: one thread each, two patients to validate on, the others to train on."""
     shipped = load_spaces(("joint",), None)[0].settings_of("joint")
-    settings = with_values(shipped, {"training.epochs": epochs, "training.validate_every": VALIDATE_EVERY})
+    length = {"training.epochs": epochs, "training.steps": None}
+    settings = with_values(shipped, {**length, "training.validate_every": VALIDATE_EVERY})
     return ArmTask(ARM, settings, tuple(patients[2:]), tuple(patients[:2]), 0, "cpu", 1, folder / ARM)
 
 

@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--search", default="joint", help="search space of the joint model (default joint)")
     parser.add_argument("--samples", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=3, help="further seeds of four samples (default 3)")
-    parser.add_argument("--epochs", type=int, help="of a training (default: the search's)")
+    parser.add_argument("--epochs", type=int, help="passes over the slices (default: the length in the search)")
     parser.add_argument("--validate-every", type=int, help="epochs (default: the search's)")
     parser.add_argument("--patients", default="4/4", help="to train on / to validate on (default 4/4)")
     parser.add_argument("--batch-size", type=int, default=4, help="slice pairs in a step (default 4)")
@@ -128,9 +128,10 @@ def main() -> None:
         write_phantom(data, patients=training + validation, seed=options.seed)
     cached = prepare(list(find_patients(data).values()), options.out / "cache")
     shipped = space.settings_of("joint")
-    epochs = options.epochs or shipped.training.epochs
     every = options.validate_every or shipped.training.validate_every
-    values = {"training.batch_size": options.batch_size, "training.epochs": epochs, "training.validate_every": every}
+    values = {"training.batch_size": options.batch_size, "training.validate_every": every}
+    if options.epochs is not None:
+        values |= {"training.epochs": options.epochs, "training.steps": None}
     settings = with_values(shipped, values)
     identity = {
         "search": space.name,
