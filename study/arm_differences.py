@@ -16,15 +16,20 @@ UNLABELLED = "data.unlabelled"
 """Number of patients without labels that an arm learns from by pseudo-labels; no key of studies without any."""
 LENGTH = "training.length"
 """Length of a training: optimiser steps, or passes over a number of patients, whose steps differ with that number."""
+STEPS = "training.steps"
+"""The setting of the optimiser steps; with it, `LENGTH` differs where it does."""
 SEARCHED, WEIGHTS = "search.parameters", "search.loss_weights"
-"""The searched parameters. Those that weigh the branches of a loss are apart: only a model that segments has
-several."""
+"""The searched parameters. Those that weigh the branches of a loss are apart: only a model that segments has several,
+so that others search fewer parameters."""
+NOTHING_SEARCHED = {SEARCHED: "none", WEIGHTS: "none"}
+"""What an arm searches with a single trial, which leaves nothing to choose."""
 WARM_START = "search.warm_start"
 """The study whose best points were tried first, or none; no key in studies of older versions."""
 TRIALS = "search.trials"
 """Trials of the search. They are no parameter in the tracking store, since a study may be continued with more."""
 QUESTION = (MODEL, TRAIN)
-"""The question of a study's comparisons: joint against stand-alone, fewer against more patients."""
+"""The question of a study's comparisons: joint against stand-alone, fewer against more patients. In a search file with
+named arms it includes what these fix for themselves."""
 _NAMES = {
     MODEL: "model",
     TRAIN: "training patients",
@@ -69,9 +74,18 @@ def differences(given: Mapping[str, Given]) -> dict[str, dict[str, str]]:
     return {key: row for key, row in rows.items() if len(set(row.values())) > 1}
 
 
-def beyond_question(given: Mapping[str, Given]) -> tuple[str, ...]:
-    """Return the keys, other than those of the question, in which at least two arms differ."""
-    return tuple(key for key in differences(given) if key not in QUESTION)
+def beyond_question(given: Mapping[str, Given], own: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the keys, other than those of the question, in which at least two arms differ.
+
+    Args:
+        given: what each arm was given.
+        own: the settings that the named arms of a search file fix for themselves. They are part of the question.
+    """
+    asked = {*QUESTION, *own}
+    lengths = {(values.get(STEPS), values.get(LENGTH)) for values in given.values()}
+    if STEPS in asked and len({steps for steps, _ in lengths}) == len(lengths):
+        asked.add(LENGTH)
+    return tuple(key for key in differences(given) if key not in asked)
 
 
 def key_name(key: str) -> str:
@@ -79,13 +93,13 @@ def key_name(key: str) -> str:
     return _NAMES.get(key, key)
 
 
-def sentence(given: Mapping[str, Given]) -> str:
-    """Return the sentence about what the arms differ in; "" for a single arm."""
+def sentence(given: Mapping[str, Given], own: Iterable[str] = ()) -> str:
+    """Return the sentence about what the arms differ in, `own` as in `beyond_question`; "" for a single arm."""
     if len(given) < 2:
         return ""
-    keys = differences(given)
-    asked = [key_name(key) for key in keys if key in QUESTION]
-    beyond = [key_name(key) for key in beyond_question(given)]
+    keys = beyond_question(given, own)
+    asked = [key_name(key) for key in differences(given) if key not in keys]
+    beyond = [key_name(key) for key in keys]
     if not beyond:
         return f"The arms differ in {_listed(asked)} only." if asked else "The arms do not differ."
     return (

@@ -337,8 +337,7 @@ def given(data: Data, arm: Arm) -> dict[str, str]:
     own[LENGTH] = length_text(training.steps, training.epochs, learned + unlabelled_training(data, arm))
     own[WARM_START] = "none" if arm.space.warm_start is None else arm.space.warm_start.study
     own[SEARCHED] = ", ".join(name for name in names if name not in RATIOS) or "none"
-    if model.segments:
-        own[WEIGHTS] = ", ".join(name for name in names if name in RATIOS) or "none"
+    own[WEIGHTS] = ", ".join(name for name in names if name in RATIOS) or "none"
     return own
 
 

@@ -5,7 +5,18 @@ from collections.abc import Callable
 
 from jointnet.models import model_of
 from jointnet.patient_names import names_text
-from study.arm_differences import LENGTH, MODEL, TRAIN, TRIALS, by_value, differences, key_name, sentence, span
+from study.arm_differences import (
+    LENGTH,
+    MODEL,
+    NOTHING_SEARCHED,
+    TRAIN,
+    TRIALS,
+    by_value,
+    differences,
+    key_name,
+    sentence,
+    span,
+)
 from study.plan.capacity import describe_cluster, trials_now
 from study.plan.cost import (
     MEASURED_SETTINGS,
@@ -189,8 +200,16 @@ def _given(plan: Plan) -> list[str]:
     """Return the lines about what the arms differ in: a sentence, and the arms by their value of each setting."""
     arms = {arm.name: arm for arm in plan.arms}
     methods = {name: arm.method for name, arm in arms.items()}
-    given_to = {name: {**given(plan.data, arm), TRIALS: _trial_count(arm)} for name, arm in arms.items()}
-    lines = [text] if (text := sentence(given_to)) else []
+    given_to = {
+        name: {
+            **given(plan.data, arm),
+            **(NOTHING_SEARCHED if arm.budget.num_samples == 1 else {}),
+            TRIALS: _trial_count(arm),
+        }
+        for name, arm in arms.items()
+    }
+    own = {key for arm in plan.arms for key in arm.space.method(arm.method).fixed}
+    lines = [text] if (text := sentence(given_to, own)) else []
     for key, row in differences(given_to).items():
         parts = [f"{value} ({', '.join(names)})" for value, names in by_value(row, methods).items()]
         if key not in (MODEL, TRAIN, LENGTH):

@@ -5,6 +5,7 @@ import pytest
 from study.arm_differences import (
     LENGTH,
     MODEL,
+    STEPS,
     TRAIN,
     VALIDATION,
     beyond_question,
@@ -60,6 +61,22 @@ def test_equal_epochs_of_different_patients_are_different_numbers_of_steps_and_e
 )
 def test_a_setting_without_effect_on_an_arm_is_no_difference(given: dict, expected: str):
     assert sentence(given) == expected
+
+
+def test_what_named_arms_fix_for_themselves_is_the_question_and_other_differences_are_not():
+    given = {"a-25": arm("joint", 25, x="1", y="1"), "b-25": arm("joint", 25, x="2", y="1")}
+    assert sentence(given, ["x"]) == "The arms differ in x only."
+    more = {**given, "c-25": arm("joint", 25, x="2", y="2")}
+    assert beyond_question(more, ["x"]) == ("y",)
+    assert sentence(more, ["x"]).startswith("The arms differ in more than the question: in y besides x. ")
+
+
+def test_steps_that_arms_fix_for_themselves_explain_their_lengths_and_epochs_of_other_patients_do_not():
+    short, long = (arm("joint", 25, steps, **{STEPS: str(steps)}) for steps in (300, 1600))
+    steps = {"short-25": short, "long-25": long}
+    assert set(beyond_question(steps)) == {STEPS, LENGTH} and beyond_question(steps, [STEPS]) == ()
+    epochs = {f"epochs-{train}": arm("joint", train, **{STEPS: "None"}) for train in (25, 35)}
+    assert beyond_question({**steps, **epochs}, [STEPS]) == (LENGTH,)
 
 
 def test_a_method_stands_for_its_arms_where_they_have_the_same_value():

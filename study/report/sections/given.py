@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from study.arm_differences import TRIALS, Given, differences, key_name, sentence
 from study.report.analysis import Analysis
 from study.report.page import Block, Text
-from study.report.store.records import ArmRecord
+from study.report.store.records import ArmRecord, StudyRecord
 from study.report.tables import Table, text_row
 
 _NOTE = (
@@ -14,13 +14,21 @@ _NOTE = (
 )
 
 
-def given_blocks(analysis: Analysis) -> tuple[Block, ...]:
+def given_blocks(study: StudyRecord, analysis: Analysis) -> tuple[Block, ...]:
     """Return the sentence and the table; empty with one arm, or where an older study did not record what arms had."""
     given = given_to(analysis.arms)
     if len(given) < 2 or len(given) < len(analysis.arms):
         return ()
     table = given_table(given, {name: records[0].method for name, records in analysis.arms.items()})
-    return Text(sentence(given)), *((table,) if table.rows else ())
+    return Text(sentence(given, _own(study))), *((table,) if table.rows else ())
+
+
+def _own(study: StudyRecord) -> set[str]:
+    """Return the settings that the named arms of the search files fix for themselves."""
+    methods = [
+        method for search in study.specification.get("searches", []) for method in search.get("methods", {}).values()
+    ]
+    return {key for method in methods for key in method["fixed"]}
 
 
 def given_to(arms: Mapping[str, Sequence[ArmRecord]]) -> dict[str, Given]:

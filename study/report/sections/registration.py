@@ -51,7 +51,7 @@ def registration(study: StudyRecord, analysis: Analysis) -> Section:
     return Section(
         "registration",
         "Registration error",
-        (replace(text_table(table, note), in_paper=True), link, *given_blocks(analysis), *medians, cards),
+        (replace(text_table(table, note), in_paper=True), link, *given_blocks(study, analysis), *medians, cards),
         {
             "table1": csv_frame([table]),
             "medians": quarters,

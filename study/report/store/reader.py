@@ -10,6 +10,7 @@ from typing import Any
 from jointnet.errors import InputError
 from jointnet.models import MODELS
 from jointnet.train.objective import OBJECTIVE, Direction, EpochReport, Objective
+from study.arm_differences import NOTHING_SEARCHED
 from study.report.store.mlflow_store import MlflowStore
 from study.report.store.records import ArmRecord, BaselineRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, best_metrics, is_plain_name
@@ -153,9 +154,15 @@ def _arm(
         fold=int(tags.get("fold", "1")),
         folds=int(tags.get("folds", "1")),
         retrains=tuple(sorted(retrainings, key=lambda each: each.seed_index)),
-        given=dict(run.data.params),
+        given=_given(run.data.params, records),
         ranked_by=objective,
     )
+
+
+def _given(params: Mapping[str, str], trials: Sequence[TrialRecord]) -> dict[str, str]:
+    """Return what an arm was given. The search of an arm with at most one trial had nothing to choose."""
+    single = bool(params) and sum(trial.finished for trial in trials) < 2
+    return {**params, **(NOTHING_SEARCHED if single else {})}
 
 
 def _is_child(run: Any, parent: Any) -> bool:

@@ -2,16 +2,17 @@
 
 from dataclasses import replace
 
+import invented_search as invented
 import pytest
 import synthetic_store as synthetic
 from known_rows import patients_of
 
-from study.arm_differences import TRAIN
+from study.arm_differences import SEARCHED, TRAIN, WEIGHTS
 from study.report.mean_tables import REGISTRATION
 from study.report.medians import dominated, median_table, quartiles
 from study.report.sections import build
 from study.report.sections.given import given_table
-from study.report.store.reader import read_study
+from study.report.store.reader import _given, read_study
 from study.report.store.records import StudyRecord
 from study.report.tables import text_frame
 from study.report.write import csv_frames, text_files
@@ -83,7 +84,19 @@ def test_the_report_says_whether_arms_differ_in_more_than_the_question(study: St
     with_more = replace(study, arms=tuple(replace(a, given={**a.given, "x": a.arm}) for a in given().arms))
     text = text_files(build(with_more), lambda _, dark: "")["report.md"]
     assert "The arms differ in more than the question: in x besides model and training patients." in text
+    methods = {"a": {"model": "joint", "fixed": {"x": 1}}, "b": {"model": "joint", "fixed": {}}}
+    asked = replace(with_more, specification={"searches": [{"methods": methods}]})
+    text = text_files(build(asked), lambda _, dark: "")["report.md"]
+    assert "The arms differ in model, training patients and x only." in text
     assert "What each arm was given" not in text_files(build(study), lambda _, dark: "")["report.md"]  # not recorded
+
+
+def test_an_arm_with_a_single_trial_searched_nothing() -> None:
+    params = {"loss.alpha": "0.5", SEARCHED: "alpha", WEIGHTS: "lambda_2_to_1"}
+    one, failed, other = invented.trial(1, 0.5), invented.trial(2, ending="failed"), invented.trial(3, 0.6, "early")
+    assert _given(params, [one, other, failed]) == params
+    assert _given(params, [one, failed]) == {**params, SEARCHED: "none", WEIGHTS: "none"}
+    assert _given({}, [one]) == {}  # a study of an older version
 
 
 def test_annotated_patients_are_those_that_an_arm_learns_from(study: StudyRecord) -> None:

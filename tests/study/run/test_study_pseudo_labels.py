@@ -104,7 +104,7 @@ def test_the_arms_whose_model_segments_learn_from_them_and_they_are_not_annotate
         "standalone-35": ("35", "0"),
     }
     assert UNLABELLED in beyond_question(given_to)
-    assert "and patients with pseudo-labels besides" in sentence(given_to)
+    assert ", patients with pseudo-labels and searched loss weights besides" in sentence(given_to)
     text = " ".join(render(plan).split())
     assert "2 of them without labels: [46, 47]. Arms whose model segments learn from their pseudo-labels by" in text
     assert "patients with pseudo-labels: 2 (joint), 0 (standalone)" in text

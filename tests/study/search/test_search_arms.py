@@ -7,7 +7,7 @@ import pytest
 from own_search import errors, read
 from plans import SPLITS, plan_of
 
-from study.arm_differences import LENGTH, MODEL, TRAIN, beyond_question, differences
+from study.arm_differences import LENGTH, MODEL, TRAIN, beyond_question, differences, sentence
 from study.plan.identity import digest
 from study.plan.plan import given, make_arms, specification
 from study.plan.plan_text import render
@@ -257,13 +257,21 @@ def test_the_plan_says_what_the_arms_differ_in(tmp_path: Path):
     read(tmp_path, FILE + ARMS)
     text = " ".join(render(plan_of(str(tmp_path / "own.toml"))).split())
     assert (
-        "Compared The arms differ in more than the question: in model.head, training.batch_size, validation patients "
-        "and number of optimiser steps besides model and training patients." in text
+        "Compared The arms differ in more than the question: in validation patients and number of optimiser steps "
+        "besides model, model.head, training.batch_size and training patients." in text
     )
     assert "model.head: guided (joint), fully_connected (joint-dense, alone)" in text
     assert (
         "validation patients: 15 (joint-25, joint-dense-25, alone-25), 5 (joint-35, joint-dense-35, alone-35)" in text
     )
+
+
+def test_the_plan_says_that_arms_search_different_parameters_where_more_than_one_trial_is_drawn():
+    row = "searched loss weights: lambda_2_to_1, lambda_3_to_1 (joint), none (standalone)"
+    text = " ".join(render(plan_of("efficiency")).split())
+    assert "question: in model.head, validation patients and searched loss weights besides model and training" in text
+    assert row in text
+    assert "searched loss weights" not in render(plan_of("paper"))  # one trial, the settings
 
 
 def test_matched_arms_differ_in_the_question_only():
@@ -296,3 +304,9 @@ def test_an_ablation_changes_one_step_at_a_time():
     for one, other, keys in steps:
         assert set(differences({one: arms[one], other: arms[other]})) == keys, (one, other)
     assert {name for step in steps for name in step[:2]} == set(arms)
+    own = {key for method in space.methods for key in method.fixed}
+    assert sentence(arms, own) == (
+        "The arms differ in model, model.head, registration.pooling, registration.refinement, training.steps and "
+        "number of optimiser steps only."
+    )
+    assert beyond_question({**arms, "other": arms["joint"] | {"loss.alpha": "0.9"}}, own) == ("loss.alpha",)
