@@ -27,6 +27,10 @@ WARM_START = "search.warm_start"
 """The study whose best points were tried first, or none; no key in studies of older versions."""
 TRIALS = "search.trials"
 """Trials of the search. They are no parameter in the tracking store, since a study may be continued with more."""
+HEAD, POOLING, REFINEMENT = "model.head", "registration.pooling", "registration.refinement"
+"""The stages of the registration."""
+ALWAYS_NAMED = (MODEL, HEAD, POOLING, REFINEMENT, LENGTH)
+"""What plan and report name also where all arms have the same."""
 QUESTION = (MODEL, TRAIN)
 """The question of a study's comparisons: joint against stand-alone, fewer against more patients. In a search file with
 named arms it includes what these fix for themselves."""
@@ -69,9 +73,22 @@ def differences(given: Mapping[str, Given]) -> dict[str, dict[str, str]]:
 
     A key that an arm lacks has no effect on it and is not a difference.
     """
-    keys = dict.fromkeys(key for values in given.values() for key in values)
-    rows = {key: {arm: values[key] for arm, values in given.items() if key in values} for key in keys}
+    rows = _rows(given, dict.fromkeys(key for values in given.values() for key in values))
     return {key: row for key, row in rows.items() if len(set(row.values())) > 1}
+
+
+def named(given: Mapping[str, Given]) -> dict[str, dict[str, str]]:
+    """Return the values of all arms for each key that is named: `ALWAYS_NAMED`, then the others in which arms differ.
+
+    A key that no arm has is left out.
+    """
+    rows = _rows(given, dict.fromkeys((*ALWAYS_NAMED, *differences(given))))
+    return {key: row for key, row in rows.items() if row}
+
+
+def _rows(given: Mapping[str, Given], keys: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the values of the arms that have a key, by key and arm."""
+    return {key: {arm: values[key] for arm, values in given.items() if key in values} for key in keys}
 
 
 def beyond_question(given: Mapping[str, Given], own: Iterable[str] = ()) -> tuple[str, ...]:

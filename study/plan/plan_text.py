@@ -12,8 +12,8 @@ from study.arm_differences import (
     TRAIN,
     TRIALS,
     by_value,
-    differences,
     key_name,
+    named,
     sentence,
     span,
 )
@@ -197,7 +197,7 @@ def _arm(plan: Plan, name: str) -> str:
 
 
 def _given(plan: Plan) -> list[str]:
-    """Return the lines about what the arms differ in: a sentence, and the arms by their value of each setting."""
+    """Return the lines about what the arms are given: their differences, and the arms by their value of a setting."""
     arms = {arm.name: arm for arm in plan.arms}
     methods = {name: arm.method for name, arm in arms.items()}
     given_to = {
@@ -210,7 +210,7 @@ def _given(plan: Plan) -> list[str]:
     }
     own = {key for arm in plan.arms for key in arm.space.method(arm.method).fixed}
     lines = [text] if (text := sentence(given_to, own)) else []
-    for key, row in differences(given_to).items():
+    for key, row in named(given_to).items() if lines else ():
         parts = [f"{value} ({', '.join(names)})" for value, names in by_value(row, methods).items()]
         if key not in (MODEL, TRAIN, LENGTH):
             lines.append(f"{key_name(key)}: {', '.join(parts)}")

@@ -7,15 +7,18 @@ import pytest
 import synthetic_store as synthetic
 from known_rows import patients_of
 
-from study.arm_differences import SEARCHED, TRAIN, WEIGHTS
+from jointnet.settings.parsing import settings_from_dict
+from study.arm_differences import HEAD, LENGTH, MODEL, POOLING, REFINEMENT, SEARCHED, TRAIN, WEIGHTS
+from study.report.analysis import analyse
 from study.report.mean_tables import REGISTRATION
 from study.report.medians import dominated, median_table, quartiles
 from study.report.sections import build
-from study.report.sections.given import given_table
+from study.report.sections.given import DESCRIPTORS_GIVEN, given_blocks, given_table
 from study.report.store.reader import _given, read_study
-from study.report.store.records import StudyRecord
-from study.report.tables import text_frame
+from study.report.store.records import BaselineRecord, StudyRecord
+from study.report.tables import Table, text_frame
 from study.report.write import csv_frames, text_files
+from study.store_names import DESCRIPTORS
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +65,43 @@ def test_the_table_of_what_arms_were_given_has_a_column_per_method() -> None:
         "joint-25": {"model.name": "joint", "split.validation": "15", "loss.alpha": "0.5", "model.sharing": "none"},
         "joint-35": {"model.name": "joint", "split.validation": "15", "loss.alpha": "0.5", "model.sharing": "all"},
     }
-    table = given_table(given, {arm: arm.partition("-")[0] for arm in given})
-    assert table.header == ("standalone", "joint")
+    methods = {arm: arm.partition("-")[0] for arm in given}
+    table = given_table(given, methods, {DESCRIPTORS: DESCRIPTORS_GIVEN})
+    assert table.header == ("standalone", "joint", "descriptors")
     assert text_frame(table).to_numpy().tolist() == [
-        ["model", "standalone", "joint"],
-        ["validation patients", "15 (standalone-25); 5 (standalone-35)", "15"],
-        ["model.sharing", "", "none (joint-25); all (joint-35)"],
+        ["model", "standalone", "joint", "descriptors"],
+        ["validation patients", "15 (standalone-25); 5 (standalone-35)", "15", "0"],
+        ["model.sharing", "", "none (joint-25); all (joint-35)", ""],
     ]
+
+
+def test_stages_and_length_are_named_also_where_all_arms_have_the_same(study: StudyRecord) -> None:
+    own = {MODEL: "joint", HEAD: "guided", POOLING: "patient", REFINEMENT: "none", LENGTH: "600 steps", "x": "1"}
+    baseline = BaselineRecord("b", DESCRIPTORS, synthetic.slice_rows(0.5, False))
+    stages = [
+        ["Setting", "joint", "descriptors"],
+        ["model", "joint", "descriptors"],
+        ["model.head", "guided", "none"],
+        ["registration.pooling", "patient", "patient"],
+        ["registration.refinement", "none", "descriptors"],
+        ["number of optimiser steps", "600 steps", "none"],
+    ]
+    for train, differing in (((25,), []), ((25, 35), [["training patients", "25 (joint-25); 35 (joint-35)", "0"]])):
+        arms = (
+            replace(arm, given={**own, TRAIN: str(arm.train)})
+            for arm in study.arms
+            if arm.model == "joint" and arm.train in train
+        )
+        blocks = given_blocks(one := replace(study, arms=tuple(arms), baselines=(baseline,)), analyse(one))
+        table = blocks[-1]
+        assert isinstance(table, Table) and len(blocks) == len(train)
+        rows = [["Setting", *table.header], *text_frame(table).to_numpy().tolist()]
+        assert rows == [*stages, *differing]
+
+
+def test_the_row_without_annotation_has_the_default_stages() -> None:
+    defaults = settings_from_dict({"model": {"name": DESCRIPTORS}}).registration
+    assert (DESCRIPTORS_GIVEN[POOLING], DESCRIPTORS_GIVEN[REFINEMENT]) == (defaults.pooling, defaults.refinement)
 
 
 def test_the_report_says_whether_arms_differ_in_more_than_the_question(study: StudyRecord) -> None:

@@ -281,7 +281,10 @@ def test_matched_arms_differ_in_the_question_only():
     assert list(arms) == ["joint-2", "joint-5", "joint-15", "standalone-2", "standalone-5", "standalone-15"]
     assert beyond_question(arms) == () and set(differences(arms)) == {MODEL, TRAIN}
     assert len({split.validation for split in splits}) == 1
-    assert "  1 trial, its settings, of 12 epochs (600 steps)" in render(plan_of("matched"))
+    text = render(plan_of("matched"))
+    assert "  1 trial, its settings, of 12 epochs (600 steps)" in text
+    for key, value in (("head", "fully_connected"), ("pooling", "patient"), ("refinement", "descriptors")):
+        assert f".{key}: {value} (joint, standalone)" in text
 
 
 def test_an_ablation_changes_one_step_at_a_time():
