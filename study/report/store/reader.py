@@ -10,7 +10,7 @@ from typing import Any
 from jointnet.errors import InputError
 from jointnet.models import MODELS
 from jointnet.train.objective import OBJECTIVE, Direction, EpochReport, Objective
-from study.arm_differences import NOTHING_SEARCHED
+from study.arm_differences import NOTHING_SEARCHED, WEIGHTS
 from study.report.store.mlflow_store import MlflowStore
 from study.report.store.records import ArmRecord, BaselineRecord, RetrainRecord, StudyRecord, TrialRecord
 from study.store_names import OPENINGS_TAG, SELECTED_TAG, SPLIT_TAG, best_metrics, is_plain_name
@@ -160,9 +160,13 @@ def _arm(
 
 
 def _given(params: Mapping[str, str], trials: Sequence[TrialRecord]) -> dict[str, str]:
-    """Return what an arm was given. The search of an arm with at most one trial had nothing to choose."""
-    single = bool(params) and sum(trial.finished for trial in trials) < 2
-    return {**params, **(NOTHING_SEARCHED if single else {})}
+    """Return what an arm was given. The search of an arm with at most one trial had nothing to choose.
+
+    In studies of older versions an arm whose model does not segment lacks the searched loss weights.
+    """
+    if not params:
+        return {}
+    return {WEIGHTS: "none", **params, **(NOTHING_SEARCHED if sum(trial.finished for trial in trials) < 2 else {})}
 
 
 def _is_child(run: Any, parent: Any) -> bool:
