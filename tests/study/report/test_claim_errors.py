@@ -29,15 +29,19 @@ def test_the_parts_have_the_stated_sizes(simulation: ModuleType) -> None:
     assert design.arms.trainings["standalone-large"].shared == pytest.approx(0.5)
     assert design.arms.trainings["joint-small"].shared == 0
 
-    def spread(**parts: float) -> dict[str, float]:
+    def spread(studies: int = 4000, **parts: float) -> dict[str, float]:
         """Return the SD over many studies of patient 0's error in each arm."""
         random = np.random.default_rng(0)
-        drawn = [simulation.errors(replace(only, **parts), design, random) for _ in range(4000)]
+        drawn = [simulation.errors(replace(only, **parts), design, random) for _ in range(studies)]
         return {arm: float(np.std([one[arm][0] for one in drawn])) for arm in drawn[0]}
 
     assert spread(patient=1.3) == pytest.approx(dict.fromkeys(design.sets, 1.3), rel=0.05)
     assert spread(residual=0.5) == pytest.approx(dict.fromkeys(design.sets, 0.5), rel=0.05)
     assert spread(seed=0.3)["joint-small"] == pytest.approx(0.3 / np.sqrt(3), rel=0.05)
+    for part in ("residual", "training", "seed"):
+        whole, tenth = spread(40, **{part: 0.5}), spread(40, **{part: 0.5, "standalone": 0.1})
+        assert tenth["joint-small"] == whole["joint-small"]
+        assert tenth["standalone-small"] == pytest.approx(0.1 * whole["standalone-small"])
     for additive in (0.0, 1.0):
         found = spread(training=0.4, additive=additive)
         assert found["joint-small"] == pytest.approx(0.4, rel=0.05)
@@ -52,6 +56,12 @@ def test_the_studies_lie_at_the_boundary(simulation: ModuleType) -> None:
         assert one.contrast.deciding.scope == "method"
         assert one.contrast.test.difference == pytest.approx(0, abs=0.01), name
     assert {one.verdict for one in simulation.judged(design, zero, 1.0).values()} == {"supported"}
+    small = {arm: 0.01 * values for arm, values in zero.items()}
+    for name, one in simulation.judged(design, small, 0.0, gain_mm=0.02).items():
+        assert one.contrast.test.difference == pytest.approx(0, abs=1e-4), name
+    assert simulation.judged(design, small, 0.0, gain_mm=0.02)["(a), margin estimated"].margin_mm == pytest.approx(
+        0.01, rel=0.01
+    )
 
 
 def test_a_line_per_claim_that_the_seed_repeats(simulation: ModuleType) -> None:
@@ -59,3 +69,5 @@ def test_a_line_per_claim_that_the_seed_repeats(simulation: ModuleType) -> None:
     assert first == again
     assert [line["claim"] for line in first] == ["(a), margin given", "(a), margin estimated", "(b)"]
     assert set(first[0]) >= {"wrong %", "patients %", "finds 1 mm %", "finds 2 mm %"}
+    own = simulation.simulate(simulation.MATCHED, 1, seed=1)
+    assert [name for name in own[0] if name.startswith("finds")] == ["finds 0.2 mm %", "finds 0.4 mm %", "finds 1 mm %"]
