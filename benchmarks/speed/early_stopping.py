@@ -137,6 +137,9 @@ def main() -> None:
     seed, space = about["identity"]["seed"], load_spaces([about["identity"]["search"]])[0]
     own = table[table["seed"] == seed]
     curves, spread = best_so_far(own), seed_spread(table)
+    if not spread > 0:
+        rule = "must hold samples whose objective differs between seeds"
+        parser.error(f"--table: {rule}, got {options.table} with an SD of {spread:g}")
     shipped = replace(space.fidelity, max_epochs=curves.shape[1])
     fidelities = dict.fromkeys([shipped, *(Fidelity(curves.shape[1], *schedule) for schedule in SCHEDULES)])
     figures = [

@@ -190,6 +190,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=100, help="searches of each kind (default 100)")
     parser.add_argument("--slow", type=int, default=20, help="searches of gp, qmc and cmaes each (default 20)")
     options = parser.parse_args()
+    if min(options.repeats, options.slow) < 2:
+        parser.error(f"--repeats, --slow: must be at least 2, got {options.repeats}, {options.slow}")
     space = load_spaces([options.search])[0]
     (method,) = space.methods
     parameters = [p for p in space.parameters_of(method.name) if p.name != HEAD]
