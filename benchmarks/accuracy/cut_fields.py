@@ -18,12 +18,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+from real_pairs import numbered_patients
 
 from jointnet.data.challenge_files import challenge_file_name
 from jointnet.data.description import load_dataset
 from jointnet.data.folder import scan_folder, select
 from jointnet.errors import DataError, SettingsError
-from jointnet.patient_names import parse_patients
 from jointnet.preparation.patient_files import PatientFiles, check_headers
 from jointnet.system.commands import run_command
 
@@ -53,9 +53,7 @@ def write_patient(files: PatientFiles, out: Path, most_px: int, seed: int) -> No
 
 def write_patients(options: argparse.Namespace) -> None:
     """Write the patients of the command line."""
-    patients = parse_patients(options.patients)
-    if unnumbered := [name for name in patients if not name.isdecimal()]:
-        raise SettingsError(f"--patients: must be numbers, such as 1-25, got {', '.join(unnumbered)}")
+    patients = numbered_patients(options.patients)
     if options.out.resolve() == options.data.resolve():
         raise SettingsError(f"--out: must be another folder than --data, which stays as it is, got {options.out}")
     if description := load_dataset(options.data).file:

@@ -40,6 +40,18 @@ COMMIT = "7bdb4f6b7c262053e90fecbfb39355a32f185cfa"
 FOLDER_OF = {"cine": "C0", "lge": "LGE"}
 
 
+def numbered_patients(text: str) -> tuple[str, ...]:
+    """Return the patients of `--patients`. They must be numbers: a patient's number is part of its random seed.
+
+    Raises:
+        SettingsError: if a name is no number.
+    """
+    patients = parse_patients(text)
+    if unnumbered := [name for name in patients if not name.isdecimal()]:
+        raise SettingsError(f"--patients: must be numbers, such as 1-25, got {', '.join(unnumbered)}")
+    return patients
+
+
 def read_patient(repository: Path, patient: str) -> dict[str, nib.Nifti1Image]:
     """Return the four images of a patient by role: `cine`, `cine_label`, `lge`, `lge_label`.
 
@@ -97,9 +109,7 @@ def write_patient(images: dict[str, nib.Nifti1Image], patient: str, out: Path, s
 
 def write_patients(options: argparse.Namespace) -> None:
     """Write the patients of the command line."""
-    patients = parse_patients(options.patients)
-    if unnumbered := [name for name in patients if not name.isdecimal()]:
-        raise SettingsError(f"--patients: must be numbers, such as 1-25, got {', '.join(unnumbered)}")
+    patients = numbered_patients(options.patients)
     options.out.mkdir(parents=True, exist_ok=True)
     for patient in patients:
         images = read_patient(options.repository, patient)
