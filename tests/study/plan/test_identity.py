@@ -180,7 +180,7 @@ def test_a_study_s_name_leads_out_of_no_folder(tmp_path: Path):
 
 
 def test_a_study_from_before_arms_had_names_is_continued(tmp_path: Path):
-    plan = plan_of("joint", "standalone", out=tmp_path)
+    plan = plan_of("efficiency", out=tmp_path)
     requested, content = (json.loads(json.dumps(specification(plan))) for _ in range(2))
     for search in content["searches"]:
         del search["search"]
