@@ -274,17 +274,28 @@ def test_the_plan_says_that_arms_search_different_parameters_where_more_than_one
     assert "searched loss weights" not in render(plan_of("paper"))  # one trial, the settings
 
 
-def test_matched_arms_differ_in_the_question_only():
-    (space,) = load_spaces(["matched"])
+@pytest.mark.parametrize(
+    ("search", "pooling", "refinement"), [("matched", "patient", "descriptors"), ("networks", "independent", "none")]
+)
+def test_matched_arms_differ_in_the_question_only(search, pooling, refinement):
+    (space,) = load_spaces([search])
     splits = make_splits(list(map(str, range(25))), parse_counts(space.splits), 0)
     arms = {arm.name: given(DATA, arm) for arm in make_arms([space], splits)}
     assert list(arms) == ["joint-2", "joint-5", "joint-15", "standalone-2", "standalone-5", "standalone-15"]
     assert beyond_question(arms) == () and set(differences(arms)) == {MODEL, TRAIN}
     assert len({split.validation for split in splits}) == 1
-    text = render(plan_of("matched"))
+    text = render(plan_of(search))
     assert "  1 trial, its settings, of 12 epochs (600 steps)" in text
-    for key, value in (("head", "fully_connected"), ("pooling", "patient"), ("refinement", "descriptors")):
+    for key, value in (("head", "fully_connected"), ("pooling", pooling), ("refinement", refinement)):
         assert f".{key}: {value} (joint, standalone)" in text
+
+
+def test_networks_is_matched_without_the_stages_after_the_network():
+    matched, networks = load_spaces(["matched"])[0], load_spaces(["networks"])[0]
+    stages = {"registration.pooling": "independent", "registration.refinement": "none"}
+    assert networks.fixed == matched.fixed | stages
+    for name in ("methods", "splits", "objective", "parameters", "fidelity", "budget", "search"):
+        assert getattr(networks, name) == getattr(matched, name)
 
 
 def test_an_ablation_changes_one_step_at_a_time():
