@@ -20,9 +20,10 @@ from jointnet.settings import Settings, settings_from_dict, settings_to_dict
 from jointnet.system.atomic_file import write_whole
 from jointnet.system.toml_file import is_file
 
-FORMAT = 4
-EARLIER_FORMAT = 3
-"""The format before the table `registration` of the settings. It is still read."""
+FORMAT = 5
+EARLIER_FORMATS = (3, 4)
+"""Formats that are still read: 3 is from before the table `registration` of the settings, 4 from before
+`model.negative_slope`."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,11 @@ def load_model(path: Path, device: str = "cpu", allow_code: Sequence[str] = ()) 
         raise InputError(f"{path}: must be a model file written by `jointnet.train`; there is no such file")
     try:
         content: dict[str, Any] = read_torch(Path(path).read_bytes(), device)
-        if content["format"] not in (FORMAT, EARLIER_FORMAT):
-            rule = f"must be a model file of format {FORMAT} or {EARLIER_FORMAT}"
+        if content["format"] not in (*EARLIER_FORMATS, FORMAT):
+            rule = f"must be a model file of format {', '.join(map(str, EARLIER_FORMATS))} or {FORMAT}"
             raise InputError(f"{path}: {rule}, got {content['format']!r}")
-        stored = content["settings"]
         try:
-            stored = stored if content["format"] == FORMAT else with_registration(stored)
+            stored = current_settings(content["settings"], content["format"])
             settings = stored_settings(stored, allow_code, content.get("code"))
         except InputError as error:
             raise InputError(f"{path}: {line}" for line in error.errors) from None
@@ -175,8 +175,15 @@ def stored_settings(stored: Mapping[str, Any], allow_code: Sequence[str] = (), d
     return settings_from_dict({**stored, "model": {**stored["model"], "name": reference}})
 
 
+def current_settings(stored: Mapping[str, Any], file_format: int) -> Mapping[str, Any]:
+    """Return the settings of a file of an earlier format with what was added since, so that predictions stay the same."""
+    if file_format < 4:
+        stored = with_registration(stored)
+    return stored if file_format == FORMAT else {**stored, "model": {**stored["model"], "negative_slope": 0.0}}
+
+
 def with_registration(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a file of format 3 with the table `registration`, so that predictions stay the same.
+    """Return the settings of a file of format 3 with the table `registration`.
 
     Then only the guided head had these stages, and its settings were in the table `model`.
     """

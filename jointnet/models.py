@@ -67,6 +67,7 @@ class Model:
 UNREFINED = MappingProxyType({"registration.refinement": "none"})
 ONLY_REFINED = MappingProxyType(dict.fromkeys(("registration.descriptor_weight", "model.guide_steps"), UNREFINED))
 """Settings of the refinement, which have an effect on a network's prediction only with it."""
+DENSE = ("model.hidden", "model.negative_slope")
 LIMITS = ("model.max_rotation_deg", "model.max_scale", "model.max_shear", "model.max_translation_mm")
 
 
@@ -81,7 +82,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             trained=False,
             without_effect=MappingProxyType(
                 {
-                    **{name: {} for name in ("model.stem", "model.neighbours", "model.hidden")},
+                    **{name: {} for name in ("model.stem", "model.neighbours", *DENSE)},
                     **dict.fromkeys(LIMITS, UNREFINED),
                     **ONLY_REFINED,
                 }
@@ -104,7 +105,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             network="jointnet.networks.joint:JointModel",
             without_effect=MappingProxyType(
                 {
-                    "model.hidden": {"model.head": "guided"},
+                    **dict.fromkeys(DENSE, {"model.head": "guided"}),
                     "model.guide_steps": {"model.head": "fully_connected", **UNREFINED},
                     "registration.descriptor_weight": UNREFINED,
                 }

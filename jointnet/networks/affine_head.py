@@ -35,7 +35,7 @@ class AffineHead(nn.Module):
     Args:
         channels: channels of each feature map, the coarsest last.
         size_px: side of the coarsest map.
-        settings: the limits and the number of hidden units.
+        settings: the limits, the number of hidden units and the slope of their leaky ReLU.
     """
 
     limits: Tensor
@@ -47,6 +47,7 @@ class AffineHead(nn.Module):
         self.narrow = nn.ModuleList(nn.Conv2d(count, narrowed, 1) for count in channels)
         self.fuse = nn.Conv2d(narrowed * len(channels), 2 * narrowed, 3, padding=1, bias=False)
         self.norm = InstanceNorm(2 * narrowed)
+        self.negative_slope = settings.negative_slope
         self.hidden = nn.Linear(2 * narrowed * size_px**2, settings.hidden)
         # "motion" is a key of existing model files
         self.motion = nn.Linear(settings.hidden, TRANSFORM_PARAMETERS)
@@ -61,5 +62,6 @@ class AffineHead(nn.Module):
             for feature, narrow in zip(features, self.narrow, strict=True)
         ]
         fused = F.relu(self.norm(self.fuse(torch.cat(maps, 1))))
-        raw = self.motion(F.relu(self.hidden(fused.flatten(1)))).float()
+        hidden = F.leaky_relu(self.hidden(fused.flatten(1)), self.negative_slope)
+        raw = self.motion(hidden).float()
         return self.limits * torch.tanh(raw)

@@ -79,7 +79,7 @@ def test_a_model_without_the_rv_is_read_with_its_fewer_outputs(tmp_path):
 def as_format_3(path, **model):
     """Rewrite a model file as one of format 3, with its own settings of the guided head in the table `model`."""
     content = torch.load(path, weights_only=True)
-    del content["settings"]["registration"]
+    del content["settings"]["registration"], content["settings"]["model"]["negative_slope"]
     content["settings"]["model"] |= {"guide_by_patient": True, "guide_descriptors": 3.0} | model
     torch.save(content | {"format": 3}, path)
 
@@ -110,8 +110,21 @@ def test_a_file_of_format_3_has_the_stages_that_its_model_had(tmp_path, name, he
             "registration.pooling": pooling,
             "registration.refinement": refinement,
             "registration.descriptor_weight": weight,
+            "model.negative_slope": 0.0,
         },
     )
+
+
+def test_a_file_of_format_4_has_the_relu_that_its_model_had(tmp_path):
+    settings = tiny_settings(model__name="standalone", model__negative_slope=0.0)
+    model = stir(build_model(settings))
+    save_model(tmp_path / "model.pt", model.state_dict(), settings, PATIENTS, 4)
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    del content["settings"]["model"]["negative_slope"]
+    torch.save(content | {"format": 4}, tmp_path / "model.pt")
+    assert load_model(tmp_path / "model.pt").settings == settings
+    torch.save(content, tmp_path / "model.pt")
+    assert load_model(tmp_path / "model.pt").settings == with_values(settings, {"model.negative_slope": 0.1})
 
 
 def test_a_model_that_needs_no_training_has_no_weights_and_no_patients():

@@ -28,6 +28,7 @@ NUMBERS = {
     "model.stem": 1,
     "model.neighbours": 1,
     "model.hidden": 9,
+    "model.negative_slope": 0.5,
     "model.guide_steps": 1,
     "registration.descriptor_weight": 0.5,
     "model.max_rotation_deg": 0.0,

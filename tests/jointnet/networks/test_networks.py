@@ -208,6 +208,19 @@ def test_uniform_images_give_finite_outputs(settings):
         assert part is None or torch.isfinite(part).all()
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+def test_units_of_the_dense_layer_that_are_off_for_all_images_learn_only_with_a_slope(slope: float):
+    settings = tiny_settings(model__name="standalone", model__negative_slope=slope)
+    model = stirred(settings)
+    with torch.no_grad():
+        model.head.hidden.bias.fill_(-100.0)
+    theta = model(*images(settings, 4)).theta
+    theta.square().sum().backward()
+    learns = slope > 0
+    assert (float(theta.std(0).max().detach()) > 1e-6) == learns
+    assert (float(model.head.hidden.weight.grad.abs().max()) > 0) == learns
+
+
 @pytest.mark.parametrize("name", ["default", "paper"])
 @pytest.mark.parametrize("model", MODELS)
 def test_the_shipped_settings_build(name, model):
