@@ -176,7 +176,7 @@ def stored_settings(stored: Mapping[str, Any], allow_code: Sequence[str] = (), d
 
 
 def current_settings(stored: Mapping[str, Any], file_format: int) -> Mapping[str, Any]:
-    """Return the settings of a file of an earlier format with what was added since, so that predictions stay the same."""
+    """Return the settings of a file with what later formats added, so that its predictions stay the same."""
     if file_format < 4:
         stored = with_registration(stored)
     return stored if file_format == FORMAT else {**stored, "model": {**stored["model"], "negative_slope": 0.0}}

@@ -68,6 +68,7 @@ UNREFINED = MappingProxyType({"registration.refinement": "none"})
 ONLY_REFINED = MappingProxyType(dict.fromkeys(("registration.descriptor_weight", "model.guide_steps"), UNREFINED))
 """Settings of the refinement, which have an effect on a network's prediction only with it."""
 DENSE = ("model.hidden", "model.negative_slope")
+"""Settings of the dense layer of the stand-alone model and the fully connected head."""
 LIMITS = ("model.max_rotation_deg", "model.max_scale", "model.max_shear", "model.max_translation_mm")
 
 
@@ -105,7 +106,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             network="jointnet.networks.joint:JointModel",
             without_effect=MappingProxyType(
                 {
-                    **dict.fromkeys(DENSE, {"model.head": "guided"}),
+                    **{name: {"model.head": "guided"} for name in DENSE},
                     "model.guide_steps": {"model.head": "fully_connected", **UNREFINED},
                     "registration.descriptor_weight": UNREFINED,
                 }
