@@ -179,7 +179,9 @@ def current_settings(stored: Mapping[str, Any], file_format: int) -> Mapping[str
     """Return the settings of a file with what later formats added, so that its predictions stay the same."""
     if file_format < 4:
         stored = with_registration(stored)
-    return stored if file_format == FORMAT else {**stored, "model": {**stored["model"], "negative_slope": 0.0}}
+    if file_format < 5:
+        stored = {**stored, "model": {**stored["model"], "negative_slope": 0.0}}
+    return stored
 
 
 def with_registration(settings: Mapping[str, Any]) -> dict[str, Any]:

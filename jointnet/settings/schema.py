@@ -99,8 +99,8 @@ class ModelSettings:
     hidden: int = bounded(64, 1, 4096)
     """Units of the dense layer of the stand-alone model and the fully connected head."""
     negative_slope: float = bounded(0.1, 0.0, 1.0)
-    """Slope of its leaky ReLU below zero. With 0, a ReLU, all units can die: the prediction is then the same for all
-    images."""
+    """Negative slope of the dense layer's leaky ReLU. With 0, a ReLU, all units can die: the prediction is then the
+    same for all images."""
     guide_steps: int = bounded(4, 1, 100)
     """Gauss-Newton steps of the guided head. Refinement by descriptors takes twice as many."""
     max_rotation_deg: float = bounded(20.0, 0.0, 90.0)
